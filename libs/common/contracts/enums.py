@@ -1,0 +1,209 @@
+"""The closed vocabularies of trading."""
+
+from enum import StrEnum
+
+
+class Exchange(StrEnum):
+    NSE = "NSE"
+    BSE = "BSE"
+    NFO = "NFO"
+    BFO = "BFO"
+    CDS = "CDS"
+    BCD = "BCD"
+    MCX = "MCX"
+    NSE_INDEX = "NSE_INDEX"
+    BSE_INDEX = "BSE_INDEX"
+
+
+class InstrumentKind(StrEnum):
+    EQUITY = "EQUITY"
+    INDEX = "INDEX"
+    FUTURE = "FUTURE"
+    OPTION = "OPTION"
+
+
+class OptionType(StrEnum):
+    CE = "CE"
+    PE = "PE"
+
+
+class Side(StrEnum):
+    BUY = "BUY"
+    SELL = "SELL"
+
+    @property
+    def sign(self) -> int:
+        return 1 if self is Side.BUY else -1
+
+    @property
+    def opposite(self) -> "Side":
+        return Side.SELL if self is Side.BUY else Side.BUY
+
+
+class OrderType(StrEnum):
+    MARKET = "MARKET"
+    LIMIT = "LIMIT"
+    SL = "SL"
+    """Stop-loss limit: dormant until the trigger price trades, then a limit order."""
+    SL_M = "SL-M"
+    """Stop-loss market: dormant until the trigger price trades, then a market order."""
+
+
+class Product(StrEnum):
+    MIS = "MIS"
+    """Intraday, squared off at the session end."""
+    NRML = "NRML"
+    """Derivatives carried overnight."""
+    CNC = "CNC"
+    """Equity delivery."""
+
+
+class Validity(StrEnum):
+    DAY = "DAY"
+    IOC = "IOC"
+
+
+class OrderPurpose(StrEnum):
+    """Why the order exists. Exits pass limits (never checks of correctness) when they only reduce."""
+
+    ENTRY = "ENTRY"
+    EXIT = "EXIT"
+    SQUARE_OFF = "SQUARE_OFF"
+
+
+class OrderStatus(StrEnum):
+    REQUESTED = "REQUESTED"
+    DENIED = "DENIED"
+    SUBMITTED = "SUBMITTED"
+    ACCEPTED = "ACCEPTED"
+    PARTIALLY_FILLED = "PARTIALLY_FILLED"
+    FILLED = "FILLED"
+    CANCELLED = "CANCELLED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL
+
+
+FINAL = frozenset(
+    {
+        OrderStatus.DENIED,
+        OrderStatus.FILLED,
+        OrderStatus.CANCELLED,
+        OrderStatus.REJECTED,
+        OrderStatus.EXPIRED,
+    }
+)
+
+
+class DenialRule(StrEnum):
+    """The rule that refused an order before any broker saw it."""
+
+    REQUEST_EXPIRED = "REQUEST_EXPIRED"
+    ACCOUNT_UNKNOWN = "ACCOUNT_UNKNOWN"
+    ACCOUNT_INACTIVE = "ACCOUNT_INACTIVE"
+    HALTED = "HALTED"
+    STALE_EPOCH = "STALE_EPOCH"
+    INSTRUMENT_UNKNOWN = "INSTRUMENT_UNKNOWN"
+    INSTRUMENT_NOT_TRADABLE = "INSTRUMENT_NOT_TRADABLE"
+    PRODUCT_NOT_ALLOWED = "PRODUCT_NOT_ALLOWED"
+    LOT_SIZE = "LOT_SIZE"
+    TICK_SIZE = "TICK_SIZE"
+    FREEZE_QUANTITY = "FREEZE_QUANTITY"
+    PRICE_BAND = "PRICE_BAND"
+    NO_REFERENCE_PRICE = "NO_REFERENCE_PRICE"
+    MAX_ORDER_VALUE = "MAX_ORDER_VALUE"
+    MAX_OPEN_POSITIONS = "MAX_OPEN_POSITIONS"
+    MARGIN = "MARGIN"
+    DAILY_LOSS = "DAILY_LOSS"
+    IDENTICAL_ORDER = "IDENTICAL_ORDER"
+    NOT_REDUCING = "NOT_REDUCING"
+    ORDER_NOT_OPEN = "ORDER_NOT_OPEN"
+
+
+class ExecutionKind(StrEnum):
+    """What a venue reports of one order, whichever road the report took."""
+
+    ACCEPTED = "ACCEPTED"
+    REJECTED = "REJECTED"
+    TRIGGERED = "TRIGGERED"
+    FILLED = "FILLED"
+    """One fill; `leaves_quantity` says whether it was the last."""
+    MODIFIED = "MODIFIED"
+    MODIFY_REJECTED = "MODIFY_REJECTED"
+    CANCELLED = "CANCELLED"
+    CANCEL_REJECTED = "CANCEL_REJECTED"
+    EXPIRED = "EXPIRED"
+
+
+class Broker(StrEnum):
+    PAPER = "paper"
+
+
+class FeedSource(StrEnum):
+    """Where a price came from; anything but LIVE is shown as such wherever the price is shown."""
+
+    LIVE = "LIVE"
+    SIMULATED = "SIMULATED"
+    REPLAYED = "REPLAYED"
+    DERIVED = "DERIVED"
+    """Computed (Black-Scholes) from a simulated or replayed spot price."""
+
+
+class SignalSource(StrEnum):
+    TRADINGVIEW = "tradingview"
+    CUSTOM = "custom"
+
+
+class SignalType(StrEnum):
+    ENTRY = "entry"
+    EXIT = "exit"
+
+
+class RiskLevel(StrEnum):
+    """What a limit, a breach or a panic is about."""
+
+    INSTRUMENT = "INSTRUMENT"
+    STRATEGY = "STRATEGY"
+    ACCOUNT = "ACCOUNT"
+    USER = "USER"
+    ALL = "ALL"
+
+
+class BreachKind(StrEnum):
+    STOP_LOSS = "STOP_LOSS"
+    TARGET = "TARGET"
+    TRAILING_STOP = "TRAILING_STOP"
+    DAILY_LOSS = "DAILY_LOSS"
+
+
+class SquareOffReason(StrEnum):
+    CLOSE = "CLOSE"
+    """A person asked for it."""
+    SIGNAL_EXIT = "SIGNAL_EXIT"
+    MTM_BREACH = "MTM_BREACH"
+    PANIC = "PANIC"
+
+
+class StrikeRule(StrEnum):
+    ATM = "ATM"
+    OTM = "OTM"
+    ITM = "ITM"
+
+
+class ExpiryRule(StrEnum):
+    CURRENT_WEEK = "CURRENT_WEEK"
+    NEXT_WEEK = "NEXT_WEEK"
+    CURRENT_MONTH = "CURRENT_MONTH"
+    NEXT_MONTH = "NEXT_MONTH"
+
+
+class RepeatRule(StrEnum):
+    """What an algo does with an entry signal while it holds a position."""
+
+    IGNORE = "ignore"
+    ADD = "add"
+    REVERSE = "reverse"

@@ -1,0 +1,103 @@
+"""Instruments and prices. Where speed matters prices are floats; what enters an order book becomes Decimal there."""
+
+from datetime import date, datetime
+from decimal import Decimal
+
+from libs.common.contracts.base import Event, Value
+from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind, OptionType
+from libs.common.contracts.ids import InstrumentId
+
+
+class InstrumentListed(Event):
+    """A contract of the master, new or changed. `underlying` is the symbol (`NIFTY`), `spot` its instrument.
+
+    `tradable` is False for indices and delisted or expired contracts. `freeze_quantity` is the largest single order.
+    `price_band` is the fraction around the reference price that the exchange takes (0.10 = 10 %), None without one.
+    """
+
+    instrument: InstrumentId
+    exchange: Exchange
+    symbol: str
+    name: str
+    kind: InstrumentKind
+    underlying: str | None = None
+    spot: InstrumentId | None = None
+    expiry: date | None = None
+    strike: Decimal | None = None
+    option_type: OptionType | None = None
+    lot_size: int
+    tick_size: Decimal
+    freeze_quantity: int | None = None
+    price_band: Decimal | None = None
+    tradable: bool = True
+    broker_token: str | None = None
+
+
+class DepthLevel(Value):
+    price: float
+    quantity: int
+    orders: int = 0
+
+
+class Tick(Event):
+    """One update of one instrument. `volume` is the day's total; `at` is the exchange's time, `received_at` ours."""
+
+    instrument: InstrumentId
+    at: datetime
+    received_at: datetime
+    source: FeedSource
+    ltp: float
+    ltq: int = 0
+    volume: int = 0
+    oi: int = 0
+    bid: float = 0.0
+    ask: float = 0.0
+    bid_quantity: int = 0
+    ask_quantity: int = 0
+    bids: tuple[DepthLevel, ...] = ()
+    asks: tuple[DepthLevel, ...] = ()
+
+
+class Quote(Value):
+    """The newest state of one instrument, with the day's open, high, low and previous close."""
+
+    instrument: InstrumentId
+    at: datetime
+    source: FeedSource
+    ltp: float
+    bid: float
+    ask: float
+    bid_quantity: int
+    ask_quantity: int
+    open: float
+    high: float
+    low: float
+    previous_close: float
+    volume: int
+    oi: int
+
+
+class QuotesConflated(Event):
+    """The newest quote of every instrument of `shard` that changed since the last one (every 100 ms).
+
+    Every instrument is repeated at least once in 5 s, so a reader that starts now knows the market within 5 s.
+    """
+
+    shard: str
+    at: datetime
+    quotes: tuple[Quote, ...]
+
+
+class CandleClosed(Event):
+    """A finished 1-minute candle; `start` is its first instant (09:15:00 for the one called 09:16 at its end)."""
+
+    instrument: InstrumentId
+    start: datetime
+    interval_s: int
+    source: FeedSource
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: int
+    oi: int

@@ -1,0 +1,254 @@
+"""Orders, from the wish to the last fill. Prices are rupees; quantities are units, not lots."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from libs.common.contracts.base import Event, Request, Value
+from libs.common.contracts.enums import (
+    DenialRule,
+    OrderPurpose,
+    OrderStatus,
+    OrderType,
+    Product,
+    Side,
+    SquareOffReason,
+    Validity,
+)
+from libs.common.contracts.ids import (
+    AccountId,
+    FillId,
+    InstrumentId,
+    OrderId,
+    SquareOffId,
+    StrategyId,
+    UserId,
+)
+
+
+class OrderTerms(Value):
+    """Everything that defines an order; carried whole by each message that starts a stage.
+
+    `price` is set for LIMIT and SL, `trigger_price` for SL and SL-M.
+    """
+
+    order_id: OrderId
+    account_id: AccountId
+    user_id: UserId
+    strategy_id: StrategyId | None = None
+    instrument: InstrumentId
+    side: Side
+    quantity: int
+    order_type: OrderType
+    product: Product
+    validity: Validity = Validity.DAY
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    purpose: OrderPurpose = OrderPurpose.ENTRY
+    square_off_id: SquareOffId | None = None
+    requested_at: datetime
+
+
+class OrderRequested(OrderTerms, Request):
+    """A wish to trade. Risk answers OrderCleared or OrderDenied.
+
+    After `expires_at` risk denies it: an order that waited out an outage must not surprise its owner.
+    `epoch` is the panic epoch that the requester had seen (0 for people and algos; trading stamps its exits).
+    """
+
+    expires_at: datetime
+    epoch: int = 0
+
+
+class OrderCleared(OrderTerms, Event):
+    """Risk let the order through; it may go to the broker while `epoch` is still the scope's epoch.
+
+    `epoch` is the sum of the panic epochs of all, the user, the account and the strategy. `margin` is what the order blocks.
+    """
+
+    epoch: int
+    margin: Decimal
+
+
+class OrderDenied(OrderTerms, Event):
+    """We refused the order. The broker never saw it (compare OrderRejected)."""
+
+    rule: DenialRule
+    reason: str
+    limit: str | None = None
+    value: str | None = None
+
+
+class OrderModifyRequested(Request):
+    """A wish to change an open order. Fields left None stay as they are; `quantity` is the new total."""
+
+    order_id: OrderId
+    account_id: AccountId
+    user_id: UserId
+    quantity: int | None = None
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    order_type: OrderType | None = None
+    expires_at: datetime
+
+
+class OrderModifyCleared(Event):
+    """Risk let the change through. All fields hold the new terms."""
+
+    order_id: OrderId
+    account_id: AccountId
+    user_id: UserId
+    quantity: int
+    order_type: OrderType
+    price: Decimal | None
+    trigger_price: Decimal | None
+    margin: Decimal
+    epoch: int
+
+
+class OrderModifyRefused(Event):
+    """The change did not happen, refused by risk (`rule` set) or by the venue; the order stays as it was."""
+
+    order_id: OrderId
+    account_id: AccountId
+    user_id: UserId
+    rule: DenialRule | None = None
+    reason: str
+
+
+class OrderCancelRequested(Request):
+    order_id: OrderId
+    account_id: AccountId
+    user_id: UserId
+
+
+class OrdersCancelRequested(Request):
+    """Cancel every open order of the account, or of one strategy or instrument in it."""
+
+    account_id: AccountId
+    user_id: UserId
+    strategy_id: StrategyId | None = None
+    instrument: InstrumentId | None = None
+
+
+class OrdersCancelStarted(Event):
+    """Cancels were sent for these orders; each order's own event tells how it ended."""
+
+    account_id: AccountId
+    user_id: UserId
+    order_ids: tuple[OrderId, ...]
+
+
+class OrderFact(Event):
+    """What every later event of an order says. `version` counts the order's events from 1 without a gap."""
+
+    order_id: OrderId
+    account_id: AccountId
+    user_id: UserId
+    strategy_id: StrategyId | None = None
+    instrument: InstrumentId
+    status: OrderStatus
+    version: int
+    filled_quantity: int = 0
+    average_price: Decimal | None = None
+
+
+class OrderSubmitted(OrderTerms, Event):
+    """The order is on its way to the venue: the attempt is recorded, its outcome not known yet. Version 1."""
+
+    margin: Decimal
+    epoch: int
+    version: int = 1
+
+
+class OrderAccepted(OrderFact):
+    broker_order_id: str
+
+
+class OrderRejected(OrderFact):
+    """The venue refused the order (compare OrderDenied)."""
+
+    reason: str
+
+
+class OrderOutcomeUnknown(OrderFact):
+    """The venue did not answer. Its order book, searched by our tag, will decide; the order is never re-sent."""
+
+    reason: str
+
+
+class OrderTriggered(OrderFact):
+    """The trigger price of a stop order traded; it is live in the book now."""
+
+
+class OrderModified(OrderFact):
+    quantity: int
+    order_type: OrderType
+    price: Decimal | None
+    trigger_price: Decimal | None
+
+
+class OrderCancelled(OrderFact):
+    reason: str
+
+
+class OrderCancelRefused(OrderFact):
+    """Too late or unknown to the venue; the order stays as it is."""
+
+    reason: str
+
+
+class OrderExpired(OrderFact):
+    """The session (DAY) or the instant (IOC) is over; what was not filled is gone."""
+
+    reason: str
+
+
+class FillReported(OrderFact):
+    """One execution, booked once. `filled_quantity` and `average_price` are the order's totals with it."""
+
+    fill_id: FillId
+    broker_fill_id: str
+    side: Side
+    product: Product
+    quantity: int
+    price: Decimal
+    filled_at: datetime
+
+
+class SquareOffRequested(Request):
+    """Cancel what is pending and close what is open in the account, until it is flat.
+
+    `strategy_id`, `instrument` and `product` narrow it. With a strategy, exactly that strategy's own book is closed.
+    """
+
+    square_off_id: SquareOffId
+    account_id: AccountId
+    user_id: UserId
+    strategy_id: StrategyId | None = None
+    instrument: InstrumentId | None = None
+    product: Product | None = None
+    reason: SquareOffReason
+
+
+class SquareOffStarted(Event):
+    square_off_id: SquareOffId
+    account_id: AccountId
+    user_id: UserId
+    strategy_id: StrategyId | None
+    instrument: InstrumentId | None
+    product: Product | None
+    reason: SquareOffReason
+    cancelling: int
+    closing: int
+
+
+class SquareOffCompleted(Event):
+    """Nothing is pending and nothing is open in the scope."""
+
+    square_off_id: SquareOffId
+    account_id: AccountId
+    user_id: UserId
+    strategy_id: StrategyId | None
+    instrument: InstrumentId | None
+    product: Product | None
+    reason: SquareOffReason

@@ -1,0 +1,180 @@
+"""Every Kafka topic, once. The first word of a name is the service that owns it:
+the one writer of its events, or the one reader of its requests."""
+
+from datetime import timedelta
+
+from libs.common.contracts import accounts, algos, market, orders, portfolio, risk, signals, venue
+from libs.common.contracts.base import RequestRefused
+from libs.common.service import Topic
+
+YEARS = timedelta(days=5 * 365)
+MONTH = timedelta(days=30)
+DAYS = timedelta(days=3)
+HOUR = timedelta(hours=1)
+
+ORDER_REQUESTS = Topic(
+    "risk.order-requests.v1",
+    orders.OrderRequested,
+    orders.OrderModifyRequested,
+    key="account_id",
+    retention=MONTH,
+)
+RISK_DECISIONS = Topic(
+    "risk.decisions.v1",
+    orders.OrderCleared,
+    orders.OrderDenied,
+    orders.OrderModifyCleared,
+    orders.OrderModifyRefused,
+    key="account_id",
+    retention=YEARS,
+)
+TRADING_REQUESTS = Topic(
+    "trading.requests.v1",
+    orders.OrderCancelRequested,
+    orders.OrdersCancelRequested,
+    orders.SquareOffRequested,
+    accounts.AccountSaveRequested,
+    accounts.AccountDeleteRequested,
+    key="account_id",
+    retention=MONTH,
+)
+PANIC_REQUESTS = Topic(
+    "trading.panic-requests.v1",
+    risk.PanicRequested,
+    risk.PanicResetRequested,
+    key="scope",
+    partitions=1,
+    retention=YEARS,
+)
+TRADING_EVENTS = Topic(
+    "trading.events.v1",
+    orders.OrderSubmitted,
+    orders.OrderDenied,
+    orders.OrderAccepted,
+    orders.OrderRejected,
+    orders.OrderOutcomeUnknown,
+    orders.OrderTriggered,
+    orders.OrderModified,
+    orders.OrderModifyRefused,
+    orders.OrderCancelled,
+    orders.OrderCancelRefused,
+    orders.OrdersCancelStarted,
+    orders.OrderExpired,
+    orders.FillReported,
+    orders.SquareOffStarted,
+    orders.SquareOffCompleted,
+    portfolio.PositionChanged,
+    portfolio.FundsChanged,
+    key="account_id",
+    retention=YEARS,
+)
+PANICS = Topic(
+    "trading.panics.v1",
+    risk.PanicRaised,
+    risk.PanicReset,
+    key="scope",
+    partitions=1,
+    compacted=True,
+)
+ACCOUNTS = Topic(
+    "trading.accounts.v1",
+    accounts.AccountSaved,
+    accounts.AccountDeleted,
+    key="account_id",
+    compacted=True,
+)
+TRADING_REFUSALS = Topic(
+    "trading.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH
+)
+
+VENUE_REQUESTS = Topic(
+    "walkforward.order-requests.v1",
+    venue.VenueOrderRequested,
+    venue.VenueModifyRequested,
+    venue.VenueCancelRequested,
+    key="instrument",
+    retention=MONTH,
+)
+EXECUTIONS = Topic(
+    "walkforward.executions.v1", venue.ExecutionReported, key="account_id", retention=YEARS
+)
+
+RISK_REQUESTS = Topic(
+    "risk.limit-requests.v1",
+    risk.RiskLimitSaveRequested,
+    risk.RiskLimitDeleteRequested,
+    key="limit_id",
+    partitions=1,
+    retention=MONTH,
+)
+RISK_LIMITS = Topic(
+    "risk.limits.v1",
+    risk.RiskLimitSaved,
+    risk.RiskLimitDeleted,
+    key="limit_id",
+    partitions=1,
+    compacted=True,
+)
+RISK_BREACHES = Topic(
+    "risk.breaches.v1", risk.MTMBreached, key="user_id", partitions=1, retention=YEARS
+)
+RISK_REFUSALS = Topic(
+    "risk.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH
+)
+
+SIGNAL_REQUESTS = Topic(
+    "signals.group-requests.v1",
+    signals.SignalGroupSaveRequested,
+    signals.SignalGroupDeleteRequested,
+    key="group_id",
+    partitions=1,
+    retention=MONTH,
+)
+SIGNAL_GROUPS = Topic(
+    "signals.groups.v1",
+    signals.SignalGroupSaved,
+    signals.SignalGroupDeleted,
+    key="group_id",
+    partitions=1,
+    compacted=True,
+)
+SIGNALS = Topic("signals.signals.v1", signals.SignalReceived, key="group_id", retention=YEARS)
+SIGNAL_REFUSALS = Topic(
+    "signals.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH
+)
+
+STRATEGY_REQUESTS = Topic(
+    "strategy.algo-requests.v1",
+    algos.AlgoSaveRequested,
+    algos.AlgoDeleteRequested,
+    key="algo_id",
+    partitions=1,
+    retention=MONTH,
+)
+ALGOS = Topic(
+    "strategy.algos.v1",
+    algos.AlgoSaved,
+    algos.AlgoDeleted,
+    key="algo_id",
+    partitions=1,
+    compacted=True,
+)
+STRATEGY_DECISIONS = Topic(
+    "strategy.decisions.v1",
+    algos.SignalActedOn,
+    algos.SignalSkipped,
+    key="algo_id",
+    retention=YEARS,
+)
+STRATEGY_REFUSALS = Topic(
+    "strategy.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH
+)
+
+CONTRACTS = Topic(
+    "marketdata.contracts.v1", market.InstrumentListed, key="instrument", compacted=True
+)
+TICKS = Topic("marketdata.ticks.v1", market.Tick, key="instrument", retention=DAYS)
+QUOTES = Topic(
+    "marketdata.quotes.v1", market.QuotesConflated, key="shard", partitions=1, retention=HOUR
+)
+CANDLES = Topic("marketdata.candles.v1", market.CandleClosed, key="instrument", retention=MONTH)

@@ -1,0 +1,24 @@
+"""Ids: UUIDv7 everywhere, drawn fresh at the edges and derived from the cause everywhere else."""
+
+from hashlib import blake2b
+from uuid import UUID
+
+import uuid_utils
+
+_VERSION_7 = 0x7 << 76
+_VARIANT = 0x2 << 62
+_RANDOM_BITS = (1 << 76) - 1
+_TIME_BITS = ((1 << 48) - 1) << 80
+
+
+def new_id() -> UUID:
+    """A fresh UUIDv7 (RFC 9562): sorts by time of creation."""
+    return UUID(int=uuid_utils.uuid7().int)
+
+
+def derive(cause: UUID, *names: object) -> UUID:
+    """The UUIDv7 that always follows from `cause` and `names`: the cause's time, and a hash where randomness was."""
+    digest = blake2b(cause.bytes + "\x1f".join(map(str, names)).encode(), digest_size=16)
+    noise = int.from_bytes(digest.digest()) & _RANDOM_BITS
+    noise &= ~(0xF << 76) & ~(0x3 << 62)
+    return UUID(int=(cause.int & _TIME_BITS) | _VERSION_7 | _VARIANT | noise)

@@ -1,0 +1,212 @@
+"""How a service says what it reads, what it writes and what it does about it.
+
+Only words live here; libs.common.messaging carries them out.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic
+from uuid import UUID
+
+from typing_extensions import TypeVar
+
+from libs.common import ids
+from libs.common.contracts.base import Message
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+    from fastapi import APIRouter
+
+    from libs.common.runtime import Runtime
+
+    Connection = PoolConnectionProxy
+
+
+class Topic:
+    """A Kafka topic: what it carries, the message field that keys it, and how long it keeps.
+
+    A compacted topic keeps the newest message of each key for ever; else `retention` bounds it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *carries: type[Message],
+        key: str,
+        partitions: int = 6,
+        retention: timedelta | None = None,
+        compacted: bool = False,
+    ) -> None:
+        self.name = name
+        self.carries = carries
+        self.key = key
+        self.partitions = partitions
+        self.retention = retention
+        self.compacted = compacted
+
+    def key_of(self, message: Message) -> str:
+        return str(getattr(message, self.key))
+
+    def __repr__(self) -> str:
+        return f"Topic({self.name})"
+
+
+class Store:
+    """A service's tables within one transaction: an identity map that loads by the batch and saves by the batch.
+
+    The runtime makes one per transaction, calls `prefetch` with the batch before the first handler, and `flush`
+    after the last. Handlers ask and save as if there were one message.
+    """
+
+    def __init__(self, connection: "Connection") -> None:
+        self.connection = connection
+
+    async def prefetch(self, messages: Sequence[Message]) -> None:
+        """Load what these messages will need, in a few set-based queries, locking rows that will change."""
+
+    async def flush(self) -> None:
+        """Write what was saved, in a few set-based statements (`unnest`)."""
+
+
+class Memory:
+    """What a process may forget: latest-wins views filled by streams, and clients of the outside world."""
+
+    async def open(self, runtime: "Runtime[Any, Any]") -> None:
+        """Before the first message."""
+
+    async def close(self) -> None:
+        """After the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message's CloudEvents attributes. `correlation_id` is the id of the message that began the story."""
+
+    id: UUID
+    type: str
+    source: str
+    time: datetime
+    key: str
+    correlation_id: UUID
+    user_id: UUID | None = None
+    traceparent: str | None = None
+
+
+M = TypeVar("M", bound=Message)
+S = TypeVar("S", bound=Store, default=Store)
+V = TypeVar("V", bound=Memory, default=Memory)
+
+
+@dataclass(frozen=True, slots=True)
+class Context(Generic[S, V]):
+    """What a handler may touch: its store, inside one transaction, its memory, the time and the causing message."""
+
+    store: S
+    memory: V
+    now: datetime
+    cause: Envelope
+
+    def derive(self, *names: object) -> UUID:
+        """An id that is the same whenever this message is handled again."""
+        return ids.derive(self.cause.id, *names)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message with its envelope, as it came from a topic."""
+
+    message: Message
+    envelope: Envelope
+
+
+Handler = Callable[[M, Context[S, V]], Awaitable[Sequence[Message]]]
+StreamHandler = Callable[[Sequence[M], V], Awaitable[None]]
+TimerHandler = Callable[[Context[S, V]], Awaitable[Sequence[Message]]]
+
+
+@dataclass(frozen=True)
+class Subscription(Generic[S, V]):
+    topic: Topic
+    message: type[Message]
+    handler: Handler[Any, S, V]
+
+
+class Start(Enum):
+    """Where a stream begins when the process does."""
+
+    BEGINNING = "the whole topic, before the service is ready (compacted entity state)"
+    RECENT = "fifteen seconds back (what repeats itself)"
+    LATEST = "now"
+
+
+@dataclass(frozen=True)
+class Stream(Generic[V]):
+    topic: Topic
+    message: type[Message]
+    handler: StreamHandler[Any, V]
+    start: Start
+
+
+@dataclass(frozen=True)
+class Timer(Generic[S, V]):
+    seconds: float
+    handler: TimerHandler[S, V]
+
+
+def on(topic: Topic, message: type[M], handler: Handler[M, S, V]) -> Subscription[S, V]:
+    """Exactly-once in effect: the handler's writes, its events and the offset commit together."""
+    _check(topic, message)
+    return Subscription(topic, message, handler)
+
+
+def stream(topic: Topic, message: type[M], handler: StreamHandler[M, V], start: Start) -> Stream[V]:
+    """At-least-once, latest-wins, for every instance: fills memory. Nothing that moves money may be one."""
+    _check(topic, message)
+    return Stream(topic, message, handler, start)
+
+
+def every(seconds: float, handler: TimerHandler[S, V]) -> Timer[S, V]:
+    """Run in a transaction of its own on every instance; lock what two instances must not do at once."""
+    return Timer(seconds, handler)
+
+
+def _check(topic: Topic, message: type[Message]) -> None:
+    if message not in topic.carries:
+        raise ValueError(f"{topic.name} does not carry {message.__name__}")
+
+
+@dataclass(frozen=True)
+class Service(Generic[S, V]):
+    """The manifest. `committed` is told of each batch after its commit; `background` tasks live as long as the process."""
+
+    name: str
+    store: type[S]
+    memory: type[V]
+    consumes: Sequence[Subscription[S, V]] = ()
+    streams: Sequence[Stream[V]] = ()
+    timers: Sequence[Timer[S, V]] = ()
+    produces: Sequence[Topic] = ()
+    routes: "Callable[[Runtime[S, V]], APIRouter] | None" = None
+    background: "Sequence[Callable[[Runtime[S, V]], Awaitable[None]]]" = ()
+    committed: "Callable[[Sequence[Delivery], Runtime[S, V]], Awaitable[None]] | None" = None
+    topics: dict[type[Message], Topic] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_type = {message: topic for topic in self.produces for message in topic.carries}
+        object.__setattr__(self, "topics", by_type)
+
+    def subscription(self, message: type[Message]) -> Subscription[S, V]:
+        for each in self.consumes:
+            if each.message is message:
+                return each
+        raise LookupError(f"{self.name} does not consume {message.__name__}")
+
+    def topic_of(self, message: type[Message]) -> Topic:
+        try:
+            return self.topics[message]
+        except KeyError:
+            raise LookupError(
+                f"{self.name} does not declare that it produces {message.__name__}"
+            ) from None
