@@ -207,6 +207,4 @@ class Service(Generic[S, V]):
         try:
             return self.topics[message]
         except KeyError:
-            raise LookupError(
-                f"{self.name} does not declare that it produces {message.__name__}"
-            ) from None
+            raise LookupError(f"{self.name} does not declare that it produces {message.__name__}") from None

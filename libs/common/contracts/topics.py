@@ -83,9 +83,7 @@ ACCOUNTS = Topic(
     key="account_id",
     compacted=True,
 )
-TRADING_REFUSALS = Topic(
-    "trading.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH
-)
+TRADING_REFUSALS = Topic("trading.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH)
 
 VENUE_REQUESTS = Topic(
     "walkforward.order-requests.v1",
@@ -95,9 +93,7 @@ VENUE_REQUESTS = Topic(
     key="instrument",
     retention=MONTH,
 )
-EXECUTIONS = Topic(
-    "walkforward.executions.v1", venue.ExecutionReported, key="account_id", retention=YEARS
-)
+EXECUTIONS = Topic("walkforward.executions.v1", venue.ExecutionReported, key="account_id", retention=YEARS)
 
 RISK_REQUESTS = Topic(
     "risk.limit-requests.v1",
@@ -115,12 +111,8 @@ RISK_LIMITS = Topic(
     partitions=1,
     compacted=True,
 )
-RISK_BREACHES = Topic(
-    "risk.breaches.v1", risk.MTMBreached, key="user_id", partitions=1, retention=YEARS
-)
-RISK_REFUSALS = Topic(
-    "risk.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH
-)
+RISK_BREACHES = Topic("risk.breaches.v1", risk.MTMBreached, key="user_id", partitions=1, retention=YEARS)
+RISK_REFUSALS = Topic("risk.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH)
 
 SIGNAL_REQUESTS = Topic(
     "signals.group-requests.v1",
@@ -139,9 +131,7 @@ SIGNAL_GROUPS = Topic(
     compacted=True,
 )
 SIGNALS = Topic("signals.signals.v1", signals.SignalReceived, key="group_id", retention=YEARS)
-SIGNAL_REFUSALS = Topic(
-    "signals.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH
-)
+SIGNAL_REFUSALS = Topic("signals.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH)
 
 STRATEGY_REQUESTS = Topic(
     "strategy.algo-requests.v1",
@@ -166,15 +156,9 @@ STRATEGY_DECISIONS = Topic(
     key="algo_id",
     retention=YEARS,
 )
-STRATEGY_REFUSALS = Topic(
-    "strategy.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH
-)
+STRATEGY_REFUSALS = Topic("strategy.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH)
 
-CONTRACTS = Topic(
-    "marketdata.contracts.v1", market.InstrumentListed, key="instrument", compacted=True
-)
+CONTRACTS = Topic("marketdata.contracts.v1", market.InstrumentListed, key="instrument", compacted=True)
 TICKS = Topic("marketdata.ticks.v1", market.Tick, key="instrument", retention=DAYS)
-QUOTES = Topic(
-    "marketdata.quotes.v1", market.QuotesConflated, key="shard", partitions=1, retention=HOUR
-)
+QUOTES = Topic("marketdata.quotes.v1", market.QuotesConflated, key="shard", partitions=1, retention=HOUR)
 CANDLES = Topic("marketdata.candles.v1", market.CandleClosed, key="instrument", retention=MONTH)
