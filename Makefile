@@ -1,0 +1,69 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON := .venv/bin/python
+STACK := $(PYTHON) -m deploy.local
+TEST_STACK := $(STACK) --instance test
+SOURCES := $(wildcard libs services tests tools deploy bench)
+CHOICES := $(if $(FEED),MARKETDATA_FEED=$(FEED)) $(if $(SPEED),REPLAY_SPEED=$(SPEED))
+UV_VERSION := 0.9.11
+
+.PHONY: help up down status logs demo bench topology fmt check lint test test-servers lock clean-data python servers
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+up: servers ## the whole stack on this machine (FEED=simulator|replay SPEED=10)
+	@$(STACK) up $(CHOICES)
+
+down: python ## stop all of it
+	@$(STACK) down
+
+status: python ## what runs where, and is it ready
+	@$(STACK) status
+
+logs: python ## follow the logs (SERVICE=gateway for one)
+	@$(STACK) logs $(SERVICE)
+
+demo: python ## the whole story of an order against the running stack, step by step
+	@$(PYTHON) -m tools.demo
+
+bench: python ## latency, throughput and cost of an order on the running stack
+	@$(PYTHON) -m bench
+
+topology: python ## write the pages that are generated from the services' manifests
+	@$(PYTHON) -m libs.common.topology --write
+
+fmt: python ## format, and fix what can be fixed
+	@$(PYTHON) -m ruff format $(SOURCES)
+	@$(PYTHON) -m ruff check --fix $(SOURCES)
+
+check: lint ## lint, types, imports and the tests that need no servers: seconds
+	@$(PYTHON) -m pytest -m 'not servers and not e2e'
+
+lint: python
+	@$(PYTHON) -m ruff format --check $(SOURCES)
+	@$(PYTHON) -m ruff check $(SOURCES)
+	@$(PYTHON) -m mypy $(SOURCES)
+	@.venv/bin/lint-imports
+
+test: servers lint ## every test, on servers of its own (a running stack is not disturbed)
+	@$(TEST_STACK) test $(PYTHON) -m pytest $(PYTEST)
+
+test-servers: servers ## only the servers of `make test`, left running: for one test at a time
+	@$(TEST_STACK) servers
+
+lock: python ## compile requirements.lock from pyproject.toml
+	@[ -x .local/uv/bin/uv ] || { $(PYTHON) -m venv .local/uv && .local/uv/bin/pip install -q uv==$(UV_VERSION); }
+	@.local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra dev \
+	  pyproject.toml -o requirements.lock
+
+clean-data: python ## stop the stack and forget all that it stored
+	@$(STACK) forget
+
+python:
+	@deploy/local/install.sh python
+
+servers:
+	@deploy/local/install.sh servers

@@ -1,0 +1,91 @@
+"""`python -m deploy.local`: the commands behind `make up`, `down`, `status`, `logs` and `test`."""
+
+import argparse
+import os
+import subprocess
+import sys
+
+from deploy.local import environment
+from deploy.local.instance import OFFSETS, SERVERS, SERVICES
+from deploy.local.stack import NotReadyError, Stack
+from deploy.local.supervisor import wipe
+
+
+def up(stack: Stack, arguments: argparse.Namespace) -> None:
+    choices = dict(pair.split("=", 1) for pair in arguments.choices)
+    changed = environment.choose(stack.instance, choices)
+    if not changed and stack.complete():
+        print("The stack is already running.")
+        return
+    stack.start_servers()
+    stack.set_up()
+    stack.start_services()
+
+
+def servers(stack: Stack, arguments: argparse.Namespace) -> None:
+    stack.start_servers()
+    print(f"Servers of `{stack.instance.name}` are up; their addresses: {stack.instance.env_file}")
+
+
+def down(stack: Stack, arguments: argparse.Namespace) -> None:
+    stack.down()
+
+
+def status(stack: Stack, arguments: argparse.Namespace) -> None:
+    states = stack.supervisor.states()
+    for name in SERVERS | SERVICES:
+        there = stack.answers(name) if name in SERVERS else stack.ready(name)
+        word = "ready" if there else "not ready"
+        print(f"{name:12} {states.get(name, 'STOPPED'):9} {word:10} 127.0.0.1:{stack.instance.port(name)}")
+
+
+def logs(stack: Stack, arguments: argparse.Namespace) -> None:
+    names = arguments.service or [*SERVERS, *SERVICES]
+    files = [str(stack.instance.log / f"{name}.log") for name in names]
+    subprocess.run(("tail", "--follow=name", "--retry", "--quiet", "--lines=50", *files), check=False)
+
+
+def forget(stack: Stack, arguments: argparse.Namespace) -> None:
+    stack.down()
+    wipe(stack.instance)
+
+
+def test(stack: Stack, arguments: argparse.Namespace) -> None:
+    """Runs a command beside fresh servers and stops them after; servers found running stay, with what they hold."""
+    found = stack.supervisor.running()
+    if not found:
+        wipe(stack.instance)
+    try:
+        stack.start_servers()
+        variables = os.environ | stack.environment() | {"OPENALGO_TEST_STACK": "1"}
+        done = subprocess.run(arguments.command, env=variables, check=False)
+    finally:
+        if not found:
+            stack.down()
+    sys.exit(done.returncode)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
+    parser.add_argument("--instance", choices=OFFSETS, default="local")
+    commands = parser.add_subparsers(required=True)
+    for command in (up, servers, down, status, logs, forget, test):
+        sub = commands.add_parser(command.__name__)
+        sub.set_defaults(run=command)
+        if command is up:
+            sub.add_argument("choices", nargs="*", metavar="NAME=VALUE")
+        if command is logs:
+            sub.add_argument("service", nargs="*", choices=[*SERVERS, *SERVICES])
+        if command is test:
+            sub.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    try:
+        arguments.run(Stack(arguments.instance), arguments)
+    except NotReadyError as failure:
+        sys.exit(str(failure))
+    except subprocess.CalledProcessError as failure:
+        sys.exit(f"failed: {' '.join(map(str, failure.cmd))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The environment of an instance: what every process reads, kept in its `env` file with its secrets."""
+
+import secrets
+from collections.abc import Mapping
+
+from deploy.local.instance import PROJECT, SERVICES, Instance
+
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    *(f"{service.upper()}_DATABASE_PASSWORD" for service in SERVICES),
+    "GATEWAY_JWT_SECRET",
+    "GATEWAY_PASSWORD_PEPPER",
+    "INTERNAL_TOKEN",
+    "DEMO_PASSWORD",
+)
+PRIVATE = ("POSTGRES_", "DEMO_")
+CHOICES = {"MARKETDATA_FEED": "simulator", "REPLAY_SPEED": "1"}
+
+
+def load(instance: Instance) -> dict[str, str]:
+    """The variables of the instance; what is missing is added to its file, what is there is kept."""
+    kept = read(instance)
+    variables = {name: secrets.token_hex(24) for name in SECRETS} | CHOICES | kept
+    variables.setdefault("SHARED_DATA", str((PROJECT / ".." / "shared" / "data").resolve()))
+    variables |= addresses(instance, variables)
+    if variables != kept:
+        write(instance, variables)
+    return variables
+
+
+def addresses(instance: Instance, known: Mapping[str, str]) -> dict[str, str]:
+    """What follows from ports and passwords, so never kept from an earlier start."""
+    database = f"127.0.0.1:{instance.port('postgres')}/openalgo"
+    found = {
+        "KAFKA_BOOTSTRAP": f"127.0.0.1:{instance.port('kafka')}",
+        "REDIS_URL": f"redis://127.0.0.1:{instance.port('redis')}/0",
+        "QUESTDB_URL": instance.url("questdb"),
+        "POSTGRES_ADMIN_URL": f"postgresql://postgres:{known['POSTGRES_PASSWORD']}@{database}",
+        "GATEWAY_MARKETDATA_URL": instance.url("marketdata"),
+        "GATEWAY_SIGNALS_URL": instance.url("signals"),
+    }
+    for service in SERVICES:
+        prefix = service.upper()
+        password = known[f"{prefix}_DATABASE_PASSWORD"]
+        found[f"{prefix}_HOST"] = "127.0.0.1"
+        found[f"{prefix}_PORT"] = str(instance.port(service))
+        found[f"{prefix}_DATABASE_URL"] = f"postgresql://{service}:{password}@{database}"
+    return found
+
+
+def of_service(service: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """A service sees its own variables and the shared ones: no other service's secrets, not the administrator's."""
+    others = tuple(f"{name.upper()}_" for name in SERVICES if name != service)
+    return {
+        name: value
+        for name, value in variables.items()
+        if not name.startswith(PRIVATE + others) and not name.endswith("_DATABASE_PASSWORD")
+    }
+
+
+def read(instance: Instance) -> dict[str, str]:
+    if not instance.env_file.exists():
+        return {}
+    lines = instance.env_file.read_text().splitlines()
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return {name: value for name, value in pairs}
+
+
+def write(instance: Instance, variables: Mapping[str, str]) -> None:
+    instance.home.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{name}={value}\n" for name, value in sorted(variables.items()))
+    fresh = instance.env_file.with_suffix(".new")
+    fresh.touch(mode=0o600)
+    fresh.write_text(text)
+    fresh.replace(instance.env_file)
+
+
+def choose(instance: Instance, choices: Mapping[str, str]) -> bool:
+    """Keeps a person's choices, such as the feed; tells whether they change anything."""
+    variables = load(instance)
+    chosen = {**variables, **choices}
+    if chosen == variables:
+        return False
+    write(instance, chosen)
+    return True

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Installs what the project needs and the machine lacks; what is there already is left alone.
+#   deploy/local/install.sh python     the Python environment: enough for `make check`
+#   deploy/local/install.sh servers    that, and PostgreSQL, Redis, Java, Maven, Kafka and QuestDB
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+say() { printf '%s\n' "install: $*" >&2; }
+die() { say "$*"; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+python() {
+  local name
+  for name in python3 python3.13 python3.12 python3.11; do
+    if has "$name" && "$name" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$name"
+      return
+    fi
+  done
+  return 1
+}
+
+java_release() { java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p'; }
+has_java() { has java && [ "$(java_release)" -ge 17 ]; }
+has_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
+
+missing_packages() {
+  python >/dev/null || echo python3 python3-venv
+  [ "$1" = servers ] || return 0
+  has_postgres || echo postgresql
+  has redis-server || echo redis-server
+  has_java || echo openjdk-17-jre-headless
+  has mvn || echo maven
+}
+
+# The distribution starts a server as soon as it is installed. Ours run under their own supervisor, on their own ports and
+# data, so for the time of the installation nothing may start and PostgreSQL makes no cluster.
+install_packages() {
+  local as_root=() policy=/usr/sbin/policy-rc.d
+  has apt-get || die "please install: $* (no apt-get here: only Debian and Ubuntu are automated)"
+  if [ "$(id -u)" != 0 ]; then
+    has sudo || die "please install: $* (neither root nor sudo here)"
+    as_root=(sudo)
+  fi
+  say "installing $*"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive bash -euo pipefail -s -- "$policy" "$@" <<'ROOT' >&2
+policy=$1; shift
+mkdir -p /etc/postgresql-common/createcluster.d
+echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.d/no-main-cluster.conf
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' > "$policy"; chmod 755 "$policy"
+fi
+apt-get -qq update </dev/null
+apt-get -qq install --yes --no-install-recommends -o Dpkg::Use-Pty=0 "$@" </dev/null >/dev/null
+if [ -d /run/systemd/system ]; then
+  for unit in postgresql redis-server; do
+    [[ " $* " != *" $unit "* ]] || systemctl --quiet disable "$unit" || true
+  done
+fi
+ROOT
+}
+
+# Runs the command only if the file that it depends on changed since it last succeeded.
+when_changed() {
+  local file=$1 stamp=$2 hash
+  shift 2
+  hash=$(sha256sum <"$file")
+  [ "$(cat "$stamp" 2>/dev/null || true)" = "$hash" ] && return
+  "$@"
+  mkdir -p "$(dirname "$stamp")"
+  printf '%s\n' "$hash" >"$stamp"
+}
+
+install_python_environment() {
+  say "Python environment from requirements.lock"
+  [ -x .venv/bin/python ] || "$(python)" -m venv .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+}
+
+install_jars() {
+  say "Kafka and QuestDB"
+  local server
+  for server in kafka questdb; do
+    rm -rf ".local/jars/$server"
+    mvn --quiet --batch-mode -Dstyle.color=never -f deploy/local/pom.xml -P "$server" dependency:copy-dependencies \
+      "-DoutputDirectory=$PWD/.local/jars/$server" >&2
+  done
+}
+
+part=${1:-servers}
+read -r -d '' -a packages < <(missing_packages "$part") || true
+[ ${#packages[@]} = 0 ] || install_packages "${packages[@]}"
+python >/dev/null || die "Python 3.11 or newer with venv is needed; this distribution's python3 is $(python3 -V 2>&1)"
+when_changed requirements.lock .venv/installed install_python_environment
+[ "$part" != servers ] || when_changed deploy/local/pom.xml .local/jars/installed install_jars

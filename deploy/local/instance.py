@@ -1,0 +1,75 @@
+"""Where an instance of the stack lives and listens: `local` for people, `test` for the tests; both may run at once."""
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+JARS = PROJECT / ".local" / "jars"
+TEMPLATES = Path(__file__).parent / "templates"
+
+SERVICES = {
+    "gateway": 8000,
+    "signals": 8001,
+    "trading": 8002,
+    "risk": 8003,
+    "strategy": 8004,
+    "marketdata": 8005,
+    "walkforward": 8006,
+}
+SERVERS = {
+    "postgres": 15432,
+    "redis": 16379,
+    "kafka": 19092,
+    "questdb": 19000,
+}
+SECOND_PORTS = {"kafka_controller": 19093, "questdb_pg": 18812}
+OFFSETS = {"local": 0, "test": 10_000}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """`PORT_OFFSET` moves every port, for a second clone on the same machine."""
+
+    name: str = "local"
+
+    @property
+    def home(self) -> Path:
+        return PROJECT / ".local" if self.name == "local" else PROJECT / ".local" / self.name
+
+    @property
+    def env_file(self) -> Path:
+        return self.home / "env"
+
+    @property
+    def conf(self) -> Path:
+        return self.home / "conf"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def socket(self) -> Path:
+        """The supervisor's; the kernel allows a socket's path some 100 characters."""
+        path = self.run / "supervisor.sock"
+        if len(str(path)) < 100:
+            return path
+        return Path(tempfile.gettempdir()) / f"openalgo-{self.digest}.sock"
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
+
+    def port(self, name: str) -> int:
+        base = (SERVICES | SERVERS | SECOND_PORTS)[name]
+        return base + OFFSETS[self.name] + int(os.environ.get("PORT_OFFSET", "0"))
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.port(name)}"

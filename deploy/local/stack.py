@@ -1,0 +1,137 @@
+"""What `make` and the end-to-end tests ask of an instance of the stack: start, watch, stop."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from deploy.local import environment
+from deploy.local.instance import PROJECT, SERVERS, SERVICES, Instance
+from deploy.local.servers import Program, postgres_binaries, prepare
+from deploy.local.supervisor import Supervisor
+
+SET_UP = (
+    ("libs.common.database", "provision"),
+    ("libs.common.database", "migrate"),
+    ("libs.common.messaging", "topics"),
+)
+PATIENCE = 90.0
+
+
+class NotReadyError(Exception):
+    """Something did not come up in time; says what, and the last lines it logged."""
+
+
+class Stack:
+    """Every method may be called again on a stack that is already there."""
+
+    def __init__(self, name: str = "local") -> None:
+        self.instance = Instance(name)
+        self.supervisor = Supervisor(self.instance)
+
+    def environment(self) -> dict[str, str]:
+        return environment.load(self.instance)
+
+    def start_servers(self) -> None:
+        self._configure({})
+        self.supervisor.launch()
+        self.supervisor.start(tuple(SERVERS))
+        self._await(SERVERS, self.answers)
+
+    def set_up(self) -> None:
+        """Databases, migrations, topics: commands that change nothing where nothing is missing."""
+        for module, command in SET_UP:
+            self.execute((sys.executable, "-m", module, command))
+
+    def start_services(self, overrides: Mapping[str, str] | None = None) -> None:
+        """Starts the services, and restarts those whose environment the overrides change."""
+        self._configure(overrides or {})
+        self.supervisor.launch()
+        self.supervisor.start(tuple(SERVICES))
+        self._await(SERVICES, self.ready)
+
+    def stop_services(self) -> None:
+        self.supervisor.stop(tuple(SERVICES))
+
+    def kill(self, name: str) -> None:
+        """As the machine might: the supervisor brings it back."""
+        os.kill(self.supervisor.pid(name), signal.SIGKILL)
+
+    def down(self) -> None:
+        self.supervisor.shutdown()
+
+    def complete(self) -> bool:
+        return all(map(self.answers, SERVERS)) and all(map(self.ready, SERVICES))
+
+    def execute(self, command: Sequence[str]) -> None:
+        """Runs a command of the project with this instance's environment."""
+        subprocess.run(command, env=os.environ | self.environment(), cwd=PROJECT, check=True)
+
+    def answers(self, server: str) -> bool:
+        port = self.instance.port(server)
+        match server:
+            case "postgres":
+                return accepts_queries(port)
+            case "questdb":
+                return http_ok(f"{self.instance.url(server)}/ping")
+            case _:
+                return listens(port)
+
+    def ready(self, service: str) -> bool:
+        return http_ok(f"{self.instance.url(service)}/health/ready")
+
+    def _configure(self, overrides: Mapping[str, str]) -> None:
+        variables = {**self.environment(), **overrides}
+        programs = prepare(self.instance, variables)
+        services = (service_program(name, variables) for name in SERVICES)
+        self.supervisor.configure([*programs, *services])
+
+    def _await(self, names: Iterable[str], is_there: Callable[[str], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        missing = list(names)
+        while missing := [name for name in missing if not is_there(name)]:
+            if time.monotonic() > deadline:
+                raise NotReadyError("\n".join(map(self._last_words, missing)))
+            time.sleep(0.1)
+
+    def _last_words(self, name: str) -> str:
+        log = self.instance.log / f"{name}.log"
+        lines = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
+        state = self.supervisor.states().get(name, "not started")
+        return "\n".join((f"{name} is not ready ({state}); the end of {log}:", *lines))
+
+
+def service_program(name: str, variables: Mapping[str, str]) -> Program:
+    return Program(
+        name,
+        (sys.executable, "-m", f"services.{name}"),
+        PROJECT,
+        environment.of_service(name, variables),
+        autostart=False,
+    )
+
+
+def accepts_queries(port: int) -> bool:
+    command = (str(postgres_binaries() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port))
+    return subprocess.run(command, check=False).returncode == 0
+
+
+def listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def http_ok(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False

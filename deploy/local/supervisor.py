@@ -1,0 +1,124 @@
+"""The process supervisor of an instance: its configuration, and what may be asked of it."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import Template
+
+from deploy.local.instance import PROJECT, TEMPLATES, Instance
+from deploy.local.servers import Program, render
+
+BIN = PROJECT / ".venv" / "bin"
+
+
+class Supervisor:
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.conf = instance.conf / "supervisord.conf"
+
+    def configure(self, programs: Iterable[Program]) -> None:
+        for directory in (self.instance.conf, self.instance.log, self.instance.run):
+            directory.mkdir(parents=True, exist_ok=True)
+        self.conf.touch(mode=0o600)
+        render(
+            "supervisord.conf",
+            self.conf,
+            home=self.instance.home,
+            log=self.instance.log,
+            project=PROJECT,
+            run=self.instance.run,
+            socket=self.instance.socket,
+            supervisord_user="user=root" if os.geteuid() == 0 else "",
+        )
+        with self.conf.open("a") as conf:
+            conf.writelines(self._section(program) for program in programs)
+
+    def _section(self, program: Program) -> str:
+        variables = (f'{name}="{value}"' for name, value in sorted(program.environment.items()))
+        values = {
+            "name": program.name,
+            "command": shlex.join(program.command),
+            "directory": program.directory,
+            "environment": ",".join(variables),
+            "autostart": str(program.autostart).lower(),
+            "stopsignal": program.stopsignal,
+            "user": f"user={program.user}" if program.user else "",
+        }
+        escaped = {name: str(value).replace("%", "%%") for name, value in values.items()}
+        template = Template((TEMPLATES / "program.conf").read_text())
+        return template.substitute(escaped, log=self.instance.log)
+
+    def running(self) -> bool:
+        return self._ask("pid").returncode == 0
+
+    def launch(self) -> None:
+        """Starts the supervisor, or has a running one take up its changed configuration."""
+        if self.running():
+            self._ask("update")
+            return
+        self._end_orphans()
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        subprocess.run(
+            (str(BIN / "supervisord"), "-c", str(self.conf)),
+            env=inherited | {"LANG": "C.UTF-8"},
+            cwd=PROJECT,
+            check=True,
+        )
+
+    def start(self, names: Sequence[str]) -> None:
+        self._ask("start", *names)
+
+    def stop(self, names: Sequence[str]) -> None:
+        self._ask("stop", *names)
+
+    def states(self) -> dict[str, str]:
+        """Each program's state in the supervisor's words: RUNNING, STOPPED, BACKOFF, …"""
+        lines = self._ask("status").stdout.splitlines() if self.running() else []
+        return {name: state for name, state, *_ in map(str.split, lines)}
+
+    def pid(self, name: str) -> int:
+        return int(self._ask("pid", name).stdout)
+
+    def shutdown(self, patience: float = 60) -> None:
+        """Stops every program and the supervisor; returns when the last process is gone."""
+        self._ask("shutdown")
+        deadline = time.monotonic() + patience
+        while self._processes() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self._end_orphans()
+
+    def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = (str(BIN / "supervisorctl"), "-c", str(self.conf), *words)
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
+
+    def _end_orphans(self) -> None:
+        """A supervisor that was killed leaves its programs behind, holding their ports."""
+        for signal_, pause in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 2.0)):
+            deadline = time.monotonic() + pause
+            for pid in self._processes():
+                os.kill(pid, signal_)
+            while self._processes() and time.monotonic() < deadline:
+                time.sleep(0.1)
+
+    def _processes(self) -> list[int]:
+        """Processes that carry this instance's mark in their environment."""
+        mark = f"OPENALGO_STACK={self.instance.home}".encode()
+        return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if carries(path, mark)]
+
+
+def carries(environ: Path, mark: bytes) -> bool:
+    try:
+        return mark in environ.read_bytes().split(b"\0")
+    except OSError:  # it has ended, or it is not ours to read
+        return False
+
+
+def wipe(instance: Instance) -> None:
+    """Forgets the instance's data; its secrets and logs stay."""
+    for name in ("postgres", "redis", "kafka", "questdb"):
+        shutil.rmtree(instance.home / name, ignore_errors=True)
