@@ -1,0 +1,173 @@
+import os
+import subprocess
+import sys
+from calendar import monthrange
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from libs.common.contracts.enums import Exchange
+from libs.common.settings import MarketHours
+from libs.common.special_sessions import SPECIAL_SESSIONS, SpecialSession
+from libs.common.trading_calendar import IST, MarketSession, TradingCalendar
+
+SHARED_DATA = Path(os.environ.get("SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+CANDLES = SHARED_DATA / "candles-1min"
+CALENDAR = TradingCalendar(MarketHours.EXCHANGE)
+CONTINUOUS = TradingCalendar(MarketHours.CONTINUOUS)
+
+
+def ist(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=IST)
+
+
+def session(exchange: Exchange, day: str, derivative_listed: bool = False) -> MarketSession:
+    found = CALENDAR.session(exchange, date.fromisoformat(day), derivative_listed)
+    assert found is not None
+    return found
+
+
+def hours(exchange: Exchange, day: str, derivative_listed: bool = False) -> str:
+    found = session(exchange, day, derivative_listed)
+    return f"{found.open.astimezone(IST):%H:%M}-{found.close.astimezone(IST):%H:%M}"
+
+
+@pytest.mark.parametrize("day", ["2024-01-26", "2024-11-20", "2025-10-22", "2026-01-15", "2026-11-10", "2026-11-21"])
+def test_holidays_and_weekends_have_no_session(day: str) -> None:
+    assert CALENDAR.session(Exchange.NSE, date.fromisoformat(day)) is None
+
+
+@pytest.mark.parametrize("special", SPECIAL_SESSIONS, ids=lambda special: str(special.day))
+def test_the_sessions_that_the_library_misses_are_known(special: SpecialSession) -> None:
+    assert CALENDAR.session(Exchange.NSE, special.day) is not None
+    assert CALENDAR.session(Exchange.NFO, special.day) is not None
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        ("2020-02-01", "09:15-15:30"),
+        ("2020-11-14", "18:15-19:15"),
+        ("2021-11-04", "18:15-19:15"),
+        ("2022-10-24", "18:15-19:15"),
+        ("2023-11-12", "18:15-19:15"),
+        ("2024-01-20", "09:15-15:30"),
+        ("2024-11-01", "18:00-19:00"),
+        ("2025-02-01", "09:15-15:30"),
+        ("2025-10-21", "13:45-14:45"),
+        ("2026-02-01", "09:15-15:30"),
+    ],
+)
+def test_a_special_session_has_its_announced_hours(day: str, expected: str) -> None:
+    assert hours(Exchange.NSE, day) == expected
+
+
+def test_a_muhurat_session_is_for_every_segment_and_a_budget_saturday_for_equities_only() -> None:
+    assert hours(Exchange.MCX, "2025-10-21") == hours(Exchange.CDS, "2025-10-21") == "13:45-14:45"
+    assert CALENDAR.session(Exchange.MCX, date(2025, 2, 1)) is None
+
+
+def test_a_drill_day_pauses_between_its_two_parts() -> None:
+    drill = session(Exchange.NSE, "2024-03-02")
+    assert drill.is_open(ist("2024-03-02 09:59:59"))
+    assert not drill.is_open(ist("2024-03-02 10:00"))
+    assert drill.is_open(ist("2024-03-02 11:30"))
+    assert CALENDAR.next_open(Exchange.NSE, ist("2024-03-02 10:30")) == ist("2024-03-02 11:30")
+
+
+def test_half_past_three_is_the_close_until_july_2026() -> None:
+    assert hours(Exchange.NSE, "2026-07-31", derivative_listed=True) == "09:15-15:30"
+    assert hours(Exchange.NFO, "2026-07-31") == hours(Exchange.BFO, "2026-07-31") == "09:15-15:30"
+
+
+def test_derivatives_trade_until_twenty_to_four_since_august_2026() -> None:
+    assert hours(Exchange.NFO, "2026-08-03") == hours(Exchange.BFO, "2026-08-03") == "09:15-15:40"
+
+
+def test_a_stock_with_derivatives_ends_in_a_closing_auction_since_august_2026() -> None:
+    stock = session(Exchange.NSE, "2026-08-03", derivative_listed=True)
+    assert stock.close == ist("2026-08-03 15:15")
+    assert stock.closing_auction == (ist("2026-08-03 15:15"), ist("2026-08-03 15:35"))
+    assert stock.end == ist("2026-08-03 15:35")
+    assert stock.in_closing_auction(ist("2026-08-03 15:34:59"))
+    assert not stock.is_open(ist("2026-08-03 15:20"))
+    assert hours(Exchange.NSE, "2026-08-03") == "09:15-15:30"
+    assert session(Exchange.NSE, "2026-08-03").end == ist("2026-08-03 15:30")
+
+
+def test_currency_trades_nine_to_five() -> None:
+    assert hours(Exchange.CDS, "2026-07-01") == hours(Exchange.BCD, "2026-08-04") == "09:00-17:00"
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        ("2026-03-06", "09:00-23:55"),
+        ("2026-03-09", "09:00-23:30"),
+        ("2026-07-01", "09:00-23:30"),
+        ("2026-10-30", "09:00-23:30"),
+        ("2026-11-02", "09:00-23:55"),
+    ],
+)
+def test_commodities_close_later_while_new_york_is_on_winter_time(day: str, expected: str) -> None:
+    assert hours(Exchange.MCX, day) == expected
+
+
+def test_the_market_is_open_from_its_first_instant_and_not_at_its_last() -> None:
+    assert not CALENDAR.is_open(Exchange.NSE, ist("2021-05-25 09:14:59.999999"))
+    assert CALENDAR.is_open(Exchange.NSE, ist("2021-05-25 09:15"))
+    assert not CALENDAR.is_open(Exchange.NSE, ist("2021-05-25 15:30"))
+
+
+def test_sessions_are_in_utc() -> None:
+    assert session(Exchange.NSE, "2021-05-25").open == datetime(2021, 5, 25, 3, 45, tzinfo=UTC)
+    assert session(Exchange.NSE, "2021-05-25").open.tzinfo is UTC
+
+
+def test_the_trading_day_is_the_indian_date() -> None:
+    assert CALENDAR.trading_day(datetime(2021, 5, 24, 18, 29, tzinfo=UTC)) == date(2021, 5, 24)
+    assert CALENDAR.trading_day(datetime(2021, 5, 24, 18, 30, tzinfo=UTC)) == date(2021, 5, 25)
+
+
+def test_the_next_open_is_now_while_open_and_after_the_weekend_on_a_friday_night() -> None:
+    assert CALENDAR.next_open(Exchange.NSE, ist("2021-05-25 12:00")) == ist("2021-05-25 12:00")
+    assert CALENDAR.next_open(Exchange.NSE, ist("2021-05-25 08:00")) == ist("2021-05-25 09:15")
+    assert CALENDAR.next_open(Exchange.NSE, ist("2021-05-21 16:00")) == ist("2021-05-24 09:15")
+
+
+def test_the_previous_trading_day_skips_weekends_and_holidays() -> None:
+    assert CALENDAR.previous_trading_day(Exchange.NSE, date(2021, 5, 24)) == date(2021, 5, 21)
+    assert CALENDAR.previous_trading_day(Exchange.NSE, date(2026, 11, 11)) == date(2026, 11, 9)
+
+
+def test_continuous_hours_trade_every_indian_day_from_midnight_to_midnight() -> None:
+    sunday = CONTINUOUS.session(Exchange.NSE, date(2026, 11, 22))
+    assert sunday == MarketSession(ist("2026-11-22 00:00"), ist("2026-11-23 00:00"))
+    assert CONTINUOUS.is_open(Exchange.MCX, ist("2026-11-22 03:00"))
+    assert CONTINUOUS.previous_trading_day(Exchange.NSE, date(2026, 11, 23)) == date(2026, 11, 22)
+
+
+def test_after_the_last_known_day_weekdays_trade() -> None:
+    beyond = CALENDAR.known_until + timedelta(days=1)
+    week = [CALENDAR.session(Exchange.NSE, beyond + timedelta(days=n)) for n in range(7)]
+    assert sum(each is not None for each in week) == 5
+
+
+def test_importing_the_calendar_does_not_import_pandas() -> None:
+    code = "import sys, libs.common.trading_calendar; sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not CANDLES.is_dir(), reason="the recorded candles are not on this machine")
+def test_the_days_with_recorded_candles_are_exactly_the_sessions_of_their_months() -> None:
+    recorded = {
+        datetime.strptime(line.split(",")[1], "%Y%m%d").replace(tzinfo=IST).date()
+        for file in CANDLES.glob("NIFTY-*.csv")
+        for line in file.read_text().splitlines()
+    }
+    months = {(day.year, day.month) for day in recorded}
+    for year, month in months:
+        days = [date(year, month, number + 1) for number in range(monthrange(year, month)[1])]
+        sessions = {day for day in days if CALENDAR.session(Exchange.NSE, day)}
+        assert sessions == {day for day in recorded if (day.year, day.month) == (year, month)}
