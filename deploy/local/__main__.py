@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from deploy.local import environment
+from deploy.local import bootstrap, environment
 from deploy.local.instance import OFFSETS, SERVERS, SERVICES
 from deploy.local.stack import NotReadyError, Stack
 from deploy.local.supervisor import wipe
@@ -16,10 +16,13 @@ def up(stack: Stack, arguments: argparse.Namespace) -> None:
     changed = environment.choose(stack.instance, choices)
     if not changed and stack.complete():
         print("The stack is already running.")
-        return
-    stack.start_servers()
-    stack.set_up()
-    stack.start_services()
+    else:
+        stack.start_servers()
+        stack.set_up()
+        stack.start_services()
+        print("The stack is up.")
+    feed = stack.environment()["MARKETDATA_FEED"]
+    print(bootstrap.introduce(stack.instance, bootstrap.demo(stack.instance), feed))
 
 
 def servers(stack: Stack, arguments: argparse.Namespace) -> None:

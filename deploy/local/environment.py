@@ -11,9 +11,8 @@ SECRETS = (
     "GATEWAY_JWT_SECRET",
     "GATEWAY_PASSWORD_PEPPER",
     "INTERNAL_TOKEN",
-    "DEMO_PASSWORD",
 )
-PRIVATE = ("POSTGRES_", "DEMO_")
+ADMINISTRATOR = "POSTGRES_"
 CHOICES = {"MARKETDATA_FEED": "simulator", "REPLAY_SPEED": "1"}
 
 
@@ -50,11 +49,12 @@ def addresses(instance: Instance, known: Mapping[str, str]) -> dict[str, str]:
 
 def of_service(service: str, variables: Mapping[str, str]) -> dict[str, str]:
     """A service sees its own variables and the shared ones: no other service's secrets, not the administrator's."""
-    others = tuple(f"{name.upper()}_" for name in SERVICES if name != service)
+    others = [f"{name.upper()}_" for name in SERVICES if name != service]
+    hidden = (ADMINISTRATOR, *others)
     return {
         name: value
         for name, value in variables.items()
-        if not name.startswith(PRIVATE + others) and not name.endswith("_DATABASE_PASSWORD")
+        if not name.startswith(hidden) and not name.endswith("_DATABASE_PASSWORD")
     }
 
 

@@ -22,7 +22,6 @@ class Program:
     command: tuple[str, ...]
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    autostart: bool = True
     stopsignal: str = "TERM"
     user: str | None = None
 

@@ -40,7 +40,7 @@ class Stack:
     def start_servers(self) -> None:
         self._configure({})
         self.supervisor.launch()
-        self.supervisor.start(tuple(SERVERS))
+        self.supervisor.start("servers")
         self._await(SERVERS, self.answers)
 
     def set_up(self) -> None:
@@ -52,15 +52,15 @@ class Stack:
         """Starts the services, and restarts those whose environment the overrides change."""
         self._configure(overrides or {})
         self.supervisor.launch()
-        self.supervisor.start(tuple(SERVICES))
+        self.supervisor.start("services")
         self._await(SERVICES, self.ready)
 
     def stop_services(self) -> None:
-        self.supervisor.stop(tuple(SERVICES))
+        self.supervisor.stop("services")
 
-    def kill(self, name: str) -> None:
+    def kill(self, service: str) -> None:
         """As the machine might: the supervisor brings it back."""
-        os.kill(self.supervisor.pid(name), signal.SIGKILL)
+        os.kill(self.supervisor.pid("services", service), signal.SIGKILL)
 
     def down(self) -> None:
         self.supervisor.shutdown()
@@ -88,8 +88,8 @@ class Stack:
     def _configure(self, overrides: Mapping[str, str]) -> None:
         variables = {**self.environment(), **overrides}
         programs = prepare(self.instance, variables)
-        services = (service_program(name, variables) for name in SERVICES)
-        self.supervisor.configure([*programs, *services])
+        services = [service_program(name, variables) for name in SERVICES]
+        self.supervisor.configure({"servers": programs, "services": services})
 
     def _await(self, names: Iterable[str], is_there: Callable[[str], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -112,7 +112,6 @@ def service_program(name: str, variables: Mapping[str, str]) -> Program:
         (sys.executable, "-m", f"services.{name}"),
         PROJECT,
         environment.of_service(name, variables),
-        autostart=False,
     )
 
 

@@ -1,12 +1,13 @@
 """The process supervisor of an instance: its configuration, and what may be asked of it."""
 
+import contextlib
 import os
 import shlex
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
@@ -21,7 +22,8 @@ class Supervisor:
         self.instance = instance
         self.conf = instance.conf / "supervisord.conf"
 
-    def configure(self, programs: Iterable[Program]) -> None:
+    def configure(self, groups: Mapping[str, Sequence[Program]]) -> None:
+        """The groups start in this order and stop in the other; within a group all at once."""
         for directory in (self.instance.conf, self.instance.log, self.instance.run):
             directory.mkdir(parents=True, exist_ok=True)
         self.conf.touch(mode=0o600)
@@ -36,7 +38,10 @@ class Supervisor:
             supervisord_user="user=root" if os.geteuid() == 0 else "",
         )
         with self.conf.open("a") as conf:
-            conf.writelines(self._section(program) for program in programs)
+            for priority, (group, programs) in enumerate(groups.items()):
+                names = ",".join(program.name for program in programs)
+                conf.write(f"\n[group:{group}]\nprograms={names}\npriority={priority}\n")
+                conf.writelines(map(self._section, programs))
 
     def _section(self, program: Program) -> str:
         variables = (f'{name}="{value}"' for name, value in sorted(program.environment.items()))
@@ -45,7 +50,6 @@ class Supervisor:
             "command": shlex.join(program.command),
             "directory": program.directory,
             "environment": ",".join(variables),
-            "autostart": str(program.autostart).lower(),
             "stopsignal": program.stopsignal,
             "user": f"user={program.user}" if program.user else "",
         }
@@ -70,26 +74,24 @@ class Supervisor:
             check=True,
         )
 
-    def start(self, names: Sequence[str]) -> None:
-        self._ask("start", *names)
+    def start(self, group: str) -> None:
+        self._ask("start", f"{group}:*")
 
-    def stop(self, names: Sequence[str]) -> None:
-        self._ask("stop", *names)
+    def stop(self, group: str) -> None:
+        self._ask("stop", f"{group}:*")
 
     def states(self) -> dict[str, str]:
         """Each program's state in the supervisor's words: RUNNING, STOPPED, BACKOFF, …"""
         lines = self._ask("status").stdout.splitlines() if self.running() else []
-        return {name: state for name, state, *_ in map(str.split, lines)}
+        return {name.partition(":")[2]: state for name, state, *_ in map(str.split, lines)}
 
-    def pid(self, name: str) -> int:
-        return int(self._ask("pid", name).stdout)
+    def pid(self, group: str, name: str) -> int:
+        return int(self._ask("pid", f"{group}:{name}").stdout)
 
     def shutdown(self, patience: float = 60) -> None:
         """Stops every program and the supervisor; returns when the last process is gone."""
-        self._ask("shutdown")
-        deadline = time.monotonic() + patience
-        while self._processes() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        if self._ask("shutdown").returncode == 0:
+            self._wait_for_the_end(patience)
         self._end_orphans()
 
     def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -98,12 +100,16 @@ class Supervisor:
 
     def _end_orphans(self) -> None:
         """A supervisor that was killed leaves its programs behind, holding their ports."""
-        for signal_, pause in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 2.0)):
-            deadline = time.monotonic() + pause
+        for asked, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 2.0)):
             for pid in self._processes():
-                os.kill(pid, signal_)
-            while self._processes() and time.monotonic() < deadline:
-                time.sleep(0.1)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, asked)
+            self._wait_for_the_end(patience)
+
+    def _wait_for_the_end(self, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while self._processes() and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def _processes(self) -> list[int]:
         """Processes that carry this instance's mark in their environment."""

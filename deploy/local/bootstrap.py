@@ -1,0 +1,92 @@
+"""The demo user of a local stack, made through the gateway's public API, and the facts that a newcomer needs."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from deploy.local.instance import Instance
+
+EMAIL = "demo@example.com"
+
+
+def demo(instance: Instance) -> dict[str, str]:
+    """The facts of `demo.json`; the user, account and API key are made unless the stored ones still work."""
+    path = instance.home / "demo.json"
+    stored: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    facts = addresses(instance) | {
+        "email": EMAIL,
+        "password": stored.get("password", f"Demo-{secrets.token_hex(8)}"),
+    }
+    with httpx.Client(base_url=instance.url("gateway"), timeout=10) as gateway:
+        known = log_in(gateway, facts)
+        if not known:
+            register(gateway, facts)
+            log_in(gateway, facts)
+        if known and {"account_id", "api_key"} <= stored.keys():
+            facts |= {name: stored[name] for name in ("account_id", "api_key")}
+        else:
+            account = post(gateway, "/api/v2/accounts/", {"name": "Demo", "broker": "paper"})
+            key = post(gateway, "/api/v2/auth/api-keys", {"name": "demo"})
+            facts |= {"account_id": account["account_id"], "api_key": key["api_key"]}
+    if facts != stored:
+        write_secret(path, facts)
+    return facts
+
+
+def addresses(instance: Instance) -> dict[str, str]:
+    stream = f"ws://127.0.0.1:{instance.port('gateway')}/api/v2/stream"
+    return {
+        "gateway_url": instance.url("gateway"),
+        "stream_url": stream,
+        "signals_url": instance.url("signals"),
+    }
+
+
+def log_in(gateway: httpx.Client, facts: Mapping[str, str]) -> bool:
+    credentials = {"email": facts["email"], "password": facts["password"]}
+    answer = gateway.post("/api/v2/auth/login", json=credentials)
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        return False
+    token = answer.raise_for_status().json()["access_token"]
+    gateway.headers["Authorization"] = f"Bearer {token}"
+    return True
+
+
+def register(gateway: httpx.Client, facts: Mapping[str, str]) -> None:
+    person = {"email": facts["email"], "username": "demo", "password": facts["password"]}
+    post(gateway, "/api/v2/auth/register", person)
+
+
+def post(gateway: httpx.Client, path: str, body: Mapping[str, str]) -> dict[str, str]:
+    answer = gateway.post(path, json=body)
+    if answer.is_error:
+        raise SystemExit(f"the demo user could not be made: POST {path} answered {answer.status_code} {answer.text}")
+    made: dict[str, str] = answer.json()
+    return made
+
+
+def write_secret(path: Path, facts: Mapping[str, str]) -> None:
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def introduce(instance: Instance, facts: Mapping[str, str], feed: str) -> str:
+    market = "replaying recorded ticks" if feed == "replay" else "SIMULATED prices"
+    return f"""
+  API            {facts["gateway_url"]}/docs
+  stream         {facts["stream_url"]}
+  webhooks       {facts["signals_url"]}/api/v2/webhooks
+  market data    {market}
+  demo login     {facts["email"]}  {facts["password"]}
+  all of it      {instance.home / "demo.json"}
+
+  Try next       make demo      an alert's way to an order, a fill, a position and its stop-loss
+                 make status    what runs where
+                 make logs      what it says (SERVICE=gateway for one)
+                 make bench     how fast it is
+                 make down      stop it all
+"""
