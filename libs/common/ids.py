@@ -22,3 +22,8 @@ def derive(cause: UUID, *names: object) -> UUID:
     noise = int.from_bytes(digest.digest()) & _RANDOM_BITS
     noise &= ~(0xF << 76) & ~(0x3 << 62)
     return UUID(int=(cause.int & _TIME_BITS) | _VERSION_7 | _VARIANT | noise)
+
+
+def unix_time(uuid7: UUID) -> float:
+    """When a UUIDv7 was drawn, in seconds since 1970, to the millisecond."""
+    return (uuid7.int >> 80) / 1000

@@ -179,7 +179,7 @@ def _check(topic: Topic, message: type[Message]) -> None:
 
 @dataclass(frozen=True)
 class Service(Generic[S, V]):
-    """The manifest. `committed` is told of each batch after its commit; `background` tasks live as long as the process."""
+    """The manifest. `committed` hears of each batch after its commit; `background` tasks live with the process."""
 
     name: str
     store: type[S]

@@ -62,7 +62,8 @@ class OrderRequested(OrderTerms, Request):
 class OrderCleared(OrderTerms, Event):
     """Risk let the order through; it may go to the broker while `epoch` is still the scope's epoch.
 
-    `epoch` is the sum of the panic epochs of all, the user, the account and the strategy. `margin` is what the order blocks.
+    `epoch` is the sum of the panic epochs of all, the user, the account and the strategy.
+    `margin` is what the order blocks.
     """
 
     epoch: int

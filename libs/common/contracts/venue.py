@@ -45,7 +45,8 @@ class VenueCancelRequested(Request):
 class ExecutionReported(Event):
     """One thing that a venue did with one order. `execution_id` is the venue's own id: the same id is the same fact.
 
-    `quantity` and `price` are of this fill (FILLED), or the new terms (MODIFIED). `leaves_quantity` is what still rests.
+    `quantity` and `price` are of this fill (FILLED), or the new terms (MODIFIED).
+    `leaves_quantity` is what still rests.
     """
 
     order_id: OrderId

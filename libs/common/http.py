@@ -1,0 +1,120 @@
+"""Every service's HTTP listener: liveness, readiness, metrics, and the service's own routes."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from libs.common import problems
+from libs.common.telemetry import continue_trace, trace
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+DRAIN_SECONDS = 5
+
+
+class Tracing:
+    """Continue the caller's W3C trace, so that one id leads from the request to the last event."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            parent = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"traceparent"), None)
+            trace.set(continue_trace(parent))
+        await self.app(scope, receive, send)
+
+
+def build_app(runtime: "Runtime[Any, Any]") -> FastAPI:
+    """The service's FastAPI application, without a server around it."""
+    name = runtime.service.name
+    app = FastAPI(title=f"OpenAlgo Enhanced: {name}", version="2", redoc_url=None)
+    problems.install(app)
+    app.add_middleware(Tracing)
+
+    @app.get("/health/live", tags=["health"], include_in_schema=False)
+    async def live() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "live", "service": name}
+
+    @app.get("/health/ready", tags=["health"], include_in_schema=False)
+    async def ready(response: Response) -> dict[str, object]:
+        """Consuming, and every dependency answers."""
+        checks = {**runtime.ready, "postgres": await _answers(runtime), "running": not runtime.stopping.is_set()}
+        good = all(checks.values())
+        response.status_code = 200 if good else 503
+        return {"status": "ready" if good else "not ready", "service": name, "checks": checks}
+
+    @app.get("/metrics", tags=["health"], include_in_schema=False)
+    async def metrics() -> Response:
+        """Prometheus text."""
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    if runtime.service.routes:
+        app.include_router(runtime.service.routes(runtime))
+    return app
+
+
+async def _answers(runtime: "Runtime[Any, Any]") -> bool:
+    try:
+        async with asyncio.timeout(1):
+            await runtime.pool.fetchval("SELECT 1")
+    except Exception:  # noqa: BLE001 - whatever it is, the database does not answer
+        return False
+    return True
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The runtime owns the signals; uvicorn must not take them."""
+        yield
+
+
+class Listener:
+    """Serves the app until drained: refuses new connections, lets running requests end."""
+
+    def __init__(self, runtime: "Runtime[Any, Any]") -> None:
+        own = runtime.own_settings
+        config = uvicorn.Config(
+            build_app(runtime),
+            host=own.host,
+            port=own.port,
+            http="httptools",
+            ws="websockets-sansio",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            ws_ping_interval=20,
+            ws_ping_timeout=20,
+            backlog=2048,
+        )
+        self._server = _Server(config)
+        self._served = asyncio.Event()
+
+    async def run(self) -> None:
+        try:
+            await self._server.serve()
+        finally:
+            self._served.set()
+        if self._server.should_exit:
+            await asyncio.Event().wait()
+
+    async def drain(self) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop accepting and wait for the requests in hand, at most DRAIN_SECONDS."""
+        self._server.should_exit = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._served.wait(), DRAIN_SECONDS + 1)

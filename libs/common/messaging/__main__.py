@@ -1,0 +1,79 @@
+"""Topics and parked messages by command.
+
+python -m libs.common.messaging topics
+python -m libs.common.messaging parked list SERVICE
+python -m libs.common.messaging parked show SERVICE KEY
+python -m libs.common.messaging parked retry SERVICE KEY      handle the key's messages again, in order
+python -m libs.common.messaging parked discard SERVICE KEY    give up the one that failed, retry those behind it
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+from libs.common import database
+from libs.common.messaging import admin, parked
+from libs.common.service import Connection
+from libs.common.settings import service_settings
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+async def _on(service: str, work: Callable[[Connection], Awaitable[None]]) -> None:
+    pool = await database.open_pool(service_settings(service).database_url, service, size=2)
+    async with pool.acquire() as connection, connection.transaction():
+        await work(connection)
+    await pool.close()
+
+
+async def _list(connection: Connection) -> None:
+    rows = await parked.listed(connection)
+    for row in rows:
+        _say(
+            f"{row.parked_at:%Y-%m-%d %H:%M:%S}  {row.key}  {row.type}  {row.topic}/{row.partition}@{row.offset}  {row.reason}"
+        )
+    _say(f"{len(rows)} parked")
+
+
+async def _show(connection: Connection, key: str) -> None:
+    for row in await parked.listed(connection, key):
+        headers = {name: value.decode(errors="replace") for name, value in row.headers}
+        _say(f"{row.type} at {row.topic}/{row.partition}@{row.offset}\n  reason: {row.reason}\n  headers: {headers}")
+        _say(f"  value: {row.value.decode(errors='replace')}")
+
+
+async def _retry(connection: Connection, key: str) -> None:
+    _say(f"{await parked.request_retry(connection, key)} messages of {key} will be handled again within seconds")
+
+
+async def _discard(connection: Connection, key: str) -> None:
+    behind = await parked.discard_first(connection, key)
+    _say(f"discarded the first message of {key}; {behind} behind it will be handled within seconds")
+
+
+def main(words: list[str]) -> None:
+    match words:
+        case ["topics"]:
+            done = admin.ensure_topics(
+                os.environ["KAFKA_BOOTSTRAP"],
+                replication=int(os.environ.get("KAFKA_REPLICATION", "1")),
+                min_insync=int(os.environ.get("KAFKA_MIN_INSYNC", "1")),
+            )
+            _say("\n".join(done) or "topics are as declared")
+        case ["parked", "list", service]:
+            asyncio.run(_on(service, _list))
+        case ["parked", "show", service, key]:
+            asyncio.run(_on(service, lambda connection: _show(connection, key)))
+        case ["parked", "retry", service, key]:
+            asyncio.run(_on(service, lambda connection: _retry(connection, key)))
+        case ["parked", "discard", service, key]:
+            asyncio.run(_on(service, lambda connection: _discard(connection, key)))
+        case _:
+            raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,81 @@
+"""Topics as declared, made or altered on the cluster."""
+
+from typing import Any
+
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
+
+from libs.common.contracts import topics as declared
+from libs.common.service import Topic
+
+_TIMEOUT_S = 30
+
+
+def all_topics() -> list[Topic]:
+    return [value for value in vars(declared).values() if isinstance(value, Topic)]
+
+
+def _config(topic: Topic) -> dict[str, str]:
+    if topic.compacted:
+        return {"cleanup.policy": "compact", "retention.ms": "-1"}
+    milliseconds = int(topic.retention.total_seconds() * 1000) if topic.retention else -1
+    return {"cleanup.policy": "delete", "retention.ms": str(milliseconds)}
+
+
+def ensure_topics(bootstrap: str, *, replication: int = 1, min_insync: int = 1) -> list[str]:
+    """Create what is missing, grow partitions and alter retention of what differs; what was done, a line each."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    existing = admin.list_topics(timeout=_TIMEOUT_S).topics
+    wanted = all_topics()
+    missing = [t for t in wanted if t.name not in existing]
+    _create(admin, missing, replication, min_insync)
+    done = [f"created {t.name} ({t.partitions} partitions)" for t in missing]
+    present = [t for t in wanted if t.name in existing]
+    grown = [t for t in present if len(existing[t.name].partitions) < t.partitions]
+    if grown:
+        _wait(admin.create_partitions([NewPartitions(t.name, t.partitions) for t in grown]))
+        done += [f"grew {t.name} to {t.partitions} partitions" for t in grown]
+    if present:
+        _alter(admin, present)
+    return done
+
+
+def _create(admin: AdminClient, missing: list[Topic], replication: int, min_insync: int) -> None:
+    new = [
+        NewTopic(
+            t.name,
+            num_partitions=t.partitions,
+            replication_factor=replication,
+            config={**_config(t), "min.insync.replicas": str(min_insync)},
+        )
+        for t in missing
+    ]
+    if new:
+        _wait(admin.create_topics(new, operation_timeout=_TIMEOUT_S))
+
+
+def _alter(admin: AdminClient, present: list[Topic]) -> None:
+    resources = [
+        ConfigResource(
+            ResourceType.TOPIC,
+            t.name,
+            incremental_configs=[
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in _config(t).items()
+            ],
+        )
+        for t in present
+    ]
+    _wait(admin.incremental_alter_configs(resources))
+
+
+def _wait(futures: dict[Any, Any]) -> None:
+    for future in futures.values():
+        future.result(timeout=_TIMEOUT_S)

@@ -1,0 +1,337 @@
+"""The transactional consumer: micro-batches, each in one PostgreSQL transaction with its offsets, inbox and outbox."""
+
+import asyncio
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+
+from libs.common.clock import stopwatch
+from libs.common.contracts.base import Message
+from libs.common.messaging import inbox, parked
+from libs.common.messaging.envelope import decode, read_envelope, type_of
+from libs.common.messaging.errors import Fenced, MessagingUnavailable, Undecodable
+from libs.common.messaging.inbox import Move, Partition
+from libs.common.messaging.outbox import keep
+from libs.common.messaging.parked import Arrival, Parked
+from libs.common.messaging.work import Work
+from libs.common.service import Delivery
+from libs.common.telemetry import BATCH_SECONDS, BATCH_SIZE, CONSUMER_LAG, PARKED, log
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+MAX_BATCH = 500
+POLL_MS = 200
+INBOX_DAYS = 7
+PASSING = (
+    OSError,
+    TimeoutError,
+    KafkaError,
+    MessagingUnavailable,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ObjectInUseError,
+)
+"""Failures that pass: the batch is tried again, nothing is skipped, nothing is parked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """One record of a batch: decoded, or with the reason why it cannot be."""
+
+    arrival: Arrival
+    next_offset: int
+    delivery: Delivery | None
+    fault: str | None
+
+    @property
+    def partition(self) -> Partition:
+        return self.arrival.topic, self.arrival.partition
+
+
+class Consumer(ConsumerRebalanceListener):  # type: ignore[misc] - aiokafka ships no types
+    """Reads what the service consumes, in the group named after it, from the offsets that PostgreSQL holds."""
+
+    def __init__(self, runtime: "Runtime[Any, Any]") -> None:
+        self._runtime = runtime
+        self._service = runtime.service
+        self._types = {(s.topic.name, s.message.__name__): s.message for s in self._service.consumes}
+        self._topics = sorted({s.topic.name for s in self._service.consumes})
+        self._stored: dict[Partition, int] = {}
+        self._seen: dict[Partition, int] = {}
+        self._parked_keys: set[str] = set()
+        self._busy = asyncio.Lock()
+        self._stopping = False
+        self._kafka = self._new_kafka()
+        runtime.ready["consumer"] = False
+
+    def _new_kafka(self) -> AIOKafkaConsumer:
+        settings = self._runtime.settings
+        return AIOKafkaConsumer(
+            bootstrap_servers=settings.kafka_bootstrap,
+            client_id=f"{self._service.name}-{settings.instance_id}",
+            group_id=self._service.name,
+            group_instance_id=f"{self._service.name}-{settings.instance_id}",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            partition_assignment_strategy=[RangePartitionAssignor],
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=1_000,
+            max_poll_interval_ms=60_000,
+            max_partition_fetch_bytes=1_048_576,
+            fetch_max_wait_ms=500,
+            metadata_max_age_ms=60_000,
+        )
+
+    async def run(self) -> None:
+        self._kafka.subscribe(self._topics, listener=self)
+        await self._kafka.start()
+        last_retry = last_cleaning = 0.0
+        loop = asyncio.get_running_loop()
+        while not self._stopping:
+            batch = await self._poll()
+            async with self._busy:
+                if batch and not self._stopping:
+                    await self._until_done(batch)
+                if self._parked_keys and loop.time() - last_retry > 1:
+                    last_retry = loop.time()
+                    await self._retry_parked()
+            if loop.time() - last_cleaning > 3600:
+                last_cleaning = loop.time()
+                await self._forget_old_ids()
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        """Finish the batch in hand, then leave."""
+        self._stopping = True
+        async with self._busy:
+            await self._kafka.stop()
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        async with self._busy:
+            self._stored.clear()
+            self._seen.clear()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Take over: publish what a dead instance left behind, then resume where PostgreSQL says."""
+        partitions = [(tp.topic, tp.partition) for tp in assigned]
+        while not self._stopping:
+            try:
+                await self._runtime.outbox.adopt()
+                async with self._runtime.pool.acquire(timeout=5) as connection:
+                    self._stored = dict(await inbox.stored_offsets(connection, partitions))
+                    self._parked_keys = await parked.keys(connection)
+                break
+            except PASSING as error:
+                log.warning("assignment_waits", error=repr(error))
+                await asyncio.sleep(0.5)
+        self._seen = dict(self._stored)
+        for tp in assigned:
+            self._kafka.seek(tp, self._stored[tp.topic, tp.partition])
+        PARKED.set(len(self._parked_keys))
+        self._runtime.ready["consumer"] = True
+        log.info("partitions_assigned", count=len(partitions))
+
+    async def _poll(self) -> list[Inbound]:
+        """What is there, up to MAX_BATCH, in the order of the records' times (each partition's own order holds)."""
+        try:
+            polled = await self._kafka.getmany(timeout_ms=POLL_MS, max_records=MAX_BATCH)
+        except KafkaError as error:
+            log.warning("poll_failed", error=repr(error))
+            await asyncio.sleep(0.2)
+            return []
+        merged = heapq.merge(*polled.values(), key=lambda record: record.timestamp)
+        batch = []
+        for record in merged:
+            partition = (record.topic, record.partition)
+            if record.offset < self._seen.get(partition, 0) or partition not in self._stored:
+                continue
+            self._seen[partition] = record.offset + 1
+            inbound = self._read(record)
+            if inbound:
+                batch.append(inbound)
+        for tp in polled:
+            highwater = self._kafka.highwater(tp)
+            if highwater is not None:
+                lag = highwater - self._seen.get((tp.topic, tp.partition), 0)
+                CONSUMER_LAG.labels(tp.topic, tp.partition).set(lag)
+        return batch
+
+    def _read(self, record: "ConsumerRecord[bytes, bytes]") -> Inbound | None:
+        """Decode a record of ours; None for a type that we do not consume."""
+        name = type_of(record.headers)
+        message = self._types.get((record.topic, name))
+        if message is None and name:
+            return None
+        key = (record.key or b"").decode(errors="replace")
+        arrival = Arrival(record.topic, record.partition, record.offset, key, name, record.headers, record.value or b"")
+        delivery, fault = _decode(message, arrival)
+        return Inbound(arrival, record.offset + 1, delivery, fault)
+
+    async def _until_done(self, batch: list[Inbound]) -> None:
+        """Handle the batch, whatever it takes: again after what passes, one by one after a handler's bug."""
+        pause = 0.05
+        while not self._stopping:
+            try:
+                await self._handle(batch)
+                return
+            except Fenced as error:
+                log.warning("fenced", reason=str(error))
+                await self._resume()
+                return
+            except PASSING as error:
+                log.warning("batch_waits", messages=len(batch), error=repr(error))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+            except Exception as error:  # noqa: BLE001 - a handler's bug parks one key, never the partition
+                if len(batch) == 1:
+                    await self._park_failed(batch[0], error)
+                    return
+                log.error("batch_failed", messages=len(batch), exc_info=error)
+                for inbound in batch:
+                    await self._until_done([inbound])
+                return
+
+    async def _handle(self, batch: Sequence[Inbound]) -> None:
+        began = stopwatch()
+        runtime = self._runtime
+        now = runtime.clock.now()
+        good, waiting = self._set_aside(batch)
+        moves = self._moves(batch)
+        async with runtime.pool.acquire(timeout=5) as connection, connection.transaction():
+            ids = [i.delivery.envelope.id for i in good if i.delivery]
+            fresh = await inbox.enter(connection, moves, ids, now)
+            deliveries = _once([i.delivery for i in good if i.delivery], fresh)
+            work = Work(self._service, runtime.memory, connection, now)
+            await work.handle(deliveries)
+            seqs = await keep(connection, runtime.outbox.owner, work.records)
+            if waiting:
+                await parked.park(connection, waiting, now)
+        for move in moves:
+            self._stored[move.partition] = move.next
+        if waiting:
+            self._parked_keys.update(arrival.key for arrival, _ in waiting)
+            PARKED.set(len(self._parked_keys))
+            log.error("parked", messages=len(waiting), reason=waiting[0][1])
+        await runtime.outbox.publish(seqs, work.records)
+        BATCH_SIZE.observe(len(batch))
+        BATCH_SECONDS.observe(stopwatch() - began)
+        if self._service.committed:
+            await self._service.committed(deliveries, runtime)
+
+    def _set_aside(self, batch: Sequence[Inbound]) -> tuple[list[Inbound], list[tuple[Arrival, str]]]:
+        """Part the batch: what cannot be decoded waits, and whatever follows of a key that waits."""
+        if not self._parked_keys and not any(inbound.fault for inbound in batch):
+            return list(batch), []
+        good: list[Inbound] = []
+        waiting: list[tuple[Arrival, str]] = []
+        keys = set(self._parked_keys)
+        for inbound in batch:
+            if inbound.fault or inbound.arrival.key in keys:
+                waiting.append((inbound.arrival, inbound.fault or parked.BEHIND))
+                keys.add(inbound.arrival.key)
+            else:
+                good.append(inbound)
+        return good, waiting
+
+    def _moves(self, batch: Sequence[Inbound]) -> list[Move]:
+        nexts: dict[Partition, int] = {}
+        for inbound in batch:
+            nexts[inbound.partition] = inbound.next_offset
+        try:
+            return [Move(partition, self._stored[partition], offset) for partition, offset in nexts.items()]
+        except KeyError as error:
+            raise Fenced(f"{error} was revoked while its batch was in hand") from error
+
+    async def _park_failed(self, inbound: Inbound, error: Exception) -> None:
+        """The handler cannot handle this message: keep it, with the reason, and go on with other keys."""
+        reason = f"{type(error).__name__}: {error}"
+        log.error("message_parked", type=inbound.arrival.type, key=inbound.arrival.key, exc_info=error)
+        await self._until_done([Inbound(inbound.arrival, inbound.next_offset, None, reason)])
+
+    async def _resume(self) -> None:
+        """Fenced: forget what we thought, read the offsets again and seek to them."""
+        await self.on_partitions_assigned(set(self._kafka.assignment()))
+
+    async def _retry_parked(self) -> None:
+        """Handle, in order, the messages whose retry was asked for; stop at the first that fails again."""
+        try:
+            async with self._runtime.pool.acquire(timeout=5) as connection:
+                while await self._retry_next(connection):
+                    pass
+                self._parked_keys = await parked.keys(connection)
+                PARKED.set(len(self._parked_keys))
+        except PASSING as error:
+            log.warning("parked_retry_waits", error=repr(error))
+
+    async def _retry_next(self, connection: Any) -> bool:
+        runtime = self._runtime
+        found: Parked | None = None
+        try:
+            async with connection.transaction():
+                found = await parked.next_to_retry(connection)
+                if found is None:
+                    return False
+                delivery = self._redeliver(found)
+                fresh = await inbox.enter(connection, [], [delivery.envelope.id], runtime.clock.now())
+                work = Work(self._service, runtime.memory, connection, runtime.clock.now())
+                await work.handle([delivery] if delivery.envelope.id in fresh else [])
+                seqs = await keep(connection, runtime.outbox.owner, work.records)
+                await parked.remove(connection, found.seq)
+        except PASSING:
+            raise
+        except Exception as error:
+            if found is None:
+                raise
+            await parked.failed_again(connection, found.key, found.seq, f"{type(error).__name__}: {error}")
+            return True
+        await runtime.outbox.publish(seqs, work.records)
+        if self._service.committed:
+            await self._service.committed([delivery], runtime)
+        return True
+
+    def _redeliver(self, found: Parked) -> Delivery:
+        arrival = Arrival(found.topic, found.partition, found.offset, found.key, found.type, found.headers, found.value)
+        delivery, fault = _decode(self._types.get((found.topic, found.type)), arrival)
+        if delivery is None:
+            raise Undecodable(fault or "unknown type")
+        return delivery
+
+    async def _forget_old_ids(self) -> None:
+        horizon = self._runtime.clock.now() - timedelta(days=INBOX_DAYS)
+        try:
+            async with self._runtime.pool.acquire(timeout=5) as connection:
+                await inbox.forget_before(connection, horizon)
+        except PASSING as error:
+            log.warning("inbox_cleaning_waits", error=repr(error))
+
+
+def _decode(message: type[Message] | None, arrival: Arrival) -> tuple[Delivery | None, str | None]:
+    try:
+        if message is None:
+            raise Undecodable(f"no ce_type that {arrival.topic} carries: {arrival.type!r}")
+        envelope = read_envelope(arrival.headers, arrival.key.encode())
+        return Delivery(decode(message, arrival.value), envelope), None
+    except Undecodable as error:
+        return None, str(error)
+
+
+def _once(deliveries: Sequence[Delivery], fresh: set[Any]) -> list[Delivery]:
+    """The deliveries whose ids are fresh, the first of each id."""
+    kept = []
+    for delivery in deliveries:
+        if delivery.envelope.id in fresh:
+            fresh.discard(delivery.envelope.id)
+            kept.append(delivery)
+    return kept

@@ -1,0 +1,87 @@
+"""CloudEvents 1.0 in Kafka's binary mode: attributes as headers, the JSON model as value."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from libs.common.contracts.base import Message
+from libs.common.messaging.errors import Undecodable
+from libs.common.service import Envelope, Topic
+
+Headers = Sequence[tuple[str, bytes]]
+
+_FIXED = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message ready for the wire."""
+
+    topic: str
+    envelope: Envelope
+    value: bytes
+
+    @property
+    def key(self) -> bytes:
+        return self.envelope.key.encode()
+
+    def headers(self) -> Headers:
+        e = self.envelope
+        headers = [
+            *_FIXED,
+            ("ce_id", str(e.id).encode()),
+            ("ce_type", e.type.encode()),
+            ("ce_source", e.source.encode()),
+            ("ce_time", e.time.isoformat().encode()),
+            ("ce_subject", e.key.encode()),
+            ("ce_correlationid", str(e.correlation_id).encode()),
+        ]
+        if e.user_id:
+            headers.append(("ce_userid", str(e.user_id).encode()))
+        if e.traceparent:
+            headers.append(("traceparent", e.traceparent.encode()))
+        return headers
+
+
+def record(topic: Topic, message: Message, envelope: Envelope) -> Record:
+    return Record(topic.name, envelope, message.__pydantic_serializer__.to_json(message))
+
+
+def type_of(headers: Iterable[tuple[str, bytes]]) -> str:
+    """The message's type, by header alone, so that a foreign message is skipped without decoding it."""
+    for name, value in headers:
+        if name == "ce_type":
+            return value.decode()
+    return ""
+
+
+def read_envelope(headers: Iterable[tuple[str, bytes]], key: bytes | None) -> Envelope:
+    """The envelope of a record; Undecodable names the attribute that is missing or malformed."""
+    found = dict(headers)
+    try:
+        user = found.get("ce_userid")
+        parent = found.get("traceparent")
+        message_id = UUID(found["ce_id"].decode())
+        correlation = found.get("ce_correlationid")
+        return Envelope(
+            id=message_id,
+            type=found["ce_type"].decode(),
+            source=found["ce_source"].decode(),
+            time=datetime.fromisoformat(found["ce_time"].decode()),
+            key=(key or b"").decode(),
+            correlation_id=UUID(correlation.decode()) if correlation else message_id,
+            user_id=UUID(user.decode()) if user else None,
+            traceparent=parent.decode() if parent else None,
+        )
+    except (KeyError, ValueError) as error:
+        raise Undecodable(f"envelope: {error!r}") from error
+
+
+def decode(message: type[Message], value: bytes | None) -> Message:
+    try:
+        return message.__pydantic_validator__.validate_json(value or b"")
+    except ValidationError as error:
+        raise Undecodable(f"{message.__name__}: {error}") from error

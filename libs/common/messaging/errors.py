@@ -1,0 +1,13 @@
+"""What can go wrong with messages."""
+
+
+class MessagingUnavailable(Exception):
+    """Kafka did not confirm the message in time. It may still arrive: send it again only under the same id."""
+
+
+class Fenced(Exception):
+    """Another instance has moved our offsets: we are a zombie and must forget the partitions."""
+
+
+class Undecodable(Exception):
+    """The message does not fit its contract; it can never be handled and is parked."""

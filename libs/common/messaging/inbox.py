@@ -1,0 +1,76 @@
+"""Messages enter through here: the fence and the inbox, in one statement of the batch's transaction."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from libs.common.messaging.errors import Fenced
+from libs.common.service import Connection
+
+Partition = tuple[str, int]
+
+_ENTER = """
+    WITH moved AS (
+        UPDATE message_offsets AS o SET next_offset = n.next
+        FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) AS n (topic, partition, previous, next)
+        WHERE o.topic = n.topic AND o.partition = n.partition AND o.next_offset = n.previous
+        RETURNING 1
+    ), fresh AS (
+        INSERT INTO message_inbox (message_id, received_at)
+        SELECT id, $6 FROM unnest($5::uuid[]) AS id
+        ON CONFLICT DO NOTHING
+        RETURNING message_id
+    )
+    SELECT (SELECT count(*) FROM moved), (SELECT array_agg(message_id) FROM fresh)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A partition's offset, from what we know is stored to what comes next."""
+
+    partition: Partition
+    previous: int
+    next: int
+
+
+async def enter(connection: Connection, moves: Collection[Move], ids: Collection[UUID], now: datetime) -> set[UUID]:
+    """Move the offsets by compare-and-swap and remember the ids; the ids that were not known before.
+
+    Raises Fenced when another instance has moved an offset since we read it.
+    """
+    ordered = sorted(moves, key=lambda move: move.partition)
+    moved, fresh = await connection.fetchrow(
+        _ENTER,
+        [m.partition[0] for m in ordered],
+        [m.partition[1] for m in ordered],
+        [m.previous for m in ordered],
+        [m.next for m in ordered],
+        list(ids),
+        now,
+    )
+    if moved != len(ordered):
+        raise Fenced(f"{len(ordered) - moved} of {len(ordered)} partitions have moved on without us")
+    return set(fresh or ())
+
+
+async def stored_offsets(connection: Connection, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+    """Where to resume each partition: 0 for one never read before."""
+    await connection.execute(
+        """
+        INSERT INTO message_offsets (topic, partition, next_offset)
+        SELECT topic, partition, 0 FROM unnest($1::text[], $2::int[]) AS n (topic, partition)
+        ON CONFLICT DO NOTHING
+        """,
+        [topic for topic, _ in partitions],
+        [partition for _, partition in partitions],
+    )
+    rows = await connection.fetch("SELECT topic, partition, next_offset FROM message_offsets")
+    stored = {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+    return {partition: stored[partition] for partition in partitions}
+
+
+async def forget_before(connection: Connection, horizon: datetime) -> None:
+    """Drop inbox rows older than any redelivery can be."""
+    await connection.execute("DELETE FROM message_inbox WHERE received_at < $1", horizon)

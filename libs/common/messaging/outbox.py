@@ -1,0 +1,209 @@
+"""Events leave through here: kept with the state that they tell of, published in order, then forgotten."""
+
+import asyncio
+import secrets
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from libs.common.clock import Clock
+from libs.common.messaging.envelope import Record
+from libs.common.service import Connection, Envelope
+from libs.common.telemetry import OUTBOX_AGE, log
+
+OWNER_LOCK = 20_260
+"""The class of the advisory locks that say which process lives: (OWNER_LOCK, owner)."""
+
+_FORGET_SECONDS = 0.25
+_RELAY_SECONDS = 1.0
+_RELAY_ROWS = 500
+
+_INSERT = """
+    INSERT INTO message_outbox
+        (owner, topic, key, message_id, type, correlation_id, user_id, traceparent, said_at, value)
+    SELECT $1, * FROM unnest($2::text[], $3::text[], $4::uuid[], $5::text[], $6::uuid[], $7::uuid[], $8::text[],
+                             $9::timestamptz[], $10::bytea[])
+    RETURNING seq
+"""
+
+
+async def keep(connection: Connection, owner: int, records: Sequence[Record]) -> list[int]:
+    """Write the records in the transaction that made them; their sequence numbers, in the same order."""
+    if not records:
+        return []
+    envelopes = [r.envelope for r in records]
+    rows = await connection.fetch(
+        _INSERT,
+        owner,
+        [r.topic for r in records],
+        [e.key for e in envelopes],
+        [e.id for e in envelopes],
+        [e.type for e in envelopes],
+        [e.correlation_id for e in envelopes],
+        [e.user_id for e in envelopes],
+        [e.traceparent for e in envelopes],
+        [e.time for e in envelopes],
+        [r.value for r in records],
+    )
+    return [row[0] for row in rows]
+
+
+class Outbox:
+    """Publishes what was committed, in that order; after a failure it reads the table until all is out.
+
+    Rows of a process that died are adopted, before anything newer of ours is sent.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        producer: AIOKafkaProducer,
+        pool: asyncpg.Pool,
+        connect: Callable[[], Awaitable[asyncpg.Connection]],
+        clock: Clock,
+    ) -> None:
+        self.owner = secrets.randbits(31)
+        self._source = f"/services/{service}"
+        self._producer = producer
+        self._pool = pool
+        self._connect = connect
+        self._clock = clock
+        self._order = asyncio.Lock()
+        self._relaying = False
+        self._sent: list[int] = []
+        self._in_flight = 0
+        self._alive: asyncpg.Connection | None = None
+
+    async def open(self) -> None:
+        await self._claim_owner()
+        await self.adopt()
+
+    async def close(self) -> None:
+        """Wait for what is under way (bounded by the producer's own time-out) and forget what was confirmed."""
+        while self._in_flight:
+            await asyncio.sleep(0.01)
+        await self._forget()
+        if self._alive:
+            await self._alive.close()
+
+    async def publish(self, seqs: Sequence[int], records: Sequence[Record]) -> None:
+        """Hand committed records to Kafka. Never fails: what cannot be sent now stays for the relay."""
+        if not records:
+            return
+        async with self._order:
+            if self._relaying:
+                return
+            for seq, record in zip(seqs, records, strict=True):
+                try:
+                    confirmation = await self._send(record)
+                except KafkaError as error:
+                    self._stumble(error)
+                    return
+                self._in_flight += 1
+                confirmation.add_done_callback(lambda done, seq=seq: self._settle(seq, done))
+
+    async def run(self) -> None:
+        """Forget what was confirmed; relay what was not; adopt what the dead left behind."""
+        next_relay = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_FORGET_SECONDS)
+            try:
+                await self._forget()
+                if self._relaying or loop.time() >= next_relay:
+                    next_relay = loop.time() + _RELAY_SECONDS
+                    await self._claim_owner()
+                    await self.adopt()
+                    await self._relay()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
+                log.warning("outbox_relay_waits", error=repr(error))
+
+    async def adopt(self) -> None:
+        """Take over the rows of processes that are gone: their advisory lock is free."""
+        async with self._pool.acquire() as connection:
+            owners = await connection.fetch(
+                "SELECT owner, min(said_at) AS oldest FROM message_outbox GROUP BY owner", timeout=5
+            )
+            oldest = min((row["oldest"] for row in owners), default=None)
+            OUTBOX_AGE.set((self._clock.now() - oldest).total_seconds() if oldest else 0)
+            for owner in (row["owner"] for row in owners if row["owner"] != self.owner):
+                async with connection.transaction():
+                    if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", OWNER_LOCK, owner):
+                        moved = await connection.execute(
+                            "UPDATE message_outbox SET owner = $1 WHERE owner = $2", self.owner, owner
+                        )
+                        self._relaying = True
+                        log.info("outbox_adopted", rows=moved)
+        if self._relaying:
+            await self._relay()
+
+    async def _claim_owner(self) -> None:
+        if self._alive and not self._alive.is_closed():
+            return
+        alive = await self._connect()
+        await alive.execute("SELECT pg_advisory_lock($1, $2)", OWNER_LOCK, self.owner)
+        self._alive = alive
+
+    async def _send(self, record: Record) -> "Future[Any]":
+        confirmation: Future[Any] = await self._producer.send(
+            record.topic, record.value, key=record.key, headers=record.headers()
+        )
+        return confirmation
+
+    def _settle(self, seq: int, done: "Future[Any]") -> None:
+        self._in_flight -= 1
+        error = None if done.cancelled() else done.exception()
+        if done.cancelled() or error:
+            self._stumble(error)
+        else:
+            self._sent.append(seq)
+
+    def _stumble(self, error: BaseException | None) -> None:
+        if not self._relaying:
+            log.warning("outbox_publish_failed", error=repr(error))
+        self._relaying = True
+
+    async def _forget(self) -> None:
+        sent, self._sent = self._sent, []
+        if not sent:
+            return
+        try:
+            await self._pool.execute("DELETE FROM message_outbox WHERE seq = ANY($1::bigint[])", sent, timeout=5)
+        except BaseException:
+            self._sent = sent + self._sent
+            raise
+
+    async def _relay(self) -> None:
+        """Send our rows from the table, oldest first, until none is left; then publish directly again."""
+        if not self._relaying:
+            return
+        while self._in_flight:
+            await asyncio.sleep(0.01)
+        await self._forget()
+        async with self._order:
+            while rows := await self._pool.fetch(
+                "SELECT * FROM message_outbox WHERE owner = $1 ORDER BY seq LIMIT $2", self.owner, _RELAY_ROWS
+            ):
+                confirmations = [await self._send(self._read(row)) for row in rows]
+                await asyncio.gather(*confirmations)
+                await self._pool.execute(
+                    "DELETE FROM message_outbox WHERE seq = ANY($1::bigint[])", [row["seq"] for row in rows]
+                )
+            self._relaying = False
+
+    def _read(self, row: asyncpg.Record) -> Record:
+        envelope = Envelope(
+            id=row["message_id"],
+            type=row["type"],
+            source=self._source,
+            time=row["said_at"],
+            key=row["key"],
+            correlation_id=row["correlation_id"],
+            user_id=row["user_id"],
+            traceparent=row["traceparent"],
+        )
+        return Record(row["topic"], envelope, row["value"])

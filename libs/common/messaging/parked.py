@@ -1,0 +1,126 @@
+"""Messages that could not be handled, and those waiting behind them: kept in order, per key, until a person decides."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+import asyncpg
+import orjson
+
+from libs.common.messaging.envelope import Headers
+from libs.common.service import Connection
+
+BEHIND = "waits behind an earlier parked message of its key"
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """One message of the parked table. The first of its key is the one that failed."""
+
+    seq: int
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    type: str
+    headers: Headers
+    value: bytes
+    reason: str
+    parked_at: datetime
+    retry_requested: bool
+
+    @classmethod
+    def read(cls, row: asyncpg.Record) -> Self:
+        headers = [(name, value.encode("latin-1")) for name, value in orjson.loads(row["headers"])]
+        return cls(
+            row["seq"],
+            row["topic"],
+            row["partition"],
+            row["message_offset"],
+            row["key"],
+            row["type"],
+            headers,
+            row["value"],
+            row["reason"],
+            row["parked_at"],
+            row["retry_requested"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What is kept of a record from Kafka when it has to wait."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    type: str
+    headers: Headers
+    value: bytes
+
+
+async def park(connection: Connection, arrivals: Sequence[tuple[Arrival, str]], now: datetime) -> None:
+    """Keep these messages, each with its reason, behind what is parked of their keys already."""
+    await connection.executemany(
+        """
+        INSERT INTO message_parked (topic, partition, message_offset, key, type, headers, value, reason, parked_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING
+        """,
+        [
+            (a.topic, a.partition, a.offset, a.key, a.type, _text(a.headers), a.value, reason, now)
+            for a, reason in arrivals
+        ],
+    )
+
+
+async def keys(connection: Connection) -> set[str]:
+    return {row[0] for row in await connection.fetch("SELECT DISTINCT key FROM message_parked")}
+
+
+async def listed(connection: Connection, key: str | None = None) -> list[Parked]:
+    """All that is parked, or all of one key, oldest first."""
+    rows = await connection.fetch(
+        "SELECT * FROM message_parked WHERE $1::text IS NULL OR key = $1 ORDER BY key, seq", key
+    )
+    return [Parked.read(row) for row in rows]
+
+
+async def request_retry(connection: Connection, key: str) -> int:
+    """Ask the running service to handle the key's messages again, in order; how many wait."""
+    rows = await connection.fetch("UPDATE message_parked SET retry_requested = true WHERE key = $1 RETURNING seq", key)
+    return len(rows)
+
+
+async def discard_first(connection: Connection, key: str) -> int:
+    """Give up the message that failed, for good, and retry those behind it; how many were behind."""
+    await connection.execute(
+        "DELETE FROM message_parked WHERE seq = (SELECT min(seq) FROM message_parked WHERE key = $1)", key
+    )
+    return await request_retry(connection, key)
+
+
+async def next_to_retry(connection: Connection) -> Parked | None:
+    """The oldest message of a key whose retry was asked for, locked; None when there is none."""
+    row = await connection.fetchrow(
+        """
+        SELECT p.* FROM message_parked p
+        WHERE p.retry_requested AND p.seq = (SELECT min(seq) FROM message_parked f WHERE f.key = p.key)
+        ORDER BY p.seq LIMIT 1 FOR UPDATE SKIP LOCKED
+        """
+    )
+    return Parked.read(row) if row else None
+
+
+async def remove(connection: Connection, seq: int) -> None:
+    await connection.execute("DELETE FROM message_parked WHERE seq = $1", seq)
+
+
+async def failed_again(connection: Connection, key: str, seq: int, reason: str) -> None:
+    await connection.execute("UPDATE message_parked SET retry_requested = false WHERE key = $1", key)
+    await connection.execute("UPDATE message_parked SET reason = $2 WHERE seq = $1", seq, reason)
+
+
+def _text(headers: Headers) -> str:
+    return orjson.dumps([[name, value.decode("latin-1")] for name, value in headers]).decode()

@@ -1,0 +1,100 @@
+"""Streams: every instance reads every partition, without a group, into memory."""
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from libs.common.contracts.base import Message
+from libs.common.messaging.envelope import decode, type_of
+from libs.common.messaging.errors import Undecodable
+from libs.common.service import Start, Stream
+from libs.common.telemetry import log
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+_RECENT_SECONDS = 15
+_MAX_RECORDS = 2_000
+
+
+class StreamReader:
+    """Feeds the service's stream handlers by the batch. A message that cannot be decoded is logged and passed over."""
+
+    def __init__(self, runtime: "Runtime[Any, Any]") -> None:
+        self._runtime = runtime
+        self._by_type: dict[tuple[str, str], Stream[Any]] = {
+            (s.topic.name, s.message.__name__): s for s in runtime.service.streams
+        }
+        self._starts = {s.topic.name: s.start for s in runtime.service.streams}
+        self._consumer = AIOKafkaConsumer(
+            *self._starts,
+            bootstrap_servers=runtime.settings.kafka_bootstrap,
+            client_id=f"{runtime.service.name}-{runtime.settings.instance_id}-streams",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=2_097_152,
+            fetch_max_wait_ms=250,
+        )
+        self._behind: dict[TopicPartition, int] = {}
+        self.caught_up = asyncio.Event()
+        runtime.ready["streams"] = False
+
+    async def run(self) -> None:
+        await self._consumer.start()
+        await self._position()
+        while True:
+            await self._check_caught_up()
+            try:
+                polled = await self._consumer.getmany(timeout_ms=200, max_records=_MAX_RECORDS)
+            except KafkaError as error:
+                log.warning("stream_poll_failed", error=repr(error))
+                await asyncio.sleep(0.5)
+                continue
+            await self._deliver([record for records in polled.values() for record in records])
+
+    async def stop(self) -> None:
+        await self._consumer.stop()
+
+    async def _position(self) -> None:
+        """Seek each partition to where its stream says it starts; without a group all are ours."""
+        partitions = list(self._consumer.assignment())
+        ends = await self._consumer.end_offsets(partitions)
+        recent = int((self._runtime.clock.now().timestamp() - _RECENT_SECONDS) * 1000)
+        offsets = await self._consumer.offsets_for_times(dict.fromkeys(partitions, recent))
+        for partition in partitions:
+            match self._starts[partition.topic]:
+                case Start.BEGINNING:
+                    await self._consumer.seek_to_beginning(partition)
+                    self._behind[partition] = ends[partition]
+                case Start.RECENT:
+                    found = offsets[partition]
+                    self._consumer.seek(partition, found.offset if found else ends[partition])
+                case Start.LATEST:
+                    self._consumer.seek(partition, ends[partition])
+
+    async def _check_caught_up(self) -> None:
+        if self.caught_up.is_set():
+            return
+        for partition, end in list(self._behind.items()):
+            if await self._consumer.position(partition) >= end:
+                del self._behind[partition]
+        if not self._behind:
+            self.caught_up.set()
+            self._runtime.ready["streams"] = True
+
+    async def _deliver(self, records: list[ConsumerRecord[bytes, bytes]]) -> None:
+        grouped: dict[tuple[str, str], list[Message]] = defaultdict(list)
+        for record in records:
+            key = (record.topic, type_of(record.headers))
+            stream = self._by_type.get(key)
+            if stream is None:
+                continue
+            try:
+                grouped[key].append(decode(stream.message, record.value))
+            except Undecodable as error:
+                log.error("stream_message_undecodable", topic=record.topic, offset=record.offset, error=str(error))
+        for key, messages in grouped.items():
+            await self._by_type[key].handler(messages, self._runtime.memory)

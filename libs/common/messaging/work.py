@@ -1,0 +1,83 @@
+"""One transaction of a service: run the handlers on one store, collect what they say, keep both together."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Generic
+from uuid import UUID
+
+from libs.common import ids
+from libs.common.clock import stopwatch
+from libs.common.contracts.base import Message
+from libs.common.messaging.envelope import Record, record
+from libs.common.service import Connection, Context, Delivery, Envelope, S, Service, V
+from libs.common.telemetry import HANDLER_SECONDS, MESSAGES, STAGE_SECONDS, continue_trace, trace
+
+
+class Work(Generic[S, V]):
+    """The unit of work that the runtime opens around a batch, a timer or a route."""
+
+    def __init__(self, service: Service[S, V], memory: V, connection: Connection, now: datetime) -> None:
+        self.service = service
+        self.store = service.store(connection)
+        self.memory = memory
+        self.now = now
+        self.records: list[Record] = []
+        self._said: dict[UUID, int] = {}
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Prefetch, run each message's handler in order, flush. What they said is in `records`."""
+        await self.store.prefetch([d.message for d in deliveries])
+        for delivery in deliveries:
+            await self._handle_one(delivery)
+        await self.store.flush()
+
+    async def _handle_one(self, delivery: Delivery) -> None:
+        cause = delivery.envelope
+        traceparent = continue_trace(cause.traceparent)
+        trace.set(traceparent)
+        handler = self.service.subscription(type(delivery.message)).handler
+        began = stopwatch()
+        said = await handler(delivery.message, self.context(cause))
+        HANDLER_SECONDS.labels(cause.type).observe(stopwatch() - began)
+        MESSAGES.labels(cause.type).inc()
+        self.say(said, cause, traceparent)
+
+    def context(self, cause: Envelope) -> Context[S, V]:
+        return Context(self.store, self.memory, self.now, cause)
+
+    def say(self, messages: Sequence[Message], cause: Envelope, traceparent: str | None = None) -> None:
+        """Add messages to what this transaction will publish; their ids follow from the cause and their place."""
+        for message in messages:
+            n = self._said.get(cause.id, 0)
+            self._said[cause.id] = n + 1
+            topic = self.service.topic_of(type(message))
+            envelope = Envelope(
+                id=ids.derive(cause.id, self.service.name, n),
+                type=type(message).__name__,
+                source=f"/services/{self.service.name}",
+                time=self.now,
+                key=topic.key_of(message),
+                correlation_id=cause.correlation_id,
+                user_id=cause.user_id or getattr(message, "user_id", None),
+                traceparent=traceparent or cause.traceparent,
+            )
+            self.records.append(record(topic, message, envelope))
+            age = self.now.timestamp() - ids.unix_time(cause.correlation_id)
+            STAGE_SECONDS.labels(envelope.type).observe(max(age, 0.0))
+
+
+def origin(
+    service: Service[Any, Any], now: datetime, user_id: UUID | None = None, correlation_id: UUID | None = None
+) -> Envelope:
+    """The cause of what begins here: a timer's tick, a person's wish, an alert from outside."""
+    own = ids.new_id()
+    return Envelope(
+        id=own,
+        type="origin",
+        source=f"/services/{service.name}",
+        time=now,
+        key="",
+        correlation_id=correlation_id or own,
+        user_id=user_id,
+        traceparent=continue_trace(trace.get()),
+    )

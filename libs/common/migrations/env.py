@@ -1,0 +1,7 @@
+"""Alembic's entry: migrate the schema of the connection that libs.common.database hands over."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"])
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,81 @@
+"""Errors over HTTP in one shape: RFC 9457 problem details."""
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from libs.common.messaging.errors import MessagingUnavailable
+from libs.common.telemetry import log
+
+PROBLEM_JSON = "application/problem+json"
+UNAVAILABLE = (MessagingUnavailable, ConnectionError, TimeoutError)
+
+
+class Problem(Exception):
+    """Raise it anywhere below a route. `code` is a stable word for programs, `detail` a sentence for people."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **extra: object
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = headers or {}
+        self.extra = extra
+
+    def body(self) -> dict[str, object]:
+        title = HTTPStatus(self.status).phrase
+        return {
+            "type": f"urn:openalgo:problem:{self.code}",
+            "title": title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.extra,
+        }
+
+    def response(self) -> Response:
+        content = orjson.dumps(self.body(), default=str)
+        return Response(content, self.status, headers=self.headers, media_type=PROBLEM_JSON)
+
+
+def unavailable(detail: str) -> Problem:
+    """Something we need is away; the client may try again in a second."""
+    return Problem(503, "unavailable", detail, headers={"Retry-After": "1"})
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app a problem."""
+
+    async def on_problem(_: Request, problem: Any) -> Response:
+        response: Response = problem.response()
+        return response
+
+    async def on_http(_: Request, error: Any) -> Response:
+        code = HTTPStatus(error.status_code).name.lower()
+        return Problem(error.status_code, code, str(error.detail), headers=dict(error.headers or {})).response()
+
+    async def on_invalid(_: Request, error: Any) -> Response:
+        fields = [{"field": ".".join(map(str, e["loc"][1:])), "error": e["msg"]} for e in error.errors()]
+        detail = "; ".join(f"{f['field'] or 'body'}: {f['error']}" for f in fields)
+        return Problem(422, "invalid", detail, errors=fields).response()
+
+    async def on_unavailable(_: Request, error: Exception) -> Response:
+        log.warning("dependency_unavailable", error=repr(error))
+        return unavailable("a part of the platform is away; nothing was taken, try again").response()
+
+    async def on_bug(request: Request, error: Exception) -> Response:
+        log.error("request_failed", path=request.url.path, exc_info=error)
+        return Problem(500, "internal_error", "this is a fault of ours; it is logged").response()
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    for kind in UNAVAILABLE:
+        app.add_exception_handler(kind, on_unavailable)
+    app.add_exception_handler(Exception, on_bug)

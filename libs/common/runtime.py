@@ -1,0 +1,226 @@
+"""What a running service has in hand, and how it starts, serves, drains and stops."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any, Generic
+from uuid import UUID
+
+import asyncpg
+import uvloop
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from libs.common import database, http, ids, telemetry
+from libs.common.clock import Clock, SystemClock
+from libs.common.contracts.base import Message
+from libs.common.messaging.bulk import BulkPublisher
+from libs.common.messaging.consumer import Consumer
+from libs.common.messaging.envelope import record
+from libs.common.messaging.errors import MessagingUnavailable
+from libs.common.messaging.outbox import Outbox, keep
+from libs.common.messaging.streams import StreamReader
+from libs.common.messaging.work import Work, origin
+from libs.common.service import Context, Envelope, S, Service, Timer, V
+from libs.common.settings import CommonSettings, ServiceSettings, load, service_settings
+from libs.common.telemetry import log, trace
+
+SEND_SECONDS = 2.0
+"""How long a caller waits for Kafka to keep a message before it is told that it was not."""
+
+
+class Unit(Generic[S, V]):
+    """A transaction of a route or task: read and write through `store`, `say` events; all commit together."""
+
+    def __init__(self, work: Work[S, V], cause: Envelope) -> None:
+        self._work = work
+        self._cause = cause
+        self.store = work.store
+        self.now = work.now
+
+    @property
+    def context(self) -> Context[S, V]:
+        return self._work.context(self._cause)
+
+    def derive(self, *names: object) -> UUID:
+        return ids.derive(self._cause.id, *names)
+
+    def say(self, *messages: Message) -> None:
+        self._work.say(messages, self._cause)
+
+
+class Runtime(Generic[S, V]):
+    """The service's connections, opened by `run` and closed after the drain."""
+
+    def __init__(self, service: Service[S, V], common: CommonSettings, own: ServiceSettings, clock: Clock) -> None:
+        self.service = service
+        self.settings = common
+        self.own_settings = own
+        self.clock = clock
+        self.memory = service.memory()
+        self.pool: asyncpg.Pool
+        self.producer: AIOKafkaProducer
+        self.outbox: Outbox
+        self.bulk: BulkPublisher
+        self.ready: dict[str, bool] = {}
+        self.stopping = asyncio.Event()
+
+    async def open(self) -> None:
+        url = self.own_settings.database_url
+        self.pool = await database.open_pool(url, self.service.name)
+        self.producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.kafka_bootstrap,
+            client_id=f"{self.service.name}-{self.settings.instance_id}",
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=0,
+            max_batch_size=262_144,
+            request_timeout_ms=10_000,
+            retry_backoff_ms=50,
+            metadata_max_age_ms=60_000,
+        )
+        await self.producer.start()
+        self.bulk = BulkPublisher(self.service, self.settings.kafka_bootstrap)
+        self.outbox = Outbox(
+            self.service.name, self.producer, self.pool, lambda: database.connect(url, self.service.name), self.clock
+        )
+        await self.outbox.open()
+
+    async def close(self) -> None:
+        await self.outbox.close()
+        await self.bulk.close()
+        await self.producer.stop()
+        await asyncio.wait_for(self.pool.close(), 10)
+
+    @contextlib.asynccontextmanager
+    async def transaction(
+        self, *, user_id: UUID | None = None, correlation_id: UUID | None = None
+    ) -> AsyncIterator[Unit[S, V]]:
+        """State and events together; the events are published right after the commit."""
+        cause = origin(self.service, self.clock.now(), user_id, correlation_id)
+        async with self.pool.acquire(timeout=2) as connection, connection.transaction():
+            work = Work(self.service, self.memory, connection, self.clock.now())
+            yield Unit(work, cause)
+            await work.store.flush()
+            seqs = await keep(connection, self.outbox.owner, work.records)
+        await self.outbox.publish(seqs, work.records)
+
+    async def send(
+        self,
+        message: Message,
+        *,
+        user_id: UUID | None = None,
+        message_id: UUID | None = None,
+        correlation_id: UUID | None = None,
+    ) -> Envelope:
+        """Publish one message directly; Kafka has it on every in-sync replica when this returns.
+
+        Raises MessagingUnavailable when that takes longer than SEND_SECONDS: it may still arrive.
+        """
+        topic = self.service.topic_of(type(message))
+        cause = origin(self.service, self.clock.now(), user_id, correlation_id)
+        own = message_id or cause.id
+        envelope = replace(
+            cause,
+            id=own,
+            type=type(message).__name__,
+            key=topic.key_of(message),
+            correlation_id=correlation_id or own,
+        )
+        out = record(topic, message, envelope)
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self.producer.send_and_wait(out.topic, out.value, key=out.key, headers=out.headers())
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise MessagingUnavailable(f"Kafka did not keep {envelope.type} {own}: {error!r}") from error
+        return envelope
+
+    def publish_bulk(self, message: Message) -> None:
+        """Buffer a tick, quote or candle for librdkafka; latest-wins data only."""
+        self.bulk.publish(message)
+
+
+async def _tick(runtime: Runtime[S, V], timer: Timer[S, V]) -> None:
+    while True:
+        await asyncio.sleep(timer.seconds)
+        trace.set(None)
+        try:
+            async with runtime.transaction() as unit:
+                unit.say(*await timer.handler(unit.context))
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("timer_waits", timer=timer.handler.__name__, error=repr(error))
+
+
+async def serve(service: Service[S, V], *, clock: Clock | None = None) -> None:
+    """Run the service until SIGTERM or SIGINT; drain; return. Raises what ended it otherwise."""
+    common = load(CommonSettings)
+    telemetry.configure_logging(service.name, common.log_level)
+    runtime = Runtime(service, common, service_settings(service.name), clock or SystemClock())
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, runtime.stopping.set)
+    await runtime.open()
+    server = http.Listener(runtime)
+    try:
+        await _live(runtime, server)
+    finally:
+        await server.stop()
+        await runtime.memory.close()
+        await runtime.close()
+        log.info("stopped")
+
+
+async def _live(runtime: Runtime[S, V], server: "http.Listener") -> None:
+    service = runtime.service
+    await runtime.memory.open(runtime)
+    streams = StreamReader(runtime)
+    consumer = Consumer(runtime)
+    async with asyncio.TaskGroup() as group:
+        tasks: list[asyncio.Task[None]] = []
+
+        def own(work: Coroutine[Any, Any, None], name: str) -> None:
+            tasks.append(group.create_task(_endless(work, name), name=name))
+
+        own(runtime.outbox.run(), "outbox")
+        own(server.run(), "http")
+        if service.streams:
+            own(streams.run(), "streams")
+            await _first(streams.caught_up.wait(), runtime.stopping.wait())
+        if service.consumes:
+            own(consumer.run(), "consumer")
+        for timer in service.timers:
+            own(_tick(runtime, timer), f"timer:{timer.handler.__name__}")
+        for background in service.background:
+            own(_run_background(background, runtime), f"background:{background.__name__}")
+        log.info("started", port=runtime.own_settings.port)
+        await runtime.stopping.wait()
+        log.info("draining")
+        await server.drain()
+        await consumer.stop()
+        await streams.stop()
+        for task in tasks:
+            task.cancel()
+
+
+async def _run_background(work: Callable[[Runtime[S, V]], Awaitable[None]], runtime: Runtime[S, V]) -> None:
+    await work(runtime)
+
+
+async def _endless(work: Coroutine[Any, Any, None], name: str) -> None:
+    """A part that ends before it is told to has failed, and the process with it: the supervisor starts it anew."""
+    await work
+    raise RuntimeError(f"{name} ended")
+
+
+async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+def run(service: Service[Any, Any]) -> None:
+    """The whole of `python -m services.<name>`."""
+    uvloop.run(serve(service))

@@ -1,0 +1,60 @@
+"""Configuration: environment variables only, checked before anything starts."""
+
+from enum import StrEnum
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+T = TypeVar("T", bound=BaseSettings)
+
+
+class MarketHours(StrEnum):
+    """EXCHANGE follows the trading calendar; CONTINUOUS makes every IST day one session, for simulated feeds."""
+
+    EXCHANGE = "exchange"
+    CONTINUOUS = "continuous"
+
+
+class CommonSettings(BaseSettings):
+    """What every service needs. The variable names are the field names in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    kafka_bootstrap: str
+    redis_url: str
+    questdb_url: str
+    internal_token: str
+    market_hours: MarketHours = MarketHours.CONTINUOUS
+    instance_id: str = "0"
+    """Distinguishes the instances of one service; stable over restarts (Kafka's static group membership)."""
+    log_level: str = "INFO"
+
+
+class SettingsError(SystemExit):
+    """The environment lacks something; the text names each variable and what is wrong with it."""
+
+
+def load(settings: type[T]) -> T:
+    """Read `settings` from the environment or stop the process with one clear line."""
+    try:
+        return settings()
+    except ValidationError as error:
+        prefix = settings.model_config.get("env_prefix", "")
+        problems = [f"{prefix}{'.'.join(map(str, e['loc']))}".upper() + f": {e['msg']}" for e in error.errors()]
+        raise SettingsError(f"settings: {'; '.join(problems)}") from error
+
+
+def service_settings(service: str) -> "ServiceSettings":
+    """The database and listener of one service: `<SERVICE>_DATABASE_URL`, `<SERVICE>_HOST`, `<SERVICE>_PORT`."""
+
+    class Settings(ServiceSettings):
+        model_config = SettingsConfigDict(env_prefix=f"{service.upper()}_", frozen=True, extra="ignore")
+
+    return load(Settings)
+
+
+class ServiceSettings(BaseSettings):
+    database_url: str
+    host: str = "127.0.0.1"
+    port: int

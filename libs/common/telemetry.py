@@ -1,0 +1,83 @@
+"""Logs, metrics and trace context, the same in every service."""
+
+import logging
+import re
+import secrets
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from typing import Any
+
+import orjson
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+_SECRET = re.compile(r"password|secret|token|api_?key|authorization|cookie|credential|pepper|signature", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(://[^:/@\s]+):[^@\s]+@")
+_TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+
+trace: ContextVar[str | None] = ContextVar("traceparent", default=None)
+
+BATCH_SIZE = Histogram(
+    "batch_messages", "Messages handled in one transaction", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+)
+BATCH_SECONDS = Histogram("batch_seconds", "One batch, from poll to commit")
+HANDLER_SECONDS = Histogram("handler_seconds", "Handlers of one message type within a batch", ["type"])
+CONSUMER_LAG = Gauge("consumer_lag_messages", "Messages behind the end of the partition", ["topic", "partition"])
+OUTBOX_AGE = Gauge("outbox_oldest_seconds", "Age of the oldest event not yet published")
+PARKED = Gauge("parked_messages", "Messages parked with their keys")
+STAGE_SECONDS = Histogram(
+    "stage_seconds",
+    "From the message that began the story to this one being said",
+    ["type"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5),
+)
+MESSAGES = Counter("messages_handled", "Messages handled", ["type"])
+
+
+def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep secrets out of logs: by the name of a field, and passwords inside URLs."""
+    for name, value in event.items():
+        if _SECRET.search(name):
+            event[name] = "[redacted]"
+        elif isinstance(value, str):
+            event[name] = _URL_PASSWORD.sub(r"\1:[redacted]@", value)
+    return event
+
+
+def _add_trace(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    parent = trace.get()
+    if parent:
+        event["trace_id"] = parent[3:35]
+    return event
+
+
+def configure_logging(service: str, level: str) -> None:
+    """One JSON object a line on standard output, with the service's name and UTC times."""
+    structlog.contextvars.bind_contextvars(service=service)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _add_trace,
+            redact,
+            structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str).decode()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, format='{"level":"warning","logger":"%(name)s","event":"%(message)s"}')
+
+
+def new_traceparent() -> str:
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def continue_trace(parent: str | None) -> str:
+    """A span of the caller's trace (W3C traceparent), or of a new one when the header is absent or malformed."""
+    if parent and _TRACEPARENT.match(parent):
+        return f"{parent[:36]}{secrets.token_hex(8)}{parent[52:]}"
+    return new_traceparent()
