@@ -3,7 +3,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
-STACK := $(PYTHON) -m deploy.local
+STACK := $(PYTHON) -u -m deploy.local
 TEST_STACK := $(STACK) --instance test
 SOURCES := $(wildcard libs services tests tools deploy bench)
 CHOICES := $(if $(FEED),MARKETDATA_FEED=$(FEED)) $(if $(SPEED),REPLAY_SPEED=$(SPEED))

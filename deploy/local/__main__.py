@@ -2,13 +2,14 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 
 from deploy.local import bootstrap, environment
 from deploy.local.instance import OFFSETS, SERVERS, SERVICES
+from deploy.local.servers import wipe
 from deploy.local.stack import NotReadyError, Stack
-from deploy.local.supervisor import wipe
 
 
 def up(stack: Stack, arguments: argparse.Namespace) -> None:
@@ -55,10 +56,11 @@ def forget(stack: Stack, arguments: argparse.Namespace) -> None:
 
 def test(stack: Stack, arguments: argparse.Namespace) -> None:
     """Runs a command beside fresh servers and stops them after; servers found running stay, with what they hold."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     found = stack.supervisor.running()
-    if not found:
-        wipe(stack.instance)
     try:
+        if not found:
+            forget(stack, arguments)
         stack.start_servers()
         variables = os.environ | stack.environment() | {"OPENALGO_TEST_STACK": "1"}
         done = subprocess.run(arguments.command, env=variables, check=False)

@@ -26,6 +26,7 @@ SERVERS = {
     "questdb": 19000,
 }
 SECOND_PORTS = {"kafka_controller": 19093, "questdb_pg": 18812}
+ALL_PORTS = SERVICES | SERVERS | SECOND_PORTS
 OFFSETS = {"local": 0, "test": 10_000}
 
 
@@ -68,7 +69,7 @@ class Instance:
         return hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
 
     def port(self, name: str) -> int:
-        base = (SERVICES | SERVERS | SECOND_PORTS)[name]
+        base = ALL_PORTS[name]
         return base + OFFSETS[self.name] + int(os.environ.get("PORT_OFFSET", "0"))
 
     def url(self, name: str) -> str:

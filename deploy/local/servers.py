@@ -37,6 +37,13 @@ def prepare(instance: Instance, variables: Mapping[str, str]) -> list[Program]:
     ]
 
 
+def wipe(instance: Instance) -> None:
+    """Forgets what the servers stored; the instance's secrets and logs stay."""
+    homes = [instance.home / name for name in ("redis", "kafka", "questdb")]
+    for data in (*homes, postgres_data(instance)):
+        shutil.rmtree(data, ignore_errors=True)
+
+
 def render(template: str, target: Path, **values: object) -> Path:
     target.write_text(Template((TEMPLATES / template).read_text()).substitute(values))
     return target
@@ -44,9 +51,9 @@ def render(template: str, target: Path, **values: object) -> Path:
 
 def postgres(instance: Instance, password: str) -> Program:
     """PostgreSQL refuses to run as root: then it runs as the distribution's own user `postgres`."""
-    user = "postgres" if os.geteuid() == 0 else None
     binaries = postgres_binaries()
-    data = postgres_data(instance, user)
+    user = "postgres" if os.geteuid() == 0 else None
+    data = postgres_data(instance)
     if not (data / "PG_VERSION").exists():
         create_cluster(binaries, data, password, user)
     render("postgresql.conf", data / "postgresql.conf", postgres_port=instance.port("postgres"))
@@ -63,17 +70,11 @@ def postgres_binaries() -> Path:
     return Path(found).parent
 
 
-def postgres_data(instance: Instance, user: str | None) -> Path:
-    """In the instance's home, or under /var/lib where that user may not enter the home (a clone below /root)."""
-    data = instance.home / "postgres"
-    if user is not None and not may_enter(user, instance.home):
-        data = Path("/var/lib") / f"openalgo-{instance.digest}" / "postgres"
-        print(f"{instance.home} is closed to the user {user}: PostgreSQL keeps its data in {data}")
-    data.mkdir(parents=True, exist_ok=True)
-    data.chmod(0o700)
-    if user is not None:
-        shutil.chown(data, user, user)
-    return data
+def postgres_data(instance: Instance) -> Path:
+    """In the instance's home; under /var/lib if the user `postgres` may not enter it, as in a clone below /root."""
+    if os.geteuid() != 0 or may_enter("postgres", directory(instance.home)):
+        return instance.home / "postgres"
+    return Path("/var/lib") / f"openalgo-{instance.digest}" / "postgres"
 
 
 def may_enter(user: str, directory: Path) -> bool:
@@ -83,7 +84,10 @@ def may_enter(user: str, directory: Path) -> bool:
 
 
 def create_cluster(binaries: Path, data: Path, password: str, user: str | None) -> None:
-    print("postgres: creating the database cluster")
+    print(f"postgres: creating the database cluster in {data}")
+    directory(data).chmod(0o700)
+    if user is not None:
+        shutil.chown(data, user, user)
     with tempfile.NamedTemporaryFile("w") as secret:
         secret.write(password)
         secret.flush()

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from deploy.local import environment
-from deploy.local.instance import PROJECT, SERVERS, SERVICES, Instance
+from deploy.local.instance import ALL_PORTS, PROJECT, SERVERS, SERVICES, Instance
 from deploy.local.servers import Program, postgres_binaries, prepare
 from deploy.local.supervisor import Supervisor
 
@@ -38,6 +38,9 @@ class Stack:
         return environment.load(self.instance)
 
     def start_servers(self) -> None:
+        if not self.supervisor.running():
+            self.supervisor.end_orphans()
+            self._check_ports()
         self._configure({})
         self.supervisor.launch()
         self.supervisor.start("servers")
@@ -84,6 +87,11 @@ class Stack:
 
     def ready(self, service: str) -> bool:
         return http_ok(f"{self.instance.url(service)}/health/ready")
+
+    def _check_ports(self) -> None:
+        taken = [str(port) for port in map(self.instance.port, ALL_PORTS) if listens(port)]
+        if taken:
+            raise NotReadyError(f"ports {', '.join(taken)} are in use already; PORT_OFFSET=100 moves all of ours")
 
     def _configure(self, overrides: Mapping[str, str]) -> None:
         variables = {**self.environment(), **overrides}

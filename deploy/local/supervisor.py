@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import time
@@ -65,7 +64,6 @@ class Supervisor:
         if self.running():
             self._ask("update")
             return
-        self._end_orphans()
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         subprocess.run(
             (str(BIN / "supervisord"), "-c", str(self.conf)),
@@ -92,13 +90,13 @@ class Supervisor:
         """Stops every program and the supervisor; returns when the last process is gone."""
         if self._ask("shutdown").returncode == 0:
             self._wait_for_the_end(patience)
-        self._end_orphans()
+        self.end_orphans()
 
     def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = (str(BIN / "supervisorctl"), "-c", str(self.conf), *words)
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
 
-    def _end_orphans(self) -> None:
+    def end_orphans(self) -> None:
         """A supervisor that was killed leaves its programs behind, holding their ports."""
         for asked, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 2.0)):
             for pid in self._processes():
@@ -122,9 +120,3 @@ def carries(environ: Path, mark: bytes) -> bool:
         return mark in environ.read_bytes().split(b"\0")
     except OSError:  # it has ended, or it is not ours to read
         return False
-
-
-def wipe(instance: Instance) -> None:
-    """Forgets the instance's data; its secrets and logs stay."""
-    for name in ("postgres", "redis", "kafka", "questdb"):
-        shutil.rmtree(instance.home / name, ignore_errors=True)
