@@ -32,9 +32,8 @@ async def _on(service: str, work: Callable[[Connection], Awaitable[None]]) -> No
 async def _list(connection: Connection) -> None:
     rows = await parked.listed(connection)
     for row in rows:
-        _say(
-            f"{row.parked_at:%Y-%m-%d %H:%M:%S}  {row.key}  {row.type}  {row.topic}/{row.partition}@{row.offset}  {row.reason}"
-        )
+        place = f"{row.topic}/{row.partition}@{row.offset}"
+        _say(f"{row.parked_at:%Y-%m-%d %H:%M:%S}  {row.key}  {row.type}  {place}  {row.reason}")
     _say(f"{len(rows)} parked")
 
 

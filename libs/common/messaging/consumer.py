@@ -60,7 +60,7 @@ class Inbound:
         return self.arrival.topic, self.arrival.partition
 
 
-class Consumer(ConsumerRebalanceListener):  # type: ignore[misc] - aiokafka ships no types
+class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
     """Reads what the service consumes, in the group named after it, from the offsets that PostgreSQL holds."""
 
     def __init__(self, runtime: "Runtime[Any, Any]") -> None:

@@ -82,6 +82,7 @@ def read_envelope(headers: Iterable[tuple[str, bytes]], key: bytes | None) -> En
 
 def decode(message: type[Message], value: bytes | None) -> Message:
     try:
-        return message.__pydantic_validator__.validate_json(value or b"")
+        decoded: Message = message.__pydantic_validator__.validate_json(value or b"")
+        return decoded
     except ValidationError as error:
         raise Undecodable(f"{message.__name__}: {error}") from error

@@ -41,7 +41,7 @@ async def enter(connection: Connection, moves: Collection[Move], ids: Collection
     Raises Fenced when another instance has moved an offset since we read it.
     """
     ordered = sorted(moves, key=lambda move: move.partition)
-    moved, fresh = await connection.fetchrow(
+    row = await connection.fetchrow(
         _ENTER,
         [m.partition[0] for m in ordered],
         [m.partition[1] for m in ordered],
@@ -50,6 +50,8 @@ async def enter(connection: Connection, moves: Collection[Move], ids: Collection
         list(ids),
         now,
     )
+    assert row is not None, "a SELECT without FROM has one row"
+    moved, fresh = row
     if moved != len(ordered):
         raise Fenced(f"{len(ordered) - moved} of {len(ordered)} partitions have moved on without us")
     return set(fresh or ())

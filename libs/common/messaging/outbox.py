@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -76,6 +77,8 @@ class Outbox:
         self._relaying = False
         self._sent: list[int] = []
         self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._alive: asyncpg.Connection | None = None
 
     async def open(self) -> None:
@@ -84,8 +87,7 @@ class Outbox:
 
     async def close(self) -> None:
         """Wait for what is under way (bounded by the producer's own time-out) and forget what was confirmed."""
-        while self._in_flight:
-            await asyncio.sleep(0.01)
+        await self._idle.wait()
         await self._forget()
         if self._alive:
             await self._alive.close()
@@ -104,7 +106,8 @@ class Outbox:
                     self._stumble(error)
                     return
                 self._in_flight += 1
-                confirmation.add_done_callback(lambda done, seq=seq: self._settle(seq, done))
+                self._idle.clear()
+                confirmation.add_done_callback(partial(self._settle, seq))
 
     async def run(self) -> None:
         """Forget what was confirmed; relay what was not; adopt what the dead left behind."""
@@ -156,6 +159,8 @@ class Outbox:
 
     def _settle(self, seq: int, done: "Future[Any]") -> None:
         self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
         error = None if done.cancelled() else done.exception()
         if done.cancelled() or error:
             self._stumble(error)
@@ -181,8 +186,7 @@ class Outbox:
         """Send our rows from the table, oldest first, until none is left; then publish directly again."""
         if not self._relaying:
             return
-        while self._in_flight:
-            await asyncio.sleep(0.01)
+        await self._idle.wait()
         await self._forget()
         async with self._order:
             while rows := await self._pool.fetch(
