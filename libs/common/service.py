@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 from uuid import UUID
 
 from typing_extensions import TypeVar
@@ -16,12 +16,14 @@ from libs.common import ids
 from libs.common.contracts.base import Message
 
 if TYPE_CHECKING:
+    from asyncpg import Record
     from asyncpg.pool import PoolConnectionProxy
     from fastapi import APIRouter
 
     from libs.common.runtime import Runtime
 
-    Connection = PoolConnectionProxy
+
+Connection: TypeAlias = "PoolConnectionProxy[Record]"
 
 
 class Topic:

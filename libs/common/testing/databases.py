@@ -1,0 +1,70 @@
+"""A migrated PostgreSQL database per service and test run, dropped at the end."""
+
+import asyncio
+import os
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from libs.common import database
+
+
+class Databases:
+    """Makes a service's database when it is first asked for."""
+
+    _urls: ClassVar[dict[str, str]] = {}
+    _pools: ClassVar[dict[str, asyncpg.Pool]] = {}
+    _making = asyncio.Lock()
+
+    @classmethod
+    async def url(cls, service: str) -> str:
+        async with cls._making:
+            if service not in cls._urls:
+                cls._urls[service] = await cls._make(service)
+        return cls._urls[service]
+
+    @classmethod
+    async def pool(cls, service: str) -> asyncpg.Pool:
+        url = await cls.url(service)
+        if service not in cls._pools:
+            cls._pools[service] = await database.open_pool(url, service)
+        return cls._pools[service]
+
+    @classmethod
+    async def empty(cls, service: str) -> None:
+        """Forget all rows of the service, but not its schema."""
+        pool = await cls.pool(service)
+        names = await pool.fetch(
+            "SELECT tablename FROM pg_tables WHERE schemaname = $1 AND tablename <> 'alembic_version'", service
+        )
+        tables = ", ".join(f'"{row[0]}"' for row in names)
+        await pool.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+
+    @classmethod
+    async def drop_all(cls) -> None:
+        for pool in cls._pools.values():
+            await pool.close()
+        if not cls._urls:
+            return
+        connection = await asyncpg.connect(os.environ["POSTGRES_ADMIN_URL"])
+        for url in cls._urls.values():
+            await connection.execute(f'DROP DATABASE IF EXISTS "{urlsplit(url).path[1:]}" WITH (FORCE)')
+        await connection.close()
+        cls._pools.clear()
+        cls._urls.clear()
+
+    @staticmethod
+    async def _make(service: str) -> str:
+        admin = os.environ["POSTGRES_ADMIN_URL"]
+        name = f"test_{service}_{os.getpid()}"
+        connection = await asyncpg.connect(admin)
+        await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        await connection.execute(f'CREATE DATABASE "{name}"')
+        await connection.close()
+        url = urlsplit(admin)._replace(path=f"/{name}").geturl()
+        connection = await asyncpg.connect(url)
+        await connection.execute(f'CREATE SCHEMA "{service}"')
+        await connection.close()
+        await database.migrate(url, service)
+        return url

@@ -1,0 +1,55 @@
+"""Real servers for every test that needs one; `make test` starts them and sets the environment."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from libs.common.service import Connection
+from libs.common.testing import Databases
+
+ROOT = Path(__file__).resolve().parents[1]
+TEST_ENVIRONMENT = ROOT / ".local" / "test" / "env"
+
+
+def pytest_configure() -> None:
+    """Take the test stack's addresses from the file that it wrote, unless the environment has them already."""
+    if not TEST_ENVIRONMENT.exists() or "POSTGRES_ADMIN_URL" in os.environ:
+        return
+    for line in TEST_ENVIRONMENT.read_text().splitlines():
+        name, _, value = line.partition("=")
+        os.environ.setdefault(name, value)
+
+
+def service_of(request: pytest.FixtureRequest) -> str:
+    """tests/services/risk/test_store.py is about risk."""
+    parts = request.path.relative_to(ROOT).parts
+    assert parts[:2] == ("tests", "services"), f"{request.path} is not below tests/services"
+    return parts[2]
+
+
+@pytest.fixture
+async def pool(request: pytest.FixtureRequest) -> asyncpg.Pool:
+    """The service's migrated database, emptied."""
+    service = service_of(request)
+    await Databases.empty(service)
+    return await Databases.pool(service)
+
+
+@pytest.fixture
+async def connection(request: pytest.FixtureRequest) -> AsyncIterator[Connection]:
+    """A connection to the service's migrated database, in a transaction that is rolled back."""
+    pool = await Databases.pool(service_of(request))
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        yield connection
+        await transaction.rollback()
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def drop_databases() -> AsyncIterator[None]:
+    yield
+    await Databases.drop_all()
