@@ -1,0 +1,205 @@
+"""The runtime on real Kafka and PostgreSQL: exactly-once in effect, through crashes, zombies and poison."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from libs.common import ids
+from libs.common.messaging import inbox, parked
+from libs.common.messaging.envelope import Record
+from libs.common.messaging.errors import Fenced, MessagingUnavailable
+from libs.common.messaging.inbox import Move
+from libs.common.messaging.outbox import keep
+from libs.common.messaging.work import Work
+from libs.common.service import Delivery
+from libs.common.testing import NOON
+from libs.common.testing.delivery import envelope_of
+from tests.common.ledger import BalanceChanged, DepositRequested, Ledger, NoteRequested, new_ledger, publish
+
+
+def deposit_of(account_id: str, amount: int) -> DepositRequested:
+    return DepositRequested(account_id=account_id, amount=amount)
+
+
+@pytest.fixture
+async def ledger() -> AsyncIterator[Ledger]:
+    async with new_ledger() as made:
+        yield made
+
+
+async def test_each_request_is_booked_once_and_its_event_published(ledger: Ledger) -> None:
+    async with ledger.running():
+        sent = await ledger.request(*(deposit_of("a", n) for n in (1, 2, 3)), deposit_of("b", 10))
+        await ledger.eventually({"a": 6, "b": 10})
+        said = await ledger.said(4)
+    assert [e.balance for _, e in said if e.account_id == "a"] == [1, 3, 6]
+    assert {envelope.correlation_id for envelope, _ in said} == {envelope.id for envelope in sent}
+
+
+async def test_the_same_message_id_twice_is_one_message(ledger: Ledger) -> None:
+    twice = ids.new_id()
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 5), message_id=twice)
+        await ledger.request(deposit_of("a", 5), message_id=twice)
+        await ledger.request(deposit_of("a", 1))
+        await ledger.eventually({"a": 6})
+
+
+async def test_foreign_types_are_passed_over_without_decoding(ledger: Ledger) -> None:
+    async with ledger.running():
+        await ledger.request(NoteRequested(account_id="a"), deposit_of("a", 5), NoteRequested(account_id="a"))
+        await ledger.eventually({"a": 5})
+
+
+async def test_a_restart_resumes_where_postgresql_says_not_where_kafka_does(ledger: Ledger) -> None:
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 5))
+        await ledger.eventually({"a": 5})
+    await ledger.request(deposit_of("a", 7))
+    async with ledger.running():
+        await ledger.eventually({"a": 12})
+
+
+async def test_two_instances_share_the_accounts_and_one_takes_over_from_the_other(ledger: Ledger) -> None:
+    accounts = [f"account-{n}" for n in range(20)]
+    async with ledger.running("0"):
+        async with ledger.running("1"):
+            await ledger.request(*(deposit_of(a, 1) for a in accounts))
+            await ledger.eventually(dict.fromkeys(accounts, 1))
+        await ledger.request(*(deposit_of(a, 1) for a in accounts))
+        await ledger.eventually(dict.fromkeys(accounts, 2), seconds=40)
+
+
+async def test_a_zombie_that_lost_its_partition_is_fenced(ledger: Ledger) -> None:
+    connection = await ledger.connect()
+    partition = (ledger.requests.name, 0)
+    stored = await inbox.stored_offsets(connection, [partition])
+    assert stored == {partition: 0}
+    await inbox.enter(connection, [Move(partition, 0, 10)], [], NOON)
+    with pytest.raises(Fenced):
+        await inbox.enter(connection, [Move(partition, 0, 5)], [], NOON)
+    await connection.close()
+
+
+async def test_a_crash_between_commit_and_publish_loses_no_event(ledger: Ledger) -> None:
+    """The state and its event are committed, the process dies before Kafka hears of it."""
+    async with ledger.running() as runtime:
+        connection = await ledger.connect()
+        message = deposit_of("a", 5)
+        delivery = Delivery(message, envelope_of(message))
+        async with connection.transaction():
+            work = Work(ledger.service, runtime.memory, connection, NOON)
+            await work.handle([delivery])
+            await keep(connection, 424_242, work.records)
+        await connection.close()
+        said = await ledger.said(1)
+        assert said[0][1] == BalanceChanged(account_id="a", balance=5, amount=5)
+        async with asyncio.timeout(10):
+            while await runtime.pool.fetchval("SELECT count(*) FROM message_outbox"):
+                await asyncio.sleep(0.05)
+
+
+async def test_rows_of_a_living_process_are_not_adopted(ledger: Ledger) -> None:
+    async with ledger.running("0") as one, ledger.running("1") as other:
+        assert one.outbox.owner != other.outbox.owner
+        row = Record(ledger.events.name, envelope_of(deposit_of("a", 1)), b"{}")
+        await keep_committed(ledger, one.outbox.owner, row)
+        await other.outbox.adopt()
+        assert await other.pool.fetchval("SELECT owner FROM message_outbox") == one.outbox.owner
+
+
+async def keep_committed(ledger: Ledger, owner: int, row: Record) -> None:
+    connection = await ledger.connect()
+    async with connection.transaction():
+        await keep(connection, owner, [row])
+    await connection.close()
+
+
+async def test_a_message_that_makes_its_handler_raise_parks_its_key_alone(ledger: Ledger) -> None:
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 1), deposit_of("a", 13), deposit_of("a", 2), deposit_of("b", 7))
+        await ledger.eventually({"a": 1, "b": 7})
+        rows = await parked_rows(ledger, 2)
+        assert [row.key for row in rows] == ["a", "a"]
+        assert "thirteen is unlucky" in rows[0].reason
+        assert rows[1].reason == parked.BEHIND
+        runtime.memory.broken.clear()
+        await retry(ledger, "a")
+        await ledger.eventually({"a": 16, "b": 7})
+        said = await ledger.said(4)
+        assert [e.balance for _, e in said if e.account_id == "a"] == [1, 14, 16]
+
+
+async def test_a_discarded_message_lets_those_behind_it_go_on_in_order(ledger: Ledger) -> None:
+    async with ledger.running():
+        await ledger.request(*(deposit_of("a", amount) for amount in (13, 2, 3)))
+        await parked_rows(ledger, 3)
+        connection = await ledger.connect()
+        assert await parked.discard_first(connection, "a") == 2
+        await connection.close()
+        await ledger.eventually({"a": 5})
+        await parked_rows(ledger, 0)
+
+
+async def test_a_retry_that_fails_again_stays_parked_in_order(ledger: Ledger) -> None:
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 13), deposit_of("a", 2))
+        await parked_rows(ledger, 2)
+        await retry(ledger, "a")
+        await asyncio.sleep(1.5)
+        rows = await parked_rows(ledger, 2)
+        assert not any(row.retry_requested for row in rows)
+        assert await ledger.balances() == {}
+
+
+async def test_parked_keys_still_wait_after_a_restart(ledger: Ledger) -> None:
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 13))
+        await parked_rows(ledger, 1)
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 2), deposit_of("b", 2))
+        await ledger.eventually({"b": 2})
+        await parked_rows(ledger, 2)
+
+
+@pytest.mark.parametrize("value", [b"not json", b'{"account_id": "a"}', b""])
+async def test_a_message_that_cannot_be_decoded_parks_its_key(ledger: Ledger, value: bytes) -> None:
+    async with ledger.running():
+        envelope = ledger._envelope(deposit_of("a", 1), None)
+        await publish([Record(ledger.requests.name, envelope, value)])
+        await ledger.request(deposit_of("b", 7))
+        await ledger.eventually({"b": 7})
+        assert [row.key for row in await parked_rows(ledger, 1)] == ["a"]
+
+
+async def test_a_record_without_our_headers_is_parked_not_lost(ledger: Ledger) -> None:
+    async with ledger.running():
+        envelope = ledger._envelope(deposit_of("a", 1), None)
+        await publish([Record(ledger.requests.name, envelope, b"{}")], raw_headers=[])
+        rows = await parked_rows(ledger, 1)
+        assert "no ce_type" in rows[0].reason
+
+
+async def test_a_message_that_kafka_cannot_keep_is_refused_within_two_seconds(ledger: Ledger) -> None:
+    async with ledger.running() as runtime:
+        await runtime.producer.stop()
+        with pytest.raises(MessagingUnavailable):
+            await runtime.send(BalanceChanged(account_id="a", balance=1, amount=1))
+
+
+async def parked_rows(ledger: Ledger, count: int) -> list[parked.Parked]:
+    connection = await ledger.connect()
+    try:
+        async with asyncio.timeout(15):
+            while len(rows := await parked.listed(connection)) != count:
+                await asyncio.sleep(0.05)
+        return rows
+    finally:
+        await connection.close()
+
+
+async def retry(ledger: Ledger, key: str) -> None:
+    connection = await ledger.connect()
+    await parked.request_retry(connection, key)
+    await connection.close()
