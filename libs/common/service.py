@@ -16,6 +16,7 @@ from libs.common import ids
 from libs.common.contracts.base import Message
 
 if TYPE_CHECKING:
+    import asyncpg
     from asyncpg import Record
     from asyncpg.pool import PoolConnectionProxy
     from fastapi import APIRouter
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from libs.common.runtime import Runtime
 
 
-Connection: TypeAlias = "PoolConnectionProxy[Record]"
+Connection: TypeAlias = "asyncpg.Connection[Record] | PoolConnectionProxy[Record]"
 
 
 class Topic:

@@ -1,0 +1,38 @@
+"""Rules of the house that no linter knows."""
+
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = (".py", ".toml", ".yml", ".yaml", ".sh", ".md", ".json", ".cfg", ".lock", ".xml", "Makefile", "Dockerfile")
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.splitlines() if name.endswith(SOURCE) and (ROOT / name).exists()]
+
+
+def matching(pattern: str) -> list[str]:
+    expression = re.compile(pattern)
+    me = Path(__file__)
+    return [
+        f"{file.relative_to(ROOT)}:{n}: {line.strip()[:100]}"
+        for file in tracked()
+        if file != me
+        for n, line in enumerate(file.read_text(errors="replace").splitlines(), start=1)
+        if expression.search(line)
+    ]
+
+
+def test_no_registry_host_or_machine_path_is_in_the_project() -> None:
+    hosts = r"pypi\.org|files\.pythonhosted|repo1?\.maven|registry\.npmjs|deb\.debian"
+    assert matching(hosts + r"|(^|[\s\"'=(])/(work|root|home/\w+)/") == []
+
+
+def test_no_rule_is_silenced_without_naming_it() -> None:
+    assert matching(r"type: ignore($|[^\[])|# noqa($|[^:])|except Exception: *pass") == []
+
+
+def test_no_test_is_left_for_later() -> None:
+    assert matching(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError|pytest\.mark\.xfail") == []

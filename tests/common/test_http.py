@@ -1,0 +1,93 @@
+"""What every service's listener answers, on a real runtime."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from libs.common import http
+from libs.common.messaging.errors import MessagingUnavailable
+from libs.common.problems import Problem
+from libs.common.runtime import Runtime
+from libs.common.service import Memory, Service, Store
+from libs.common.testing.apps import opened
+
+
+class Body(BaseModel):
+    lots: int
+
+
+def routes(_: Runtime[Store, Memory]) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/orders")
+    async def place(body: Body) -> dict[str, int]:
+        if body.lots == 0:
+            raise Problem(422, "lot_size", "0 is not a multiple of 65", limit="65")
+        if body.lots < 0:
+            raise MessagingUnavailable("no broker")
+        if body.lots > 100:
+            raise RuntimeError("a bug with a secret inside")
+        return {"lots": body.lots}
+
+    return router
+
+
+SERVICE = Service(name="walkforward", store=Store, memory=Memory, routes=routes)
+
+
+@pytest.fixture
+async def runtime() -> AsyncIterator[Runtime[Store, Memory]]:
+    async with opened(SERVICE) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+async def client(runtime: Runtime[Store, Memory]) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(http.build_app(runtime), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+async def test_live_ready_and_metrics_answer(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/health/live")).json() == {"status": "live", "service": "walkforward"}
+    ready = await client.get("/health/ready")
+    assert (ready.status_code, ready.json()["checks"]["postgres"]) == (200, True)
+    assert "batch_messages" in (await client.get("/metrics")).text
+
+
+async def test_not_ready_until_consuming(client: httpx.AsyncClient, runtime: Runtime[Store, Memory]) -> None:
+    runtime.ready["consumer"] = False
+    ready = await client.get("/health/ready")
+    assert (ready.status_code, ready.json()["status"]) == (503, "not ready")
+
+
+async def test_not_ready_once_the_drain_has_begun(client: httpx.AsyncClient, runtime: Runtime[Store, Memory]) -> None:
+    runtime.stopping.set()
+    assert (await client.get("/health/ready")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("lots", "status", "code"),
+    [(0, 422, "lot_size"), (-1, 503, "unavailable"), (101, 500, "internal_error"), ("many", 422, "invalid")],
+)
+async def test_every_error_is_a_problem_of_one_shape(
+    client: httpx.AsyncClient, lots: object, status: int, code: str
+) -> None:
+    answer = await client.post("/orders", json={"lots": lots})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    problem = answer.json()
+    assert problem["code"] == code
+    assert {"type", "title", "status", "detail"} <= problem.keys()
+    assert "secret" not in answer.text
+
+
+async def test_an_unknown_path_is_a_problem_too(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/nowhere")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_an_unavailable_answer_says_when_to_come_back(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/orders", json={"lots": -1})).headers["retry-after"] == "1"

@@ -1,0 +1,17 @@
+import pytest
+
+from libs.common.settings import CommonSettings, SettingsError, load, service_settings
+
+
+def test_a_missing_setting_stops_the_start_with_one_line_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KAFKA_BOOTSTRAP")
+    with pytest.raises(SettingsError) as stopped:
+        load(CommonSettings)
+    assert "KAFKA_BOOTSTRAP" in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+
+
+def test_a_malformed_port_is_named_with_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RISK_PORT", "eighty")
+    with pytest.raises(SettingsError, match="RISK_PORT"):
+        service_settings("risk")
