@@ -7,7 +7,8 @@ STACK := $(PYTHON) -u -m deploy.local
 TEST_STACK := $(STACK) --instance test
 SOURCES := $(wildcard libs services tests tools deploy bench)
 CHOICES := $(if $(FEED),MARKETDATA_FEED=$(FEED)) $(if $(SPEED),REPLAY_SPEED=$(SPEED))
-UV_VERSION := 0.9.11
+LOCK := .local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header
+UV_VERSION := 0.13.8
 
 .PHONY: help up down status logs demo bench topology fmt check lint test test-servers lock clean-data python servers
 
@@ -54,10 +55,10 @@ test: servers lint ## every test, on servers of its own (a running stack is not 
 test-servers: servers ## only the servers of `make test`, left running: for one test at a time
 	@$(TEST_STACK) servers
 
-lock: python ## compile requirements.lock from pyproject.toml
+lock: python ## compile the lock files from pyproject.toml: all of it, and what the image runs
 	@[ -x .local/uv/bin/uv ] || { $(PYTHON) -m venv .local/uv && .local/uv/bin/pip install -q uv==$(UV_VERSION); }
-	@.local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra dev \
-	  pyproject.toml -o requirements.lock
+	@$(LOCK) --extra dev pyproject.toml -o requirements.lock
+	@$(LOCK) -c requirements.lock pyproject.toml -o deploy/requirements.lock
 
 clean-data: python ## stop the stack and forget all that it stored
 	@$(STACK) forget

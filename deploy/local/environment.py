@@ -13,7 +13,12 @@ SECRETS = (
     "INTERNAL_TOKEN",
 )
 ADMINISTRATOR = "POSTGRES_"
-CHOICES = {"MARKETDATA_FEED": "simulator", "REPLAY_SPEED": "1"}
+CHOICES = {
+    "MARKETDATA_FEED": "simulator",
+    "REPLAY_SPEED": "1",
+    "MARKET_HOURS": "continuous",
+    "LOG_LEVEL": "INFO",
+}
 
 
 def load(instance: Instance) -> dict[str, str]:

@@ -34,31 +34,43 @@ missing_packages() {
 }
 
 # The distribution starts a server as soon as it is installed. Ours run under their own supervisor, on their own ports and
-# data, so for the time of the installation nothing may start and PostgreSQL makes no cluster.
+# data, so for the time of the installation nothing may start, and PostgreSQL makes no cluster.
 install_packages() {
-  local as_root=() policy=/usr/sbin/policy-rc.d
+  local as_root=()
   has apt-get || die "please install: $* (no apt-get here: only Debian and Ubuntu are automated)"
   if [ "$(id -u)" != 0 ]; then
     has sudo || die "please install: $* (neither root nor sudo here)"
     as_root=(sudo)
   fi
   say "installing $*"
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive bash -euo pipefail -s -- "$policy" "$@" <<'ROOT' >&2
-policy=$1; shift
+  quietly "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive bash -euo pipefail -s -- "$@" <<'ROOT'
+policy=/usr/sbin/policy-rc.d
 mkdir -p /etc/postgresql-common/createcluster.d
 echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.d/no-main-cluster.conf
 if [ ! -e "$policy" ]; then
   trap 'rm -f "$policy"' EXIT
   printf '#!/bin/sh\nexit 101\n' > "$policy"; chmod 755 "$policy"
 fi
-apt-get -qq update </dev/null
-apt-get -qq install --yes --no-install-recommends -o Dpkg::Use-Pty=0 "$@" </dev/null >/dev/null
+apt-get update </dev/null
+packages=("$@")
+if ! apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
+  packages=("${packages[@]/openjdk-17/openjdk-21}")
+fi
+apt-get install --yes --no-install-recommends "${packages[@]}" </dev/null
 if [ -d /run/systemd/system ]; then
   for unit in postgresql redis-server; do
-    [[ " $* " != *" $unit "* ]] || systemctl --quiet disable "$unit" || true
+    [[ " $* " != *" $unit "* ]] || systemctl disable "$unit" || true
   done
 fi
 ROOT
+}
+
+# Shows what a command printed only if it failed.
+quietly() {
+  local printed
+  printed=$(mktemp)
+  "$@" >"$printed" 2>&1 || { cat "$printed" >&2; rm -f "$printed"; die "failed: $1"; }
+  rm -f "$printed"
 }
 
 # Runs the command only if the file that it depends on changed since it last succeeded.
@@ -75,7 +87,7 @@ when_changed() {
 install_python_environment() {
   say "Python environment from requirements.lock"
   [ -x .venv/bin/python ] || "$(python)" -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+  quietly .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
 }
 
 install_jars() {
@@ -83,8 +95,8 @@ install_jars() {
   local server
   for server in kafka questdb; do
     rm -rf ".local/jars/$server"
-    mvn --quiet --batch-mode -Dstyle.color=never -f deploy/local/pom.xml -P "$server" dependency:copy-dependencies \
-      "-DoutputDirectory=$PWD/.local/jars/$server" >&2
+    quietly mvn --batch-mode --no-transfer-progress -f deploy/local/pom.xml -P "$server" \
+      dependency:copy-dependencies "-DoutputDirectory=$PWD/.local/jars/$server"
   done
 }
 

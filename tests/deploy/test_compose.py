@@ -1,0 +1,157 @@
+"""docker-compose.yml is a valid compose file and runs the same stack as `make up`."""
+
+import json
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from deploy.local import environment, instance, stack
+
+PROJECT = instance.PROJECT
+COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
+CONTAINERS: dict[str, Any] = COMPOSE["services"]
+JOBS = ("provision", "migrate", "topics")
+OURS = (*instance.SERVICES, *JOBS)
+
+
+@pytest.fixture(scope="module")
+def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    class Elsewhere(instance.Instance):
+        @property
+        def home(self) -> Path:
+            return home
+
+    home = tmp_path_factory.mktemp("stack")
+    return environment.load(Elsewhere())
+
+
+def test_it_follows_the_compose_specification() -> None:
+    vendored = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
+    schema = json.loads(vendored.read_text())
+    jsonschema.Draft202012Validator(schema).validate(COMPOSE)
+
+
+def test_the_validation_notices_a_misspelt_key() -> None:
+    vendored = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
+    schema = json.loads(vendored.read_text())
+    wrong = {"services": {"gateway": {"image": "x", "comand": "y"}}}
+    assert not jsonschema.Draft202012Validator(schema).is_valid(wrong)
+
+
+@pytest.mark.parametrize("name", instance.SERVICES)
+def test_a_service_runs_by_the_command_of_the_local_stack(name: str, variables: dict[str, str]) -> None:
+    local = stack.service_program(name, variables).command
+    assert CONTAINERS[name]["command"].split() == ["python", *local[1:]]
+
+
+def test_the_set_up_runs_the_commands_of_the_local_stack() -> None:
+    assert [CONTAINERS[job]["command"] for job in JOBS] == [f"python -m {' '.join(step)}" for step in stack.SET_UP]
+
+
+@pytest.mark.parametrize("name", instance.SERVICES)
+def test_a_service_is_given_the_variables_of_the_local_stack_and_no_other(name: str, variables: dict[str, str]) -> None:
+    assert set(CONTAINERS[name]["environment"]) == set(environment.of_service(name, variables))
+
+
+@pytest.mark.parametrize("name", instance.SERVICES)
+def test_a_service_sees_no_other_services_secrets(name: str, variables: dict[str, str]) -> None:
+    seen = environment.of_service(name, variables)
+    passwords = {value for key, value in variables.items() if key.endswith("_PASSWORD")}
+    assert [password for password in passwords if any(password in value for value in seen.values())] == [
+        variables[f"{name.upper()}_DATABASE_PASSWORD"]
+    ]
+
+
+@pytest.mark.parametrize("name", instance.SERVICES)
+def test_a_service_listens_where_its_health_is_asked(name: str) -> None:
+    port = CONTAINERS[name]["environment"][f"{name.upper()}_PORT"]
+    assert port == instance.SERVICES[name]
+    assert f"http://localhost:{port}/health/ready" in CONTAINERS[name]["healthcheck"]["test"][-1]
+
+
+def test_only_the_edge_is_published_and_only_on_the_loopback() -> None:
+    published = {name: container["ports"] for name, container in CONTAINERS.items() if "ports" in container}
+    assert published == {"edge": ["${EDGE_ADDRESS:-127.0.0.1:8000}:8000"]}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_can_write_nothing_and_gain_nothing(name: str) -> None:
+    container = CONTAINERS[name]
+    assert container["read_only"]
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    assert re.search(r"^USER [1-9]\d*$", (PROJECT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_every_variable_is_documented(variables: dict[str, str]) -> None:
+    text = (PROJECT / ".env.example").read_text()
+    documented = set(re.findall(r"^#? ?([A-Z_]+)=", text, re.MULTILINE))
+    others = [f"{name.upper()}_" for name in instance.SERVICES if name != "gateway"]
+    per_service = {name for name in variables if name.startswith(tuple(others)) and not name.endswith("_PASSWORD")}
+    per_service -= {"MARKETDATA_FEED"}
+    assert variables.keys() - per_service <= documented
+
+
+def test_every_variable_that_the_file_takes_is_in_the_example() -> None:
+    taken = set(re.findall(r"\$\{([A-Z_]+)", (PROJECT / "docker-compose.yml").read_text()))
+    example = (PROJECT / ".env.example").read_text()
+    assert taken == set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE))
+
+
+def test_the_example_holds_no_secret() -> None:
+    lines = (PROJECT / ".env.example").read_text().splitlines()
+    assert {f"{name}=" for name in environment.SECRETS} <= set(lines)
+
+
+def test_kafka_is_configured_alike() -> None:
+    addresses = {"controller.quorum.voters", "listeners", "advertised.listeners", "log.dirs"}
+    local = settings("kafka.properties").items()
+    given = CONTAINERS["kafka"]["environment"]
+    for name, value in local:
+        if name not in addresses:
+            assert str(given[f"KAFKA_{name.upper().replace('.', '_')}"]) == value, name
+
+
+def test_questdb_is_configured_alike() -> None:
+    local = {name: value for name, value in settings("questdb.conf").items() if "bind.to" not in name}
+    given = CONTAINERS["questdb"]["environment"]
+    assert {name: str(value) for name, value in given.items()} == {
+        f"QDB_{name.upper().replace('.', '_')}": value for name, value in local.items()
+    }
+
+
+def test_postgresql_is_configured_alike() -> None:
+    local = {name: value.strip("'") for name, value in settings("postgresql.conf").items()}
+    given = dict(flag.removeprefix("-c").split("=") for flag in CONTAINERS["postgres"]["command"][1:])
+    assert given == {
+        name: local[name] for name in local.keys() - {"listen_addresses", "port", "unix_socket_directories"}
+    }
+
+
+def test_the_jars_and_the_images_are_of_one_version() -> None:
+    pom = (instance.TEMPLATES.parent / "pom.xml").read_text()
+    for image, artifact in (("kafka", "kafka.version"), ("questdb", "version")):
+        tag = CONTAINERS[image]["image"].split(":")[1]
+        assert f"<{artifact}>{tag}</{artifact}>" in pom
+
+
+def test_the_image_runs_what_the_tests_ran() -> None:
+    assert pins("deploy/requirements.lock") <= pins("requirements.lock")
+
+
+def settings(template: str) -> dict[str, str]:
+    lines = (instance.TEMPLATES / template).read_text().splitlines()
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def pins(lock: str) -> set[str]:
+    return set(re.findall(r"^([a-z0-9][^ ]*==[^ ]+)", (PROJECT / lock).read_text(), re.MULTILINE))
