@@ -10,6 +10,7 @@ SECRETS = (
     *(f"{service.upper()}_DATABASE_PASSWORD" for service in SERVICES),
     "GATEWAY_JWT_SECRET",
     "GATEWAY_PASSWORD_PEPPER",
+    "GATEWAY_WEBHOOK_SECRET",
     "INTERNAL_TOKEN",
 )
 ADMINISTRATOR = "POSTGRES_"
@@ -42,6 +43,8 @@ def addresses(instance: Instance, known: Mapping[str, str]) -> dict[str, str]:
         "POSTGRES_ADMIN_URL": f"postgresql://postgres:{known['POSTGRES_PASSWORD']}@{database}",
         "GATEWAY_MARKETDATA_URL": instance.url("marketdata"),
         "GATEWAY_SIGNALS_URL": instance.url("signals"),
+        "GATEWAY_SIGNALS_PUBLIC_URL": instance.url("signals"),
+        "SIGNALS_WEBHOOK_SECRET": known["GATEWAY_WEBHOOK_SECRET"],
     }
     for service in SERVICES:
         prefix = service.upper()
