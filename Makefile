@@ -6,7 +6,8 @@ PYTHON := .venv/bin/python
 STACK := $(PYTHON) -u -m deploy.local
 TEST_STACK := $(STACK) --instance test
 SOURCES := $(wildcard libs services tests tools deploy bench)
-CHOICES := $(if $(FEED),MARKETDATA_FEED=$(FEED)) $(if $(SPEED),REPLAY_SPEED=$(SPEED))
+CHOICES := $(if $(FEED),MARKETDATA_FEED=$(FEED)) $(if $(SPEED),REPLAY_SPEED=$(SPEED)) \
+  $(if $(SHARED_DATA),SHARED_DATA=$(abspath $(SHARED_DATA)))
 LOCK := .local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header
 UV_VERSION := 0.13.8
 
@@ -15,7 +16,7 @@ UV_VERSION := 0.13.8
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
-up: servers ## the whole stack on this machine (FEED=simulator|replay SPEED=10)
+up: servers ## the whole stack on this machine (FEED=simulator|replay SPEED=10 SHARED_DATA=…)
 	@$(STACK) up $(CHOICES)
 
 down: python ## stop all of it
