@@ -1,0 +1,7 @@
+"""python -m services.signals"""
+
+from libs.common.runtime import run
+from services.signals.app import app
+
+if __name__ == "__main__":
+    run(app)

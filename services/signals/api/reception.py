@@ -1,0 +1,205 @@
+"""One alert, from its bytes to a committed decision: authenticate, limit, read, decide under the group's lock.
+
+Redis is asked before the transaction, never within it. The sender waits for the commit, but not for ever.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import math
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from libs.common import ids
+from libs.common.clock import stopwatch
+from libs.common.contracts.ids import SignalGroupId, SignalId
+from libs.common.contracts.signals import SignalGroup
+from libs.common.problems import unavailable
+from libs.common.telemetry import log
+from libs.common.trading_calendar import IST
+from services.signals.api.bodies import Oversized
+from services.signals.domain import alerts, fates, payloads
+from services.signals.domain.fates import Accepted, Arrival, Fate, Outcome, Receiver, Refusal
+from services.signals.memory import SignalsMemory
+from services.signals.store import SignalsStore
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+    SignalsRuntime = Runtime[SignalsStore, SignalsMemory]
+
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+_LOGGED_INTRUSIONS_PER_MINUTE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An alert as it came in: for which group, with which credential. `payload` is None when it was oversized."""
+
+    group_id: SignalGroupId
+    body: bytes | Oversized
+    payload: payloads.Payload | payloads.Malformed | None
+    source_ip: str
+    began: float
+    token: str | None = None
+    url_id: str | None = None
+    signature: str | None = None
+
+
+async def receive(runtime: "SignalsRuntime", call: Call) -> Outcome | None:
+    """What became of the alert, None when no group answers to its credential. 503 when that cannot be known in time.
+
+    A decision that comes too late is not committed; the task ends by itself.
+    """
+    memory = runtime.memory
+    if len(memory.deciding) >= memory.settings.max_in_flight:
+        raise unavailable("too many alerts are being taken at once")
+    work = asyncio.create_task(_Reception(runtime, call).outcome(), name="alert")
+    memory.deciding.add(work)
+    work.add_done_callback(memory.deciding.discard)
+    done, _ = await asyncio.wait({work}, timeout=memory.settings.answer_seconds)
+    if not done:
+        work.add_done_callback(_note_failure)
+        raise unavailable("the alert was not taken in time")
+    try:
+        return work.result()
+    except _AWAY as error:
+        log.warning("alert_not_taken", error=repr(error))
+        raise unavailable("the alert was not taken: the database is away") from error
+
+
+class _Reception:
+    """The steps of one call, and what each needs from the last."""
+
+    def __init__(self, runtime: "SignalsRuntime", call: Call) -> None:
+        self.runtime = runtime
+        self.memory = runtime.memory
+        self.call = call
+        self.at = runtime.clock.now()
+        self.today = self.at.astimezone(IST).date()
+        self.deadline = call.began + self.memory.settings.answer_seconds
+        raw = b"" if isinstance(call.body, Oversized) else call.body
+        self.raw = raw
+        self.content_hash = payloads.fingerprint(raw, call.payload or payloads.Malformed(""))
+
+    async def outcome(self) -> Outcome | None:
+        async with self.runtime.pool.acquire(timeout=1) as connection:
+            receiver = await SignalsStore(connection).find(self.call.group_id)
+        if receiver is None:
+            return None
+        if not self._authentic(receiver.group):
+            await self._intrusion(receiver.group)
+            return None
+        refusal = fates.admit(receiver.group, self.today) or await self._limit(receiver.group)
+        read = refusal or self._read(receiver.group)
+        if isinstance(read, Refusal):
+            await self._log(receiver.group, read)
+            return read
+        return await self._decide(receiver, read)
+
+    def _authentic(self, group: SignalGroup) -> bool:
+        secrets, call = self.memory.secrets, self.call
+        if call.url_id is not None:
+            return secrets.verify_url_id(call.url_id, group.group_id, group.rotation)
+        return secrets.verify_token(call.token or "", group.group_id, group.rotation)
+
+    async def _intrusion(self, group: SignalGroup) -> None:
+        """Somebody knows the group but not its secret: its owner may read of it, up to so many times a minute."""
+        webhook, now = f"intrusion:{group.group_id}", self.at.timestamp()
+        if not self.memory.limiter.own_seconds_to_wait(webhook, _LOGGED_INTRUSIONS_PER_MINUTE, now):
+            await self._log(group, Refusal(Fate.UNAUTHORIZED, "the token or the URL is wrong, or was rotated away"))
+
+    async def _limit(self, group: SignalGroup) -> Refusal | None:
+        webhook, now = str(group.group_id), self.at.timestamp()
+        wait = await self.memory.limiter.seconds_to_wait(webhook, group.max_per_minute, now)
+        if not wait:
+            return None
+        reason = f"more than {group.max_per_minute} alerts a minute"
+        return Refusal(Fate.RATE_LIMITED, reason, retry_after_s=math.ceil(wait))
+
+    def _read(self, group: SignalGroup) -> alerts.Alert | Refusal:
+        if self.call.payload is None:
+            return Refusal(Fate.OVERSIZED, f"the body is longer than {self.memory.settings.max_body_bytes} bytes")
+        if group.signature_required and not self._signed(group):
+            return Refusal(
+                Fate.UNAUTHORIZED, "X-Signature is missing or is not sha256=<HMAC-SHA256 of the body, in hex>"
+            )
+        if isinstance(self.call.payload, payloads.Malformed):
+            return Refusal(Fate.MALFORMED, self.call.payload.problem)
+        alert = alerts.read(self.call.payload)
+        if isinstance(alert, alerts.Invalid):
+            return Refusal(Fate.INVALID, f"{alert.field}: {alert.problem}", field=alert.field)
+        return fates.check_age(alert, self.at, self.memory.settings.stale_after_s) or alert
+
+    def _signed(self, group: SignalGroup) -> bool:
+        key = self.memory.secrets.signing_key(group.group_id, group.rotation)
+        expected = f"sha256={hmac.new(key, self.raw, hashlib.sha256).hexdigest()}"
+        return hmac.compare_digest((self.call.signature or "").strip().lower().encode(), expected.encode())
+
+    async def _decide(self, found: Receiver, alert: alerts.Alert) -> Outcome | None:
+        """Under the lock of the group's row: of many alike alerts at once, one is first."""
+        async with self.runtime.transaction(user_id=found.group.user_id) as unit:
+            receiver = await unit.store.lock(found.group.group_id)
+            if receiver is None:
+                return None
+            outcome = fates.decide(
+                receiver,
+                alert,
+                signal_id=SignalId(unit.derive("signal")),
+                duplicate_of=await unit.store.alike(receiver.group, self.content_hash, alert.alert_id, self.at),
+                market_open=self.memory.calendar.is_open(fates.exchange_of(alert.symbol), self.at),
+                at=self.at,
+                today=self.today,
+                day_ends=datetime.combine(self.today + timedelta(days=1), time.min, IST),
+            )
+            arrival = self._arrival(receiver.group, outcome, alert.alert_id)
+            if isinstance(outcome, Accepted):
+                await unit.store.keep(arrival, receiver.counting(self.today))
+                unit.say(outcome.signal)
+            else:
+                await unit.store.keep(arrival)
+            if stopwatch() > self.deadline:
+                raise TimeoutError("decided after the sender was told 503")
+        return outcome
+
+    async def _log(self, group: SignalGroup, refusal: Refusal) -> None:
+        async with self.runtime.pool.acquire(timeout=1) as connection:
+            await SignalsStore(connection).keep(self._arrival(group, refusal, None))
+
+    def _arrival(self, group: SignalGroup, outcome: Outcome, alert_id: str | None) -> Arrival:
+        secrets = self.memory.secrets
+        known = (
+            secrets.token(group.group_id, group.rotation),
+            secrets.url_id(group.group_id, group.rotation),
+            secrets.signing_key(group.group_id, group.rotation).decode(),
+        )
+        fate, reason, signal_id = fates.told(outcome)
+        return Arrival(
+            id=ids.new_id(),
+            group_id=group.group_id,
+            user_id=group.user_id,
+            received_at=self.at,
+            source_ip=self.call.source_ip,
+            content_hash=self.content_hash,
+            alert_id=alert_id,
+            payload=payloads.safe_copy(self.raw, known, self.memory.settings.kept_payload_characters),
+            fate=fate,
+            reason=reason,
+            signal_id=signal_id,
+            processing_ms=round((stopwatch() - self.call.began) * 1000, 3),
+        )
+
+
+def _note_failure(work: asyncio.Task[Outcome | None]) -> None:
+    if not work.cancelled() and work.exception():
+        log.warning("late_alert_not_taken", error=repr(work.exception()))

@@ -1,0 +1,120 @@
+"""POST an alert. What came of it is told by the status; every answer but 202 and 200 is a problem with a reason."""
+
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from libs.common.clock import stopwatch
+from libs.common.contracts.ids import SignalGroupId
+from libs.common.problems import Problem
+from services.signals.api.bodies import Oversized, TooSlow, read_body
+from services.signals.api.reception import Call, receive
+from services.signals.domain import alerts, payloads
+from services.signals.domain.fates import Accepted, Duplicate, Fate, Refusal
+from services.signals.memory import SignalsMemory
+from services.signals.store import SignalsStore
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+STATUS = {
+    Fate.UNAUTHORIZED: 401,
+    Fate.DISABLED: 403,
+    Fate.EXPIRED: 410,
+    Fate.RATE_LIMITED: 429,
+    Fate.OVERSIZED: 413,
+    Fate.MALFORMED: 400,
+    Fate.INVALID: 422,
+    Fate.STALE: 422,
+    Fate.MARKET_CLOSED: 403,
+    Fate.DAILY_LIMIT: 429,
+}
+"""ACCEPTED is 202 and DUPLICATE 200: a sender that repeats itself did nothing wrong."""
+
+
+def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
+    router = APIRouter(prefix="/api/v2/webhooks", tags=["webhooks"])
+    settings = runtime.memory.settings
+
+    async def read(request: Request) -> bytes | Oversized:
+        body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
+        if isinstance(body, TooSlow):
+            detail = f"the body did not arrive within {settings.body_seconds:g} s"
+            raise Problem(408, "request_timeout", detail, headers={"Connection": "close"})
+        return body
+
+    @router.post("/tradingview", status_code=202, summary="An alert for the signal group named by its `strategy_id`")
+    async def tradingview(
+        request: Request,
+        token: Annotated[str | None, Query(max_length=200)] = None,
+        strategy_id: Annotated[UUID | None, Query()] = None,
+    ) -> Response:
+        began = stopwatch()
+        body = await read(request)
+        payload = None if isinstance(body, Oversized) else payloads.decode(body)
+        named = _named_group(strategy_id, payload)
+        in_body = alerts.read_token(payload) if isinstance(payload, dict) else None
+        call = Call(named, body, payload, _source(request), began, token=token or in_body or "")
+        return _answer(await receive(runtime, call), settings.max_body_bytes)
+
+    @router.post("/custom/{webhook_id}", status_code=202, summary="An alert for the signal group that owns this URL")
+    async def custom(
+        request: Request, webhook_id: str, x_signature: Annotated[str | None, Header()] = None
+    ) -> Response:
+        began = stopwatch()
+        body = await read(request)
+        group_id = runtime.memory.secrets.parse(webhook_id)
+        if group_id is None:
+            raise _unknown()
+        payload = None if isinstance(body, Oversized) else payloads.decode(body)
+        call = Call(group_id, body, payload, _source(request), began, url_id=webhook_id, signature=x_signature)
+        return _answer(await receive(runtime, call), settings.max_body_bytes)
+
+    return router
+
+
+def _named_group(strategy_id: UUID | None, payload: payloads.Payload | payloads.Malformed | None) -> SignalGroupId:
+    """Without a URL of its own the webhook is known by the body, or by `strategy_id` in the query."""
+    if strategy_id is not None:
+        return SignalGroupId(strategy_id)
+    match payload:
+        case None:
+            raise Problem(413, "oversized", "the body is too long", headers={"Connection": "close"})
+        case payloads.Malformed(problem):
+            raise Problem(400, "malformed", problem)
+        case _:
+            named = alerts.read_group_id(payload)
+    if isinstance(named, alerts.Invalid):
+        raise Problem(422, "invalid", f"{named.field}: {named.problem}", field=named.field)
+    return named
+
+
+def _answer(outcome: Accepted | Duplicate | Refusal | None, most_bytes: int) -> Response:
+    match outcome:
+        case None:
+            raise _unknown()
+        case Accepted(signal):
+            return _json({"status": "accepted", "signal_id": signal.signal_id}, 202)
+        case Duplicate(signal_id):
+            return _json({"status": "duplicate", "signal_id": signal_id}, 200)
+        case Refusal(fate, reason, field, retry_after_s):
+            headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+            if fate is Fate.OVERSIZED:
+                headers["Connection"] = "close"
+            extra = {"field": field} if field else {}
+            raise Problem(STATUS[fate], fate.value.lower(), reason, headers=headers, **extra)
+
+
+def _json(content: dict[str, object], status: int) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _unknown() -> Problem:
+    """The same words whether there is no such group or its secret is wrong."""
+    return Problem(401, "unauthorized", "there is no such webhook, or its token is wrong")
+
+
+def _source(request: Request) -> str:
+    return request.client.host if request.client else ""

@@ -1,0 +1,259 @@
+"""What an alert says. Liberal where the meaning is clear; where it is not, the answer names the field.
+
+Not said, so inferred: an alert without `signal_type` is an exit when its action says so (`exit`, `close_long`) or the
+strategy is flat after it (`market_position`, `sentiment`, `direction`, or a `position_size` of 0), else an entry.
+An exit that names no side counts as a sell, or as a buy when the position before it was short.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import TypeVar
+from uuid import UUID
+
+from libs.common.contracts.enums import Side, SignalType
+from libs.common.contracts.ids import AccountId, SignalGroupId
+
+GROUP = ("strategy_id", "group_id")
+TOKEN = ("token",)
+_ACTION = ("action", "side", "order_action", "strategy_order_action", "data")
+_POSITION = ("market_position", "sentiment", "direction", "strategy_market_position")
+_PREVIOUS = ("prev_market_position", "strategy_prev_market_position")
+_SIZE = ("position_size", "strategy_position_size", "market_position_size")
+_SYMBOL = ("symbol", "ticker")
+_QUANTITY = ("quantity", "qty", "contracts", "strategy_order_contracts")
+_PRICE = ("price", "strategy_order_price", "close")
+_SENT = ("timestamp", "timenow")
+_ID = ("alert_id", "id")
+_NAME = ("alert_name", "strategy_name", "name")
+
+_SIDES: Mapping[str, tuple[Side | None, SignalType | None]] = {
+    "buy": (Side.BUY, None),
+    "long": (Side.BUY, None),
+    "sell": (Side.SELL, None),
+    "short": (Side.SELL, None),
+    "exit": (None, SignalType.EXIT),
+    "close": (None, SignalType.EXIT),
+    "flat": (None, SignalType.EXIT),
+    "square_off": (None, SignalType.EXIT),
+    "exit_long": (Side.SELL, SignalType.EXIT),
+    "close_long": (Side.SELL, SignalType.EXIT),
+    "exit_short": (Side.BUY, SignalType.EXIT),
+    "close_short": (Side.BUY, SignalType.EXIT),
+}
+_TYPES = {"entry": SignalType.ENTRY, "enter": SignalType.ENTRY, "exit": SignalType.EXIT, "close": SignalType.EXIT}
+_POSITIONS: Mapping[str, Side | None] = {
+    "long": Side.BUY,
+    "bullish": Side.BUY,
+    "short": Side.SELL,
+    "bearish": Side.SELL,
+    "flat": None,
+}
+_T = TypeVar("_T")
+_LARGEST = Decimal(10) ** 12
+_LONGEST_TEXT = 200
+_MILLISECONDS_FROM = 10**11
+"""A Unix time above this counts milliseconds (seconds would mean the year 5138)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    signal_type: SignalType
+    action: Side
+    symbol: str | None = None
+    quantity: int | None = None
+    price: Decimal | None = None
+    account_id: AccountId | None = None
+    alert_name: str | None = None
+    alert_id: str | None = None
+    sent_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """One field that cannot be understood, and what would be."""
+
+    field: str
+    problem: str
+
+
+class _NotUnderstood(Exception):
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.invalid = Invalid(field, problem)
+
+
+def read_group_id(payload: Mapping[str, object]) -> SignalGroupId | Invalid:
+    """Which group the alert is for, where the URL does not say it."""
+    try:
+        found = _uuid(payload, GROUP)
+    except _NotUnderstood as error:
+        return error.invalid
+    return SignalGroupId(found) if found else Invalid("strategy_id", "missing; send the id of the signal group")
+
+
+def read_token(payload: Mapping[str, object]) -> str | None:
+    token = payload.get("token")
+    return token if isinstance(token, str) else None
+
+
+def read(payload: Mapping[str, object]) -> Alert | Invalid:
+    try:
+        return _read(payload)
+    except _NotUnderstood as error:
+        return error.invalid
+
+
+def _read(payload: Mapping[str, object]) -> Alert:
+    signal_type, action = _direction(payload)
+    account_id = _uuid(payload, ("account_id",))
+    _price(payload, ("trigger_price",))
+    return Alert(
+        signal_type=signal_type,
+        action=action,
+        symbol=_text(payload, _SYMBOL),
+        quantity=_quantity(payload, signal_type),
+        price=_price(payload, _PRICE),
+        account_id=AccountId(account_id) if account_id else None,
+        alert_name=_text(payload, _NAME),
+        alert_id=_text(payload, _ID),
+        sent_at=_instant(payload, _SENT),
+    )
+
+
+def _direction(payload: Mapping[str, object]) -> tuple[SignalType, Side]:
+    action_name, word = _word(payload, _ACTION)
+    type_name, said = _word(payload, ("signal_type",))
+    after_name, after = _position(payload)
+    _, before = _word(payload, _PREVIOUS)
+    side, implied = _one_of(_SIDES, action_name, word, "buy or sell") if word else (None, None)
+    stated = _one_of(_TYPES, type_name, said, "entry or exit") if said else None
+    if stated is SignalType.ENTRY and implied is SignalType.EXIT:
+        raise _NotUnderstood(action_name, f"{word!r} contradicts signal_type 'entry'")
+    signal_type = stated or implied or (SignalType.EXIT if after == "flat" else SignalType.ENTRY)
+    held = _one_of(_POSITIONS, after_name, after, "long, short or flat") if after else None
+    if signal_type is SignalType.EXIT:
+        return signal_type, side or (Side.BUY if before == "short" else Side.SELL)
+    side = side or held
+    if side is None:
+        raise _NotUnderstood("action", "missing; send buy or sell")
+    if stated is None and held is side.opposite:
+        problem = f"a {side.lower()} that leaves the position {after} closes a part of it, which algos with fixed lots"
+        raise _NotUnderstood(after_name, f"{problem} cannot; send signal_type entry or exit to say what is meant")
+    return signal_type, side
+
+
+def _position(payload: Mapping[str, object]) -> tuple[str, str]:
+    """The position after the alert: long, short, flat, or nothing when the alert does not tell."""
+    name, word = _word(payload, _POSITION)
+    if word:
+        return name, word
+    size_name, size = _number(payload, _SIZE)
+    return size_name, "flat" if size == 0 else ""
+
+
+def _quantity(payload: Mapping[str, object], signal_type: SignalType) -> int | None:
+    name, number = _number(payload, _QUANTITY)
+    if number is None or (number == 0 and signal_type is SignalType.EXIT):
+        return None
+    if number <= 0 or number != number.to_integral_value():
+        raise _NotUnderstood(name, f"{number} is not a whole number above 0")
+    return int(number)
+
+
+def _price(payload: Mapping[str, object], names: tuple[str, ...]) -> Decimal | None:
+    name, value = _first(payload, names)
+    if isinstance(value, str) and value.strip().lower() in {"market", "limit"}:
+        return None
+    _, number = _number(payload, names)
+    if number is not None and number < 0:
+        raise _NotUnderstood(name, f"{number} is below 0")
+    return number
+
+
+def _number(payload: Mapping[str, object], names: tuple[str, ...]) -> tuple[str, Decimal | None]:
+    name, value = _first(payload, names)
+    if value is None or _is_placeholder(value):
+        return name, None
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        raise _NotUnderstood(name, "not a number")
+    try:
+        number = Decimal(value.strip() if isinstance(value, str) else value)
+    except InvalidOperation:
+        raise _NotUnderstood(name, f"{_shown(value)} is not a number") from None
+    if not number.is_finite() or abs(number) >= _LARGEST:
+        raise _NotUnderstood(name, f"{_shown(value)} is out of range")
+    return name, number
+
+
+def _text(payload: Mapping[str, object], names: tuple[str, ...]) -> str | None:
+    name, value = _first(payload, names)
+    if value is None or _is_placeholder(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise _NotUnderstood(name, "not a text")
+    text = str(value).strip()
+    if len(text) > _LONGEST_TEXT or not text.isprintable():
+        raise _NotUnderstood(name, f"longer than {_LONGEST_TEXT} characters, or with unprintable ones")
+    return text
+
+
+def _uuid(payload: Mapping[str, object], names: tuple[str, ...]) -> UUID | None:
+    name, value = _first(payload, names)
+    if value is None:
+        return None
+    try:
+        return UUID(value.strip()) if isinstance(value, str) else UUID("")
+    except ValueError:
+        raise _NotUnderstood(name, f"{_shown(value)} is not a UUID") from None
+
+
+def _instant(payload: Mapping[str, object], names: tuple[str, ...]) -> datetime | None:
+    """ISO 8601 (UTC where no zone is given, as TradingView writes it) or Unix time in seconds or milliseconds."""
+    name, value = _first(payload, names)
+    if value is None or _is_placeholder(value):
+        return None
+    try:
+        if isinstance(value, str) and not value.strip().isdecimal():
+            instant = datetime.fromisoformat(value.strip())
+            return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+        seconds = Decimal(str(value).strip())
+        return datetime.fromtimestamp(float(seconds / 1000 if seconds >= _MILLISECONDS_FROM else seconds), UTC)
+    except (ValueError, ArithmeticError, OSError):
+        raise _NotUnderstood(name, f"{_shown(value)} is not a time such as 2026-01-31T09:15:00Z") from None
+
+
+def _word(payload: Mapping[str, object], names: tuple[str, ...]) -> tuple[str, str]:
+    """A word that decides what happens: in lower case, never a placeholder that nobody filled in."""
+    name, value = _first(payload, names)
+    if value is None:
+        return name, ""
+    if not isinstance(value, str):
+        raise _NotUnderstood(name, "not a word")
+    if _is_placeholder(value):
+        raise _NotUnderstood(name, f"the placeholder {_shown(value)} was not filled in")
+    return name, value.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _one_of(meanings: Mapping[str, _T], name: str, word: str, expected: str) -> _T:
+    if word not in meanings:
+        raise _NotUnderstood(name, f"{_shown(word)} is not {expected}")
+    return meanings[word]
+
+
+def _first(payload: Mapping[str, object], names: tuple[str, ...]) -> tuple[str, object]:
+    """The first of several names that holds something; a blank is what a placeholder without a value leaves behind."""
+    for name in names:
+        value = payload.get(name)
+        if value is not None and not (isinstance(value, str) and not value.strip()):
+            return name, value
+    return names[0], None
+
+
+def _is_placeholder(value: object) -> bool:
+    return isinstance(value, str) and "{{" in value
+
+
+def _shown(value: object) -> str:
+    return repr(str(value)[:40])

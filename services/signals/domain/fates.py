@@ -1,0 +1,164 @@
+"""What became of an arrival, and the rules of a group that decide it."""
+
+import math
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from libs.common.contracts.enums import Exchange
+from libs.common.contracts.ids import SignalGroupId, SignalId, UserId
+from libs.common.contracts.signals import SignalGroup, SignalReceived
+from services.signals.domain.alerts import Alert
+
+_OWN_HOURS = {exchange.value: exchange for exchange in (Exchange.MCX, Exchange.CDS, Exchange.BCD)}
+
+
+class Fate(StrEnum):
+    ACCEPTED = "ACCEPTED"
+    DUPLICATE = "DUPLICATE"
+    UNAUTHORIZED = "UNAUTHORIZED"
+    DISABLED = "DISABLED"
+    EXPIRED = "EXPIRED"
+    RATE_LIMITED = "RATE_LIMITED"
+    OVERSIZED = "OVERSIZED"
+    MALFORMED = "MALFORMED"
+    INVALID = "INVALID"
+    STALE = "STALE"
+    MARKET_CLOSED = "MARKET_CLOSED"
+    DAILY_LIMIT = "DAILY_LIMIT"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The alert is not passed on. `field` is what could not be understood, `retry_after_s` when to come again."""
+
+    fate: Fate
+    reason: str
+    field: str | None = None
+    retry_after_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """An alert like it was accepted as `signal_id` within the group's window."""
+
+    signal_id: SignalId
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    signal: SignalReceived
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A group with its version and how many alerts it accepted on the day it last did."""
+
+    group: SignalGroup
+    version: int
+    counted_on: date | None = None
+    counted: int = 0
+
+    def accepted_on(self, day: date) -> int:
+        return self.counted if self.counted_on == day else 0
+
+    def counting(self, day: date) -> "Receiver":
+        return replace(self, counted_on=day, counted=self.accepted_on(day) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One line of the log: what came for a known group, and what became of it."""
+
+    id: UUID
+    group_id: SignalGroupId
+    user_id: UserId
+    received_at: datetime
+    source_ip: str
+    content_hash: bytes
+    alert_id: str | None
+    payload: str
+    fate: Fate
+    reason: str
+    signal_id: SignalId | None
+    processing_ms: float
+
+
+Outcome = Accepted | Duplicate | Refusal
+
+
+def told(outcome: Outcome) -> tuple[Fate, str, SignalId | None]:
+    """An outcome as the log tells it: the fate, why, and the signal that it is about."""
+    match outcome:
+        case Accepted(signal):
+            return Fate.ACCEPTED, "", signal.signal_id
+        case Duplicate(original):
+            return Fate.DUPLICATE, "an alert like it was accepted within the group's window", original
+        case Refusal(fate, reason):
+            return fate, reason, None
+
+
+def exchange_of(symbol: str | None) -> Exchange:
+    """Whose hours an alert keeps: its prefix's where they differ, else those of equity derivatives, the longest."""
+    prefix = (symbol or "").partition(":")[0].upper()
+    return _OWN_HOURS.get(prefix, Exchange.NFO)
+
+
+def admit(group: SignalGroup, today: date) -> Refusal | None:
+    """May this group take alerts at all?"""
+    if not group.active:
+        return Refusal(Fate.DISABLED, "the signal group is switched off")
+    if group.expiry_date is not None and today > group.expiry_date:
+        return Refusal(Fate.EXPIRED, f"the signal group took alerts until {group.expiry_date}")
+    return None
+
+
+def check_age(alert: Alert, at: datetime, stale_after_s: int) -> Refusal | None:
+    """An alert that was held up on its way may no longer mean what it meant."""
+    if not stale_after_s or alert.sent_at is None or at - alert.sent_at <= timedelta(seconds=stale_after_s):
+        return None
+    age = int((at - alert.sent_at).total_seconds())
+    return Refusal(Fate.STALE, f"the alert is {age} s old; at most {stale_after_s} s are allowed")
+
+
+def decide(
+    receiver: Receiver,
+    alert: Alert,
+    *,
+    signal_id: SignalId,
+    duplicate_of: SignalId | None,
+    market_open: bool,
+    at: datetime,
+    today: date,
+    day_ends: datetime,
+) -> Outcome:
+    """The group's rules, in the order in which a person would want to hear of them."""
+    group = receiver.group
+    refusal = admit(group, today)
+    if refusal:
+        return refusal
+    if duplicate_of is not None:
+        return Duplicate(duplicate_of)
+    if group.market_hours_only and not market_open:
+        return Refusal(Fate.MARKET_CLOSED, f"{exchange_of(alert.symbol)} is closed and the group keeps market hours")
+    if receiver.accepted_on(today) >= group.max_signals_per_day:
+        reason = f"{group.max_signals_per_day} alerts were accepted today, the group's limit"
+        return Refusal(Fate.DAILY_LIMIT, reason, retry_after_s=math.ceil((day_ends - at).total_seconds()))
+    return Accepted(_signal(group, alert, signal_id, at))
+
+
+def _signal(group: SignalGroup, alert: Alert, signal_id: SignalId, at: datetime) -> SignalReceived:
+    return SignalReceived(
+        signal_id=signal_id,
+        group_id=group.group_id,
+        user_id=group.user_id,
+        signal_type=alert.signal_type,
+        action=alert.action,
+        symbol=alert.symbol,
+        quantity=alert.quantity,
+        price=alert.price,
+        account_id=alert.account_id,
+        alert_name=alert.alert_name,
+        received_at=at,
+    )

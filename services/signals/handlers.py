@@ -1,0 +1,38 @@
+"""Load, decide, save, say. No rule lives here."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from libs.common.contracts.base import Event, Message
+from libs.common.contracts.signals import (
+    SignalGroupDeleted,
+    SignalGroupDeleteRequested,
+    SignalGroupSaved,
+    SignalGroupSaveRequested,
+)
+from libs.common.service import Context
+from services.signals.domain import groups
+from services.signals.memory import SignalsMemory
+from services.signals.store import SignalsStore
+
+Ctx = Context[SignalsStore, SignalsMemory]
+
+
+async def save_group(request: SignalGroupSaveRequested, ctx: Ctx) -> Sequence[Event]:
+    receiver = ctx.store.receiver(request.group_id)
+    event = groups.decide_save(receiver, request)
+    if isinstance(event, SignalGroupSaved):
+        ctx.store.save(groups.evolve(receiver, event))
+    return [event]
+
+
+async def delete_group(request: SignalGroupDeleteRequested, ctx: Ctx) -> Sequence[Event]:
+    event = groups.decide_delete(ctx.store.receiver(request.group_id), request)
+    if isinstance(event, SignalGroupDeleted):
+        ctx.store.delete(request.group_id)
+    return [event]
+
+
+async def forget_old_arrivals(ctx: Ctx) -> Sequence[Message]:
+    await ctx.store.forget_arrivals(ctx.now - timedelta(days=ctx.memory.settings.kept_days))
+    return []

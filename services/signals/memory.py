@@ -1,0 +1,84 @@
+"""What the webhook listener holds: its settings and secrets, the calendar, and how often each webhook was called."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from libs.common.security import WebhookSecrets
+from libs.common.service import Memory
+from libs.common.settings import load
+from libs.common.telemetry import log
+from libs.common.trading_calendar import TradingCalendar
+from services.signals.domain import rate
+from services.signals.settings import SignalsSettings
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+_REDIS_SECONDS = 0.1
+_REDIS_AVOIDED_SECONDS = 5.0
+_MOST_BUCKETS = 10_000
+_TAKE = """
+    local capacity, now = tonumber(ARGV[1]), tonumber(ARGV[2])
+    local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+    local at = tonumber(kept[2]) or now
+    local tokens = math.min(capacity, (tonumber(kept[1]) or capacity) + math.max(0, now - at) * capacity / 60)
+    local wait = 0
+    if tokens >= 1 then tokens = tokens - 1 else wait = (1 - tokens) * 60 / capacity end
+    redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.3f', math.max(now, at)))
+    redis.call('EXPIRE', KEYS[1], 120)
+    return tostring(wait)
+"""
+
+
+class RateLimiter:
+    """One token bucket per webhook: in Redis, shared by all instances; in this process while Redis is away."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._take = redis.register_script(_TAKE)
+        self._own: dict[str, rate.Bucket] = {}
+        self._avoid_redis_until = 0.0
+
+    async def seconds_to_wait(self, webhook: str, per_minute: int, now: float) -> float:
+        """Take one token; 0 when there was one."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._avoid_redis_until:
+            try:
+                async with asyncio.timeout(_REDIS_SECONDS):
+                    return float(await self._take(keys=[f"signals:rate:{webhook}"], args=[per_minute, f"{now:.3f}"]))
+            except (RedisError, OSError, TimeoutError) as error:
+                self._avoid_redis_until = loop.time() + _REDIS_AVOIDED_SECONDS
+                log.warning("rate_limit_without_redis", error=repr(error))
+        return self.own_seconds_to_wait(webhook, per_minute, now)
+
+    def own_seconds_to_wait(self, webhook: str, per_minute: int, now: float) -> float:
+        """The same within this process alone."""
+        if len(self._own) > _MOST_BUCKETS:
+            self._own.clear()
+        self._own[webhook], wait = rate.take(self._own.get(webhook), per_minute, now)
+        return wait
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+
+class SignalsMemory(Memory):
+    def __init__(self) -> None:
+        self.settings = load(SignalsSettings)
+        self.secrets = WebhookSecrets(self.settings.webhook_secret)
+        self.calendar = TradingCalendar()
+        self.limiter: RateLimiter
+        self.deciding: set[asyncio.Task[Any]] = set()
+        """Alerts being decided; a task lives on when its sender was told 503."""
+
+    async def open(self, runtime: "Runtime[Any, Any]") -> None:
+        self.calendar = TradingCalendar(runtime.settings.market_hours)
+        self.limiter = RateLimiter(Redis.from_url(runtime.settings.redis_url, socket_connect_timeout=1))
+
+    async def close(self) -> None:
+        if self.deciding:
+            await asyncio.wait(self.deciding, timeout=5)
+        await self.limiter.close()

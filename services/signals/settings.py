@@ -1,0 +1,23 @@
+"""How patient the webhook listener is, and how much it keeps."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SignalsSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SIGNALS_", frozen=True, extra="ignore")
+
+    webhook_secret: str = Field(min_length=16)
+    """What URL ids, tokens and signing keys derive from; the gateway holds the same one."""
+    max_body_bytes: int = 65_536
+    body_seconds: float = 2.0
+    """How long a sender may take over its body."""
+    answer_seconds: float = 1.8
+    """When a decision takes longer the sender hears 503: TradingView gives up after three seconds."""
+    max_in_flight: int = 200
+    """Alerts being decided at once; one more hears 503."""
+    stale_after_s: int = 0
+    """Refuse alerts whose `timestamp` or `timenow` is older; 0 takes them at any age."""
+    kept_payload_characters: int = 4_096
+    kept_days: int = 30
+    """How long arrivals stay in the log."""

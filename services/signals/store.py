@@ -1,0 +1,143 @@
+"""Groups and arrivals in PostgreSQL. The only file of signals that speaks SQL."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from libs.common.contracts.base import Message
+from libs.common.contracts.ids import SignalGroupId, SignalId, UserId
+from libs.common.contracts.signals import (
+    SignalGroup,
+    SignalGroupDeleteRequested,
+    SignalGroupSaveRequested,
+)
+from libs.common.service import Connection, Store
+from services.signals.domain.fates import Arrival, Receiver
+
+_GROUP = "SELECT * FROM signal_groups WHERE group_id = $1"
+_GROUPS_LOCKED = "SELECT * FROM signal_groups WHERE group_id = ANY($1::uuid[]) ORDER BY group_id FOR UPDATE"
+_SAVE_GROUPS = """
+    INSERT INTO signal_groups
+        (group_id, user_id, name, source, max_signals_per_day, expiry_date, market_hours_only, duplicate_window_s,
+         max_per_minute, signature_required, active, rotation, version)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::integer[], $6::date[], $7::boolean[],
+                         $8::integer[], $9::integer[], $10::boolean[], $11::boolean[], $12::integer[], $13::integer[])
+    ON CONFLICT (group_id) DO UPDATE SET
+        name = excluded.name, source = excluded.source, max_signals_per_day = excluded.max_signals_per_day,
+        expiry_date = excluded.expiry_date, market_hours_only = excluded.market_hours_only,
+        duplicate_window_s = excluded.duplicate_window_s, max_per_minute = excluded.max_per_minute,
+        signature_required = excluded.signature_required, active = excluded.active, rotation = excluded.rotation,
+        version = excluded.version
+"""
+_COUNT = "UPDATE signal_groups SET counted_on = $13, counted = $14 WHERE group_id = $2"
+_ARRIVED = "INSERT INTO webhook_log VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+_COUNT_AND_ARRIVED = f"WITH counted AS ({_COUNT}) {_ARRIVED}"
+_DUPLICATE = """
+    SELECT signal_id FROM (
+        SELECT signal_id, received_at FROM webhook_log
+        WHERE group_id = $1 AND content_hash = $2 AND fate = 'ACCEPTED' AND received_at > $4
+        UNION ALL
+        SELECT signal_id, received_at FROM webhook_log
+        WHERE group_id = $1 AND alert_id = $3 AND fate = 'ACCEPTED' AND received_at > $4
+    ) alike
+    ORDER BY received_at LIMIT 1
+"""
+_PAGE = """
+    SELECT id, group_id, received_at, source_ip, encode(content_hash, 'hex') AS content_hash, alert_id, payload, fate,
+           reason, signal_id, processing_ms
+    FROM webhook_log
+    WHERE user_id = $1 AND ($2::uuid IS NULL OR group_id = $2) AND ($3::uuid IS NULL OR id < $3)
+    ORDER BY id DESC LIMIT $4
+"""
+_FORGET = """
+    DELETE FROM webhook_log WHERE id IN (SELECT id FROM webhook_log WHERE received_at < $1 LIMIT 10000)
+"""
+_GROUP_FIELDS = tuple(SignalGroup.model_fields)
+
+
+class SignalsStore(Store):
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._receivers: dict[SignalGroupId, Receiver | None] = {}
+        self._saved: dict[SignalGroupId, Receiver] = {}
+        self._deleted: set[SignalGroupId] = set()
+
+    async def prefetch(self, messages: Sequence[Message]) -> None:
+        wanted = {m.group_id for m in messages if isinstance(m, SignalGroupSaveRequested | SignalGroupDeleteRequested)}
+        if wanted:
+            await self._lock(wanted)
+
+    async def flush(self) -> None:
+        if self._deleted:
+            await self.connection.execute("DELETE FROM signal_groups WHERE group_id = ANY($1::uuid[])", self._deleted)
+        if self._saved:
+            rows = [
+                (*(getattr(receiver.group, name) for name in _GROUP_FIELDS), receiver.version)
+                for receiver in self._saved.values()
+            ]
+            await self.connection.execute(_SAVE_GROUPS, *map(list, zip(*rows, strict=True)))
+
+    def receiver(self, group_id: SignalGroupId) -> Receiver | None:
+        """A group of the batch, as the batch left it so far."""
+        return self._receivers[group_id]
+
+    def save(self, receiver: Receiver) -> None:
+        group_id = receiver.group.group_id
+        self._receivers[group_id] = self._saved[group_id] = receiver
+        self._deleted.discard(group_id)
+
+    def delete(self, group_id: SignalGroupId) -> None:
+        self._receivers[group_id] = None
+        self._saved.pop(group_id, None)
+        self._deleted.add(group_id)
+
+    async def find(self, group_id: SignalGroupId) -> Receiver | None:
+        """The group as it is now, not locked."""
+        row = await self.connection.fetchrow(_GROUP, group_id)
+        return _receiver(row) if row else None
+
+    async def lock(self, group_id: SignalGroupId) -> Receiver | None:
+        """The group, which nobody else changes or counts until this transaction ends."""
+        await self._lock({group_id})
+        return self._receivers[group_id]
+
+    async def alike(
+        self, group: SignalGroup, content_hash: bytes, alert_id: str | None, at: datetime
+    ) -> SignalId | None:
+        """The accepted alert within the group's window that says the same, or carries the same alert id."""
+        if not group.duplicate_window_s:
+            return None
+        since = at - timedelta(seconds=group.duplicate_window_s)
+        found: SignalId | None = await self.connection.fetchval(
+            _DUPLICATE, group.group_id, content_hash, alert_id, since
+        )
+        return found
+
+    async def keep(self, arrival: Arrival, counted: Receiver | None = None) -> None:
+        """Log an arrival, and with an accepted one the group's new count."""
+        row = astuple(arrival)
+        if counted is None:
+            await self.connection.execute(_ARRIVED, *row)
+        else:
+            await self.connection.execute(_COUNT_AND_ARRIVED, *row, counted.counted_on, counted.counted)
+
+    async def arrivals(
+        self, user_id: UserId, group_id: SignalGroupId | None, before: UUID | None, limit: int
+    ) -> list[Mapping[str, object]]:
+        """A page of the log, newest first."""
+        return [dict(row) for row in await self.connection.fetch(_PAGE, user_id, group_id, before, limit)]
+
+    async def forget_arrivals(self, before: datetime) -> None:
+        await self.connection.execute(_FORGET, before)
+
+    async def _lock(self, group_ids: set[SignalGroupId]) -> None:
+        self._receivers.update(dict.fromkeys(group_ids))
+        for row in await self.connection.fetch(_GROUPS_LOCKED, list(group_ids)):
+            self._receivers[row["group_id"]] = _receiver(row)
+
+
+def _receiver(row: asyncpg.Record) -> Receiver:
+    return Receiver(SignalGroup.model_validate(dict(row)), row["version"], row["counted_on"], row["counted"])
