@@ -18,8 +18,10 @@ def up(stack: Stack, arguments: argparse.Namespace) -> None:
     if not changed and stack.complete():
         print("The stack is already running.")
     else:
+        print(f"Starting {', '.join(SERVERS)}")
         stack.start_servers()
         stack.set_up()
+        print(f"Starting {', '.join(SERVICES)}")
         stack.start_services()
         print("The stack is up.")
     feed = stack.environment()["MARKETDATA_FEED"]
@@ -33,6 +35,7 @@ def servers(stack: Stack, arguments: argparse.Namespace) -> None:
 
 def down(stack: Stack, arguments: argparse.Namespace) -> None:
     stack.down()
+    print("The stack is stopped.")
 
 
 def status(stack: Stack, arguments: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ def demo(instance: Instance) -> dict[str, str]:
         "email": EMAIL,
         "password": stored.get("password", f"Demo-{secrets.token_hex(8)}"),
     }
-    with httpx.Client(base_url=instance.url("gateway"), timeout=10) as gateway:
+    with httpx.Client(base_url=instance.url("gateway"), timeout=10, trust_env=False) as gateway:
         known = log_in(gateway, facts)
         if not known:
             register(gateway, facts)

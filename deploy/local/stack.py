@@ -21,6 +21,7 @@ SET_UP = (
     ("libs.common.messaging", "topics"),
 )
 PATIENCE = 90.0
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the machine is set up with
 
 
 class NotReadyError(Exception):
@@ -138,7 +139,7 @@ def listens(port: int) -> bool:
 
 def http_ok(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2):
+        with DIRECT.open(url, timeout=2):
             return True
     except (urllib.error.URLError, OSError):
         return False
