@@ -23,6 +23,16 @@ def pytest_configure() -> None:
         os.environ.setdefault(name, value)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks for a database needs the servers; what stands in tests/e2e needs the services too."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & {"pool", "connection", "ledger", "runtime", "client"}:
+            item.add_marker(pytest.mark.servers)
+        if (ROOT / "tests" / "e2e") in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
 def service_of(request: pytest.FixtureRequest) -> str:
     """tests/services/risk/test_store.py is about risk."""
     parts = request.path.relative_to(ROOT).parts
