@@ -163,7 +163,7 @@ def _library_days() -> tuple[frozenset[date], date, date]:
     with warnings.catch_warnings():
         # What the library does with pandas is deprecated by the newest pandas; not our business.
         warnings.simplefilter("ignore", DeprecationWarning)
-        from exchange_calendars import get_calendar  # type: ignore[import-untyped]
+        from exchange_calendars import get_calendar
 
         days: list[date] = [session.date() for session in get_calendar("XBOM").sessions]
     return frozenset(days), days[0], date(days[-1].year, 12, 31)

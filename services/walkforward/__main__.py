@@ -1,0 +1,7 @@
+"""python -m services.walkforward"""
+
+from libs.common.runtime import run
+from services.walkforward.app import app
+
+if __name__ == "__main__":
+    run(app)

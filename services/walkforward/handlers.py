@@ -1,0 +1,70 @@
+"""The order road: load, decide, save, say. An order that can trade on arrival does so here, in the same batch."""
+
+from collections.abc import Sequence
+
+from libs.common.contracts.enums import ExecutionKind
+from libs.common.contracts.venue import (
+    ExecutionReported,
+    VenueCancelRequested,
+    VenueModifyRequested,
+    VenueOrderRequested,
+)
+from libs.common.runtime import Runtime
+from libs.common.service import Context, Delivery
+from services.walkforward.domain import requests
+from services.walkforward.domain.matching import meet
+from services.walkforward.domain.orders import Change
+from services.walkforward.memory import WalkforwardMemory
+from services.walkforward.store import WalkforwardStore
+
+Ctx = Context[WalkforwardStore, WalkforwardMemory]
+
+
+async def take_order(request: VenueOrderRequested, ctx: Ctx) -> Sequence[ExecutionReported]:
+    """The same order acts once, however often it arrives."""
+    if ctx.store.order(request.order_id) is not None:
+        return []
+    listing = ctx.memory.listing(request.instrument)
+    session = ctx.memory.session(request.instrument, ctx.now)
+    change = requests.arrive(request, listing, session, ctx.now, ctx.memory.settings.latency)
+    return _keep(_meet(change, ctx), ctx)
+
+
+async def modify_order(request: VenueModifyRequested, ctx: Ctx) -> Sequence[ExecutionReported]:
+    order = ctx.store.order(request.order_id)
+    change = requests.modify(order, request, ctx.memory.listing(request.instrument), ctx.now)
+    if isinstance(change, str):
+        reference = str(ctx.derive("refused"))
+        return [requests.refuse(ExecutionKind.MODIFY_REJECTED, request, order, change, reference, ctx.now)]
+    return _keep(_meet(change, ctx), ctx)
+
+
+async def cancel_order(request: VenueCancelRequested, ctx: Ctx) -> Sequence[ExecutionReported]:
+    order = ctx.store.order(request.order_id)
+    change = requests.cancel(order, request, ctx.now)
+    if isinstance(change, str):
+        reference = str(ctx.derive("refused"))
+        return [requests.refuse(ExecutionKind.CANCEL_REJECTED, request, order, change, reference, ctx.now)]
+    return _keep(change, ctx)
+
+
+async def watch_committed(_: Sequence[Delivery], runtime: Runtime[WalkforwardStore, WalkforwardMemory]) -> None:
+    """What the batch decided is true now."""
+    runtime.memory.commit(runtime.clock.now())
+
+
+def _meet(change: Change, ctx: Ctx) -> Change:
+    """Show the order the market that memory knows."""
+    order = change.order
+    market = ctx.memory.market(order.instrument, ctx.now) if order.is_open else None
+    if market is None:
+        return change.then(requests.without_market(order, ctx.now))
+    met = meet(order, market, ctx.now)
+    ctx.memory.leave(order.instrument, met.market)
+    return change.then(met.change)
+
+
+def _keep(change: Change, ctx: Ctx) -> Sequence[ExecutionReported]:
+    ctx.store.save(change.order)
+    ctx.memory.decided(change.order)
+    return change.executions

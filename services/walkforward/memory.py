@@ -1,0 +1,240 @@
+"""What the venue knows without asking: the market of every instrument, the contracts, and which open orders
+a tick could concern.
+
+What it knows of open orders is a hint that may lag behind their rows; the rows decide.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from libs.common.clock import Clock
+from libs.common.contracts.enums import Exchange, InstrumentKind
+from libs.common.contracts.ids import InstrumentId, OrderId
+from libs.common.contracts.market import InstrumentListed, Tick
+from libs.common.service import Memory
+from libs.common.settings import CommonSettings, load
+from libs.common.trading_calendar import MarketSession, TradingCalendar
+from services.walkforward.domain.market import Listing, Market, fold, market_of
+from services.walkforward.domain.orders import Order
+from services.walkforward.domain.watch import Watch
+from services.walkforward.settings import WalkforwardSettings
+from services.walkforward.store import WalkforwardStore
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+LOOKS_KEPT = 32
+"""Looks at one instrument that may wait; after that the oldest are folded into one."""
+
+EVER = timedelta(days=3650)
+
+
+class Look:
+    """A tick that came, and what paper orders left of it. Its Decimal market is made when an order asks."""
+
+    __slots__ = ("market", "tick")
+
+    def __init__(self, tick: Tick) -> None:
+        self.tick = tick
+        self.market: Market | None = None
+
+
+@dataclass(slots=True)
+class Stir:
+    """Orders of one instrument that must be decided on, and the looks to decide them on."""
+
+    looks: list[Look] = field(default_factory=list)
+    order_ids: set[OrderId] = field(default_factory=set)
+
+    def in_order(self) -> list[Look]:
+        return sorted(set(self.looks), key=lambda look: look.tick.received_at)
+
+
+class WalkforwardMemory(Memory):
+    def __init__(self, settings: WalkforwardSettings | None = None, calendar: TradingCalendar | None = None) -> None:
+        self.settings = settings or load(WalkforwardSettings)
+        self.calendar = calendar or TradingCalendar(load(CommonSettings).market_hours)
+        self._model = self.settings.fill_model
+        self._listings: dict[InstrumentId, Listing] = {}
+        self._shared: dict[Listing, Listing] = {}
+        self._derivative_listed: set[InstrumentId] = set()
+        self._looks: dict[InstrumentId, Look] = {}
+        self._watches: dict[InstrumentId, Watch] = {}
+        self._uncommitted: dict[OrderId, Order] = {}
+        self._meanwhile: dict[InstrumentId, list[Look]] = {}
+        self._stirs: dict[InstrumentId, Stir] = {}
+        self._activations: list[tuple[datetime, OrderId, InstrumentId]] = []
+        self._stirred = asyncio.Event()
+
+    async def open(self, runtime: "Runtime[WalkforwardStore, WalkforwardMemory]") -> None:
+        """Orders that were open when the process ended are watched again before the first tick."""
+        now = runtime.clock.now()
+        await asyncio.to_thread(self.calendar.session, Exchange.NSE, self.calendar.trading_day(now))
+        async with runtime.pool.acquire() as connection:
+            for order in await WalkforwardStore(connection).open_orders(EVER):
+                self._put(order)
+
+    # Contracts
+
+    def learn(self, contract: InstrumentListed) -> None:
+        listing = Listing(contract.exchange, contract.lot_size, contract.tick_size, contract.tradable)
+        self._listings[contract.instrument] = self._shared.setdefault(listing, listing)
+        if contract.kind is InstrumentKind.FUTURE and contract.spot is not None:
+            self._derivative_listed.add(contract.spot)
+
+    def listing(self, instrument: InstrumentId) -> Listing | None:
+        return self._listings.get(instrument)
+
+    def session(self, instrument: InstrumentId, now: datetime) -> MarketSession | None:
+        listing = self._listings.get(instrument)
+        if listing is None:
+            return None
+        day = self.calendar.trading_day(now)
+        return self.calendar.session(listing.exchange, day, instrument in self._derivative_listed)
+
+    # Markets
+
+    def see(self, tick: Tick) -> None:
+        """A tick: the newest look at its instrument, and work for the orders that it could concern."""
+        look = Look(tick)
+        self._looks[tick.instrument] = look
+        meanwhile = self._meanwhile.get(tick.instrument)
+        if meanwhile is not None:
+            self._add(meanwhile, look)
+        watch = self._watches.get(tick.instrument)
+        if watch is not None:
+            order_ids = watch.stirred_by(tick, self._half_spread(tick.instrument))
+            if order_ids:
+                self._stir(tick.instrument, [look], order_ids)
+
+    def market(self, instrument: InstrumentId, now: datetime) -> Market | None:
+        """The newest market that can be believed."""
+        look = self._looks.get(instrument)
+        return None if look is None else self.market_at(look, now)
+
+    def market_at(self, look: Look, now: datetime) -> Market | None:
+        if look.market is None:
+            listing = self._listings.get(look.tick.instrument)
+            if listing is None:
+                return None
+            look.market = market_of(look.tick, listing, self._model)
+        return look.market if look.market.is_fresh(now, self.settings.stale_after) else None
+
+    def leave(self, instrument: InstrumentId, market: Market) -> None:
+        """What an order left of the newest market."""
+        self._looks[instrument].market = market
+
+    # Orders
+
+    def decided(self, order: Order) -> None:
+        """A handler decided on this order; it counts when the batch commits. Ticks until then are kept for it."""
+        self._uncommitted[order.order_id] = order
+        self._meanwhile.setdefault(order.instrument, [])
+
+    def commit(self, now: datetime) -> None:
+        """The batch is committed: watch its orders, and show them the ticks that came meanwhile."""
+        for order in self._uncommitted.values():
+            self.watch(order, now)
+            looks = self._meanwhile[order.instrument]
+            if order.is_open and looks:
+                self._stir(order.instrument, looks, {order.order_id})
+        self._uncommitted.clear()
+        self._meanwhile.clear()
+
+    def watch(self, order: Order, now: datetime) -> None:
+        self._put(order)
+        if order.is_open and order.active_from > now:
+            heapq.heappush(self._activations, (order.active_from, order.order_id, order.instrument))
+            self._stirred.set()
+
+    def meet_newly_known(self, order: Order, now: datetime) -> None:
+        """An order that another instance took: watch it from now on, beginning with the market as it is."""
+        watch = self._watches.get(order.instrument)
+        if watch is None or order.order_id not in watch:
+            self.watch(order, now)
+            self._stir_latest(order.instrument, order.order_id)
+
+    def forget(self, instrument: InstrumentId, order_id: OrderId) -> None:
+        watch = self._watches.get(instrument)
+        if watch is not None:
+            watch.drop(order_id)
+            if not watch:
+                del self._watches[instrument]
+
+    def watched(self) -> int:
+        return sum(map(len, self._watches.values()))
+
+    # Work
+
+    @property
+    def is_stirred(self) -> bool:
+        return bool(self._stirs)
+
+    async def stirred(self, clock: Clock, instruments: int) -> dict[InstrumentId, Stir]:
+        """Wait until some order must be decided on; the work, of so many instruments at most."""
+        while True:
+            self._activate(clock.now())
+            if self._stirs:
+                chosen = list(self._stirs)[:instruments]
+                return {instrument: self._stirs.pop(instrument) for instrument in chosen}
+            self._stirred.clear()
+            wait = (self._activations[0][0] - clock.now()).total_seconds() if self._activations else None
+            try:
+                await asyncio.wait_for(self._stirred.wait(), wait)
+            except TimeoutError:
+                continue
+
+    def stir_again(self, stirs: dict[InstrumentId, Stir]) -> None:
+        """Work that could not be done; what it took from the markets was not taken."""
+        for instrument, stir in stirs.items():
+            for look in stir.looks:
+                look.market = None
+            self._stir(instrument, stir.looks, stir.order_ids)
+
+    def _activate(self, now: datetime) -> None:
+        """Orders whose latency is over meet the market as it is now."""
+        while self._activations and self._activations[0][0] <= now:
+            _, order_id, instrument = heapq.heappop(self._activations)
+            self._stir_latest(instrument, order_id)
+
+    def _stir_latest(self, instrument: InstrumentId, order_id: OrderId) -> None:
+        look = self._looks.get(instrument)
+        if look is not None:
+            self._stir(instrument, [look], {order_id})
+
+    def _stir(self, instrument: InstrumentId, looks: Iterable[Look], order_ids: Iterable[OrderId]) -> None:
+        stir = self._stirs.setdefault(instrument, Stir())
+        for look in looks:
+            self._add(stir.looks, look)
+        stir.order_ids.update(order_ids)
+        self._stirred.set()
+
+    def _add(self, looks: list[Look], look: Look) -> None:
+        looks.append(look)
+        if len(looks) > LOOKS_KEPT:
+            looks[:2] = [self._folded(looks[0], looks[1])]
+
+    def _folded(self, older: Look, newer: Look) -> Look:
+        listing = self._listings.get(newer.tick.instrument)
+        folded = Look(newer.tick)
+        if listing is not None:
+            markets = [look.market or market_of(look.tick, listing, self._model) for look in (older, newer)]
+            folded.market = fold(*markets)
+        return folded
+
+    def _put(self, order: Order) -> None:
+        listing = self._listings.get(order.instrument)
+        watch = self._watches.setdefault(order.instrument, Watch())
+        watch.put(order, listing.tick_size if listing else None)
+        if not watch:
+            del self._watches[order.instrument]
+
+    def _half_spread(self, instrument: InstrumentId) -> float:
+        if not self.settings.half_spread_ticks:
+            return 0.0
+        listing = self._listings.get(instrument)
+        return float(listing.tick_size) * self.settings.half_spread_ticks if listing else 0.0

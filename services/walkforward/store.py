@@ -1,0 +1,161 @@
+"""Walkforward's tables: the book of orders. The only SQL of the service."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from asyncpg import Record
+
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import OrderStatus, OrderType, Side, Validity
+from libs.common.contracts.ids import OrderId
+from libs.common.contracts.venue import VenueCancelRequested, VenueModifyRequested, VenueOrderRequested
+from libs.common.service import Connection, Store
+from services.walkforward.domain.orders import Order
+
+_COLUMNS = """order_id, account_id, instrument, side, quantity, order_type, validity, price, trigger_price, status,
+              priority_at, active_from, expires_at, filled, triggered, seen, executions"""
+_IS_OPEN = "status IN ('ACCEPTED', 'PARTIALLY_FILLED')"
+
+_LOCK = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
+_OPEN = f"SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN} AND changed_at >= now() - $1::interval"  # noqa: S608
+_DUE = f"""
+    SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN} AND expires_at <= $1
+    ORDER BY order_id LIMIT $2 FOR UPDATE SKIP LOCKED
+"""  # noqa: S608
+_FORGET = f"DELETE FROM orders WHERE changed_at < now() - $1::interval AND NOT {_IS_OPEN}"  # noqa: S608
+
+_INSERT = f"""
+    INSERT INTO orders ({_COLUMNS})
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int[], $6::text[], $7::text[],
+                         $8::numeric[], $9::numeric[], $10::text[], $11::timestamptz[], $12::timestamptz[],
+                         $13::timestamptz[], $14::int[], $15::bool[], $16::timestamptz[], $17::int[])
+"""  # noqa: S608
+_UPDATE = """
+    UPDATE orders SET quantity = u.quantity, order_type = u.order_type, price = u.price,
+        trigger_price = u.trigger_price, status = u.status, priority_at = u.priority_at, filled = u.filled,
+        triggered = u.triggered, seen = u.seen, executions = u.executions, changed_at = now()
+    FROM unnest($1::uuid[], $2::int[], $3::text[], $4::numeric[], $5::numeric[], $6::text[], $7::timestamptz[],
+                $8::int[], $9::bool[], $10::timestamptz[], $11::int[])
+        AS u(order_id, quantity, order_type, price, trigger_price, status, priority_at, filled, triggered, seen,
+             executions)
+    WHERE orders.order_id = u.order_id
+"""
+
+
+class WalkforwardStore(Store):
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._orders: dict[OrderId, Order] = {}
+        self._stored: set[OrderId] = set()
+        self._saved: dict[OrderId, Order] = {}
+
+    async def prefetch(self, messages: Sequence[Message]) -> None:
+        requests = (VenueOrderRequested, VenueModifyRequested, VenueCancelRequested)
+        await self.lock({message.order_id for message in messages if isinstance(message, requests)})
+
+    async def lock(self, order_ids: Iterable[OrderId]) -> list[Order]:
+        """The orders as they are once whoever held them is done, and nobody else's until this transaction ends."""
+        return self._keep(await self.connection.fetch(_LOCK, list(order_ids)))
+
+    async def lock_due(self, now: datetime, limit: int) -> list[Order]:
+        """Open orders whose time is over, less those that somebody is deciding on."""
+        return self._keep(await self.connection.fetch(_DUE, now, limit))
+
+    async def open_orders(self, changed_within: timedelta) -> list[Order]:
+        """Open orders that changed in that time, not locked: to know of, not to decide on."""
+        return [_order(row) for row in await self.connection.fetch(_OPEN, changed_within)]
+
+    async def forget_finished(self, unchanged_for: timedelta) -> None:
+        await self.connection.execute(_FORGET, unchanged_for)
+
+    def order(self, order_id: OrderId) -> Order | None:
+        return self._orders.get(order_id)
+
+    def save(self, order: Order) -> None:
+        self._orders[order.order_id] = self._saved[order.order_id] = order
+
+    async def flush(self) -> None:
+        saved = self._saved.values()
+        new = [order for order in saved if order.order_id not in self._stored]
+        changed = [order for order in saved if order.order_id in self._stored]
+        if new:
+            await self.connection.execute(_INSERT, *_inserted(new))
+        if changed:
+            await self.connection.execute(_UPDATE, *_updated(changed))
+        self._stored.update(self._saved)
+        self._saved.clear()
+
+    def _keep(self, rows: Sequence[Record]) -> list[Order]:
+        orders = [_order(row) for row in rows]
+        for order in orders:
+            self._orders[order.order_id] = order
+            self._stored.add(order.order_id)
+        return orders
+
+
+def _order(row: Record) -> Order:
+    return Order(
+        order_id=row["order_id"],
+        account_id=row["account_id"],
+        instrument=row["instrument"],
+        side=Side(row["side"]),
+        quantity=row["quantity"],
+        order_type=OrderType(row["order_type"]),
+        validity=Validity(row["validity"]),
+        price=row["price"],
+        trigger_price=row["trigger_price"],
+        status=OrderStatus(row["status"]),
+        priority_at=row["priority_at"],
+        active_from=row["active_from"],
+        expires_at=row["expires_at"],
+        filled=row["filled"],
+        triggered=row["triggered"],
+        seen=row["seen"],
+        executions=row["executions"],
+    )
+
+
+def _inserted(orders: Sequence[Order]) -> list[list[object]]:
+    rows = [
+        (
+            o.order_id,
+            o.account_id,
+            o.instrument,
+            o.side,
+            o.quantity,
+            o.order_type,
+            o.validity,
+            o.price,
+            o.trigger_price,
+            o.status,
+            o.priority_at,
+            o.active_from,
+            o.expires_at,
+            o.filled,
+            o.triggered,
+            o.seen,
+            o.executions,
+        )
+        for o in orders
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _updated(orders: Sequence[Order]) -> list[list[object]]:
+    rows = [
+        (
+            o.order_id,
+            o.quantity,
+            o.order_type,
+            o.price,
+            o.trigger_price,
+            o.status,
+            o.priority_at,
+            o.filled,
+            o.triggered,
+            o.seen,
+            o.executions,
+        )
+        for o in orders
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]

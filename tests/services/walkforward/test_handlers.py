@@ -1,0 +1,201 @@
+"""Requests to the venue, on a real book."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import Exchange, ExecutionKind, InstrumentKind, OrderType, Side, Validity
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.venue import ExecutionReported
+from libs.common.service import Connection
+from libs.common.testing import deliver
+from services.walkforward.app import app
+from services.walkforward.memory import WalkforwardMemory
+from services.walkforward.store import WalkforwardStore
+from tests.services.walkforward.venue import (
+    NIFTY_FUTURE,
+    NOON,
+    SBIN,
+    cancel,
+    later,
+    listed,
+    memory,
+    modify,
+    request,
+    tick,
+)
+
+K = ExecutionKind
+BUY, SELL = Side.BUY, Side.SELL
+LIMIT, SL_M = OrderType.LIMIT, OrderType.SL_M
+SATURDAY = datetime(2026, 11, 21, 6, 30, tzinfo=UTC)
+
+
+async def told(
+    connection: Connection, knows: WalkforwardMemory, *messages: Message, now: datetime = NOON
+) -> Sequence[ExecutionReported]:
+    said = await deliver(app, connection, *messages, memory=knows, now=now)
+    assert all(isinstance(each, ExecutionReported) for each in said)
+    return [each for each in said if isinstance(each, ExecutionReported)]
+
+
+async def test_an_order_that_can_trade_is_accepted_and_filled_in_one_go(connection: Connection) -> None:
+    """openalgo#1685, #1768: a paper market order took twelve seconds."""
+    asked = request(BUY, 100)
+    accepted, filled = await told(connection, memory(tick(bid=99.95, ask=100.05)), asked)
+    assert (accepted.kind, accepted.leaves_quantity) == (K.ACCEPTED, 100)
+    assert (filled.kind, filled.quantity, filled.price, filled.leaves_quantity) == (
+        K.FILLED,
+        100,
+        Decimal("100.05"),
+        0,
+    )
+    assert accepted.venue_order_id == filled.venue_order_id
+    assert (filled.account_id, filled.executed_at) == (asked.account_id, NOON)
+
+
+async def test_the_same_order_acts_once_however_often_it_arrives(connection: Connection) -> None:
+    knows, asked = memory(tick(ask=100.0)), request(BUY)
+    first = await told(connection, knows, asked, asked)
+    assert [e.kind for e in first] == [K.ACCEPTED, K.FILLED]
+    assert await told(connection, knows, asked) == []
+
+
+async def test_deciding_again_after_a_crash_reports_the_same_executions(connection: Connection) -> None:
+    asked = request(BUY)
+
+    async def attempt() -> list[str]:
+        transaction = connection.transaction()
+        await transaction.start()
+        said = await told(connection, memory(tick(ask=100.0)), asked)
+        await transaction.rollback()
+        return [e.execution_id for e in said]
+
+    assert await attempt() == await attempt()
+
+
+async def test_two_orders_on_one_tick_share_what_it_shows(connection: Connection) -> None:
+    first, second = request(BUY, 60), request(BUY, 60)
+    said = await told(connection, memory(tick(ask=100.0, ask_quantity=100)), first, second)
+    assert [(e.order_id, e.quantity) for e in said if e.kind is K.FILLED] == [
+        (first.order_id, 60),
+        (second.order_id, 40),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("instrument", "now", "reason"),
+    [
+        ("NSE:NOSUCH", NOON, "NSE:NOSUCH is not in the contract master"),
+        ("NSE_INDEX:NIFTY", NOON, "NSE_INDEX:NIFTY is not tradable"),
+        ("NSE:SBIN", SATURDAY, "NSE is closed on 2026-11-21"),
+        ("NSE:SBIN", NOON + timedelta(hours=5), "NSE is closed at 17:00; it trades 09:15 to 15:30"),
+        ("NFO:NIFTY24NOV26FUT", NOON, "quantity 100 is not a multiple of the lot size 75"),
+    ],
+)
+async def test_an_impossible_order_is_rejected_and_says_why(
+    connection: Connection, instrument: InstrumentId, now: datetime, reason: str
+) -> None:
+    knows = memory(tick())
+    knows.learn(listed(InstrumentId("NSE_INDEX:NIFTY"), Exchange.NSE_INDEX, tradable=False))
+    (rejected,) = await told(connection, knows, request(instrument=instrument), now=now)
+    assert (rejected.kind, rejected.reason, rejected.leaves_quantity) == (K.REJECTED, reason, 0)
+
+
+async def test_a_rejected_order_stays_rejected(connection: Connection) -> None:
+    asked = request()
+    await told(connection, memory(tick()), asked, now=SATURDAY)
+    assert await told(connection, memory(tick()), asked, now=NOON) == []
+
+
+async def test_the_closing_auction_takes_no_stops(connection: Connection) -> None:
+    knows = memory(tick())
+    future = listed(NIFTY_FUTURE, Exchange.NFO, 75, kind=InstrumentKind.FUTURE, spot=SBIN)
+    knows.learn(future)
+    auction = NOON + timedelta(hours=3, minutes=20)
+    (rejected,) = await told(connection, knows, request(order_type=SL_M, trigger="101.00"), now=auction)
+    assert rejected.reason == "the closing auction takes limit and market orders only"
+    (accepted,) = await told(connection, knows, request(order_type=LIMIT, limit="50.00"), now=auction)
+    assert accepted.kind is K.ACCEPTED
+
+
+async def test_without_a_believable_price_an_order_waits_and_an_ioc_order_expires(connection: Connection) -> None:
+    for knows in (memory(), memory(tick(at=later(-61)))):
+        assert [e.kind for e in await told(connection, knows, request())] == [K.ACCEPTED]
+        at_once = await told(connection, knows, request(validity=Validity.IOC))
+        assert [e.kind for e in at_once] == [K.ACCEPTED, K.EXPIRED]
+
+
+async def test_a_price_that_is_not_a_number_fills_nothing(connection: Connection) -> None:
+    for nonsense in (float("nan"), 0.0, -1.0):
+        knows = memory(tick(nonsense, bid=nonsense, ask=nonsense))
+        assert [e.kind for e in await told(connection, knows, request())] == [K.ACCEPTED]
+
+
+async def test_an_order_is_cancelled_once(connection: Connection) -> None:
+    knows, asked = memory(tick(ask=100.0)), request(BUY, 100, LIMIT, "99.00")
+    said = await told(connection, knows, asked, cancel(asked), cancel(asked))
+    assert [e.kind for e in said] == [K.ACCEPTED, K.CANCELLED, K.CANCEL_REJECTED]
+    assert said[2].reason == "the order is CANCELLED already"
+    assert len({e.execution_id for e in said}) == 3
+
+
+async def test_an_unknown_order_cannot_be_cancelled_or_changed(connection: Connection) -> None:
+    said = await told(connection, memory(), cancel(request()), modify(request(), limit="99.00"))
+    assert [(e.kind, e.reason) for e in said] == [
+        (K.CANCEL_REJECTED, "the venue has no such order"),
+        (K.MODIFY_REJECTED, "the venue has no such order"),
+    ]
+
+
+async def test_a_cancel_that_comes_after_the_fill_changes_nothing(connection: Connection) -> None:
+    knows, asked = memory(tick(ask=100.0)), request(BUY)
+    said = await told(connection, knows, asked, cancel(asked))
+    assert [e.kind for e in said] == [K.ACCEPTED, K.FILLED, K.CANCEL_REJECTED]
+    row = (await WalkforwardStore(connection).lock([asked.order_id]))[0]
+    assert (row.filled, row.is_open) == (100, False)
+
+
+async def test_a_modified_order_meets_the_market_at_once(connection: Connection) -> None:
+    knows, asked = memory(tick(bid=99.9, ask=100.0)), request(BUY, 100, LIMIT, "99.00")
+    await told(connection, knows, asked)
+    said = await told(connection, knows, modify(asked, 50, LIMIT, "100.00"))
+    assert [(e.kind, e.quantity, e.price) for e in said] == [
+        (K.MODIFIED, 50, Decimal("100.00")),
+        (K.FILLED, 50, Decimal("100.00")),
+    ]
+
+
+async def test_a_refused_change_says_what_still_rests(connection: Connection) -> None:
+    knows, asked = memory(tick(ask=100.0)), request(BUY, 100, LIMIT, "99.00")
+    await told(connection, knows, asked)
+    (refused,) = await told(connection, knows, modify(asked, 100, LIMIT, "99.01"))
+    assert (refused.kind, refused.leaves_quantity) == (K.MODIFY_REJECTED, 100)
+    assert refused.reason == "price 99.01 is not a positive multiple of the tick size 0.05"
+
+
+async def test_an_order_under_way_is_accepted_and_meets_no_market_yet(connection: Connection) -> None:
+    said = await told(connection, memory(tick(), latency_ms=200), request(validity=Validity.IOC))
+    assert [e.kind for e in said] == [K.ACCEPTED]
+
+
+async def test_a_stop_that_waits_is_only_accepted(connection: Connection) -> None:
+    said = await told(connection, memory(tick(100.0)), request(SELL, order_type=SL_M, trigger="99.00"))
+    assert [e.kind for e in said] == [K.ACCEPTED]
+
+
+async def test_a_batch_writes_each_order_as_it_ended(connection: Connection) -> None:
+    knows = memory(tick(ask=100.0))
+    asked = [request(BUY, 10), request(BUY, 10, LIMIT, "99.00"), request(instrument=InstrumentId("NSE:NOSUCH"))]
+    await told(connection, knows, *asked)
+    rows = {row.order_id: row.status for row in await WalkforwardStore(connection).lock(r.order_id for r in asked)}
+    assert [rows[r.order_id] for r in asked] == ["FILLED", "ACCEPTED", "REJECTED"]
+
+
+async def test_refusals_of_different_requests_have_different_ids(connection: Connection) -> None:
+    unknown = request()
+    said = await told(connection, memory(), cancel(unknown), cancel(unknown))
+    assert len({e.execution_id for e in said}) == 2

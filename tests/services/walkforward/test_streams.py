@@ -1,0 +1,282 @@
+"""The tick road, on the real runtime and database."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import asyncpg
+import pytest
+
+from libs.common.clock import FixedClock
+from libs.common.contracts.enums import ExecutionKind, OrderStatus, OrderType, Side
+from libs.common.contracts.market import Tick
+from libs.common.contracts.venue import VenueCancelRequested, VenueOrderRequested
+from libs.common.runtime import Runtime
+from libs.common.testing.apps import opened
+from services.walkforward import handlers, streams, timers
+from services.walkforward.app import app
+from services.walkforward.domain.orders import Order
+from services.walkforward.memory import LOOKS_KEPT, WalkforwardMemory
+from services.walkforward.store import WalkforwardStore
+from tests.services.walkforward.venue import EVENING, NOON, SBIN, cancel, later, listed, request, tick
+
+Venue = Runtime[WalkforwardStore, WalkforwardMemory]
+BUY, SELL = Side.BUY, Side.SELL
+LIMIT, SL_M = OrderType.LIMIT, OrderType.SL_M
+pytestmark = pytest.mark.usefixtures("pool")
+
+
+@contextlib.asynccontextmanager
+async def instance(at: datetime = NOON) -> AsyncIterator[Venue]:
+    """A process of the service, but for Kafka's consumers; it knows SBIN."""
+    async with opened(app, clock=FixedClock(at)) as runtime:
+        runtime.memory.learn(listed())
+        yield runtime
+
+
+def at(runtime: Venue, now: datetime) -> datetime:
+    assert isinstance(runtime.clock, FixedClock)
+    runtime.clock.at = now
+    return now
+
+
+async def handle(runtime: Venue, message: VenueOrderRequested | VenueCancelRequested) -> list[ExecutionKind]:
+    """One batch of one message, to its commit."""
+    async with runtime.transaction() as unit:
+        await unit.store.prefetch([message])
+        handler = app.subscription(type(message)).handler
+        said = await handler(message, unit.context)
+        unit.say(*said)
+    await handlers.watch_committed([], runtime)
+    return [each.kind for each in said]  # type: ignore[attr-defined]
+
+
+async def see(runtime: Venue, *ticks: Tick) -> None:
+    """Ticks come, and the tick road does what they ask for."""
+    at(runtime, max(runtime.clock.now(), *(each.received_at for each in ticks)))
+    await streams.see_ticks(ticks, runtime.memory)
+    await match(runtime)
+
+
+async def match(runtime: Venue) -> None:
+    while runtime.memory.is_stirred:
+        await streams.decide(await runtime.memory.stirred(runtime.clock, 200), runtime)
+
+
+async def row(runtime: Venue, asked: VenueOrderRequested) -> Order:
+    async with runtime.pool.acquire() as connection:
+        (found,) = await WalkforwardStore(connection).lock([asked.order_id])
+        return found
+
+
+async def test_a_resting_order_fills_when_a_tick_reaches_it() -> None:
+    async with instance() as venue:
+        asked = request(BUY, 100, LIMIT, "99.00")
+        await see(venue, tick(ask=100.0))
+        await handle(venue, asked)
+        await see(venue, tick(bid=99.0, ask=99.05, at=later(1)))
+        assert (await row(venue, asked)).status is OrderStatus.ACCEPTED
+        await see(venue, tick(bid=98.9, ask=98.95, ask_quantity=60, at=later(2)))
+        await see(venue, tick(bid=98.9, ask=98.95, ask_quantity=60, at=later(3)))
+        filled = await row(venue, asked)
+        assert (filled.status, filled.filled, filled.executions) == (OrderStatus.FILLED, 100, 3)
+        assert venue.memory.watched() == 0
+
+
+async def test_a_market_order_without_a_price_fills_on_the_first_tick() -> None:
+    async with instance() as venue:
+        asked = request(BUY)
+        assert await handle(venue, asked) == [ExecutionKind.ACCEPTED]
+        await see(venue, tick(100.0, at=later(5)))
+        assert (await row(venue, asked)).status is OrderStatus.FILLED
+
+
+async def test_a_tick_that_comes_while_the_order_commits_is_not_missed() -> None:
+    async with instance() as venue:
+        asked = request(BUY, 100, LIMIT, "99.00")
+        await see(venue, tick(ask=100.0))
+        async with venue.transaction() as unit:
+            await unit.store.prefetch([asked])
+            await handlers.take_order(asked, unit.context)
+            await see(venue, tick(ask=98.0, at=later(1)))
+            await see(venue, tick(ask=100.0, at=later(2)))
+        await handlers.watch_committed([], venue)
+        await match(venue)
+        assert (await row(venue, asked)).status is OrderStatus.FILLED
+
+
+async def test_open_orders_survive_a_restart() -> None:
+    """nautilus#5000: killed with orders working."""
+    limit, stop = request(BUY, 100, LIMIT, "99.00"), request(SELL, 100, SL_M, trigger="95.00")
+    async with instance() as before:
+        await see(before, tick(ask=100.0))
+        await handle(before, limit)
+        await handle(before, stop)
+    async with instance(later(10)) as after:
+        assert after.memory.watched() == 2
+        await see(after, tick(100.0, bid=99.9, ask=100.0, at=later(10)))
+        assert (await row(after, limit)).status is OrderStatus.ACCEPTED
+        await see(after, tick(94.0, bid=94.0, ask=94.05, at=later(11)))
+        assert [(await row(after, each)).status for each in (limit, stop)] == [OrderStatus.FILLED] * 2
+
+
+async def test_ticks_read_again_after_a_restart_do_not_trigger_a_younger_stop() -> None:
+    stop = request(SELL, 100, SL_M, trigger="95.00")
+    async with instance() as before:
+        await see(before, tick(94.0, at=later(-5)), tick(100.0))
+        await handle(before, stop)
+    async with instance(later(5)) as after:
+        await see(after, tick(94.0, at=later(-5)), tick(100.0))
+        assert not (await row(after, stop)).triggered
+
+
+async def test_openalgo_932_two_instances_that_see_the_same_tick_fill_an_order_once() -> None:
+    asked = [request(BUY, 100, LIMIT, "99.00") for _ in range(20)]
+    async with instance() as one, instance() as other:
+        for venue in (one, other):
+            await see(venue, tick(ask=100.0))
+        for each in asked:
+            await handle(one, each)
+        async with other.transaction() as unit:
+            await timers.learn_open_orders(unit.context)
+        await match(other)
+        assert one.memory.watched() == other.memory.watched() == 20
+        thin = tick(ask=98.0, ask_quantity=30, at=later(1))
+        await asyncio.gather(see(one, thin), see(other, thin))
+        assert max((await row(one, each)).filled for each in asked) == 30
+        deep = tick(ask=98.0, at=later(2))
+        await asyncio.gather(see(one, deep), see(other, deep))
+        rows = [await row(one, each) for each in asked]
+        assert [each.filled for each in rows] == [100] * 20
+        assert all(each.executions <= 3 for each in rows)
+
+
+async def test_openalgo_932_a_tick_at_the_moment_of_arrival_fills_an_order_once() -> None:
+    async with instance() as venue:
+        for n in range(30):
+            asked, moment = request(BUY, 10), later(n)
+            at(venue, moment)
+            await asyncio.gather(handle(venue, asked), see(venue, tick(100.0, at=moment)))
+            await match(venue)
+            filled = await row(venue, asked)
+            assert (filled.filled, filled.executions) == (10, 2)
+
+
+async def test_a_cancel_and_a_tick_race_and_one_of_them_wins() -> None:
+    async with instance() as venue:
+        await see(venue, tick(ask=100.0))
+        for n in range(1, 31):
+            asked = request(BUY, 10, LIMIT, "99.00")
+            await see(venue, tick(ask=100.0, at=later(2 * n)))
+            await handle(venue, asked)
+            crossing = tick(ask=98.0, at=later(2 * n + 1))
+            said, _ = await asyncio.gather(handle(venue, cancel(asked)), see(venue, crossing))
+            await match(venue)
+            final = await row(venue, asked)
+            won = said == [ExecutionKind.CANCELLED]
+            assert (final.status, final.filled) == ((OrderStatus.CANCELLED, 0) if won else (OrderStatus.FILLED, 10))
+            assert venue.memory.watched() == 0
+
+
+async def test_an_order_whose_latency_is_over_meets_the_market_of_that_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WALKFORWARD_LATENCY_MS", "200")
+    async with instance() as venue:
+        asked = request(BUY)
+        await see(venue, tick(100.0))
+        await handle(venue, asked)
+        await see(venue, tick(105.0, at=later(0.1)))
+        assert (await row(venue, asked)).filled == 0
+        at(venue, later(0.2))
+        await streams.decide(await venue.memory.stirred(venue.clock, 200), venue)
+        filled = await row(venue, asked)
+        assert (filled.filled, filled.seen) == (100, later(0.1))
+
+
+async def test_an_instance_takes_over_the_orders_of_one_that_died() -> None:
+    asked = request(BUY, 100, LIMIT, "99.00")
+    async with instance() as heir:
+        async with instance() as deceased:
+            await see(deceased, tick(ask=100.0))
+            await handle(deceased, asked)
+        await see(heir, tick(ask=98.0, at=later(3)))
+        async with heir.transaction() as unit:
+            await timers.learn_open_orders(unit.context)
+        await match(heir)
+        assert (await row(heir, asked)).status is OrderStatus.FILLED
+
+
+async def test_day_orders_expire_at_the_session_end() -> None:
+    async with instance() as venue:
+        asked = request(BUY, 100, LIMIT, "99.00")
+        await see(venue, tick(ask=100.0))
+        await handle(venue, asked)
+        ends = (await row(venue, asked)).expires_at
+        at(venue, ends)
+        async with venue.transaction() as unit:
+            (expired,) = await timers.expire_orders(unit.context)
+        assert (expired.kind, expired.reason) == (ExecutionKind.EXPIRED, "the session is over")
+        await see(venue, tick(ask=90.0, at=ends + timedelta(seconds=1)))
+        assert (await row(venue, asked)).status is OrderStatus.EXPIRED
+
+
+async def test_continuous_hours_end_at_midnight_in_india() -> None:
+    async with instance(EVENING) as venue:
+        asked = request(BUY, 100, LIMIT, "99.00")
+        await handle(venue, asked)
+        assert (await row(venue, asked)).expires_at.isoformat() == "2026-11-23T18:30:00+00:00"
+
+
+async def test_a_crossing_is_not_missed_when_the_venue_falls_far_behind() -> None:
+    async with instance() as venue:
+        asked = request(BUY, 100, LIMIT, "99.00")
+        await see(venue, tick(ask=100.0))
+        await handle(venue, asked)
+        blind = request(BUY, 10, LIMIT, "50.00")
+        await handle(venue, blind)
+        dip = tick(ask=98.0, ask_quantity=100, at=later(1))
+        many = [tick(ask=100.0, at=later(2 + n)) for n in range(3 * LOOKS_KEPT)]
+        venue.memory.decided(await row(venue, asked))
+        for each in (dip, *many):
+            venue.memory.see(each)
+        at(venue, many[-1].received_at)
+        venue.memory.commit(venue.clock.now())
+        await match(venue)
+        assert (await row(venue, asked)).filled == 100
+
+
+async def test_work_that_failed_is_done_again(pool: asyncpg.Pool) -> None:
+    async with instance() as venue:
+        asked = request(BUY, 100, LIMIT, "99.00")
+        await see(venue, tick(ask=100.0))
+        await handle(venue, asked)
+        at(venue, later(1))
+        venue.memory.see(tick(ask=98.0, ask_quantity=100, at=later(1)))
+        stirs = await venue.memory.stirred(venue.clock, 200)
+        await pool.execute("ALTER TABLE orders RENAME TO orders_away")
+        with pytest.raises(asyncpg.PostgresError):
+            await streams.decide(stirs, venue)
+        await pool.execute("ALTER TABLE orders_away RENAME TO orders")
+        venue.memory.stir_again(stirs)
+        await match(venue)
+        assert (await row(venue, asked)).filled == 100
+
+
+async def test_the_tick_road_runs_by_itself() -> None:
+    async with instance() as venue:
+        asked = request(BUY, 100, LIMIT, "99.00")
+        await streams.see_ticks([tick(ask=100.0)], venue.memory)
+        await handle(venue, asked)
+        road = asyncio.create_task(streams.match_resting(venue))
+        at(venue, later(1))
+        await streams.see_ticks([tick(ask=98.0, at=later(1), instrument=SBIN)], venue.memory)
+        for _ in range(100):
+            if (await row(venue, asked)).filled:
+                break
+            await asyncio.sleep(0.02)
+        road.cancel()
+        assert (await row(venue, asked)).price == Decimal("99.00")
+        assert (await row(venue, asked)).filled == 100
