@@ -1,0 +1,7 @@
+"""python -m services.strategy"""
+
+from libs.common.runtime import run
+from services.strategy.app import app
+
+if __name__ == "__main__":
+    run(app)

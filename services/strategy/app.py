@@ -1,0 +1,50 @@
+"""The whole of strategy at a glance: what it hears, what it says, what it keeps an eye on."""
+
+from libs.common.contracts import topics
+from libs.common.contracts.accounts import AccountDeleted, AccountSaved
+from libs.common.contracts.algos import AlgoDeleteRequested, AlgoSaveRequested
+from libs.common.contracts.market import InstrumentListed, QuotesConflated
+from libs.common.contracts.orders import (
+    OrderCancelled,
+    OrderDenied,
+    OrderExpired,
+    OrderRejected,
+    SquareOffCompleted,
+)
+from libs.common.contracts.portfolio import PositionChanged
+from libs.common.contracts.signals import SignalReceived
+from libs.common.service import Service, Start, every, on, stream
+from services.strategy import handlers, streams
+from services.strategy.memory import StrategyMemory
+from services.strategy.store import StrategyStore
+
+app = Service(
+    name="strategy",
+    store=StrategyStore,
+    memory=StrategyMemory,
+    consumes=[
+        on(topics.STRATEGY_REQUESTS, AlgoSaveRequested, handlers.save_algo),
+        on(topics.STRATEGY_REQUESTS, AlgoDeleteRequested, handlers.delete_algo),
+        on(topics.SIGNALS, SignalReceived, handlers.act_on_signal),
+        on(topics.TRADING_EVENTS, PositionChanged, handlers.book_position),
+        on(topics.TRADING_EVENTS, SquareOffCompleted, handlers.complete_square_off),
+        on(topics.TRADING_EVENTS, OrderDenied, handlers.end_entry),
+        on(topics.TRADING_EVENTS, OrderRejected, handlers.end_entry),
+        on(topics.TRADING_EVENTS, OrderCancelled, handlers.end_entry),
+        on(topics.TRADING_EVENTS, OrderExpired, handlers.end_entry),
+    ],
+    streams=[
+        stream(topics.CONTRACTS, InstrumentListed, streams.list_contracts, Start.BEGINNING),
+        stream(topics.ACCOUNTS, AccountSaved, streams.know_accounts, Start.BEGINNING),
+        stream(topics.ACCOUNTS, AccountDeleted, streams.forget_accounts, Start.BEGINNING),
+        stream(topics.QUOTES, QuotesConflated, streams.note_prices, Start.RECENT),
+    ],
+    timers=[every(2, handlers.give_up_reversals)],
+    produces=[
+        topics.ALGOS,
+        topics.STRATEGY_DECISIONS,
+        topics.STRATEGY_REFUSALS,
+        topics.ORDER_REQUESTS,
+        topics.TRADING_REQUESTS,
+    ],
+)

@@ -1,0 +1,153 @@
+"""Who may change an algo, to what, and what it wants with a signal."""
+
+from collections.abc import Mapping
+from enum import Enum
+
+from libs.common.contracts.accounts import Account
+from libs.common.contracts.algos import (
+    Algo,
+    AlgoDeleted,
+    AlgoDeleteRequested,
+    AlgoLeg,
+    AlgoSaved,
+    AlgoSaveRequested,
+    SignalMapping,
+)
+from libs.common.contracts.base import RequestRefused
+from libs.common.contracts.enums import InstrumentKind, Product, StrikeRule
+from libs.common.contracts.ids import AccountId
+from libs.common.contracts.signals import SignalReceived
+
+_LONGEST_NAME = 100
+_MOST_LEGS = 10
+_MOST_ACCOUNTS = 500
+_MOST_MAPPINGS = 50
+_MOST_LOTS = 100_000
+_MOST_OFFSET = 200
+_MOST_MULTIPLIER = 10_000
+
+
+class Wish(Enum):
+    ENTER = "enter"
+    EXIT = "exit"
+    NOTHING = "nothing"
+
+
+def wish(algo: Algo, signal: SignalReceived) -> Wish:
+    """What the algo's mappings make of the signal; where several match, an exit goes before an entry."""
+    mine = [mapping for mapping in algo.mappings if mapping.group_id == signal.group_id]
+    if any(_exits(mapping, signal) for mapping in mine):
+        return Wish.EXIT
+    return Wish.ENTER if any(_enters(mapping, signal) for mapping in mine) else Wish.NOTHING
+
+
+def _enters(mapping: SignalMapping, signal: SignalReceived) -> bool:
+    return signal.signal_type is mapping.entry_on and mapping.entry_action in {None, signal.action}
+
+
+def _exits(mapping: SignalMapping, signal: SignalReceived) -> bool:
+    return signal.signal_type is mapping.exit_on and mapping.exit_action in {None, signal.action}
+
+
+def decide_save(
+    algo: Algo | None, version: int, request: AlgoSaveRequested, accounts: Mapping[AccountId, Account]
+) -> AlgoSaved | RequestRefused:
+    if (algo is not None and algo.user_id != request.user_id) or (algo is None and request.expected_version):
+        return refused(request, "not_found", f"there is no algo {request.algo_id}")
+    if version != request.expected_version:
+        return refused(request, "conflict", f"expected version {request.expected_version}, found version {version}")
+    problem = what_is_wrong(request.algo) or _not_owned(request.algo, accounts)
+    if request.algo.algo_id != request.algo_id or request.algo.user_id != request.user_id:
+        problem = "the algo's own ids differ from the request's"
+    if problem:
+        return refused(request, "invalid", problem)
+    return AlgoSaved(algo_id=request.algo_id, user_id=request.user_id, algo=request.algo, version=version + 1)
+
+
+def decide_delete(algo: Algo | None, occupied: bool, request: AlgoDeleteRequested) -> AlgoDeleted | RequestRefused:
+    if algo is None or algo.user_id != request.user_id:
+        return refused(request, "not_found", f"there is no algo {request.algo_id}")
+    if occupied:
+        return refused(request, "conflict", "the algo has open positions or orders; close them first")
+    return AlgoDeleted(algo_id=request.algo_id, user_id=request.user_id)
+
+
+def what_is_wrong(algo: Algo) -> str | None:
+    """A sentence for whoever configured it; None when the algo can work."""
+    if not algo.name.strip() or len(algo.name) > _LONGEST_NAME or not algo.name.isprintable():
+        return f"name must have 1 to {_LONGEST_NAME} printable characters"
+    if not 1 <= len(algo.legs) <= _MOST_LEGS:
+        return f"an algo has 1 to {_MOST_LEGS} legs, not {len(algo.legs)}"
+    for number, leg in enumerate(algo.legs, start=1):
+        problem = _wrong_leg(leg, algo.product)
+        if problem:
+            return f"leg {number}: {problem}"
+    return _wrong_accounts(algo) or _wrong_mappings(algo)
+
+
+def _wrong_leg(leg: AlgoLeg, product: Product) -> str | None:
+    if not 1 <= leg.lots <= _MOST_LOTS:
+        return f"lots is {leg.lots}; it must be from 1 to {_MOST_LOTS}"
+    if leg.kind is InstrumentKind.INDEX:
+        return "an index cannot be traded; name its future or option"
+    missing = [name for name in _needs(leg) if not getattr(leg, name)]
+    if missing:
+        return f"{leg.kind} needs {', '.join(missing)}"
+    if product is (Product.NRML if leg.kind is InstrumentKind.EQUITY else Product.CNC):
+        return f"{product} does not go with {leg.kind}"
+    return _wrong_strike(leg) if leg.kind is InstrumentKind.OPTION else None
+
+
+def _needs(leg: AlgoLeg) -> tuple[str, ...]:
+    match leg.kind:
+        case InstrumentKind.EQUITY:
+            return ("instrument",)
+        case InstrumentKind.FUTURE:
+            return ("underlying", "expiry")
+        case InstrumentKind.OPTION:
+            return ("underlying", "expiry", "option_type", "strike")
+        case InstrumentKind.INDEX:
+            return ()
+
+
+def _wrong_strike(leg: AlgoLeg) -> str | None:
+    if leg.strike is not StrikeRule.ATM and leg.strike_offset < 1:
+        return f"strike {leg.strike} needs a strike_offset of 1 or more"
+    if abs(leg.strike_offset) > _MOST_OFFSET:
+        return f"strike_offset is {leg.strike_offset}; it must be within {_MOST_OFFSET}"
+    return None
+
+
+def _wrong_accounts(algo: Algo) -> str | None:
+    linked = {account.account_id for account in algo.accounts}
+    if not algo.accounts or len(algo.accounts) > _MOST_ACCOUNTS:
+        return f"an algo is linked to 1 to {_MOST_ACCOUNTS} accounts, not {len(algo.accounts)}"
+    if len(linked) < len(algo.accounts):
+        return "an account is linked twice; give it one multiplier"
+    for account in algo.accounts:
+        if not (account.multiplier.is_finite() and 0 < account.multiplier <= _MOST_MULTIPLIER):
+            return f"multiplier is {account.multiplier}; it must be above 0 and at most {_MOST_MULTIPLIER}"
+    return None
+
+
+def _wrong_mappings(algo: Algo) -> str | None:
+    if len(algo.mappings) > _MOST_MAPPINGS:
+        return f"an algo has at most {_MOST_MAPPINGS} mappings, not {len(algo.mappings)}"
+    for mapping in algo.mappings:
+        actions = {mapping.entry_action, mapping.exit_action}
+        if mapping.entry_on is mapping.exit_on and (None in actions or len(actions) == 1):
+            return f"a mapping enters and exits on the same {mapping.entry_on} signal"
+    return None
+
+
+def _not_owned(algo: Algo, accounts: Mapping[AccountId, Account]) -> str | None:
+    """An account that we have not heard of yet is let through: it trades only once it is known to be its user's."""
+    for linked in algo.accounts:
+        account = accounts.get(linked.account_id)
+        if account is not None and account.user_id != algo.user_id:
+            return f"there is no account {linked.account_id}"
+    return None
+
+
+def refused(request: AlgoSaveRequested | AlgoDeleteRequested, code: str, reason: str) -> RequestRefused:
+    return RequestRefused(entity_id=str(request.algo_id), request=type(request).__name__, code=code, reason=reason)

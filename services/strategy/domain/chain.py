@@ -1,0 +1,141 @@
+"""The contracts that are listed, and which of them a rule means. Expiries are listed ones, never counted weekdays."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import groupby, pairwise
+
+from libs.common.contracts.enums import Exchange, ExpiryRule, InstrumentKind, OptionType, StrikeRule
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import InstrumentListed
+
+_DERIVATIVE_EXCHANGES = (Exchange.NFO, Exchange.BFO, Exchange.MCX, Exchange.CDS, Exchange.BCD)
+"""Where an underlying is looked for first: BSE and BCD list second series of what NSE trades."""
+
+_LONGEST_WEEK = timedelta(days=10)
+"""Neighbouring weekly expiries are at most this far apart, holidays included; monthly ones are weeks apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    instrument: InstrumentId
+    kind: InstrumentKind
+    lot_size: int
+    freeze_quantity: int | None
+    spot: InstrumentId | None = None
+    expiry: date | None = None
+    strike: Decimal | None = None
+
+
+_Line = tuple[str, InstrumentKind, OptionType | None]
+
+
+class Chain:
+    """Tradable contracts by underlying, kind, expiry and strike; grows and shrinks as contracts are listed."""
+
+    def __init__(self) -> None:
+        self._contracts: dict[InstrumentId, InstrumentListed] = {}
+        self._equities: dict[InstrumentId, Contract] = {}
+        self._lines: dict[Exchange, dict[_Line, dict[date, dict[Decimal, Contract]]]] = defaultdict(dict)
+
+    def learn(self, listed: InstrumentListed) -> None:
+        """Take in a contract, new or changed. What is no longer tradable is forgotten."""
+        before = self._contracts.pop(listed.instrument, None)
+        if before is not None:
+            self._remove(before)
+        if listed.tradable:
+            self._contracts[listed.instrument] = listed
+            self._add(listed)
+
+    def equity(self, instrument: InstrumentId) -> Contract | None:
+        return self._equities.get(instrument)
+
+    def expiries(
+        self, underlying: str, kind: InstrumentKind, option_type: OptionType | None, today: date
+    ) -> list[date]:
+        """Listed and not yet past, the nearest first."""
+        return sorted(day for day in self._series(underlying, kind, option_type) if day >= today)
+
+    def strikes(self, underlying: str, option_type: OptionType, expiry: date) -> list[Decimal]:
+        return sorted(self._series(underlying, InstrumentKind.OPTION, option_type).get(expiry, ()))
+
+    def option(self, underlying: str, option_type: OptionType, expiry: date, strike: Decimal) -> Contract:
+        return self._series(underlying, InstrumentKind.OPTION, option_type)[expiry][strike]
+
+    def future(self, underlying: str, expiry: date) -> Contract:
+        return self._series(underlying, InstrumentKind.FUTURE, None)[expiry][Decimal(0)]
+
+    def _series(
+        self, underlying: str, kind: InstrumentKind, option_type: OptionType | None
+    ) -> dict[date, dict[Decimal, Contract]]:
+        for exchange in _DERIVATIVE_EXCHANGES:
+            found = self._lines[exchange].get((underlying, kind, option_type))
+            if found:
+                return found
+        return {}
+
+    def _add(self, listed: InstrumentListed) -> None:
+        contract = Contract(
+            listed.instrument,
+            listed.kind,
+            listed.lot_size,
+            listed.freeze_quantity,
+            listed.spot,
+            listed.expiry,
+            listed.strike,
+        )
+        match listed:
+            case InstrumentListed(kind=InstrumentKind.EQUITY):
+                self._equities[listed.instrument] = contract
+            case InstrumentListed(underlying=str(underlying), expiry=date() as expiry):
+                line = self._lines[listed.exchange].setdefault((underlying, listed.kind, listed.option_type), {})
+                line.setdefault(expiry, {})[listed.strike or Decimal(0)] = contract
+            case _:
+                pass
+
+    def _remove(self, listed: InstrumentListed) -> None:
+        self._equities.pop(listed.instrument, None)
+        if listed.underlying is None or listed.expiry is None:
+            return
+        line = self._lines[listed.exchange][listed.underlying, listed.kind, listed.option_type]
+        del line[listed.expiry][listed.strike or Decimal(0)]
+        if not line[listed.expiry]:
+            del line[listed.expiry]
+
+
+def choose_expiry(rule: ExpiryRule, listed: Sequence[date]) -> date | None:
+    """The expiry that the rule means among those listed, the nearest first; None when it means none of them.
+
+    A week is the nearest or the one after it, where weekly contracts are listed at all. A month is the last
+    expiry of a calendar month: the monthly contract, shifted by a holiday or not.
+    """
+    if rule in {ExpiryRule.CURRENT_WEEK, ExpiryRule.NEXT_WEEK}:
+        candidates = list(listed) if lists_weeks(listed) else []
+    else:
+        candidates = [max(days) for _, days in groupby(listed, lambda day: (day.year, day.month))]
+    place = 0 if rule in {ExpiryRule.CURRENT_WEEK, ExpiryRule.CURRENT_MONTH} else 1
+    return candidates[place] if place < len(candidates) else None
+
+
+def lists_weeks(listed: Sequence[date]) -> bool:
+    """BANKNIFTY lost its weekly contracts in 2024: whoever asks for one must not silently get a month."""
+    return len(listed) == 1 or any(later - earlier <= _LONGEST_WEEK for earlier, later in pairwise(listed))
+
+
+def choose_strike(
+    rule: StrikeRule, offset: int, option_type: OptionType, strikes: Sequence[Decimal], spot: Decimal
+) -> Decimal | None:
+    """At the money is the listed strike nearest to the spot, the lower of two equally near.
+
+    Out of the money is above it for a call and below it for a put, by `offset` listed strikes; in the money the
+    other way. With ATM a signed offset moves up or down the list. None when the list ends before.
+    """
+    if not strikes:
+        return None
+    at_the_money = min(range(len(strikes)), key=lambda n: (abs(strikes[n] - spot), strikes[n]))
+    outwards = 1 if option_type is OptionType.CE else -1
+    step = {StrikeRule.ATM: 1, StrikeRule.OTM: outwards, StrikeRule.ITM: -outwards}[rule]
+    place = at_the_money + offset * step
+    return strikes[place] if 0 <= place < len(strikes) else None

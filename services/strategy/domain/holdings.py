@@ -1,0 +1,112 @@
+"""What an algo holds in one account: its books, the entries on their way, and a closing or reversal under way.
+
+Closing is a promise: an entry that slips through behind a square-off (it was still at risk's gate) is squared off
+too, until nothing of the algo is left. Only then does a reversal enter.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from libs.common.contracts.enums import Product, Side, SignalType
+from libs.common.contracts.ids import AccountId, AlgoId, InstrumentId, OrderId, SignalId, SquareOffId, UserId
+
+LOST_AFTER = timedelta(seconds=30)
+"""An entry that trading does not know when it calls the algo flat, this long after we asked for it, died on its way:
+risk denies what is older than its `expires_at`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An order that we asked for, and how much of it is not yet filled or given up."""
+
+    remaining: int
+    requested_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A square-off that we asked for; not `answered` until trading says that it is complete."""
+
+    square_off_id: SquareOffId
+    requested_at: datetime
+    answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """The entry that waits for the old position to be closed."""
+
+    signal_id: SignalId
+    signal_type: SignalType
+    action: Side
+    deadline: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """`books` are signed quantities by instrument and product, none of them 0.
+
+    `direction` is the action of the signal that it last entered on.
+    """
+
+    algo_id: AlgoId
+    account_id: AccountId
+    user_id: UserId
+    books: Mapping[str, int] = field(default_factory=dict)
+    entries: Mapping[OrderId, Entry] = field(default_factory=dict)
+    direction: Side | None = None
+    closing: Closing | None = None
+    reversal: Reversal | None = None
+
+    @property
+    def occupied(self) -> bool:
+        """Something is open, or may become so."""
+        return bool(self.books or self.entries)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.books or self.entries or self.closing or self.reversal)
+
+    def closing_since(self, after: datetime) -> bool:
+        """A square-off asked for later than `after` has not been answered, or has left something to close."""
+        return self.closing is not None and self.closing.requested_at > after
+
+
+def entering(holding: Holding, orders: Mapping[OrderId, int], action: Side, now: datetime) -> Holding:
+    """These orders, with their quantities, are on their way."""
+    entries = {**holding.entries, **{order_id: Entry(quantity, now) for order_id, quantity in orders.items()}}
+    return replace(holding, entries=entries, direction=action, closing=None, reversal=None)
+
+
+def booked(
+    holding: Holding, instrument: InstrumentId, product: Product, quantity: int, order_id: OrderId, filled: int
+) -> Holding:
+    """A fill moved one of the algo's books to `quantity`; if it was of an entry, less of that is on its way."""
+    books = {**holding.books, f"{instrument} {product}": quantity}
+    books = {name: open_quantity for name, open_quantity in books.items() if open_quantity}
+    entry = holding.entries.get(order_id)
+    changed = replace(holding, books=books)
+    if entry is None:
+        return changed
+    if filled >= entry.remaining:
+        return ended(changed, order_id)
+    return replace(changed, entries={**holding.entries, order_id: replace(entry, remaining=entry.remaining - filled)})
+
+
+def ended(holding: Holding, order_id: OrderId) -> Holding:
+    """Nothing more will come of this entry."""
+    return replace(holding, entries={own: entry for own, entry in holding.entries.items() if own != order_id})
+
+
+def closing(holding: Holding, square_off_id: SquareOffId, now: datetime) -> Holding:
+    return replace(holding, closing=Closing(square_off_id, now))
+
+
+def closed(holding: Holding, square_off_id: SquareOffId, now: datetime) -> Holding:
+    """Trading has nothing pending and nothing open for the algo in this account."""
+    entries = {own: entry for own, entry in holding.entries.items() if now - entry.requested_at < LOST_AFTER}
+    own = holding.closing
+    if own is not None and own.square_off_id == square_off_id:
+        own = replace(own, answered=True)
+    return replace(holding, entries=entries, closing=own)

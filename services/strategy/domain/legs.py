@@ -1,0 +1,131 @@
+"""From a leg's words to a contract and a quantity. All legs or none: never half a spread."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import ROUND_FLOOR, Decimal
+
+from libs.common.contracts.algos import Algo, AlgoLeg, LinkedAccount
+from libs.common.contracts.enums import InstrumentKind, RepeatRule, Side
+from libs.common.contracts.ids import InstrumentId
+from services.strategy.domain.chain import Chain, Contract, choose_expiry, choose_strike
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """The price of an underlying, and when the exchange said so."""
+
+    price: Decimal
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What is listed and what it trades at, as far as we know now. `today` is the Indian date."""
+
+    chain: Chain
+    spots: Mapping[InstrumentId, Spot]
+    now: datetime
+    today: date
+    spot_max_age: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Impossible:
+    """Why an entry cannot be made; nothing of it is."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedOrder:
+    leg: int
+    instrument: InstrumentId
+    side: Side
+    quantity: int
+
+
+def resolve(algo: Algo, market: Market) -> tuple[Contract, ...] | Impossible:
+    """The contract of every leg, or why one has none."""
+    contracts: list[Contract] = []
+    for number, leg in enumerate(algo.legs, start=1):
+        found = _resolve_leg(leg, market)
+        if isinstance(found, Impossible):
+            return Impossible(f"leg {number}: {found.reason}")
+        contracts.append(found)
+    return tuple(contracts)
+
+
+def plan(
+    algo: Algo, contracts: Sequence[Contract], account: LinkedAccount, action: Side
+) -> tuple[PlannedOrder, ...] | Impossible:
+    """One order per leg, purchases first: a sold option is covered before it is sold.
+
+    Lots are multiplied and rounded down to whole ones. An algo that reverses trades its legs as configured on a buy
+    signal and the other way round on a sell signal; any other algo as configured.
+    """
+    flipped = algo.on_repeat is RepeatRule.REVERSE and action is Side.SELL
+    orders: list[PlannedOrder] = []
+    for number, (leg, contract) in enumerate(zip(algo.legs, contracts, strict=True), start=1):
+        lots = int((leg.lots * account.multiplier).to_integral_value(ROUND_FLOOR))
+        quantity = lots * contract.lot_size
+        if not quantity:
+            return Impossible(f"leg {number}: {leg.lots} lots times {account.multiplier} is less than one lot")
+        if contract.freeze_quantity is not None and quantity > contract.freeze_quantity:
+            most = contract.freeze_quantity
+            return Impossible(f"leg {number}: {quantity} is above the freeze quantity {most} of {contract.instrument}")
+        side = leg.side.opposite if flipped else leg.side
+        orders.append(PlannedOrder(number, contract.instrument, side, quantity))
+    return tuple(sorted(orders, key=lambda order: order.side is Side.SELL))
+
+
+def _resolve_leg(leg: AlgoLeg, market: Market) -> Contract | Impossible:
+    match leg.kind:
+        case InstrumentKind.EQUITY if leg.instrument:
+            found = market.chain.equity(leg.instrument)
+            return found or Impossible(f"{leg.instrument} is not a listed, tradable share")
+        case InstrumentKind.FUTURE if leg.underlying and leg.expiry:
+            expiry = _expiry(leg, leg.underlying, market)
+            return expiry if isinstance(expiry, Impossible) else market.chain.future(leg.underlying, expiry)
+        case InstrumentKind.OPTION if leg.underlying and leg.expiry and leg.option_type and leg.strike:
+            return _resolve_option(leg, leg.underlying, market)
+        case _:
+            return Impossible(f"the leg is not complete for {leg.kind}")
+
+
+def _expiry(leg: AlgoLeg, underlying: str, market: Market) -> date | Impossible:
+    assert leg.expiry is not None
+    listed = market.chain.expiries(underlying, leg.kind, leg.option_type, market.today)
+    kind = f"{underlying} {leg.option_type or leg.kind}"
+    if not listed:
+        return Impossible(f"no {kind} contract is listed")
+    chosen = choose_expiry(leg.expiry, listed)
+    return chosen or Impossible(f"{kind} lists no expiry for {leg.expiry}; listed: {', '.join(map(str, listed[:3]))}")
+
+
+def _resolve_option(leg: AlgoLeg, underlying: str, market: Market) -> Contract | Impossible:
+    assert leg.option_type is not None
+    assert leg.strike is not None
+    expiry = _expiry(leg, underlying, market)
+    if isinstance(expiry, Impossible):
+        return expiry
+    strikes = market.chain.strikes(underlying, leg.option_type, expiry)
+    price = _spot(market.chain.option(underlying, leg.option_type, expiry, strikes[0]), underlying, market)
+    if isinstance(price, Impossible):
+        return price
+    strike = choose_strike(leg.strike, leg.strike_offset, leg.option_type, strikes, price)
+    if strike is None:
+        wanted = f"{leg.strike} {leg.strike_offset:+d} {leg.option_type}"
+        return Impossible(f"{underlying} {expiry} lists no strike {wanted} from {price}")
+    return market.chain.option(underlying, leg.option_type, expiry, strike)
+
+
+def _spot(contract: Contract, underlying: str, market: Market) -> Decimal | Impossible:
+    """The live price of the underlying: a strike chosen from an old or empty one would be a guess."""
+    spot = market.spots.get(contract.spot) if contract.spot else None
+    if spot is None or spot.price <= 0:
+        return Impossible(f"the spot price of {underlying} is not known")
+    age = market.now - spot.at
+    if age > market.spot_max_age:
+        return Impossible(f"the spot price of {underlying} is {int(age.total_seconds())} s old")
+    return spot.price

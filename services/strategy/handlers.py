@@ -1,0 +1,110 @@
+"""Load, decide, save, say. No rule lives here."""
+
+from collections.abc import Sequence
+
+from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested
+from libs.common.contracts.base import Event, Message
+from libs.common.contracts.ids import AccountId, AlgoId, StrategyId
+from libs.common.contracts.orders import (
+    OrderCancelled,
+    OrderDenied,
+    OrderExpired,
+    OrderRejected,
+    SquareOffCompleted,
+)
+from libs.common.contracts.portfolio import PositionChanged
+from libs.common.contracts.signals import SignalReceived
+from libs.common.service import Context
+from services.strategy.domain import algos, decisions, holdings
+from services.strategy.domain.decisions import Decision
+from services.strategy.domain.holdings import Holding
+from services.strategy.memory import StrategyMemory
+from services.strategy.store import StrategyStore
+
+Ctx = Context[StrategyStore, StrategyMemory]
+
+
+async def save_algo(request: AlgoSaveRequested, ctx: Ctx) -> Sequence[Event]:
+    known = ctx.store.algo(request.algo_id)
+    event = algos.decide_save(known.algo, known.version, request, ctx.memory.accounts)
+    if isinstance(event, AlgoSaved):
+        ctx.store.save_algo(event.algo, event.version)
+    return [event]
+
+
+async def delete_algo(request: AlgoDeleteRequested, ctx: Ctx) -> Sequence[Event]:
+    known = ctx.store.algo(request.algo_id)
+    occupied = any(holding.occupied for holding in ctx.store.holdings(request.algo_id).values())
+    event = algos.decide_delete(known.algo, occupied, request)
+    if isinstance(event, AlgoDeleted):
+        ctx.store.delete_algo(request.algo_id)
+    return [event]
+
+
+async def act_on_signal(signal: SignalReceived, ctx: Ctx) -> Sequence[Message]:
+    situation = ctx.memory.situation(ctx.now)
+    said: list[Message] = []
+    for algo in ctx.store.algos_of(signal.group_id):
+        held = ctx.store.holdings(algo.algo_id)
+        said.extend(_settle(decisions.decide(algo, held, signal, situation), ctx))
+    return said
+
+
+async def book_position(event: PositionChanged, ctx: Ctx) -> Sequence[Message]:
+    if event.strategy_id is None:
+        return []
+    holding = _holding(event.strategy_id, event.account_id, ctx)
+    if holding is None:
+        return []
+    booked = holdings.booked(
+        holding, event.instrument, event.product, event.book.quantity, event.order_id, event.fill_quantity
+    )
+    return _advance(booked, ctx)
+
+
+async def end_entry(event: OrderDenied | OrderRejected | OrderCancelled | OrderExpired, ctx: Ctx) -> Sequence[Message]:
+    if event.strategy_id is None:
+        return []
+    holding = _holding(event.strategy_id, event.account_id, ctx)
+    if holding is None or event.order_id not in holding.entries:
+        return []
+    return _advance(holdings.ended(holding, event.order_id), ctx)
+
+
+async def complete_square_off(event: SquareOffCompleted, ctx: Ctx) -> Sequence[Message]:
+    """Only one that was about the whole algo says that nothing of it is left."""
+    if event.strategy_id is None or event.instrument is not None or event.product is not None:
+        return []
+    holding = _holding(event.strategy_id, event.account_id, ctx)
+    if holding is None:
+        return []
+    return _advance(holdings.closed(holding, event.square_off_id, ctx.now), ctx)
+
+
+async def give_up_reversals(ctx: Ctx) -> Sequence[Message]:
+    await ctx.store.load_overdue_reversals(ctx.now)
+    said: list[Message] = []
+    for algo, holding in ctx.store.overdue_reversals(ctx.now):
+        said.extend(_settle(decisions.give_up(algo, holding), ctx))
+    return said
+
+
+def _holding(strategy_id: StrategyId, account_id: AccountId, ctx: Ctx) -> Holding | None:
+    """What the algo holds in the account; None when the strategy is no algo of ours."""
+    algo_id = AlgoId(strategy_id)
+    algo = ctx.store.algo(algo_id).algo
+    if algo is None:
+        return None
+    return ctx.store.holdings(algo_id).get(account_id) or Holding(algo_id, account_id, algo.user_id)
+
+
+def _advance(holding: Holding, ctx: Ctx) -> Sequence[Message]:
+    algo = ctx.store.algo(holding.algo_id).algo
+    assert algo is not None
+    return _settle(decisions.advance(algo, holding, ctx.memory.situation(ctx.now)), ctx)
+
+
+def _settle(decision: Decision, ctx: Ctx) -> Sequence[Message]:
+    for holding in decision.holdings:
+        ctx.store.save_holding(holding)
+    return decision.messages

@@ -1,0 +1,31 @@
+"""What strategy knows of the world: contracts, spot prices and accounts."""
+
+from datetime import datetime, timedelta
+
+from libs.common.contracts.accounts import Account
+from libs.common.contracts.ids import AccountId, InstrumentId
+from libs.common.service import Memory
+from libs.common.settings import load
+from libs.common.trading_calendar import IST
+from services.strategy.domain.chain import Chain
+from services.strategy.domain.decisions import Patience, Situation
+from services.strategy.domain.legs import Market, Spot
+from services.strategy.settings import StrategySettings
+
+
+class StrategyMemory(Memory):
+    def __init__(self) -> None:
+        settings = load(StrategySettings)
+        self.chain = Chain()
+        self.spots: dict[InstrumentId, Spot] = {}
+        self.accounts: dict[AccountId, Account] = {}
+        self._spot_max_age = timedelta(seconds=settings.spot_max_age_s)
+        self._patience = Patience(
+            signal_max_age=timedelta(seconds=settings.signal_max_age_s),
+            order_ttl=timedelta(seconds=settings.order_ttl_s),
+            reversal=timedelta(seconds=settings.reversal_patience_s),
+        )
+
+    def situation(self, now: datetime) -> Situation:
+        today = now.astimezone(IST).date()
+        return Situation(Market(self.chain, self.spots, now, today, self._spot_max_age), self.accounts, self._patience)

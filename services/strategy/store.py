@@ -1,0 +1,152 @@
+"""Algos and what they hold, in PostgreSQL. The only file of strategy that speaks SQL.
+
+The row of an algo is the lock of all that it holds: whoever handles a signal or an event of it locks that row first.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import TypeAdapter
+
+from libs.common.contracts.algos import Algo, AlgoDeleteRequested, AlgoSaveRequested
+from libs.common.contracts.base import Message
+from libs.common.contracts.ids import AccountId, AlgoId, SignalGroupId
+from libs.common.contracts.signals import SignalReceived
+from libs.common.service import Connection, Store
+from services.strategy.domain.holdings import Holding
+
+_ALGOS_LOCKED = """
+    SELECT algo_id, version, definition FROM algos
+    WHERE algo_id = ANY($1::uuid[]) OR group_ids && $2::uuid[]
+    ORDER BY algo_id FOR UPDATE
+"""
+_HOLDINGS = "SELECT state FROM holdings WHERE algo_id = ANY($1::uuid[])"
+_OVERDUE = "SELECT DISTINCT algo_id FROM holdings WHERE reversal_deadline < $1"
+_SAVE_ALGO = """
+    INSERT INTO algos (algo_id, user_id, version, group_ids, definition) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (algo_id) DO UPDATE SET
+        version = excluded.version, group_ids = excluded.group_ids, definition = excluded.definition
+"""
+_SAVE_HOLDINGS = """
+    INSERT INTO holdings (algo_id, account_id, reversal_deadline, state)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[])
+    ON CONFLICT (algo_id, account_id) DO UPDATE SET
+        reversal_deadline = excluded.reversal_deadline, state = excluded.state
+"""
+_FORGET_HOLDINGS = """
+    DELETE FROM holdings USING unnest($1::uuid[], $2::uuid[]) AS gone (algo_id, account_id)
+    WHERE holdings.algo_id = gone.algo_id AND holdings.account_id = gone.account_id
+"""
+_STATE = TypeAdapter(Holding)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An algo with its version; version 0 and no algo when there is none."""
+
+    algo: Algo | None = None
+    version: int = 0
+
+
+class StrategyStore(Store):
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._algos: dict[AlgoId, Known] = {}
+        self._holdings: dict[AlgoId, dict[AccountId, Holding]] = {}
+        self._changed_algos: set[AlgoId] = set()
+        self._changed_holdings: dict[tuple[AlgoId, AccountId], None] = {}
+
+    async def prefetch(self, messages: Sequence[Message]) -> None:
+        algo_ids: set[AlgoId] = set()
+        group_ids: set[SignalGroupId] = set()
+        for message in messages:
+            match message:
+                case SignalReceived():
+                    group_ids.add(message.group_id)
+                case AlgoSaveRequested() | AlgoDeleteRequested():
+                    algo_ids.add(message.algo_id)
+                case _:
+                    strategy_id = getattr(message, "strategy_id", None)
+                    if strategy_id is not None:
+                        algo_ids.add(AlgoId(strategy_id))
+        if algo_ids or group_ids:
+            await self._load(algo_ids, group_ids)
+
+    async def flush(self) -> None:
+        await self._flush_algos()
+        kept: list[tuple[object, ...]] = []
+        gone: list[tuple[object, ...]] = []
+        for algo_id, account_id in self._changed_holdings:
+            if self.algo(algo_id).algo is None:
+                continue
+            holding = self._holdings[algo_id][account_id]
+            if holding.is_empty:
+                gone.append((algo_id, account_id))
+            else:
+                deadline = holding.reversal.deadline if holding.reversal else None
+                kept.append((algo_id, account_id, deadline, _STATE.dump_json(holding).decode()))
+        if kept:
+            await self.connection.execute(_SAVE_HOLDINGS, *map(list, zip(*kept, strict=True)))
+        if gone:
+            await self.connection.execute(_FORGET_HOLDINGS, *map(list, zip(*gone, strict=True)))
+
+    def algo(self, algo_id: AlgoId) -> Known:
+        return self._algos.get(algo_id, Known())
+
+    def algos_of(self, group_id: SignalGroupId) -> list[Algo]:
+        """The algos that listen to the group, in a fixed order."""
+        listening = [
+            known.algo
+            for known in self._algos.values()
+            if known.algo and any(mapping.group_id == group_id for mapping in known.algo.mappings)
+        ]
+        return sorted(listening, key=lambda algo: algo.algo_id)
+
+    def holdings(self, algo_id: AlgoId) -> Mapping[AccountId, Holding]:
+        return self._holdings.get(algo_id, {})
+
+    def save_algo(self, algo: Algo, version: int) -> None:
+        self._algos[algo.algo_id] = Known(algo, version)
+        self._changed_algos.add(algo.algo_id)
+
+    def delete_algo(self, algo_id: AlgoId) -> None:
+        self._algos[algo_id] = Known()
+        self._changed_algos.add(algo_id)
+
+    def save_holding(self, holding: Holding) -> None:
+        self._holdings.setdefault(holding.algo_id, {})[holding.account_id] = holding
+        self._changed_holdings[holding.algo_id, holding.account_id] = None
+
+    async def load_overdue_reversals(self, now: datetime) -> None:
+        """Lock the algos that wait for a reversal whose time is over."""
+        found = {row["algo_id"] for row in await self.connection.fetch(_OVERDUE, now)}
+        if found:
+            await self._load(found, ())
+
+    def overdue_reversals(self, now: datetime) -> list[tuple[Algo, Holding]]:
+        return [
+            (known.algo, holding)
+            for algo_id, known in self._algos.items()
+            for holding in self.holdings(algo_id).values()
+            if known.algo and holding.reversal and holding.reversal.deadline < now
+        ]
+
+    async def _load(self, algo_ids: Iterable[AlgoId], group_ids: Iterable[SignalGroupId]) -> None:
+        for row in await self.connection.fetch(_ALGOS_LOCKED, list(algo_ids), list(group_ids)):
+            self._algos[row["algo_id"]] = Known(Algo.model_validate_json(row["definition"]), row["version"])
+        if not self._algos:
+            return
+        for row in await self.connection.fetch(_HOLDINGS, list(self._algos)):
+            holding = _STATE.validate_json(row["state"])
+            self._holdings.setdefault(holding.algo_id, {})[holding.account_id] = holding
+
+    async def _flush_algos(self) -> None:
+        for algo_id in self._changed_algos:
+            known = self._algos[algo_id]
+            if known.algo is None:
+                await self.connection.execute("DELETE FROM algos WHERE algo_id = $1", algo_id)
+                continue
+            groups = list({mapping.group_id for mapping in known.algo.mappings})
+            definition = known.algo.model_dump_json()
+            await self.connection.execute(_SAVE_ALGO, algo_id, known.algo.user_id, known.version, groups, definition)

@@ -1,0 +1,30 @@
+"""Fills the memory: the newest is all that matters."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from libs.common.contracts.accounts import AccountDeleted, AccountSaved
+from libs.common.contracts.market import InstrumentListed, QuotesConflated
+from services.strategy.domain.legs import Spot
+from services.strategy.memory import StrategyMemory
+
+
+async def list_contracts(listed: Sequence[InstrumentListed], memory: StrategyMemory) -> None:
+    for contract in listed:
+        memory.chain.learn(contract)
+
+
+async def know_accounts(saved: Sequence[AccountSaved], memory: StrategyMemory) -> None:
+    for event in saved:
+        memory.accounts[event.account_id] = event.account
+
+
+async def forget_accounts(deleted: Sequence[AccountDeleted], memory: StrategyMemory) -> None:
+    for event in deleted:
+        memory.accounts.pop(event.account_id, None)
+
+
+async def note_prices(conflated: Sequence[QuotesConflated], memory: StrategyMemory) -> None:
+    for message in conflated:
+        for quote in message.quotes:
+            memory.spots[quote.instrument] = Spot(Decimal(str(quote.ltp)), quote.at)
