@@ -63,14 +63,17 @@ async def test_orders_are_due_when_their_session_is_over(connection: Connection)
     open_order = order()
     await write(connection, open_order, replace(order(), status=OrderStatus.CANCELLED))
     store = WalkforwardStore(connection)
-    assert await store.lock_due(EVENING - timedelta(seconds=1), 10) == []
-    assert await store.lock_due(EVENING, 10) == [open_order]
+    assert open_order not in await store.lock_due(EVENING - timedelta(seconds=1), 100)
+    assert open_order in await store.lock_due(EVENING, 100)
+    assert all(due.is_open for due in await store.lock_due(EVENING, 100))
 
 
 async def test_open_orders_are_known_again_after_a_restart(connection: Connection) -> None:
     resting, over = order(), replace(order(), status=OrderStatus.FILLED, filled=100)
     await write(connection, resting, over)
-    assert await WalkforwardStore(connection).open_orders(EVER) == [resting]
+    known = await WalkforwardStore(connection).open_orders(EVER)
+    assert resting in known
+    assert over not in known
     assert await WalkforwardStore(connection).open_orders(-EVER) == []
 
 

@@ -1,74 +1,21 @@
 """The tick road, on the real runtime and database."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 import asyncpg
 import pytest
 
-from libs.common.clock import FixedClock
 from libs.common.contracts.enums import ExecutionKind, OrderStatus, OrderType, Side
-from libs.common.contracts.market import Tick
-from libs.common.contracts.venue import VenueCancelRequested, VenueOrderRequested
-from libs.common.runtime import Runtime
-from libs.common.testing.apps import opened
 from services.walkforward import handlers, streams, timers
-from services.walkforward.app import app
-from services.walkforward.domain.orders import Order
-from services.walkforward.memory import LOOKS_KEPT, WalkforwardMemory
-from services.walkforward.store import WalkforwardStore
-from tests.services.walkforward.venue import EVENING, NOON, SBIN, cancel, later, listed, request, tick
+from services.walkforward.memory import LOOKS_KEPT
+from tests.services.walkforward.running import handle, instance, match, row, see, set_clock
+from tests.services.walkforward.venue import EVENING, SBIN, cancel, later, request, tick
 
-Venue = Runtime[WalkforwardStore, WalkforwardMemory]
 BUY, SELL = Side.BUY, Side.SELL
 LIMIT, SL_M = OrderType.LIMIT, OrderType.SL_M
 pytestmark = pytest.mark.usefixtures("pool")
-
-
-@contextlib.asynccontextmanager
-async def instance(at: datetime = NOON) -> AsyncIterator[Venue]:
-    """A process of the service, but for Kafka's consumers; it knows SBIN."""
-    async with opened(app, clock=FixedClock(at)) as runtime:
-        runtime.memory.learn(listed())
-        yield runtime
-
-
-def at(runtime: Venue, now: datetime) -> datetime:
-    assert isinstance(runtime.clock, FixedClock)
-    runtime.clock.at = now
-    return now
-
-
-async def handle(runtime: Venue, message: VenueOrderRequested | VenueCancelRequested) -> list[ExecutionKind]:
-    """One batch of one message, to its commit."""
-    async with runtime.transaction() as unit:
-        await unit.store.prefetch([message])
-        handler = app.subscription(type(message)).handler
-        said = await handler(message, unit.context)
-        unit.say(*said)
-    await handlers.watch_committed([], runtime)
-    return [each.kind for each in said]  # type: ignore[attr-defined]
-
-
-async def see(runtime: Venue, *ticks: Tick) -> None:
-    """Ticks come, and the tick road does what they ask for."""
-    at(runtime, max(runtime.clock.now(), *(each.received_at for each in ticks)))
-    await streams.see_ticks(ticks, runtime.memory)
-    await match(runtime)
-
-
-async def match(runtime: Venue) -> None:
-    while runtime.memory.is_stirred:
-        await streams.decide(await runtime.memory.stirred(runtime.clock, 200), runtime)
-
-
-async def row(runtime: Venue, asked: VenueOrderRequested) -> Order:
-    async with runtime.pool.acquire() as connection:
-        (found,) = await WalkforwardStore(connection).lock([asked.order_id])
-        return found
 
 
 async def test_a_resting_order_fills_when_a_tick_reaches_it() -> None:
@@ -145,7 +92,8 @@ async def test_openalgo_932_two_instances_that_see_the_same_tick_fill_an_order_o
         assert one.memory.watched() == other.memory.watched() == 20
         thin = tick(ask=98.0, ask_quantity=30, at=later(1))
         await asyncio.gather(see(one, thin), see(other, thin))
-        assert max((await row(one, each)).filled for each in asked) == 30
+        rows = [await row(one, each) for each in asked]
+        assert max(each.filled for each in rows) == 30
         deep = tick(ask=98.0, at=later(2))
         await asyncio.gather(see(one, deep), see(other, deep))
         rows = [await row(one, each) for each in asked]
@@ -157,7 +105,7 @@ async def test_openalgo_932_a_tick_at_the_moment_of_arrival_fills_an_order_once(
     async with instance() as venue:
         for n in range(30):
             asked, moment = request(BUY, 10), later(n)
-            at(venue, moment)
+            set_clock(venue, moment)
             await asyncio.gather(handle(venue, asked), see(venue, tick(100.0, at=moment)))
             await match(venue)
             filled = await row(venue, asked)
@@ -190,7 +138,7 @@ async def test_an_order_whose_latency_is_over_meets_the_market_of_that_moment(
         await handle(venue, asked)
         await see(venue, tick(105.0, at=later(0.1)))
         assert (await row(venue, asked)).filled == 0
-        at(venue, later(0.2))
+        set_clock(venue, later(0.2))
         await streams.decide(await venue.memory.stirred(venue.clock, 200), venue)
         filled = await row(venue, asked)
         assert (filled.filled, filled.seen) == (100, later(0.1))
@@ -215,7 +163,7 @@ async def test_day_orders_expire_at_the_session_end() -> None:
         await see(venue, tick(ask=100.0))
         await handle(venue, asked)
         ends = (await row(venue, asked)).expires_at
-        at(venue, ends)
+        set_clock(venue, ends)
         async with venue.transaction() as unit:
             (expired,) = await timers.expire_orders(unit.context)
         assert (expired.kind, expired.reason) == (ExecutionKind.EXPIRED, "the session is over")
@@ -242,7 +190,7 @@ async def test_a_crossing_is_not_missed_when_the_venue_falls_far_behind() -> Non
         venue.memory.decided(await row(venue, asked))
         for each in (dip, *many):
             venue.memory.see(each)
-        at(venue, many[-1].received_at)
+        set_clock(venue, many[-1].received_at)
         venue.memory.commit(venue.clock.now())
         await match(venue)
         assert (await row(venue, asked)).filled == 100
@@ -253,7 +201,7 @@ async def test_work_that_failed_is_done_again(pool: asyncpg.Pool) -> None:
         asked = request(BUY, 100, LIMIT, "99.00")
         await see(venue, tick(ask=100.0))
         await handle(venue, asked)
-        at(venue, later(1))
+        set_clock(venue, later(1))
         venue.memory.see(tick(ask=98.0, ask_quantity=100, at=later(1)))
         stirs = await venue.memory.stirred(venue.clock, 200)
         await pool.execute("ALTER TABLE orders RENAME TO orders_away")
@@ -271,7 +219,7 @@ async def test_the_tick_road_runs_by_itself() -> None:
         await streams.see_ticks([tick(ask=100.0)], venue.memory)
         await handle(venue, asked)
         road = asyncio.create_task(streams.match_resting(venue))
-        at(venue, later(1))
+        set_clock(venue, later(1))
         await streams.see_ticks([tick(ask=98.0, at=later(1), instrument=SBIN)], venue.memory)
         for _ in range(100):
             if (await row(venue, asked)).filled:
