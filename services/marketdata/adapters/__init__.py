@@ -1,0 +1,1 @@
+"""The sources of market data, behind domain.feed.MarketFeed."""

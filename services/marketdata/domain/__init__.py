@@ -1,0 +1,1 @@
+"""The rules of market data: symbols, contract rules, pricing, candles. Pure: no clock, no I/O, no await."""

@@ -1,0 +1,103 @@
+"""The newest tick of every instrument with its day's range, and what readers have not yet been told of it."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import Quote, Tick
+from libs.common.trading_calendar import IST
+from services.marketdata.domain.ticks import DayRange, TickFault, fault_of, opening, quote_of, range_of
+
+REPEAT_EVERY = 45
+"""In how many conflations every instrument is repeated: 45 of 100 ms are less than the five seconds promised."""
+
+
+class QuoteBoard:
+    def __init__(self) -> None:
+        self.quotes: dict[InstrumentId, Quote] = {}
+        self.previous_closes: Mapping[InstrumentId, float] = {}
+        self._latest: dict[InstrumentId, Tick] = {}
+        self._times: dict[InstrumentId, datetime] = {}
+        self._ranges: dict[InstrumentId, tuple[date, DayRange]] = {}
+        self._unpublished: set[InstrumentId] = set()
+        self._unsaved: set[InstrumentId] = set()
+        self._slots: list[list[InstrumentId]] = [[] for _ in range(REPEAT_EVERY)]
+        self._turn = 0
+        self._day: tuple[datetime, datetime, date] | None = None
+
+    def restore(self, quotes: Iterable[Quote]) -> None:
+        """Begin with quotes of an earlier run, which are published again until newer ones come."""
+        for quote in quotes:
+            self._ranges[quote.instrument] = self._day_of(quote.at), range_of(quote)
+            self._times[quote.instrument] = quote.at
+            self._keep(quote)
+            self._unpublished.add(quote.instrument)
+
+    def forget(self, instruments: Iterable[InstrumentId]) -> None:
+        """Contracts that are not listed any more."""
+        for instrument in instruments:
+            if self.quotes.pop(instrument, None):
+                self._slots[hash(instrument) % REPEAT_EVERY].remove(instrument)
+            for known in (self._latest, self._times, self._ranges):
+                known.pop(instrument, None)
+            self._unpublished.discard(instrument)
+            self._unsaved.discard(instrument)
+
+    def take(self, tick: Tick) -> TickFault | None:
+        """Make this the newest tick of its instrument, or say why it is not fit."""
+        instrument = tick.instrument
+        fault = fault_of(tick, self._times.get(instrument))
+        if fault is not None:
+            return fault
+        day = self._day_of(tick.at)
+        known = self._ranges.get(instrument)
+        if known is not None and known[0] == day:
+            moved = known[1].with_price(tick.ltp)
+        else:
+            moved = opening(tick.ltp, self._close_before(instrument, tick.ltp))
+        self._ranges[instrument] = day, moved
+        self._times[instrument] = tick.at
+        self._latest[instrument] = tick
+        self._unpublished.add(instrument)
+        return None
+
+    def conflate(self) -> tuple[Quote, ...]:
+        """The newest quotes of what ticked since the last call, and of those whose turn it is to be repeated."""
+        changed, self._unpublished = self._unpublished, set()
+        for instrument in changed & self._latest.keys():
+            self._keep(quote_of(self._latest.pop(instrument), self._ranges[instrument][1]))
+        self._turn = (self._turn + 1) % REPEAT_EVERY
+        repeated = [i for i in self._slots[self._turn] if i not in changed]
+        return tuple(self.quotes[i] for i in (*changed, *repeated) if i in self.quotes)
+
+    def unsaved(self) -> dict[InstrumentId, Quote]:
+        """Quotes that changed since they were last handed out here; give them back with `not_saved` on failure."""
+        instruments, self._unsaved = self._unsaved, set()
+        return {i: self.quotes[i] for i in instruments}
+
+    def not_saved(self, instruments: Iterable[InstrumentId]) -> None:
+        self._unsaved.update(i for i in instruments if i in self.quotes)
+
+    def _keep(self, quote: Quote) -> None:
+        if quote.instrument not in self.quotes:
+            self._slots[hash(quote.instrument) % REPEAT_EVERY].append(quote.instrument)
+        self.quotes[quote.instrument] = quote
+        self._unsaved.add(quote.instrument)
+
+    def _close_before(self, instrument: InstrumentId, price: float) -> float:
+        """The last price of the day before: ours, the feed's, or for want of both today's first."""
+        quote = self.quotes.get(instrument)
+        return quote.ltp if quote else self.previous_closes.get(instrument, price)
+
+    def _day_of(self, at: datetime) -> date:
+        """The Indian date; ticks come in runs of the same minute, so the last answer is kept."""
+        known = self._day
+        if known is None or not known[0] <= at < known[1]:
+            start = at.replace(minute=at.minute - at.minute % 30, second=0, microsecond=0)
+            known = start, start.replace(minute=start.minute + 29, second=59, microsecond=999_999), _ist_date(at)
+            self._day = known
+        return known[2]
+
+
+def _ist_date(at: datetime) -> date:
+    return at.astimezone(IST).date()

@@ -1,0 +1,99 @@
+"""Marketdata's memory: the quote board, the candle book, the rows bound for QuestDB, Redis, and what status tells."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import CandleClosed, InstrumentListed, Quote, Tick
+from libs.common.service import Memory
+from libs.common.telemetry import log
+from libs.common.trading_calendar import TradingCalendar
+from services.marketdata.domain.candles import CandleBook
+from services.marketdata.memory.board import QuoteBoard
+from services.marketdata.store import TimeSeries
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+QUOTES_HASH = "quotes"
+REDIS_SECONDS = 2.0
+MOST_ROWS = 200_000
+"""Some ten minutes of ticks wait for QuestDB; then the oldest go."""
+
+
+@dataclass
+class FeedStatus:
+    """What GET /internal/status tells."""
+
+    feed: str = "none"
+    source: str = ""
+    day: date | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
+    contracts: int = 0
+    ticks: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    last_tick_at: datetime | None = None
+    ticks_per_second: float = 0.0
+
+
+class MarketMemory(Memory):
+    def __init__(self) -> None:
+        self.board = QuoteBoard()
+        self.candles = CandleBook()
+        self.status = FeedStatus()
+        self.listed: dict[InstrumentId, InstrumentListed] = {}
+        self.tick_rows: deque[Tick] = deque(maxlen=MOST_ROWS)
+        self.candle_rows: deque[CandleClosed] = deque(maxlen=MOST_ROWS)
+        self.calendar: TradingCalendar
+        self.redis: Redis
+        self.series: TimeSeries
+
+    async def open(self, runtime: "Runtime[Any, Any]") -> None:
+        settings = runtime.settings
+        self.calendar = TradingCalendar(settings.market_hours)
+        self.redis = Redis.from_url(
+            settings.redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
+        )
+        self.series = TimeSeries(settings.questdb_url)
+
+    async def close(self) -> None:
+        await self.redis.aclose()
+        await self.series.close()
+
+    async def saved_quotes(self) -> list[Quote]:
+        """The newest quotes of an earlier run; none when Redis is away or empty."""
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                found = await self.redis.hgetall(QUOTES_HASH)
+        except (RedisError, OSError) as error:
+            log.warning("quotes_not_restored", error=repr(error))
+            return []
+        quotes = []
+        for value in found.values():
+            try:
+                quotes.append(Quote.model_validate_json(value))
+            except ValidationError as error:
+                log.warning("saved_quote_unreadable", error=repr(error))
+        return quotes
+
+    async def save_quotes(self, quotes: Mapping[InstrumentId, Quote]) -> None:
+        # A flat list: the mapping's type in the client's stubs is invariant in its keys.
+        items = [item for i, quote in quotes.items() for item in (i, quote.__pydantic_serializer__.to_json(quote))]
+        async with asyncio.timeout(REDIS_SECONDS):
+            await self.redis.hset(QUOTES_HASH, items=items)
+
+    async def drop_quotes(self, instruments: Sequence[InstrumentId]) -> None:
+        self.board.forget(instruments)
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                await self.redis.hdel(QUOTES_HASH, *instruments)
+        except (RedisError, OSError) as error:
+            log.warning("quotes_not_dropped", error=repr(error))

@@ -1,0 +1,160 @@
+"""The one path of every tick, whatever feed it comes from: check, publish, quote, candle, history."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from libs.common.contracts.enums import Exchange, FeedSource
+from libs.common.contracts.market import InstrumentListed, Quote, QuotesConflated, Tick
+from libs.common.settings import load
+from libs.common.telemetry import log
+from services.marketdata.adapters.source import open_feed
+from services.marketdata.domain import symbols
+from services.marketdata.domain.feed import MarketFeed
+from services.marketdata.memory import MarketMemory
+from services.marketdata.settings import MarketDataSettings
+from services.marketdata.store import ContractStore
+from services.marketdata.streams import metrics
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+    MarketRuntime = Runtime[ContractStore, MarketMemory]
+
+SHARD = "all"
+CONFLATION = timedelta(milliseconds=100)
+CONTRACTS_AT_ONCE = 5_000
+RATE_WINDOW = timedelta(seconds=5)
+
+
+async def run_feed(runtime: "MarketRuntime") -> None:
+    """Open the day's feed, publish its contracts, pass on its ticks; again every trading day."""
+    settings = load(MarketDataSettings)
+    memory = runtime.memory
+    saved = await memory.saved_quotes()
+    while True:
+        day = memory.calendar.trading_day(runtime.clock.now())
+        feed = await asyncio.to_thread(open_feed, settings, memory.calendar.hours, day)
+        await _go_on(memory, feed, saved or list(memory.board.quotes.values()), day)
+        saved = []
+        await publish_contracts(runtime, feed.contracts)
+        _announce(memory, settings, feed, day)
+        await Pump(runtime, feed).run(settings.step_ms / 1000)
+
+
+async def _go_on(memory: MarketMemory, feed: MarketFeed, quotes: list[Quote], day: date) -> None:
+    """Take up where the day before or an earlier run ended. Another feed's prices are another market's: dropped."""
+    foreign = [q.instrument for q in quotes if q.source not in (feed.source, FeedSource.DERIVED)]
+    if foreign:
+        await memory.drop_quotes([q.instrument for q in quotes])
+        quotes = []
+    memory.board.previous_closes = feed.previous_closes
+    memory.board.restore(q for q in quotes if q.instrument not in memory.board.quotes)
+    today = [q for q in quotes if memory.calendar.trading_day(q.at) == day]
+    feed.resume(quotes, day)
+    memory.candles.know({quote.instrument: quote.volume for quote in today}, day)
+
+
+async def publish_contracts(runtime: "MarketRuntime", master: Sequence[InstrumentListed]) -> None:
+    """Say what is new, changed or gone since the master that was published last."""
+    async with runtime.transaction() as unit:
+        changes = await unit.store.changes(master)
+    for first in range(0, len(changes), CONTRACTS_AT_ONCE):
+        some = changes[first : first + CONTRACTS_AT_ONCE]
+        async with runtime.transaction() as unit:
+            await unit.store.save(some, unit.now)
+            unit.say(*some)
+    listed = {contract.instrument: contract for contract in master}
+    runtime.memory.listed = listed
+    gone = [i for i in runtime.memory.board.quotes if i not in listed]
+    if gone:
+        await runtime.memory.drop_quotes(gone)
+    log.info("contracts_published", contracts=len(listed), changed=len(changes))
+
+
+def _announce(memory: MarketMemory, settings: MarketDataSettings, feed: MarketFeed, day: date) -> None:
+    status = memory.status
+    status.day = day
+    status.feed, status.source = settings.feed, feed.source
+    status.details, status.contracts = feed.details, len(feed.contracts)
+    log.info("feed_opened", feed=settings.feed, source=feed.source, details=feed.details, day=day)
+
+
+class Pump:
+    """Passes on one day's ticks."""
+
+    def __init__(self, runtime: "MarketRuntime", feed: MarketFeed) -> None:
+        self._runtime = runtime
+        self._memory = runtime.memory
+        self._feed = feed
+        self._conflated_at = runtime.clock.now()
+        self._rate_since = self._conflated_at
+        self._rate_ticks = 0
+        self._open: dict[Exchange, bool] = {}
+        self._open_until = self._conflated_at
+
+    async def run(self, step: float) -> None:
+        """Until the trading day ends."""
+        loop = asyncio.get_running_loop()
+        day = self._memory.calendar.trading_day(self._runtime.clock.now())
+        wake = loop.time()
+        while True:
+            now = self._runtime.clock.now()
+            if self._memory.calendar.trading_day(now) != day:
+                return
+            self.step(now)
+            wake = max(wake + step, loop.time())
+            await asyncio.sleep(wake - loop.time())
+
+    def step(self, now: datetime) -> None:
+        """Everything due at `now`."""
+        for tick in self._feed.due(now):
+            if self._trades(tick, now):
+                self._pass_on(tick)
+        if now - self._conflated_at >= CONFLATION:
+            self._conflated_at = now
+            quotes = self._memory.board.conflate()
+            if quotes:
+                self._runtime.publish_bulk(QuotesConflated(shard=SHARD, at=now, quotes=quotes))
+        for candle in self._memory.candles.close(now):
+            self._runtime.publish_bulk(candle)
+            self._memory.candle_rows.append(candle)
+            metrics.CANDLES.inc()
+        metrics.LATE.set(self._memory.candles.late)
+        self._measure(now)
+
+    def _pass_on(self, tick: Tick) -> None:
+        memory = self._memory
+        fault = memory.board.take(tick)
+        if fault is not None:
+            metrics.REFUSED.labels(fault).inc()
+            memory.status.refused[fault] = memory.status.refused.get(fault, 0) + 1
+            return
+        self._runtime.publish_bulk(tick)
+        memory.candles.add(tick)
+        if len(memory.tick_rows) == memory.tick_rows.maxlen:
+            metrics.ROWS_DROPPED.labels("ticks").inc()
+        memory.tick_rows.append(tick)
+        metrics.TICKS.labels(tick.source).inc()
+        memory.status.ticks += 1
+        memory.status.last_tick_at = tick.at
+
+    def _trades(self, tick: Tick, now: datetime) -> bool:
+        """Whether the tick's exchange is open; asked of the calendar once a second."""
+        if now >= self._open_until:
+            self._open, self._open_until = {}, now + timedelta(seconds=1)
+        exchange = symbols.split(tick.instrument)[0]
+        if exchange not in self._open:
+            self._open[exchange] = self._memory.calendar.is_open(exchange, now)
+        return self._open[exchange]
+
+    def _measure(self, now: datetime) -> None:
+        elapsed = now - self._rate_since
+        if elapsed < RATE_WINDOW:
+            return
+        status = self._memory.status
+        status.ticks_per_second = round((status.ticks - self._rate_ticks) / elapsed.total_seconds(), 1)
+        self._rate_since, self._rate_ticks = now, status.ticks
+        if status.last_tick_at:
+            metrics.LAST_TICK.set(status.last_tick_at.timestamp())

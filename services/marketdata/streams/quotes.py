@@ -1,0 +1,40 @@
+"""The newest quotes, to Redis for every reader: hash `quotes`, field = instrument, value = Quote as JSON."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+
+from libs.common.telemetry import log
+from services.marketdata.streams import metrics
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+    from services.marketdata.memory import MarketMemory
+    from services.marketdata.store import ContractStore
+
+EVERY_SECONDS = 0.25
+RETRY_SECONDS = 1.0
+
+
+async def save_quotes(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
+    """Once in EVERY_SECONDS, one HSET of what changed. While Redis is away only the newest of each waits."""
+    memory = runtime.memory
+    away = False
+    while True:
+        await asyncio.sleep(RETRY_SECONDS if away else EVERY_SECONDS)
+        quotes = memory.board.unsaved()
+        if not quotes:
+            continue
+        try:
+            await memory.save_quotes(quotes)
+        except (RedisError, OSError) as error:
+            memory.board.not_saved(quotes)
+            metrics.REDIS_FAILURES.inc()
+            if not away:
+                log.warning("redis_away", error=repr(error), waiting=len(quotes))
+            away = True
+        else:
+            if away:
+                log.info("redis_back", saved=len(quotes))
+            away = False
