@@ -1,0 +1,45 @@
+"""The whole of risk at a glance: what it reads, what it writes, what it does of itself."""
+
+from libs.common.contracts import accounts, market, orders, portfolio, risk, topics
+from libs.common.service import Service, Start, every, on, stream
+from services.risk import handlers, projections, streams, timers
+from services.risk.memory import RiskMemory
+from services.risk.store import RiskStore
+
+app = Service(
+    name="risk",
+    store=RiskStore,
+    memory=RiskMemory,
+    consumes=[
+        on(topics.ORDER_REQUESTS, orders.OrderRequested, handlers.check_order),
+        on(topics.ORDER_REQUESTS, orders.OrderModifyRequested, handlers.check_change),
+        on(topics.TRADING_EVENTS, portfolio.PositionChanged, handlers.move_position),
+        on(topics.TRADING_EVENTS, portfolio.FundsChanged, handlers.take_funds),
+        on(topics.TRADING_EVENTS, orders.OrderModified, handlers.take_change),
+        on(topics.TRADING_EVENTS, orders.OrderModifyRefused, handlers.drop_change),
+        on(topics.TRADING_EVENTS, orders.OrderDenied, handlers.release),
+        on(topics.TRADING_EVENTS, orders.OrderRejected, handlers.release),
+        on(topics.TRADING_EVENTS, orders.OrderCancelled, handlers.release),
+        on(topics.TRADING_EVENTS, orders.OrderExpired, handlers.release),
+        on(topics.ACCOUNTS, accounts.AccountSaved, handlers.know_account),
+        on(topics.ACCOUNTS, accounts.AccountDeleted, handlers.forget_account),
+        on(topics.PANICS, risk.PanicRaised, handlers.halt),
+        on(topics.PANICS, risk.PanicReset, handlers.lift_halt),
+        on(topics.RISK_REQUESTS, risk.RiskLimitSaveRequested, handlers.save_limit),
+        on(topics.RISK_REQUESTS, risk.RiskLimitDeleteRequested, handlers.delete_limit),
+    ],
+    streams=[
+        stream(topics.CONTRACTS, market.InstrumentListed, streams.list_instruments, Start.BEGINNING),
+        stream(topics.QUOTES, market.QuotesConflated, streams.revalue, Start.RECENT),
+    ],
+    produces=[
+        topics.RISK_DECISIONS,
+        topics.RISK_LIMITS,
+        topics.RISK_BREACHES,
+        topics.RISK_REFUSALS,
+        topics.TRADING_REQUESTS,
+    ],
+    timers=[every(1, timers.follow), every(3600, timers.forget)],
+    background=[timers.act_on_watches],
+    committed=projections.committed,
+)

@@ -1,0 +1,69 @@
+"""What an order is checked against: the contract and its newest price."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from libs.common.contracts.enums import InstrumentKind
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import InstrumentListed, Quote
+from libs.common.trading_calendar import IST
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """`freeze_quantity` is floored to whole lots: the exchange's 600 with a lot of 35 means 595."""
+
+    instrument: InstrumentId
+    kind: InstrumentKind
+    lot_size: int
+    tick_size: Decimal
+    freeze_quantity: int | None
+    price_band: Decimal | None
+    spot: InstrumentId | None
+    strike: Decimal | None
+    expiry: date | None
+    tradable: bool
+
+    @classmethod
+    def listed(cls, contract: InstrumentListed) -> "Instrument":
+        freeze = contract.freeze_quantity
+        return cls(
+            instrument=contract.instrument,
+            kind=contract.kind,
+            lot_size=contract.lot_size,
+            tick_size=contract.tick_size,
+            freeze_quantity=None if freeze is None else freeze // contract.lot_size * contract.lot_size,
+            price_band=contract.price_band,
+            spot=contract.spot,
+            strike=contract.strike,
+            expiry=contract.expiry,
+            tradable=contract.tradable,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """The last traded price and the previous close; None where the source has none (it says 0)."""
+
+    last: Decimal | None
+    previous_close: Decimal | None
+    at: datetime
+
+    @classmethod
+    def quoted(cls, quote: Quote) -> "Price":
+        return cls(_positive(quote.ltp), _positive(quote.previous_close), quote.at)
+
+    @property
+    def reference(self) -> Decimal | None:
+        """What a price band is measured from."""
+        return self.previous_close or self.last
+
+
+def _positive(price: float) -> Decimal | None:
+    return Decimal(str(price)) if price > 0 else None
+
+
+def trading_day(at: datetime) -> date:
+    """The Indian date, to which expiries, daily limits and today's profit belong."""
+    return at.astimezone(IST).date()

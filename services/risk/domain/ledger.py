@@ -1,0 +1,218 @@
+"""What an account has bound: margin and quantity of open orders, margin and quantity of positions.
+
+Every change is a step from one reservation to the next; `post` carries the difference into the account's totals,
+so that the totals are always the sum of the parts.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+
+from libs.common.contracts.enums import OrderPurpose, OrderType, Product, Side
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, StrategyId, UserId
+from libs.common.contracts.portfolio import PositionState
+from services.risk.domain.money import ZERO, to_paise
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """`user_id` is None while trading has not told of the account, and after it was deleted."""
+
+    account_id: AccountId
+    user_id: UserId | None = None
+    active: bool = False
+    opening_balance: Decimal = ZERO
+    realised_pnl: Decimal = ZERO
+    order_margin: Decimal = ZERO
+    position_margin: Decimal = ZERO
+    open_positions: int = 0
+
+    @property
+    def available(self) -> Decimal:
+        return self.opening_balance + self.realised_pnl - self.order_margin - self.position_margin
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """A position with the orders that may still move it: the account's net one, or one strategy's book of it."""
+
+    account_id: AccountId
+    strategy_id: StrategyId | None
+    instrument: InstrumentId
+    product: Product
+    user_id: UserId
+    quantity: int = 0
+    average_price: Decimal = ZERO
+    realised_pnl: Decimal = ZERO
+    pnl_day: date | None = None
+    margin: Decimal = ZERO
+    version: int = 0
+    pending_buy: int = 0
+    pending_sell: int = 0
+
+    @property
+    def in_use(self) -> bool:
+        """Open, or about to be: what `max_open_positions` counts."""
+        return self.quantity != 0 or self.pending_buy != 0 or self.pending_sell != 0
+
+    def reducible(self, side: Side, own: int = 0) -> int:
+        """How much an order of this side may close that no other pending order is closing already.
+
+        `own` is what the order itself has pending, when it is being changed.
+        """
+        if self.quantity * side.sign >= 0:
+            return 0
+        pending = self.pending_buy if side is Side.BUY else self.pending_sell
+        return max(abs(self.quantity) - pending + own, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What the terms of an order bind: `quantity` in all, of which the last `increasing` units block margin.
+
+    Fills close before they open, so the units that reduce a position are the first to go.
+    """
+
+    quantity: int
+    increasing: int
+    unit_margin: Decimal
+
+    def margin(self, filled: int) -> Decimal:
+        return to_paise(self.unit_margin * max(min(self.increasing, self.quantity - filled), 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A decided order. While a change is under way both footprints count, and the larger one binds."""
+
+    order_id: OrderId
+    account_id: AccountId
+    user_id: UserId
+    strategy_id: StrategyId | None
+    instrument: InstrumentId
+    product: Product
+    side: Side
+    order_type: OrderType
+    price: Decimal | None
+    trigger_price: Decimal | None
+    purpose: OrderPurpose
+    epoch: int
+    footprint: Footprint
+    decided_at: datetime
+    proposed: Footprint | None = None
+    filled: int = 0
+    closed: bool = False
+
+    @property
+    def open(self) -> bool:
+        return not self.closed and self.filled < self.footprint.quantity
+
+    @property
+    def margin(self) -> Decimal:
+        if self.closed:
+            return ZERO
+        own = self.footprint.margin(self.filled)
+        return own if self.proposed is None else max(own, self.proposed.margin(self.filled))
+
+    @property
+    def outstanding(self) -> int:
+        """Units that may still be filled."""
+        if self.closed:
+            return 0
+        own = self.footprint.quantity
+        return max(own if self.proposed is None else max(own, self.proposed.quantity), self.filled) - self.filled
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What one order touches: its account, the net position, and its strategy's book."""
+
+    account: Account
+    net: Exposure
+    book: Exposure | None
+
+
+def post(ledger: Ledger, before: Reservation | None, after: Reservation) -> Ledger:
+    """Carry an order's step into the totals."""
+    margin = after.margin - (before.margin if before else ZERO)
+    outstanding = after.outstanding - (before.outstanding if before else 0)
+    if not margin and not outstanding:
+        return ledger
+    net = _pend(ledger.net, after.side, outstanding)
+    account = replace(
+        ledger.account,
+        order_margin=ledger.account.order_margin + margin,
+        open_positions=ledger.account.open_positions + net.in_use - ledger.net.in_use,
+    )
+    return Ledger(account, net, ledger.book and _pend(ledger.book, after.side, outstanding))
+
+
+def _pend(exposure: Exposure, side: Side, units: int) -> Exposure:
+    if side is Side.BUY:
+        return replace(exposure, pending_buy=exposure.pending_buy + units)
+    return replace(exposure, pending_sell=exposure.pending_sell + units)
+
+
+def fill(reservation: Reservation, units: int) -> Reservation:
+    return replace(reservation, filled=reservation.filled + units)
+
+
+def close(reservation: Reservation) -> Reservation:
+    """The order is over: nothing of it can still be filled."""
+    return replace(reservation, closed=True, proposed=None)
+
+
+def propose(reservation: Reservation, footprint: Footprint, epoch: int) -> Reservation:
+    return replace(reservation, proposed=footprint, epoch=epoch)
+
+
+def withdraw(reservation: Reservation) -> Reservation:
+    """The venue refused the change."""
+    return replace(reservation, proposed=None)
+
+
+def change(
+    reservation: Reservation,
+    quantity: int,
+    order_type: OrderType,
+    price: Decimal | None,
+    trigger_price: Decimal | None,
+) -> Reservation:
+    """The venue took new terms. When they are not what was proposed last, the dearer rate stands."""
+    old, proposed = reservation.footprint, reservation.proposed
+    if proposed is not None and proposed.quantity == quantity:
+        footprint = proposed
+    else:
+        rate = old.unit_margin if proposed is None else max(old.unit_margin, proposed.unit_margin)
+        increasing = min(max(old.increasing + quantity - old.quantity, 0), quantity)
+        footprint = Footprint(quantity, increasing, rate)
+    return replace(
+        reservation,
+        footprint=footprint,
+        proposed=None,
+        order_type=order_type,
+        price=price,
+        trigger_price=trigger_price,
+    )
+
+
+def move(ledger: Ledger, net: PositionState, book: PositionState, margin: Decimal, version: int, day: date) -> Ledger:
+    """A fill moved the position: take over what trading says it is now."""
+    moved = replace(_moved(ledger.net, net, version, day), margin=margin)
+    account = replace(
+        ledger.account,
+        position_margin=ledger.account.position_margin + margin - ledger.net.margin,
+        open_positions=ledger.account.open_positions + moved.in_use - ledger.net.in_use,
+    )
+    return Ledger(account, moved, ledger.book and _moved(ledger.book, book, version, day))
+
+
+def _moved(exposure: Exposure, state: PositionState, version: int, day: date) -> Exposure:
+    return replace(
+        exposure,
+        quantity=state.quantity,
+        average_price=state.average_price,
+        realised_pnl=state.realised_pnl,
+        pnl_day=day,
+        version=version,
+    )

@@ -1,0 +1,56 @@
+"""What an order would block. A simple product-wise model: rates on value, not SPAN."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from libs.common.contracts.enums import InstrumentKind, OrderType, Product, Side
+from libs.common.contracts.orders import OrderTerms
+from services.risk.domain.instruments import Instrument, Price
+from services.risk.domain.money import ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class MarginRates:
+    """Fractions of an order's value. A bought option always costs its premium; a sold one blocks a fraction of
+    what it is written on: the spot's price, or the strike while no spot price is known.
+    """
+
+    equity_delivery: Decimal
+    equity_intraday: Decimal
+    future_carried: Decimal
+    future_intraday: Decimal
+    option_sold_carried: Decimal
+    option_sold_intraday: Decimal
+
+
+def price_of(order_type: OrderType, price: Decimal | None, trigger: Decimal | None, last: Decimal | None) -> Decimal:
+    """The price at which an order counts against limits: its own, its trigger, or the last one."""
+    match order_type:
+        case OrderType.LIMIT | OrderType.SL:
+            return price or ZERO
+        case OrderType.SL_M:
+            return trigger or ZERO
+        case OrderType.MARKET:
+            return last or ZERO
+
+
+def unit_margin(
+    order: OrderTerms, price: Decimal, instrument: Instrument, spot: Price | None, rates: MarginRates
+) -> Decimal:
+    """What each unit blocks that opens or adds to a position."""
+    intraday = order.product is Product.MIS
+    match instrument.kind:
+        case InstrumentKind.OPTION if order.side is Side.BUY:
+            return price
+        case InstrumentKind.OPTION:
+            rate = rates.option_sold_intraday if intraday else rates.option_sold_carried
+            return rate * _written_on(instrument, spot, price)
+        case InstrumentKind.FUTURE:
+            return price * (rates.future_intraday if intraday else rates.future_carried)
+        case InstrumentKind.EQUITY | InstrumentKind.INDEX:
+            return price * (rates.equity_intraday if intraday else rates.equity_delivery)
+
+
+def _written_on(instrument: Instrument, spot: Price | None, premium: Decimal) -> Decimal:
+    known = spot.last if spot is not None else None
+    return known or instrument.strike or premium

@@ -1,0 +1,130 @@
+"""The decision on an order and on a change of one: the event that tells it, and what the ledger keeps of it."""
+
+from typing import TypeGuard
+
+from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderType
+from libs.common.contracts.orders import (
+    OrderCleared,
+    OrderDenied,
+    OrderModifyCleared,
+    OrderModifyRefused,
+    OrderModifyRequested,
+    OrderRequested,
+    OrderTerms,
+)
+from services.risk.domain.halts import epoch_of
+from services.risk.domain.ledger import Footprint, Reservation, propose
+from services.risk.domain.money import ZERO
+from services.risk.domain.rules import OrderCheck, denial
+
+NOTHING = Footprint(0, 0, ZERO)
+
+
+def decide(request: OrderRequested, check: OrderCheck) -> OrderCleared | OrderDenied:
+    refused = denial(check)
+    if refused is not None:
+        return OrderDenied(
+            **_terms(request),
+            rule=refused.rule,
+            reason=refused.reason,
+            limit=refused.limit,
+            value=refused.value,
+        )
+    seen = request.epoch if request.purpose is OrderPurpose.SQUARE_OFF else 0
+    return OrderCleared(**_terms(request), epoch=max(seen, epoch_of(check.halts)), margin=check.margin)
+
+
+def reserve(event: OrderCleared | OrderDenied, check: OrderCheck) -> Reservation:
+    """What is kept of the decision. A denied order is kept too, closed, so that its id is never decided again."""
+    cleared = isinstance(event, OrderCleared)
+    return Reservation(
+        order_id=event.order_id,
+        account_id=event.account_id,
+        user_id=event.user_id,
+        strategy_id=event.strategy_id,
+        instrument=event.instrument,
+        product=event.product,
+        side=event.side,
+        order_type=event.order_type,
+        price=event.price,
+        trigger_price=event.trigger_price,
+        purpose=event.purpose,
+        epoch=event.epoch if isinstance(event, OrderCleared) else 0,
+        footprint=check.footprint if cleared else NOTHING,
+        decided_at=check.now,
+        closed=not cleared,
+    )
+
+
+def changed_terms(order: Reservation, request: OrderModifyRequested) -> OrderTerms:
+    """The order as it would be. Fields left None stay as they are; prices that the type does not take are dropped."""
+    order_type = request.order_type or order.order_type
+    price = order.price if request.price is None else request.price
+    trigger = order.trigger_price if request.trigger_price is None else request.trigger_price
+    return OrderTerms(
+        order_id=order.order_id,
+        account_id=order.account_id,
+        user_id=order.user_id,
+        strategy_id=order.strategy_id,
+        instrument=order.instrument,
+        side=order.side,
+        quantity=order.footprint.quantity if request.quantity is None else request.quantity,
+        order_type=order_type,
+        product=order.product,
+        price=price if order_type in (OrderType.LIMIT, OrderType.SL) else None,
+        trigger_price=trigger if order_type in (OrderType.SL, OrderType.SL_M) else None,
+        purpose=order.purpose,
+        requested_at=order.decided_at,
+    )
+
+
+def is_open(order: Reservation | None, request: OrderModifyRequested) -> TypeGuard[Reservation]:
+    """The order is the user's own and may still be changed."""
+    return (
+        order is not None and order.open and (order.account_id, order.user_id) == (request.account_id, request.user_id)
+    )
+
+
+def not_open(request: OrderModifyRequested) -> OrderModifyRefused:
+    reason = f"order {request.order_id} is not open"
+    return _refused(request, DenialRule.ORDER_NOT_OPEN, reason)
+
+
+def decide_change(
+    order: Reservation, request: OrderModifyRequested, check: OrderCheck
+) -> tuple[OrderModifyCleared | OrderModifyRefused, Reservation]:
+    """The changed order is checked as a new one would be, for what it binds beyond the order as it stands."""
+    refused = denial(check)
+    if refused is not None:
+        return _refused(request, refused.rule, refused.reason), order
+    terms = check.order
+    seen = order.epoch if order.purpose is OrderPurpose.SQUARE_OFF else 0
+    epoch = max(seen, epoch_of(check.halts))
+    cleared = OrderModifyCleared(
+        order_id=order.order_id,
+        account_id=order.account_id,
+        user_id=order.user_id,
+        quantity=terms.quantity,
+        order_type=terms.order_type,
+        price=terms.price,
+        trigger_price=terms.trigger_price,
+        margin=check.margin,
+        epoch=epoch,
+    )
+    return cleared, propose(order, check.footprint, epoch)
+
+
+def _refused(request: OrderModifyRequested, rule: DenialRule, reason: str) -> OrderModifyRefused:
+    return OrderModifyRefused(
+        order_id=request.order_id,
+        account_id=request.account_id,
+        user_id=request.user_id,
+        rule=rule,
+        reason=reason,
+    )
+
+
+def _terms(request: OrderRequested) -> dict[str, object]:
+    terms = dict(request.__dict__)
+    del terms["expires_at"], terms["epoch"]
+    return terms

@@ -1,0 +1,197 @@
+"""Which MTM each limit waits for. A watch fires once; flat again, or on the next day, it is armed anew.
+
+Stop-loss and target are measured from the MTM at which the watch was last armed (0 at the start of a day), so that a
+loss which was cut does not cut the next position at once. The trailing stop is measured from the best MTM since then.
+The daily loss is measured from 0 and is not armed again on the same day.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+
+import numpy as np
+
+from libs.common.contracts.enums import BreachKind, RiskLevel
+from libs.common.contracts.ids import AccountId, InstrumentId, RiskLimitId, StrategyId, UserId
+from services.risk.domain.money import ZERO
+from services.risk.domain.mtm import Book, Groups, Indices
+
+LEVELS = (RiskLevel.INSTRUMENT, RiskLevel.STRATEGY, RiskLevel.ACCOUNT, RiskLevel.USER)
+HALF_A_PAISA = 0.005
+
+WatchKey = tuple[RiskLimitId, BreachKind]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """One amount of one limit. `baseline`, `peak` and `armed` belong to `day`; a breach of an earlier day is over."""
+
+    limit_id: RiskLimitId
+    kind: BreachKind
+    version: int
+    user_id: UserId
+    level: RiskLevel
+    account_id: AccountId | None
+    strategy_id: StrategyId | None
+    instrument: InstrumentId | None
+    amount: Decimal
+    armed: bool
+    day: date
+    baseline: Decimal
+    peak: Decimal | None
+
+    @property
+    def key(self) -> WatchKey:
+        return self.limit_id, self.kind
+
+    @property
+    def scope(self) -> Hashable:
+        match self.level:
+            case RiskLevel.INSTRUMENT:
+                return self.user_id, self.account_id, self.instrument
+            case RiskLevel.STRATEGY:
+                return self.user_id, self.strategy_id
+            case RiskLevel.ACCOUNT:
+                return self.user_id, self.account_id
+            case RiskLevel.USER | RiskLevel.ALL:
+                return self.user_id
+
+    def on(self, today: date) -> "Watch":
+        """The watch as it stands on a day: each day starts from nothing."""
+        return self if self.day == today else replace(self, armed=True, day=today, baseline=ZERO, peak=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A watch whose amount was reached."""
+
+    watch: Watch
+    mtm: Decimal
+    peak: Decimal
+
+
+class Lane:
+    """The watches of one level as vectors. A watch fires when `direction * (reference - mtm) >= amount`."""
+
+    def __init__(self, watches: Sequence[Watch], groups: Groups) -> None:
+        found = [groups.find(watch.scope) for watch in watches]
+        self.watches = [watch for watch, group in zip(watches, found, strict=True) if group is not None]
+        self.group: Indices = np.array([group for group in found if group is not None], np.intp)
+        self.amount = np.array([float(w.amount) for w in self.watches])
+        self.armed = np.array([w.armed for w in self.watches], bool)
+        self.daily = np.array([w.kind is BreachKind.DAILY_LOSS for w in self.watches], bool)
+        self.trailing = np.array([w.kind is BreachKind.TRAILING_STOP for w in self.watches], bool)
+        self.direction = np.array([-1.0 if w.kind is BreachKind.TARGET else 1.0 for w in self.watches])
+        self.reference = np.array([_reference(w) for w in self.watches])
+        self.kept = self.reference.copy()
+
+    def step(self, groups: Groups) -> tuple[list[int], list[int]]:
+        """Raise the peaks, then tell which watches reached their amount and which may be armed again."""
+        mtm, held = groups.mtm[self.group], groups.open[self.group] > 0
+        live = self.armed if groups.unpriced is None else self.armed & ~groups.unpriced[self.group]
+        np.maximum(self.reference, mtm, out=self.reference, where=self.trailing & live)
+        reached = self.direction * (self.reference - mtm) >= self.amount - HALF_A_PAISA
+        fired = live & reached & (held | self.daily)
+        flat = ~self.armed & ~held & ~self.daily
+        return np.flatnonzero(fired).tolist(), np.flatnonzero(flat).tolist()
+
+    def raised(self) -> list[int]:
+        """Trailing stops whose peak rose since it was last kept."""
+        return np.flatnonzero(self.trailing & self.armed & (self.reference > self.kept)).tolist()
+
+
+class Watches:
+    """Every watch of every limit, held against the book after each revaluation."""
+
+    def __init__(self) -> None:
+        self._watches: dict[WatchKey, Watch] = {}
+        self._by_limit: dict[RiskLimitId, set[WatchKey]] = defaultdict(set)
+        self._lanes: dict[RiskLevel, Lane] = {}
+        self._scopes: dict[RiskLevel, int] = {}
+        self._unwritten: dict[WatchKey, Decimal] = {}
+        self._today = date.min
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    def replace(self, limit_id: RiskLimitId, watches: Iterable[Watch]) -> None:
+        """These are the limit's watches now; none when it is gone. A peak that is not stored yet is not lost."""
+        new = [watch.on(self._today) if watch.day < self._today else watch for watch in watches]
+        held = self._by_limit.get(limit_id, set())
+        if held == {watch.key for watch in new} and all(_same_but_peak(self._watches[w.key], w) for w in new):
+            return
+        self._remember_peaks()
+        old = {key: self._watches.pop(key) for key in self._by_limit.pop(limit_id, set())}
+        for watch in new:
+            self._watches[watch.key] = _with_peak_of(watch, old.get(watch.key))
+            self._by_limit[limit_id].add(watch.key)
+        self._lanes.clear()
+
+    def step(self, book: Book, today: date) -> tuple[list[Crossing], list[Watch]]:
+        """After a revaluation: the watches that were reached, and the fired ones whose scope is flat."""
+        if today != self._today:
+            self._unwritten.clear()
+            self._watches = {key: watch.on(today) for key, watch in self._watches.items()}
+            self._lanes.clear()
+            self._today = today
+        crossings: list[Crossing] = []
+        flat: list[Watch] = []
+        for level in LEVELS:
+            groups = book.positions(level).groups[level]
+            lane = self._lane(level, groups)
+            fired, idle = lane.step(groups)
+            crossings += [_crossing(lane, i, groups) for i in fired]
+            flat += [lane.watches[i] for i in idle]
+        return crossings, flat
+
+    def raised_peaks(self) -> list[tuple[Watch, Decimal]]:
+        """Peaks to write down; they count as written from here on."""
+        self._remember_peaks()
+        raised = [(self._watches[key], peak) for key, peak in self._unwritten.items() if key in self._watches]
+        self._unwritten.clear()
+        return raised
+
+    def _lane(self, level: RiskLevel, groups: Groups) -> Lane:
+        if level not in self._lanes or self._scopes[level] != len(groups):
+            self._remember_peaks()
+            self._lanes[level] = Lane([w for w in self._watches.values() if w.level is level], groups)
+            self._scopes[level] = len(groups)
+        return self._lanes[level]
+
+    def _remember_peaks(self) -> None:
+        """Take the risen peaks over from the vectors."""
+        for lane in self._lanes.values():
+            for i in lane.raised():
+                key, peak = lane.watches[i].key, _decimal(lane.reference[i])
+                self._watches[key] = replace(self._watches[key], peak=peak)
+                self._unwritten[key] = peak
+                lane.kept[i] = lane.reference[i]
+
+
+def _reference(watch: Watch) -> float:
+    if watch.kind is not BreachKind.TRAILING_STOP:
+        return float(watch.baseline)
+    return -np.inf if watch.peak is None else float(watch.peak)
+
+
+def _same_but_peak(held: Watch, told: Watch) -> bool:
+    return replace(held, peak=None) == replace(told, peak=None)
+
+
+def _with_peak_of(watch: Watch, old: Watch | None) -> Watch:
+    if old is None or (old.version, old.day, old.armed) != (watch.version, watch.day, watch.armed):
+        return watch
+    known = [peak for peak in (old.peak, watch.peak) if peak is not None]
+    return replace(watch, peak=max(known, default=None))
+
+
+def _crossing(lane: Lane, i: int, groups: Groups) -> Crossing:
+    mtm = float(groups.mtm[lane.group[i]])
+    peak = float(lane.reference[i]) if lane.trailing[i] else mtm
+    return Crossing(lane.watches[i], _decimal(mtm), _decimal(max(peak, mtm)))
+
+
+def _decimal(rupees: float) -> Decimal:
+    return Decimal(f"{rupees:.2f}")

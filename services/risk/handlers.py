@@ -1,0 +1,185 @@
+"""Load, decide, save, say. No rule lives here."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from libs.common.contracts.accounts import AccountDeleted, AccountSaved
+from libs.common.contracts.base import Message
+from libs.common.contracts.orders import (
+    OrderCancelled,
+    OrderCleared,
+    OrderDenied,
+    OrderExpired,
+    OrderModified,
+    OrderModifyRefused,
+    OrderModifyRequested,
+    OrderRejected,
+    OrderRequested,
+    OrderTerms,
+)
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged
+from libs.common.contracts.risk import (
+    PanicRaised,
+    PanicReset,
+    RiskLimitDeleted,
+    RiskLimitDeleteRequested,
+    RiskLimitSaved,
+    RiskLimitSaveRequested,
+)
+from libs.common.service import Context
+from libs.common.telemetry import log
+from services.risk.domain import ledger, limits, orders
+from services.risk.domain.halts import Halt
+from services.risk.domain.instruments import trading_day
+from services.risk.domain.ledger import Reservation
+from services.risk.domain.rules import OrderCheck
+from services.risk.memory import RiskMemory
+from services.risk.store import RiskStore
+
+RiskContext = Context[RiskStore, RiskMemory]
+
+
+async def check_order(request: OrderRequested, ctx: RiskContext) -> Sequence[Message]:
+    """An order id is decided once; when it comes again, the first decision stands and nothing is said."""
+    store = ctx.store
+    if store.reservations.get(request.order_id) is not None:
+        log.info("order_decided_already", order_id=str(request.order_id))
+        return []
+    check = _check(request, request.expires_at, ctx)
+    event = orders.decide(request, check)
+    reservation = orders.reserve(event, check)
+    store.reservations.save(reservation)
+    if isinstance(event, OrderCleared):
+        store.save_ledger(ledger.post(check.ledger, None, reservation))
+        store.remember(request, check.limits, ctx.now)
+    return [event]
+
+
+async def check_change(request: OrderModifyRequested, ctx: RiskContext) -> Sequence[Message]:
+    order = ctx.store.reservations.get(request.order_id)
+    if not orders.is_open(order, request):
+        return [orders.not_open(request)]
+    check = _check(orders.changed_terms(order, request), request.expires_at, ctx, order)
+    event, changed = orders.decide_change(order, request, check)
+    _save_step(order, changed, ctx)
+    return [event]
+
+
+async def move_position(changed: PositionChanged, ctx: RiskContext) -> Sequence[Message]:
+    """The fill moves margin from the order to the position, at what trading says the position blocks."""
+    store = ctx.store
+    held = store.ledger(changed.account_id, changed.strategy_id, changed.instrument, changed.product, changed.user_id)
+    if changed.version <= held.net.version:
+        return []
+    day = trading_day(ctx.cause.time)
+    moved = ledger.move(held, changed.net, changed.book, changed.margin, changed.version, day)
+    order = store.reservations.get(changed.order_id)
+    if order is not None:
+        filled = ledger.fill(order, changed.fill_quantity)
+        moved = ledger.post(moved, order, filled)
+        store.reservations.save(filled)
+    store.save_ledger(moved)
+    return []
+
+
+async def take_change(modified: OrderModified, ctx: RiskContext) -> Sequence[Message]:
+    order = ctx.store.reservations.get(modified.order_id)
+    if order is not None:
+        changed = ledger.change(order, modified.quantity, modified.order_type, modified.price, modified.trigger_price)
+        _save_step(order, changed, ctx)
+    return []
+
+
+async def drop_change(refused: OrderModifyRefused, ctx: RiskContext) -> Sequence[Message]:
+    order = ctx.store.reservations.get(refused.order_id)
+    if order is not None and order.proposed is not None:
+        _save_step(order, ledger.withdraw(order), ctx)
+    return []
+
+
+async def release(
+    ended: OrderDenied | OrderRejected | OrderCancelled | OrderExpired, ctx: RiskContext
+) -> Sequence[Message]:
+    """The order is over: what it still blocked is free again."""
+    order = ctx.store.reservations.get(ended.order_id)
+    if order is not None and not order.closed:
+        _save_step(order, ledger.close(order), ctx)
+    return []
+
+
+async def take_funds(funds: FundsChanged, ctx: RiskContext) -> Sequence[Message]:
+    account = ctx.store.accounts.get(funds.account_id)
+    ctx.store.accounts.save(replace(account, opening_balance=funds.opening_balance, realised_pnl=funds.realised_pnl))
+    return []
+
+
+async def know_account(saved: AccountSaved, ctx: RiskContext) -> Sequence[Message]:
+    account = ctx.store.accounts.get(saved.account_id)
+    ctx.store.accounts.save(
+        replace(
+            account,
+            user_id=saved.user_id,
+            active=saved.account.active,
+            opening_balance=saved.account.opening_balance,
+        )
+    )
+    return []
+
+
+async def forget_account(deleted: AccountDeleted, ctx: RiskContext) -> Sequence[Message]:
+    account = ctx.store.accounts.get(deleted.account_id)
+    ctx.store.accounts.save(replace(account, user_id=None, active=False))
+    return []
+
+
+async def halt(raised: PanicRaised, ctx: RiskContext) -> Sequence[Message]:
+    ctx.store.halts.save(Halt(raised.scope, raised.epoch, halted=True))
+    return []
+
+
+async def lift_halt(reset: PanicReset, ctx: RiskContext) -> Sequence[Message]:
+    ctx.store.halts.save(Halt(reset.scope, reset.epoch, halted=False))
+    return []
+
+
+async def save_limit(request: RiskLimitSaveRequested, ctx: RiskContext) -> Sequence[Message]:
+    event = limits.save(ctx.store.limits.kept(request.limit_id), request)
+    if isinstance(event, RiskLimitSaved):
+        await ctx.store.save_limit(event.limit, event.version, trading_day(ctx.now))
+    return [event]
+
+
+async def delete_limit(request: RiskLimitDeleteRequested, ctx: RiskContext) -> Sequence[Message]:
+    event = limits.delete(ctx.store.limits.kept(request.limit_id), request)
+    if isinstance(event, RiskLimitDeleted):
+        await ctx.store.delete_limit(event.limit_id)
+    return [event]
+
+
+def _check(
+    order: OrderTerms, expires_at: datetime, ctx: RiskContext, changing: Reservation | None = None
+) -> OrderCheck:
+    store, memory = ctx.store, ctx.memory
+    instrument = memory.instrument(order.instrument)
+    concerned = store.limits_of(order)
+    return OrderCheck(
+        order=order,
+        expires_at=expires_at,
+        now=ctx.now,
+        ledger=store.ledger_of(order),
+        halts=store.halts_of(order),
+        limits=concerned,
+        instrument=instrument,
+        price=memory.price(order.instrument),
+        spot=memory.price(instrument.spot) if instrument is not None else None,
+        policy=memory.policy,
+        open_positions=store.open_positions(concerned, order),
+        last_identical=store.last_identical(order, concerned),
+        changing=changing,
+    )
+
+
+def _save_step(before: Reservation, after: Reservation, ctx: RiskContext) -> None:
+    ctx.store.reservations.save(after)
+    ctx.store.save_ledger(ledger.post(ctx.store.ledger_of(before), before, after))

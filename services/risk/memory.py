@@ -1,0 +1,113 @@
+"""What a risk process has in mind: the contracts, the newest prices, everything open, and what is watched."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from libs.common.clock import Clock, SystemClock
+from libs.common.contracts.ids import InstrumentId, RiskLimitId
+from libs.common.contracts.market import InstrumentListed, Quote, QuotesConflated
+from libs.common.service import Memory
+from libs.common.settings import load
+from services.risk.domain.instruments import Instrument, Price, trading_day
+from services.risk.domain.ledger import Exposure
+from services.risk.domain.mtm import Book
+from services.risk.domain.watches import Crossing, Watch, Watches, WatchKey
+from services.risk.settings import RiskSettings
+from services.risk.store import RiskStore
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+
+class RiskMemory(Memory):
+    def __init__(self) -> None:
+        self.policy = load(RiskSettings).policy
+        self.clock: Clock = SystemClock()
+        self.book = Book()
+        self.watches = Watches()
+        self.followed_until: datetime | None = None
+        self.crossed: dict[WatchKey, Crossing] = {}
+        self.flat: dict[WatchKey, Watch] = {}
+        self.found = asyncio.Event()
+        """Set while `crossed` or `flat` hold something to act on."""
+        self._instruments: dict[InstrumentId, Instrument] = {}
+        self._quotes: dict[InstrumentId, Quote] = {}
+
+    async def open(self, runtime: "Runtime[Any, Any]") -> None:
+        self.clock = runtime.clock
+        async with runtime.pool.acquire(timeout=5) as connection:
+            await self.follow(RiskStore(connection))
+
+    async def follow(self, store: RiskStore) -> None:
+        """Take over what the database knows and this process does not: all at first, then what others did.
+
+        Watches are read before positions: a watch that fired is never seen with the positions from before.
+        """
+        now = await store.now()
+        if self.followed_until is None:
+            self.rewatch(await store.limits.all_watches())
+            self.hold(await store.exposures.of_today())
+        else:
+            since = self.followed_until - LONGEST_TRANSACTION
+            self.rewatch(await store.limits.watches_changed(since))
+            self.hold(await store.exposures.moved_elsewhere(since))
+        self.followed_until = now
+
+    def know(self, contracts: Iterable[InstrumentListed]) -> None:
+        for contract in contracts:
+            self._instruments[contract.instrument] = Instrument.listed(contract)
+
+    def instrument(self, instrument: InstrumentId) -> Instrument | None:
+        return self._instruments.get(instrument)
+
+    def price(self, instrument: InstrumentId | None) -> Price | None:
+        quote = self._quotes.get(instrument) if instrument is not None else None
+        return None if quote is None else Price.quoted(quote)
+
+    def take(self, batches: Sequence[QuotesConflated]) -> None:
+        """Take the newest prices over."""
+        now, max_age = self.clock.now(), self.policy.reference_price_max_age
+        for batch in batches:
+            for quote in batch.quotes:
+                self._quotes[quote.instrument] = quote
+            self.book.prices.take(batch.quotes, now, max_age)
+
+    def hold(self, positions: Iterable[Exposure]) -> None:
+        today = trading_day(self.clock.now())
+        for position in positions:
+            self.book.put(position, today)
+            quote = self._quotes.get(position.instrument)
+            if quote is not None:
+                self.book.prices.know(quote)
+
+    def rewatch(self, watches: dict[RiskLimitId, list[Watch]]) -> None:
+        for limit_id, own in watches.items():
+            self.watches.replace(limit_id, own)
+
+    def revalue(self) -> None:
+        """Value everything open, and note which watches were reached. A stale price reaches nothing."""
+        now = self.clock.now()
+        today = trading_day(now)
+        self.book.revalue(today)
+        if not len(self.watches):
+            return
+        crossings, flat = self.watches.step(self.book, today)
+        self.crossed.update({each.watch.key: each for each in crossings if self._is_fresh(each.watch, now)})
+        self.flat.update({each.key: each for each in flat})
+        if self.crossed or self.flat:
+            self.found.set()
+
+    def _is_fresh(self, watch: Watch, now: datetime) -> bool:
+        """The MTM stands on at least one price of these seconds, or on none because nothing is open."""
+        if not self.book.open_positions(watch.level, watch.scope):
+            return True
+        priced_at = self.book.priced_at(watch.level, watch.scope)
+        return (
+            priced_at is not None and now.timestamp() - priced_at <= self.policy.reference_price_max_age.total_seconds()
+        )
+
+
+LONGEST_TRANSACTION = timedelta(seconds=15)
+"""A row's time is that of its transaction's beginning; it can be seen this much later."""

@@ -1,0 +1,83 @@
+"""Account rows. Whoever changes what an account has bound holds its row locked."""
+
+from collections.abc import Collection
+
+from libs.common.contracts.ids import AccountId, UserId
+from libs.common.service import Connection
+from services.risk.domain.ledger import Account
+
+_LOAD = """
+    SELECT account_id, user_id, active, opening_balance, realised_pnl, order_margin, position_margin, open_positions
+    FROM accounts WHERE account_id = ANY($1::uuid[]) ORDER BY account_id FOR UPDATE
+"""
+
+_MAKE = """
+    INSERT INTO accounts (account_id, active, opening_balance, realised_pnl, order_margin, position_margin,
+                          open_positions)
+    SELECT id, false, 0, 0, 0, 0, 0 FROM unnest($1::uuid[]) AS id ORDER BY id
+    ON CONFLICT (account_id) DO NOTHING
+"""
+
+_UPDATE = """
+    UPDATE accounts a
+    SET user_id = c.user_id, active = c.active, opening_balance = c.opening, realised_pnl = c.realised,
+        order_margin = c.orders, position_margin = c.positions, open_positions = c.held
+    FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::numeric[], $5::numeric[], $6::numeric[], $7::numeric[],
+                $8::int[]) AS c (account_id, user_id, active, opening, realised, orders, positions, held)
+    WHERE a.account_id = c.account_id
+"""
+
+
+class Accounts:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._rows: dict[AccountId, Account] = {}
+        self._loaded: dict[AccountId, Account] = {}
+        self.users_positions: dict[UserId, int] = {}
+
+    async def load(self, account_ids: Collection[AccountId], told_of: Collection[AccountId]) -> None:
+        """Lock and read. Accounts that trading tells of get a row, in whichever order its topics arrive."""
+        if not account_ids:
+            return
+        rows = await self._connection.fetch(_LOAD, account_ids)
+        if len(rows) < len(account_ids):
+            missing = set(told_of).difference(row[0] for row in rows)
+            if missing:
+                await self._connection.execute(_MAKE, missing)
+                rows = await self._connection.fetch(_LOAD, account_ids)
+        self._rows = {row[0]: Account(*row) for row in rows}
+        self._loaded = dict(self._rows)
+
+    async def count_positions(self, user_ids: Collection[UserId]) -> None:
+        """Positions open or being opened in all accounts of each user."""
+        rows = await self._connection.fetch(
+            "SELECT user_id, sum(open_positions) FROM accounts WHERE user_id = ANY($1::uuid[]) GROUP BY user_id",
+            user_ids,
+        )
+        self.users_positions.update({row[0]: row[1] for row in rows})
+
+    def get(self, account_id: AccountId) -> Account:
+        account = self._rows.get(account_id)
+        return account if account is not None else Account(account_id)
+
+    def save(self, account: Account) -> None:
+        before = self.get(account.account_id)
+        if account.user_id in self.users_positions:
+            self.users_positions[account.user_id] += account.open_positions - before.open_positions
+        self._rows[account.account_id] = account
+
+    async def flush(self) -> None:
+        rows = [a for key, a in self._rows.items() if a is not self._loaded[key] and a != self._loaded[key]]
+        if rows:
+            await self._connection.execute(
+                _UPDATE,
+                [a.account_id for a in rows],
+                [a.user_id for a in rows],
+                [a.active for a in rows],
+                [a.opening_balance for a in rows],
+                [a.realised_pnl for a in rows],
+                [a.order_margin for a in rows],
+                [a.position_margin for a in rows],
+                [a.open_positions for a in rows],
+            )
+        self._loaded = dict(self._rows)

@@ -1,0 +1,143 @@
+"""Positions with what is pending on them: net per account, and one book per strategy."""
+
+from collections.abc import Collection
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from libs.common import ids
+from libs.common.contracts.enums import Product
+from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId, UserId
+from libs.common.service import Connection
+from services.risk.domain.ledger import Exposure
+from services.risk.store.needs import ExposureKey
+
+NET = StrategyId(UUID(int=0))
+"""Stands in the table's key for the account's net position."""
+
+PROCESS = ids.new_id()
+"""Marks the rows that this process moved, so that it need not read them back."""
+
+_FIELDS = """
+    account_id, strategy_id, instrument, product, user_id, quantity, average_price, realised_pnl, pnl_day, margin,
+    version, pending_buy, pending_sell
+"""
+
+_LOAD = f"""
+    SELECT {_FIELDS}
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS k (account_id, strategy_id, instrument, product)
+    JOIN exposures USING (account_id, strategy_id, instrument, product)
+"""  # noqa: S608 - constants only
+
+_SAVE = f"""
+    INSERT INTO exposures ({_FIELDS}, moved_at, moved_by)
+    SELECT *, now(), $14::uuid
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::bigint[], $7::numeric[],
+                $8::numeric[], $9::date[], $10::numeric[], $11::bigint[], $12::bigint[], $13::bigint[])
+    ON CONFLICT (account_id, strategy_id, instrument, product) DO UPDATE
+    SET quantity = EXCLUDED.quantity, average_price = EXCLUDED.average_price, realised_pnl = EXCLUDED.realised_pnl,
+        pnl_day = EXCLUDED.pnl_day, margin = EXCLUDED.margin, version = EXCLUDED.version,
+        pending_buy = EXCLUDED.pending_buy, pending_sell = EXCLUDED.pending_sell,
+        moved_at = EXCLUDED.moved_at, moved_by = EXCLUDED.moved_by
+"""  # noqa: S608 - constants only
+
+_COUNT = """
+    SELECT strategy_id, count(*)
+    FROM exposures JOIN accounts USING (account_id)
+    WHERE accounts.user_id = ANY($1::uuid[]) AND strategy_id = ANY($2::uuid[])
+      AND (quantity <> 0 OR pending_buy <> 0 OR pending_sell <> 0)
+    GROUP BY strategy_id
+"""
+
+_OF_TODAY = f"""
+    SELECT {_FIELDS} FROM exposures WHERE quantity <> 0 OR (version > 0 AND pnl_day >= current_date - 1)
+"""  # noqa: S608 - constants only
+
+_MOVED = f"""
+    SELECT {_FIELDS} FROM exposures WHERE moved_at > $1 AND moved_by <> $2 AND version > 0
+"""  # noqa: S608 - constants only
+
+
+class Exposures:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._rows: dict[ExposureKey, Exposure] = {}
+        self._loaded: dict[ExposureKey, Exposure] = {}
+        self.strategies_positions: dict[StrategyId, int] = {}
+
+    async def load(self, keys: Collection[ExposureKey]) -> None:
+        if not keys:
+            return
+        rows = await self._connection.fetch(
+            _LOAD,
+            [key[0] for key in keys],
+            [key[1] or NET for key in keys],
+            [key[2] for key in keys],
+            [key[3] for key in keys],
+        )
+        for row in rows:
+            exposure = _exposure(row)
+            self._rows[exposure.account_id, exposure.strategy_id, exposure.instrument, exposure.product] = exposure
+        self._loaded = dict(self._rows)
+
+    async def count_positions(self, user_ids: Collection[UserId], strategy_ids: Collection[StrategyId]) -> None:
+        """Positions open or being opened in the books of each strategy."""
+        rows = await self._connection.fetch(_COUNT, user_ids, strategy_ids)
+        self.strategies_positions.update({row[0]: row[1] for row in rows})
+
+    def get(
+        self,
+        account_id: AccountId,
+        strategy_id: StrategyId | None,
+        instrument: InstrumentId,
+        product: Product,
+        user_id: UserId,
+    ) -> Exposure:
+        exposure = self._rows.get((account_id, strategy_id, instrument, product))
+        return exposure if exposure is not None else Exposure(account_id, strategy_id, instrument, product, user_id)
+
+    def save(self, exposure: Exposure) -> None:
+        key = (exposure.account_id, exposure.strategy_id, exposure.instrument, exposure.product)
+        before = self._rows.get(key)
+        if exposure.strategy_id is not None:
+            opened = exposure.in_use - (before is not None and before.in_use)
+            count = self.strategies_positions.get(exposure.strategy_id, 0)
+            self.strategies_positions[exposure.strategy_id] = count + opened
+        self._rows[key] = exposure
+
+    async def flush(self) -> None:
+        rows = [e for key, e in self._rows.items() if e is not self._loaded.get(key)]
+        if rows:
+            await self._connection.execute(
+                _SAVE,
+                [e.account_id for e in rows],
+                [e.strategy_id or NET for e in rows],
+                [e.instrument for e in rows],
+                [e.product for e in rows],
+                [e.user_id for e in rows],
+                [e.quantity for e in rows],
+                [e.average_price for e in rows],
+                [e.realised_pnl for e in rows],
+                [e.pnl_day for e in rows],
+                [e.margin for e in rows],
+                [e.version for e in rows],
+                [e.pending_buy for e in rows],
+                [e.pending_sell for e in rows],
+                PROCESS,
+            )
+        self._loaded = dict(self._rows)
+
+    async def of_today(self) -> list[Exposure]:
+        """Every position that today's MTM may count: what is open, and what was closed today or yesterday."""
+        return [_exposure(row) for row in await self._connection.fetch(_OF_TODAY)]
+
+    async def moved_elsewhere(self, since: datetime) -> list[Exposure]:
+        """Positions that other instances moved."""
+        return [_exposure(row) for row in await self._connection.fetch(_MOVED, since, PROCESS)]
+
+
+def _exposure(row: asyncpg.Record) -> Exposure:
+    account_id, strategy_id, instrument, product, *rest = row
+    book = None if strategy_id == NET else strategy_id
+    return Exposure(account_id, book, instrument, Product(product), *rest)

@@ -1,0 +1,90 @@
+"""What a batch of messages will ask of the store, collected before the first question."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from libs.common.contracts.accounts import AccountDeleted, AccountSaved
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import Product
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, RiskLimitId, StrategyId, UserId
+from libs.common.contracts.orders import (
+    OrderDenied,
+    OrderFact,
+    OrderModifyRefused,
+    OrderModifyRequested,
+    OrderRequested,
+)
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged
+from libs.common.contracts.risk import RiskLimitDeleteRequested, RiskLimitSaveRequested
+from services.risk.domain.halts import scopes_of
+from services.risk.domain.ledger import Reservation
+
+ExposureKey = tuple[AccountId, StrategyId | None, InstrumentId, Product]
+
+
+@dataclass(slots=True)
+class Needs:
+    accounts: set[AccountId] = field(default_factory=set)
+    told_of: set[AccountId] = field(default_factory=set)
+    orders: set[OrderId] = field(default_factory=set)
+    exposures: set[ExposureKey] = field(default_factory=set)
+    users: set[UserId] = field(default_factory=set)
+    scopes: set[str] = field(default_factory=set)
+    limits: set[RiskLimitId] = field(default_factory=set)
+    wishes: list[OrderRequested] = field(default_factory=list)
+    changes: set[OrderId] = field(default_factory=set)
+
+    def position(
+        self, account_id: AccountId, strategy_id: StrategyId | None, instrument: InstrumentId, product: Product
+    ) -> None:
+        self.exposures.add((account_id, None, instrument, product))
+        if strategy_id is not None:
+            self.exposures.add((account_id, strategy_id, instrument, product))
+
+    def found(self, order: Reservation) -> None:
+        """A stored order brings its position along; one that is to be changed, also its rules."""
+        self.position(order.account_id, order.strategy_id, order.instrument, order.product)
+        if order.order_id in self.changes:
+            self.decision(order.user_id, order.account_id, order.strategy_id)
+
+    def decision(self, user_id: UserId, account_id: AccountId, strategy_id: StrategyId | None) -> None:
+        self.users.add(user_id)
+        self.scopes.update(scopes_of(user_id, account_id, strategy_id))
+
+
+def needs_of(messages: Sequence[Message]) -> Needs:
+    needs = Needs()
+    for message in messages:
+        _add(needs, message)
+    return needs
+
+
+def _add(needs: Needs, message: Message) -> None:
+    match message:
+        case OrderRequested():
+            _add_order(needs, message)
+            needs.decision(message.user_id, message.account_id, message.strategy_id)
+            needs.wishes.append(message)
+        case PositionChanged():
+            _add_order(needs, message)
+            needs.told_of.add(message.account_id)
+        case FundsChanged() | AccountSaved() | AccountDeleted():
+            needs.accounts.add(message.account_id)
+            needs.told_of.add(message.account_id)
+        case OrderModifyRequested():
+            needs.accounts.add(message.account_id)
+            needs.orders.add(message.order_id)
+            needs.changes.add(message.order_id)
+        case OrderFact() | OrderDenied() | OrderModifyRefused():
+            needs.accounts.add(message.account_id)
+            needs.orders.add(message.order_id)
+        case RiskLimitSaveRequested() | RiskLimitDeleteRequested():
+            needs.limits.add(message.limit_id)
+        case _:
+            pass
+
+
+def _add_order(needs: Needs, message: OrderRequested | PositionChanged) -> None:
+    needs.accounts.add(message.account_id)
+    needs.orders.add(message.order_id)
+    needs.position(message.account_id, message.strategy_id, message.instrument, message.product)

@@ -1,0 +1,213 @@
+"""Decided orders, for as long as they may still be filled or their id may come again."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+import asyncpg
+
+from libs.common.contracts.enums import OrderPurpose, OrderType, Product, Side
+from libs.common.contracts.ids import AccountId, OrderId
+from libs.common.contracts.orders import OrderTerms
+from libs.common.service import Connection
+from services.risk.domain.ledger import Footprint, Reservation
+
+_FIELDS = """
+    order_id, account_id, user_id, strategy_id, instrument, product, side, order_type, price, trigger_price, purpose,
+    epoch, decided_at, filled, closed, quantity, increasing, unit_margin,
+    proposed_quantity, proposed_increasing, proposed_unit_margin
+"""
+
+_LOAD = f"SELECT {_FIELDS} FROM reservations WHERE order_id = ANY($1::uuid[])"  # noqa: S608 - constants only
+
+_INSERT = f"""
+    INSERT INTO reservations ({_FIELDS})
+    SELECT * FROM unnest(
+        $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::numeric[],
+        $10::numeric[], $11::text[], $12::bigint[], $13::timestamptz[], $14::bigint[], $15::boolean[], $16::bigint[],
+        $17::bigint[], $18::numeric[], $19::bigint[], $20::bigint[], $21::numeric[])
+"""  # noqa: S608 - constants only
+
+_FILL = """
+    UPDATE reservations r SET filled = c.filled, closed = c.closed
+    FROM unnest($1::uuid[], $2::bigint[], $3::boolean[]) AS c (order_id, filled, closed)
+    WHERE r.order_id = c.order_id
+"""
+
+_CHANGE = """
+    UPDATE reservations r
+    SET order_type = c.order_type, price = c.price, trigger_price = c.trigger_price, epoch = c.epoch,
+        filled = c.filled, closed = c.closed,
+        quantity = c.quantity, increasing = c.increasing, unit_margin = c.unit_margin,
+        proposed_quantity = c.p_quantity, proposed_increasing = c.p_increasing, proposed_unit_margin = c.p_unit_margin
+    FROM unnest($1::uuid[], $2::text[], $3::numeric[], $4::numeric[], $5::bigint[], $6::bigint[], $7::boolean[],
+                $8::bigint[], $9::bigint[], $10::numeric[], $11::bigint[], $12::bigint[], $13::numeric[])
+         AS c (order_id, order_type, price, trigger_price, epoch, filled, closed, quantity, increasing, unit_margin,
+               p_quantity, p_increasing, p_unit_margin)
+    WHERE r.order_id = c.order_id
+"""
+
+_LAST = """
+    SELECT account_id, terms, cleared_at
+    FROM unnest($1::uuid[], $2::text[]) AS k (account_id, terms) JOIN recent_orders USING (account_id, terms)
+"""
+
+_REMEMBER = """
+    INSERT INTO recent_orders (account_id, terms, cleared_at)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])
+    ON CONFLICT (account_id, terms) DO UPDATE SET cleared_at = EXCLUDED.cleared_at
+"""
+
+TermsKey = tuple[AccountId, str]
+
+
+def terms_key(order: OrderTerms) -> TermsKey:
+    """What makes two orders identical: instrument, side, quantity, type, price."""
+    price = "" if order.price is None else f"{order.price.normalize():f}"
+    return order.account_id, f"{order.instrument} {order.side} {order.quantity} {order.order_type} {price}"
+
+
+class Reservations:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._rows: dict[OrderId, Reservation] = {}
+        self._loaded: dict[OrderId, Reservation] = {}
+        self._last: dict[TermsKey, datetime] = {}
+        self._remembered: dict[TermsKey, datetime] = {}
+
+    async def load(self, order_ids: Collection[OrderId]) -> list[Reservation]:
+        if not order_ids:
+            return []
+        for row in await self._connection.fetch(_LOAD, order_ids):
+            self._rows[row[0]] = _reservation(row)
+        self._loaded = dict(self._rows)
+        return list(self._rows.values())
+
+    async def load_recent(self, keys: Collection[TermsKey]) -> None:
+        rows = await self._connection.fetch(_LAST, [key[0] for key in keys], [key[1] for key in keys])
+        self._last.update({(row[0], row[1]): row[2] for row in rows})
+
+    def last_identical(self, key: TermsKey) -> datetime | None:
+        return self._last.get(key)
+
+    def remember(self, key: TermsKey, cleared_at: datetime) -> None:
+        self._last[key] = self._remembered[key] = cleared_at
+
+    def get(self, order_id: OrderId) -> Reservation | None:
+        return self._rows.get(order_id)
+
+    def save(self, reservation: Reservation) -> None:
+        self._rows[reservation.order_id] = reservation
+
+    async def flush(self) -> None:
+        dirty = [r for key, r in self._rows.items() if r is not self._loaded.get(key)]
+        if not dirty:
+            return
+        await self._insert([r for r in dirty if r.order_id not in self._loaded])
+        stepped = [(self._loaded[r.order_id], r) for r in dirty if r.order_id in self._loaded]
+        await self._fill([new for old, new in stepped if _same_terms(old, new)])
+        await self._change([new for old, new in stepped if not _same_terms(old, new)])
+        await self._remember()
+        self._loaded = dict(self._rows)
+
+    async def _insert(self, rows: list[Reservation]) -> None:
+        if not rows:
+            return
+        await self._connection.execute(
+            _INSERT,
+            [r.order_id for r in rows],
+            [r.account_id for r in rows],
+            [r.user_id for r in rows],
+            [r.strategy_id for r in rows],
+            [r.instrument for r in rows],
+            [r.product for r in rows],
+            [r.side for r in rows],
+            [r.order_type for r in rows],
+            [r.price for r in rows],
+            [r.trigger_price for r in rows],
+            [r.purpose for r in rows],
+            [r.epoch for r in rows],
+            [r.decided_at for r in rows],
+            [r.filled for r in rows],
+            [r.closed for r in rows],
+            *_footprints(rows),
+        )
+
+    async def _fill(self, rows: list[Reservation]) -> None:
+        if rows:
+            await self._connection.execute(
+                _FILL, [r.order_id for r in rows], [r.filled for r in rows], [r.closed for r in rows]
+            )
+
+    async def _change(self, rows: list[Reservation]) -> None:
+        if not rows:
+            return
+        await self._connection.execute(
+            _CHANGE,
+            [r.order_id for r in rows],
+            [r.order_type for r in rows],
+            [r.price for r in rows],
+            [r.trigger_price for r in rows],
+            [r.epoch for r in rows],
+            [r.filled for r in rows],
+            [r.closed for r in rows],
+            *_footprints(rows),
+        )
+
+    async def _remember(self) -> None:
+        if self._remembered:
+            await self._connection.execute(
+                _REMEMBER,
+                [key[0] for key in self._remembered],
+                [key[1] for key in self._remembered],
+                list(self._remembered.values()),
+            )
+            self._remembered = {}
+
+    async def forget(self, decided_before: datetime) -> None:
+        """Drop what is over: an id that old cannot be asked for again, its request has long expired."""
+        await self._connection.execute(
+            "DELETE FROM reservations WHERE decided_at < $1 AND (closed OR filled >= quantity)", decided_before
+        )
+        await self._connection.execute("DELETE FROM recent_orders WHERE cleared_at < $1", decided_before)
+
+
+def _same_terms(old: Reservation, new: Reservation) -> bool:
+    """Only fills and the end of the order are to be written."""
+    return old.footprint is new.footprint and old.proposed is new.proposed
+
+
+def _footprints(rows: list[Reservation]) -> tuple[Sequence[int | Decimal | None], ...]:
+    return (
+        [r.footprint.quantity for r in rows],
+        [r.footprint.increasing for r in rows],
+        [r.footprint.unit_margin for r in rows],
+        [r.proposed.quantity if r.proposed else None for r in rows],
+        [r.proposed.increasing if r.proposed else None for r in rows],
+        [r.proposed.unit_margin if r.proposed else None for r in rows],
+    )
+
+
+def _reservation(row: asyncpg.Record) -> Reservation:
+    proposed = None
+    if row["proposed_quantity"] is not None:
+        proposed = Footprint(row["proposed_quantity"], row["proposed_increasing"], row["proposed_unit_margin"])
+    return Reservation(
+        order_id=row["order_id"],
+        account_id=row["account_id"],
+        user_id=row["user_id"],
+        strategy_id=row["strategy_id"],
+        instrument=row["instrument"],
+        product=Product(row["product"]),
+        side=Side(row["side"]),
+        order_type=OrderType(row["order_type"]),
+        price=row["price"],
+        trigger_price=row["trigger_price"],
+        purpose=OrderPurpose(row["purpose"]),
+        epoch=row["epoch"],
+        footprint=Footprint(row["quantity"], row["increasing"], row["unit_margin"]),
+        decided_at=row["decided_at"],
+        proposed=proposed,
+        filled=row["filled"],
+        closed=row["closed"],
+    )

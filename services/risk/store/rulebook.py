@@ -1,0 +1,265 @@
+"""What people decided: halts, limits, and the watches that limits keep on MTM."""
+
+from collections.abc import Collection, Iterable
+from datetime import date, datetime
+from decimal import Decimal
+
+import asyncpg
+
+from libs.common.contracts.enums import BreachKind, RiskLevel
+from libs.common.contracts.ids import AccountId, RiskLimitId, StrategyId, UserId
+from libs.common.contracts.risk import RiskLimit
+from libs.common.service import Connection
+from services.risk.domain.halts import Halt
+from services.risk.domain.limits import KeptLimit, OrderLimit, watched
+from services.risk.domain.watches import Watch
+from services.risk.store.exposures import NET
+
+_ORDER_LIMITS = """
+    SELECT limit_id, user_id, level, account_id, strategy_id, instrument, max_order_value, max_open_positions,
+           max_daily_loss, identical_order_window_s,
+           (SELECT breached_on FROM watches w WHERE w.limit_id = l.limit_id AND w.kind = 'DAILY_LOSS') AS lost_on
+    FROM limits l
+    WHERE user_id = ANY($1::uuid[]) AND active
+      AND num_nonnulls(max_order_value, max_open_positions, max_daily_loss, identical_order_window_s) > 0
+    ORDER BY limit_id
+"""
+
+_SAVE_HALTS = """
+    INSERT INTO halts (scope, epoch, halted) SELECT * FROM unnest($1::text[], $2::bigint[], $3::boolean[])
+    ON CONFLICT (scope) DO UPDATE SET epoch = EXCLUDED.epoch, halted = EXCLUDED.halted
+"""
+
+_SAVE_LIMIT = """
+    INSERT INTO limits (limit_id, user_id, level, account_id, strategy_id, instrument, max_order_value,
+                        max_open_positions, max_daily_loss, identical_order_window_s, active, deleted, version,
+                        changed_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, false, $12, now())
+    ON CONFLICT (limit_id) DO UPDATE
+    SET level = $3, account_id = $4, strategy_id = $5, instrument = $6, max_order_value = $7, max_open_positions = $8,
+        max_daily_loss = $9, identical_order_window_s = $10, active = $11, deleted = false, version = $12,
+        changed_at = now()
+"""
+
+_WATCHES = """
+    SELECT l.limit_id, w.kind, w.version, l.user_id, l.level, l.account_id, l.strategy_id, l.instrument, w.amount,
+           w.armed, w.day, w.baseline, w.peak
+    FROM limits l LEFT JOIN watches w USING (limit_id)
+"""
+
+_WATCHES_OF = f"{_WATCHES} WHERE limit_id = ANY($1::uuid[])"
+
+_WATCHES_CHANGED = f"""
+    {_WATCHES} WHERE l.changed_at > $1 OR limit_id IN (SELECT limit_id FROM watches WHERE changed_at > $1)
+"""  # noqa: S608 - constants only
+
+_CLAIM = """
+    UPDATE watches SET armed = false, day = $4, breached_at = $5, breached_on = $4, changed_at = now()
+    WHERE limit_id = $1 AND kind = $2 AND version = $3 AND (armed OR day < $4)
+    RETURNING true
+"""
+
+_ACCOUNTS_IN_SCOPE = """
+    SELECT account_id FROM accounts a
+    WHERE user_id = $1 AND ($2::uuid IS NULL OR account_id = $2)
+      AND ($3::uuid IS NULL OR EXISTS (
+          SELECT FROM exposures e WHERE e.account_id = a.account_id AND e.strategy_id = $3
+            AND (quantity <> 0 OR pending_buy <> 0 OR pending_sell <> 0)))
+    ORDER BY account_id
+"""
+
+_REARM = """
+    WITH scope AS (
+        SELECT e.* FROM exposures e JOIN accounts a USING (account_id)
+        WHERE a.user_id = $4 AND e.strategy_id = COALESCE($6::uuid, $8::uuid)
+          AND ($5::uuid IS NULL OR e.account_id = $5) AND ($7::text IS NULL OR e.instrument = $7))
+    UPDATE watches
+    SET armed = true, peak = NULL, changed_at = now(), day = $9,
+        baseline = (SELECT COALESCE(sum(realised_pnl) FILTER (WHERE pnl_day = $9), 0) FROM scope)
+    WHERE limit_id = $1 AND kind = $2 AND version = $3 AND NOT armed
+      AND NOT EXISTS (SELECT FROM scope WHERE quantity <> 0)
+    RETURNING true
+"""
+
+_KEEP_PEAKS = """
+    UPDATE watches w
+    SET peak = CASE WHEN w.day = c.day THEN GREATEST(w.peak, c.peak) ELSE c.peak END,
+        baseline = CASE WHEN w.day = c.day THEN w.baseline ELSE 0 END, day = c.day, armed = true
+    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::date[], $5::numeric[])
+         AS c (limit_id, kind, version, day, peak)
+    WHERE w.limit_id = c.limit_id AND w.kind = c.kind AND w.version = c.version
+      AND ((w.day = c.day AND w.armed) OR w.day < c.day)
+"""
+
+
+class Halts:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._rows: dict[str, Halt] = {}
+        self._dirty: dict[str, Halt] = {}
+
+    async def load(self, scopes: Collection[str]) -> None:
+        rows = await self._connection.fetch(
+            "SELECT scope, epoch, halted FROM halts WHERE scope = ANY($1::text[])", scopes
+        )
+        self._rows.update({row[0]: Halt(*row) for row in rows})
+
+    def of(self, scopes: Iterable[str]) -> tuple[Halt, ...]:
+        rows = self._rows
+        return tuple(rows[scope] for scope in scopes if scope in rows) if rows else ()
+
+    def save(self, halt: Halt) -> None:
+        self._rows[halt.scope] = self._dirty[halt.scope] = halt
+
+    async def flush(self) -> None:
+        if self._dirty:
+            rows = list(self._dirty.values())
+            await self._connection.execute(
+                _SAVE_HALTS, [h.scope for h in rows], [h.epoch for h in rows], [h.halted for h in rows]
+            )
+            self._dirty = {}
+
+
+class Limits:
+    """Limits change rarely: they are written when they are saved. Orders read those of their users by the batch."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._of_users: dict[UserId, list[OrderLimit]] = {}
+        self._kept: dict[RiskLimitId, KeptLimit] = {}
+
+    async def load(self, user_ids: Collection[UserId]) -> list[OrderLimit]:
+        limits = [_order_limit(row) for row in await self._connection.fetch(_ORDER_LIMITS, user_ids)]
+        self._of_users = {}
+        for limit in limits:
+            self._of_users.setdefault(limit.user_id, []).append(limit)
+        return limits
+
+    def of(self, user_id: UserId) -> list[OrderLimit]:
+        return self._of_users.get(user_id, [])
+
+    async def lock(self, limit_ids: Collection[RiskLimitId]) -> None:
+        """Let nobody else decide on these limits before this transaction ends."""
+        rows = await self._connection.fetch(
+            "SELECT limit_id, user_id, version, deleted FROM limits WHERE limit_id = ANY($1::uuid[]) "
+            "ORDER BY limit_id FOR UPDATE",
+            limit_ids,
+        )
+        self._kept.update({row[0]: KeptLimit(row[1], row[2], row[3]) for row in rows})
+
+    def kept(self, limit_id: RiskLimitId) -> KeptLimit | None:
+        return self._kept.get(limit_id)
+
+    async def save(self, limit: RiskLimit, version: int, today: date) -> None:
+        """Keep the limit and arm its watches anew."""
+        await self._connection.execute(
+            _SAVE_LIMIT,
+            limit.limit_id,
+            limit.user_id,
+            limit.level,
+            limit.account_id,
+            limit.strategy_id,
+            limit.instrument,
+            limit.max_order_value,
+            limit.max_open_positions,
+            limit.max_daily_loss,
+            limit.identical_order_window_s,
+            limit.active,
+            version,
+        )
+        await self._watch(limit, version, today)
+        self._kept[limit.limit_id] = KeptLimit(limit.user_id, version, deleted=False)
+
+    async def _watch(self, limit: RiskLimit, version: int, today: date) -> None:
+        await self._connection.execute("DELETE FROM watches WHERE limit_id = $1", limit.limit_id)
+        amounts = watched(limit)
+        if amounts:
+            await self._connection.execute(
+                "INSERT INTO watches (limit_id, kind, version, amount, armed, day, baseline, changed_at) "
+                "SELECT $1, kind, $2, amount, true, $3, 0, now() "
+                "FROM unnest($4::text[], $5::numeric[]) AS k (kind, amount)",
+                limit.limit_id,
+                version,
+                today,
+                list(amounts),
+                list(amounts.values()),
+            )
+
+    async def delete(self, limit_id: RiskLimitId) -> None:
+        """The row stays, so that other instances see that it is gone, and a late writer its version."""
+        await self._connection.execute("DELETE FROM watches WHERE limit_id = $1", limit_id)
+        await self._connection.execute(
+            "UPDATE limits SET deleted = true, active = false, version = version + 1, changed_at = now() "
+            "WHERE limit_id = $1",
+            limit_id,
+        )
+        kept = self._kept[limit_id]
+        self._kept[limit_id] = KeptLimit(kept.user_id, kept.version + 1, deleted=True)
+
+    async def watches(self, limit_ids: Collection[RiskLimitId]) -> dict[RiskLimitId, list[Watch]]:
+        return _by_limit(await self._connection.fetch(_WATCHES_OF, limit_ids))
+
+    async def all_watches(self) -> dict[RiskLimitId, list[Watch]]:
+        return _by_limit(await self._connection.fetch(_WATCHES))
+
+    async def watches_changed(self, since: datetime) -> dict[RiskLimitId, list[Watch]]:
+        """The watches now of limits that somebody saved or deleted, or that fired or were armed again."""
+        return _by_limit(await self._connection.fetch(_WATCHES_CHANGED, since))
+
+    async def claim(self, watch: Watch, today: date, now: datetime) -> bool:
+        """Whether the breach is this caller's to tell. Whoever comes second is told no."""
+        claimed = await self._connection.fetchval(_CLAIM, watch.limit_id, watch.kind, watch.version, today, now)
+        return claimed is True
+
+    async def accounts_in_scope(self, watch: Watch) -> list[AccountId]:
+        rows = await self._connection.fetch(_ACCOUNTS_IN_SCOPE, watch.user_id, watch.account_id, watch.strategy_id)
+        return [row[0] for row in rows]
+
+    async def rearm(self, watch: Watch, today: date) -> bool:
+        """Arm a fired watch again, if its scope is flat here as well; what it realised today is the new baseline."""
+        armed = await self._connection.fetchval(
+            _REARM,
+            watch.limit_id,
+            watch.kind,
+            watch.version,
+            watch.user_id,
+            watch.account_id,
+            watch.strategy_id,
+            watch.instrument,
+            NET,
+            today,
+        )
+        return armed is True
+
+    async def keep_peaks(self, peaks: list[tuple[Watch, Decimal]]) -> None:
+        await self._connection.execute(
+            _KEEP_PEAKS,
+            [watch.limit_id for watch, _ in peaks],
+            [watch.kind for watch, _ in peaks],
+            [watch.version for watch, _ in peaks],
+            [watch.day for watch, _ in peaks],
+            [peak for _, peak in peaks],
+        )
+
+
+def needs_count(limits: Iterable[OrderLimit], level: RiskLevel) -> list[OrderLimit]:
+    return [each for each in limits if each.level is level and each.max_open_positions is not None]
+
+
+def strategies_of(limits: Iterable[OrderLimit]) -> list[StrategyId]:
+    return [each.strategy_id for each in limits if each.strategy_id is not None]
+
+
+def _order_limit(row: asyncpg.Record) -> OrderLimit:
+    limit_id, user_id, level, *rest = row
+    return OrderLimit(limit_id, user_id, RiskLevel(level), *rest)
+
+
+def _by_limit(rows: Iterable[asyncpg.Record]) -> dict[RiskLimitId, list[Watch]]:
+    found: dict[RiskLimitId, list[Watch]] = {}
+    for row in rows:
+        limit_id, kind, version, user_id, level, *rest = row
+        watches = found.setdefault(limit_id, [])
+        if kind is not None:
+            watches.append(Watch(limit_id, BreachKind(kind), version, user_id, RiskLevel(level), *rest))
+    return found

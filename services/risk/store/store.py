@@ -1,0 +1,134 @@
+"""One transaction's view of risk's tables: handlers ask and save, one message at a time."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import Product, RiskLevel
+from libs.common.contracts.ids import AccountId, InstrumentId, RiskLimitId, StrategyId, UserId
+from libs.common.contracts.orders import OrderTerms
+from libs.common.contracts.risk import RiskLimit
+from libs.common.service import Connection, Store
+from services.risk.domain.halts import Halt, scopes_of
+from services.risk.domain.ledger import Ledger, Reservation
+from services.risk.domain.limits import OrderLimit
+from services.risk.store.accounts import Accounts
+from services.risk.store.exposures import Exposures
+from services.risk.store.needs import Needs, needs_of
+from services.risk.store.reservations import Reservations, terms_key
+from services.risk.store.rulebook import Halts, Limits, needs_count, strategies_of
+
+
+class RiskStore(Store):
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.accounts = Accounts(connection)
+        self.exposures = Exposures(connection)
+        self.reservations = Reservations(connection)
+        self.halts = Halts(connection)
+        self.limits = Limits(connection)
+        self._needs = Needs()
+
+    async def prefetch(self, messages: Sequence[Message]) -> None:
+        """Accounts are locked first, in order; limits after them. Two instances cannot wait for each other."""
+        self._needs = needs = needs_of(messages)
+        await self.accounts.load(needs.accounts, needs.told_of)
+        for order in await self.reservations.load(needs.orders):
+            needs.found(order)
+        await self.exposures.load(needs.exposures)
+        if needs.users:
+            await self.halts.load(needs.scopes)
+        if needs.users or needs.limits:
+            await self._load_limits(needs)
+
+    async def _load_limits(self, needs: Needs) -> None:
+        """The limits of the users, and what only some limits need: counts over accounts, recent orders."""
+        limits = await self.limits.load(needs.users) if needs.users else []
+        counted = [*needs_count(limits, RiskLevel.USER), *needs_count(limits, RiskLevel.STRATEGY)]
+        # Counts span accounts that other instances may hold: one decision at a time.
+        locked = {*needs.limits, *(each.limit_id for each in counted)}
+        if locked:
+            await self.limits.lock(locked)
+        if counted:
+            await self.accounts.count_positions(needs.users)
+            await self.exposures.count_positions(needs.users, strategies_of(counted))
+        if any(each.identical_order_window_s for each in limits):
+            await self.reservations.load_recent({terms_key(wish) for wish in needs.wishes})
+
+    async def save_limit(self, limit: RiskLimit, version: int, today: date) -> None:
+        await self.limits.save(limit, version, today)
+        await self._limits_changed()
+
+    async def delete_limit(self, limit_id: RiskLimitId) -> None:
+        await self.limits.delete(limit_id)
+        await self._limits_changed()
+
+    async def _limits_changed(self) -> None:
+        """Orders later in the batch are decided under the new limits."""
+        if self._needs.users:
+            await self.flush()
+            await self._load_limits(self._needs)
+
+    async def flush(self) -> None:
+        await self.reservations.flush()
+        await self.exposures.flush()
+        await self.accounts.flush()
+        await self.halts.flush()
+
+    async def now(self) -> datetime:
+        """The database's time, by which rows are marked."""
+        at: datetime = await self.connection.fetchval("SELECT now()")
+        return at
+
+    def ledger(
+        self,
+        account_id: AccountId,
+        strategy_id: StrategyId | None,
+        instrument: InstrumentId,
+        product: Product,
+        user_id: UserId,
+    ) -> Ledger:
+        """The account, its net position, and the strategy's book of it."""
+        net = self.exposures.get(account_id, None, instrument, product, user_id)
+        book = None
+        if strategy_id is not None:
+            book = self.exposures.get(account_id, strategy_id, instrument, product, user_id)
+        return Ledger(self.accounts.get(account_id), net, book)
+
+    def ledger_of(self, order: Reservation | OrderTerms) -> Ledger:
+        return self.ledger(order.account_id, order.strategy_id, order.instrument, order.product, order.user_id)
+
+    def save_ledger(self, ledger: Ledger) -> None:
+        self.accounts.save(ledger.account)
+        self.exposures.save(ledger.net)
+        if ledger.book is not None:
+            self.exposures.save(ledger.book)
+
+    def halts_of(self, order: OrderTerms) -> tuple[Halt, ...]:
+        return self.halts.of(scopes_of(order.user_id, order.account_id, order.strategy_id))
+
+    def limits_of(self, order: OrderTerms) -> tuple[OrderLimit, ...]:
+        return tuple(each for each in self.limits.of(order.user_id) if each.concerns(order))
+
+    def last_identical(self, order: OrderTerms, limits: Sequence[OrderLimit]) -> datetime | None:
+        """When the same order was cleared last; not asked unless a limit minds."""
+        if not any(each.identical_order_window_s for each in limits):
+            return None
+        return self.reservations.last_identical(terms_key(order))
+
+    def remember(self, order: OrderTerms, limits: Sequence[OrderLimit], cleared_at: datetime) -> None:
+        if any(each.identical_order_window_s for each in limits):
+            self.reservations.remember(terms_key(order), cleared_at)
+
+    def open_positions(self, limits: Sequence[OrderLimit], order: OrderTerms) -> dict[RiskLimitId, int]:
+        """For each limit on open positions, how many its scope has."""
+        return {each.limit_id: self._held(each, order) for each in limits if each.max_open_positions is not None}
+
+    def _held(self, limit: OrderLimit, order: OrderTerms) -> int:
+        match limit.level:
+            case RiskLevel.USER:
+                return self.accounts.users_positions.get(order.user_id, 0)
+            case RiskLevel.STRATEGY if order.strategy_id is not None:
+                return self.exposures.strategies_positions.get(order.strategy_id, 0)
+            case _:
+                return self.accounts.get(order.account_id).open_positions

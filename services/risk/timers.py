@@ -1,0 +1,103 @@
+"""What risk does of itself: fire breaches, arm watches again, follow other instances, keep peaks, forget."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import asyncpg
+
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import SquareOffReason
+from libs.common.contracts.ids import AccountId, SquareOffId
+from libs.common.contracts.orders import SquareOffRequested
+from libs.common.contracts.risk import MTMBreached
+from libs.common.runtime import Runtime, Unit
+from libs.common.service import Context
+from libs.common.telemetry import log
+from services.risk.domain.instruments import trading_day
+from services.risk.domain.watches import Crossing, Watch
+from services.risk.memory import RiskMemory
+from services.risk.store import RiskStore
+
+KEEP_DECISIONS = timedelta(days=7)
+PASSING = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+async def act_on_watches(runtime: Runtime[RiskStore, RiskMemory]) -> None:
+    """Whenever a revaluation found something: fire what was reached, arm what is flat again.
+
+    What fails is found again by the next revaluation.
+    """
+    memory = runtime.memory
+    while True:
+        await memory.found.wait()
+        memory.found.clear()
+        crossed, memory.crossed = memory.crossed, {}
+        flat, memory.flat = memory.flat, {}
+        for crossing in crossed.values():
+            await _in_transaction(runtime, crossing.watch, crossing)
+        for watch in flat.values():
+            await _in_transaction(runtime, watch, None)
+
+
+async def _in_transaction(runtime: Runtime[RiskStore, RiskMemory], watch: Watch, crossing: Crossing | None) -> None:
+    try:
+        async with runtime.transaction(user_id=watch.user_id) as unit:
+            if crossing is not None:
+                await fire(unit, crossing)
+            else:
+                await unit.store.limits.rearm(watch, trading_day(unit.now))
+            now_watched = await unit.store.limits.watches([watch.limit_id])
+    except PASSING as error:
+        log.warning("watch_waits", limit_id=str(watch.limit_id), kind=watch.kind, error=repr(error))
+        return
+    runtime.memory.rewatch(now_watched)
+
+
+async def fire(unit: Unit[RiskStore, RiskMemory], crossing: Crossing) -> None:
+    """Claim the breach; if it is ours, say it and ask for the square-off of every account in its scope."""
+    watch = crossing.watch
+    if not await unit.store.limits.claim(watch, trading_day(unit.now), unit.now):
+        return
+    unit.say(
+        MTMBreached(
+            user_id=watch.user_id,
+            limit_id=watch.limit_id,
+            level=watch.level,
+            kind=watch.kind,
+            account_id=watch.account_id,
+            strategy_id=watch.strategy_id,
+            instrument=watch.instrument,
+            limit=watch.amount,
+            mtm=crossing.mtm,
+            peak_mtm=crossing.peak,
+            breached_at=unit.now,
+        )
+    )
+    for account_id in await unit.store.limits.accounts_in_scope(watch):
+        unit.say(square_off(watch, account_id, SquareOffId(unit.derive("square-off", account_id))))
+
+
+def square_off(watch: Watch, account_id: AccountId, square_off_id: SquareOffId) -> SquareOffRequested:
+    return SquareOffRequested(
+        square_off_id=square_off_id,
+        account_id=account_id,
+        user_id=watch.user_id,
+        strategy_id=watch.strategy_id,
+        instrument=watch.instrument,
+        reason=SquareOffReason.MTM_BREACH,
+    )
+
+
+async def follow(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
+    """Keep risen peaks, learn what other instances did, and value without waiting for a price."""
+    peaks = ctx.memory.watches.raised_peaks()
+    if peaks:
+        await ctx.store.limits.keep_peaks(peaks)
+    await ctx.memory.follow(ctx.store)
+    ctx.memory.revalue()
+    return []
+
+
+async def forget(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
+    await ctx.store.reservations.forget(ctx.now - KEEP_DECISIONS)
+    return []
