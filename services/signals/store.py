@@ -116,9 +116,9 @@ class SignalsStore(Store):
         )
         return found
 
-    async def keep(self, arrival: Arrival, counted: Receiver | None = None) -> None:
+    async def keep(self, arrival_id: UUID, arrival: Arrival, counted: Receiver | None = None) -> None:
         """Log an arrival, and with an accepted one the group's new count."""
-        row = astuple(arrival)
+        row = (arrival_id, *astuple(arrival))
         if counted is None:
             await self.connection.execute(_ARRIVED, *row)
         else:

@@ -164,17 +164,17 @@ class _Reception:
             )
             arrival = self._arrival(receiver.group, outcome, alert.alert_id)
             if isinstance(outcome, Accepted):
-                await unit.store.keep(arrival, receiver.counting(self.today))
+                await unit.store.keep(ids.new_id(), arrival, receiver.counting(self.today))
                 unit.say(outcome.signal)
             else:
-                await unit.store.keep(arrival)
+                await unit.store.keep(ids.new_id(), arrival)
             if stopwatch() > self.deadline:
                 raise TimeoutError("decided after the sender was told 503")
         return outcome
 
     async def _log(self, group: SignalGroup, refusal: Refusal) -> None:
         async with self.runtime.pool.acquire(timeout=1) as connection:
-            await SignalsStore(connection).keep(self._arrival(group, refusal, None))
+            await SignalsStore(connection).keep(ids.new_id(), self._arrival(group, refusal, None))
 
     def _arrival(self, group: SignalGroup, outcome: Outcome, alert_id: str | None) -> Arrival:
         secrets = self.memory.secrets
@@ -185,7 +185,6 @@ class _Reception:
         )
         fate, reason, signal_id = fates.told(outcome)
         return Arrival(
-            id=ids.new_id(),
             group_id=group.group_id,
             user_id=group.user_id,
             received_at=self.at,

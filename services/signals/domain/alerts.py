@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
-from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
 
 from libs.common.contracts.enums import Side, SignalType
 from libs.common.contracts.ids import AccountId, SignalGroupId
 
-GROUP = ("strategy_id", "group_id")
-TOKEN = ("token",)
+_GROUP = ("strategy_id", "group_id")
 _ACTION = ("action", "side", "order_action", "strategy_order_action", "data")
 _POSITION = ("market_position", "sentiment", "direction", "strategy_market_position")
 _PREVIOUS = ("prev_market_position", "strategy_prev_market_position")
@@ -51,6 +51,8 @@ _POSITIONS: Mapping[str, Side | None] = {
     "flat": None,
 }
 _T = TypeVar("_T")
+_GROUP_ID = TypeAdapter(SignalGroupId)
+_ACCOUNT_ID = TypeAdapter(AccountId)
 _LARGEST = Decimal(10) ** 12
 _LONGEST_TEXT = 200
 _MILLISECONDS_FROM = 10**11
@@ -87,10 +89,10 @@ class _NotUnderstood(Exception):
 def read_group_id(payload: Mapping[str, object]) -> SignalGroupId | Invalid:
     """Which group the alert is for, where the URL does not say it."""
     try:
-        found = _uuid(payload, GROUP)
+        found = _id(payload, _GROUP, _GROUP_ID)
     except _NotUnderstood as error:
         return error.invalid
-    return SignalGroupId(found) if found else Invalid("strategy_id", "missing; send the id of the signal group")
+    return found or Invalid("strategy_id", "missing; send the id of the signal group")
 
 
 def read_token(payload: Mapping[str, object]) -> str | None:
@@ -107,7 +109,6 @@ def read(payload: Mapping[str, object]) -> Alert | Invalid:
 
 def _read(payload: Mapping[str, object]) -> Alert:
     signal_type, action = _direction(payload)
-    account_id = _uuid(payload, ("account_id",))
     _price(payload, ("trigger_price",))
     return Alert(
         signal_type=signal_type,
@@ -115,7 +116,7 @@ def _read(payload: Mapping[str, object]) -> Alert:
         symbol=_text(payload, _SYMBOL),
         quantity=_quantity(payload, signal_type),
         price=_price(payload, _PRICE),
-        account_id=AccountId(account_id) if account_id else None,
+        account_id=_id(payload, ("account_id",), _ACCOUNT_ID),
         alert_name=_text(payload, _NAME),
         alert_id=_text(payload, _ID),
         sent_at=_instant(payload, _SENT),
@@ -199,13 +200,13 @@ def _text(payload: Mapping[str, object], names: tuple[str, ...]) -> str | None:
     return text
 
 
-def _uuid(payload: Mapping[str, object], names: tuple[str, ...]) -> UUID | None:
+def _id(payload: Mapping[str, object], names: tuple[str, ...], ids: TypeAdapter[_T]) -> _T | None:
     name, value = _first(payload, names)
     if value is None:
         return None
     try:
-        return UUID(value.strip()) if isinstance(value, str) else UUID("")
-    except ValueError:
+        return ids.validate_python(value.strip() if isinstance(value, str) else value)
+    except ValidationError:
         raise _NotUnderstood(name, f"{_shown(value)} is not a UUID") from None
 
 

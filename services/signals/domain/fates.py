@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from uuid import UUID
 
 from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import SignalGroupId, SignalId, UserId
@@ -71,7 +70,6 @@ class Receiver:
 class Arrival:
     """One line of the log: what came for a known group, and what became of it."""
 
-    id: UUID
     group_id: SignalGroupId
     user_id: UserId
     received_at: datetime
