@@ -114,15 +114,16 @@ class WalkforwardMemory(Memory):
     def market(self, instrument: InstrumentId, now: datetime) -> Market | None:
         """The newest market that can be believed."""
         look = self._looks.get(instrument)
-        return None if look is None else self.market_at(look, now)
+        market = self.market_at(look) if look else None
+        return market if market and market.is_fresh(now, self.settings.stale_after) else None
 
-    def market_at(self, look: Look, now: datetime) -> Market | None:
+    def market_at(self, look: Look) -> Market | None:
         if look.market is None:
             listing = self._listings.get(look.tick.instrument)
             if listing is None:
                 return None
             look.market = market_of(look.tick, listing, self._model)
-        return look.market if look.market.is_fresh(now, self.settings.stale_after) else None
+        return look.market
 
     def leave(self, instrument: InstrumentId, market: Market) -> None:
         """What an order left of the newest market."""
@@ -219,11 +220,9 @@ class WalkforwardMemory(Memory):
             looks[:2] = [self._folded(looks[0], looks[1])]
 
     def _folded(self, older: Look, newer: Look) -> Look:
-        listing = self._listings.get(newer.tick.instrument)
         folded = Look(newer.tick)
-        if listing is not None:
-            markets = [look.market or market_of(look.tick, listing, self._model) for look in (older, newer)]
-            folded.market = fold(*markets)
+        before, after = self.market_at(older), self.market_at(newer)
+        folded.market = fold(before, after) if before and after else None
         return folded
 
     def _put(self, order: Order) -> None:

@@ -10,7 +10,7 @@ from libs.common.contracts.ids import InstrumentId, OrderId
 from libs.common.contracts.market import InstrumentListed, Tick
 from libs.common.runtime import Runtime, Unit
 from libs.common.telemetry import log
-from services.walkforward.domain.matching import sweep
+from services.walkforward.domain.matching import believes, sweep
 from services.walkforward.domain.orders import Order
 from services.walkforward.memory import Stir, WalkforwardMemory
 from services.walkforward.store import WalkforwardStore
@@ -67,10 +67,11 @@ def _match(
 ) -> None:
     """Let an instrument's orders meet its looks, in the order in which they came."""
     for look in stir.in_order():
-        market = memory.market_at(look, unit.now)
+        market = memory.market_at(look)
         if market is None:
             continue
-        swept = sweep(orders.values(), market, unit.now)
+        believing = [order for order in orders.values() if believes(order, market, memory.settings.stale_after)]
+        swept = sweep(believing, market, unit.now)
         look.market = swept.market
         for order in swept.orders:
             orders[order.order_id] = order

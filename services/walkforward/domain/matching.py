@@ -6,7 +6,7 @@ and trades at its own limit price. Nobody trades at a price worse than its limit
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from libs.common.contracts.enums import ExecutionKind, Side, Validity
@@ -43,6 +43,11 @@ def sweep(orders: Iterable[Order], market: Market, now: datetime) -> Sweep:
             changed.append(met.change.order)
             executions.extend(met.change.executions)
     return Sweep(tuple(changed), tuple(executions), market)
+
+
+def believes(order: Order, market: Market, stale_after: timedelta) -> bool:
+    """An order that was never decided takes no market that was old already when it became active."""
+    return order.seen is not None or market.is_fresh(order.active_from, stale_after)
 
 
 def meet(order: Order, market: Market, now: datetime) -> Met:

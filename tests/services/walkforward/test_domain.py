@@ -209,7 +209,7 @@ def test_a_triggered_ioc_stop_expires_what_it_cannot_fill() -> None:
 
 
 def test_what_one_order_took_the_next_does_not_get() -> None:
-    early, late = order(BUY, 60, priority_at=later(-2)), order(BUY, 60, priority_at=later(-1))
+    late, early = order(BUY, 60, priority_at=later(-1)), order(BUY, 60, priority_at=later(-2))
     swept = sweep([late, early], market(tick(ask=100.0, ask_quantity=100)), NOON)
     got = {o.order_id: o.filled for o in swept.orders}
     assert got == {early.order_id: 60, late.order_id: 40}
@@ -220,6 +220,12 @@ def test_the_better_price_comes_first_whenever_it_came() -> None:
     early, better = order(BUY, 50, LIMIT, "100.00", seen=NOON), order(BUY, 50, LIMIT, "100.05", seen=NOON)
     swept = sweep([early, better], market(tick(ask=99.9, ask_quantity=50, at=later(1))), later(1))
     assert [o.order_id for o in swept.orders] == [better.order_id]
+
+
+def test_orders_in_the_book_come_before_a_stop_that_the_same_tick_wakes() -> None:
+    stop, resting = order(BUY, 50, SL_M, trigger="99.00", seen=NOON), order(BUY, 50, LIMIT, "100.00", seen=NOON)
+    swept = sweep([stop, resting], market(tick(99.5, ask=99.5, ask_quantity=50, at=later(1))), later(1))
+    assert {o.order_id: o.filled for o in swept.orders} == {resting.order_id: 50, stop.order_id: 0}
 
 
 def test_an_order_under_way_meets_no_market() -> None:
@@ -256,6 +262,18 @@ def test_an_extreme_from_before_an_order_came_is_not_its_own() -> None:
     assert meet(newcomer, folded, later(3)).change.order is newcomer
 
 
+def test_a_trigger_from_before_a_stop_came_does_not_wake_it() -> None:
+    folded = fold(market(tick(105.0, at=later(1))), market(tick(100.0, at=later(3))))
+    newcomer = order(BUY, 100, SL_M, trigger="105.00", seen=later(2), active_from=later(2))
+    assert meet(newcomer, folded, later(3)).change.order is newcomer
+
+
+def test_a_stop_that_came_when_no_price_was_known_ignores_the_prices_of_before() -> None:
+    stop = requests.without_market(order(SELL, 100, SL_M, trigger="99.00"), NOON).order
+    assert meet(stop, market(tick(98.0, at=later(-5))), NOON).change.order is stop
+    assert meet(stop, market(tick(98.0, at=later(1))), later(1)).change.order.triggered
+
+
 # Changing and cancelling
 
 
@@ -284,6 +302,14 @@ def test_a_modified_order_reports_its_new_terms() -> None:
         SL,
         50,
     )
+
+
+def test_a_triggered_stop_stays_awake_while_it_is_the_same_kind_of_stop() -> None:
+    stop = order(BUY, 100, SL, "101.00", "100.00", seen=NOON)
+    awake = meet(stop, market(tick(100.0, bid=101.5, ask=102.0, at=later(1))), later(1)).change.order
+    dearer = changed(requests.modify(awake, modify(awake, 100, SL, "101.50", "100.00"), STOCK, later(2))).order
+    other = changed(requests.modify(awake, modify(awake, 100, SL_M, None, "103.00"), STOCK, later(2))).order
+    assert (dearer.is_dormant, other.is_dormant) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -444,6 +470,16 @@ def test_a_watch_never_misses_an_order_that_the_market_changes(story: tuple[list
             rows[now.order_id] = now
             watch.put(now, STOCK.tick_size)
     assert len(watch) == sum(each.is_open for each in rows.values())
+
+
+def test_a_watch_knows_that_markets_round_to_whole_ticks() -> None:
+    watch = Watch()
+    buy, sell = order(BUY, 100, LIMIT, "99.00", seen=NOON), order(SELL, 100, LIMIT, "99.10", seen=NOON)
+    rise, fall = order(BUY, 100, SL_M, trigger="99.10", seen=NOON), order(SELL, 100, SL_M, trigger="99.00", seen=NOON)
+    for each in (buy, sell, rise, fall):
+        watch.put(each, STOCK.tick_size)
+    assert watch.stirred_by(tick(99.02, bid=98.9, ask=99.02), 0.0) == {buy.order_id, fall.order_id}
+    assert watch.stirred_by(tick(99.08, bid=99.08, ask=99.2), 0.0) == {sell.order_id, rise.order_id}
 
 
 def test_a_watch_ignores_older_news_of_an_order_it_knows() -> None:

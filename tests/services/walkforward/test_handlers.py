@@ -178,8 +178,11 @@ async def test_a_refused_change_says_what_still_rests(connection: Connection) ->
 
 
 async def test_an_order_under_way_is_accepted_and_meets_no_market_yet(connection: Connection) -> None:
-    said = await told(connection, memory(tick(), latency_ms=200), request(validity=Validity.IOC))
+    asked = request(validity=Validity.IOC)
+    said = await told(connection, memory(tick(), latency_ms=200), asked)
     assert [e.kind for e in said] == [K.ACCEPTED]
+    (row,) = await WalkforwardStore(connection).lock([asked.order_id])
+    assert (row.active_from, row.expires_at) == (later(0.2), later(1.2))
 
 
 async def test_a_stop_that_waits_is_only_accepted(connection: Connection) -> None:

@@ -21,6 +21,7 @@ SHARED_DATA = Path(os.environ.get("SHARED_DATA", Path(__file__).parents[4] / "sh
 DAYS = ["NIFTY-2021-05-25-a", "NIFTY-2021-05-25-b", "SBIN-2021-06-09"]
 DISTANCES = ("0.05", "0.20", "1.00", "2.55", "7.00", "20.00")
 PLACED_EVERY = 900
+ROOM = Decimal("0.50")
 
 pytestmark = pytest.mark.skipif(not (SHARED_DATA / "ticks").is_dir(), reason="the recorded ticks are not here")
 
@@ -50,6 +51,7 @@ def wishes(prices: list[Decimal], every: int) -> list[Wish]:
                 made.append(Wish(after, side, OrderType.LIMIT, better, None))
                 made.append(Wish(after, side, OrderType.SL_M, None, worse))
                 made.append(Wish(after, side, OrderType.SL, worse, worse))
+                made.append(Wish(after, side, OrderType.SL, worse + ROOM * side.sign, worse))
     return made
 
 

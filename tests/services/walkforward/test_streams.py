@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from libs.common.contracts.enums import ExecutionKind, OrderStatus, OrderType, Side
+from libs.common.contracts.market import Tick
 from services.walkforward import handlers, streams, timers
 from services.walkforward.memory import LOOKS_KEPT
 from tests.services.walkforward.running import handle, instance, match, row, see, set_clock
@@ -30,6 +31,16 @@ async def test_a_resting_order_fills_when_a_tick_reaches_it() -> None:
         filled = await row(venue, asked)
         assert (filled.status, filled.filled, filled.executions) == (OrderStatus.FILLED, 100, 3)
         assert venue.memory.watched() == 0
+
+
+async def test_an_order_gets_what_resting_orders_left_of_the_tick() -> None:
+    async with instance() as venue:
+        resting, newcomer = request(BUY, 60, LIMIT, "99.00"), request(BUY, 60)
+        await see(venue, tick(ask=100.0))
+        await handle(venue, resting)
+        await see(venue, tick(ask=98.0, ask_quantity=100, at=later(1)))
+        await handle(venue, newcomer)
+        assert [(await row(venue, each)).filled for each in (resting, newcomer)] == [60, 40]
 
 
 async def test_a_market_order_without_a_price_fills_on_the_first_tick() -> None:
@@ -144,6 +155,17 @@ async def test_an_order_whose_latency_is_over_meets_the_market_of_that_moment(
         assert (filled.filled, filled.seen) == (100, later(0.1))
 
 
+async def test_an_order_whose_latency_is_over_does_not_believe_an_old_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WALKFORWARD_LATENCY_MS", "200")
+    async with instance() as venue:
+        asked = request(BUY)
+        await see(venue, tick(100.0, at=later(-120)))
+        await handle(venue, asked)
+        set_clock(venue, later(0.2))
+        await streams.decide(await venue.memory.stirred(venue.clock, 200), venue)
+        assert (await row(venue, asked)).filled == 0
+
+
 async def test_an_instance_takes_over_the_orders_of_one_that_died() -> None:
     asked = request(BUY, 100, LIMIT, "99.00")
     async with instance() as heir:
@@ -167,6 +189,7 @@ async def test_day_orders_expire_at_the_session_end() -> None:
         async with venue.transaction() as unit:
             (expired,) = await timers.expire_orders(unit.context)
         assert (expired.kind, expired.reason) == (ExecutionKind.EXPIRED, "the session is over")
+        assert venue.memory.watched() == 0
         await see(venue, tick(ask=90.0, at=ends + timedelta(seconds=1)))
         assert (await row(venue, asked)).status is OrderStatus.EXPIRED
 
@@ -178,22 +201,33 @@ async def test_continuous_hours_end_at_midnight_in_india() -> None:
         assert (await row(venue, asked)).expires_at.isoformat() == "2026-11-23T18:30:00+00:00"
 
 
-async def test_a_crossing_is_not_missed_when_the_venue_falls_far_behind() -> None:
+async def test_a_crossing_is_not_missed_when_a_commit_takes_long() -> None:
     async with instance() as venue:
         asked = request(BUY, 100, LIMIT, "99.00")
         await see(venue, tick(ask=100.0))
-        await handle(venue, asked)
-        blind = request(BUY, 10, LIMIT, "50.00")
-        await handle(venue, blind)
-        dip = tick(ask=98.0, ask_quantity=100, at=later(1))
-        many = [tick(ask=100.0, at=later(2 + n)) for n in range(3 * LOOKS_KEPT)]
-        venue.memory.decided(await row(venue, asked))
-        for each in (dip, *many):
-            venue.memory.see(each)
-        set_clock(venue, many[-1].received_at)
-        venue.memory.commit(venue.clock.now())
+        async with venue.transaction() as unit:
+            await unit.store.prefetch([asked])
+            await handlers.take_order(asked, unit.context)
+            await streams.see_ticks(dip_and_back(), venue.memory)
+        set_clock(venue, later(200))
+        await handlers.watch_committed([], venue)
         await match(venue)
         assert (await row(venue, asked)).filled == 100
+
+
+async def test_a_crossing_is_not_missed_when_the_venue_falls_far_behind() -> None:
+    async with instance() as venue:
+        asked, hungry = request(BUY, 100, LIMIT, "99.00"), request(BUY, 100)
+        await see(venue, tick(ask=100.0, ask_quantity=10))
+        await handle(venue, hungry)
+        await handle(venue, asked)
+        await see(venue, *dip_and_back())
+        assert [(await row(venue, each)).filled for each in (asked, hungry)] == [100, 100]
+
+
+def dip_and_back() -> list[Tick]:
+    back = [tick(ask=100.0, at=later(2 + n)) for n in range(3 * LOOKS_KEPT)]
+    return [tick(ask=98.0, ask_quantity=100, at=later(1)), *back]
 
 
 async def test_work_that_failed_is_done_again(pool: asyncpg.Pool) -> None:
@@ -204,10 +238,10 @@ async def test_work_that_failed_is_done_again(pool: asyncpg.Pool) -> None:
         set_clock(venue, later(1))
         venue.memory.see(tick(ask=98.0, ask_quantity=100, at=later(1)))
         stirs = await venue.memory.stirred(venue.clock, 200)
-        await pool.execute("ALTER TABLE orders RENAME TO orders_away")
-        with pytest.raises(asyncpg.PostgresError):
+        await pool.execute("ALTER TABLE orders ADD CONSTRAINT nothing_fills CHECK (filled = 0)")
+        with pytest.raises(asyncpg.CheckViolationError):
             await streams.decide(stirs, venue)
-        await pool.execute("ALTER TABLE orders_away RENAME TO orders")
+        await pool.execute("ALTER TABLE orders DROP CONSTRAINT nothing_fills")
         venue.memory.stir_again(stirs)
         await match(venue)
         assert (await row(venue, asked)).filled == 100
