@@ -108,7 +108,7 @@ def _answer(outcome: Accepted | Duplicate | Refusal | None, most_bytes: int) -> 
 
 
 def _json(content: dict[str, object], status: int) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")
+    return Response(orjson.dumps(content, default=str), status, media_type="application/json")
 
 
 def _unknown() -> Problem:

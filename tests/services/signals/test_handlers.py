@@ -1,0 +1,83 @@
+from datetime import timedelta
+
+from libs.common.contracts.base import Message, RequestRefused
+from libs.common.contracts.ids import UserId
+from libs.common.contracts.signals import SignalGroupDeleted, SignalGroupDeleteRequested, SignalGroupSaved
+from libs.common.ids import new_id
+from libs.common.messaging.work import Work
+from libs.common.service import Connection
+from libs.common.testing import NOON, deliver
+from libs.common.testing.delivery import envelope_of
+from services.signals import handlers
+from services.signals.app import app
+from services.signals.memory import SignalsMemory
+from services.signals.store import SignalsStore
+from tests.services.signals.test_domain import a_group, save
+from tests.services.signals.test_store import an_arrival
+
+
+def kinds(said: list[Message]) -> list[type[Message]]:
+    return [type(message) for message in said]
+
+
+async def test_a_group_is_created_changed_and_deleted(connection: Connection) -> None:
+    group = a_group()
+    changed = group.model_copy(update={"name": "RSI", "rotation": 1})
+    [created] = await deliver(app, connection, save(group))
+    assert created == SignalGroupSaved(group_id=group.group_id, user_id=group.user_id, group=group, version=1)
+    [saved] = await deliver(app, connection, save(changed, 1))
+    assert saved == SignalGroupSaved(group_id=group.group_id, user_id=group.user_id, group=changed, version=2)
+    found = await SignalsStore(connection).find(group.group_id)
+    assert found is not None
+    assert (found.group, found.version) == (changed, 2)
+    delete = SignalGroupDeleteRequested(group_id=group.group_id, user_id=group.user_id)
+    assert await deliver(app, connection, delete) == [
+        SignalGroupDeleted(group_id=group.group_id, user_id=group.user_id)
+    ]
+    assert await SignalsStore(connection).find(group.group_id) is None
+
+
+async def test_requests_of_one_batch_see_each_other(connection: Connection) -> None:
+    group = a_group()
+    delete = SignalGroupDeleteRequested(group_id=group.group_id, user_id=group.user_id)
+    said = await deliver(app, connection, save(group), save(group), delete, delete, save(group))
+    assert kinds(said) == [SignalGroupSaved, RequestRefused, SignalGroupDeleted, RequestRefused, SignalGroupSaved]
+    found = await SignalsStore(connection).find(group.group_id)
+    assert found is not None
+    assert found.version == 1
+
+
+async def test_a_refusal_names_the_entity_and_the_request(connection: Connection) -> None:
+    group = a_group()
+    [refused] = await deliver(app, connection, save(group, 4))
+    assert refused == RequestRefused(
+        entity_id=str(group.group_id),
+        request="SignalGroupSaveRequested",
+        code="not_found",
+        reason=f"there is no signal group {group.group_id}",
+    )
+
+
+async def test_a_change_does_not_reset_the_days_count(connection: Connection) -> None:
+    group = a_group()
+    await deliver(app, connection, save(group))
+    store = SignalsStore(connection)
+    receiver = await store.lock(group.group_id)
+    assert receiver is not None
+    await store.keep(new_id(), an_arrival(group), receiver.counting(NOON.date()))
+    await deliver(app, connection, save(group.model_copy(update={"max_signals_per_day": 2}), 1))
+    found = await SignalsStore(connection).find(group.group_id)
+    assert found is not None
+    assert found.accepted_on(NOON.date()) == 1
+
+
+async def test_the_log_is_forgotten_after_its_time(connection: Connection) -> None:
+    group, memory = a_group(user_id=UserId(new_id())), SignalsMemory()
+    old = NOON - timedelta(days=memory.settings.kept_days, seconds=1)
+    store = SignalsStore(connection)
+    await store.keep(new_id(), an_arrival(group, received_at=old))
+    await store.keep(new_id(), an_arrival(group, received_at=NOON))
+    work = Work(app, memory, connection, NOON)
+    await handlers.forget_old_arrivals(work.context(envelope_of(save(group))))
+    [kept] = await store.arrivals(group.user_id, None, None, 10)
+    assert kept["received_at"] == NOON

@@ -1,0 +1,76 @@
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from libs.common.contracts.ids import SignalGroupId, SignalId, UserId
+from libs.common.contracts.signals import SignalGroup
+from libs.common.ids import new_id
+from libs.common.service import Connection
+from libs.common.testing import NOON
+from services.signals.domain.fates import Arrival, Fate
+from services.signals.store import SignalsStore
+from tests.services.signals.test_domain import a_group
+
+
+def an_arrival(group: SignalGroup, *, received_at: datetime = NOON, fate: Fate = Fate.ACCEPTED) -> Arrival:
+    return Arrival(
+        group_id=group.group_id,
+        user_id=group.user_id,
+        received_at=received_at,
+        source_ip="52.89.214.238",
+        content_hash=b"one",
+        alert_id="a-1",
+        payload='{"action": "buy"}',
+        fate=fate,
+        reason="",
+        signal_id=SignalId(new_id()) if fate is Fate.ACCEPTED else None,
+        processing_ms=1.5,
+    )
+
+
+async def test_the_log_pages_newest_first_without_gap_or_repetition(connection: Connection) -> None:
+    group, store = a_group(), SignalsStore(connection)
+    ids = [new_id() for _ in range(7)]
+    for arrival_id in ids:
+        await store.keep(arrival_id, an_arrival(group))
+    seen: list[UUID] = []
+    before: UUID | None = None
+    while page := await store.arrivals(group.user_id, None, before, 3):
+        seen.extend(UUID(str(row["id"])) for row in page)
+        before = seen[-1]
+        assert len(page) <= 3
+    assert seen == sorted(ids, reverse=True)
+
+
+async def test_the_log_shows_a_user_only_their_own(connection: Connection) -> None:
+    group, other, store = a_group(), a_group(), SignalsStore(connection)
+    await store.keep(new_id(), an_arrival(group))
+    await store.keep(new_id(), an_arrival(other))
+    assert [row["group_id"] for row in await store.arrivals(group.user_id, None, None, 10)] == [group.group_id]
+    assert await store.arrivals(group.user_id, other.group_id, None, 10) == []
+    assert await store.arrivals(UserId(new_id()), None, None, 10) == []
+
+
+async def test_alike_is_the_same_content_or_alert_id_within_the_window(connection: Connection) -> None:
+    group, store = a_group(duplicate_window_s=60), SignalsStore(connection)
+    arrival = an_arrival(group)
+    await store.keep(new_id(), arrival)
+    soon, late = NOON + timedelta(seconds=59), NOON + timedelta(seconds=60)
+    assert await store.alike(group, b"one", None, soon) == arrival.signal_id
+    assert await store.alike(group, b"two", "a-1", soon) == arrival.signal_id
+    assert await store.alike(group, b"two", "a-2", soon) is None
+    assert await store.alike(group, b"two", None, soon) is None
+    assert await store.alike(group, b"one", "a-1", late) is None
+    assert await store.alike(a_group(duplicate_window_s=60), b"one", "a-1", soon) is None
+    assert await store.alike(group.model_copy(update={"duplicate_window_s": 0}), b"one", "a-1", soon) is None
+
+
+async def test_what_was_refused_is_not_repeated_by_what_comes_after(connection: Connection) -> None:
+    group, store = a_group(duplicate_window_s=60), SignalsStore(connection)
+    await store.keep(new_id(), replace(an_arrival(group, fate=Fate.MARKET_CLOSED)))
+    assert await store.alike(group, b"one", "a-1", NOON) is None
+
+
+async def test_an_unknown_group_is_not_found(connection: Connection) -> None:
+    assert await SignalsStore(connection).find(SignalGroupId(new_id())) is None
+    assert await SignalsStore(connection).lock(SignalGroupId(new_id())) is None
