@@ -1,4 +1,4 @@
-"""Where volume rules: librdkafka publishes ticks, quotes and candles, buffered and compressed."""
+"""Where volume rules: librdkafka publishes ticks, quotes and candles, buffered."""
 
 import asyncio
 from typing import Any
@@ -52,7 +52,6 @@ class BulkPublisher:
                 "bootstrap.servers": self._bootstrap,
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
-                "compression.type": "lz4",
                 "acks": "all",
                 "enable.idempotence": True,
                 "queue.buffering.max.messages": 200_000,

@@ -74,7 +74,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         self._busy = asyncio.Lock()
         self._stopping = False
         self._kafka = self._new_kafka()
-        runtime.ready["consumer"] = False
+        if self._service.consumes:
+            runtime.ready["consumer"] = False
 
     def _new_kafka(self) -> AIOKafkaConsumer:
         settings = self._runtime.settings

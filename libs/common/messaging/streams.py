@@ -40,7 +40,8 @@ class StreamReader:
         )
         self._behind: dict[TopicPartition, int] = {}
         self.caught_up = asyncio.Event()
-        runtime.ready["streams"] = False
+        if runtime.service.streams:
+            runtime.ready["streams"] = False
 
     async def run(self) -> None:
         await self._consumer.start()
