@@ -23,8 +23,8 @@ app = Service(
     ],
     timers=[
         every(1, timers.expire_orders),
-        every(10, timers.learn_open_orders),
-        every(3600, timers.forget_finished_orders),
+        every(5, timers.learn_open_orders),
+        every(600, timers.forget_finished_orders),
     ],
     produces=[topics.EXECUTIONS],
     background=[streams.match_resting],

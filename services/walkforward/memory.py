@@ -8,7 +8,7 @@ import asyncio
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from libs.common.clock import Clock
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 LOOKS_KEPT = 32
 """Looks at one instrument that may wait; after that the oldest are folded into one."""
 
-EVER = timedelta(days=3650)
+
+EVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Look:
@@ -58,6 +59,8 @@ class WalkforwardMemory(Memory):
     def __init__(self, settings: WalkforwardSettings | None = None, calendar: TradingCalendar | None = None) -> None:
         self.settings = settings or load(WalkforwardSettings)
         self.calendar = calendar or TradingCalendar(load(CommonSettings).market_hours)
+        self.learned_at = EVER
+        """When it last asked which orders are open, whoever took them."""
         self._model = self.settings.fill_model
         self._listings: dict[InstrumentId, Listing] = {}
         self._shared: dict[Listing, Listing] = {}
@@ -75,8 +78,9 @@ class WalkforwardMemory(Memory):
         now = runtime.clock.now()
         await asyncio.to_thread(self.calendar.session, Exchange.NSE, self.calendar.trading_day(now))
         async with runtime.pool.acquire() as connection:
-            for order in await WalkforwardStore(connection).open_orders(EVER):
+            for order in await WalkforwardStore(connection).open_orders():
                 self._put(order)
+        self.learned_at = now
 
     # Contracts
 
@@ -152,12 +156,14 @@ class WalkforwardMemory(Memory):
             heapq.heappush(self._activations, (order.active_from, order.order_id, order.instrument))
             self._stirred.set()
 
-    def meet_newly_known(self, order: Order, now: datetime) -> None:
-        """An order that another instance took: watch it from now on, beginning with the market as it is."""
-        watch = self._watches.get(order.instrument)
-        if watch is None or order.order_id not in watch:
-            self.watch(order, now)
-            self._stir_latest(order.instrument, order.order_id)
+    def is_watched(self, instrument: InstrumentId, order_id: OrderId) -> bool:
+        watch = self._watches.get(instrument)
+        return watch is not None and order_id in watch
+
+    def watch_from_now(self, order: Order, now: datetime) -> None:
+        """An order that another instance took: watch it, beginning with the market as it is."""
+        self.watch(order, now)
+        self._stir_latest(order.instrument, order.order_id)
 
     def forget(self, instrument: InstrumentId, order_id: OrderId) -> None:
         watch = self._watches.get(instrument)

@@ -7,7 +7,7 @@ from asyncpg import Record
 
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import OrderStatus, OrderType, Side, Validity
-from libs.common.contracts.ids import OrderId
+from libs.common.contracts.ids import InstrumentId, OrderId
 from libs.common.contracts.venue import VenueCancelRequested, VenueModifyRequested, VenueOrderRequested
 from libs.common.service import Connection, Store
 from services.walkforward.domain.orders import Order
@@ -17,12 +17,17 @@ _COLUMNS = """order_id, account_id, instrument, side, quantity, order_type, vali
 _IS_OPEN = "status IN ('ACCEPTED', 'PARTIALLY_FILLED')"
 
 _LOCK = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
-_OPEN = f"SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN} AND changed_at >= now() - $1::interval"  # noqa: S608
+_OPEN = f"SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN}"  # noqa: S608
+_READ = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[])"  # noqa: S608
+_RECENT = f"SELECT order_id, instrument FROM orders WHERE {_IS_OPEN} AND changed_at >= now() - $1::interval"  # noqa: S608
 _DUE = f"""
     SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN} AND expires_at <= $1
     ORDER BY order_id LIMIT $2 FOR UPDATE SKIP LOCKED
 """  # noqa: S608
-_FORGET = f"DELETE FROM orders WHERE changed_at < now() - $1::interval AND NOT {_IS_OPEN}"  # noqa: S608
+_FORGET = f"""
+    DELETE FROM orders WHERE order_id IN (
+        SELECT order_id FROM orders WHERE changed_at < now() - $1::interval AND NOT ({_IS_OPEN}) LIMIT $2)
+"""  # noqa: S608
 
 _INSERT = f"""
     INSERT INTO orders ({_COLUMNS})
@@ -61,12 +66,21 @@ class WalkforwardStore(Store):
         """Open orders whose time is over, less those that somebody is deciding on."""
         return self._keep(await self.connection.fetch(_DUE, now, limit))
 
-    async def open_orders(self, changed_within: timedelta) -> list[Order]:
-        """Open orders that changed in that time, not locked: to know of, not to decide on."""
-        return [_order(row) for row in await self.connection.fetch(_OPEN, changed_within)]
+    async def open_orders(self) -> list[Order]:
+        """Every open order, not locked: to know of, not to decide on."""
+        return [_order(row) for row in await self.connection.fetch(_OPEN)]
 
-    async def forget_finished(self, unchanged_for: timedelta) -> None:
-        await self.connection.execute(_FORGET, unchanged_for)
+    async def recently_changed(self, within: timedelta) -> list[tuple[OrderId, InstrumentId]]:
+        """The open orders that were taken or changed in that time."""
+        rows = await self.connection.fetch(_RECENT, within)
+        return [(row[0], row[1]) for row in rows]
+
+    async def read(self, order_ids: Iterable[OrderId]) -> list[Order]:
+        """The orders, not locked: to know of, not to decide on."""
+        return [_order(row) for row in await self.connection.fetch(_READ, list(order_ids))]
+
+    async def forget_finished(self, unchanged_for: timedelta, limit: int) -> None:
+        await self.connection.execute(_FORGET, unchanged_for, limit)
 
     def order(self, order_id: OrderId) -> Order | None:
         return self._orders.get(order_id)

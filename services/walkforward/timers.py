@@ -10,7 +10,8 @@ from services.walkforward.memory import WalkforwardMemory
 from services.walkforward.store import WalkforwardStore
 
 EXPIRED_AT_ONCE = 1_000
-LOOK_BACK = timedelta(minutes=1)
+FORGOTTEN_AT_ONCE = 20_000
+LONGEST_COMMIT = timedelta(seconds=10)
 
 Ctx = Context[WalkforwardStore, WalkforwardMemory]
 
@@ -28,11 +29,15 @@ async def expire_orders(ctx: Ctx) -> Sequence[ExecutionReported]:
 
 async def learn_open_orders(ctx: Ctx) -> Sequence[ExecutionReported]:
     """Watch the orders that other instances took too, so that none rests unwatched when its instance dies."""
-    for order in await ctx.store.open_orders(LOOK_BACK):
-        ctx.memory.meet_newly_known(order, ctx.now)
+    recent = await ctx.store.recently_changed(ctx.now - ctx.memory.learned_at + LONGEST_COMMIT)
+    unknown = [order_id for order_id, instrument in recent if not ctx.memory.is_watched(instrument, order_id)]
+    if unknown:
+        for order in await ctx.store.read(unknown):
+            ctx.memory.watch_from_now(order, ctx.now)
+    ctx.memory.learned_at = ctx.now
     return []
 
 
 async def forget_finished_orders(ctx: Ctx) -> Sequence[ExecutionReported]:
-    await ctx.store.forget_finished(timedelta(days=ctx.memory.settings.keep_days))
+    await ctx.store.forget_finished(timedelta(days=ctx.memory.settings.keep_days), FORGOTTEN_AT_ONCE)
     return []

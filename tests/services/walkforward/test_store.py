@@ -9,7 +9,6 @@ import pytest
 from libs.common.contracts.enums import OrderStatus, OrderType, Side, Validity
 from libs.common.service import Connection
 from services.walkforward.domain.orders import Order
-from services.walkforward.memory import EVER
 from services.walkforward.store import WalkforwardStore
 from tests.services.walkforward.venue import EVENING, NOON, later, order
 
@@ -71,16 +70,26 @@ async def test_orders_are_due_when_their_session_is_over(connection: Connection)
 async def test_open_orders_are_known_again_after_a_restart(connection: Connection) -> None:
     resting, over = order(), replace(order(), status=OrderStatus.FILLED, filled=100)
     await write(connection, resting, over)
-    known = await WalkforwardStore(connection).open_orders(EVER)
+    known = await WalkforwardStore(connection).open_orders()
     assert resting in known
     assert over not in known
-    assert await WalkforwardStore(connection).open_orders(-EVER) == []
+
+
+async def test_orders_that_another_instance_took_are_found_while_they_are_new(connection: Connection) -> None:
+    resting, over = order(), replace(order(), status=OrderStatus.FILLED, filled=100)
+    await write(connection, resting, over)
+    store = WalkforwardStore(connection)
+    recent = await store.recently_changed(timedelta(seconds=15))
+    assert (resting.order_id, resting.instrument) in recent
+    assert over.order_id not in {order_id for order_id, _ in recent}
+    assert await store.recently_changed(timedelta(seconds=-15)) == []
+    assert await store.read([resting.order_id]) == [resting]
 
 
 async def test_finished_orders_are_forgotten_and_open_ones_never(connection: Connection) -> None:
     resting, over = order(), replace(order(), status=OrderStatus.EXPIRED)
     await write(connection, resting, over)
-    await WalkforwardStore(connection).forget_finished(-EVER)
+    await WalkforwardStore(connection).forget_finished(-timedelta(days=1), 1_000_000)
     assert await read(connection, over) is None
     assert await read(connection, resting) == resting
 
