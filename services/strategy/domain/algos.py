@@ -125,7 +125,7 @@ def _wrong_accounts(algo: Algo) -> str | None:
     if len(linked) < len(algo.accounts):
         return "an account is linked twice; give it one multiplier"
     for account in algo.accounts:
-        if not (account.multiplier.is_finite() and 0 < account.multiplier <= _MOST_MULTIPLIER):
+        if not 0 < account.multiplier <= _MOST_MULTIPLIER:
             return f"multiplier is {account.multiplier}; it must be above 0 and at most {_MOST_MULTIPLIER}"
     return None
 
