@@ -1,0 +1,1 @@
+"""The paper venue: the walkforward service, which stands where a broker would."""

@@ -1,0 +1,43 @@
+"""Our orders in the words of the paper venue."""
+
+from collections.abc import Sequence
+
+from libs.common.contracts.base import Message
+from libs.common.contracts.orders import OrderModifyCleared
+from libs.common.contracts.venue import VenueCancelRequested, VenueModifyRequested, VenueOrderRequested
+from services.trading.domain.orders import Order
+
+
+class PaperBroker:
+    def submit(self, order: Order) -> Sequence[Message]:
+        return [
+            VenueOrderRequested(
+                order_id=order.order_id,
+                account_id=order.account_id,
+                instrument=order.instrument,
+                side=order.side,
+                quantity=order.quantity,
+                order_type=order.order_type,
+                product=order.product,
+                validity=order.validity,
+                price=order.price,
+                trigger_price=order.trigger_price,
+                tag=order.tag,
+            )
+        ]
+
+    def modify(self, order: Order, change: OrderModifyCleared) -> Sequence[Message]:
+        return [
+            VenueModifyRequested(
+                order_id=order.order_id,
+                account_id=order.account_id,
+                instrument=order.instrument,
+                quantity=change.quantity,
+                order_type=change.order_type,
+                price=change.price,
+                trigger_price=change.trigger_price,
+            )
+        ]
+
+    def cancel(self, order: Order) -> Sequence[Message]:
+        return [VenueCancelRequested(order_id=order.order_id, account_id=order.account_id, instrument=order.instrument)]

@@ -1,0 +1,50 @@
+"""The whole of trading at a glance."""
+
+from libs.common.contracts import topics
+from libs.common.contracts.accounts import AccountDeleteRequested, AccountSaveRequested
+from libs.common.contracts.orders import (
+    OrderCancelRequested,
+    OrderCleared,
+    OrderDenied,
+    OrderModifyCleared,
+    OrderModifyRefused,
+    OrdersCancelRequested,
+    SquareOffRequested,
+)
+from libs.common.contracts.risk import PanicRequested, PanicResetRequested
+from libs.common.contracts.venue import ExecutionReported
+from libs.common.service import Memory, Service, every, on
+from services.trading.handlers import accounts, executions, funds, orders, panics, square_offs
+from services.trading.store import TradingStore
+
+app = Service(
+    name="trading",
+    store=TradingStore,
+    memory=Memory,
+    consumes=[
+        on(topics.RISK_DECISIONS, OrderCleared, orders.submit_order),
+        on(topics.RISK_DECISIONS, OrderDenied, orders.record_denial),
+        on(topics.RISK_DECISIONS, OrderModifyCleared, orders.modify_order),
+        on(topics.RISK_DECISIONS, OrderModifyRefused, orders.record_modify_refusal),
+        on(topics.TRADING_REQUESTS, OrderCancelRequested, orders.cancel_order),
+        on(topics.TRADING_REQUESTS, OrdersCancelRequested, orders.cancel_orders),
+        on(topics.TRADING_REQUESTS, SquareOffRequested, square_offs.start_square_off),
+        on(topics.TRADING_REQUESTS, AccountSaveRequested, accounts.save_account),
+        on(topics.TRADING_REQUESTS, AccountDeleteRequested, accounts.delete_account),
+        on(topics.PANIC_REQUESTS, PanicRequested, panics.raise_panic),
+        on(topics.PANIC_REQUESTS, PanicResetRequested, panics.reset_panic),
+        on(topics.EXECUTIONS, ExecutionReported, executions.apply_execution),
+    ],
+    timers=[
+        every(1, square_offs.sweep),
+        every(5, funds.begin_days),
+    ],
+    produces=[
+        topics.TRADING_EVENTS,
+        topics.ACCOUNTS,
+        topics.PANICS,
+        topics.TRADING_REFUSALS,
+        topics.VENUE_REQUESTS,
+        topics.ORDER_REQUESTS,
+    ],
+)

@@ -1,0 +1,1 @@
+"""The rules of order management: pure, a state and a message in, a state and events out."""

@@ -1,0 +1,187 @@
+"""The order state machine: what a venue's report makes of an order, in whatever order the reports come.
+
+    SUBMITTED ─▶ ACCEPTED ─▶ PARTIALLY_FILLED ─▶ FILLED
+        │            │               │
+        └────────────┴───────────────┴──▶ CANCELLED | EXPIRED | REJECTED
+
+A final order stays what it is, but for fills: those are booked whenever they come, since money moved.
+"""
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from libs.common.contracts.base import Event
+from libs.common.contracts.enums import ExecutionKind, OrderStatus
+from libs.common.contracts.ids import FillId
+from libs.common.contracts.orders import (
+    FillReported,
+    OrderAccepted,
+    OrderCancelled,
+    OrderExpired,
+    OrderModified,
+    OrderModifyRefused,
+    OrderRejected,
+    OrderTriggered,
+)
+from libs.common.contracts.venue import ExecutionReported
+from services.trading.domain.money import PAISA, ZERO, part_of
+from services.trading.domain.orders import AWAITED, Order, cancel_refused
+
+Step = tuple[Order, list[Event]]
+
+_ENDINGS: dict[ExecutionKind, tuple[OrderStatus, type[OrderRejected | OrderCancelled | OrderExpired]]] = {
+    ExecutionKind.REJECTED: (OrderStatus.REJECTED, OrderRejected),
+    ExecutionKind.CANCELLED: (OrderStatus.CANCELLED, OrderCancelled),
+    ExecutionKind.EXPIRED: (OrderStatus.EXPIRED, OrderExpired),
+}
+
+
+def report(order: Order, execution: ExecutionReported, fill_id: FillId) -> Step:
+    """`fill_id` names the fill if the report is one. Reports that tell nothing new return the order itself."""
+    match execution.kind:
+        case ExecutionKind.ACCEPTED:
+            return _accept(order, execution)
+        case ExecutionKind.FILLED:
+            return _fill(order, execution, fill_id)
+        case ExecutionKind.TRIGGERED:
+            return _trigger(order, execution)
+        case ExecutionKind.MODIFIED:
+            return _modify(order, execution)
+        case ExecutionKind.MODIFY_REJECTED:
+            return _keep_terms(order, execution)
+        case ExecutionKind.CANCEL_REJECTED:
+            after, refused = cancel_refused(replace(order, cancel_requested_at=None), execution.reason)
+            return after, [refused]
+        case ExecutionKind.REJECTED | ExecutionKind.CANCELLED | ExecutionKind.EXPIRED:
+            return _end(order, execution)
+
+
+def is_overfill(order: Order) -> bool:
+    return order.filled_quantity > order.quantity and order.change is None
+
+
+def _accept(order: Order, execution: ExecutionReported) -> Step:
+    if order.status not in AWAITED:
+        return order, []
+    after = _next(replace(order, broker_order_id=execution.venue_order_id), OrderStatus.ACCEPTED)
+    return after, [OrderAccepted(**_fact(after), broker_order_id=execution.venue_order_id)]
+
+
+def _fill(order: Order, execution: ExecutionReported, fill_id: FillId) -> Step:
+    """A fill implies the acceptance, should that be late."""
+    price = execution.price
+    if price is None:
+        raise ValueError(f"fill {execution.execution_id} of order {order.order_id} has no price")
+    accepted, events = _accept(order, execution)
+    filled = replace(
+        accepted,
+        filled_quantity=accepted.filled_quantity + execution.quantity,
+        filled_value=accepted.filled_value + price * execution.quantity,
+    )
+    after = _next(filled, _status_of(filled, execution.leaves_quantity))
+    said = FillReported(
+        **_fact(after),
+        fill_id=fill_id,
+        broker_fill_id=execution.execution_id,
+        side=after.side,
+        product=after.product,
+        quantity=execution.quantity,
+        price=price,
+        filled_at=execution.executed_at,
+    )
+    return after, [*events, said]
+
+
+def _status_of(order: Order, leaves: int) -> OrderStatus:
+    """Complete when all is filled, unless the venue works on a larger quantity that it has not told us of yet."""
+    quantity, change = order.quantity, order.change
+    if change is not None and change.quantity > quantity and (leaves > 0 or order.filled_quantity > quantity):
+        quantity = change.quantity
+    if order.filled_quantity >= quantity:
+        return OrderStatus.FILLED
+    return order.status if order.status.is_final else OrderStatus.PARTIALLY_FILLED
+
+
+def _trigger(order: Order, execution: ExecutionReported) -> Step:
+    if order.status.is_final or order.triggered:
+        return order, []
+    accepted, events = _accept(order, execution)
+    after = _next(replace(accepted, triggered=True), accepted.status)
+    return after, [*events, OrderTriggered(**_fact(after))]
+
+
+def _modify(order: Order, execution: ExecutionReported) -> Step:
+    """The venue's terms hold. A quantity that is filled already completes the order; a larger one reopens it."""
+    accepted, events = _accept(order, execution)
+    quantity = execution.quantity or accepted.quantity
+    changed = replace(
+        accepted,
+        quantity=quantity,
+        order_type=execution.order_type or accepted.order_type,
+        price=execution.price,
+        trigger_price=execution.trigger_price,
+        margin=_margin_of(accepted, quantity),
+        change=None,
+    )
+    after = _next(changed, _status_under(changed))
+    said = OrderModified(
+        **_fact(after),
+        quantity=after.quantity,
+        order_type=after.order_type,
+        price=after.price,
+        trigger_price=after.trigger_price,
+    )
+    return after, [*events, said]
+
+
+def _margin_of(order: Order, quantity: int) -> Decimal:
+    """What risk asked for these terms; for terms that the venue chose itself, in proportion."""
+    if order.change is not None and order.change.quantity == quantity:
+        return order.change.margin
+    left = max(quantity - order.filled_quantity, 0)
+    return part_of(order.margin, left, order.leaves, PAISA) if order.leaves else ZERO
+
+
+def _status_under(order: Order) -> OrderStatus:
+    if order.status is OrderStatus.FILLED or order.is_open:
+        if order.filled_quantity >= order.quantity:
+            return OrderStatus.FILLED
+        return OrderStatus.PARTIALLY_FILLED if order.filled_quantity else order.status
+    return order.status
+
+
+def _keep_terms(order: Order, execution: ExecutionReported) -> Step:
+    refused = OrderModifyRefused(
+        order_id=order.order_id, account_id=order.account_id, user_id=order.user_id, reason=execution.reason
+    )
+    return replace(order, change=None), [refused]
+
+
+def _end(order: Order, execution: ExecutionReported) -> Step:
+    """Cancelled, expired or rejected with what it has; no matter whether the venue ever accepted it."""
+    if order.status.is_final:
+        return order, []
+    status, event = _ENDINGS[execution.kind]
+    broker_order_id = order.broker_order_id or execution.venue_order_id or None
+    after = _next(replace(order, broker_order_id=broker_order_id), status)
+    return after, [event(**_fact(after), reason=execution.reason)]
+
+
+def _next(order: Order, status: OrderStatus) -> Order:
+    return replace(order, status=status, version=order.version + 1)
+
+
+def _fact(order: Order) -> dict[str, Any]:
+    """The fields of OrderFact."""
+    return {
+        "order_id": order.order_id,
+        "account_id": order.account_id,
+        "user_id": order.user_id,
+        "strategy_id": order.strategy_id,
+        "instrument": order.instrument,
+        "status": order.status,
+        "version": order.version,
+        "filled_quantity": order.filled_quantity,
+        "average_price": order.average_price,
+    }

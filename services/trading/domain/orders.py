@@ -1,0 +1,259 @@
+"""An order as order management knows it, and the steps that we take with it (the venue's are in executions)."""
+
+import hashlib
+from base64 import b32encode
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from libs.common.contracts.enums import (
+    DenialRule,
+    OrderPurpose,
+    OrderStatus,
+    OrderType,
+    Product,
+    Side,
+    Validity,
+)
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, SquareOffId, StrategyId, UserId
+from libs.common.contracts.orders import (
+    OrderCancelRefused,
+    OrderCancelRequested,
+    OrderCleared,
+    OrderDenied,
+    OrderModifyCleared,
+    OrderModifyRefused,
+    OrderRequested,
+    OrderSubmitted,
+    OrderTerms,
+)
+from services.trading.domain.money import PAISA, ZERO, average, part_of
+
+CANCEL_PATIENCE = timedelta(seconds=5)
+"""A cancel that the venue has not answered for so long may be asked for again."""
+
+AWAITED = frozenset({OrderStatus.SUBMITTED, OrderStatus.OUTCOME_UNKNOWN})
+"""We asked the venue and have no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """`margin` is what the unfilled rest blocks. `change` is on its way to the venue, whose answer settles it.
+
+    `version` counts the events said of the order. An exit of ours is REQUESTED, at version 0, until risk has decided.
+    """
+
+    order_id: OrderId
+    account_id: AccountId
+    user_id: UserId
+    strategy_id: StrategyId | None
+    instrument: InstrumentId
+    side: Side
+    quantity: int
+    order_type: OrderType
+    product: Product
+    validity: Validity
+    price: Decimal | None
+    trigger_price: Decimal | None
+    purpose: OrderPurpose
+    square_off_id: SquareOffId | None
+    requested_at: datetime
+    tag: str
+    status: OrderStatus
+    version: int
+    epoch: int
+    margin: Decimal
+    expires_at: datetime | None = None
+    filled_quantity: int = 0
+    filled_value: Decimal = ZERO
+    broker_order_id: str | None = None
+    triggered: bool = False
+    cancel_requested_at: datetime | None = None
+    change: OrderModifyCleared | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return not self.status.is_final
+
+    @property
+    def is_exit(self) -> bool:
+        """One of a square-off's own orders."""
+        return self.square_off_id is not None
+
+    @property
+    def leaves(self) -> int:
+        return max(self.quantity - self.filled_quantity, 0)
+
+    @property
+    def average_price(self) -> Decimal | None:
+        return average(self.filled_value, self.filled_quantity) if self.filled_quantity else None
+
+    @property
+    def blocked(self) -> Decimal:
+        """What the account cannot use because of this order. While a change is under way, the dearer terms."""
+        if self.status.is_final:
+            return ZERO
+        return self.margin if self.change is None else max(self.margin, self.change.margin)
+
+
+def tag_of(order_id: OrderId) -> str:
+    """What brokers carry for us: 20 letters and digits, 100 bits of a digest of the order's id.
+
+    Base 32 has no lower case, because some brokers fold it. A billion orders collide with a chance of 1 in 10^12.
+    """
+    return b32encode(hashlib.blake2b(order_id.bytes, digest_size=13).digest())[:20].decode()
+
+
+def requested(request: OrderRequested) -> Order:
+    """An exit that we ask risk for."""
+    return _begin(request, OrderStatus.REQUESTED, 0, request.epoch, ZERO, request.expires_at)
+
+
+def submit(cleared: OrderCleared) -> tuple[Order, OrderSubmitted]:
+    order = _begin(cleared, OrderStatus.SUBMITTED, 1, cleared.epoch, cleared.margin)
+    return order, OrderSubmitted(**vars(cleared), version=1)
+
+
+def deny(cleared: OrderCleared, rule: DenialRule, reason: str) -> OrderDenied:
+    """What risk let through, but trading may not send any more."""
+    return OrderDenied(**vars(cleared), rule=rule, reason=reason)
+
+
+def give_up(order: Order) -> OrderDenied:
+    """Nobody decided about our exit in time. From now on it is denied, whatever risk may still say."""
+    terms = {name: getattr(order, name) for name in OrderTerms.model_fields}
+    return OrderDenied(**terms, rule=DenialRule.REQUEST_EXPIRED, reason="risk did not decide about this exit in time")
+
+
+def denied(message: OrderDenied) -> Order:
+    return _begin(message, OrderStatus.DENIED, 0, 0, ZERO)
+
+
+def _begin(
+    terms: OrderTerms,
+    status: OrderStatus,
+    version: int,
+    epoch: int,
+    margin: Decimal,
+    expires_at: datetime | None = None,
+) -> Order:
+    return Order(
+        order_id=terms.order_id,
+        account_id=terms.account_id,
+        user_id=terms.user_id,
+        strategy_id=terms.strategy_id,
+        instrument=terms.instrument,
+        side=terms.side,
+        quantity=terms.quantity,
+        order_type=terms.order_type,
+        product=terms.product,
+        validity=terms.validity,
+        price=terms.price,
+        trigger_price=terms.trigger_price,
+        purpose=terms.purpose,
+        square_off_id=terms.square_off_id,
+        requested_at=terms.requested_at,
+        tag=tag_of(terms.order_id),
+        status=status,
+        version=version,
+        epoch=epoch,
+        margin=margin,
+        expires_at=expires_at,
+    )
+
+
+def spend_margin(before: Order, filled: Order, closing: int) -> tuple[Order, Decimal]:
+    """What a fill takes from the order's margin to the position it opens; `closing` units of it reduce.
+
+    Fills close before they open, and only what opens carries margin (risk blocks it so): the part that closes takes
+    nothing, the part that opens takes its share of the units that are left to open.
+    """
+    opening = filled.filled_quantity - before.filled_quantity - closing
+    moved = _share(before.margin, closing, opening, before.leaves)
+    change = filled.change
+    if change is not None:
+        proposed = _share(change.margin, closing, opening, change.quantity - before.filled_quantity)
+        change = change.model_copy(update={"margin": change.margin - proposed})
+    return replace(filled, margin=before.margin - moved, change=change), moved
+
+
+def _share(margin: Decimal, closing: int, opening: int, leaves: int) -> Decimal:
+    left_to_open = leaves - closing
+    if not opening or left_to_open <= 0:
+        return ZERO
+    return part_of(margin, min(opening, left_to_open), left_to_open, PAISA)
+
+
+def refuse_cancel(order: Order | None) -> str | None:
+    """Why a cancel cannot be sent; None when it can, or need not because one is on its way."""
+    if order is None or order.status is OrderStatus.REQUESTED:
+        return "no such order was sent to a venue"
+    if not order.is_open:
+        return f"the order is {order.status} already"
+    return None
+
+
+def needs_cancel(order: Order, now: datetime) -> bool:
+    """Once is enough, unless the venue keeps silent."""
+    asked = order.cancel_requested_at
+    return asked is None or now - asked >= CANCEL_PATIENCE
+
+
+def cancel(order: Order, now: datetime) -> Order:
+    return replace(order, cancel_requested_at=now)
+
+
+def cancel_refused(order: Order, reason: str) -> tuple[Order, OrderCancelRefused]:
+    after = replace(order, version=order.version + 1)
+    return after, OrderCancelRefused(
+        order_id=after.order_id,
+        account_id=after.account_id,
+        user_id=after.user_id,
+        strategy_id=after.strategy_id,
+        instrument=after.instrument,
+        status=after.status,
+        version=after.version,
+        filled_quantity=after.filled_quantity,
+        average_price=after.average_price,
+        reason=reason,
+    )
+
+
+def cancel_unknown(request: OrderCancelRequested, reason: str) -> OrderCancelRefused:
+    """We never sent such an order; it may still be on its way through risk. Version 0 precedes all of its events."""
+    return OrderCancelRefused(
+        order_id=request.order_id,
+        account_id=request.account_id,
+        user_id=request.user_id,
+        instrument=InstrumentId(""),
+        status=OrderStatus.REQUESTED,
+        version=0,
+        reason=reason,
+    )
+
+
+def refuse_change(order: Order | None, change: OrderModifyCleared) -> str | None:
+    """Why these new terms cannot go to the venue; None when they can. One change at a time."""
+    if order is None or order.account_id != change.account_id or order.status is OrderStatus.REQUESTED:
+        return "no such order was sent to a venue"
+    if not order.is_open:
+        return f"the order is {order.status} already"
+    if order.status is OrderStatus.OUTCOME_UNKNOWN:
+        return "the venue has not told what became of the order"
+    if order.cancel_requested_at is not None:
+        return "the order is being cancelled"
+    if order.change is not None:
+        return "another change of the order is on its way"
+    if change.quantity <= order.filled_quantity:
+        return f"quantity {change.quantity} must be more than the {order.filled_quantity} already filled"
+    return None
+
+
+def modify(order: Order, change: OrderModifyCleared) -> Order:
+    return replace(order, change=change)
+
+
+def modify_refused(change: OrderModifyCleared, rule: DenialRule | None, reason: str) -> OrderModifyRefused:
+    return OrderModifyRefused(
+        order_id=change.order_id, account_id=change.account_id, user_id=change.user_id, rule=rule, reason=reason
+    )

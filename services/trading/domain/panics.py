@@ -1,0 +1,124 @@
+"""Panic epochs: the fence that every order passes in the transaction that records its sending."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pydantic import TypeAdapter
+
+from libs.common.contracts.base import RequestRefused
+from libs.common.contracts.enums import DenialRule, OrderPurpose
+from libs.common.contracts.ids import AccountId, PanicId, StrategyId, UserId
+from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicReset, PanicResetRequested
+from services.trading.domain.accounts import TradingAccount
+
+ALL = "ALL"
+SCOPE = re.compile(r"ALL|(USER|ACCOUNT|STRATEGY):[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_STRATEGY_ID: TypeAdapter[StrategyId] = TypeAdapter(StrategyId)
+
+
+@dataclass(frozen=True, slots=True)
+class PanicEpoch:
+    """How often a scope was stopped, and whether it is now. `panic_id` raised the newest epoch."""
+
+    scope: str
+    epoch: int = 0
+    halted: bool = False
+    panic_id: PanicId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    rule: DenialRule
+    reason: str
+
+
+def scopes_of(user_id: UserId, account_id: AccountId, strategy_id: StrategyId | None) -> tuple[str, ...]:
+    """Every scope whose panic stops an order."""
+    common = (ALL, f"USER:{user_id}", f"ACCOUNT:{account_id}")
+    return common if strategy_id is None else (*common, f"STRATEGY:{strategy_id}")
+
+
+def strategy_of(scope: str) -> StrategyId | None:
+    """The strategy that a scope stops; None for one that stops whole accounts."""
+    kind, _, owner = scope.partition(":")
+    return _STRATEGY_ID.validate_python(owner) if kind == "STRATEGY" else None
+
+
+def epoch_of(epochs: Iterable[PanicEpoch]) -> int:
+    return sum(each.epoch for each in epochs)
+
+
+UNKNOWN_ACCOUNT = Denial(DenialRule.ACCOUNT_UNKNOWN, "there is no such account")
+
+
+def halted(epochs: Iterable[PanicEpoch]) -> tuple[PanicEpoch, ...]:
+    return tuple(each for each in epochs if each.halted)
+
+
+def stop_strategy_only(stopped: Iterable[PanicEpoch]) -> bool:
+    """Whether no wider scope than a strategy is stopped."""
+    return all(each.scope.startswith("STRATEGY:") for each in stopped)
+
+
+def refuse_account(account: TradingAccount) -> Denial | None:
+    if account.deleted:
+        return UNKNOWN_ACCOUNT
+    if not account.active:
+        return Denial(DenialRule.ACCOUNT_INACTIVE, "the account is not active")
+    return None
+
+
+def refuse_epoch(epochs: Iterable[PanicEpoch], cleared_under: int, purpose: OrderPurpose) -> Denial | None:
+    """What was cleared before a panic never leaves after it; while it lasts, only square-offs do."""
+    known = tuple(epochs)
+    current = epoch_of(known)
+    if current > cleared_under:
+        return Denial(DenialRule.STALE_EPOCH, f"cleared under panic epoch {cleared_under}, it is {current} now")
+    stopped = halted(known)
+    if stopped and purpose is not OrderPurpose.SQUARE_OFF:
+        return Denial(DenialRule.HALTED, f"trading is stopped for {stopped[0].scope}")
+    return None
+
+
+def refuse_scope(request: PanicRequested | PanicResetRequested) -> RequestRefused | None:
+    if SCOPE.fullmatch(request.scope):
+        return None
+    return RequestRefused(
+        entity_id=str(request.panic_id),
+        request=type(request).__name__,
+        code="invalid",
+        reason=f"scope {request.scope!r} is not ALL, USER:<id>, ACCOUNT:<id> or STRATEGY:<id>",
+    )
+
+
+def raise_epoch(current: PanicEpoch, panic_id: PanicId) -> PanicEpoch:
+    """A scope that is stopped already stays under its epoch: the exits on their way must not become stale."""
+    if current.halted:
+        return current
+    return replace(current, epoch=current.epoch + 1, halted=True, panic_id=panic_id)
+
+
+def reset(current: PanicEpoch) -> PanicEpoch:
+    return replace(current, halted=False)
+
+
+def raised(request: PanicRequested, epoch: int) -> PanicRaised:
+    return PanicRaised(
+        panic_id=request.panic_id,
+        scope=request.scope,
+        level=request.level,
+        epoch=epoch,
+        raised_by=request.requested_by,
+        reason=request.reason,
+    )
+
+
+def was_reset(request: PanicResetRequested, epoch: int) -> PanicReset:
+    return PanicReset(
+        panic_id=request.panic_id,
+        scope=request.scope,
+        level=request.level,
+        epoch=epoch,
+        reset_by=request.requested_by,
+    )

@@ -1,0 +1,240 @@
+"""Square-offs: cancel what is pending and close what is open in a scope, until it is flat.
+
+Every fill belongs to one book, and the books of an account sum up to its net position; so closing book by book
+leaves both flat. A square-off holds no list of what it still has to do: each look compares what is open with the
+exits on their way, so that no quantity is ever closed twice, whatever crossed on the road.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from libs.common.contracts.enums import (
+    DenialRule,
+    ExecutionKind,
+    OrderPurpose,
+    OrderStatus,
+    OrderType,
+    Product,
+    Side,
+    SquareOffReason,
+)
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, SquareOffId, StrategyId, UserId
+from libs.common.contracts.orders import (
+    OrderDenied,
+    OrderRequested,
+    SquareOffCompleted,
+    SquareOffRequested,
+    SquareOffStarted,
+)
+from services.trading.domain.orders import Order
+from services.trading.domain.positions import Book, BookKey, Placed, book_key
+
+EXIT_EXPIRES = timedelta(seconds=30)
+"""Risk denies an exit that waited so long."""
+EXIT_GIVEN_UP = timedelta(seconds=60)
+"""An exit that nobody decided about so long is asked for anew."""
+CANCEL_WAIT = timedelta(seconds=3)
+"""An exit waits so long for the cancels of its book, lest they cross; then it goes, come what may."""
+FIRST_RETRY = timedelta(seconds=1)
+LAST_RETRY = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class SquareOff:
+    """`failures` counts exits in a row that ended without a fill; they wait until `retry_at`."""
+
+    square_off_id: SquareOffId
+    account_id: AccountId
+    user_id: UserId
+    strategy_id: StrategyId | None
+    instrument: InstrumentId | None
+    product: Product | None
+    reason: SquareOffReason
+    started_at: datetime
+    failures: int = 0
+    retry_at: datetime | None = None
+    completed_at: datetime | None = None
+
+    def covers(self, what: Placed) -> bool:
+        return (
+            what.account_id == self.account_id
+            and self.strategy_id in (None, what.strategy_id)
+            and self.instrument in (None, what.instrument)
+            and self.product in (None, what.product)
+        )
+
+    def is_waiting(self, now: datetime) -> bool:
+        return self.retry_at is not None and now < self.retry_at
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """One order that a square-off needs now."""
+
+    strategy_id: StrategyId | None
+    instrument: InstrumentId
+    product: Product
+    side: Side
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now. `closing` counts the open books in scope; `is_flat` says that the square-off is over."""
+
+    cancels: tuple[Order, ...]
+    exits: tuple[Exit, ...]
+    closing: int
+    is_flat: bool
+
+
+def plan(
+    square_off: SquareOff,
+    orders: Iterable[Order],
+    books: Iterable[Book],
+    largest: Mapping[InstrumentId, int],
+    now: datetime,
+) -> Plan:
+    """`orders` are the account's open ones, `largest` the order sizes that a freeze limit taught us."""
+    pending = [order for order in orders if square_off.covers(order)]
+    others = [order for order in pending if not order.is_exit]
+    open_books = [book for book in books if book.holding.quantity and square_off.covers(book)]
+    if square_off.is_waiting(now):
+        return Plan((), (), len(open_books), is_flat=False)
+    cancels = tuple(order for order in others if order.cancel_requested_at is None)
+    blocked = {book_key(order) for order in others if _may_cross(order, now)}
+    on_their_way = _on_their_way(order for order in pending if order.is_exit)
+    exits = tuple(
+        piece
+        for book in open_books
+        if book_key(book) not in blocked
+        for piece in _exits(book, on_their_way.get(book_key(book), 0), largest.get(book.instrument))
+    )
+    return Plan(cancels, exits, len(open_books), is_flat=not pending and not open_books)
+
+
+def _may_cross(order: Order, now: datetime) -> bool:
+    return order.cancel_requested_at is None or now - order.cancel_requested_at < CANCEL_WAIT
+
+
+def _on_their_way(exits: Iterable[Order]) -> dict[BookKey, int]:
+    """Signed quantities that exits may still fill, of this square-off or another."""
+    sums: dict[BookKey, int] = {}
+    for order in exits:
+        key = book_key(order)
+        sums[key] = sums.get(key, 0) + order.side.sign * order.leaves
+    return sums
+
+
+def _exits(book: Book, on_their_way: int, largest: int | None) -> Iterator[Exit]:
+    held = book.holding.quantity
+    left = held + on_their_way
+    if left * held <= 0:
+        return
+    side = Side.SELL if held > 0 else Side.BUY
+    quantity = abs(left)
+    while quantity:
+        piece = min(quantity, largest or quantity)
+        yield Exit(book.strategy_id, book.instrument, book.product, side, piece)
+        quantity -= piece
+
+
+def request_exit(square_off: SquareOff, wanted: Exit, order_id: OrderId, epoch: int, now: datetime) -> OrderRequested:
+    return OrderRequested(
+        order_id=order_id,
+        account_id=square_off.account_id,
+        user_id=square_off.user_id,
+        strategy_id=wanted.strategy_id,
+        instrument=wanted.instrument,
+        side=wanted.side,
+        quantity=wanted.quantity,
+        order_type=OrderType.MARKET,
+        product=wanted.product,
+        purpose=OrderPurpose.SQUARE_OFF,
+        square_off_id=square_off.square_off_id,
+        requested_at=now,
+        expires_at=now + EXIT_EXPIRES,
+        epoch=epoch,
+    )
+
+
+def largest_order(denied: OrderDenied) -> int | None:
+    """The size that the exchange takes in one order, as a freeze denial tells it."""
+    if denied.rule is not DenialRule.FREEZE_QUANTITY or denied.limit is None or not denied.limit.isdecimal():
+        return None
+    allowed = int(denied.limit)
+    return allowed if 0 < allowed < denied.quantity else None
+
+
+def after_denial(square_off: SquareOff, denied: OrderDenied, now: datetime) -> SquareOff:
+    """What we can put right at once (too large, an old epoch) is asked for again at once; the rest waits."""
+    if largest_order(denied) is not None or denied.rule is DenialRule.STALE_EPOCH:
+        return square_off
+    return failed(square_off, now)
+
+
+def failed(square_off: SquareOff, now: datetime) -> SquareOff:
+    """Wait twice as long after each failure, up to a bound: neither a storm of orders nor an exit forgotten."""
+    pause = min(FIRST_RETRY * 2 ** min(square_off.failures, 10), LAST_RETRY)
+    return replace(square_off, failures=square_off.failures + 1, retry_at=now + pause)
+
+
+def judge(square_off: SquareOff, order: Order, kind: ExecutionKind, now: datetime) -> SquareOff:
+    """What the venue's report on an order of the scope means for the pace: a fill is progress; an exit that ended
+    short, or a cancel refused for an order that rests all the same, is a failure."""
+    if kind is ExecutionKind.FILLED:
+        return replace(square_off, failures=0, retry_at=None)
+    ended_short = order.square_off_id == square_off.square_off_id and not order.is_open and order.leaves > 0
+    if ended_short or (kind is ExecutionKind.CANCEL_REJECTED and order.is_open):
+        return failed(square_off, now)
+    return square_off
+
+
+def is_abandoned(order: Order, now: datetime) -> bool:
+    return (
+        order.status is OrderStatus.REQUESTED
+        and order.expires_at is not None
+        and now - order.expires_at >= EXIT_GIVEN_UP - EXIT_EXPIRES
+    )
+
+
+def start(request: SquareOffRequested, now: datetime) -> SquareOff:
+    return SquareOff(
+        square_off_id=request.square_off_id,
+        account_id=request.account_id,
+        user_id=request.user_id,
+        strategy_id=request.strategy_id,
+        instrument=request.instrument,
+        product=request.product,
+        reason=request.reason,
+        started_at=now,
+    )
+
+
+def started(square_off: SquareOff, first: Plan) -> SquareOffStarted:
+    return SquareOffStarted(**_scope(square_off), cancelling=len(first.cancels), closing=first.closing)
+
+
+def completed(square_off: SquareOff) -> SquareOffCompleted:
+    return SquareOffCompleted(**_scope(square_off))
+
+
+def _scope(square_off: SquareOff) -> dict[str, object]:
+    return {name: getattr(square_off, name) for name in SquareOffCompleted.model_fields}
+
+
+def panic(
+    square_off_id: SquareOffId,
+    account_id: AccountId,
+    user_id: UserId,
+    strategy_id: StrategyId | None,
+    now: datetime,
+) -> SquareOff:
+    """The whole account, or one strategy in it."""
+    return SquareOff(square_off_id, account_id, user_id, strategy_id, None, None, SquareOffReason.PANIC, started_at=now)
+
+
+def has_panic(square_offs: Iterable[SquareOff], strategy_id: StrategyId | None) -> bool:
+    """Whether a panic's square-off of this scope, or a wider one, is at work already."""
+    return any(each.reason is SquareOffReason.PANIC and each.strategy_id in (None, strategy_id) for each in square_offs)

@@ -1,0 +1,1 @@
+"""The shell: load, decide, save, say. No rule lives here."""

@@ -1,0 +1,113 @@
+"""Orders on their way to the venue: what risk decided, and what people want of orders that rest there."""
+
+from collections.abc import Sequence
+
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import DenialRule, OrderStatus
+from libs.common.contracts.orders import (
+    OrderCancelRequested,
+    OrderCleared,
+    OrderDenied,
+    OrderModifyCleared,
+    OrderModifyRefused,
+    OrdersCancelRequested,
+    OrdersCancelStarted,
+)
+from libs.common.service import Context
+from services.trading.adapters import BROKERS
+from services.trading.domain import orders, panics
+from services.trading.domain.accounts import TradingAccount
+from services.trading.domain.orders import Order
+from services.trading.domain.panics import Denial
+from services.trading.handlers import funds, square_offs
+from services.trading.store import TradingStore
+
+
+async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore]) -> Sequence[Message]:
+    """The attempt and the message that carries it out commit together: nothing is sent twice, nor forgotten."""
+    if _is_repeat(await ctx.store.order(cleared.order_id)):
+        return []
+    account = await ctx.store.account(cleared.account_id)
+    denial = await _refusal(account, cleared, ctx)
+    if account is None or denial is not None:
+        assert denial is not None
+        return await square_offs.record_denial(orders.deny(cleared, denial.rule, denial.reason), ctx)
+    order, submitted = orders.submit(cleared)
+    ctx.store.save_order(order)
+    return [
+        submitted,
+        *funds.move(account, ctx, margin=order.blocked),
+        *BROKERS[account.broker].submit(order),
+    ]
+
+
+async def _refusal(account: TradingAccount | None, cleared: OrderCleared, ctx: Context[TradingStore]) -> Denial | None:
+    if account is None:
+        return panics.UNKNOWN_ACCOUNT
+    epochs = await ctx.store.epochs(account, cleared.strategy_id)
+    return panics.refuse_account(account) or panics.refuse_epoch(epochs, cleared.epoch, cleared.purpose)
+
+
+async def record_denial(denied: OrderDenied, ctx: Context[TradingStore]) -> Sequence[Message]:
+    if _is_repeat(await ctx.store.order(denied.order_id)):
+        return []
+    return await square_offs.record_denial(denied, ctx)
+
+
+def _is_repeat(known: Order | None) -> bool:
+    """The same order id is the same order, by whatever road it comes; only our exits are known beforehand."""
+    return known is not None and known.status is not OrderStatus.REQUESTED
+
+
+async def modify_order(change: OrderModifyCleared, ctx: Context[TradingStore]) -> Sequence[Message]:
+    """New terms go to the venue; while they do, the dearer of both terms blocks margin."""
+    order = await ctx.store.order(change.order_id)
+    reason = orders.refuse_change(order, change)
+    if order is None or reason is not None:
+        return [orders.modify_refused(change, DenialRule.ORDER_NOT_OPEN, reason or "")]
+    account = await ctx.store.owner(order)
+    epochs = await ctx.store.epochs(account, order.strategy_id)
+    denial = panics.refuse_account(account) or panics.refuse_epoch(epochs, change.epoch, order.purpose)
+    if denial is not None:
+        return [orders.modify_refused(change, denial.rule, denial.reason)]
+    after = orders.modify(order, change)
+    ctx.store.save_order(after)
+    return [
+        *funds.move(account, ctx, margin=after.blocked - order.blocked),
+        *BROKERS[account.broker].modify(after, change),
+    ]
+
+
+async def record_modify_refusal(refused: OrderModifyRefused, ctx: Context[TradingStore]) -> Sequence[Message]:
+    """Said again here, so that all that happens to an account's orders is on one topic."""
+    return [refused]
+
+
+async def cancel_order(request: OrderCancelRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+    order = await ctx.store.order(request.order_id)
+    if order is not None and order.account_id != request.account_id:
+        order = None
+    reason = orders.refuse_cancel(order)
+    if order is None or order.status is OrderStatus.REQUESTED:
+        return [orders.cancel_unknown(request, reason or "")]
+    if reason is not None:
+        after, refused = orders.cancel_refused(order, reason)
+        ctx.store.save_order(after)
+        return [refused]
+    return await square_offs.send_cancel(order, ctx) if orders.needs_cancel(order, ctx.now) else []
+
+
+async def cancel_orders(request: OrdersCancelRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+    """Every open order of the scope, but not the exits of square-offs."""
+    found = [
+        order
+        for order in await ctx.store.open_orders(request.account_id)
+        if not order.is_exit
+        and request.strategy_id in (None, order.strategy_id)
+        and request.instrument in (None, order.instrument)
+        and orders.needs_cancel(order, ctx.now)
+    ]
+    started = OrdersCancelStarted(
+        account_id=request.account_id, user_id=request.user_id, order_ids=tuple(order.order_id for order in found)
+    )
+    return [started, *[message for order in found for message in await square_offs.send_cancel(order, ctx)]]

@@ -1,0 +1,37 @@
+"""Panics: the epoch is raised before anything else; the square-offs follow in the same transaction."""
+
+from collections.abc import Sequence
+
+from libs.common.contracts.base import Message
+from libs.common.contracts.risk import PanicRequested, PanicResetRequested
+from libs.common.service import Context
+from services.trading.domain import panics
+from services.trading.handlers import square_offs
+from services.trading.store import TradingStore
+
+
+async def raise_panic(request: PanicRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+    """PanicRaised is the acknowledgement: nothing cleared under an older epoch leaves after it."""
+    refused = panics.refuse_scope(request)
+    if refused is not None:
+        return [refused]
+    known = await ctx.store.epoch_of_panic(request.panic_id)
+    if known is not None:
+        return [panics.raised(request, known)]
+    [current] = await ctx.store.epochs_of([request.scope])
+    after = panics.raise_epoch(current, request.panic_id)
+    ctx.store.save_epoch(after)
+    await ctx.store.keep_panic(request, after.epoch, ctx.now)
+    said: list[Message] = [panics.raised(request, after.epoch)]
+    for account in await ctx.store.accounts_at_stake(request):
+        said += await square_offs.begin_panic(account, panics.strategy_of(request.scope), ctx)
+    return said
+
+
+async def reset_panic(request: PanicResetRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+    refused = panics.refuse_scope(request)
+    if refused is not None:
+        return [refused]
+    [current] = await ctx.store.epochs_of([request.scope])
+    ctx.store.save_epoch(panics.reset(current))
+    return [panics.was_reset(request, current.epoch)]

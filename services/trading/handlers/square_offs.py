@@ -1,0 +1,157 @@
+"""Square-offs: begun by a request, a panic or a late fill; taken further by every event in their scope."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from libs.common.contracts.base import Message, RequestRefused
+from libs.common.contracts.enums import ExecutionKind
+from libs.common.contracts.ids import OrderId, SquareOffId, StrategyId
+from libs.common.contracts.orders import OrderDenied, SquareOffRequested
+from libs.common.service import Context
+from services.trading.adapters import BROKERS
+from services.trading.domain import orders, panics
+from services.trading.domain import square_offs as rules
+from services.trading.domain.accounts import TradingAccount
+from services.trading.domain.orders import Order
+from services.trading.domain.square_offs import Plan, SquareOff
+from services.trading.store import TradingStore
+
+ACCOUNTS_PER_SWEEP = 500
+
+
+async def start_square_off(request: SquareOffRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+    if await ctx.store.knows_square_off(request.square_off_id):
+        return []
+    account = await ctx.store.account(request.account_id)
+    if account is None or account.deleted:
+        return [
+            RequestRefused(
+                entity_id=str(request.square_off_id),
+                request=type(request).__name__,
+                code="not_found",
+                reason=f"there is no account {request.account_id}",
+            )
+        ]
+    square_off = rules.start(request, ctx.now)
+    return await begin(square_off, account, await _plan(square_off, ctx), ctx)
+
+
+async def begin(
+    square_off: SquareOff, account: TradingAccount, plan: Plan, ctx: Context[TradingStore]
+) -> Sequence[Message]:
+    ctx.store.save_account(replace(account, square_offs=account.square_offs + 1))
+    ctx.store.save_square_off(square_off)
+    return [rules.started(square_off, plan), *await _carry_out(square_off, plan, ctx)]
+
+
+async def begin_panic(
+    account: TradingAccount, strategy_id: StrategyId | None, ctx: Context[TradingStore]
+) -> Sequence[Message]:
+    """Square off the account, or one strategy in it; nothing when that is flat, or a panic is at work there already."""
+    if rules.has_panic(await ctx.store.open_square_offs(account), strategy_id):
+        return []
+    square_off_id = SquareOffId(ctx.derive("panic", account.account_id, strategy_id))
+    square_off = rules.panic(square_off_id, account.account_id, account.user_id, strategy_id, ctx.now)
+    plan = await _plan(square_off, ctx)
+    return [] if plan.is_flat else await begin(square_off, account, plan, ctx)
+
+
+async def follow(order: Order, kind: ExecutionKind, ctx: Context[TradingStore]) -> Sequence[Message]:
+    """Something happened to an order: take its square-offs further, or begin one where trading is stopped."""
+    account = await ctx.store.owner(order)
+    if not account.square_offs and kind is not ExecutionKind.FILLED:
+        return []
+    found = [each for each in await ctx.store.open_square_offs(account) if each.covers(order)]
+    said = [m for each in found for m in await pursue(rules.judge(each, order, kind, ctx.now), ctx)]
+    if kind is ExecutionKind.FILLED and not found:
+        said += await _stop_late_fill(order, account, ctx)
+    return said
+
+
+async def _stop_late_fill(order: Order, account: TradingAccount, ctx: Context[TradingStore]) -> Sequence[Message]:
+    halted = panics.halted(await ctx.store.epochs(account, order.strategy_id))
+    if not halted:
+        return []
+    return await begin_panic(account, order.strategy_id if panics.stop_strategy_only(halted) else None, ctx)
+
+
+async def pursue(square_off: SquareOff, ctx: Context[TradingStore]) -> Sequence[Message]:
+    """Do what can be done now. At most once per square-off and message, since the exits' ids follow from both."""
+    ctx.store.save_square_off(square_off)
+    return await _carry_out(square_off, await _plan(square_off, ctx), ctx)
+
+
+async def _plan(square_off: SquareOff, ctx: Context[TradingStore]) -> Plan:
+    return rules.plan(
+        square_off,
+        await ctx.store.open_orders(square_off.account_id),
+        await ctx.store.live_books(square_off.account_id),
+        await ctx.store.largest_orders(),
+        ctx.now,
+    )
+
+
+async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStore]) -> Sequence[Message]:
+    if plan.is_flat:
+        return await _complete(square_off, ctx)
+    said = [message for order in plan.cancels for message in await send_cancel(order, ctx)]
+    account = await ctx.store.account(square_off.account_id)
+    assert account is not None
+    for n, wanted in enumerate(plan.exits):
+        epoch = panics.epoch_of(await ctx.store.epochs(account, wanted.strategy_id))
+        order_id = OrderId(ctx.derive("exit", square_off.square_off_id, n))
+        request = rules.request_exit(square_off, wanted, order_id, epoch, ctx.now)
+        ctx.store.save_order(orders.requested(request))
+        said.append(request)
+    return said
+
+
+async def _complete(square_off: SquareOff, ctx: Context[TradingStore]) -> Sequence[Message]:
+    account = await ctx.store.account(square_off.account_id)
+    assert account is not None
+    ctx.store.save_account(replace(account, square_offs=account.square_offs - 1))
+    ctx.store.save_square_off(replace(square_off, completed_at=ctx.now))
+    return [rules.completed(square_off)]
+
+
+async def send_cancel(order: Order, ctx: Context[TradingStore]) -> Sequence[Message]:
+    account = await ctx.store.owner(order)
+    after = orders.cancel(order, ctx.now)
+    ctx.store.save_order(after)
+    return BROKERS[account.broker].cancel(after)
+
+
+async def record_denial(denied: OrderDenied, ctx: Context[TradingStore]) -> Sequence[Message]:
+    """The order was refused before any venue saw it. A square-off whose exit it was goes on."""
+    order = orders.denied(denied)
+    ctx.store.save_order(order)
+    if not order.is_exit:
+        return [denied]
+    largest = rules.largest_order(denied)
+    if largest is not None:
+        await ctx.store.learn_largest_order(denied.instrument, largest)
+    account = await ctx.store.owner(order)
+    found = [each for each in await ctx.store.open_square_offs(account) if each.covers(order)]
+    said = [m for each in found for m in await pursue(rules.after_denial(each, denied, ctx.now), ctx)]
+    return [denied, *said]
+
+
+async def sweep(ctx: Context[TradingStore]) -> Sequence[Message]:
+    """Timer: what no event woke. Exits whose pause is over, cancels waited for long enough, exits nobody decided."""
+    await ctx.store.enter()
+    said: list[Message] = []
+    for account in await ctx.store.accounts_squaring_off(ctx.now, ACCOUNTS_PER_SWEEP):
+        said += await _give_up_exits(account, ctx)
+        for square_off in await ctx.store.open_square_offs(account):
+            said += await pursue(square_off, ctx)
+    return said
+
+
+async def _give_up_exits(account: TradingAccount, ctx: Context[TradingStore]) -> Sequence[Message]:
+    said: list[Message] = []
+    for order in await ctx.store.open_orders(account.account_id):
+        if rules.is_abandoned(order, ctx.now):
+            denied = orders.give_up(order)
+            ctx.store.save_order(orders.denied(denied))
+            said.append(denied)
+    return said
