@@ -154,7 +154,10 @@ def _pend(exposure: Exposure, side: Side, units: int) -> Exposure:
 
 
 def fill(reservation: Reservation, units: int) -> Reservation:
-    return replace(reservation, filled=reservation.filled + units)
+    """A filled order waits for no change any more; if the venue took one after all, `change` revives it."""
+    filled = reservation.filled + units
+    done = filled >= reservation.footprint.quantity
+    return replace(reservation, filled=filled, proposed=None if done else reservation.proposed)
 
 
 def close(reservation: Reservation) -> Reservation:

@@ -18,3 +18,8 @@ def rupees(amount: Decimal) -> str:
     grouped = ",".join([*reversed(pairs), tail])
     sign = "-" if amount < 0 else ""
     return f"{sign}{grouped}" if paise == "00" else f"{sign}{grouped}.{paise}"
+
+
+def plain(amount: Decimal) -> str:
+    """For programs: no grouping, no trailing zeros."""
+    return f"{amount.normalize():f}"

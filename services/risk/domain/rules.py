@@ -25,7 +25,7 @@ from services.risk.domain.instruments import Instrument, Price, trading_day
 from services.risk.domain.ledger import Footprint, Ledger, Reservation
 from services.risk.domain.limits import OrderLimit
 from services.risk.domain.margin import MarginRates
-from services.risk.domain.money import ZERO, rupees
+from services.risk.domain.money import ZERO, plain, rupees
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ def _off_tick(order: OrderTerms, name: str, price: Decimal | None, tick: Decimal
     if price % tick == 0:
         return None
     reason = f"{name} {rupees(price)} is not a multiple of the tick size {tick}"
-    return Denial(DenialRule.TICK_SIZE, reason, str(tick), str(price))
+    return Denial(DenialRule.TICK_SIZE, reason, plain(tick), plain(price))
 
 
 def quantity_is_within_freeze(check: OrderCheck) -> Denial | None:
@@ -246,8 +246,8 @@ def price_is_within_band(check: OrderCheck) -> Denial | None:
         return None
     name, price = outside
     limit = f"{rupees(low)} to {rupees(high)}"
-    reason = f"{name} {rupees(price)} is outside {limit} ({band * 100:f} % around {rupees(reference)})"
-    return Denial(DenialRule.PRICE_BAND, reason, limit, str(price))
+    reason = f"{name} {rupees(price)} is outside {limit} ({plain(band * 100)} % around {rupees(reference)})"
+    return Denial(DenialRule.PRICE_BAND, reason, limit, plain(price))
 
 
 def market_has_a_price(check: OrderCheck) -> Denial | None:
@@ -296,7 +296,7 @@ def value_is_within_limit(check: OrderCheck) -> Denial | None:
     if before is not None and before.price is not None and check.value <= before.price * before.footprint.quantity:
         return None
     reason = f"order value {rupees(check.value)} exceeds max order value {rupees(smallest)}"
-    return Denial(DenialRule.MAX_ORDER_VALUE, reason, str(smallest), str(check.value))
+    return Denial(DenialRule.MAX_ORDER_VALUE, reason, plain(smallest), plain(check.value))
 
 
 def positions_are_within_limit(check: OrderCheck) -> Denial | None:
@@ -321,7 +321,7 @@ def daily_loss_is_not_hit(check: OrderCheck) -> Denial | None:
     if hit is None or hit.max_daily_loss is None:
         return None
     reason = f"the daily loss limit of the {hit.scope}, {rupees(hit.max_daily_loss)}, was hit today: exits only"
-    return Denial(DenialRule.DAILY_LOSS, reason, str(hit.max_daily_loss))
+    return Denial(DenialRule.DAILY_LOSS, reason, plain(hit.max_daily_loss))
 
 
 def margin_is_available(check: OrderCheck) -> Denial | None:
@@ -330,7 +330,7 @@ def margin_is_available(check: OrderCheck) -> Denial | None:
     if more <= 0 or more <= available:
         return None
     reason = f"margin {rupees(more)} exceeds available margin {rupees(available)}"
-    return Denial(DenialRule.MARGIN, reason, str(available), str(more))
+    return Denial(DenialRule.MARGIN, reason, plain(available), plain(more))
 
 
 STANDING: tuple[Rule, ...] = (

@@ -164,7 +164,7 @@ def position(net: PositionState, **terms: Any) -> PositionChanged:
 
 
 class Scene:
-    """A database with one active account of 1,00,000, and a market; `tell` delivers a batch and returns what was said."""
+    """One active account of 1,00,000 and a market; `tell` delivers a batch and returns what was said."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
