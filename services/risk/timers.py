@@ -45,7 +45,7 @@ async def _in_transaction(runtime: Runtime[RiskStore, RiskMemory], watch: Watch,
             if crossing is not None:
                 await fire(unit, crossing)
             else:
-                await unit.store.limits.rearm(watch, trading_day(unit.now))
+                await rearm(unit, watch)
             now_watched = await unit.store.limits.watches([watch.limit_id])
     except PASSING as error:
         log.warning("watch_waits", limit_id=str(watch.limit_id), kind=watch.kind, error=repr(error))
@@ -75,6 +75,11 @@ async def fire(unit: Unit[RiskStore, RiskMemory], crossing: Crossing) -> None:
     )
     for account_id in await unit.store.limits.accounts_in_scope(watch):
         unit.say(square_off(watch, account_id, SquareOffId(unit.derive("square-off", account_id))))
+
+
+async def rearm(unit: Unit[RiskStore, RiskMemory], watch: Watch) -> None:
+    """Its scope is flat: the watch waits for the next position."""
+    await unit.store.limits.rearm(watch, trading_day(unit.now))
 
 
 def square_off(watch: Watch, account_id: AccountId, square_off_id: SquareOffId) -> SquareOffRequested:

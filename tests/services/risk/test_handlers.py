@@ -63,7 +63,7 @@ async def scene(connection: Connection) -> Scene:
     return await Scene(connection).open()
 
 
-async def bound(scene: Scene) -> tuple[Decimal, Decimal, int]:
+async def bound(scene: Scene) -> tuple[object, ...]:
     """Margin of orders, margin of positions, positions open or being opened."""
     row = await scene.connection.fetchrow(
         "SELECT order_margin, position_margin, open_positions FROM accounts WHERE account_id = $1", ACCOUNT

@@ -51,36 +51,38 @@ def test_fills_close_before_they_open() -> None:
 
 def test_a_closed_order_binds_nothing() -> None:
     closed = books.close(reserved(filled=30))
-    assert (closed.margin, closed.outstanding, closed.open) == (0, 0, False)
+    assert (closed.margin, closed.outstanding, closed.open) == (Decimal(0), 0, False)
 
 
 def test_while_a_change_is_under_way_the_dearer_terms_bind() -> None:
     larger = books.propose(reserved(filled=10), Footprint(150, 140, Decimal(10)), 0)
-    assert (larger.margin, larger.outstanding) == (1400, 140)
+    assert (larger.margin, larger.outstanding) == (Decimal(1400), 140)
     smaller = books.propose(reserved(filled=10), Footprint(50, 40, Decimal(10)), 0)
-    assert (smaller.margin, smaller.outstanding) == (900, 90)
-    assert books.withdraw(smaller) == reserved(filled=10) or books.withdraw(smaller).margin == 900
+    assert (smaller.margin, smaller.outstanding) == (Decimal(900), 90)
+    assert (books.withdraw(larger).margin, books.withdraw(larger).outstanding) == (Decimal(900), 90)
 
 
 def test_a_change_that_the_venue_took_binds_as_it_was_cleared() -> None:
     proposed = books.propose(reserved(), Footprint(150, 150, Decimal(12)), 0)
     taken = books.change(proposed, 150, OrderType.LIMIT, Decimal(120), None)
-    assert (taken.margin, taken.outstanding, taken.price) == (1800, 150, 120)
+    assert (taken.margin, taken.outstanding, taken.price) == (Decimal(1800), 150, Decimal(120))
 
 
 def test_a_change_that_nobody_proposed_keeps_the_dearer_rate() -> None:
     proposed = books.propose(reserved(), Footprint(150, 150, Decimal(12)), 0)
     taken = books.change(proposed, 120, OrderType.LIMIT, Decimal(110), None)
-    assert (taken.margin, taken.outstanding) == (1440, 120)
+    assert (taken.margin, taken.outstanding) == (Decimal(1440), 120)
 
 
 def test_a_position_takes_over_what_the_fill_released() -> None:
-    start = Ledger(Account(ACCOUNT, USER, True, Decimal(10_000)), Exposure(ACCOUNT, None, SBIN, Product.MIS, USER), None)
+    start = Ledger(
+        Account(ACCOUNT, USER, True, Decimal(10_000)), Exposure(ACCOUNT, None, SBIN, Product.MIS, USER), None
+    )
     cleared = books.post(start, None, reserved())
-    assert (cleared.account.available, cleared.account.open_positions) == (9000, 1)
+    assert (cleared.account.available, cleared.account.open_positions) == (Decimal(9000), 1)
     moved = books.move(cleared, state(60, 100), state(60, 100), Decimal(600), 1, TODAY)
     filled = books.post(moved, reserved(), books.fill(reserved(), 60))
-    assert (filled.account.order_margin, filled.account.position_margin) == (400, 600)
+    assert (filled.account.order_margin, filled.account.position_margin) == (Decimal(400), Decimal(600))
     assert filled.account.available == 9000
     assert filled.account.open_positions == 1
 
@@ -193,7 +195,8 @@ class Trading(RuleBasedStateMachine):
         assert net.pending_buy == sum(each.outstanding for each in open_orders if each.side is Side.BUY)
         assert net.pending_sell == sum(each.outstanding for each in open_orders if each.side is Side.SELL)
         assert account.open_positions == net.in_use
-        assert min(account.order_margin, net.pending_buy, net.pending_sell) >= 0
+        assert account.order_margin >= 0
+        assert min(net.pending_buy, net.pending_sell) >= 0
 
 
 TestTrading = Trading.TestCase

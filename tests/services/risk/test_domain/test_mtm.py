@@ -79,25 +79,23 @@ def price(memory: RiskMemory, last: float, instrument: InstrumentId = SBIN, age:
 
 paise = st.integers(1, 10**7).map(lambda n: Decimal(n) / 100)
 position_rows = st.builds(
-    lambda place, product, quantity, average, realised, of_today: (
-        replace(
-            Exposure(
-                ACCOUNTS[place[0]],
-                STRATEGIES[place[2]] if place[2] < len(STRATEGIES) else None,
-                INSTRUMENTS[place[1]],
-                product,
-                USERS[place[0] % 2],
-            ),
-            quantity=quantity,
-            average_price=average,
-            realised_pnl=realised,
-            pnl_day=TODAY if of_today else TODAY - timedelta(days=1),
-            version=1,
-        )
+    lambda place, product, quantity, average, realised, of_today: replace(
+        Exposure(
+            ACCOUNTS[place[0]],
+            STRATEGIES[place[2]] if place[2] < len(STRATEGIES) else None,
+            INSTRUMENTS[place[1]],
+            product,
+            USERS[place[0] % 2],
+        ),
+        quantity=quantity,
+        average_price=average,
+        realised_pnl=realised,
+        pnl_day=TODAY if of_today else TODAY - timedelta(days=1),
+        version=1,
     ),
     st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 3)),
     st.sampled_from((Product.MIS, Product.CNC)),
-    st.integers(-10**4, 10**4),
+    st.integers(-(10**4), 10**4),
     paise,
     st.integers(-(10**7), 10**7).map(lambda n: Decimal(n) / 100),
     st.booleans(),
@@ -293,7 +291,7 @@ def test_a_trailing_stop_remembers_its_peak_over_a_restart() -> None:
     memory.hold([held(10)])
     price(memory, 200.0)
     [(kept, peak)] = memory.watches.raised_peaks()
-    assert (kept.limit_id, peak) == (before.limit_id, 1000)
+    assert (kept.limit_id, peak) == (before.limit_id, Decimal(1000))
     assert memory.watches.raised_peaks() == [], "kept once"
     after = watching(replace(before, peak=peak))
     after.hold([held(10)])

@@ -9,7 +9,7 @@ import pytest
 
 from libs.common import ids
 from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderType, Product, RiskLevel, Side
-from libs.common.contracts.ids import RiskLimitId
+from libs.common.contracts.ids import RiskLimitId, UserId
 from libs.common.contracts.orders import OrderCleared, OrderDenied, OrderRequested
 from services.risk.domain.halts import Halt
 from services.risk.domain.instruments import Instrument, Price
@@ -38,6 +38,7 @@ from tests.services.risk.scene import (
 )
 
 MARKET = market()
+STRANGER = UserId(ids.new_id())
 RICH = Account(ACCOUNT, USER, active=True, opening_balance=Decimal(100_000))
 
 
@@ -89,7 +90,7 @@ def test_a_request_is_good_until_its_last_instant() -> None:
     assert denial(check(order(expires_at=NOW))) is None
 
 
-@pytest.mark.parametrize("account", [Account(ACCOUNT), replace(RICH, user_id=OTHER_ACCOUNT)])
+@pytest.mark.parametrize("account", [Account(ACCOUNT), replace(RICH, user_id=STRANGER)])
 def test_an_account_that_is_unknown_or_somebody_elses_is_unknown(account: Account) -> None:
     assert refused(order(), account=account).rule is DenialRule.ACCOUNT_UNKNOWN
 
@@ -419,7 +420,7 @@ def test_limits_concern_only_their_scope() -> None:
     ]
     assert all(limit(**scope).concerns(request) for scope in mine)
     assert not any(limit(**scope).concerns(request) for scope in others)
-    assert not replace(limit(), user_id=OTHER_ACCOUNT).concerns(request)
+    assert not replace(limit(), user_id=STRANGER).concerns(request)
 
 
 @pytest.mark.parametrize(
@@ -435,4 +436,3 @@ def test_limits_concern_only_their_scope() -> None:
 )
 def test_rupees_read_as_in_india(amount: str, text: str) -> None:
     assert rupees(Decimal(amount)) == text
-
