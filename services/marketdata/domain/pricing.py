@@ -12,9 +12,9 @@ RISK_FREE_RATE: Final = 0.065
 DIVIDEND_YIELD: Final = 0.012
 YEAR_SECONDS: Final = 365.0 * 86_400
 
-_SMILE_SKEW: Final = -0.35
-_SMILE_CURVE: Final = 0.7
-_SMILE_MOST: Final = 1.7
+_SMILE_SKEW: Final = -0.05
+_SMILE_CURVE: Final = 0.02
+_SMILE_WIDEST: Final = 3.5
 
 _erfc = np.frompyfunc(math.erfc, 1, 1)
 
@@ -49,8 +49,10 @@ def black_scholes(
 
 
 def smile(at_the_money: Floats, spot: Floats, strike: Floats, years: Floats) -> Floats:
-    """Implied volatility by strike: a skew towards puts and a curve, in standardised log-moneyness."""
-    moneyness = np.log(strike / spot) / np.sqrt(np.maximum(years, 7 / 365))
-    moneyness = np.clip(moneyness, -1.0, 1.0)
-    factor = 1 + _SMILE_SKEW * moneyness + _SMILE_CURVE * moneyness**2
-    return at_the_money * np.clip(factor, 0.5, _SMILE_MOST)
+    """Implied volatility by strike: a skew towards puts and a curve, in standard deviations from the money.
+
+    Gentle enough that prices stay monotonic in the strike; flat beyond _SMILE_WIDEST.
+    """
+    away = np.log(strike / spot) / (at_the_money * np.sqrt(years))
+    away = np.clip(away, -_SMILE_WIDEST, _SMILE_WIDEST)
+    return at_the_money * (1 + _SMILE_SKEW * away + _SMILE_CURVE * away**2)

@@ -93,17 +93,19 @@ def booked(
     size = unit or contract.lot_size
     quantities = [lots * size for lots in LOTS]
     step = float(contract.tick_size)
-    return Tick(
-        instrument=contract.instrument,
-        at=at,
-        received_at=at,
-        source=source,
-        ltp=last,
-        volume=volume,
-        bid=bid,
-        ask=ask,
-        bid_quantity=quantities[0],
-        ask_quantity=quantities[0],
-        bids=levels(bid, -step, quantities, LOTS[:LEVELS]),
-        asks=levels(ask, step, quantities, LOTS[:LEVELS]),
+    return Tick.model_validate(
+        {
+            "instrument": contract.instrument,
+            "at": at,
+            "received_at": at,
+            "source": source,
+            "ltp": last,
+            "volume": volume,
+            "bid": bid,
+            "ask": ask,
+            "bid_quantity": quantities[0],
+            "ask_quantity": quantities[0],
+            "bids": levels(bid, -step, quantities, LOTS[:LEVELS]),
+            "asks": levels(ask, step, quantities, LOTS[:LEVELS]),
+        }
     )

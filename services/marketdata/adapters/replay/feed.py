@@ -50,7 +50,7 @@ class ReplayFeed:
         self.contracts: Sequence[InstrumentListed] = load_master(settings.shared_data / "masters", day)
         recorded = _recordings(settings)
         factors = {r.instrument: self._factor(r, settings.rescale) for r in recorded}
-        self._tracks = list(self._laid_out(recorded, factors))
+        self._tracks = list(self._laid_out(recorded, factors, recordings.LONGEST_GAP[settings.recording]))
         self.previous_closes: Mapping[InstrumentId, float] = {
             track.contract.instrument: float(track.prices[0]) for track in self._tracks
         }
@@ -97,14 +97,14 @@ class ReplayFeed:
         return round(float(middle) / float(recording.prices[0]), 6)
 
     def _laid_out(
-        self, recorded: Sequence[recordings.Recording], factors: Mapping[InstrumentId, float]
+        self, recorded: Sequence[recordings.Recording], factors: Mapping[InstrumentId, float], longest_gap: float
     ) -> Iterator[Track]:
         listed = {contract.instrument: contract for contract in self.contracts}
         for day in sorted({r.first_day for r in recorded}):
             together = [r for r in recorded if r.first_day == day and r.instrument in listed]
             if not together:
                 continue
-            positions = recordings.play_times(together)
+            positions = recordings.play_times(together, longest_gap)
             length = max(float(p[-1]) for p in positions) + 1.0
             for recording, places in zip(together, positions, strict=True):
                 contract = listed[recording.instrument]

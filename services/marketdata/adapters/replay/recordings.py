@@ -21,9 +21,10 @@ from libs.common.trading_calendar import IST
 from services.marketdata.domain.pricing import Floats
 from services.marketdata.domain.rules import INDEX_RULES
 from services.marketdata.settings import BarLabel
+from services.marketdata.settings import Recording as Kind
 
 OPENS, CLOSES = time(9, 15), time(15, 30)
-LONGEST_GAP = 5.0
+LONGEST_GAP = {Kind.TICKS: 5.0, Kind.CANDLES: 20.0}
 """A longer silence in a recording is shortened to this, so that a loop never goes quiet."""
 BAR_SECONDS = (0.0, 20.0, 40.0, 59.0)
 """When within its minute a candle's open, high, low and close are ticked, in this order."""
@@ -132,9 +133,9 @@ def _spread(times: Iterable[float]) -> Iterator[float]:
         yield from (second + n / count for n in range(count))
 
 
-def play_times(recordings: Sequence[Recording]) -> list[Floats]:
+def play_times(recordings: Sequence[Recording], longest_gap: float) -> list[Floats]:
     """Seconds from the start of the loop for each recording's ticks; recordings of one day keep their simultaneity."""
     every = np.unique(np.concatenate([recording.times for recording in recordings]))
-    gaps = np.minimum(np.diff(every, prepend=every[0]), LONGEST_GAP)
+    gaps = np.minimum(np.diff(every, prepend=every[0]), longest_gap)
     positions = np.cumsum(gaps)
     return [positions[np.searchsorted(every, recording.times)] for recording in recordings]

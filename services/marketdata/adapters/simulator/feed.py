@@ -24,8 +24,6 @@ NEAR_STRIKES = 5
 NEAR_EXPIRIES = 2
 LEAST_YEARS = 300 / pricing.YEAR_SECONDS
 """Options never have less than five minutes to live, so that the last prices of an expiry day stay finite."""
-VOLATILITY_BY_ACTIVITY = 0.35
-"""How far implied volatility follows the activity: iv = base * activity ** this."""
 
 Ints = NDArray[np.int64]
 
@@ -126,7 +124,8 @@ class SimulatedFeed:
         options = self._is_option[which]
         if options.any():
             chosen = which[options]
-            base = self._base_volatility[self._spot[chosen]] * self._spots.activity**VOLATILITY_BY_ACTIVITY
+            # Implied volatility is constant, so that option prices do not jump when a restart forgets the activity.
+            base = self._base_volatility[self._spot[chosen]]
             volatility = pricing.smile(base, spot[options], self._strike[chosen], years[options])
             fair[options] = pricing.black_scholes(
                 spot[options], self._strike[chosen], years[options], volatility, self._is_call[chosen]
@@ -166,19 +165,21 @@ class SimulatedFeed:
         if self._is_index[n]:
             return Tick(instrument=self._instruments[n], at=now, received_at=now, source=FeedSource.SIMULATED, ltp=last)
         step = float(self._tick[n])
-        return Tick(
-            instrument=self._instruments[n],
-            at=now,
-            received_at=now,
-            source=FeedSource.DERIVED if n >= self._spot_count else FeedSource.SIMULATED,
-            ltp=last,
-            ltq=ltq,
-            volume=int(self._volume[n]),
-            oi=int(self._oi[n]),
-            bid=bid,
-            ask=ask,
-            bid_quantity=sizes[0],
-            ask_quantity=sizes[LEVELS],
-            bids=levels(bid, -step, sizes[:LEVELS], orders[:LEVELS]),
-            asks=levels(ask, step, sizes[LEVELS:], orders[LEVELS:]),
+        return Tick.model_validate(
+            {
+                "instrument": self._instruments[n],
+                "at": now,
+                "received_at": now,
+                "source": FeedSource.DERIVED if n >= self._spot_count else FeedSource.SIMULATED,
+                "ltp": last,
+                "ltq": ltq,
+                "volume": int(self._volume[n]),
+                "oi": int(self._oi[n]),
+                "bid": bid,
+                "ask": ask,
+                "bid_quantity": sizes[0],
+                "ask_quantity": sizes[LEVELS],
+                "bids": levels(bid, -step, sizes[:LEVELS], orders[:LEVELS]),
+                "asks": levels(ask, step, sizes[LEVELS:], orders[LEVELS:]),
+            }
         )

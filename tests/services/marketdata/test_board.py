@@ -1,0 +1,109 @@
+from datetime import timedelta
+
+import pytest
+
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import Quote
+from services.marketdata.domain.ticks import TickFault, fault_of
+from services.marketdata.memory.board import REPEAT_EVERY, QuoteBoard
+from tests.services.marketdata.samples import OPEN, SBIN, tick
+
+
+@pytest.fixture
+def board() -> QuoteBoard:
+    return QuoteBoard()
+
+
+@pytest.mark.parametrize("ltp", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_price_that_is_no_price_is_refused(ltp: float) -> None:
+    assert fault_of(tick().model_copy(update={"ltp": ltp}), None) is TickFault.PRICE
+
+
+def test_a_crossed_book_is_refused() -> None:
+    assert fault_of(tick().model_copy(update={"bid": 101.0, "ask": 100.0}), None) is TickFault.CROSSED
+
+
+def test_an_index_without_a_book_is_fine() -> None:
+    assert fault_of(tick().model_copy(update={"bid": 0.0, "ask": 0.0}), None) is None
+
+
+def test_a_tick_that_is_older_or_the_same_again_is_refused(board: QuoteBoard) -> None:
+    assert board.take(tick(5)) is None
+    assert board.take(tick(5)) is TickFault.OUT_OF_ORDER
+    assert board.take(tick(4)) is TickFault.OUT_OF_ORDER
+    assert board.take(tick(6)) is None
+
+
+def test_a_bad_tick_leaves_the_quote_as_it_was(board: QuoteBoard) -> None:
+    board.take(tick(1, 100))
+    board.take(tick(2, -5))
+    assert [quote.ltp for quote in board.conflate()] == [100]
+
+
+def test_a_quote_carries_the_day_s_open_high_and_low_and_yesterday_s_close(board: QuoteBoard) -> None:
+    board.previous_closes = {SBIN: 98.0}
+    for n, price in enumerate((100, 104, 97, 101)):
+        board.take(tick(n, price))
+    (quote,) = board.conflate()
+    assert (quote.open, quote.high, quote.low, quote.ltp, quote.previous_close) == (100, 104, 97, 101, 98)
+
+
+def test_a_new_day_begins_a_new_range_after_the_old_day_s_last_price(board: QuoteBoard) -> None:
+    board.take(tick(0, 100))
+    board.conflate()
+    board.take(tick(86_400, 110))
+    (quote,) = board.conflate()
+    assert (quote.open, quote.low, quote.previous_close) == (110, 110, 100)
+
+
+def test_only_what_changed_is_in_a_conflation_and_only_its_newest(board: QuoteBoard) -> None:
+    board.take(tick(1, 100))
+    board.take(tick(2, 101))
+    assert [quote.ltp for quote in board.conflate()] == [101]
+
+
+def test_a_silent_instrument_is_repeated_within_five_seconds(board: QuoteBoard) -> None:
+    board.take(tick(1))
+    board.conflate()
+    seen = [quote.instrument for _ in range(REPEAT_EVERY) for quote in board.conflate()]
+    assert seen == [SBIN]
+    assert REPEAT_EVERY * 0.1 < 5
+
+
+def test_what_redis_did_not_take_is_offered_again_with_what_is_newer(board: QuoteBoard) -> None:
+    board.take(tick(1, 100))
+    board.conflate()
+    lost = board.unsaved()
+    board.take(tick(2, 101))
+    board.conflate()
+    board.not_saved(lost)
+    assert [quote.ltp for quote in board.unsaved().values()] == [101]
+    assert board.unsaved() == {}
+
+
+def test_a_restart_goes_on_with_the_day_s_range(board: QuoteBoard) -> None:
+    for n, price in enumerate((100, 104, 97)):
+        board.take(tick(n, price))
+    saved: tuple[Quote, ...] = board.conflate()
+    after = QuoteBoard()
+    after.restore(saved)
+    after.take(tick(60, 99))
+    (quote,) = after.conflate()
+    assert (quote.open, quote.high, quote.low, quote.ltp) == (100, 104, 97, 99)
+
+
+def test_a_delisted_contract_is_quoted_no_more(board: QuoteBoard) -> None:
+    board.take(tick(1))
+    board.conflate()
+    board.forget([SBIN, InstrumentId("NSE:NEVER")])
+    assert not any(board.conflate() for _ in range(REPEAT_EVERY))
+
+
+def test_the_day_turns_at_midnight_in_india_not_in_greenwich(board: QuoteBoard) -> None:
+    midnight = (timedelta(hours=14, minutes=45)).total_seconds()
+    board.take(tick(midnight - 1, 100))
+    board.conflate()
+    board.take(tick(midnight + 1, 110))
+    (quote,) = board.conflate()
+    assert (quote.open, quote.previous_close) == (110, 100)
+    assert (OPEN + timedelta(seconds=midnight)).hour == 18
