@@ -2,10 +2,12 @@
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from libs.common.contracts.ids import SignalGroupId
 from libs.common.security import WebhookSecrets
 from libs.common.service import Memory
 from libs.common.settings import load
@@ -73,10 +75,18 @@ class SignalsMemory(Memory):
         self.limiter: RateLimiter
         self.deciding: set[asyncio.Task[Any]] = set()
         """Alerts being decided; a task lives on when its sender was told 503."""
+        self._turns: WeakValueDictionary[SignalGroupId, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.calendar = TradingCalendar(runtime.settings.market_hours)
         self.limiter = RateLimiter(Redis.from_url(runtime.settings.redis_url, socket_connect_timeout=1))
+
+    def turn(self, group_id: SignalGroupId) -> asyncio.Lock:
+        """Alerts of one group queue here, not at its row: there each would hold a connection that other groups need."""
+        lock = self._turns.get(group_id)
+        if lock is None:
+            lock = self._turns[group_id] = asyncio.Lock()
+        return lock
 
     async def close(self) -> None:
         if self.deciding:

@@ -105,7 +105,9 @@ class _Reception:
         if isinstance(read, Refusal):
             await self._log(receiver.group, read)
             return read
-        return await self._decide(receiver, read)
+        async with self.memory.turn(self.call.group_id):
+            self._check_time()
+            return await self._decide(receiver, read)
 
     def _authentic(self, group: SignalGroup) -> bool:
         secrets, call = self.memory.secrets, self.call
@@ -168,9 +170,13 @@ class _Reception:
                 unit.say(outcome.signal)
             else:
                 await unit.store.keep(ids.new_id(), arrival)
-            if stopwatch() > self.deadline:
-                raise TimeoutError("decided after the sender was told 503")
+            self._check_time()
         return outcome
+
+    def _check_time(self) -> None:
+        """What the sender was told is not taken must not be committed after all."""
+        if stopwatch() > self.deadline:
+            raise TimeoutError("the sender was told 503 meanwhile")
 
     async def _log(self, group: SignalGroup, refusal: Refusal) -> None:
         async with self.runtime.pool.acquire(timeout=1) as connection:
