@@ -26,6 +26,8 @@ SHARD = "all"
 CONFLATION = timedelta(milliseconds=100)
 CONTRACTS_AT_ONCE = 5_000
 RATE_WINDOW = timedelta(seconds=5)
+MUTE_AFTER = timedelta(seconds=10)
+"""A feed that says nothing for this long while a market is open is not ready, however well it is connected."""
 
 
 async def run_feed(runtime: "MarketRuntime") -> None:
@@ -91,8 +93,11 @@ class Pump:
         self._conflated_at = runtime.clock.now()
         self._rate_since = self._conflated_at
         self._rate_ticks = 0
+        self._exchanges = {contract.exchange for contract in feed.contracts}
         self._open: dict[Exchange, bool] = {}
         self._open_until = self._conflated_at
+        self._heard_at = self._conflated_at
+        runtime.ready["feed"] = False
 
     async def run(self, step: float) -> None:
         """Until the trading day ends."""
@@ -111,7 +116,7 @@ class Pump:
         """Everything due at `now`."""
         for tick in self._feed.due(now):
             if self._trades(tick, now):
-                self._pass_on(tick)
+                self._pass_on(tick, now)
         if now - self._conflated_at >= CONFLATION:
             self._conflated_at = now
             quotes = self._memory.board.conflate()
@@ -124,7 +129,7 @@ class Pump:
         metrics.LATE.set(self._memory.candles.late)
         self._measure(now)
 
-    def _pass_on(self, tick: Tick) -> None:
+    def _pass_on(self, tick: Tick, now: datetime) -> None:
         memory = self._memory
         fault = memory.board.take(tick)
         if fault is not None:
@@ -139,17 +144,23 @@ class Pump:
         metrics.TICKS.labels(tick.source).inc()
         memory.status.ticks += 1
         memory.status.last_tick_at = tick.at
+        self._heard_at = now
+        self._runtime.ready["feed"] = True
 
     def _trades(self, tick: Tick, now: datetime) -> bool:
-        """Whether the tick's exchange is open; asked of the calendar once a second."""
+        return self._is_open(symbols.split(tick.instrument)[0], now)
+
+    def _is_open(self, exchange: Exchange, now: datetime) -> bool:
+        """Asked of the calendar once a second."""
         if now >= self._open_until:
             self._open, self._open_until = {}, now + timedelta(seconds=1)
-        exchange = symbols.split(tick.instrument)[0]
         if exchange not in self._open:
             self._open[exchange] = self._memory.calendar.is_open(exchange, now)
         return self._open[exchange]
 
     def _measure(self, now: datetime) -> None:
+        if now - self._heard_at > MUTE_AFTER:
+            self._runtime.ready["feed"] = not any(self._is_open(exchange, now) for exchange in self._exchanges)
         elapsed = now - self._rate_since
         if elapsed < RATE_WINDOW:
             return

@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
 
 import pytest
 from redis.asyncio import Redis
 
 from libs.common.clock import FixedClock
-from libs.common.contracts.market import Quote
+from libs.common.contracts.market import Quote, Tick
 from libs.common.runtime import Runtime
+from libs.common.settings import MarketHours
 from libs.common.testing.apps import opened
+from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.adapters.simulator import SimulatedFeed
 from services.marketdata.app import app
 from services.marketdata.memory import MarketMemory
@@ -40,7 +43,7 @@ def feed() -> SimulatedFeed:
 async def test_a_bad_tick_is_counted_and_goes_no_further(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
     pump = Pump(runtime, feed)
     for each in (tick(1, 100), tick(2, -1), tick(1, 101)):
-        pump._pass_on(each)
+        pump._pass_on(each, OPEN)
     status = runtime.memory.status
     assert (status.ticks, status.refused) == (1, {"price": 1, "out_of_order": 1})
     assert list(runtime.memory.tick_rows) == [tick(1, 100)]
@@ -113,8 +116,7 @@ async def test_rows_wait_while_questdb_is_away_and_the_oldest_go_first(runtime: 
 async def test_outside_the_session_nothing_ticks_under_exchange_hours(
     runtime: MarketRuntime, feed: SimulatedFeed
 ) -> None:
-    calendar = runtime.memory.calendar
-    runtime.memory.calendar = type(calendar)(type(calendar.hours)("exchange"))
+    runtime.memory.calendar = TradingCalendar(MarketHours.EXCHANGE)
     pump = Pump(runtime, feed)
     pump.step(OPEN - 600 * STEP)
     assert runtime.memory.status.ticks == 0
@@ -128,3 +130,33 @@ async def test_a_restart_publishes_only_differences(runtime: MarketRuntime, feed
         assert await unit.store.changes(simulator().contracts) == []
     assert runtime.memory.listed.keys() == {contract.instrument for contract in feed.contracts}
     assert feed.details["day"] == DAY
+
+
+class FallingSilent(SimulatedFeed):
+    """Connected, and mute after its first word."""
+
+    _spoken = False
+
+    def due(self, now: datetime) -> Sequence[Tick]:
+        spoken, self._spoken = self._spoken, True
+        return [] if spoken else super().due(now)
+
+
+async def test_openalgo_1396_a_feed_that_is_connected_but_mute_is_not_ready(runtime: MarketRuntime) -> None:
+    pump = Pump(runtime, FallingSilent(day=DAY, calendar=TradingCalendar(), hours=MarketHours.CONTINUOUS, seed=1))
+    assert not runtime.ready["feed"]
+    pump.step(OPEN)
+    assert runtime.ready["feed"]
+    pump.step(OPEN + timedelta(seconds=9))
+    assert runtime.ready["feed"]
+    pump.step(OPEN + timedelta(seconds=11))
+    assert not runtime.ready["feed"]
+
+
+async def test_openalgo_969_silence_after_the_session_is_no_fault(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
+    runtime.memory.calendar = TradingCalendar(MarketHours.EXCHANGE)
+    pump = Pump(runtime, feed)
+    pump.step(OPEN + timedelta(hours=6))
+    assert runtime.ready["feed"]
+    pump.step(OPEN + timedelta(hours=7))
+    assert runtime.ready["feed"]
