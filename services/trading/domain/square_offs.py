@@ -128,12 +128,13 @@ def _on_their_way(exits: Iterable[Order]) -> dict[BookKey, int]:
 
 
 def _exits(book: Book, on_their_way: int, largest: int | None) -> Iterator[Exit]:
+    """What is held less what closes already; never more than is held, since exits on the wrong side may yet fail."""
     held = book.holding.quantity
     left = held + on_their_way
     if left * held <= 0:
         return
     side = Side.SELL if held > 0 else Side.BUY
-    quantity = abs(left)
+    quantity = min(abs(left), abs(held))
     while quantity:
         piece = min(quantity, largest or quantity)
         yield Exit(book.strategy_id, book.instrument, book.product, side, piece)

@@ -18,7 +18,7 @@ from libs.common.contracts.enums import (
     Product,
     Side,
 )
-from libs.common.contracts.ids import UserId
+from libs.common.contracts.ids import AccountId, UserId
 from libs.common.contracts.orders import (
     FillReported,
     OrderAccepted,
@@ -87,7 +87,7 @@ async def test_a_new_account_has_its_capital_as_funds(connection: Connection) ->
     said = await Trading(connection).hears(account_save(capital=500_000))
     assert names(said) == ["AccountSaved", "FundsChanged"]
     funds = only(FundsChanged, said)
-    assert (funds.opening_balance, funds.available, funds.version) == (500_000, 500_000, 1)
+    assert (funds.opening_balance, funds.available, funds.version) == (Decimal(500_000), Decimal(500_000), 1)
     assert only(AccountSaved, said).version == 1
 
 
@@ -149,7 +149,7 @@ async def test_openalgo_1991_the_same_order_is_sent_once_however_often_it_comes(
 
 
 async def test_an_order_for_an_unknown_or_inactive_account_is_denied(trading: Trading) -> None:
-    unknown = cleared(account_id=order_id(77))  # type: ignore[arg-type]
+    unknown = cleared(account_id=AccountId(order_id(77)))
     assert only(OrderDenied, await trading.hears(unknown)).rule is DenialRule.ACCOUNT_UNKNOWN
     await trading.hears(account_save(version=1, active=False))
     said = await trading.hears(cleared())
@@ -173,7 +173,7 @@ async def test_a_fill_books_position_and_moves_margin_from_order_to_position(tra
     assert names(said) == ["FillReported", "PositionChanged"]
     fill, moved = only(FillReported, said), only(PositionChanged, said)
     assert (fill.status, fill.version, fill.filled_quantity) == (OrderStatus.PARTIALLY_FILLED, 3, 4)
-    assert (moved.net.quantity, moved.net.average_price, moved.margin) == (4, Decimal("100.50"), 400)
+    assert (moved.net.quantity, moved.net.average_price, moved.margin) == (4, Decimal("100.50"), Decimal(400))
     assert moved.net == moved.book
     assert moved.strategy_id == ALPHA
 
@@ -184,7 +184,7 @@ async def test_a_round_trip_realises_its_cash_flow_and_frees_all_margin(trading:
     await trading.hears(entry, filled(entry, 10, "100.05"))
     said = await trading.hears(exit_, filled(exit_, 10, "101.10"))
     funds = only(FundsChanged, said)
-    assert (funds.realised_pnl, funds.used_margin) == (Decimal("10.50"), 0)
+    assert (funds.realised_pnl, funds.used_margin) == (Decimal("10.50"), Decimal(0))
     assert only(PositionChanged, said).net.realised_pnl == Decimal("10.50")
 
 
@@ -220,7 +220,7 @@ async def test_a_fill_after_the_cancel_is_booked_all_the_same(trading: Trading) 
     fill = only(FillReported, said)
     assert (fill.status, fill.filled_quantity) == (OrderStatus.CANCELLED, 3)
     moved = only(PositionChanged, said)
-    assert (moved.net.quantity, moved.margin) == (3, 300)
+    assert (moved.net.quantity, moved.margin) == (3, Decimal(300))
     assert only(FundsChanged, said).used_margin == 300
 
 
@@ -286,7 +286,7 @@ async def test_a_change_blocks_the_dearer_margin_until_the_venue_answers(trading
     assert only(FundsChanged, said).used_margin == 1500
     said = await trading.hears(modified(order, 15))
     change = only(OrderModified, said)
-    assert (change.quantity, change.order_type, change.price) == (15, OrderType.LIMIT, 101)
+    assert (change.quantity, change.order_type, change.price) == (15, OrderType.LIMIT, Decimal(101))
     said = await trading.hears(change_to(order, 5, margin="500"))
     assert names(said) == ["VenueModifyRequested"]
     said = await trading.hears(modified(order, 5))
@@ -333,7 +333,7 @@ async def test_openalgo_1694_two_strategies_in_one_symbol_keep_their_own_books(t
     await trading.hears(long, filled(long, 10, "100"))
     moved = only(PositionChanged, await trading.hears(short, filled(short, 4, "110")))
     assert (moved.net.quantity, moved.book.quantity) == (6, -4)
-    assert (moved.net.realised_pnl, moved.book.realised_pnl) == (40, 0)
+    assert (moved.net.realised_pnl, moved.book.realised_pnl) == (Decimal(40), Decimal(0))
 
 
 async def test_openalgo_1426_carry_forward_average_price_while_the_days_profit_starts_again(trading: Trading) -> None:
@@ -342,10 +342,10 @@ async def test_openalgo_1426_carry_forward_average_price_while_the_days_profit_s
     again = cleared(Side.SELL, 1, product=Product.NRML)
     said = await trading.hears(again, filled(again, 1, "120"), now=NOON + timedelta(days=1))
     carried, sold = [m for m in said if isinstance(m, PositionChanged)]
-    assert (carried.net.quantity, carried.net.average_price, carried.net.realised_pnl) == (6, 100, 0)
-    assert (sold.net.quantity, sold.net.average_price, sold.net.realised_pnl) == (5, 100, 20)
+    assert (carried.net.quantity, carried.net.average_price, carried.net.realised_pnl) == (6, Decimal(100), Decimal(0))
+    assert (sold.net.quantity, sold.net.average_price, sold.net.realised_pnl) == (5, Decimal(100), Decimal(20))
     funds = [m for m in said if isinstance(m, FundsChanged)]
-    assert (funds[-1].opening_balance, funds[-1].realised_pnl) == (1_000_040, 20)
+    assert (funds[-1].opening_balance, funds[-1].realised_pnl) == (Decimal(1_000_040), Decimal(20))
 
 
 async def test_every_event_of_an_order_has_the_next_version(trading: Trading) -> None:
