@@ -23,6 +23,8 @@ app = Service(
     store=StrategyStore,
     memory=StrategyMemory,
     consumes=[
+        on(topics.ACCOUNTS, AccountSaved, handlers.know_account),
+        on(topics.ACCOUNTS, AccountDeleted, handlers.forget_account),
         on(topics.STRATEGY_REQUESTS, AlgoSaveRequested, handlers.save_algo),
         on(topics.STRATEGY_REQUESTS, AlgoDeleteRequested, handlers.delete_algo),
         on(topics.SIGNALS, SignalReceived, handlers.act_on_signal),
@@ -35,8 +37,6 @@ app = Service(
     ],
     streams=[
         stream(topics.CONTRACTS, InstrumentListed, streams.list_contracts, Start.BEGINNING),
-        stream(topics.ACCOUNTS, AccountSaved, streams.know_accounts, Start.BEGINNING),
-        stream(topics.ACCOUNTS, AccountDeleted, streams.forget_accounts, Start.BEGINNING),
         stream(topics.QUOTES, QuotesConflated, streams.note_prices, Start.RECENT),
     ],
     timers=[every(2, handlers.give_up_reversals)],

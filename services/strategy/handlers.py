@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from libs.common.contracts.accounts import AccountDeleted, AccountSaved
 from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested
 from libs.common.contracts.base import Event, Message
 from libs.common.contracts.ids import AccountId, AlgoId, StrategyId
@@ -16,6 +17,7 @@ from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.signals import SignalReceived
 from libs.common.service import Context
 from services.strategy.domain import algos, decisions, holdings
+from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.decisions import Decision
 from services.strategy.domain.holdings import Holding
 from services.strategy.memory import StrategyMemory
@@ -24,9 +26,20 @@ from services.strategy.store import StrategyStore
 Ctx = Context[StrategyStore, StrategyMemory]
 
 
+async def know_account(event: AccountSaved, ctx: Ctx) -> Sequence[Event]:
+    account = event.account
+    ctx.store.save_account(event.account_id, KnownAccount(account.user_id, account.name, account.active))
+    return []
+
+
+async def forget_account(event: AccountDeleted, ctx: Ctx) -> Sequence[Event]:
+    ctx.store.forget_account(event.account_id)
+    return []
+
+
 async def save_algo(request: AlgoSaveRequested, ctx: Ctx) -> Sequence[Event]:
     known = ctx.store.algo(request.algo_id)
-    event = algos.decide_save(known.algo, known.version, request, ctx.memory.accounts)
+    event = algos.decide_save(known.algo, known.version, request, ctx.store.accounts)
     if isinstance(event, AlgoSaved):
         ctx.store.save_algo(event.algo, event.version)
     return [event]
@@ -42,7 +55,7 @@ async def delete_algo(request: AlgoDeleteRequested, ctx: Ctx) -> Sequence[Event]
 
 
 async def act_on_signal(signal: SignalReceived, ctx: Ctx) -> Sequence[Message]:
-    situation = ctx.memory.situation(ctx.now)
+    situation = ctx.memory.situation(ctx.now, ctx.store.accounts)
     said: list[Message] = []
     for algo in ctx.store.algos_of(signal.group_id):
         held = ctx.store.holdings(algo.algo_id)
@@ -101,7 +114,7 @@ def _holding(strategy_id: StrategyId, account_id: AccountId, ctx: Ctx) -> Holdin
 def _advance(holding: Holding, ctx: Ctx) -> Sequence[Message]:
     algo = ctx.store.algo(holding.algo_id).algo
     assert algo is not None
-    return _settle(decisions.advance(algo, holding, ctx.memory.situation(ctx.now)), ctx)
+    return _settle(decisions.advance(algo, holding, ctx.memory.situation(ctx.now, ctx.store.accounts)), ctx)
 
 
 def _settle(decision: Decision, ctx: Ctx) -> Sequence[Message]:

@@ -1,12 +1,13 @@
-"""What strategy knows of the world: contracts, spot prices and accounts."""
+"""What strategy knows of the market: contracts and spot prices."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from libs.common.contracts.accounts import Account
 from libs.common.contracts.ids import AccountId, InstrumentId
 from libs.common.service import Memory
 from libs.common.settings import load
 from libs.common.trading_calendar import IST
+from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.chain import Chain
 from services.strategy.domain.decisions import Patience, Situation
 from services.strategy.domain.legs import Market, Spot
@@ -18,7 +19,6 @@ class StrategyMemory(Memory):
         settings = load(StrategySettings)
         self.chain = Chain()
         self.spots: dict[InstrumentId, Spot] = {}
-        self.accounts: dict[AccountId, Account] = {}
         self._spot_max_age = timedelta(seconds=settings.spot_max_age_s)
         self._patience = Patience(
             signal_max_age=timedelta(seconds=settings.signal_max_age_s),
@@ -26,6 +26,6 @@ class StrategyMemory(Memory):
             reversal=timedelta(seconds=settings.reversal_patience_s),
         )
 
-    def situation(self, now: datetime) -> Situation:
+    def situation(self, now: datetime, accounts: Mapping[AccountId, KnownAccount]) -> Situation:
         today = now.astimezone(IST).date()
-        return Situation(Market(self.chain, self.spots, now, today, self._spot_max_age), self.accounts, self._patience)
+        return Situation(Market(self.chain, self.spots, now, today, self._spot_max_age), accounts, self._patience)

@@ -14,6 +14,7 @@ from libs.common.contracts.base import Message
 from libs.common.contracts.ids import AccountId, AlgoId, SignalGroupId
 from libs.common.contracts.signals import SignalReceived
 from libs.common.service import Connection, Store
+from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.holdings import Holding
 
 _ALGOS_LOCKED = """
@@ -38,6 +39,13 @@ _FORGET_HOLDINGS = """
     DELETE FROM holdings USING unnest($1::uuid[], $2::uuid[]) AS gone (algo_id, account_id)
     WHERE holdings.algo_id = gone.algo_id AND holdings.account_id = gone.account_id
 """
+_ACCOUNTS = "SELECT account_id, user_id, name, active FROM accounts WHERE account_id = ANY($1::uuid[])"
+_SAVE_ACCOUNTS = """
+    INSERT INTO accounts SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::boolean[])
+    ON CONFLICT (account_id) DO UPDATE SET
+        user_id = excluded.user_id, name = excluded.name, active = excluded.active
+"""
+_FORGET_ACCOUNTS = "DELETE FROM accounts WHERE account_id = ANY($1::uuid[])"
 _STATE = TypeAdapter(Holding)
 
 
@@ -54,7 +62,10 @@ class StrategyStore(Store):
         super().__init__(connection)
         self._algos: dict[AlgoId, Known] = {}
         self._holdings: dict[AlgoId, dict[AccountId, Holding]] = {}
+        self.accounts: dict[AccountId, KnownAccount] = {}
+        """Those that the batch's algos are linked to, where trading told us of them."""
         self._changed_algos: set[AlgoId] = set()
+        self._changed_accounts: set[AccountId] = set()
         self._changed_holdings: dict[tuple[AlgoId, AccountId], None] = {}
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
@@ -72,24 +83,14 @@ class StrategyStore(Store):
                         algo_ids.add(AlgoId(strategy_id))
         if algo_ids or group_ids:
             await self._load(algo_ids, group_ids)
+        requested = [message.algo for message in messages if isinstance(message, AlgoSaveRequested)]
+        if requested or group_ids or self._awaits_entry():
+            await self._load_accounts([*requested, *(known.algo for known in self._algos.values() if known.algo)])
 
     async def flush(self) -> None:
+        await self._flush_accounts()
         await self._flush_algos()
-        kept: list[tuple[object, ...]] = []
-        gone: list[tuple[object, ...]] = []
-        for algo_id, account_id in self._changed_holdings:
-            if self.algo(algo_id).algo is None:
-                continue
-            holding = self._holdings[algo_id][account_id]
-            if holding.is_empty:
-                gone.append((algo_id, account_id))
-            else:
-                deadline = holding.reversal.deadline if holding.reversal else None
-                kept.append((algo_id, account_id, deadline, _STATE.dump_json(holding).decode()))
-        if kept:
-            await self.connection.execute(_SAVE_HOLDINGS, *map(list, zip(*kept, strict=True)))
-        if gone:
-            await self.connection.execute(_FORGET_HOLDINGS, *map(list, zip(*gone, strict=True)))
+        await self._flush_holdings()
 
     def algo(self, algo_id: AlgoId) -> Known:
         return self._algos.get(algo_id, Known())
@@ -113,6 +114,14 @@ class StrategyStore(Store):
     def delete_algo(self, algo_id: AlgoId) -> None:
         self._algos[algo_id] = Known()
         self._changed_algos.add(algo_id)
+
+    def save_account(self, account_id: AccountId, account: KnownAccount) -> None:
+        self.accounts[account_id] = account
+        self._changed_accounts.add(account_id)
+
+    def forget_account(self, account_id: AccountId) -> None:
+        self.accounts.pop(account_id, None)
+        self._changed_accounts.add(account_id)
 
     def save_holding(self, holding: Holding) -> None:
         self._holdings.setdefault(holding.algo_id, {})[holding.account_id] = holding
@@ -141,6 +150,27 @@ class StrategyStore(Store):
             holding = _STATE.validate_json(row["state"])
             self._holdings.setdefault(holding.algo_id, {})[holding.account_id] = holding
 
+    def _awaits_entry(self) -> bool:
+        """A reversal may enter in this batch."""
+        return any(holding.reversal for held in self._holdings.values() for holding in held.values())
+
+    async def _load_accounts(self, algos: Iterable[Algo]) -> None:
+        linked = {account.account_id for algo in algos for account in algo.accounts}
+        for account_id, *known in await self.connection.fetch(_ACCOUNTS, list(linked)):
+            self.accounts[account_id] = KnownAccount(*known)
+
+    async def _flush_accounts(self) -> None:
+        gone = [account_id for account_id in self._changed_accounts if account_id not in self.accounts]
+        kept = [
+            (account_id, account.user_id, account.name, account.active)
+            for account_id in self._changed_accounts
+            if (account := self.accounts.get(account_id))
+        ]
+        if kept:
+            await self.connection.execute(_SAVE_ACCOUNTS, *map(list, zip(*kept, strict=True)))
+        if gone:
+            await self.connection.execute(_FORGET_ACCOUNTS, gone)
+
     async def _flush_algos(self) -> None:
         for algo_id in self._changed_algos:
             known = self._algos[algo_id]
@@ -150,3 +180,20 @@ class StrategyStore(Store):
             groups = list({mapping.group_id for mapping in known.algo.mappings})
             definition = known.algo.model_dump_json()
             await self.connection.execute(_SAVE_ALGO, algo_id, known.algo.user_id, known.version, groups, definition)
+
+    async def _flush_holdings(self) -> None:
+        kept: list[tuple[object, ...]] = []
+        gone: list[tuple[object, ...]] = []
+        for algo_id, account_id in self._changed_holdings:
+            if self.algo(algo_id).algo is None:
+                continue
+            holding = self._holdings[algo_id][account_id]
+            if holding.is_empty:
+                gone.append((algo_id, account_id))
+            else:
+                deadline = holding.reversal.deadline if holding.reversal else None
+                kept.append((algo_id, account_id, deadline, _STATE.dump_json(holding).decode()))
+        if kept:
+            await self.connection.execute(_SAVE_HOLDINGS, *map(list, zip(*kept, strict=True)))
+        if gone:
+            await self.connection.execute(_FORGET_HOLDINGS, *map(list, zip(*gone, strict=True)))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from libs.common.contracts.accounts import AccountDeleted, AccountSaved
 from libs.common.contracts.market import InstrumentListed, QuotesConflated
 from services.strategy.domain.legs import Spot
 from services.strategy.memory import StrategyMemory
@@ -12,16 +11,6 @@ from services.strategy.memory import StrategyMemory
 async def list_contracts(listed: Sequence[InstrumentListed], memory: StrategyMemory) -> None:
     for contract in listed:
         memory.chain.learn(contract)
-
-
-async def know_accounts(saved: Sequence[AccountSaved], memory: StrategyMemory) -> None:
-    for event in saved:
-        memory.accounts[event.account_id] = event.account
-
-
-async def forget_accounts(deleted: Sequence[AccountDeleted], memory: StrategyMemory) -> None:
-    for event in deleted:
-        memory.accounts.pop(event.account_id, None)
 
 
 async def note_prices(conflated: Sequence[QuotesConflated], memory: StrategyMemory) -> None:

@@ -1,9 +1,9 @@
 """Who may change an algo, to what, and what it wants with a signal."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 
-from libs.common.contracts.accounts import Account
 from libs.common.contracts.algos import (
     Algo,
     AlgoDeleted,
@@ -15,7 +15,7 @@ from libs.common.contracts.algos import (
 )
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.enums import InstrumentKind, Product, StrikeRule
-from libs.common.contracts.ids import AccountId
+from libs.common.contracts.ids import AccountId, UserId
 from libs.common.contracts.signals import SignalReceived
 
 _LONGEST_NAME = 100
@@ -25,6 +25,15 @@ _MOST_MAPPINGS = 50
 _MOST_LOTS = 100_000
 _MOST_OFFSET = 200
 _MOST_MULTIPLIER = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAccount:
+    """What an algo needs to know of an account before it trades in it."""
+
+    user_id: UserId
+    name: str
+    active: bool
 
 
 class Wish(Enum):
@@ -50,7 +59,7 @@ def _exits(mapping: SignalMapping, signal: SignalReceived) -> bool:
 
 
 def decide_save(
-    algo: Algo | None, version: int, request: AlgoSaveRequested, accounts: Mapping[AccountId, Account]
+    algo: Algo | None, version: int, request: AlgoSaveRequested, accounts: Mapping[AccountId, KnownAccount]
 ) -> AlgoSaved | RequestRefused:
     if (algo is not None and algo.user_id != request.user_id) or (algo is None and request.expected_version):
         return refused(request, "not_found", f"there is no algo {request.algo_id}")
@@ -140,7 +149,7 @@ def _wrong_mappings(algo: Algo) -> str | None:
     return None
 
 
-def _not_owned(algo: Algo, accounts: Mapping[AccountId, Account]) -> str | None:
+def _not_owned(algo: Algo, accounts: Mapping[AccountId, KnownAccount]) -> str | None:
     """An account that we have not heard of yet is let through: it trades only once it is known to be its user's."""
     for linked in algo.accounts:
         account = accounts.get(linked.account_id)

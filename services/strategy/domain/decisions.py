@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from libs.common.contracts.accounts import Account
 from libs.common.contracts.algos import Algo, LinkedAccount, SignalActedOn, SignalSkipped
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import OrderPurpose, OrderType, RepeatRule, Side, SignalType, SquareOffReason
@@ -13,7 +12,7 @@ from libs.common.contracts.orders import OrderRequested, SquareOffRequested
 from libs.common.contracts.signals import SignalReceived
 from libs.common.ids import derive
 from services.strategy.domain import holdings, legs
-from services.strategy.domain.algos import Wish, wish
+from services.strategy.domain.algos import KnownAccount, Wish, wish
 from services.strategy.domain.chain import Contract
 from services.strategy.domain.holdings import Holding, Reversal
 from services.strategy.domain.legs import Impossible, Market
@@ -31,7 +30,7 @@ class Situation:
     """What is known at the moment of deciding."""
 
     market: Market
-    accounts: Mapping[AccountId, Account]
+    accounts: Mapping[AccountId, KnownAccount]
     patience: Patience
 
 

@@ -1,4 +1,4 @@
-"""Algos, and what each holds in each account."""
+"""Algos, what each holds in each account, and whose the accounts are."""
 
 from alembic import op
 
@@ -30,7 +30,17 @@ def upgrade() -> None:
     """)
     op.execute("CREATE INDEX holdings_reversals ON holdings (reversal_deadline) WHERE reversal_deadline IS NOT NULL")
 
+    op.execute("""
+        CREATE TABLE accounts (
+            account_id uuid PRIMARY KEY,
+            user_id uuid NOT NULL,
+            name text NOT NULL,
+            active boolean NOT NULL
+        )
+    """)
+
 
 def downgrade() -> None:
+    op.execute("DROP TABLE accounts")
     op.execute("DROP TABLE holdings")
     op.execute("DROP TABLE algos")

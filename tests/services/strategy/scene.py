@@ -118,10 +118,9 @@ def an_account(account_id: AccountId, *, user_id: UserId = USER, active: bool = 
     return AccountSaved(account_id=account_id, user_id=user_id, account=account, version=1)
 
 
-async def knowing(*accounts: AccountSaved, spot: float = 24_012.0, at: datetime = NOW) -> StrategyMemory:
+async def knowing(spot: float = 24_012.0, at: datetime = NOW) -> StrategyMemory:
     memory = StrategyMemory()
     await streams.list_contracts(the_market(), memory)
-    await streams.know_accounts(accounts or [an_account(FIRST), an_account(SECOND)], memory)
     await streams.note_prices([quoted(spot, at)], memory)
     return memory
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.contracts.accounts import Account
 from libs.common.contracts.algos import Algo, AlgoDeleteRequested, AlgoLeg, AlgoSaved, AlgoSaveRequested, LinkedAccount
 from libs.common.contracts.algos import SignalMapping as Mapping
 from libs.common.contracts.base import RequestRefused
@@ -29,7 +28,7 @@ from libs.common.contracts.ids import AccountId, AlgoId, InstrumentId, OrderId, 
 from libs.common.contracts.market import InstrumentListed
 from libs.common.ids import new_id
 from services.strategy.domain import algos, holdings, legs
-from services.strategy.domain.algos import Wish
+from services.strategy.domain.algos import KnownAccount, Wish
 from services.strategy.domain.chain import Chain, Contract, choose_expiry, choose_strike, lists_weeks
 from services.strategy.domain.holdings import Holding
 from services.strategy.domain.legs import Impossible, Market, PlannedOrder, Spot
@@ -43,7 +42,6 @@ from tests.services.strategy.scene import (
     USER,
     WEEKS,
     a_signal,
-    an_account,
     an_algo,
     listed_future,
     listed_option,
@@ -387,8 +385,7 @@ def test_an_algo_in_position_is_not_deleted() -> None:
 
 
 def test_an_algo_is_not_linked_to_another_users_account() -> None:
-    theirs = an_account(FIRST, user_id=UserId(new_id())).account
-    accounts: dict[AccountId, Account] = {FIRST: theirs}
+    accounts: dict[AccountId, KnownAccount] = {FIRST: KnownAccount(UserId(new_id()), "theirs", active=True)}
     assert code_of(algos.decide_save(None, 0, save(an_algo()), accounts)) == "invalid"
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from libs.common.contracts.accounts import AccountDeleted
 from libs.common.contracts.algos import (
     Algo,
     AlgoDeleted,
@@ -176,7 +177,9 @@ def reasons_of(said: Sequence[Message]) -> list[str]:
 
 @pytest.fixture
 async def desk(connection: Connection) -> Desk:
-    return Desk(connection, await knowing())
+    desk = Desk(connection, await knowing())
+    await desk.hear(an_account(FIRST), an_account(SECOND))
+    return desk
 
 
 # -- algos
@@ -205,6 +208,19 @@ async def test_an_algo_in_position_is_not_deleted(desk: Desk) -> None:
     assert refused.code == "conflict"
     [deleted] = await desk.hear(denied(order), delete)
     assert isinstance(deleted, AlgoDeleted)
+
+
+async def test_an_account_that_was_deleted_trades_no_more(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    await desk.hear(AccountDeleted(account_id=FIRST, user_id=USER))
+    assert reasons_of(await desk.hear(a_signal())) == [f"account {FIRST} is unknown"]
+
+
+async def test_an_account_saved_in_the_same_batch_is_known(desk: Desk) -> None:
+    stranger = an_account(SECOND, user_id=UserId(new_id()))
+    [refused] = await desk.hear(stranger, save(an_algo(accounts=(SECOND,))))
+    assert isinstance(refused, RequestRefused)
+    assert refused.reason == f"there is no account {SECOND}"
 
 
 # -- entries
@@ -329,9 +345,10 @@ async def test_a_signal_that_no_mapping_matches_is_skipped_and_says_so(desk: Des
 async def test_only_known_active_accounts_of_the_user_trade(connection: Connection) -> None:
     unknown, theirs = AccountId(new_id()), AccountId(new_id())
     algo = an_algo(accounts=(FIRST, SECOND, unknown, theirs))
-    desk = Desk(connection, await knowing(an_account(FIRST), an_account(SECOND, active=False)))
+    desk = Desk(connection, await knowing())
+    await desk.hear(an_account(FIRST), an_account(SECOND, active=False))
     await desk.keep(algo)
-    await streams.know_accounts([an_account(theirs, user_id=UserId(new_id()))], desk.memory)
+    await desk.hear(an_account(theirs, user_id=UserId(new_id())))
     said = await desk.hear(a_signal())
     assert [order.account_id for order in orders_of(said)] == [FIRST]
     assert reasons_of(said) == [
