@@ -1,0 +1,147 @@
+"""Trading accounts."""
+
+from uuid import UUID
+
+from fastapi import Request, Response
+
+from libs.common.contracts.accounts import (
+    Account,
+    AccountDeleted,
+    AccountDeleteRequested,
+    AccountSaved,
+    AccountSaveRequested,
+)
+from libs.common.contracts.enums import Broker, Exchange, OrderType, Product, Validity
+from libs.common.contracts.ids import AccountId
+from services.gateway.api import models
+from services.gateway.api.commands import pending_request
+from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
+from services.gateway.domain import views
+from services.gateway.domain.roles import Identity
+from services.gateway.store import entities, queries
+from services.gateway.store.entities import Kind
+from services.gateway.store.rows import Row
+
+router = Router(prefix="/accounts", tags=["accounts"])
+_ANSWERS = {**models.PROBLEMS, **models.TAKEN}
+
+
+@router.get("/", response_model=models.Listing[models.AccountView], responses=models.PROBLEMS)
+async def accounts(identity: Reader, edge: TheEdge, user_id: UUID | None = None) -> Response:
+    return Json({"data": await entities.of_user(edge.runtime.pool, Kind.ACCOUNT, edge.whose(identity, user_id))})
+
+
+@router.post("/", status_code=201, response_model=models.AccountView, responses=_ANSWERS)
+async def create(body: models.AccountBody, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    async def run(request_id: UUID, again: bool) -> Response:
+        account = Account(account_id=AccountId(request_id), user_id=identity.user_id, **body.model_dump())
+        return await _save(edge, identity, request_id, account, 0, again=again, status=201)
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.get("/brokers/supported", responses=models.PROBLEMS)
+async def brokers(_: Reader) -> Response:
+    """The brokers an account may be at, and what each takes."""
+    paper = {
+        "broker": Broker.PAPER,
+        "name": "Paper trading against live or replayed prices",
+        "exchanges": [e for e in Exchange if not e.endswith("INDEX")],
+        "products": list(Product),
+        "order_types": list(OrderType),
+        "validities": list(Validity),
+    }
+    return Json({"data": [paper]})
+
+
+@router.get("/{account_id}", response_model=models.AccountView, responses=models.PROBLEMS)
+async def account(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
+    await edge.visible_account(identity, account_id)
+    return Json(await _stored(edge, account_id))
+
+
+@router.put("/{account_id}", response_model=models.AccountView, responses=_ANSWERS)
+async def change(
+    account_id: UUID, body: models.AccountChange, request: Request, identity: Trader, edge: TheEdge
+) -> Response:
+    return await _change(edge, identity, request, account_id, body)
+
+
+@router.delete("/{account_id}", status_code=204, responses=_ANSWERS)
+async def delete(account_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    """409 while the account has open orders or positions."""
+    await edge.own_account(identity, account_id)
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        wish = AccountDeleteRequested(account_id=AccountId(account_id), user_id=identity.user_id)
+        done = await edge.commands.ask(wish, request_id, AccountDeleted, identity=identity, again=again)
+        edge.forget_owner(Kind.ACCOUNT, account_id)
+        return Response(status_code=204) if done else pending_request(request_id)
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.post("/{account_id}/activate", response_model=models.AccountView, responses=_ANSWERS)
+async def activate(account_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    return await _change(edge, identity, request, account_id, models.AccountChange(active=True))
+
+
+@router.post("/{account_id}/deactivate", response_model=models.AccountView, responses=_ANSWERS)
+async def deactivate(account_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    """New orders are denied; what is open stays."""
+    return await _change(edge, identity, request, account_id, models.AccountChange(active=False))
+
+
+@router.get("/{account_id}/status", responses=models.PROBLEMS)
+async def status(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
+    """Whether the account may trade, what stops it, and what is open in it."""
+    await edge.visible_account(identity, account_id)
+    pool = edge.runtime.pool
+    stored = await _stored(edge, account_id)
+    halts = await queries.panics_in_force(pool, ["ALL", f"USER:{stored['user_id']}", f"ACCOUNT:{account_id}"])
+    funds = await queries.funds(pool, None, account_id)
+    return Json(
+        {
+            "account_id": account_id,
+            "broker": stored["broker"],
+            "active": stored["active"],
+            "can_trade": stored["active"] and not halts,
+            "halted_by": halts,
+            **await queries.count_open(pool, account_id),
+            "funds": views.funds(funds[0]) if funds else None,
+        }
+    )
+
+
+async def _change(
+    edge: Edge, identity: Identity, request: Request, account_id: UUID, body: models.AccountChange
+) -> Response:
+    await edge.own_account(identity, account_id)
+    stored = await _stored(edge, account_id)
+    fresh = body.model_dump(exclude_unset=True, exclude={"version"})
+    account = Account.model_validate({**stored, **{k: v for k, v in fresh.items() if v is not None}})
+    expected = body.version or stored["version"]
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        return await _save(edge, identity, request_id, account, expected, again=again)
+
+    return await edge.commands.once(request, identity, run)
+
+
+async def _save(
+    edge: Edge, identity: Identity, request_id: UUID, account: Account, expected: int, *, again: bool, status: int = 200
+) -> Response:
+    wish = AccountSaveRequested(
+        account_id=account.account_id, user_id=identity.user_id, account=account, expected_version=expected
+    )
+    saved = await edge.commands.ask(wish, request_id, AccountSaved, identity=identity, again=again)
+    if not isinstance(saved, AccountSaved):
+        return pending_request(request_id)
+    return Json({**saved.account.model_dump(mode="json"), "version": saved.version}, status)
+
+
+async def _stored(edge: Edge, account_id: UUID) -> Row:
+    row = await entities.find(edge.runtime.pool, Kind.ACCOUNT, account_id)
+    if row is None:
+        raise no_such("account", account_id)
+    return row

@@ -1,0 +1,57 @@
+"""Users, for admins."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Response
+
+from libs.common.problems import Problem
+from libs.common.telemetry import log
+from services.gateway.api import models
+from services.gateway.api.edge import Admin, Json, Router, TheEdge
+from services.gateway.domain.roles import Role, refusal_of_role_change
+from services.gateway.store import people
+
+router = Router(prefix="/admin", tags=["admin"])
+
+
+@router.get("/users/", response_model=models.Page[models.Profile], responses=models.PROBLEMS)
+async def users(
+    _: Admin,
+    edge: TheEdge,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    cursor: UUID | None = None,
+) -> Response:
+    rows = await people.users(edge.runtime.pool, limit + 1, cursor)
+    following = rows[limit - 1]["user_id"] if len(rows) > limit else None
+    return Json({"data": rows[:limit], "next_cursor": following})
+
+
+@router.get("/users/{user_id}", response_model=models.Profile, responses=models.PROBLEMS)
+async def user(user_id: UUID, _: Admin, edge: TheEdge) -> Response:
+    row = await people.user(edge.runtime.pool, user_id)
+    if row is None:
+        raise Problem(404, "not_found", f"there is no user {user_id}")
+    return Json(row)
+
+
+@router.put("/users/{user_id}", response_model=models.Profile, responses=models.PROBLEMS)
+async def change_user(user_id: UUID, body: models.UserChange, identity: Admin, edge: TheEdge) -> Response:
+    """Change a user's role, or shut him out (`active` false ends his sessions)."""
+    pool, now = edge.runtime.pool, edge.runtime.clock.now()
+    row = await people.user(pool, user_id)
+    if row is None:
+        raise Problem(404, "not_found", f"there is no user {user_id}")
+    role = body.role or Role(row["role"])
+    active = row["active"] if body.active is None else body.active
+    if (refusal := refusal_of_role_change(identity, row["user_id"], Role(row["role"]), role)) is not None:
+        raise Problem(403, "forbidden", refusal)
+    await people.set_role(pool, user_id, role.value, active, now)
+    if active:
+        sessions = await people.sessions(pool, user_id)
+    else:
+        sessions = await people.revoke_sessions(pool, user_id, now)
+    await edge.memory.cache.drop(*(f"session:{session_id}" for session_id in sessions))
+    edge.forget_identities()
+    log.info("user_changed", user_id=str(user_id), by=str(identity.user_id), role=role.value, active=active)
+    return Json(await people.user(pool, user_id))

@@ -1,0 +1,112 @@
+"""Algos: what to trade when a signal comes."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request, Response
+
+from libs.common.contracts.algos import Algo, AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested
+from libs.common.contracts.ids import AlgoId
+from services.gateway.api import models
+from services.gateway.api.commands import pending_request
+from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
+from services.gateway.domain import roles
+from services.gateway.domain.roles import Identity
+from services.gateway.store import entities
+from services.gateway.store.entities import Kind
+from services.gateway.store.rows import Row
+
+router = Router(prefix="/algos", tags=["algos"])
+_ANSWERS = {**models.PROBLEMS, **models.TAKEN}
+
+
+@router.get("/", response_model=models.Listing[models.AlgoView], responses=models.PROBLEMS)
+async def algos(identity: Reader, edge: TheEdge, user_id: UUID | None = None) -> Response:
+    return Json({"data": await entities.of_user(edge.runtime.pool, Kind.ALGO, edge.whose(identity, user_id))})
+
+
+@router.post("/", status_code=201, response_model=models.AlgoView, responses=_ANSWERS)
+async def create(body: models.AlgoBody, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    async def run(request_id: UUID, again: bool) -> Response:
+        algo = Algo(algo_id=AlgoId(request_id), user_id=identity.user_id, **body.model_dump())
+        await _check_owned(edge, identity, algo)
+        return await _save(edge, identity, request_id, algo, 0, again=again, status=201)
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.get("/{algo_id}", response_model=models.AlgoView, responses=models.PROBLEMS)
+async def algo(algo_id: UUID, identity: Reader, edge: TheEdge) -> Response:
+    row = await entities.find(edge.runtime.pool, Kind.ALGO, algo_id)
+    if row is None or not roles.may_see(identity, UUID(row["user_id"])):  # type: ignore[arg-type]
+        raise no_such("algo", algo_id)
+    return Json(row)
+
+
+@router.put("/{algo_id}", response_model=models.AlgoView, responses=_ANSWERS)
+async def change(algo_id: UUID, body: models.AlgoChange, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    fresh = body.model_dump(exclude_unset=True, exclude_none=True, exclude={"version"})
+    return await _change(edge, identity, request, algo_id, fresh, body.version)
+
+
+@router.delete("/{algo_id}", status_code=204, responses=_ANSWERS)
+async def delete(algo_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    await _own(edge, identity, algo_id)
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        wish = AlgoDeleteRequested(algo_id=AlgoId(algo_id), user_id=identity.user_id)
+        done = await edge.commands.ask(wish, request_id, AlgoDeleted, identity=identity, again=again)
+        edge.forget_owner(Kind.ALGO, algo_id)
+        return Response(status_code=204) if done else pending_request(request_id)
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.post("/{algo_id}/activate", response_model=models.AlgoView, responses=_ANSWERS)
+async def activate(algo_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    return await _change(edge, identity, request, algo_id, {"active": True}, None)
+
+
+@router.post("/{algo_id}/deactivate", response_model=models.AlgoView, responses=_ANSWERS)
+async def deactivate(algo_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    """Signals pass it by; what it holds stays."""
+    return await _change(edge, identity, request, algo_id, {"active": False}, None)
+
+
+async def _change(
+    edge: Edge, identity: Identity, request: Request, algo_id: UUID, fresh: dict[str, Any], version: int | None
+) -> Response:
+    stored = await _own(edge, identity, algo_id)
+    algo = Algo.model_validate({**stored, **fresh})
+    await _check_owned(edge, identity, algo)
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        return await _save(edge, identity, request_id, algo, version or stored["version"], again=again)
+
+    return await edge.commands.once(request, identity, run)
+
+
+async def _check_owned(edge: Edge, identity: Identity, algo: Algo) -> None:
+    """An algo trades in its owner's accounts, on its owner's signals."""
+    for linked in algo.accounts:
+        await edge.own_account(identity, linked.account_id)
+    for mapping in algo.mappings:
+        if await edge.owner(Kind.SIGNAL_GROUP, mapping.group_id) != identity.user_id:
+            raise no_such("signal group", mapping.group_id)
+
+
+async def _save(
+    edge: Edge, identity: Identity, request_id: UUID, algo: Algo, expected: int, *, again: bool, status: int = 200
+) -> Response:
+    wish = AlgoSaveRequested(algo_id=algo.algo_id, user_id=identity.user_id, algo=algo, expected_version=expected)
+    saved = await edge.commands.ask(wish, request_id, AlgoSaved, identity=identity, again=again)
+    if not isinstance(saved, AlgoSaved):
+        return pending_request(request_id)
+    return Json({**saved.algo.model_dump(mode="json"), "version": saved.version}, status)
+
+
+async def _own(edge: Edge, identity: Identity, algo_id: UUID) -> Row:
+    row = await entities.find(edge.runtime.pool, Kind.ALGO, algo_id)
+    if row is None or row["user_id"] != str(identity.user_id):
+        raise no_such("algo", algo_id)
+    return row

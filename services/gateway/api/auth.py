@@ -1,0 +1,174 @@
+"""Registration, sessions, profile, API keys."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from fastapi import Request, Response
+
+from libs.common import ids
+from libs.common.problems import Problem
+from libs.common.telemetry import log
+from services.gateway.api import models, tokens
+from services.gateway.api.edge import Edge, Json, Person, Reader, Router, TheEdge, no_such
+from services.gateway.domain.roles import role_of_newcomer
+from services.gateway.store import people
+
+router = Router(prefix="/auth", tags=["auth"])
+
+
+@router.post("/register", status_code=201, response_model=models.Profile, responses=models.PROBLEMS)
+async def register(body: models.Registration, edge: TheEdge) -> Response:
+    """The first user becomes super admin, the others traders; registration may be closed."""
+    password_hash = await edge.memory.passwords.hash(body.password)
+    user_id = ids.new_id()
+    async with edge.runtime.transaction() as unit:
+        connection = unit.store.connection
+        users = await people.count_users(connection)
+        if users and not edge.settings.registration_open:
+            raise Problem(403, "registration_closed", "this installation takes no new users")
+        user = {
+            "user_id": user_id,
+            "email": body.email.lower(),
+            "username": body.username,
+            "role": role_of_newcomer(users).value,
+            "password_hash": password_hash,
+            "created_at": unit.now,
+        }
+        if not await people.add_user(connection, user):
+            raise Problem(409, "taken", "this e-mail or user name is taken")
+    log.info("user_registered", user_id=str(user_id), role=user["role"])
+    return Json(await people.user(edge.runtime.pool, user_id), 201)
+
+
+@router.post("/login", response_model=models.Tokens, responses=models.PROBLEMS)
+async def login(body: models.Login, request: Request, edge: TheEdge) -> Response:
+    """A short access token and a refresh token that is good once."""
+    email = body.email.lower()
+    address = request.client.host if request.client else "unknown"
+    attempts = await edge.memory.cache.count(f"login:{address}:{email}", edge.settings.login_window_s)
+    if attempts > edge.settings.login_attempts:
+        wait = {"Retry-After": str(edge.settings.login_window_s)}
+        raise Problem(429, "too_many_logins", "too many logins for this e-mail from your address", headers=wait)
+    user = await people.password_by_email(edge.runtime.pool, email)
+    right = await edge.memory.passwords.verify(user["password_hash"] if user else None, body.password)
+    if not user or not right or not user["active"]:
+        log.info("login_failed", address=address)
+        raise Problem(401, "wrong_credentials", "the e-mail or the password is wrong")
+    session_id, now = ids.new_id(), edge.runtime.clock.now()
+    token = tokens.refresh_token(session_id, edge.settings.jwt_secret)
+    until = now + timedelta(seconds=edge.settings.refresh_token_s)
+    await people.begin_session(edge.runtime.pool, session_id, user["user_id"], tokens.digest(token), now, until)
+    await edge.memory.cache.put(f"session:{session_id}", user["role"], 60)
+    return _tokens(edge, user["user_id"], session_id, token)
+
+
+@router.post("/refresh", response_model=models.Tokens, responses=models.PROBLEMS)
+async def refresh(body: models.Refresh, edge: TheEdge) -> Response:
+    """A new pair for the newest refresh token. An older one is a theft: the session ends for thief and owner."""
+    session_id = tokens.session_of(body.refresh_token, edge.settings.jwt_secret)
+    if session_id is None:
+        raise Problem(401, "wrong_token", "this is no refresh token of ours")
+    now = edge.runtime.clock.now()
+    token = tokens.refresh_token(session_id, edge.settings.jwt_secret)
+    until = now + timedelta(seconds=edge.settings.refresh_token_s)
+    old, new = tokens.digest(body.refresh_token), tokens.digest(token)
+    user = await people.rotate_session(edge.runtime.pool, session_id, old, new, now, until)
+    if user is None:
+        await _end_session(edge, session_id)
+        log.warning("refresh_token_reused", session_id=str(session_id))
+        raise Problem(401, "token_reused", "this refresh token was used before or its session ended; log in again")
+    return _tokens(edge, user["user_id"], session_id, token)
+
+
+@router.post("/logout", status_code=204, responses=models.PROBLEMS)
+async def logout(identity: Person, edge: TheEdge) -> Response:
+    await _end_session(edge, UUID(identity.credential))
+    return Response(status_code=204)
+
+
+@router.get("/profile", response_model=models.Profile, responses=models.PROBLEMS)
+async def profile(identity: Reader, edge: TheEdge) -> Response:
+    return Json(await people.user(edge.runtime.pool, identity.user_id))
+
+
+@router.put("/profile", response_model=models.Profile, responses=models.PROBLEMS)
+async def change_profile(body: models.ProfileChange, identity: Person, edge: TheEdge) -> Response:
+    pool = edge.runtime.pool
+    user = await people.user(pool, identity.user_id)
+    if user is None:
+        raise no_such("profile", identity.user_id)
+    email = body.email.lower() if body.email else user["email"]
+    username = body.username or user["username"]
+    if not await people.set_profile(pool, identity.user_id, username, email, edge.runtime.clock.now()):
+        raise Problem(409, "taken", "this e-mail or user name is taken")
+    return Json(await people.user(pool, identity.user_id))
+
+
+@router.post("/change-password", status_code=204, responses=models.PROBLEMS)
+async def change_password(body: models.PasswordChange, identity: Person, edge: TheEdge) -> Response:
+    """Ends every other session of yours."""
+    pool, now = edge.runtime.pool, edge.runtime.clock.now()
+    attempts = await edge.memory.cache.count(f"password:{identity.user_id}", edge.settings.login_window_s)
+    if attempts > edge.settings.login_attempts:
+        raise Problem(429, "too_many_attempts", "too many attempts; wait a while", headers={"Retry-After": "300"})
+    stored = await people.password_of(pool, identity.user_id)
+    if not await edge.memory.passwords.verify(stored, body.current_password):
+        raise Problem(401, "wrong_credentials", "the current password is wrong")
+    await people.set_password(pool, identity.user_id, await edge.memory.passwords.hash(body.new_password), now)
+    ended = await people.revoke_sessions(pool, identity.user_id, now, but=UUID(identity.credential))
+    await edge.memory.cache.drop(*(f"session:{session_id}" for session_id in ended))
+    edge.forget_identities()
+    return Response(status_code=204)
+
+
+@router.post("/api-keys", status_code=201, response_model=models.NewKey, responses=models.PROBLEMS)
+async def create_key(body: models.KeyRequest, identity: Person, edge: TheEdge) -> Response:
+    """The key is shown once; we keep its hash."""
+    secret = tokens.api_key()
+    key = {
+        "key_id": ids.new_id(),
+        "user_id": identity.user_id,
+        "name": body.name,
+        "prefix": secret[:10],
+        "key_hash": tokens.digest(secret),
+        "scopes": sorted({scope.value for scope in body.scopes}),
+        "created_at": edge.runtime.clock.now(),
+    }
+    await people.add_key(edge.runtime.pool, key)
+    shown = {name: key[name] for name in ("key_id", "name", "prefix", "scopes", "created_at")}
+    return Json({**shown, "api_key": secret}, 201)
+
+
+@router.get("/api-keys", response_model=models.Listing[models.KeyView], responses=models.PROBLEMS)
+async def list_keys(identity: Reader, edge: TheEdge) -> Response:
+    return Json({"data": await people.keys(edge.runtime.pool, identity.user_id)})
+
+
+@router.delete("/api-keys/{key_id}", status_code=204, responses=models.PROBLEMS)
+async def delete_key(key_id: UUID, identity: Person, edge: TheEdge) -> Response:
+    """Here it ends at once, on other instances within five seconds."""
+    if not await people.revoke_key(edge.runtime.pool, identity.user_id, key_id, edge.runtime.clock.now()):
+        raise no_such("API key", key_id)
+    edge.forget_identities()
+    return Response(status_code=204)
+
+
+def _tokens(edge: Edge, user_id: UUID, session_id: UUID, token: str) -> Response:
+    settings = edge.settings
+    access = tokens.access_token(
+        user_id, session_id, settings.jwt_secret, edge.runtime.clock.now(), settings.access_token_s
+    )
+    return Json(
+        {
+            "access_token": access,
+            "refresh_token": token,
+            "token_type": "Bearer",
+            "expires_in": settings.access_token_s,
+        }
+    )
+
+
+async def _end_session(edge: Edge, session_id: UUID) -> None:
+    await people.revoke_session(edge.runtime.pool, session_id, edge.runtime.clock.now())
+    await edge.memory.cache.drop(f"session:{session_id}")
+    edge.forget_identities()

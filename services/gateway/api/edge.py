@@ -1,0 +1,229 @@
+"""What every route stands on: the runtime, who asks, JSON out, security headers, the body limit."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias, cast
+from uuid import UUID
+
+import jwt
+import orjson
+from fastapi import APIRouter, Depends, Response, Security
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import HTTPConnection
+from starlette.types import Message, Receive, Scope, Send
+
+from libs.common.contracts.ids import AccountId, StrategyId, UserId
+from libs.common.problems import Problem
+from libs.common.runtime import Runtime
+from services.gateway.adapters.internal import Internal
+from services.gateway.api.commands import Commands
+from services.gateway.domain import roles
+from services.gateway.domain.roles import Identity, Role
+from services.gateway.memory import GatewayMemory
+from services.gateway.settings import GatewaySettings
+from services.gateway.store import GatewayStore, entities, people
+from services.gateway.store.entities import Kind
+
+GatewayRuntime: TypeAlias = Runtime[GatewayStore, GatewayMemory]
+
+MAX_BODY = 1_048_576
+KNOWN_S = 5.0
+"""A credential that was good is believed for so long: the longest that a revoked one still works."""
+SESSION_CACHED_S = 60
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"strict-transport-security", b"max-age=31536000"),
+]
+
+
+class EdgeRoute(APIRoute):
+    """A route whose answers carry the security headers."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        await super().handle(scope, receive, send_with_headers)
+
+
+class Router(APIRouter):
+    """A path that ends with a slash answers without it too."""
+
+    def __init__(self, prefix: str = "", tags: list[str] | None = None) -> None:
+        super().__init__(prefix=prefix, tags=list(tags or []), route_class=EdgeRoute)
+
+    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().add_api_route(path, endpoint, **options)
+        if path.endswith("/"):
+            super().add_api_route(path[:-1], endpoint, **{**options, "include_in_schema": False})
+
+
+class Json(Response):
+    """JSON by orjson: decimals as strings, times in RFC 3339."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: object, status_code: int = 200, headers: dict[str, str] | None = None) -> None:
+        super().__init__(orjson.dumps(content, default=str), status_code, headers)
+
+
+class Edge:
+    """One per process; routes find it in the request's scope."""
+
+    def __init__(self, runtime: GatewayRuntime, settings: GatewaySettings) -> None:
+        self.runtime = runtime
+        self.settings = settings
+        self.commands = Commands(runtime, settings)
+        self.internal = Internal(settings.signals_url, settings.marketdata_url, runtime.settings.internal_token)
+        self._identities: dict[str, tuple[Identity, float]] = {}
+        self._owners: dict[tuple[Kind, UUID], UserId] = {}
+
+    async def enter(self, connection: HTTPConnection) -> None:
+        connection.scope["edge"] = self
+
+    @property
+    def memory(self) -> GatewayMemory:
+        return self.runtime.memory
+
+    async def identify(self, *, token: str | None = None, api_key: str | None = None) -> Identity:
+        """Who holds this credential; a Problem 401 when nobody does."""
+        secret = api_key or token
+        if not secret:
+            raise Problem(401, "unauthenticated", "send Authorization: Bearer <token> or X-API-Key", headers=_ASK)
+        known = self._identities.get(secret)
+        now = self.runtime.clock.now().timestamp()
+        if known and known[1] > now:
+            return known[0]
+        identity = await (self._by_key(secret) if api_key else self._by_token(secret))
+        if len(self._identities) > 10_000:
+            self._identities.clear()
+        self._identities[secret] = (identity, now + KNOWN_S)
+        return identity
+
+    def forget_identities(self) -> None:
+        """Someone's rights changed on this instance: ask again for everyone."""
+        self._identities.clear()
+
+    async def _by_key(self, api_key: str) -> Identity:
+        row = await people.key_user(self.runtime.pool, hashlib.sha256(api_key.encode()).digest())
+        if row is None:
+            raise Problem(401, "unauthenticated", "this API key is unknown or revoked", headers=_ASK)
+        may_trade = roles.Scope.TRADE in row["scopes"]
+        return Identity(UserId(row["user_id"]), Role(row["role"]), str(row["key_id"]), by_key=True, may_trade=may_trade)
+
+    async def _by_token(self, token: str) -> Identity:
+        try:
+            claims = jwt.decode(token, self.settings.jwt_secret, ["HS256"], options={"require": ["exp", "sub", "sid"]})
+        except jwt.InvalidTokenError as error:
+            raise Problem(401, "unauthenticated", f"access token: {error}", headers=_ASK) from error
+        role = await self.session_role(UUID(claims["sid"]))
+        if role is None:
+            raise Problem(401, "unauthenticated", "this session has ended; log in again", headers=_ASK)
+        return Identity(UserId(UUID(claims["sub"])), role, claims["sid"])
+
+    async def session_role(self, session_id: UUID) -> Role | None:
+        """From Redis, or from the database when Redis does not know or is away."""
+        cache = self.memory.cache
+        cached = await cache.get(f"session:{session_id}")
+        if cached:
+            return Role(cached)
+        row = await people.session_user(self.runtime.pool, session_id, self.runtime.clock.now())
+        if row is None:
+            return None
+        await cache.put(f"session:{session_id}", row["role"], SESSION_CACHED_S)
+        return Role(row["role"])
+
+    async def owner(self, kind: Kind, entity_id: UUID) -> UserId | None:
+        """Owners never change, so they are remembered."""
+        found = self._owners.get((kind, entity_id))
+        if found is None:
+            stored = await entities.owner(self.runtime.pool, kind, entity_id)
+            if stored is None:
+                return None
+            if len(self._owners) > 100_000:
+                self._owners.clear()
+            found = self._owners[kind, entity_id] = UserId(stored)
+        return found
+
+    def forget_owner(self, kind: Kind, entity_id: UUID) -> None:
+        self._owners.pop((kind, entity_id), None)
+
+    async def own_account(self, identity: Identity, account_id: UUID) -> AccountId:
+        """The account, if it is the caller's; nobody learns which others exist."""
+        if await self.owner(Kind.ACCOUNT, account_id) != identity.user_id:
+            raise no_such("account", account_id)
+        return AccountId(account_id)
+
+    async def visible_account(self, identity: Identity, account_id: UUID) -> AccountId:
+        owner = await self.owner(Kind.ACCOUNT, account_id)
+        if owner is None or not roles.may_see(identity, owner):
+            raise no_such("account", account_id)
+        return AccountId(account_id)
+
+    async def own_strategy(self, identity: Identity, strategy_id: UUID) -> StrategyId:
+        """An algo of the caller's, or an id that he made up for his own books."""
+        owner = await self.owner(Kind.ALGO, strategy_id)
+        if owner is not None and owner != identity.user_id:
+            raise no_such("strategy", strategy_id)
+        return StrategyId(strategy_id)
+
+    def whose(self, identity: Identity, user_id: UUID | None) -> UserId:
+        """Whose books are asked for: one's own, or for admins anybody's."""
+        if user_id is None or user_id == identity.user_id:
+            return identity.user_id
+        if not identity.role.is_admin:
+            raise Problem(403, "forbidden", "only admins see the books of others")
+        return UserId(user_id)
+
+
+_ASK = {"WWW-Authenticate": "Bearer"}
+_BEARER = HTTPBearer(auto_error=False, description="Access token of POST /api/v2/auth/login")
+_API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Key of POST /api/v2/auth/api-keys")
+
+
+def edge_of(connection: HTTPConnection) -> Edge:
+    return cast(Edge, connection.scope["edge"])
+
+
+def no_such(what: str, which: object) -> Problem:
+    return Problem(404, "not_found", f"you have no {what} {which}")
+
+
+async def reader(
+    connection: HTTPConnection,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    api_key: Annotated[str | None, Security(_API_KEY)],
+) -> Identity:
+    return await edge_of(connection).identify(token=bearer.credentials if bearer else None, api_key=api_key)
+
+
+async def trader(identity: Annotated[Identity, Depends(reader)]) -> Identity:
+    if (refusal := roles.refusal_to_change(identity)) is not None:
+        raise Problem(403, "forbidden", refusal)
+    return identity
+
+
+async def admin(identity: Annotated[Identity, Depends(reader)]) -> Identity:
+    if (refusal := roles.refusal_to_administer(identity)) is not None:
+        raise Problem(403, "forbidden", refusal)
+    return identity
+
+
+async def person(identity: Annotated[Identity, Depends(reader)]) -> Identity:
+    """Somebody who logged in: an API key must not make more of itself."""
+    if identity.by_key:
+        raise Problem(403, "forbidden", "log in for this; an API key does not suffice")
+    return identity
+
+
+TheEdge: TypeAlias = Annotated[Edge, Depends(edge_of)]
+Reader: TypeAlias = Annotated[Identity, Depends(reader)]
+Trader: TypeAlias = Annotated[Identity, Depends(trader)]
+Admin: TypeAlias = Annotated[Identity, Depends(admin)]
+Person: TypeAlias = Annotated[Identity, Depends(person)]

@@ -1,0 +1,283 @@
+"""Orders: place, modify, cancel; the book."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from libs.common import ids
+from libs.common.contracts.enums import Exchange, OrderStatus
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, StrategyId
+from libs.common.contracts.orders import (
+    OrderCancelled,
+    OrderCancelRefused,
+    OrderCancelRequested,
+    OrderModified,
+    OrderModifyRefused,
+    OrderModifyRequested,
+    OrderRequested,
+    OrdersCancelRequested,
+    OrdersCancelStarted,
+)
+from libs.common.problems import Problem
+from services.gateway.api import models
+from services.gateway.api.commands import pending
+from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
+from services.gateway.api.paging import Limit, PageCursor, aware, page, read_cursor
+from services.gateway.domain import roles, views
+from services.gateway.domain.answers import OPEN, status_code
+from services.gateway.domain.roles import Identity
+from services.gateway.domain.symbols import instrument_of
+from services.gateway.store import entities, queries
+from services.gateway.store.entities import Kind
+from services.gateway.store.queries import Filter
+from services.gateway.store.rows import Row
+
+router = Router(prefix="/trading/orders", tags=["orders"])
+
+_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}}
+_BODY["requestBody"]["content"] = {
+    "application/json": {"schema": models.PlaceOrder.model_json_schema(ref_template="#/components/schemas/{model}")}
+}
+_REFUSED: dict[int | str, dict[str, object]] = {422: {"model": models.OrderProblem}}
+
+
+@router.post(
+    "/place",
+    status_code=201,
+    response_model=models.OrderView,
+    responses={**models.PROBLEMS, **models.TAKEN, **_REFUSED},
+    openapi_extra=_BODY,
+)
+async def place(request: Request, identity: Trader, edge: TheEdge) -> Response:
+    """Answers once the order is accepted, or refused: 201, or 422 with the rule, the limit and the value.
+
+    The order is in the book either way. Past two seconds the answer is 202. The body is read by hand: this is the
+    road that has to be fast.
+    """
+    try:
+        body = models.PlaceOrder.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error
+    await edge.own_account(identity, body.account_id)
+    if body.strategy_id is not None:
+        await edge.own_strategy(identity, body.strategy_id)
+
+    async def run(order_id: UUID, again: bool) -> Response:
+        order = _order(body, order_id, identity, edge)
+        return _placed(await edge.commands.place(order, again=again))
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.post("/modify", response_model=models.OrderView, responses={**models.PROBLEMS, **models.TAKEN})
+async def modify(body: models.ModifyOrder, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    """Change an open order. Refused: 422 by one of our rules, 409 because the order is no longer open."""
+    row = await _own_open_order(edge, identity, body.order_id)
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        wish = OrderModifyRequested(
+            **body.model_dump(),
+            account_id=row["account_id"],
+            user_id=identity.user_id,
+            expires_at=edge.runtime.clock.now() + timedelta(seconds=edge.settings.order_life_s),
+        )
+        ends = (OrderModified, OrderModifyRefused)
+        match await edge.commands.ask(wish, request_id, *ends, identity=identity, again=again):
+            case OrderModifyRefused(rule=rule, reason=reason):
+                raise Problem(422 if rule else 409, "modify_refused", reason, order_id=body.order_id, rule=rule)
+            case None:
+                return pending(request_id, _status_url(body.order_id))
+            case _:
+                return Json(await _shown(edge, body.order_id))
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.post("/cancel", response_model=models.OrderView, responses={**models.PROBLEMS, **models.TAKEN})
+async def cancel(body: models.CancelOrder, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    """409 when it is too late."""
+    row = await _own_open_order(edge, identity, body.order_id)
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        wish = OrderCancelRequested(
+            order_id=OrderId(body.order_id), account_id=row["account_id"], user_id=identity.user_id
+        )
+        ends = (OrderCancelled, OrderCancelRefused)
+        match await edge.commands.ask(wish, request_id, *ends, identity=identity, again=again):
+            case OrderCancelRefused(reason=reason):
+                raise Problem(409, "cancel_refused", reason, order_id=body.order_id)
+            case None:
+                return pending(request_id, _status_url(body.order_id))
+            case _:
+                return Json(await _shown(edge, body.order_id))
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.post("/cancel-all", response_model=models.Cancelling, responses=models.PROBLEMS)
+async def cancel_all(body: models.CancelAll, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    """Cancels are sent for these orders; each order's own state tells how it ended. `pending` accounts did not
+    answer in time: their cancels will be sent.
+    """
+    instrument = instrument_of(body.instrument) if body.instrument else None
+    if body.instrument and instrument is None:
+        raise Problem(422, "invalid", "instrument: write NSE:SBIN")
+    accounts = await own_accounts(edge, identity, body.account_id)
+
+    async def one(account_id: UUID, request_id: UUID, again: bool) -> OrdersCancelStarted | None:
+        wish = OrdersCancelRequested(
+            account_id=account_id, user_id=identity.user_id, strategy_id=body.strategy_id, instrument=instrument
+        )
+        own_id = ids.derive(request_id, account_id)
+        found = await edge.commands.ask(wish, own_id, OrdersCancelStarted, identity=identity, again=again)
+        return found if isinstance(found, OrdersCancelStarted) else None
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        found = await asyncio.gather(*(one(account_id, request_id, again) for account_id in accounts))
+        waiting = [account for account, started in zip(accounts, found, strict=True) if started is None]
+        order_ids = [order_id for started in found if started for order_id in started.order_ids]
+        return Json({"order_ids": order_ids, "pending": waiting}, 202 if waiting else 200)
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.get("/", response_model=models.Page[models.OrderView], responses=models.PROBLEMS)
+async def book(
+    identity: Reader,
+    edge: TheEdge,
+    account_id: UUID | None = None,
+    user_id: Annotated[UUID | None, Query(description="For admins: another's book")] = None,
+    strategy_id: UUID | None = None,
+    status: Annotated[list[OrderStatus] | None, Query(description="May be repeated")] = None,
+    open: Annotated[bool | None, Query(description="True: only orders that may still trade")] = None,
+    instrument: str | None = None,
+    symbol: str | None = None,
+    exchange: Exchange | None = None,
+    since: Annotated[datetime | None, Query(alias="from")] = None,
+    until: Annotated[datetime | None, Query(alias="to")] = None,
+    limit: Limit = 50,
+    cursor: PageCursor = None,
+) -> Response:
+    """The newest first."""
+    statuses = [s.value for s in status] if status else None
+    wanted = await narrowed(edge, identity, account_id, user_id, instrument or symbol, exchange)
+    wanted = Filter(
+        user_id=wanted.user_id,
+        account_id=wanted.account_id,
+        instrument=wanted.instrument,
+        strategy_id=strategy_id,
+        statuses=sorted(OPEN) if open else statuses,
+        since=aware(since),
+        until=aware(until),
+    )
+    rows = await queries.orders_page(edge.runtime.pool, wanted, read_cursor(cursor), limit + 1)
+    return Json(page(rows, limit, views.order, "requested_at", "order_id"))
+
+
+@router.get("/{order_id}", response_model=models.OrderView, responses=models.PROBLEMS)
+async def order(order_id: UUID, identity: Reader, edge: TheEdge) -> Response:
+    return Json(views.order(await _visible_order(edge, identity, order_id)))
+
+
+@router.get("/{order_id}/status", response_model=models.OrderHistory, responses=models.PROBLEMS)
+async def status(order_id: UUID, identity: Reader, edge: TheEdge) -> Response:
+    """The order's state and every event that led to it."""
+    row = await _visible_order(edge, identity, order_id)
+    names = ("order_id", "status", "filled_quantity", "average_price", "reason")
+    return Json(
+        {
+            **{name: row[name] for name in names},
+            "is_final": OrderStatus(row["status"]).is_final,
+            "history": await queries.order_history(edge.runtime.pool, order_id),
+        }
+    )
+
+
+async def own_accounts(edge: Edge, identity: Identity, account_id: UUID | None) -> list[UUID]:
+    """The account that is named, if it is the caller's, or all of his."""
+    if account_id is not None:
+        return [await edge.own_account(identity, account_id)]
+    rows = await entities.of_user(edge.runtime.pool, Kind.ACCOUNT, identity.user_id)
+    return [UUID(row["account_id"]) for row in rows]
+
+
+async def narrowed(
+    edge: Edge,
+    identity: Identity,
+    account_id: UUID | None,
+    user_id: UUID | None,
+    symbol: str | None,
+    exchange: Exchange | None,
+) -> Filter:
+    """Whose rows and of which instrument; an account that the caller may see stands for its owner."""
+    instrument = instrument_of(symbol, exchange) if symbol else None
+    if symbol and instrument is None:
+        raise Problem(422, "invalid", f"instrument {symbol!r}: write NSE:SBIN, or a symbol and its exchange")
+    if account_id is not None:
+        return Filter(account_id=await edge.visible_account(identity, account_id), instrument=instrument)
+    return Filter(user_id=edge.whose(identity, user_id), instrument=instrument)
+
+
+def _order(body: models.PlaceOrder, order_id: UUID, identity: Identity, edge: Edge) -> OrderRequested:
+    now = edge.runtime.clock.now()
+    return OrderRequested.model_construct(
+        order_id=OrderId(order_id),
+        account_id=AccountId(body.account_id),
+        user_id=identity.user_id,
+        strategy_id=StrategyId(body.strategy_id) if body.strategy_id else None,
+        instrument=InstrumentId(body.instrument or ""),
+        side=body.side,
+        quantity=body.quantity,
+        order_type=body.order_type,
+        product=body.product,
+        validity=body.validity,
+        price=body.price,
+        trigger_price=body.trigger_price,
+        purpose=body.purpose,
+        square_off_id=None,
+        requested_at=now,
+        expires_at=now + timedelta(seconds=edge.settings.order_life_s),
+        epoch=0,
+    )
+
+
+def _placed(row: Row) -> Response:
+    status = status_code(row["status"])
+    if status == 202:
+        return pending(row["order_id"], _status_url(row["order_id"]))
+    if status == 422:
+        denied = row["status"] == OrderStatus.DENIED
+        extra = {"order_id": row["order_id"]}
+        if denied:
+            extra |= {"rule": row["rule"], "limit": row["limit_text"], "value": row["value_text"]}
+        raise Problem(422, "order_denied" if denied else "order_rejected", row["reason"] or row["status"], **extra)
+    return Json(views.order(row), 201)
+
+
+def _status_url(order_id: UUID) -> str:
+    return f"/api/v2/trading/orders/{order_id}/status"
+
+
+async def _shown(edge: Edge, order_id: UUID) -> views.View:
+    return views.order(await queries.order(edge.runtime.pool, order_id) or {})
+
+
+async def _visible_order(edge: Edge, identity: Identity, order_id: UUID) -> Row:
+    row = await queries.order(edge.runtime.pool, order_id)
+    if row is None or not roles.may_see(identity, row["user_id"]):
+        raise no_such("order", order_id)
+    return row
+
+
+async def _own_open_order(edge: Edge, identity: Identity, order_id: UUID) -> Row:
+    row = await queries.order(edge.runtime.pool, order_id)
+    if row is None or row["user_id"] != identity.user_id:
+        raise no_such("order", order_id)
+    if OrderStatus(row["status"]).is_final:
+        raise Problem(409, "order_not_open", f"the order is {row['status']}", order_id=order_id)
+    return row

@@ -1,0 +1,39 @@
+"""Pages of books: ask for one row more than is shown, to know whether there is a next page."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeAlias
+from uuid import UUID
+
+from fastapi import Query
+
+from libs.common.problems import Problem
+from services.gateway.domain import cursors
+from services.gateway.domain.cursors import Cursor
+
+Limit: TypeAlias = Annotated[int, Query(ge=1, le=500, description="Rows on a page")]
+PageCursor: TypeAlias = Annotated[str | None, Query(description="`next_cursor` of the page before")]
+
+
+def read_cursor(text: str | None) -> Cursor | None:
+    if text is None:
+        return None
+    found = cursors.decode(text)
+    if found is None:
+        raise Problem(422, "invalid_cursor", "the cursor is not one that this API gave out")
+    return found
+
+
+def page(
+    rows: Sequence[dict[str, Any]], limit: int, show: Callable[[dict[str, Any]], object], time: str, identity: str
+) -> dict[str, object]:
+    following = None
+    if len(rows) > limit:
+        last = rows[limit - 1]
+        following = cursors.encode(Cursor(last[time], UUID(str(last[identity])).hex))
+    return {"data": [show(row) for row in rows[:limit]], "next_cursor": following}
+
+
+def aware(moment: datetime | None) -> datetime | None:
+    """A time without a zone is UTC."""
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment

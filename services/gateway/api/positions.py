@@ -1,0 +1,142 @@
+"""Positions: what is held, what it is worth, and closing it."""
+
+import asyncio
+from collections import defaultdict
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Request, Response
+
+from libs.common import ids
+from libs.common.contracts.enums import SquareOffReason
+from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
+from libs.common.contracts.orders import SquareOffCompleted, SquareOffRequested
+from services.gateway.api import models
+from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
+from services.gateway.api.orders import own_accounts
+from services.gateway.domain import roles, views
+from services.gateway.domain.roles import Identity
+from services.gateway.domain.valuation import Holding, exposure
+from services.gateway.store import queries
+from services.gateway.store.rows import Row
+
+router = Router(prefix="/trading/positions", tags=["positions"])
+OpenOnly = Annotated[bool, Query(alias="open", description="Leave out what is flat")]
+
+
+@router.get("/", response_model=models.Listing[models.PositionView], responses=models.PROBLEMS)
+async def all_positions(
+    identity: Reader, edge: TheEdge, user_id: UUID | None = None, open_only: OpenOnly = False
+) -> Response:
+    """Net positions of all your accounts, valued at the last price."""
+    return _shown(edge, await queries.positions(edge.runtime.pool, edge.whose(identity, user_id)), open_only)
+
+
+@router.get("/pnl", response_model=models.Pnl, responses=models.PROBLEMS)
+async def pnl(identity: Reader, edge: TheEdge, account_id: UUID | None = None) -> Response:
+    """Today's profit and loss: in all, by account, and by strategy as each strategy's own book has it."""
+    if account_id is not None:
+        await edge.visible_account(identity, account_id)
+    owner = None if account_id else identity.user_id
+    rows = await queries.positions(edge.runtime.pool, owner, account_id)
+    books = await queries.strategy_positions(edge.runtime.pool, identity.user_id)
+    books = [row for row in books if account_id in (None, row["account_id"])]
+    total = exposure(_holdings(edge, rows))
+    return Json(
+        {
+            "realised_pnl": total.realised_pnl,
+            "unrealised_pnl": total.unrealised_pnl,
+            "mtm": total.mtm,
+            "accounts": _grouped(edge, rows, "account_id"),
+            "strategies": _grouped(edge, books, "strategy_id"),
+        }
+    )
+
+
+@router.get("/square-offs/{square_off_id}", response_model=models.SquareOffView, responses=models.PROBLEMS)
+async def square_off(square_off_id: UUID, identity: Reader, edge: TheEdge) -> Response:
+    row = await queries.square_off(edge.runtime.pool, square_off_id)
+    if row is None or not roles.may_see(identity, row["user_id"]):
+        raise no_such("square-off", square_off_id)
+    return Json(row)
+
+
+@router.get("/{account_id}", response_model=models.Listing[models.PositionView], responses=models.PROBLEMS)
+async def account_positions(account_id: UUID, identity: Reader, edge: TheEdge, open_only: OpenOnly = False) -> Response:
+    await edge.visible_account(identity, account_id)
+    return _shown(edge, await queries.positions(edge.runtime.pool, None, account_id), open_only)
+
+
+@router.post("/close", response_model=models.Listing[models.SquareOffView], responses=models.PROBLEMS)
+async def close(body: models.ClosePositions, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    """Cancel what is pending and close what is open, of a position or of a strategy. 202 while it lasts."""
+    if body.strategy_id is not None and body.account_id is None:
+        await edge.own_strategy(identity, body.strategy_id)
+        accounts = await queries.strategy_accounts(edge.runtime.pool, identity.user_id, body.strategy_id)
+    else:
+        accounts = await own_accounts(edge, identity, body.account_id)
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        wishes = [_wish(account_id, request_id, identity, body) for account_id in accounts]
+        return await _square_off(edge, identity, wishes, again)
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.post("/close-all", response_model=models.Listing[models.SquareOffView], responses=models.PROBLEMS)
+async def close_all(request: Request, identity: Trader, edge: TheEdge, body: models.CloseAll | None = None) -> Response:
+    """Of one account, or of all of yours."""
+    accounts = await own_accounts(edge, identity, body.account_id if body else None)
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        wishes = [_wish(account_id, request_id, identity, None) for account_id in accounts]
+        return await _square_off(edge, identity, wishes, again)
+
+    return await edge.commands.once(request, identity, run)
+
+
+def _wish(
+    account_id: UUID, request_id: UUID, identity: Identity, body: models.ClosePositions | None
+) -> SquareOffRequested:
+    return SquareOffRequested(
+        square_off_id=SquareOffId(ids.derive(request_id, account_id)),
+        account_id=AccountId(account_id),
+        user_id=identity.user_id,
+        strategy_id=body.strategy_id if body else None,
+        instrument=InstrumentId(body.instrument) if body and body.instrument else None,
+        product=body.product if body else None,
+        reason=SquareOffReason.CLOSE,
+    )
+
+
+async def _square_off(edge: Edge, identity: Identity, wishes: list[SquareOffRequested], again: bool) -> Response:
+    async def one(wish: SquareOffRequested) -> dict[str, object]:
+        done = await edge.commands.ask(wish, wish.square_off_id, SquareOffCompleted, identity=identity, again=again)
+        status = "COMPLETED" if done else "PENDING"
+        return {"square_off_id": wish.square_off_id, "account_id": wish.account_id, "status": status}
+
+    found = await asyncio.gather(*(one(wish) for wish in wishes))
+    return Json({"data": found}, 200 if all(f["status"] == "COMPLETED" for f in found) else 202)
+
+
+def _shown(edge: Edge, rows: list[Row], open_only: bool) -> Response:
+    prices = edge.memory.quotes.ltp
+    kept = [row for row in rows if row["quantity"] or not open_only]
+    return Json({"data": [views.position(row, prices(row["instrument"])) for row in kept]})
+
+
+def _holdings(edge: Edge, rows: list[Row]) -> list[Holding]:
+    prices = edge.memory.quotes.ltp
+    return [views.holding(row, prices(row["instrument"])) for row in rows]
+
+
+def _grouped(edge: Edge, rows: list[Row], by: str) -> list[dict[str, object]]:
+    groups: dict[object, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row[by]].append(row)
+    found = []
+    for key, group in groups.items():
+        held = exposure(_holdings(edge, group))
+        profit = {"realised_pnl": held.realised_pnl, "unrealised_pnl": held.unrealised_pnl, "mtm": held.mtm}
+        found.append({by: key, **profit})
+    return found

@@ -1,0 +1,270 @@
+"""Limits, exposure, violations, panics."""
+
+from collections import defaultdict
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request, Response
+
+from libs.common.contracts.enums import RiskLevel
+from libs.common.contracts.ids import PanicId, RiskLimitId
+from libs.common.contracts.risk import (
+    PanicRaised,
+    PanicRequested,
+    PanicReset,
+    PanicResetRequested,
+    RiskLimit,
+    RiskLimitDeleted,
+    RiskLimitDeleteRequested,
+    RiskLimitSaved,
+    RiskLimitSaveRequested,
+)
+from services.gateway.api import models
+from services.gateway.api.commands import pending_request
+from services.gateway.api.edge import Admin, Edge, Json, Reader, Router, TheEdge, Trader, no_such
+from services.gateway.api.paging import Limit, PageCursor, page, read_cursor
+from services.gateway.domain import roles, views
+from services.gateway.domain.roles import Identity
+from services.gateway.domain.valuation import Exposure, exposure
+from services.gateway.store import entities, queries
+from services.gateway.store.entities import Kind
+from services.gateway.store.rows import Row
+
+router = Router(prefix="/risk", tags=["risk"])
+_ANSWERS = {**models.PROBLEMS, **models.TAKEN}
+
+
+@router.get("/limits/", response_model=models.Listing[models.RiskLimitView], responses=models.PROBLEMS)
+async def limits(identity: Reader, edge: TheEdge, user_id: UUID | None = None) -> Response:
+    return Json({"data": await entities.of_user(edge.runtime.pool, Kind.RISK_LIMIT, edge.whose(identity, user_id))})
+
+
+@router.post("/limits/", status_code=201, response_model=models.RiskLimitView, responses=_ANSWERS)
+async def create_limit(body: models.RiskLimitBody, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    await _check_scope(edge, identity, body)
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        limit = RiskLimit(limit_id=RiskLimitId(request_id), user_id=identity.user_id, **body.model_dump())
+        return await _save(edge, identity, request_id, limit, 0, again=again, status=201)
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.get("/limits/{limit_id}", response_model=models.RiskLimitView, responses=models.PROBLEMS)
+async def limit_of(limit_id: UUID, identity: Reader, edge: TheEdge) -> Response:
+    row = await entities.find(edge.runtime.pool, Kind.RISK_LIMIT, limit_id)
+    if row is None or not roles.may_see(identity, UUID(row["user_id"])):  # type: ignore[arg-type]
+        raise no_such("risk limit", limit_id)
+    return Json(row)
+
+
+@router.put("/limits/{limit_id}", response_model=models.RiskLimitView, responses=_ANSWERS)
+async def change_limit(
+    limit_id: UUID, body: models.RiskLimitBody, request: Request, identity: Trader, edge: TheEdge
+) -> Response:
+    """Replaces the limit whole."""
+    stored = await _own(edge, identity, limit_id)
+    await _check_scope(edge, identity, body)
+    limit = RiskLimit(limit_id=RiskLimitId(limit_id), user_id=identity.user_id, **body.model_dump())
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        return await _save(edge, identity, request_id, limit, stored["version"], again=again)
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.delete("/limits/{limit_id}", status_code=204, responses=_ANSWERS)
+async def delete_limit(limit_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    await _own(edge, identity, limit_id)
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        wish = RiskLimitDeleteRequested(limit_id=RiskLimitId(limit_id), user_id=identity.user_id)
+        done = await edge.commands.ask(wish, request_id, RiskLimitDeleted, identity=identity, again=again)
+        return Response(status_code=204) if done else pending_request(request_id)
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.get("/exposure/", response_model=models.Listing[models.ExposureView], responses=models.PROBLEMS)
+async def exposures(identity: Reader, edge: TheEdge, user_id: UUID | None = None) -> Response:
+    """What each account has at stake at the last prices."""
+    owner = edge.whose(identity, user_id)
+    grouped: dict[object, list[Row]] = defaultdict(list)
+    for row in await queries.positions(edge.runtime.pool, owner):
+        grouped[row["account_id"]].append(row)
+    funds = {row["account_id"]: row for row in await queries.funds(edge.runtime.pool, owner)}
+    accounts = sorted({*grouped, *funds}, key=str)
+    return Json({"data": [_exposure(edge, each, grouped[each], funds.get(each)) for each in accounts]})
+
+
+@router.get("/exposure/{account_id}", response_model=models.ExposureView, responses=models.PROBLEMS)
+async def account_exposure(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
+    await edge.visible_account(identity, account_id)
+    rows = await queries.positions(edge.runtime.pool, None, account_id)
+    funds = await queries.funds(edge.runtime.pool, None, account_id)
+    return Json(_exposure(edge, account_id, rows, funds[0] if funds else None))
+
+
+@router.get("/violations/", response_model=models.Page[models.ViolationView], responses=models.PROBLEMS)
+async def violations(
+    identity: Reader,
+    edge: TheEdge,
+    account_id: UUID | None = None,
+    user_id: UUID | None = None,
+    limit: Limit = 50,
+    cursor: PageCursor = None,
+) -> Response:
+    """Denied orders and broken limits, the newest first."""
+    owner: UUID | None = edge.whose(identity, user_id)
+    if account_id is not None:
+        owner, account_id = None, await edge.visible_account(identity, account_id)
+    rows = await queries.violations(edge.runtime.pool, owner, account_id, read_cursor(cursor), limit + 1)
+    return Json(page(rows, limit, views.risk_event, "at", "event_id"))
+
+
+@router.get("/panic/", responses=models.PROBLEMS)
+async def panics(identity: Reader, edge: TheEdge) -> Response:
+    """The panics in force that concern you; for admins all."""
+    found = await queries.panics_in_force(edge.runtime.pool)
+    if not identity.role.is_admin:
+        mine = {"ALL", f"USER:{identity.user_id}"}
+        for kind, name in ((Kind.ACCOUNT, "ACCOUNT"), (Kind.ALGO, "STRATEGY")):
+            rows = await entities.of_user(edge.runtime.pool, kind, identity.user_id)
+            mine |= {f"{name}:{row['account_id' if kind is Kind.ACCOUNT else 'algo_id']}" for row in rows}
+        found = [row for row in found if row["scope"] in mine]
+    return Json({"data": found})
+
+
+async def _global(_: Admin) -> tuple[str, RiskLevel]:
+    return "ALL", RiskLevel.ALL
+
+
+async def _user(identity: Trader) -> tuple[str, RiskLevel]:
+    return f"USER:{identity.user_id}", RiskLevel.USER
+
+
+async def _account(account_id: UUID, identity: Trader, edge: TheEdge) -> tuple[str, RiskLevel]:
+    await edge.visible_account(identity, account_id)
+    return f"ACCOUNT:{account_id}", RiskLevel.ACCOUNT
+
+
+async def _strategy(strategy_id: UUID, identity: Trader, edge: TheEdge) -> tuple[str, RiskLevel]:
+    owner = await edge.owner(Kind.ALGO, strategy_id)
+    if owner is None or not roles.may_see(identity, owner):
+        raise no_such("strategy", strategy_id)
+    return f"STRATEGY:{strategy_id}", RiskLevel.STRATEGY
+
+
+_SCOPES = {
+    "global": (_global, "Stop everybody: needs admin."),
+    "user": (_user, "Stop everything of yours."),
+    "account/{account_id}": (_account, "Stop an account."),
+    "strategy/{strategy_id}": (_strategy, "Stop a strategy."),
+}
+
+
+async def _panic(
+    edge: Edge, identity: Identity, request: Request, scope: tuple[str, RiskLevel], reason: str | None
+) -> Response:
+    """Raise a panic, or with no reason reset it."""
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        common = {
+            "panic_id": PanicId(request_id),
+            "scope": scope[0],
+            "level": scope[1],
+            "requested_by": identity.user_id,
+        }
+        wish = PanicResetRequested(**common) if reason is None else PanicRequested(**common, reason=reason)
+        ends = (PanicRaised, PanicReset)
+        match await edge.commands.ask(wish, request_id, *ends, identity=identity, again=again):
+            case (PanicRaised() | PanicReset()) as done:
+                in_force = isinstance(done, PanicRaised)
+                shown = done.model_dump(mode="json", include={"scope", "level", "epoch", "panic_id"})
+                return Json({**shown, "in_force": in_force})
+            case _:
+                return pending_request(request_id)
+
+    return await edge.commands.once(request, identity, run)
+
+
+def _panic_routes() -> None:
+    """Raising and resetting, the same for every scope."""
+    for path, (scope_of, words) in _SCOPES.items():
+        Scope = Annotated[tuple[str, RiskLevel], Depends(scope_of)]  # noqa: N806 - a type
+
+        async def raise_panic(
+            request: Request,
+            identity: Trader,
+            edge: TheEdge,
+            scope: Scope,
+            body: models.PanicBody | None = None,
+        ) -> Response:
+            return await _panic(edge, identity, request, scope, (body or models.PanicBody()).reason)
+
+        async def reset_panic(request: Request, identity: Trader, edge: TheEdge, scope: Scope) -> Response:
+            return await _panic(edge, identity, request, scope, None)
+
+        name = path.partition("/")[0]
+        router.add_api_route(
+            f"/panic/{path}",
+            raise_panic,
+            methods=["POST"],
+            name=f"panic_{name}",
+            description=f"{words} New orders are denied, pending ones cancelled, positions closed, until it is reset.",
+            response_model=models.PanicView,
+            responses=_ANSWERS,
+        )
+        router.add_api_route(
+            f"/panic/{path}/reset",
+            reset_panic,
+            methods=["POST"],
+            name=f"reset_panic_{name}",
+            description="Take new orders again.",
+            response_model=models.PanicView,
+            responses=_ANSWERS,
+        )
+
+
+_panic_routes()
+
+
+def _exposure(edge: Edge, account_id: object, rows: list[Row], funds: Row | None) -> dict[str, object]:
+    prices = edge.memory.quotes.ltp
+    held: Exposure = exposure(views.holding(row, prices(row["instrument"])) for row in rows)
+    return {
+        "account_id": account_id,
+        "gross_value": held.gross_value,
+        "net_value": held.net_value,
+        "used_margin": funds["used_margin"] if funds else held.used_margin,
+        "realised_pnl": held.realised_pnl,
+        "unrealised_pnl": held.unrealised_pnl,
+        "mtm": held.mtm,
+        "open_positions": held.open_positions,
+    }
+
+
+async def _check_scope(edge: Edge, identity: Identity, body: models.RiskLimitBody) -> None:
+    if body.account_id is not None:
+        await edge.own_account(identity, body.account_id)
+    if body.strategy_id is not None and await edge.owner(Kind.ALGO, body.strategy_id) != identity.user_id:
+        raise no_such("strategy", body.strategy_id)
+
+
+async def _save(
+    edge: Edge, identity: Identity, request_id: UUID, limit: RiskLimit, expected: int, *, again: bool, status: int = 200
+) -> Response:
+    wish = RiskLimitSaveRequested(
+        limit_id=limit.limit_id, user_id=identity.user_id, limit=limit, expected_version=expected
+    )
+    saved = await edge.commands.ask(wish, request_id, RiskLimitSaved, identity=identity, again=again)
+    if not isinstance(saved, RiskLimitSaved):
+        return pending_request(request_id)
+    return Json({**saved.limit.model_dump(mode="json"), "version": saved.version}, status)
+
+
+async def _own(edge: Edge, identity: Identity, limit_id: UUID) -> Row:
+    row = await entities.find(edge.runtime.pool, Kind.RISK_LIMIT, limit_id)
+    if row is None or row["user_id"] != str(identity.user_id):
+        raise no_such("risk limit", limit_id)
+    return row

@@ -1,0 +1,107 @@
+"""How the platform is, as far as the gateway knows; and what became of a request."""
+
+import asyncio
+from importlib.metadata import PackageNotFoundError, version
+from uuid import UUID
+
+import orjson
+from fastapi import Response
+from prometheus_client import REGISTRY
+
+from services.gateway.api import models
+from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, no_such
+from services.gateway.memory.quotes import STALE_S
+from services.gateway.store import outcomes
+
+router = Router(prefix="/system", tags=["system"])
+
+
+@router.get("/health")
+async def health(edge: TheEdge) -> Response:
+    """Whether the gateway can do its work; 503 when not. Redis may be away: it only makes things faster."""
+    parts = await _parts(edge)
+    good = parts["postgres"] and parts["kafka"] and parts["consumer"]
+    return Json({"status": "ok" if good else "degraded", "parts": parts}, 200 if good else 503)
+
+
+@router.get("/status", responses=models.PROBLEMS)
+async def status(_: Reader, edge: TheEdge) -> Response:
+    """The parts, how far the projections lag, and the feed: its label and how old its last word is."""
+    quotes = edge.memory.quotes
+    age = (edge.runtime.clock.now() - quotes.heard_at).total_seconds() if quotes.heard_at else None
+    return Json(
+        {
+            "parts": await _parts(edge),
+            "consumer_lag": _lag(),
+            "feed": {
+                "source": quotes.source,
+                "instruments": len(quotes),
+                "age_s": age,
+                "stale": age is None or age > STALE_S,
+            },
+            "stream_clients": len(edge.memory.hub),
+            "instances": "one" if edge.memory.siblings.alone else "several",
+        }
+    )
+
+
+@router.get("/version")
+async def version_of() -> Response:
+    try:
+        number = version("openalgo-enhanced")
+    except PackageNotFoundError:
+        number = "0.1.0"
+    return Json({"name": "openalgo-enhanced", "version": number, "api": "v2"})
+
+
+@router.get("/requests/{request_id}", responses=models.PROBLEMS)
+async def request_outcome(request_id: UUID, identity: Reader, edge: TheEdge) -> Response:
+    """What became of a request that was answered with 202: the event that ended it, for an hour."""
+    found = await outcomes.find(edge.runtime.pool, request_id)
+    if found is None:
+        return Json({"id": request_id, "status": "PENDING"})
+    event = orjson.loads(found[1])
+    if event.get("user_id") not in (None, str(identity.user_id)):
+        raise no_such("request", request_id)
+    return Json({"id": request_id, "status": "ENDED", "type": found[0], "event": event})
+
+
+async def _parts(edge: Edge) -> dict[str, bool]:
+    kafka, postgres, redis = await asyncio.gather(_kafka(edge), _postgres(edge), edge.memory.cache.answers())
+    ready = edge.runtime.ready
+    return {
+        "kafka": kafka,
+        "postgres": postgres,
+        "redis": redis,
+        "consumer": ready.get("consumer", True),
+        "streams": ready.get("streams", True),
+    }
+
+
+async def _kafka(edge: Edge) -> bool:
+    try:
+        async with asyncio.timeout(1):
+            await edge.runtime.producer.client.fetch_all_metadata()
+    except Exception:  # noqa: BLE001 - whatever it is, Kafka does not answer
+        return False
+    return True
+
+
+async def _postgres(edge: Edge) -> bool:
+    try:
+        async with asyncio.timeout(1):
+            await edge.runtime.pool.fetchval("SELECT 1")
+    except Exception:  # noqa: BLE001 - whatever it is, the database does not answer
+        return False
+    return True
+
+
+def _lag() -> dict[str, float]:
+    """Messages behind the end, by topic."""
+    found: dict[str, float] = {}
+    for metric in REGISTRY.collect():
+        if metric.name == "consumer_lag_messages":
+            for sample in metric.samples:
+                topic = sample.labels["topic"]
+                found[topic] = found.get(topic, 0) + sample.value
+    return found

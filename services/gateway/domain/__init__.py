@@ -1,0 +1,1 @@
+"""The gateway's pure rules: roles, idempotency, cursors, what is shown."""

@@ -1,0 +1,40 @@
+"""What a repeated request means, after the IETF draft (Idempotency-Key header)."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+KEPT = timedelta(hours=24)
+MAX_KEY = 255
+
+
+class Fate(Enum):
+    RUN = "ours to carry out"
+    IN_FLIGHT = "another request with the key is being carried out"
+    OTHER_BODY = "the key was used for another request"
+    REPLAY = "done: answer as before"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is known of a key that was there before."""
+
+    fingerprint: bytes
+    leased_until: datetime
+    status: int | None
+
+
+def fate(claim: Claim, fingerprint: bytes, now: datetime) -> Fate:
+    """A claim whose lease ran out (its instance died, or its outcome was not known in time) is carried out again,
+    under the same message id, which every service recognises.
+    """
+    if claim.fingerprint != fingerprint:
+        return Fate.OTHER_BODY
+    if claim.status is not None:
+        return Fate.REPLAY
+    return Fate.IN_FLIGHT if claim.leased_until > now else Fate.RUN
+
+
+def is_final(status: int) -> bool:
+    """202 says that the outcome is open, 5xx that we failed: neither may be replayed for a day."""
+    return status != 202 and status < 500

@@ -1,0 +1,58 @@
+"""What positions are worth at the last price."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+PAISA = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A net position and the last price of its instrument, None when no feed carries it."""
+
+    quantity: int
+    average_price: Decimal
+    realised_pnl: Decimal
+    margin: Decimal
+    ltp: Decimal | None
+
+    @property
+    def price(self) -> Decimal:
+        """Without a last price a position is worth what was paid for it."""
+        return self.average_price if self.ltp is None else self.ltp
+
+    @property
+    def unrealised_pnl(self) -> Decimal:
+        return (self.quantity * (self.price - self.average_price)).quantize(PAISA)
+
+    @property
+    def value(self) -> Decimal:
+        return (self.quantity * self.price).quantize(PAISA)
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    gross_value: Decimal
+    net_value: Decimal
+    used_margin: Decimal
+    realised_pnl: Decimal
+    unrealised_pnl: Decimal
+    open_positions: int
+
+    @property
+    def mtm(self) -> Decimal:
+        return self.realised_pnl + self.unrealised_pnl
+
+
+def exposure(holdings: Iterable[Holding]) -> Exposure:
+    held = list(holdings)
+    zero = Decimal(0)
+    return Exposure(
+        gross_value=sum((abs(h.value) for h in held), zero),
+        net_value=sum((h.value for h in held), zero),
+        used_margin=sum((h.margin for h in held), zero),
+        realised_pnl=sum((h.realised_pnl for h in held), zero),
+        unrealised_pnl=sum((h.unrealised_pnl for h in held), zero),
+        open_positions=sum(1 for h in held if h.quantity),
+    )

@@ -1,0 +1,109 @@
+"""What clients see of a row: the same over REST and over the WebSocket."""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import orjson
+
+from services.gateway.domain.valuation import Holding
+
+Row: TypeAlias = Mapping[str, Any]
+View: TypeAlias = dict[str, Any]
+Prices: TypeAlias = Callable[[str], Decimal | None]
+
+_ORDER = (
+    "order_id",
+    "account_id",
+    "strategy_id",
+    "instrument",
+    "side",
+    "quantity",
+    "order_type",
+    "product",
+    "validity",
+    "price",
+    "trigger_price",
+    "purpose",
+    "status",
+    "filled_quantity",
+    "average_price",
+    "broker_order_id",
+    "rule",
+    "reason",
+    "requested_at",
+    "updated_at",
+    "version",
+    "seq",
+)
+_FILL = (
+    "fill_id",
+    "order_id",
+    "account_id",
+    "strategy_id",
+    "instrument",
+    "side",
+    "product",
+    "quantity",
+    "price",
+    "broker_fill_id",
+    "filled_at",
+    "seq",
+)
+_FUNDS = ("account_id", "opening_balance", "realised_pnl", "used_margin", "available", "updated_at", "seq")
+
+
+def order(row: Row) -> View:
+    view = {name: row.get(name) for name in _ORDER}
+    if view["rule"]:
+        view["limit"] = row.get("limit_text")
+        view["value"] = row.get("value_text")
+    return view
+
+
+def fill(row: Row) -> View:
+    return {name: row[name] for name in _FILL}
+
+
+def holding(row: Row, ltp: Decimal | None) -> Holding:
+    return Holding(row["quantity"], row["average_price"], row["realised_pnl"], row.get("margin", Decimal(0)), ltp)
+
+
+def position(row: Row, ltp: Decimal | None) -> View:
+    held = holding(row, ltp)
+    return {
+        **row,
+        "ltp": ltp,
+        "unrealised_pnl": held.unrealised_pnl,
+        "mtm": held.realised_pnl + held.unrealised_pnl,
+        "value": held.value,
+    }
+
+
+def funds(row: Row) -> View:
+    return {name: row[name] for name in _FUNDS}
+
+
+def signal(row: Row) -> View:
+    return {**orjson.loads(row["body"]), "signal_id": row["signal_id"], "decisions": orjson.loads(row["decisions"])}
+
+
+def risk_event(row: Row) -> View:
+    body = orjson.loads(row["body"])
+    return {"event_id": row["event_id"], "type": row["type"], "at": row["at"], "event": body}
+
+
+def of_channel(channel: str, row: Row, prices: Prices) -> View:
+    match channel:
+        case "orders":
+            return order(row)
+        case "fills":
+            return fill(row)
+        case "positions":
+            return position(row, prices(row["instrument"]))
+        case "funds":
+            return funds(row)
+        case "signals":
+            return signal(row)
+        case _:
+            return risk_event(row)

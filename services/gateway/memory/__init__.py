@@ -1,0 +1,54 @@
+"""What a gateway process may forget: who waits, who watches, who was recognised, the newest quotes."""
+
+from typing import TYPE_CHECKING, Any
+
+from libs.common.service import Memory
+from libs.common.settings import load
+from services.gateway.memory.cache import Cache
+from services.gateway.memory.hub import Hub
+from services.gateway.memory.passwords import Passwords
+from services.gateway.memory.quotes import QuoteView
+from services.gateway.memory.siblings import Siblings
+from services.gateway.memory.waiters import Waiters
+from services.gateway.settings import GatewaySettings
+from services.gateway.store import GatewayStore
+from services.gateway.store.changes import Changes
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+
+class GatewayMemory(Memory):
+    settings: GatewaySettings
+    cache: Cache
+    hub: Hub
+    siblings: Siblings
+    passwords: Passwords
+
+    def __init__(self) -> None:
+        self.quotes = QuoteView()
+        self.waiters = Waiters()
+        self._batch: GatewayStore | None = None
+
+    async def open(self, runtime: "Runtime[Any, Any]") -> None:
+        self.settings = load(GatewaySettings)
+        self.cache = Cache(runtime.settings.redis_url)
+        self.passwords = Passwords(self.settings.password_pepper)
+        self.hub = Hub(runtime.pool, runtime.clock, self.quotes)
+        self.siblings = Siblings(self.cache, self.waiters, self.hub)
+        await self.siblings.open()
+
+    async def close(self) -> None:
+        await self.hub.close()
+        await self.siblings.close()
+        await self.cache.close()
+
+    def follow(self, store: GatewayStore) -> GatewayStore:
+        """Remember the store of the batch in hand, so that its changes can be told once they are committed."""
+        self._batch = store
+        return store
+
+    def take_changes(self) -> Changes | None:
+        """What the batch that was just committed has changed."""
+        batch, self._batch = self._batch, None
+        return batch.changes if batch else None

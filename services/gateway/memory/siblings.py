@@ -1,0 +1,90 @@
+"""Other instances of the gateway: one Redis message a batch tells them what was projected here.
+
+The message carries numbers and ids only. Who is concerned reads the projection, so a message that is lost costs
+time, never truth: the next one shows the gap, and waiting requests look for themselves.
+"""
+
+import asyncio
+import contextlib
+from uuid import UUID
+
+import orjson
+from redis.exceptions import RedisError
+
+from libs.common import ids
+from libs.common.telemetry import log
+from services.gateway.memory.cache import Cache
+from services.gateway.memory.hub import Hub
+from services.gateway.memory.waiters import Waiters
+from services.gateway.store.changes import Changes, Channel
+
+_CHANNEL = "batches"
+_LOOK_S = 1.0
+
+
+class Siblings:
+    def __init__(self, cache: Cache, waiters: Waiters, hub: Hub) -> None:
+        self._cache = cache
+        self._waiters = waiters
+        self._hub = hub
+        self._name = str(ids.new_id())
+        self._tasks: list[asyncio.Task[None]] = []
+        self.alone = True
+        """Nobody else projects: what this process projects is all there is."""
+
+    async def open(self) -> None:
+        self._tasks = [
+            asyncio.create_task(self._listen(), name="siblings:listen"),
+            asyncio.create_task(self._look(), name="siblings:look"),
+        ]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def tell(self, changes: Changes) -> None:
+        """Publish what a batch changed, unless nobody else listens."""
+        if self.alone or not (changes.pushes or changes.outcomes):
+            return
+        seqs = {(push.user_id, push.channel): push.seq for push in changes.pushes}
+        message = {
+            "from": self._name,
+            "seqs": [(user, channel, seq) for (user, channel), seq in seqs.items()],
+            "ended": [*changes.outcomes, *changes.orders],
+        }
+        await self._cache.publish(_CHANNEL, orjson.dumps(message, default=str))
+
+    async def _look(self) -> None:
+        """Count the instances; catch up with them while Redis cannot carry their messages."""
+        while True:
+            listeners = await self._cache.listeners(_CHANNEL)
+            if listeners is not None:
+                self.alone = listeners <= 1
+            if listeners is None or not self.alone:
+                self._hub.catch_up()
+            await asyncio.sleep(_LOOK_S)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._cache.redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+                    await pubsub.subscribe(self._cache.name(_CHANNEL))
+                    await self._cache.publish(_CHANNEL, orjson.dumps({"from": self._name, "hello": True}))
+                    while True:
+                        message = await pubsub.get_message(timeout=None)
+                        if message:
+                            self._hear(message["data"])
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("siblings_not_heard", error=repr(error))
+                await asyncio.sleep(_LOOK_S)
+
+    def _hear(self, data: str) -> None:
+        with contextlib.suppress(ValueError, KeyError):
+            message = orjson.loads(data)
+            if message["from"] == self._name:
+                return
+            self.alone = False
+            self._waiters.nudge([UUID(text) for text in message.get("ended", ())])
+            for user, channel, seq in message.get("seqs", ()):
+                self._hub.hear(UUID(user), Channel(channel), seq)

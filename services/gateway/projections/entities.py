@@ -1,0 +1,49 @@
+"""Accounts, algos, signal groups, risk limits; and the refusals to change them."""
+
+from collections.abc import Sequence
+
+from libs.common.contracts.accounts import AccountDeleted, AccountSaved
+from libs.common.contracts.algos import AlgoDeleted, AlgoSaved
+from libs.common.contracts.base import Message, RequestRefused
+from libs.common.contracts.risk import RiskLimitDeleted, RiskLimitSaved
+from libs.common.contracts.signals import SignalGroupDeleted, SignalGroupSaved
+from services.gateway.projections.books import NOTHING, Ctx
+from services.gateway.store.entities import Kind
+
+Saved = AccountSaved | AlgoSaved | SignalGroupSaved | RiskLimitSaved
+Deleted = AccountDeleted | AlgoDeleted | SignalGroupDeleted | RiskLimitDeleted
+
+
+async def saved(event: Saved, ctx: Ctx) -> Sequence[Message]:
+    store = ctx.memory.follow(ctx.store)
+    match event:
+        case AccountSaved():
+            store.entities.saved(Kind.ACCOUNT, event.account_id, event.user_id, event.version, event.account, ctx.now)
+        case AlgoSaved():
+            store.entities.saved(Kind.ALGO, event.algo_id, event.user_id, event.version, event.algo, ctx.now)
+        case SignalGroupSaved():
+            store.entities.saved(Kind.SIGNAL_GROUP, event.group_id, event.user_id, event.version, event.group, ctx.now)
+        case RiskLimitSaved():
+            store.entities.saved(Kind.RISK_LIMIT, event.limit_id, event.user_id, event.version, event.limit, ctx.now)
+    store.outcomes.ended(ctx.cause.correlation_id, event, ctx.now)
+    return NOTHING
+
+
+async def deleted(event: Deleted, ctx: Ctx) -> Sequence[Message]:
+    store = ctx.memory.follow(ctx.store)
+    match event:
+        case AccountDeleted():
+            store.entities.deleted(Kind.ACCOUNT, event.account_id, event.user_id, ctx.now)
+        case AlgoDeleted():
+            store.entities.deleted(Kind.ALGO, event.algo_id, event.user_id, ctx.now)
+        case SignalGroupDeleted():
+            store.entities.deleted(Kind.SIGNAL_GROUP, event.group_id, event.user_id, ctx.now)
+        case RiskLimitDeleted():
+            store.entities.deleted(Kind.RISK_LIMIT, event.limit_id, event.user_id, ctx.now)
+    store.outcomes.ended(ctx.cause.correlation_id, event, ctx.now)
+    return NOTHING
+
+
+async def refused(event: RequestRefused, ctx: Ctx) -> Sequence[Message]:
+    ctx.memory.follow(ctx.store).outcomes.ended(ctx.cause.correlation_id, event, ctx.now)
+    return NOTHING

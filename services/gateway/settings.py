@@ -1,0 +1,42 @@
+"""What can be configured: GATEWAY_* environment variables."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class GatewaySettings(BaseSettings):
+    """The secrets have no default: without them the process does not start."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="ignore")
+
+    jwt_secret: str = Field(min_length=32)
+    """Signs access tokens and marks refresh tokens as ours. Changing it signs everybody out."""
+    password_pepper: str = Field(min_length=16)
+    """Mixed into every password before Argon2id. Changing it makes every password wrong."""
+    webhook_secret: str = Field(min_length=16)
+    """Signal groups' URLs, tokens and signing keys derive from it; the signals service has the same."""
+
+    access_token_s: int = 900
+    refresh_token_s: int = 14 * 86400
+    registration_open: bool = True
+    """False lets only the first user register himself."""
+    login_attempts: int = 10
+    """Failed and successful logins per address and e-mail within `login_window_s`."""
+    login_window_s: int = 300
+
+    answer_s: float = 2.0
+    """How long a command waits for the event that ends it before the answer is 202."""
+    order_life_s: float = 2.0
+    """Risk denies an order that it sees later than this: a 503 is then never followed by a trade."""
+    command_life_s: float = 10.0
+    """How long an idempotency key stays in flight after its instance died."""
+
+    signals_url: str = "http://127.0.0.1:8001"
+    marketdata_url: str = "http://127.0.0.1:8005"
+    signals_public_url: str = "http://127.0.0.1:8001"
+    """What TradingView sees: the base of the webhook URLs that are shown."""
+
+    cors_origins: str = ""
+    """Comma-separated origins that browsers may call from; none by default."""
+    stream_quotes: int = 500
+    """Quotes that one WebSocket client may subscribe to."""

@@ -1,0 +1,92 @@
+"""Accounts, algos, signal groups and risk limits, as their owners last saved them."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+import orjson
+
+from libs.common.contracts.base import Value
+from libs.common.service import Connection
+from services.gateway.store.rows import Database, Row, columns
+
+
+class Kind(StrEnum):
+    ACCOUNT = "account"
+    ALGO = "algo"
+    SIGNAL_GROUP = "signal_group"
+    RISK_LIMIT = "risk_limit"
+
+
+_NAMES = ("kind", "entity_id", "user_id", "version", "body", "deleted", "updated_at")
+_PUT = """
+    INSERT INTO entities AS e (kind, entity_id, user_id, version, body, deleted, updated_at)
+    SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::int[], $5::jsonb[], $6::bool[], $7::timestamptz[])
+    ON CONFLICT (kind, entity_id) DO UPDATE SET
+        version = CASE WHEN excluded.deleted THEN e.version ELSE excluded.version END,
+        body = CASE WHEN excluded.deleted THEN e.body ELSE excluded.body END,
+        deleted = excluded.deleted, updated_at = excluded.updated_at
+    WHERE excluded.deleted OR e.version < excluded.version
+"""
+
+
+class Entities:
+    def __init__(self) -> None:
+        self._rows: dict[tuple[Kind, UUID], Row] = {}
+
+    def saved(self, kind: Kind, entity_id: UUID, user_id: UUID, version: int, body: Value, at: datetime) -> None:
+        self._put(kind, entity_id, user_id, version, body.model_dump_json(), deleted=False, at=at)
+
+    def deleted(self, kind: Kind, entity_id: UUID, user_id: UUID, at: datetime) -> None:
+        self._put(kind, entity_id, user_id, 0, "{}", deleted=True, at=at)
+
+    async def flush(self, connection: Connection) -> None:
+        if self._rows:
+            await connection.execute(_PUT, *columns(list(self._rows.values()), _NAMES))
+
+    def _put(
+        self, kind: Kind, entity_id: UUID, user_id: UUID, version: int, body: str, *, deleted: bool, at: datetime
+    ) -> None:
+        self._rows[kind, entity_id] = {
+            "kind": kind.value,
+            "entity_id": entity_id,
+            "user_id": user_id,
+            "version": version,
+            "body": body,
+            "deleted": deleted,
+            "updated_at": at,
+        }
+
+
+async def find(database: Database, kind: Kind, entity_id: UUID) -> Row | None:
+    row = await database.fetchrow(
+        "SELECT user_id, version, body, updated_at FROM entities WHERE kind = $1 AND entity_id = $2 AND NOT deleted",
+        kind.value,
+        entity_id,
+    )
+    return _read(dict(row)) if row else None
+
+
+async def of_user(database: Database, kind: Kind, user_id: UUID | None) -> list[Row]:
+    """All of a user's, or of everybody (None), oldest first."""
+    rows = await database.fetch(
+        """
+        SELECT user_id, version, body, updated_at FROM entities
+        WHERE kind = $1 AND ($2::uuid IS NULL OR user_id = $2) AND NOT deleted ORDER BY entity_id
+        """,
+        kind.value,
+        user_id,
+    )
+    return [_read(dict(row)) for row in rows]
+
+
+async def owner(database: Database, kind: Kind, entity_id: UUID) -> UUID | None:
+    found: UUID | None = await database.fetchval(
+        "SELECT user_id FROM entities WHERE kind = $1 AND entity_id = $2 AND NOT deleted", kind.value, entity_id
+    )
+    return found
+
+
+def _read(row: Row) -> Row:
+    body: Row = orjson.loads(row["body"])
+    return {**body, "version": row["version"], "updated_at": row["updated_at"]}

@@ -1,0 +1,73 @@
+"""Idempotency keys: claimed by one statement, so that of many equal requests one is carried out."""
+
+from datetime import datetime
+from uuid import UUID
+
+from services.gateway.domain.idempotency import KEPT, Claim
+from services.gateway.store.rows import Database
+
+_CLAIM = """
+    INSERT INTO idempotency_keys AS k (user_id, key, fingerprint, message_id, leased_until, created_at)
+    VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (user_id, key) DO UPDATE SET fingerprint = excluded.fingerprint, message_id = excluded.message_id,
+        leased_until = excluded.leased_until, created_at = excluded.created_at, status = NULL, body = NULL
+    WHERE k.created_at < $7
+    RETURNING message_id
+"""
+
+
+async def claim(
+    database: Database,
+    user_id: UUID,
+    key: str,
+    fingerprint: bytes,
+    message_id: UUID,
+    now: datetime,
+    leased_until: datetime,
+) -> bool:
+    """True when the key is ours: it was free, or its day was over."""
+    found = await database.fetchval(_CLAIM, user_id, key, fingerprint, message_id, leased_until, now, now - KEPT)
+    return found is not None
+
+
+async def find(database: Database, user_id: UUID, key: str) -> tuple[Claim, bytes | None]:
+    row = await database.fetchrow(
+        "SELECT fingerprint, leased_until, status, body FROM idempotency_keys WHERE user_id = $1 AND key = $2",
+        user_id,
+        key,
+    )
+    if row is None:
+        raise LookupError(f"the idempotency key {key} is gone")
+    return Claim(row["fingerprint"], row["leased_until"], row["status"]), row["body"]
+
+
+async def take_over(database: Database, user_id: UUID, key: str, now: datetime, leased_until: datetime) -> UUID | None:
+    """The message id of a claim whose lease ran out, now leased to us; None when another took it first."""
+    found: UUID | None = await database.fetchval(
+        """
+        UPDATE idempotency_keys SET leased_until = $4
+        WHERE user_id = $1 AND key = $2 AND status IS NULL AND leased_until <= $3 RETURNING message_id
+        """,
+        user_id,
+        key,
+        now,
+        leased_until,
+    )
+    return found
+
+
+async def answer(database: Database, user_id: UUID, key: str, status: int, body: bytes) -> None:
+    await database.execute(
+        "UPDATE idempotency_keys SET status = $3, body = $4 WHERE user_id = $1 AND key = $2", user_id, key, status, body
+    )
+
+
+async def release(database: Database, user_id: UUID, key: str, now: datetime) -> None:
+    """The outcome is open: the next request with the key asks again, under the same message id."""
+    await database.execute(
+        "UPDATE idempotency_keys SET leased_until = $3 WHERE user_id = $1 AND key = $2", user_id, key, now
+    )
+
+
+async def forget_old(database: Database, now: datetime) -> None:
+    await database.execute("DELETE FROM idempotency_keys WHERE created_at < $1", now - KEPT)

@@ -1,0 +1,221 @@
+"""Users, their sessions and API keys."""
+
+from datetime import datetime
+from uuid import UUID
+
+from libs.common.service import Connection
+from services.gateway.store.rows import Database, Row
+
+_REGISTRATION_LOCK = 20_261
+_SHOWN = "user_id, email, username, role, active, created_at, updated_at"
+
+
+async def count_users(connection: Connection) -> int:
+    """Within the transaction that registers somebody: two first users must not both become super admin."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _REGISTRATION_LOCK)
+    found: int = await connection.fetchval("SELECT count(*) FROM users")
+    return found
+
+
+async def add_user(connection: Connection, user: Row) -> bool:
+    """False when the e-mail or the user name is taken."""
+    added = await connection.fetchval(
+        """
+        INSERT INTO users (user_id, email, username, role, password_hash, created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT DO NOTHING RETURNING user_id
+        """,
+        user["user_id"],
+        user["email"],
+        user["username"],
+        user["role"],
+        user["password_hash"],
+        user["created_at"],
+    )
+    return added is not None
+
+
+async def user(database: Database, user_id: UUID) -> Row | None:
+    row = await database.fetchrow(f"SELECT {_SHOWN} FROM users WHERE user_id = $1", user_id)  # noqa: S608
+    return dict(row) if row else None
+
+
+async def users(database: Database, limit: int, after: UUID | None) -> list[Row]:
+    rows = await database.fetch(
+        f"SELECT {_SHOWN} FROM users WHERE $1::uuid IS NULL OR user_id > $1 ORDER BY user_id LIMIT $2",  # noqa: S608
+        after,
+        limit,
+    )
+    return [dict(row) for row in rows]
+
+
+async def password_by_email(database: Database, email: str) -> Row | None:
+    row = await database.fetchrow("SELECT user_id, role, active, password_hash FROM users WHERE email = $1", email)
+    return dict(row) if row else None
+
+
+async def password_of(database: Database, user_id: UUID) -> str:
+    found: str = await database.fetchval("SELECT password_hash FROM users WHERE user_id = $1", user_id)
+    return found
+
+
+async def set_password(database: Database, user_id: UUID, password_hash: str, now: datetime) -> None:
+    await database.execute(
+        "UPDATE users SET password_hash = $2, updated_at = $3 WHERE user_id = $1", user_id, password_hash, now
+    )
+
+
+async def set_profile(database: Database, user_id: UUID, username: str, email: str, now: datetime) -> bool:
+    """False when another user has that name or e-mail."""
+    taken = await database.fetchval(
+        "SELECT 1 FROM users WHERE user_id <> $1 AND (lower(username) = lower($2) OR email = $3)",
+        user_id,
+        username,
+        email,
+    )
+    if taken:
+        return False
+    await database.execute(
+        "UPDATE users SET username = $2, email = $3, updated_at = $4 WHERE user_id = $1", user_id, username, email, now
+    )
+    return True
+
+
+async def set_role(database: Database, user_id: UUID, role: str, active: bool, now: datetime) -> None:
+    await database.execute(
+        "UPDATE users SET role = $2, active = $3, updated_at = $4 WHERE user_id = $1", user_id, role, active, now
+    )
+
+
+async def begin_session(
+    database: Database, session_id: UUID, user_id: UUID, token_hash: bytes, now: datetime, expires_at: datetime
+) -> None:
+    await database.execute(
+        """
+        INSERT INTO sessions (session_id, user_id, token_hash, created_at, rotated_at, expires_at)
+        VALUES ($1, $2, $3, $4, $4, $5)
+        """,
+        session_id,
+        user_id,
+        token_hash,
+        now,
+        expires_at,
+    )
+
+
+async def rotate_session(
+    database: Database, session_id: UUID, old: bytes, new: bytes, now: datetime, expires_at: datetime
+) -> Row | None:
+    """Replace the refresh token if `old` is the newest of a living session of an active user."""
+    row = await database.fetchrow(
+        """
+        UPDATE sessions s SET token_hash = $3, rotated_at = $4, expires_at = $5 FROM users u
+        WHERE s.session_id = $1 AND s.token_hash = $2 AND s.revoked_at IS NULL AND s.expires_at > $4
+            AND u.user_id = s.user_id AND u.active
+        RETURNING u.user_id, u.role
+        """,
+        session_id,
+        old,
+        new,
+        now,
+        expires_at,
+    )
+    return dict(row) if row else None
+
+
+async def revoke_session(database: Database, session_id: UUID, now: datetime) -> None:
+    await database.execute(
+        "UPDATE sessions SET revoked_at = $2 WHERE session_id = $1 AND revoked_at IS NULL", session_id, now
+    )
+
+
+async def revoke_sessions(database: Database, user_id: UUID, now: datetime, but: UUID | None = None) -> list[UUID]:
+    rows = await database.fetch(
+        """
+        UPDATE sessions SET revoked_at = $2
+        WHERE user_id = $1 AND revoked_at IS NULL AND session_id IS DISTINCT FROM $3 RETURNING session_id
+        """,
+        user_id,
+        now,
+        but,
+    )
+    return [row[0] for row in rows]
+
+
+async def session_user(database: Database, session_id: UUID, now: datetime) -> Row | None:
+    """The user and role behind a living session."""
+    row = await database.fetchrow(
+        """
+        SELECT u.user_id, u.role FROM sessions s JOIN users u USING (user_id)
+        WHERE s.session_id = $1 AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.active
+        """,
+        session_id,
+        now,
+    )
+    return dict(row) if row else None
+
+
+async def add_key(database: Database, key: Row) -> None:
+    await database.execute(
+        """
+        INSERT INTO api_keys (key_id, user_id, name, prefix, key_hash, scopes, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        """,
+        key["key_id"],
+        key["user_id"],
+        key["name"],
+        key["prefix"],
+        key["key_hash"],
+        key["scopes"],
+        key["created_at"],
+    )
+
+
+async def keys(database: Database, user_id: UUID) -> list[Row]:
+    rows = await database.fetch(
+        """
+        SELECT key_id, name, prefix, scopes, created_at FROM api_keys
+        WHERE user_id = $1 AND revoked_at IS NULL ORDER BY key_id
+        """,
+        user_id,
+    )
+    return [dict(row) for row in rows]
+
+
+async def key_user(database: Database, key_hash: bytes) -> Row | None:
+    """The key, the user and the role behind an API key."""
+    row = await database.fetchrow(
+        """
+        SELECT k.key_id, k.scopes, u.user_id, u.role FROM api_keys k JOIN users u USING (user_id)
+        WHERE k.key_hash = $1 AND k.revoked_at IS NULL AND u.active
+        """,
+        key_hash,
+    )
+    return dict(row) if row else None
+
+
+async def key_lives(database: Database, key_id: UUID) -> bool:
+    return bool(
+        await database.fetchval(
+            "SELECT 1 FROM api_keys JOIN users u USING (user_id) WHERE key_id = $1 AND revoked_at IS NULL AND u.active",
+            key_id,
+        )
+    )
+
+
+async def revoke_key(database: Database, user_id: UUID, key_id: UUID, now: datetime) -> bool:
+    """False when the user has no such key."""
+    done = await database.fetchval(
+        """
+        UPDATE api_keys SET revoked_at = $3
+        WHERE key_id = $2 AND user_id = $1 AND revoked_at IS NULL RETURNING key_id
+        """,
+        user_id,
+        key_id,
+        now,
+    )
+    return done is not None
+
+
+async def sessions(database: Database, user_id: UUID) -> list[UUID]:
+    rows = await database.fetch("SELECT session_id FROM sessions WHERE user_id = $1 AND revoked_at IS NULL", user_id)
+    return [row[0] for row in rows]

@@ -1,0 +1,69 @@
+"""Signals that were received and what algos did with them."""
+
+from datetime import datetime
+from uuid import UUID
+
+import orjson
+
+from libs.common.contracts.algos import SignalActedOn, SignalSkipped
+from libs.common.contracts.signals import SignalReceived
+from libs.common.service import Connection
+from services.gateway.store.changes import Changes, Channel
+from services.gateway.store.rows import Row, columns
+
+_PUT = """
+    INSERT INTO signals (signal_id, group_id, user_id, body, received_at, seq)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::jsonb[], $5::timestamptz[], $6::bigint[])
+    ON CONFLICT (signal_id) DO UPDATE SET body = excluded.body, group_id = excluded.group_id,
+        received_at = excluded.received_at, seq = excluded.seq
+"""
+_DECIDE = """
+    INSERT INTO signals AS s (signal_id, group_id, user_id, body, decisions, received_at, seq)
+    SELECT id, '00000000-0000-0000-0000-000000000000', user_id, '{}', decision, at, seq
+    FROM unnest($1::uuid[], $2::uuid[], $3::jsonb[], $4::timestamptz[], $5::bigint[])
+        AS n (id, user_id, decision, at, seq)
+    ON CONFLICT (signal_id) DO UPDATE SET decisions = s.decisions || excluded.decisions, seq = excluded.seq
+    RETURNING signal_id, body, decisions
+"""
+
+
+class SignalLog:
+    """A decision may arrive before its signal: the two come by different topics."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self._received: list[Row] = []
+        self._decided: dict[UUID, Row] = {}
+        self._decisions: dict[UUID, list[dict[str, object]]] = {}
+
+    def received(self, signal: SignalReceived) -> None:
+        row: Row = {
+            "signal_id": signal.signal_id,
+            "group_id": signal.group_id,
+            "user_id": signal.user_id,
+            "body": signal.model_dump_json(),
+            "received_at": signal.received_at,
+            "decisions": "[]",
+        }
+        self._received.append(row)
+        self._changes.add(signal.user_id, Channel.SIGNALS, "SignalReceived", row)
+
+    def decided(self, decision: SignalActedOn | SignalSkipped, at: datetime) -> None:
+        name = type(decision).__name__
+        if decision.signal_id not in self._decided:
+            row: Row = {"signal_id": decision.signal_id, "user_id": decision.user_id, "at": at, "body": "{}"}
+            self._decided[decision.signal_id] = row
+            self._changes.add(decision.user_id, Channel.SIGNALS, name, row)
+        entry: dict[str, object] = {"type": name, "at": at, **decision.model_dump(mode="json")}
+        self._decisions.setdefault(decision.signal_id, []).append(entry)
+
+    async def flush(self, connection: Connection) -> None:
+        if self._received:
+            names = ("signal_id", "group_id", "user_id", "body", "received_at", "seq")
+            await connection.execute(_PUT, *columns(self._received, names))
+        if self._decided:
+            for signal_id, row in self._decided.items():
+                row["decisions"] = orjson.dumps(self._decisions[signal_id]).decode()
+            decided = ("signal_id", "user_id", "decisions", "at", "seq")
+            for written in await connection.fetch(_DECIDE, *columns(list(self._decided.values()), decided)):
+                self._decided[written["signal_id"]].update(written.items())
