@@ -21,5 +21,5 @@ def rupees(amount: Decimal) -> str:
 
 
 def plain(amount: Decimal) -> str:
-    """For programs: no grouping, no trailing zeros."""
-    return f"{amount.normalize():f}"
+    """For programs: no grouping, no trailing zeros; `1E-999999` is not written out."""
+    return f"{amount.normalize():f}" if abs(amount.adjusted()) < 20 else str(amount)

@@ -46,8 +46,8 @@ def reserve(event: OrderCleared | OrderDenied, check: OrderCheck) -> Reservation
         product=event.product,
         side=event.side,
         order_type=event.order_type,
-        price=event.price,
-        trigger_price=event.trigger_price,
+        price=event.price if cleared else None,
+        trigger_price=event.trigger_price if cleared else None,
         purpose=event.purpose,
         epoch=event.epoch if isinstance(event, OrderCleared) else 0,
         footprint=check.footprint if cleared else NOTHING,
@@ -57,7 +57,10 @@ def reserve(event: OrderCleared | OrderDenied, check: OrderCheck) -> Reservation
 
 
 def changed_terms(order: Reservation, request: OrderModifyRequested) -> OrderTerms:
-    """The order as it would be. Fields left None stay as they are; prices that the type does not take are dropped."""
+    """The order as it would be. Fields left None stay as they are; prices that the type does not take are dropped.
+
+    A person who changes a square-off gets the rights of an exit, not those of trading.
+    """
     order_type = request.order_type or order.order_type
     price = order.price if request.price is None else request.price
     trigger = order.trigger_price if request.trigger_price is None else request.trigger_price
@@ -73,7 +76,7 @@ def changed_terms(order: Reservation, request: OrderModifyRequested) -> OrderTer
         product=order.product,
         price=price if order_type in (OrderType.LIMIT, OrderType.SL) else None,
         trigger_price=trigger if order_type in (OrderType.SL, OrderType.SL_M) else None,
-        purpose=order.purpose,
+        purpose=OrderPurpose.EXIT if order.purpose is OrderPurpose.SQUARE_OFF else order.purpose,
         requested_at=order.decided_at,
     )
 

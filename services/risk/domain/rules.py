@@ -111,6 +111,10 @@ class OrderCheck:
         return self.footprint.margin(self.changing.filled if self.changing else 0)
 
 
+HIGHEST_PRICE = Decimal(10) ** 12
+LARGEST_QUANTITY = 10**9
+"""No order is larger or dearer; beyond them decimals would lose their last digits."""
+
 Rule = Callable[[OrderCheck], Denial | None]
 
 
@@ -190,6 +194,9 @@ def quantity_is_in_lots(check: OrderCheck) -> Denial | None:
             str(filled),
             str(quantity),
         )
+    if quantity > LARGEST_QUANTITY:
+        reason = f"the quantity exceeds {LARGEST_QUANTITY}, more than any order has"
+        return Denial(DenialRule.LOT_SIZE, reason, str(LARGEST_QUANTITY))
     if quantity % lot == 0:
         return None
     reason = f"quantity {quantity} is not a multiple of the lot size {lot}"
@@ -219,9 +226,9 @@ def _off_tick(order: OrderTerms, name: str, price: Decimal | None, tick: Decimal
         found = "none was given" if price is None else f"{price} was given"
         reason = f"an order of type {order.order_type} needs a {name} above 0: {found}"
         return Denial(DenialRule.TICK_SIZE, reason, str(tick), None if price is None else str(price))
-    if price % tick == 0:
+    if price < HIGHEST_PRICE and price % tick == 0:
         return None
-    reason = f"{name} {rupees(price)} is not a multiple of the tick size {tick}"
+    reason = f"{name} {plain(price)} is not a multiple of the tick size {tick}"
     return Denial(DenialRule.TICK_SIZE, reason, plain(tick), plain(price))
 
 

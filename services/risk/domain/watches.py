@@ -125,8 +125,10 @@ class Watches:
         self._remember_peaks()
         old = {key: self._watches.pop(key) for key in self._by_limit.pop(limit_id, set())}
         for watch in new:
-            self._watches[watch.key] = _with_peak_of(watch, old.get(watch.key))
+            kept = self._watches[watch.key] = _with_peak_of(watch, old.get(watch.key))
             self._by_limit[limit_id].add(watch.key)
+            if kept.peak != self._unwritten.get(watch.key):
+                self._unwritten.pop(watch.key, None)
         self._lanes.clear()
 
     def step(self, book: Book, today: date) -> tuple[list[Crossing], list[Watch]]:

@@ -31,7 +31,7 @@ _LOAD = f"""
 """  # noqa: S608 - constants only
 
 _SAVE = f"""
-    INSERT INTO exposures ({_FIELDS}, moved_at, moved_by)
+    INSERT INTO exposures AS e ({_FIELDS}, moved_at, moved_by)
     SELECT *, now(), $14::uuid
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::bigint[], $7::numeric[],
                 $8::numeric[], $9::date[], $10::numeric[], $11::bigint[], $12::bigint[], $13::bigint[])
@@ -39,7 +39,8 @@ _SAVE = f"""
     SET quantity = EXCLUDED.quantity, average_price = EXCLUDED.average_price, realised_pnl = EXCLUDED.realised_pnl,
         pnl_day = EXCLUDED.pnl_day, margin = EXCLUDED.margin, version = EXCLUDED.version,
         pending_buy = EXCLUDED.pending_buy, pending_sell = EXCLUDED.pending_sell,
-        moved_at = EXCLUDED.moved_at, moved_by = EXCLUDED.moved_by
+        moved_at = CASE WHEN EXCLUDED.version > e.version THEN EXCLUDED.moved_at ELSE e.moved_at END,
+        moved_by = CASE WHEN EXCLUDED.version > e.version THEN EXCLUDED.moved_by ELSE e.moved_by END
 """  # noqa: S608 - constants only
 
 _COUNT = """

@@ -37,6 +37,8 @@ class Needs:
     def position(
         self, account_id: AccountId, strategy_id: StrategyId | None, instrument: InstrumentId, product: Product
     ) -> None:
+        if without_nul(instrument) != instrument:
+            return
         self.exposures.add((account_id, None, instrument, product))
         if strategy_id is not None:
             self.exposures.add((account_id, strategy_id, instrument, product))
@@ -50,6 +52,11 @@ class Needs:
     def decision(self, user_id: UserId, account_id: AccountId, strategy_id: StrategyId | None) -> None:
         self.users.add(user_id)
         self.scopes.update(scopes_of(user_id, account_id, strategy_id))
+
+
+def without_nul(instrument: InstrumentId) -> InstrumentId:
+    """PostgreSQL takes no NUL in text; a name with one is nobody's, and must not fail the batch that denies it."""
+    return InstrumentId(instrument.replace("\0", ""))
 
 
 def needs_of(messages: Sequence[Message]) -> Needs:

@@ -11,6 +11,8 @@ from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.contracts.orders import OrderTerms
 from libs.common.service import Connection
 from services.risk.domain.ledger import Footprint, Reservation
+from services.risk.domain.money import plain
+from services.risk.store.needs import without_nul
 
 _FIELDS = """
     order_id, account_id, user_id, strategy_id, instrument, product, side, order_type, price, trigger_price, purpose,
@@ -63,7 +65,7 @@ TermsKey = tuple[AccountId, str]
 
 def terms_key(order: OrderTerms) -> TermsKey:
     """What makes two orders identical: instrument, side, quantity, type, price."""
-    price = "" if order.price is None else f"{order.price.normalize():f}"
+    price = "" if order.price is None else plain(order.price)
     return order.account_id, f"{order.instrument} {order.side} {order.quantity} {order.order_type} {price}"
 
 
@@ -119,7 +121,7 @@ class Reservations:
             [r.account_id for r in rows],
             [r.user_id for r in rows],
             [r.strategy_id for r in rows],
-            [r.instrument for r in rows],
+            [without_nul(r.instrument) for r in rows],
             [r.product for r in rows],
             [r.side for r in rows],
             [r.order_type for r in rows],

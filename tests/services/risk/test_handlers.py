@@ -18,7 +18,7 @@ from libs.common.contracts.enums import (
     RiskLevel,
     Side,
 )
-from libs.common.contracts.ids import AccountId, OrderId, PanicId, RiskLimitId, UserId
+from libs.common.contracts.ids import AccountId, PanicId, RiskLimitId, UserId
 from libs.common.contracts.orders import (
     OrderCancelled,
     OrderCleared,
@@ -452,9 +452,33 @@ async def test_identical_orders_are_denied_within_the_window_only(scene: Scene) 
     assert cleared(await scene.tell(order())) == [True]
 
 
+@pytest.mark.parametrize(
+    ("terms", "rule"),
+    [
+        ({"instrument": "NSE:\0"}, DenialRule.INSTRUMENT_UNKNOWN),
+        ({"price": Decimal("1E+999")}, DenialRule.TICK_SIZE),
+        ({"price": Decimal("1E-999999")}, DenialRule.TICK_SIZE),
+        ({"quantity": 10**4000}, DenialRule.LOT_SIZE),
+        ({"quantity": 10**9}, DenialRule.MARGIN),
+    ],
+)
+async def test_absurd_orders_are_denied_and_stop_nobody(scene: Scene, terms: dict[str, Any], rule: DenialRule) -> None:
+    said = await scene.tell(order(**terms), order())
+    assert rules(said) == [rule]
+    assert len(said) == 2
+
+
+async def test_a_person_cannot_make_a_square_off_larger_than_what_is_open(scene: Scene) -> None:
+    await scene.tell(position(state(10, 800)))
+    request = order(side=Side.SELL, purpose=OrderPurpose.SQUARE_OFF)
+    await scene.tell(request)
+    said = await scene.tell(change(request, quantity=20), change(request, price=Decimal(790)))
+    assert rules(said) == [DenialRule.NOT_REDUCING]
+    assert isinstance(said[1], OrderModifyCleared)
+
+
 async def test_an_order_id_of_another_account_decides_nothing(scene: Scene) -> None:
     await scene.tell(account_saved(OTHER_ACCOUNT))
     request = order()
     await scene.tell(request)
     assert await scene.tell(request.model_copy(update={"account_id": OTHER_ACCOUNT})) == []
-    assert OrderId(request.order_id) == request.order_id

@@ -330,3 +330,14 @@ def test_a_deleted_limit_watches_nothing() -> None:
     memory.hold([held(10)])
     memory.rewatch({own.limit_id: []})
     assert price(memory, 10.0) == []
+
+
+def test_a_changed_limit_starts_without_the_old_peak() -> None:
+    own = watch(BreachKind.TRAILING_STOP, 500)
+    memory = watching(own)
+    memory.hold([held(10)])
+    price(memory, 200.0)
+    memory.rewatch({own.limit_id: [replace(own, version=2)]})
+    assert memory.watches.raised_peaks() == []
+    assert price(memory, 140.0) == []
+    assert [peak for _, peak in memory.watches.raised_peaks()] == [400]

@@ -1,0 +1,257 @@
+"""The tables keep what the domain decided, for two instances at once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from libs.common import ids
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import OrderStatus, OrderType, Product, RiskLevel, Side
+from libs.common.contracts.ids import OrderId, RiskLimitId
+from libs.common.contracts.orders import (
+    OrderCancelled,
+    OrderCleared,
+    OrderModified,
+    OrderModifyCleared,
+    OrderModifyRequested,
+    OrderRequested,
+)
+from libs.common.contracts.risk import RiskLimit, RiskLimitSaveRequested
+from libs.common.service import Connection
+from libs.common.testing import Databases, deliver
+from services.risk.app import app
+from services.risk.store import RiskStore
+from services.risk.store.exposures import NET
+from tests.services.risk.scene import (
+    ACCOUNT,
+    INFY,
+    NOW,
+    OTHER_ACCOUNT,
+    STRATEGY,
+    USER,
+    Scene,
+    account_saved,
+    market,
+    order,
+    position,
+    state,
+)
+
+
+@pytest.fixture
+async def committed(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Pool]:
+    """A pool whose rows do not stay for the tests that roll back."""
+    yield pool
+    await Databases.empty("risk")
+
+
+async def totals_are_the_sum_of_the_rows(connection: Connection) -> None:
+    """The totals on accounts and exposures, against what the reservations say."""
+    reservations = [
+        each
+        for row in await connection.fetch("SELECT order_id FROM reservations")
+        if (each := (await RiskStore(connection).reservations.load([row[0]]))[0]).open
+    ]
+    for row in await connection.fetch("SELECT * FROM accounts"):
+        own = [each for each in reservations if each.account_id == row["account_id"]]
+        positions = await connection.fetch(
+            "SELECT * FROM exposures WHERE account_id = $1 AND strategy_id = $2",
+            row["account_id"],
+            NET,
+        )
+        assert row["order_margin"] == sum(each.margin for each in own)
+        assert row["position_margin"] == sum(each["margin"] for each in positions)
+        in_use = [each for each in positions if each["quantity"] or each["pending_buy"] or each["pending_sell"]]
+        assert row["open_positions"] == len(in_use)
+        pending = sum(each["pending_buy"] + each["pending_sell"] for each in positions)
+        assert pending == sum(each.outstanding for each in own)
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(("order", "fill", "cancel", "change", "changed")),
+        st.integers(0, 30),
+        st.integers(1, 60),
+        st.sampled_from(Side),
+    ),
+    max_size=12,
+)
+
+
+class Story:
+    """Turns drawn steps into messages that could have happened."""
+
+    def __init__(self) -> None:
+        self.orders: dict[OrderId, OrderRequested] = {}
+        self.left: dict[OrderId, int] = {}
+        self.changes: dict[OrderId, OrderModifyCleared] = {}
+        self.net: dict[tuple[str, object], int] = {}
+        self.version = 0
+
+    def message(self, what: str, n: int, quantity: int, side: Side) -> Message | None:
+        if what == "order":
+            wanted = {"instrument": INFY, "price": Decimal(1500)} if n % 3 == 0 else {}
+            strategy = STRATEGY if n % 2 else None
+            return order(side=side, quantity=quantity, strategy_id=strategy, **wanted)
+        live = [each for each, left in self.left.items() if left > 0]
+        if not live:
+            return None
+        request = self.orders[live[n % len(live)]]
+        match what:
+            case "fill":
+                return self.fill(request, min(quantity, self.left[request.order_id]))
+            case "cancel":
+                self.left[request.order_id] = 0
+                return OrderCancelled(**fact(request, OrderStatus.CANCELLED), reason="asked")
+            case "change":
+                return OrderModifyRequested(
+                    order_id=request.order_id,
+                    account_id=ACCOUNT,
+                    user_id=USER,
+                    quantity=quantity,
+                    expires_at=NOW,
+                )
+            case _:
+                return self.changed(request)
+
+    def fill(self, request: OrderRequested, units: int) -> Message:
+        self.left[request.order_id] -= units
+        self.version += 1
+        net = self.net.get((request.instrument, None), 0) + units * request.side.sign
+        book = self.net.get((request.instrument, request.strategy_id), 0) + units * request.side.sign
+        self.net[request.instrument, request.strategy_id] = book
+        self.net[request.instrument, None] = net
+        return position(
+            state(net, 100),
+            book=state(book, 100),
+            instrument=request.instrument,
+            strategy_id=request.strategy_id,
+            order_id=request.order_id,
+            fill_quantity=units,
+            version=self.version,
+            margin=Decimal(abs(net)) * 7,
+        )
+
+    def changed(self, request: OrderRequested) -> Message | None:
+        cleared = self.changes.pop(request.order_id, None)
+        if cleared is None or cleared.quantity <= request.quantity - self.left[request.order_id]:
+            return None
+        self.left[request.order_id] += cleared.quantity - request.quantity
+        self.orders[request.order_id] = request.model_copy(update={"quantity": cleared.quantity})
+        return OrderModified(
+            **fact(request, OrderStatus.ACCEPTED),
+            quantity=cleared.quantity,
+            order_type=OrderType.LIMIT,
+            price=request.price,
+            trigger_price=None,
+        )
+
+    def hear(self, asked: Message, said: list[Message]) -> None:
+        match asked, said:
+            case OrderRequested(), [OrderCleared()]:
+                self.orders[asked.order_id] = asked
+                self.left[asked.order_id] = asked.quantity
+            case OrderModifyRequested(), [OrderModifyCleared() as cleared]:
+                self.changes[asked.order_id] = cleared
+            case _:
+                pass
+
+
+def fact(request: OrderRequested, status: OrderStatus) -> dict[str, Any]:
+    return {
+        "order_id": request.order_id,
+        "account_id": ACCOUNT,
+        "user_id": USER,
+        "instrument": request.instrument,
+        "status": status,
+        "version": 2,
+    }
+
+
+@given(drawn=steps)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_totals_are_right_for_any_interleaving(connection: Connection, drawn: list[Any]) -> None:
+    outer = connection.transaction()
+    await outer.start()
+    scene = await Scene(connection).open()
+    story = Story()
+    for step in drawn:
+        message = story.message(*step)
+        if message is not None:
+            story.hear(message, list(await scene.tell(message)))
+    await totals_are_the_sum_of_the_rows(connection)
+    await outer.rollback()
+
+
+async def test_two_instances_that_decide_for_one_account_never_spend_its_margin_twice(
+    committed: asyncpg.Pool,
+) -> None:
+    """Two topics of one key may sit on two instances; and a zombie may decide beside its successor."""
+
+    async def decide() -> int:
+        async with committed.acquire() as connection, connection.transaction():
+            said = await deliver(app, connection, *(order(quantity=100) for _ in range(5)), memory=market(), now=NOW)
+            return sum(isinstance(each, OrderCleared) for each in said)
+
+    async with committed.acquire() as connection:
+        await deliver(app, connection, account_saved(), memory=market(), now=NOW)
+    counts = await asyncio.gather(*(decide() for _ in range(4)))
+    assert sum(counts) == 6, "1,00,000 at 16,000 an order"
+    async with committed.acquire() as connection:
+        await totals_are_the_sum_of_the_rows(connection)
+
+
+async def test_two_instances_never_exceed_a_users_open_positions(committed: asyncpg.Pool) -> None:
+    limit_id = RiskLimitId(ids.new_id())
+    limit = RiskLimit(limit_id=limit_id, user_id=USER, level=RiskLevel.USER, max_open_positions=1)
+    saving = RiskLimitSaveRequested(limit_id=limit_id, user_id=USER, limit=limit, expected_version=0)
+
+    async def decide(wish: OrderRequested) -> bool:
+        async with committed.acquire() as connection, connection.transaction():
+            [said] = await deliver(app, connection, wish, memory=market(), now=NOW)
+            await asyncio.sleep(0.05)
+            return isinstance(said, OrderCleared)
+
+    async with committed.acquire() as connection:
+        accounts = account_saved(), account_saved(OTHER_ACCOUNT)
+        await deliver(app, connection, *accounts, saving, memory=market(), now=NOW)
+    wishes = order(quantity=1), order(quantity=1, account_id=OTHER_ACCOUNT)
+    assert sorted(await asyncio.gather(*(decide(each) for each in wishes))) == [False, True]
+
+
+async def test_orders_are_forgotten_when_they_are_over_and_old(connection: Connection) -> None:
+    scene = await Scene(connection).open()
+    resting, cancelled = order(), order()
+    await scene.tell(resting, cancelled)
+    await scene.tell(OrderCancelled(**fact(cancelled, OrderStatus.CANCELLED), reason="asked"))
+    await RiskStore(connection).reservations.forget(NOW + timedelta(days=1))
+    assert await connection.fetchval("SELECT array_agg(order_id) FROM reservations") == [resting.order_id]
+
+
+async def test_what_was_saved_is_what_is_loaded(connection: Connection) -> None:
+    scene = await Scene(connection).open()
+    request = order(
+        order_type=OrderType.SL,
+        trigger_price=Decimal("799.95"),
+        strategy_id=STRATEGY,
+        product=Product.CNC,
+        quantity=7,
+    )
+    await scene.tell(request)
+    store = RiskStore(connection)
+    await store.prefetch([request])
+    kept = store.reservations.get(request.order_id)
+    assert kept is not None
+    assert (kept.side, kept.order_type, kept.product) == (Side.BUY, OrderType.SL, Product.CNC)
+    assert (kept.price, kept.trigger_price, kept.strategy_id) == (request.price, request.trigger_price, STRATEGY)
+    assert (kept.margin, kept.outstanding, kept.decided_at) == (Decimal(5600), 7, NOW)
+    ledger = store.ledger_of(request)
+    assert ledger.book is not None
+    assert (ledger.net.pending_buy, ledger.book.pending_buy, ledger.account.order_margin) == (7, 7, Decimal(5600))
