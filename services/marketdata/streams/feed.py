@@ -1,6 +1,7 @@
 """The one path of every tick, whatever feed it comes from: check, publish, quote, candle, history."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ async def run_feed(runtime: "MarketRuntime") -> None:
         saved = []
         await publish_contracts(runtime, feed.contracts)
         _announce(memory, settings, feed, day)
+        # Modules and the master live as long as the day: walking them in every full collection costs a third of a tick.
+        gc.collect()
+        gc.freeze()
         await Pump(runtime, feed).run(settings.step_ms / 1000)
 
 
