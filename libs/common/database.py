@@ -8,6 +8,7 @@ import asyncio
 import importlib.util
 import os
 import sys
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from libs.common.messaging.schema import TABLES
+from libs.common.service import Connection
 from libs.common.settings import SettingsError
 
 SERVICES = ("gateway", "trading", "risk", "strategy", "marketdata", "signals", "walkforward")
@@ -33,10 +35,16 @@ async def open_pool(url: str, schema: str, *, size: int = 10) -> asyncpg.Pool:
         max_size=size,
         timeout=5,
         command_timeout=10,
+        init=_money_as_written,
         server_settings={"search_path": schema, "application_name": schema, "jit": "off"},
     )
     assert pool is not None
     return pool
+
+
+async def _money_as_written(connection: Connection) -> None:
+    """Numerics travel as text: the binary form reads 10000000 back as 1.000E+7, which would reach the API."""
+    await connection.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=Decimal, format="text")
 
 
 async def connect(url: str, schema: str) -> asyncpg.Connection:
