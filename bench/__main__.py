@@ -1,0 +1,95 @@
+"""`python -m bench [part …]`: measures the running stack, prints a table and keeps it in .local/bench/latest.json."""
+
+import argparse
+import asyncio
+import sys
+
+import uvloop
+
+from bench import books, order_path, report, revaluation, webhook
+from bench.conditions import conditions
+from bench.cpu import Meter, idle
+from bench.orders import Mix
+from bench.report import Figures
+from bench.window import Bench
+from bench.world import find_world
+from deploy.local.instance import OFFSETS, Instance
+from deploy.local.stack import Stack
+from tools.client import Platform
+
+PARTS = ("revaluation", "single", "order-path", "webhook", "books", "saturation")
+IDLE_SECONDS = 8.0
+
+
+async def run(part: str, bench: Bench, mix: Mix, arguments: argparse.Namespace) -> dict[str, Figures]:
+    match part:
+        case "single":
+            return await order_path.one_at_a_time(bench, mix)
+        case "order-path":
+            return await order_path.steady(bench, mix, arguments.rate, arguments.seconds)
+        case "webhook":
+            return await webhook.webhook(bench)
+        case "books":
+            return await books.books(bench, mix)
+        case "saturation":
+            return await order_path.saturation(bench, mix, arguments.first)
+        case _:
+            return {"revaluation": dict(await revaluation.measure())}
+
+
+async def main(arguments: argparse.Namespace) -> None:
+    instance = Instance(arguments.instance)
+    if not Stack(instance.name).complete():
+        sys.exit("the stack is not running, or not ready: `make up`, `make status`")
+    latest = instance.home / "bench" / "latest.json"
+    mix = Mix(arguments.market_in_ten)
+    world = await find_world(instance)
+    async with Platform(world.gateway_url, patience=60) as platform:
+        platform.use_key(world.api_key)
+        bench = Bench(world, platform, Meter(instance))
+        known = await setting(bench, instance, mix)
+        report.show(known)
+        report.keep(latest, known)
+        for part in arguments.parts or PARTS:
+            print(f"{part} …")
+            found = await run(part, bench, mix, arguments)
+            report.show(found)
+            report.keep(latest, found)
+    print(f"kept in {latest}")
+
+
+async def setting(bench: Bench, instance: Instance, mix: Mix) -> dict[str, Figures]:
+    """The conditions, among them what the stack uses while nobody orders anything."""
+    known = conditions(instance)
+    first = bench.meter.read()
+    await asyncio.sleep(IDLE_SECONDS)
+    resting = idle(first, bench.meter.read())
+    return {
+        "conditions": {
+            **known,
+            "accounts": len(bench.world.accounts),
+            "instruments": len(bench.world.instruments),
+            "market_orders_in_ten": mix.market_in_ten,
+            "warm_up_s": order_path.WARM_UP,
+            "idle_cpu_ms_per_s": resting,
+        }
+    }
+
+
+def asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"all of {', '.join(PARTS)} unless named")
+    parser.add_argument("--rate", type=float, default=200, help="orders a second of order-path")
+    parser.add_argument("--seconds", type=float, default=30, help="how long order-path measures")
+    parser.add_argument("--first", type=int, default=order_path.FIRST_RATE, help="the rate saturation begins with")
+    parser.add_argument("--market-in-ten", type=int, default=5, help="market orders among ten; the others rest")
+    parser.add_argument("--instance", choices=OFFSETS, default="local")
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    return arguments
+
+
+if __name__ == "__main__":
+    uvloop.run(main(asked()))

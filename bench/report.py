@@ -1,0 +1,53 @@
+"""The figures for people, as a table, and for programs, as JSON."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+Figures = dict[str, object]
+
+LATENCY = ("rate", "p50_ms", "p95_ms", "p99_ms", "p999_ms")
+COUNTS = ("lost", "duplicated", "refused", "late", "cpu_ms_per_order")
+
+
+def keep(path: Path, results: Mapping[str, object]) -> None:
+    """Adds these results to the file: a sub-run replaces its own and leaves the others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known: dict[str, object] = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | dict(results), indent=2, default=str) + "\n")
+
+
+def show(results: Mapping[str, object]) -> None:
+    latencies = {name: flat for name, flat in sections(results).items() if "p50_ms" in flat}
+    if latencies:
+        print(f"\n{'':26}" + "".join(f"{name:>10}" for name in LATENCY))
+    for name, figures in latencies.items():
+        print(f"{name:26}" + "".join(f"{cell(figures.get(column)):>10}" for column in LATENCY))
+    for name, figures in sections(results).items():
+        said = ", ".join(f"{word} {cell(figures[word])}" for word in figures if word not in LATENCY)
+        if said:
+            print(f"\n{name}: {said}")
+    print()
+
+
+def sections(results: Mapping[str, object]) -> dict[str, Figures]:
+    """Nested figures as `webhook.accepted`, each with its plain values only."""
+    found: dict[str, Figures] = {}
+    for name, value in results.items():
+        if isinstance(value, Mapping):
+            plain = {word: each for word, each in value.items() if not isinstance(each, Mapping | list)}
+            if plain:
+                found[name] = plain
+            nested = {f"{name}.{word}": each for word, each in value.items() if isinstance(each, Mapping)}
+            found |= sections(nested)
+    return found
+
+
+def cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case float():
+            return f"{value:.2f}" if value < 100 else f"{value:.0f}"
+        case _:
+            return str(value)

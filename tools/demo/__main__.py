@@ -1,0 +1,61 @@
+"""`python -m tools.demo`: tells the story against the running stack; exits non-zero at the first step that fails."""
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from tools.client import Away, Platform, Refused
+from tools.demo.narrator import Narrator, milliseconds, rupees
+from tools.demo.story import StepFailed, Story, Told
+from tools.stream import Stream
+
+FACTS = Path(".local/demo.json")
+
+
+async def tell(facts: dict[str, str], narrator: Narrator) -> Told:
+    """The whole story; what it set up is taken away however it ends."""
+    async with Platform(facts["gateway_url"]) as platform:
+        platform.use_key(facts["api_key"])
+        async with Stream(facts["stream_url"], facts["api_key"]) as stream:
+            story = Story(platform, stream, facts["account_id"], narrator)
+            story.opened()
+            try:
+                await story.prepare()
+                await story.enter()
+                await story.hold()
+                await story.exit()
+            finally:
+                await story.clean_up()
+            return story.told
+
+
+def summary(told: Told) -> str:
+    since = told.alerted_at
+    return (
+        f"alert → venue {milliseconds(told.submitted_at - since)}, "
+        f"alert → fill {milliseconds(told.filled_at - since)}, "
+        f"breach → flat {milliseconds(told.flat_at - told.breached_at)}, P&L {rupees(told.pnl)}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
+    parser.add_argument("--facts", type=Path, default=FACTS, help="where `make up` wrote the addresses and the login")
+    arguments = parser.parse_args()
+    if not arguments.facts.exists():
+        sys.exit(f"{arguments.facts} is not there: `make up` writes it")
+    facts = json.loads(arguments.facts.read_text())
+    narrator = Narrator()
+    narrator.title("An alert's way to an order, a fill, a position and its stop-loss")
+    try:
+        told = asyncio.run(tell(facts, narrator))
+    except (StepFailed, Refused, Away) as failure:
+        narrator.end(f"FAILED after step {narrator.steps}. {failure}")
+        sys.exit(1)
+    narrator.end(summary(told))
+
+
+if __name__ == "__main__":
+    main()

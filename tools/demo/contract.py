@@ -1,0 +1,39 @@
+"""Which contract the demo's algo trades: an option at the money, of the expiry that comes first."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+
+from tools.client import Json, Platform
+
+UNDERLYING = "NIFTY"
+SPOT = "NSE_INDEX:NIFTY"
+ROUND = 100
+"""Strikes at round hundreds are listed for every expiry."""
+LONGEST_WEEK = timedelta(days=10)
+
+
+async def choose_leg(platform: Platform) -> Json:
+    """One lot at the money. An old instrument dump may list no weeks any more: then the month."""
+    spot = Decimal(str((await platform.get(f"/api/v2/market/quotes/{SPOT}"))["ltp"]))
+    strike = round(spot / ROUND) * ROUND
+    query = {"q": f"{strike} CE", "underlying": UNDERLYING, "kind": "OPTION", "exchange": "NFO", "limit": 200}
+    listed = (await platform.get("/api/v2/market/contracts/search", **query))["data"]
+    expiries = sorted({date.fromisoformat(contract["expiry"]) for contract in listed})
+    if not expiries:
+        raise LookupError(f"no {UNDERLYING} {strike} CE is listed")
+    weekly = len(expiries) > 1 and expiries[1] - expiries[0] <= LONGEST_WEEK
+    return {
+        "kind": "OPTION",
+        "underlying": UNDERLYING,
+        "expiry": "CURRENT_WEEK" if weekly else "CURRENT_MONTH",
+        "option_type": "CE",
+        "strike": "ATM",
+        "side": "BUY",
+        "lots": 1,
+    }
+
+
+def in_words(leg: Json) -> str:
+    """`buy 1 lot NIFTY ATM CE, current week`"""
+    expiry = leg["expiry"].replace("_", " ").lower()
+    return f"{leg['side'].lower()} {leg['lots']} lot {leg['underlying']} {leg['strike']} {leg['option_type']}, {expiry}"

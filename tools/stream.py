@@ -1,0 +1,120 @@
+"""The gateway's event stream as a client keeps it: what was heard, in order, with what it missed while it was away."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from libs.common.clock import stopwatch
+
+CHANNELS = ("orders", "fills", "positions", "funds", "signals", "risk")
+RETRY_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One row of a channel as it came (`at` in `stopwatch` seconds): a change, or part of a snapshot (no `event`)."""
+
+    channel: str
+    event: str | None
+    row: dict[str, Any]
+    at: float
+
+    def __str__(self) -> str:
+        said = {
+            name: self.row[name]
+            for name in ("status", "type", "instrument", "quantity", "reason")
+            if self.row.get(name)
+        }
+        return f"{self.event or 'snapshot'} on {self.channel} {said}"
+
+
+Matches = Callable[[Heard], bool]
+
+
+def subscription(api_key: str, channels: Sequence[str], since: Mapping[str, int]) -> tuple[str, str]:
+    """The two frames with which a client begins."""
+    authenticate = {"action": "authenticate", "api_key": api_key}
+    subscribe = {"action": "subscribe", "channels": list(channels), "since": dict(since)}
+    return orjson.dumps(authenticate).decode(), orjson.dumps(subscribe).decode()
+
+
+class Stream:
+    """`async with Stream(url, api_key)`: connected, signed in, subscribed; stays so when the gateway restarts."""
+
+    def __init__(self, url: str, api_key: str, channels: Sequence[str] = CHANNELS) -> None:
+        self.url = url
+        self.api_key = api_key
+        self.channels = channels
+        self.heard: list[Heard] = []
+        self.reconnects = 0
+        self._seqs: dict[str, int] = {}
+        self._news = asyncio.Condition()
+        self._subscribed = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._reader = asyncio.create_task(self._read_for_ever())
+        async with asyncio.timeout(60):
+            await self._subscribed.wait()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reader:
+            self._reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reader
+
+    async def until(self, matches: Matches, seconds: float, since: int = 0) -> Heard | None:
+        """The first thing heard that matches, also if it came before; None when it did not come in time."""
+        n = since
+        deadline = stopwatch() + seconds
+        async with self._news:
+            while True:
+                for heard in self.heard[n:]:
+                    n += 1
+                    if matches(heard):
+                        return heard
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), max(0.0, deadline - stopwatch()))
+                    continue
+                return None
+
+    async def _read_for_ever(self) -> None:
+        while True:
+            try:
+                async with connect(self.url, max_size=None, open_timeout=5) as socket:
+                    await self._begin(socket)
+                    async for text in socket:
+                        await self._take(orjson.loads(text))
+            except (OSError, TimeoutError, WebSocketException):
+                pass
+            self.reconnects += 1
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _begin(self, socket: ClientConnection) -> None:
+        """Sign in, and ask each channel for what came after the last number that we have heard of it."""
+        for text in subscription(self.api_key, self.channels, self._seqs):
+            await socket.send(text)
+
+    async def _take(self, frame: dict[str, Any]) -> None:
+        """A change has one row; a snapshot all rows, or those that changed since the number that we asked from."""
+        if "data" not in frame:
+            return
+        channel, content = frame["channel"], frame["data"]
+        rows = content if isinstance(content, list) else [content]
+        at = stopwatch()
+        async with self._news:
+            self.heard += [Heard(channel, frame.get("event"), row, at) for row in rows]
+            self._seqs[channel] = frame.get("seq", 0)
+            self._news.notify_all()
+        if set(self.channels) <= self._seqs.keys():
+            self._subscribed.set()
