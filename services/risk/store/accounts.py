@@ -5,6 +5,7 @@ from collections.abc import Collection
 from libs.common.contracts.ids import AccountId, UserId
 from libs.common.service import Connection
 from services.risk.domain.ledger import Account
+from services.risk.store.writes import Writes
 
 _LOAD = """
     SELECT account_id, user_id, active, opening_balance, realised_pnl, order_margin, position_margin, open_positions
@@ -66,10 +67,10 @@ class Accounts:
             self.users_positions[account.user_id] += account.open_positions - before.open_positions
         self._rows[account.account_id] = account
 
-    async def flush(self) -> None:
+    def flush(self, writes: Writes) -> None:
         rows = [a for key, a in self._rows.items() if a is not self._loaded[key] and a != self._loaded[key]]
         if rows:
-            await self._connection.execute(
+            writes.add(
                 _UPDATE,
                 [a.account_id for a in rows],
                 [a.user_id for a in rows],

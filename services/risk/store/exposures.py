@@ -12,6 +12,7 @@ from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId, UserI
 from libs.common.service import Connection
 from services.risk.domain.ledger import Exposure
 from services.risk.store.needs import ExposureKey
+from services.risk.store.writes import Writes
 
 NET = StrategyId(UUID(int=0))
 """Stands in the table's key for the account's net position."""
@@ -107,10 +108,10 @@ class Exposures:
             self.strategies_positions[exposure.strategy_id] = count + opened
         self._rows[key] = exposure
 
-    async def flush(self) -> None:
+    def flush(self, writes: Writes) -> None:
         rows = [e for key, e in self._rows.items() if e is not self._loaded.get(key)]
         if rows:
-            await self._connection.execute(
+            writes.add(
                 _SAVE,
                 [e.account_id for e in rows],
                 [e.strategy_id or NET for e in rows],

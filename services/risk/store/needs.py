@@ -1,17 +1,22 @@
 """What a batch of messages will ask of the store, collected before the first question."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from libs.common.contracts.accounts import AccountDeleted, AccountSaved
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import Product
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, RiskLimitId, StrategyId, UserId
 from libs.common.contracts.orders import (
+    OrderCancelled,
     OrderDenied,
+    OrderExpired,
     OrderFact,
+    OrderModified,
     OrderModifyRefused,
     OrderModifyRequested,
+    OrderRejected,
     OrderRequested,
 )
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
@@ -62,36 +67,61 @@ def without_nul(instrument: InstrumentId) -> InstrumentId:
 def needs_of(messages: Sequence[Message]) -> Needs:
     needs = Needs()
     for message in messages:
-        _add(needs, message)
+        add = _ADD.get(type(message))
+        if add is not None:
+            add(needs, message)
     return needs
 
 
-def _add(needs: Needs, message: Message) -> None:
-    match message:
-        case OrderRequested():
-            _add_order(needs, message)
-            needs.decision(message.user_id, message.account_id, message.strategy_id)
-            needs.wishes.append(message)
-        case PositionChanged():
-            _add_order(needs, message)
-            needs.told_of.add(message.account_id)
-        case FundsChanged() | AccountSaved() | AccountDeleted():
-            needs.accounts.add(message.account_id)
-            needs.told_of.add(message.account_id)
-        case OrderModifyRequested():
-            needs.accounts.add(message.account_id)
-            needs.orders.add(message.order_id)
-            needs.changes.add(message.order_id)
-        case OrderFact() | OrderDenied() | OrderModifyRefused():
-            needs.accounts.add(message.account_id)
-            needs.orders.add(message.order_id)
-        case RiskLimitSaveRequested() | RiskLimitDeleteRequested():
-            needs.limits.add(message.limit_id)
-        case _:
-            pass
+def _order(needs: Needs, message: OrderRequested) -> None:
+    _position(needs, message)
+    needs.decision(message.user_id, message.account_id, message.strategy_id)
+    needs.wishes.append(message)
 
 
-def _add_order(needs: Needs, message: OrderRequested | PositionChanged) -> None:
+def _position(needs: Needs, message: OrderRequested | PositionChanged) -> None:
+    _known_order(needs, message)
+    needs.position(message.account_id, message.strategy_id, message.instrument, message.product)
+
+
+def _moved(needs: Needs, message: PositionChanged) -> None:
+    _position(needs, message)
+    needs.told_of.add(message.account_id)
+
+
+def _change(needs: Needs, message: OrderModifyRequested) -> None:
+    _known_order(needs, message)
+    needs.changes.add(message.order_id)
+
+
+def _known_order(needs: Needs, message: OrderRequested | PositionChanged | OrderModifyRequested | OrderFact) -> None:
     needs.accounts.add(message.account_id)
     needs.orders.add(message.order_id)
-    needs.position(message.account_id, message.strategy_id, message.instrument, message.product)
+
+
+def _account(needs: Needs, message: FundsChanged | AccountSaved | AccountDeleted) -> None:
+    needs.accounts.add(message.account_id)
+    needs.told_of.add(message.account_id)
+
+
+def _limit(needs: Needs, message: RiskLimitSaveRequested | RiskLimitDeleteRequested) -> None:
+    needs.limits.add(message.limit_id)
+
+
+_ADD: dict[type[Message], Callable[[Needs, Any], None]] = {
+    OrderRequested: _order,
+    OrderModifyRequested: _change,
+    PositionChanged: _moved,
+    FundsChanged: _account,
+    AccountSaved: _account,
+    AccountDeleted: _account,
+    OrderModified: _known_order,
+    OrderModifyRefused: _known_order,
+    OrderDenied: _known_order,
+    OrderRejected: _known_order,
+    OrderCancelled: _known_order,
+    OrderExpired: _known_order,
+    RiskLimitSaveRequested: _limit,
+    RiskLimitDeleteRequested: _limit,
+}
+"""By type, not by `match`: pydantic's isinstance is slow, and every message passes here."""

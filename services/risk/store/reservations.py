@@ -13,6 +13,7 @@ from libs.common.service import Connection
 from services.risk.domain.ledger import Footprint, Reservation
 from services.risk.domain.money import plain
 from services.risk.store.needs import without_nul
+from services.risk.store.writes import Writes
 
 _FIELDS = """
     order_id, account_id, user_id, strategy_id, instrument, product, side, order_type, price, trigger_price, purpose,
@@ -101,21 +102,21 @@ class Reservations:
     def save(self, reservation: Reservation) -> None:
         self._rows[reservation.order_id] = reservation
 
-    async def flush(self) -> None:
+    def flush(self, writes: Writes) -> None:
         dirty = [r for key, r in self._rows.items() if r is not self._loaded.get(key)]
         if not dirty:
             return
-        await self._insert([r for r in dirty if r.order_id not in self._loaded])
+        self._insert(writes, [r for r in dirty if r.order_id not in self._loaded])
         stepped = [(self._loaded[r.order_id], r) for r in dirty if r.order_id in self._loaded]
-        await self._fill([new for old, new in stepped if _same_terms(old, new)])
-        await self._change([new for old, new in stepped if not _same_terms(old, new)])
-        await self._remember()
+        self._fill(writes, [new for old, new in stepped if _same_terms(old, new)])
+        self._change(writes, [new for old, new in stepped if not _same_terms(old, new)])
+        self._remember(writes)
         self._loaded = dict(self._rows)
 
-    async def _insert(self, rows: list[Reservation]) -> None:
+    def _insert(self, writes: Writes, rows: list[Reservation]) -> None:
         if not rows:
             return
-        await self._connection.execute(
+        writes.add(
             _INSERT,
             [r.order_id for r in rows],
             [r.account_id for r in rows],
@@ -135,16 +136,14 @@ class Reservations:
             *_footprints(rows),
         )
 
-    async def _fill(self, rows: list[Reservation]) -> None:
+    def _fill(self, writes: Writes, rows: list[Reservation]) -> None:
         if rows:
-            await self._connection.execute(
-                _FILL, [r.order_id for r in rows], [r.filled for r in rows], [r.closed for r in rows]
-            )
+            writes.add(_FILL, [r.order_id for r in rows], [r.filled for r in rows], [r.closed for r in rows])
 
-    async def _change(self, rows: list[Reservation]) -> None:
+    def _change(self, writes: Writes, rows: list[Reservation]) -> None:
         if not rows:
             return
-        await self._connection.execute(
+        writes.add(
             _CHANGE,
             [r.order_id for r in rows],
             [r.order_type for r in rows],
@@ -156,9 +155,9 @@ class Reservations:
             *_footprints(rows),
         )
 
-    async def _remember(self) -> None:
+    def _remember(self, writes: Writes) -> None:
         if self._remembered:
-            await self._connection.execute(
+            writes.add(
                 _REMEMBER,
                 [key[0] for key in self._remembered],
                 [key[1] for key in self._remembered],

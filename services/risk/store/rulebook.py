@@ -14,6 +14,7 @@ from services.risk.domain.halts import Halt
 from services.risk.domain.limits import KeptLimit, OrderLimit, watched
 from services.risk.domain.watches import Watch
 from services.risk.store.exposures import NET
+from services.risk.store.writes import Writes
 
 _ORDER_LIMITS = """
     SELECT limit_id, user_id, level, account_id, strategy_id, instrument, max_order_value, max_open_positions,
@@ -111,12 +112,10 @@ class Halts:
     def save(self, halt: Halt) -> None:
         self._rows[halt.scope] = self._dirty[halt.scope] = halt
 
-    async def flush(self) -> None:
+    def flush(self, writes: Writes) -> None:
         if self._dirty:
             rows = list(self._dirty.values())
-            await self._connection.execute(
-                _SAVE_HALTS, [h.scope for h in rows], [h.epoch for h in rows], [h.halted for h in rows]
-            )
+            writes.add(_SAVE_HALTS, [h.scope for h in rows], [h.epoch for h in rows], [h.halted for h in rows])
             self._dirty = {}
 
 

@@ -17,6 +17,7 @@ from services.risk.store.exposures import Exposures
 from services.risk.store.needs import Needs, needs_of
 from services.risk.store.reservations import Reservations, terms_key
 from services.risk.store.rulebook import Halts, Limits, needs_count, strategies_of
+from services.risk.store.writes import Writes
 
 
 class RiskStore(Store):
@@ -70,10 +71,12 @@ class RiskStore(Store):
             await self._load_limits(self._needs)
 
     async def flush(self) -> None:
-        await self.reservations.flush()
-        await self.exposures.flush()
-        await self.accounts.flush()
-        await self.halts.flush()
+        writes = Writes(self.connection)
+        self.reservations.flush(writes)
+        self.exposures.flush(writes)
+        self.accounts.flush(writes)
+        self.halts.flush(writes)
+        await writes.send()
 
     async def now(self) -> datetime:
         """The database's time, by which rows are marked."""
