@@ -99,10 +99,10 @@ def plan(
     """`orders` are the account's open ones, `largest` the order sizes that a freeze limit taught us."""
     pending = [order for order in orders if square_off.covers(order)]
     others = [order for order in pending if not order.is_exit]
-    open_books = [book for book in books if book.holding.quantity and square_off.covers(book)]
+    open_books = sorted((b for b in books if b.holding.quantity and square_off.covers(b)), key=_rank)
     if square_off.is_waiting(now):
         return Plan((), (), len(open_books), is_flat=False)
-    cancels = tuple(order for order in others if order.cancel_requested_at is None)
+    cancels = tuple(sorted((o for o in others if o.cancel_requested_at is None), key=lambda order: order.order_id))
     blocked = {book_key(order) for order in others if _may_cross(order, now)}
     on_their_way = _on_their_way(order for order in pending if order.is_exit)
     exits = tuple(
@@ -112,6 +112,11 @@ def plan(
         for piece in _exits(book, on_their_way.get(book_key(book), 0), largest.get(book.instrument))
     )
     return Plan(cancels, exits, len(open_books), is_flat=not pending and not open_books)
+
+
+def _rank(book: Book) -> tuple[str, str, str]:
+    """An order of their own, whatever the order they are stored in: a replay asks for the same exits again."""
+    return book.instrument, book.product, str(book.strategy_id)
 
 
 def _may_cross(order: Order, now: datetime) -> bool:

@@ -11,11 +11,11 @@ from services.trading.store import TradingStore
 
 
 async def save_account(request: AccountSaveRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
-    before = await ctx.store.account(request.account_id)
+    before = await ctx.store.accounts.get(request.account_id)
     after = accounts.save(before, request, ctx.now)
     if isinstance(after, RequestRefused):
         return [after]
-    ctx.store.save_account(after, described=request.account)
+    ctx.store.accounts.save(after, described=request.account)
     said: list[Message] = [accounts.saved(after, request)]
     if before is None or before.funds is not after.funds:
         said.append(accounts.funds_changed(after))
@@ -23,15 +23,15 @@ async def save_account(request: AccountSaveRequested, ctx: Context[TradingStore]
 
 
 async def delete_account(request: AccountDeleteRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
-    account = await ctx.store.account(request.account_id)
+    account = await ctx.store.accounts.get(request.account_id)
     refused = accounts.delete(account, request, in_use=await _is_in_use(request, ctx))
     if account is None or refused is not None:
         return [refused] if refused else []
-    ctx.store.save_account(replace(account, deleted=True, active=False))
+    ctx.store.accounts.save(replace(account, deleted=True, active=False))
     return [accounts.deleted(account)]
 
 
 async def _is_in_use(request: AccountDeleteRequested, ctx: Context[TradingStore]) -> bool:
-    if await ctx.store.open_orders(request.account_id):
+    if await ctx.store.orders.open(request.account_id):
         return True
-    return any(book.holding.quantity for book in await ctx.store.live_books(request.account_id))
+    return any(book.holding.quantity for book in await ctx.store.positions.live_books(request.account_id))

@@ -18,20 +18,20 @@ from services.trading.store import TradingStore
 
 
 async def apply_execution(execution: ExecutionReported, ctx: Context[TradingStore]) -> Sequence[Message]:
-    order = await ctx.store.order(execution.order_id)
+    order = await ctx.store.orders.get(execution.order_id)
     if order is None:
         log.warning("execution_of_unknown_order", order_id=str(execution.order_id), kind=execution.kind)
         return []
-    account = await ctx.store.owner(order)
-    if not await ctx.store.is_new(account.broker, execution):
+    account = await ctx.store.accounts.owner(order)
+    if not await ctx.store.executions.is_new(account.broker, execution):
         return []
     said: list[Message] = []
     if execution.kind is ExecutionKind.FILLED and accounts.trading_day(ctx.now) > account.day:
         said += await funds.begin_day(account, ctx)
-        account = await ctx.store.owner(order)
+        account = await ctx.store.accounts.owner(order)
     after, facts = executions.report(order, execution, FillId(ctx.derive("fill")))
     said += facts
-    ctx.store.save_order(after)
+    ctx.store.orders.save(after)
     fill = facts[-1] if facts else None
     if isinstance(fill, FillReported):
         said += await _book(fill, order, after, account, ctx)
@@ -45,14 +45,14 @@ async def _book(
     fill: FillReported, before: Order, filled: Order, account: TradingAccount, ctx: Context[TradingStore]
 ) -> Sequence[Message]:
     _flag_oddities(before, filled)
-    net, book = await ctx.store.net(filled), await ctx.store.book(filled)
+    net, book = await ctx.store.positions.of(filled)
     signed = fill.side.sign * fill.quantity
     after, margin = orders.spend_margin(before, filled, positions.closing(net.holding, signed))
     moved = positions.move(net, signed, fill.price, margin, fill.order_id)
     booked = replace(book, holding=positions.trade(book.holding, signed, fill.price))
-    ctx.store.save_order(after)
-    ctx.store.save_net(moved)
-    ctx.store.save_book(booked)
+    ctx.store.orders.save(after)
+    ctx.store.positions.save_net(moved)
+    ctx.store.positions.save_book(booked)
     return [
         positions.changed(moved, booked, fill.quantity),
         *funds.move(

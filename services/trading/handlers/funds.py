@@ -20,7 +20,7 @@ def move(
     after = accounts.move_funds(account, margin=margin, realised=realised)
     if after is account:
         return []
-    ctx.store.save_account(after)
+    ctx.store.accounts.save(after)
     return [accounts.funds_changed(after)]
 
 
@@ -28,28 +28,28 @@ async def begin_days(ctx: Context[TradingStore]) -> Sequence[Message]:
     """Timer: accounts that still show yesterday's figures."""
     await ctx.store.enter()
     today = accounts.trading_day(ctx.now)
-    found = await ctx.store.accounts_of_days_before(today, ACCOUNTS_PER_TICK)
+    found = await ctx.store.accounts.of_days_before(today, ACCOUNTS_PER_TICK)
     return [message for account in found for message in await begin_day(account, ctx)]
 
 
 async def begin_day(account: TradingAccount, ctx: Context[TradingStore]) -> Sequence[Message]:
     """Quantities and average prices carry over, the day's profit becomes balance (openalgo#1426)."""
     opened = accounts.begin_day(account, accounts.trading_day(ctx.now))
-    ctx.store.save_account(opened)
+    ctx.store.accounts.save(opened)
     said: list[Message] = [accounts.funds_changed(opened)] if opened.funds is not account.funds else []
     books = [
         replace(book, holding=positions.carry(book.holding))
-        for book in await ctx.store.live_books(account.account_id)
+        for book in await ctx.store.positions.live_books(account.account_id)
         if book.holding.traded_today
     ]
-    for net in await ctx.store.live_nets(account.account_id):
+    for net in await ctx.store.positions.live_nets(account.account_id):
         if not net.holding.traded_today:
             continue
         net = replace(net, holding=positions.carry(net.holding))
         for book in books:
             if positions.net_key(book) == positions.net_key(net):
                 net = replace(net, version=net.version + 1)
-                ctx.store.save_book(book)
+                ctx.store.positions.save_book(book)
                 said.append(positions.changed(net, book, 0))
-        ctx.store.save_net(net)
+        ctx.store.positions.save_net(net)
     return said

@@ -25,15 +25,15 @@ from services.trading.store import TradingStore
 
 async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore]) -> Sequence[Message]:
     """The attempt and the message that carries it out commit together: nothing is sent twice, nor forgotten."""
-    if _is_repeat(await ctx.store.order(cleared.order_id)):
+    if _is_repeat(await ctx.store.orders.get(cleared.order_id)):
         return []
-    account = await ctx.store.account(cleared.account_id)
+    account = await ctx.store.accounts.get(cleared.account_id)
     denial = await _refusal(account, cleared, ctx)
     if account is None or denial is not None:
         assert denial is not None
         return await square_offs.record_denial(orders.deny(cleared, denial.rule, denial.reason), ctx)
     order, submitted = orders.submit(cleared)
-    ctx.store.save_order(order)
+    ctx.store.orders.save(order)
     return [
         submitted,
         *funds.move(account, ctx, margin=order.blocked),
@@ -49,7 +49,7 @@ async def _refusal(account: TradingAccount | None, cleared: OrderCleared, ctx: C
 
 
 async def record_denial(denied: OrderDenied, ctx: Context[TradingStore]) -> Sequence[Message]:
-    if _is_repeat(await ctx.store.order(denied.order_id)):
+    if _is_repeat(await ctx.store.orders.get(denied.order_id)):
         return []
     return await square_offs.record_denial(denied, ctx)
 
@@ -61,17 +61,17 @@ def _is_repeat(known: Order | None) -> bool:
 
 async def modify_order(change: OrderModifyCleared, ctx: Context[TradingStore]) -> Sequence[Message]:
     """New terms go to the venue; while they do, the dearer of both terms blocks margin."""
-    order = await ctx.store.order(change.order_id)
+    order = await ctx.store.orders.get(change.order_id)
     reason = orders.refuse_change(order, change)
     if order is None or reason is not None:
         return [orders.modify_refused(change, DenialRule.ORDER_NOT_OPEN, reason or "")]
-    account = await ctx.store.owner(order)
+    account = await ctx.store.accounts.owner(order)
     epochs = await ctx.store.epochs(account, order.strategy_id)
     denial = panics.refuse_account(account) or panics.refuse_epoch(epochs, change.epoch, order.purpose)
     if denial is not None:
         return [orders.modify_refused(change, denial.rule, denial.reason)]
     after = orders.modify(order, change)
-    ctx.store.save_order(after)
+    ctx.store.orders.save(after)
     return [
         *funds.move(account, ctx, margin=after.blocked - order.blocked),
         *BROKERS[account.broker].modify(after, change),
@@ -84,7 +84,7 @@ async def record_modify_refusal(refused: OrderModifyRefused, ctx: Context[Tradin
 
 
 async def cancel_order(request: OrderCancelRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
-    order = await ctx.store.order(request.order_id)
+    order = await ctx.store.orders.get(request.order_id)
     if order is not None and order.account_id != request.account_id:
         order = None
     reason = orders.refuse_cancel(order)
@@ -92,7 +92,7 @@ async def cancel_order(request: OrderCancelRequested, ctx: Context[TradingStore]
         return [orders.cancel_unknown(request, reason or "")]
     if reason is not None:
         after, refused = orders.cancel_refused(order, reason)
-        ctx.store.save_order(after)
+        ctx.store.orders.save(after)
         return [refused]
     return await square_offs.send_cancel(order, ctx) if orders.needs_cancel(order, ctx.now) else []
 
@@ -101,7 +101,7 @@ async def cancel_orders(request: OrdersCancelRequested, ctx: Context[TradingStor
     """Every open order of the scope, but not the exits of square-offs."""
     found = [
         order
-        for order in await ctx.store.open_orders(request.account_id)
+        for order in await ctx.store.orders.open(request.account_id)
         if not order.is_exit
         and request.strategy_id in (None, order.strategy_id)
         and request.instrument in (None, order.instrument)

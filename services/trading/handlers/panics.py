@@ -15,15 +15,15 @@ async def raise_panic(request: PanicRequested, ctx: Context[TradingStore]) -> Se
     refused = panics.refuse_scope(request)
     if refused is not None:
         return [refused]
-    known = await ctx.store.epoch_of_panic(request.panic_id)
+    known = await ctx.store.panics.epoch_of(request.panic_id)
     if known is not None:
         return [panics.raised(request, known)]
-    [current] = await ctx.store.epochs_of([request.scope])
+    [current] = await ctx.store.panics.epochs([request.scope])
     after = panics.raise_epoch(current, request.panic_id)
-    ctx.store.save_epoch(after)
-    await ctx.store.keep_panic(request, after.epoch, ctx.now)
+    ctx.store.panics.save(after)
+    await ctx.store.panics.record(request, after.epoch, ctx.now)
     said: list[Message] = [panics.raised(request, after.epoch)]
-    for account in await ctx.store.accounts_at_stake(request):
+    for account in await ctx.store.accounts_at_stake(request.scope):
         said += await square_offs.begin_panic(account, panics.strategy_of(request.scope), ctx)
     return said
 
@@ -32,6 +32,6 @@ async def reset_panic(request: PanicResetRequested, ctx: Context[TradingStore]) 
     refused = panics.refuse_scope(request)
     if refused is not None:
         return [refused]
-    [current] = await ctx.store.epochs_of([request.scope])
-    ctx.store.save_epoch(panics.reset(current))
+    [current] = await ctx.store.panics.epochs([request.scope])
+    ctx.store.panics.save(panics.reset(current))
     return [panics.was_reset(request, current.epoch)]

@@ -20,9 +20,9 @@ ACCOUNTS_PER_SWEEP = 500
 
 
 async def start_square_off(request: SquareOffRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
-    if await ctx.store.knows_square_off(request.square_off_id):
+    if await ctx.store.square_offs.exists(request.square_off_id):
         return []
-    account = await ctx.store.account(request.account_id)
+    account = await ctx.store.accounts.get(request.account_id)
     if account is None or account.deleted:
         return [
             RequestRefused(
@@ -39,8 +39,8 @@ async def start_square_off(request: SquareOffRequested, ctx: Context[TradingStor
 async def begin(
     square_off: SquareOff, account: TradingAccount, plan: Plan, ctx: Context[TradingStore]
 ) -> Sequence[Message]:
-    ctx.store.save_account(replace(account, square_offs=account.square_offs + 1))
-    ctx.store.save_square_off(square_off)
+    ctx.store.accounts.save(replace(account, square_offs=account.square_offs + 1))
+    ctx.store.square_offs.save(square_off)
     return [rules.started(square_off, plan), *await _carry_out(square_off, plan, ctx)]
 
 
@@ -48,7 +48,7 @@ async def begin_panic(
     account: TradingAccount, strategy_id: StrategyId | None, ctx: Context[TradingStore]
 ) -> Sequence[Message]:
     """Square off the account, or one strategy in it; nothing when that is flat, or a panic is at work there already."""
-    if rules.has_panic(await ctx.store.open_square_offs(account), strategy_id):
+    if rules.has_panic(await ctx.store.square_offs.open(account), strategy_id):
         return []
     square_off_id = SquareOffId(ctx.derive("panic", account.account_id, strategy_id))
     square_off = rules.panic(square_off_id, account.account_id, account.user_id, strategy_id, ctx.now)
@@ -58,10 +58,10 @@ async def begin_panic(
 
 async def follow(order: Order, kind: ExecutionKind, ctx: Context[TradingStore]) -> Sequence[Message]:
     """Something happened to an order: take its square-offs further, or begin one where trading is stopped."""
-    account = await ctx.store.owner(order)
+    account = await ctx.store.accounts.owner(order)
     if not account.square_offs and kind is not ExecutionKind.FILLED:
         return []
-    found = [each for each in await ctx.store.open_square_offs(account) if each.covers(order)]
+    found = [each for each in await ctx.store.square_offs.open(account) if each.covers(order)]
     said = [m for each in found for m in await pursue(rules.judge(each, order, kind, ctx.now), ctx)]
     if kind is ExecutionKind.FILLED and not found:
         said += await _stop_late_fill(order, account, ctx)
@@ -77,16 +77,16 @@ async def _stop_late_fill(order: Order, account: TradingAccount, ctx: Context[Tr
 
 async def pursue(square_off: SquareOff, ctx: Context[TradingStore]) -> Sequence[Message]:
     """Do what can be done now. At most once per square-off and message, since the exits' ids follow from both."""
-    ctx.store.save_square_off(square_off)
+    ctx.store.square_offs.save(square_off)
     return await _carry_out(square_off, await _plan(square_off, ctx), ctx)
 
 
 async def _plan(square_off: SquareOff, ctx: Context[TradingStore]) -> Plan:
     return rules.plan(
         square_off,
-        await ctx.store.open_orders(square_off.account_id),
-        await ctx.store.live_books(square_off.account_id),
-        await ctx.store.largest_orders(),
+        await ctx.store.orders.open(square_off.account_id),
+        await ctx.store.positions.live_books(square_off.account_id),
+        await ctx.store.square_offs.largest_orders(),
         ctx.now,
     )
 
@@ -95,43 +95,43 @@ async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStor
     if plan.is_flat:
         return await _complete(square_off, ctx)
     said = [message for order in plan.cancels for message in await send_cancel(order, ctx)]
-    account = await ctx.store.account(square_off.account_id)
+    account = await ctx.store.accounts.get(square_off.account_id)
     assert account is not None
     for n, wanted in enumerate(plan.exits):
         epoch = panics.epoch_of(await ctx.store.epochs(account, wanted.strategy_id))
         order_id = OrderId(ctx.derive("exit", square_off.square_off_id, n))
         request = rules.request_exit(square_off, wanted, order_id, epoch, ctx.now)
-        ctx.store.save_order(orders.requested(request))
+        ctx.store.orders.save(orders.requested(request))
         said.append(request)
     return said
 
 
 async def _complete(square_off: SquareOff, ctx: Context[TradingStore]) -> Sequence[Message]:
-    account = await ctx.store.account(square_off.account_id)
+    account = await ctx.store.accounts.get(square_off.account_id)
     assert account is not None
-    ctx.store.save_account(replace(account, square_offs=account.square_offs - 1))
-    ctx.store.save_square_off(replace(square_off, completed_at=ctx.now))
+    ctx.store.accounts.save(replace(account, square_offs=account.square_offs - 1))
+    ctx.store.square_offs.save(replace(square_off, completed_at=ctx.now))
     return [rules.completed(square_off)]
 
 
 async def send_cancel(order: Order, ctx: Context[TradingStore]) -> Sequence[Message]:
-    account = await ctx.store.owner(order)
+    account = await ctx.store.accounts.owner(order)
     after = orders.cancel(order, ctx.now)
-    ctx.store.save_order(after)
+    ctx.store.orders.save(after)
     return BROKERS[account.broker].cancel(after)
 
 
 async def record_denial(denied: OrderDenied, ctx: Context[TradingStore]) -> Sequence[Message]:
     """The order was refused before any venue saw it. A square-off whose exit it was goes on."""
     order = orders.denied(denied)
-    ctx.store.save_order(order)
+    ctx.store.orders.save(order)
     if not order.is_exit:
         return [denied]
     largest = rules.largest_order(denied)
     if largest is not None:
-        await ctx.store.learn_largest_order(denied.instrument, largest)
-    account = await ctx.store.owner(order)
-    found = [each for each in await ctx.store.open_square_offs(account) if each.covers(order)]
+        await ctx.store.square_offs.learn_largest_order(denied.instrument, largest)
+    account = await ctx.store.accounts.owner(order)
+    found = [each for each in await ctx.store.square_offs.open(account) if each.covers(order)]
     said = [m for each in found for m in await pursue(rules.after_denial(each, denied, ctx.now), ctx)]
     return [denied, *said]
 
@@ -140,18 +140,18 @@ async def sweep(ctx: Context[TradingStore]) -> Sequence[Message]:
     """Timer: what no event woke. Exits whose pause is over, cancels waited for long enough, exits nobody decided."""
     await ctx.store.enter()
     said: list[Message] = []
-    for account in await ctx.store.accounts_squaring_off(ctx.now, ACCOUNTS_PER_SWEEP):
+    for account in await ctx.store.accounts.squaring_off(ctx.now, ACCOUNTS_PER_SWEEP):
         said += await _give_up_exits(account, ctx)
-        for square_off in await ctx.store.open_square_offs(account):
+        for square_off in await ctx.store.square_offs.open(account):
             said += await pursue(square_off, ctx)
     return said
 
 
 async def _give_up_exits(account: TradingAccount, ctx: Context[TradingStore]) -> Sequence[Message]:
     said: list[Message] = []
-    for order in await ctx.store.open_orders(account.account_id):
+    for order in await ctx.store.orders.open(account.account_id):
         if rules.is_abandoned(order, ctx.now):
             denied = orders.give_up(order)
-            ctx.store.save_order(orders.denied(denied))
+            ctx.store.orders.save(orders.denied(denied))
             said.append(denied)
     return said

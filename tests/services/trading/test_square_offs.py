@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderPurpose, OrderType, RiskLevel, Side
-from libs.common.contracts.ids import PanicId
+from libs.common.contracts.ids import OrderId, PanicId, StrategyId
 from libs.common.contracts.orders import (
     OrderCancelRequested,
     OrderCleared,
@@ -16,13 +19,15 @@ from libs.common.contracts.orders import (
     SquareOffCompleted,
     SquareOffStarted,
 )
-from libs.common.contracts.portfolio import PositionChanged
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged
 from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicReset, PanicResetRequested
-from libs.common.contracts.venue import VenueCancelRequested
+from libs.common.contracts.venue import ExecutionReported, VenueCancelRequested, VenueOrderRequested
+from libs.common.ids import new_id
 from libs.common.messaging.work import Work, origin
 from libs.common.service import Connection, Memory
 from libs.common.testing import NOON
 from services.trading.app import app
+from services.trading.handlers.funds import begin_days
 from services.trading.handlers.square_offs import sweep
 from tests.services.trading.making import (
     ACCOUNT,
@@ -49,15 +54,6 @@ async def trading(connection: Connection) -> Trading:
     trading = Trading(connection)
     await trading.hears(account_save())
     return trading
-
-
-async def swept(connection: Connection, now: datetime) -> list[str]:
-    """What the timer says at this moment."""
-    work = Work(app, Memory(), connection, now)
-    cause = origin(app, now)
-    work.say(await sweep(work.context(cause)), cause)
-    await work.store.flush()
-    return [record.envelope.type for record in work.records]
 
 
 def exits(said: Sequence[Message]) -> list[OrderRequested]:
@@ -193,7 +189,7 @@ async def test_freqtrade_7365_partial_exit_no_loop_but_growing_pauses(trading: T
         said = await trading.hears(clear(request), execution(clear(request), ExecutionKind.REJECTED), now=now)
         assert exits(said) == []
         waited = 0.0
-        while not (again := await tick(trading, now + timedelta(seconds=waited))):
+        while not (again := exits(await tick(trading, now + timedelta(seconds=waited)))):
             waited += 0.5
         pauses.append(waited)
         now += timedelta(seconds=waited)
@@ -201,12 +197,12 @@ async def test_freqtrade_7365_partial_exit_no_loop_but_growing_pauses(trading: T
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 
-async def tick(trading: Trading, now: datetime) -> list[OrderRequested]:
-    """The exits that the sweep asks for, as messages."""
+async def tick(trading: Trading, now: datetime) -> Sequence[Message]:
+    """What the sweep says at this moment."""
     work = Work(app, Memory(), trading.connection, now)
     said = await sweep(work.context(origin(app, now)))
     await work.store.flush()
-    return exits(said)
+    return said
 
 
 async def test_freqtrade_8374_partial_fill_of_an_exit_is_followed_by_one_for_the_rest(trading: Trading) -> None:
@@ -215,7 +211,7 @@ async def test_freqtrade_8374_partial_fill_of_an_exit_is_followed_by_one_for_the
     [request] = exits(await trading.hears(square_off()))
     assert exits(await trading.hears(clear(request), filled(clear(request), 4, leaves=6))) == []
     assert exits(await trading.hears(execution(clear(request), ExecutionKind.EXPIRED))) == []
-    [rest] = await tick(trading, NOON + timedelta(seconds=1))
+    [rest] = exits(await tick(trading, NOON + timedelta(seconds=1)))
     assert rest.quantity == 6
 
 
@@ -224,7 +220,7 @@ async def test_an_exit_nobody_decides_about_is_given_up_and_asked_for_anew(tradi
     await trading.hears(entry, filled(entry, 10))
     [request] = exits(await trading.hears(square_off()))
     assert await tick(trading, NOON + timedelta(seconds=45)) == []
-    [again] = await tick(trading, NOON + timedelta(seconds=61))
+    [again] = exits(await tick(trading, NOON + timedelta(seconds=61)))
     assert again.order_id != request.order_id
     assert await trading.hears(clear(request)) == []
 
@@ -234,7 +230,7 @@ async def test_an_exit_goes_even_if_a_cancel_is_never_answered(trading: Trading)
     await trading.hears(entry, filled(entry, 10), pending, accepted(pending))
     assert exits(await trading.hears(square_off())) == []
     assert await tick(trading, NOON + timedelta(seconds=2)) == []
-    [request] = await tick(trading, NOON + timedelta(seconds=4))
+    [request] = exits(await tick(trading, NOON + timedelta(seconds=4)))
     assert request.quantity == 10
 
 
@@ -337,4 +333,129 @@ async def test_every_square_off_of_ten_positions_ends_in_one_completion(trading:
     requests = exits(await trading.hears(square_off()))
     said = await trading.hears(*map(clear, requests), *[filled(clear(r), 10) for r in requests])
     assert names(said).count("SquareOffCompleted") == 1
-    assert await swept(trading.connection, NOON + timedelta(seconds=5)) == []
+    assert await tick(trading, NOON + timedelta(seconds=5)) == []
+
+
+async def test_midnight_in_india_begins_a_new_day_for_accounts_that_do_not_trade(trading: Trading) -> None:
+    buy, sell = cleared(Side.BUY, 10), cleared(Side.SELL, 4)
+    await trading.hears(buy, filled(buy, 10, "100"), sell, filled(sell, 4, "110"))
+    work = Work(app, Memory(), trading.connection, NOON + timedelta(days=1))
+    said = await begin_days(work.context(origin(app, work.now)))
+    await work.store.flush()
+    assert names(said) == ["FundsChanged", "PositionChanged"]
+    assert only(FundsChanged, said).opening_balance == 1_000_040
+    moved = only(PositionChanged, said)
+    assert (moved.net.quantity, moved.fill_quantity, moved.version) == (6, 0, 3)
+    again = Work(app, Memory(), trading.connection, NOON + timedelta(days=1, hours=1))
+    assert await begin_days(again.context(origin(app, again.now))) == []
+
+
+class Market:
+    """Risk and the venue, answering late, in parts, or with a no, but never for ever."""
+
+    def __init__(self, draw: st.DataObject) -> None:
+        self.draw = draw
+        self.answers: list[Message] = []
+        self.refusals = 6
+
+    def is_unkind(self) -> bool:
+        if self.refusals and self.draw.draw(st.booleans()):
+            self.refusals -= 1
+            return True
+        return False
+
+    def hear(self, said: Sequence[Message]) -> None:
+        for message in said:
+            match message:
+                case OrderRequested():
+                    rule = self.draw.draw(st.sampled_from([DenialRule.NO_REFERENCE_PRICE, DenialRule.FREEZE_QUANTITY]))
+                    limit = str(max(1, message.quantity // 2))
+                    self.answers.append(deny(message, rule, limit) if self.is_unkind() else clear(message))
+                case VenueOrderRequested():
+                    self._trade(message)
+                case VenueCancelRequested():
+                    self._cancel(message)
+                case _:
+                    pass
+
+    def _trade(self, order: VenueOrderRequested) -> None:
+        if self.is_unkind():
+            self.answers.append(self._report(order, ExecutionKind.REJECTED))
+            return
+        first = self.draw.draw(st.integers(1, order.quantity))
+        self.answers.append(self._report(order, ExecutionKind.FILLED, first))
+        if first < order.quantity and self.is_unkind():
+            self.answers.append(self._report(order, ExecutionKind.EXPIRED))
+        elif first < order.quantity:
+            self.answers.append(self._report(order, ExecutionKind.FILLED, order.quantity - first))
+
+    def _cancel(self, request: VenueCancelRequested) -> None:
+        """A pending order of 5, of which some may fill while the cancel is on its way."""
+        crossed = self.draw.draw(st.integers(0, 5))
+        if crossed:
+            self.answers.append(self._report(request, ExecutionKind.FILLED, crossed))
+        ending = ExecutionKind.CANCELLED if crossed < 5 else ExecutionKind.CANCEL_REJECTED
+        self.answers.append(self._report(request, ending))
+
+    def _report(
+        self, order: VenueOrderRequested | VenueCancelRequested, kind: ExecutionKind, quantity: int = 0
+    ) -> ExecutionReported:
+        return ExecutionReported(
+            order_id=order.order_id,
+            account_id=order.account_id,
+            instrument=order.instrument,
+            kind=kind,
+            execution_id=str(new_id()),
+            venue_order_id="V",
+            quantity=quantity,
+            price=Decimal(100) if quantity else None,
+            executed_at=NOON,
+        )
+
+    def next_answer(self) -> Message:
+        """Of what waits, one order's answers in order."""
+        choices = {getattr(answer, "order_id", None): n for n, answer in reversed(list(enumerate(self.answers)))}
+        return self.answers.pop(self.draw.draw(st.sampled_from(sorted(choices.values()))))
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+async def test_however_risk_and_venue_answer_a_square_off_ends_flat_and_no_exit_ever_opens(
+    connection: Connection, data: st.DataObject
+) -> None:
+    savepoint = connection.transaction()
+    await savepoint.start()
+    try:
+        await square_off_in(Trading(connection), Market(data), data)
+        assert await connection.fetch("SELECT quantity FROM books WHERE quantity <> 0") == []
+        assert await connection.fetchval("SELECT used_margin FROM accounts") == 0
+    finally:
+        await savepoint.rollback()
+
+
+async def square_off_in(trading: Trading, market: Market, data: st.DataObject) -> None:
+    """Some positions and pending orders, and then all that is said and answered until the account is flat."""
+    await trading.hears(account_save())
+    books: dict[StrategyId | None, int] = {}
+    for strategy in data.draw(st.lists(st.sampled_from([None, ALPHA, BETA]), min_size=1, max_size=4)):
+        side = data.draw(st.sampled_from(Side))
+        entry, pending = cleared(side, 10, strategy=strategy), cleared(side, 5, strategy=strategy)
+        entered = await trading.hears(entry, filled(entry, data.draw(st.integers(1, 10))), pending, accepted(pending))
+        books[strategy] = only(PositionChanged, entered).book.quantity
+        await trading.hears(execution(entry, ExecutionKind.CANCELLED))
+    said: Sequence[Message] = await trading.hears(square_off())
+    now, asked = NOON, set[OrderId]()
+    while "SquareOffCompleted" not in names(said):
+        asked |= {request.order_id for request in exits(said)}
+        market.hear(said)
+        if market.answers:
+            said = await trading.hears(market.next_answer(), now=now)
+        else:
+            now += timedelta(seconds=31)
+            said = await tick(trading, now)
+        for moved in [m for m in said if isinstance(m, PositionChanged)]:
+            if moved.order_id in asked:
+                assert abs(moved.book.quantity) == abs(books[moved.strategy_id]) - moved.fill_quantity
+            books[moved.strategy_id] = moved.book.quantity
+        assert now < NOON + timedelta(hours=1)
+    assert exits(said) == []

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import ExecutionKind, Side
 from libs.common.contracts.ids import AccountId, OrderId
-from libs.common.contracts.orders import FillReported, OrderCleared, OrderFact, OrderSubmitted
+from libs.common.contracts.orders import (
+    FillReported,
+    OrderCancelRequested,
+    OrderCleared,
+    OrderFact,
+    OrderSubmitted,
+)
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
 from libs.common.ids import new_id
 from libs.common.service import Connection
@@ -22,6 +28,7 @@ from tests.services.trading.making import (
     BETA,
     INFY,
     SBIN,
+    USER,
     account_save,
     cancelled,
     change_to,
@@ -66,6 +73,8 @@ def story(account_id: AccountId, drawn: st.DataObject) -> tuple[list[OrderCleare
         said += [filled(order, units, f"{price / 100:.2f}", leaves=units % 3) for units, price in fills]
         said += [execution(order, ending)] if ending else []
         said += [change_to(order, quantity + 3, margin="99.99"), modified(order, quantity + 3)] if changes else []
+        cancel = OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER)
+        said += [cancel, execution(order, ExecutionKind.CANCEL_REJECTED), order] if changes else []
     repeated = said + drawn.draw(st.lists(st.sampled_from(said), max_size=5))
     return submitted, drawn.draw(st.permutations(repeated))
 

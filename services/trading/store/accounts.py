@@ -1,0 +1,164 @@
+"""The accounts with their funds. An account's row is the lock of everything that belongs to the account."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+import asyncpg
+
+from libs.common.contracts import accounts as contracts
+from libs.common.contracts.enums import Broker
+from libs.common.contracts.ids import AccountId
+from libs.common.service import Connection
+from services.trading.domain.accounts import Funds, TradingAccount
+from services.trading.domain.orders import Order
+from services.trading.store.arrays import Row, write
+
+LOCK = """
+SELECT account_id, user_id, broker, active, deleted, capital, version, opening_balance, realised_pnl, used_margin,
+       funds_version, day, square_offs
+  FROM accounts
+ WHERE account_id = ANY($1::uuid[])
+ ORDER BY account_id FOR UPDATE
+"""
+LOCK_SQUARING_OFF = """
+SELECT *
+  FROM accounts
+ WHERE account_id IN (
+       SELECT account_id FROM square_offs WHERE completed_at IS NULL AND (retry_at IS NULL OR retry_at <= $1)
+       ) AND square_offs > 0
+ ORDER BY account_id LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+LOCK_OF_DAYS_BEFORE = "SELECT * FROM accounts WHERE day < $1 ORDER BY account_id LIMIT $2 FOR UPDATE SKIP LOCKED"
+INSERT = "INSERT INTO accounts VALUES ($1, $2, $3, $4, $5, $6, $7, false, $8, $9, $10, $11, $12, $13, $14, $15)"
+DESCRIBE = "UPDATE accounts SET name = $2, labels = $3, is_master = $4, broker = $5 WHERE account_id = $1"
+UPDATE = """
+UPDATE accounts a
+   SET active = n.active, deleted = n.deleted, capital = n.capital, version = n.version,
+       opening_balance = n.opening_balance, realised_pnl = n.realised_pnl, used_margin = n.used_margin,
+       funds_version = n.funds_version, day = n.day, square_offs = n.square_offs
+  FROM unnest($1::uuid[], $2::boolean[], $3::boolean[], $4::numeric[], $5::integer[], $6::numeric[], $7::numeric[],
+              $8::numeric[], $9::integer[], $10::date[], $11::integer[])
+       AS n(account_id, active, deleted, capital, version, opening_balance, realised_pnl, used_margin,
+            funds_version, day, square_offs)
+ WHERE a.account_id = n.account_id
+"""
+
+
+class Accounts:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._known: dict[AccountId, TradingAccount | None] = {}
+        self._stored: set[AccountId] = set()
+        self._changed: dict[AccountId, TradingAccount] = {}
+        self._described: dict[AccountId, contracts.Account] = {}
+
+    async def get(self, account_id: AccountId) -> TradingAccount | None:
+        await self.lock({account_id})
+        return self._known[account_id]
+
+    async def owner(self, order: Order) -> TradingAccount:
+        """The account of an order, which is still there after its deletion."""
+        account = await self.get(order.account_id)
+        if account is None:
+            raise LookupError(f"order {order.order_id} is of account {order.account_id}, which does not exist")
+        return account
+
+    async def squaring_off(self, now: datetime, limit: int) -> Sequence[TradingAccount]:
+        """Locked: those with a square-off that may act now, without those that somebody else works on."""
+        return [self._keep(row) for row in await self._connection.fetch(LOCK_SQUARING_OFF, now, limit)]
+
+    async def of_days_before(self, day: date, limit: int) -> Sequence[TradingAccount]:
+        """Locked: those whose figures are not of today, without those that somebody else works on."""
+        return [self._keep(row) for row in await self._connection.fetch(LOCK_OF_DAYS_BEFORE, day, limit)]
+
+    def with_square_offs(self) -> set[AccountId]:
+        """Of those that are loaded."""
+        return {account.account_id for account in self._known.values() if account is not None and account.square_offs}
+
+    def save(self, account: TradingAccount, described: contracts.Account | None = None) -> None:
+        self._known[account.account_id] = account
+        self._changed[account.account_id] = account
+        if described is not None:
+            self._described[account.account_id] = described
+
+    async def lock(self, account_ids: set[AccountId]) -> None:
+        missing = [account_id for account_id in account_ids if account_id not in self._known]
+        if not missing:
+            return
+        for row in await self._connection.fetch(LOCK, missing):
+            self._keep(row)
+        for account_id in missing:
+            self._known.setdefault(account_id, None)
+
+    def _keep(self, row: asyncpg.Record) -> TradingAccount:
+        account = _account(row)
+        self._stored.add(account.account_id)
+        self._known[account.account_id] = account
+        return account
+
+    async def flush(self) -> None:
+        for account_id, described in self._described.items():
+            if account_id in self._stored:
+                await self._describe(account_id, described)
+            else:
+                await self._insert(self._changed.pop(account_id), described)
+        await write(self._connection, UPDATE, [_row(account) for account in self._changed.values()])
+
+    async def _describe(self, account_id: AccountId, described: contracts.Account) -> None:
+        labels = list(described.labels)
+        await self._connection.execute(
+            DESCRIBE, account_id, described.name, labels, described.is_master, described.broker
+        )
+
+    async def _insert(self, account: TradingAccount, described: contracts.Account) -> None:
+        funds = account.funds
+        await self._connection.execute(
+            INSERT,
+            account.account_id,
+            account.user_id,
+            described.name,
+            account.broker,
+            list(described.labels),
+            described.is_master,
+            account.active,
+            account.capital,
+            account.version,
+            funds.opening_balance,
+            funds.realised_pnl,
+            funds.used_margin,
+            funds.version,
+            account.day,
+            account.square_offs,
+        )
+
+
+def _account(row: asyncpg.Record) -> TradingAccount:
+    return TradingAccount(
+        account_id=row["account_id"],
+        user_id=row["user_id"],
+        broker=Broker(row["broker"]),
+        active=row["active"],
+        deleted=row["deleted"],
+        capital=row["capital"],
+        version=row["version"],
+        funds=Funds(row["opening_balance"], row["realised_pnl"], row["used_margin"], row["funds_version"]),
+        day=row["day"],
+        square_offs=row["square_offs"],
+    )
+
+
+def _row(account: TradingAccount) -> Row:
+    funds = account.funds
+    return (
+        account.account_id,
+        account.active,
+        account.deleted,
+        account.capital,
+        account.version,
+        funds.opening_balance,
+        funds.realised_pnl,
+        funds.used_margin,
+        funds.version,
+        account.day,
+        account.square_offs,
+    )

@@ -1,0 +1,90 @@
+"""Panic epochs, and the panics that raised them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from libs.common.contracts.ids import AccountId, PanicId
+from libs.common.contracts.risk import PanicRequested
+from libs.common.service import Connection
+from services.trading.domain import panics
+from services.trading.domain.panics import PanicEpoch
+from services.trading.store.arrays import write
+
+SELECT_EPOCHS = "SELECT scope, epoch, halted, panic_id FROM panic_epochs WHERE scope = ANY($1::text[])"
+SAVE_EPOCHS = """
+INSERT INTO panic_epochs SELECT * FROM unnest($1::text[], $2::integer[], $3::boolean[], $4::uuid[])
+ON CONFLICT (scope) DO UPDATE
+   SET epoch = excluded.epoch, halted = excluded.halted, panic_id = excluded.panic_id
+"""
+SELECT_PANIC = "SELECT epoch FROM panics WHERE panic_id = $1"
+INSERT_PANIC = "INSERT INTO panics VALUES ($1, $2, $3, $4, $5, $6)"
+AT_STAKE = {
+    "ALL": """
+SELECT account_id FROM orders WHERE is_open
+UNION
+SELECT account_id FROM books WHERE quantity <> 0
+""",
+    "USER": """
+SELECT o.account_id FROM orders o JOIN accounts a USING (account_id) WHERE o.is_open AND a.user_id = $1::text::uuid
+UNION
+SELECT b.account_id FROM books b JOIN accounts a USING (account_id) WHERE b.quantity <> 0 AND a.user_id = $1::text::uuid
+""",
+    "ACCOUNT": """
+SELECT account_id FROM orders WHERE is_open AND account_id = $1::text::uuid
+UNION
+SELECT account_id FROM books WHERE quantity <> 0 AND account_id = $1::text::uuid
+""",
+    "STRATEGY": """
+SELECT account_id FROM orders WHERE is_open AND strategy_id = $1::text::uuid
+UNION
+SELECT account_id FROM books WHERE quantity <> 0 AND strategy_id = $1::text::uuid
+""",
+}
+
+
+class Panics:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._known: dict[str, PanicEpoch] = {}
+        self._changed: dict[str, PanicEpoch] = {}
+        self._at_stake: dict[str, set[AccountId]] = {}
+
+    async def epochs(self, scopes: Sequence[str]) -> Sequence[PanicEpoch]:
+        await self.load(scopes)
+        return [self._known[scope] for scope in scopes]
+
+    async def epoch_of(self, panic_id: PanicId) -> int | None:
+        """Under which this panic was acknowledged; None for one that was never heard of."""
+        epoch: int | None = await self._connection.fetchval(SELECT_PANIC, panic_id)
+        return epoch
+
+    async def accounts_at_stake(self, scope: str) -> set[AccountId]:
+        """With open orders or positions in the scope before this transaction; none for a malformed scope."""
+        if not panics.SCOPE.fullmatch(scope):
+            return set()
+        if scope not in self._at_stake:
+            kind, _, owner = scope.partition(":")
+            found = await self._connection.fetch(AT_STAKE[kind], *([owner] if owner else []))
+            self._at_stake[scope] = {row["account_id"] for row in found}
+        return self._at_stake[scope]
+
+    def save(self, epoch: PanicEpoch) -> None:
+        self._known[epoch.scope] = epoch
+        self._changed[epoch.scope] = epoch
+
+    async def record(self, request: PanicRequested, epoch: int, now: datetime) -> None:
+        await self._connection.execute(
+            INSERT_PANIC, request.panic_id, request.scope, epoch, request.requested_by, request.reason, now
+        )
+
+    async def load(self, scopes: Iterable[str]) -> None:
+        missing = [scope for scope in scopes if scope not in self._known]
+        if not missing:
+            return
+        self._known.update((scope, PanicEpoch(scope)) for scope in missing)
+        for row in await self._connection.fetch(SELECT_EPOCHS, missing):
+            self._known[row["scope"]] = PanicEpoch(row["scope"], row["epoch"], row["halted"], row["panic_id"])
+
+    async def flush(self) -> None:
+        rows = [(each.scope, each.epoch, each.halted, each.panic_id) for each in self._changed.values()]
+        await write(self._connection, SAVE_EPOCHS, rows)

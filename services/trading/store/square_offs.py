@@ -1,0 +1,109 @@
+"""Square-offs, and the largest order sizes that exchanges taught us by freezing larger ones."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+
+from libs.common.contracts.enums import Product, SquareOffReason
+from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
+from libs.common.service import Connection
+from services.trading.domain.accounts import TradingAccount
+from services.trading.domain.square_offs import SquareOff
+from services.trading.store.arrays import Row, write
+
+EXISTS = "SELECT EXISTS (SELECT FROM square_offs WHERE square_off_id = $1)"
+SELECT_OPEN = (
+    "SELECT * FROM square_offs WHERE account_id = ANY($1::uuid[]) AND completed_at IS NULL ORDER BY started_at"
+)
+SAVE = """
+INSERT INTO square_offs
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
+                     $8::timestamptz[], $9::integer[], $10::timestamptz[], $11::timestamptz[])
+ON CONFLICT (square_off_id) DO UPDATE
+   SET failures = excluded.failures, retry_at = excluded.retry_at, completed_at = excluded.completed_at
+"""
+SELECT_LARGEST = "SELECT instrument, quantity FROM largest_orders"
+SAVE_LARGEST = """
+INSERT INTO largest_orders VALUES ($1, $2) ON CONFLICT (instrument) DO UPDATE SET quantity = excluded.quantity
+"""
+
+
+class SquareOffs:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._known: defaultdict[AccountId, dict[SquareOffId, SquareOff]] = defaultdict(dict)
+        self._whole: set[AccountId] = set()
+        self._changed: dict[SquareOffId, SquareOff] = {}
+        self._largest: dict[InstrumentId, int] | None = None
+
+    async def exists(self, square_off_id: SquareOffId) -> bool:
+        if square_off_id in self._changed:
+            return True
+        found: bool = await self._connection.fetchval(EXISTS, square_off_id)
+        return found
+
+    async def open(self, account: TradingAccount) -> Sequence[SquareOff]:
+        if not account.square_offs:
+            return []
+        await self.load_open({account.account_id})
+        return [each for each in self._known[account.account_id].values() if each.completed_at is None]
+
+    def save(self, square_off: SquareOff) -> None:
+        self._known[square_off.account_id][square_off.square_off_id] = square_off
+        self._changed[square_off.square_off_id] = square_off
+
+    async def largest_orders(self) -> Mapping[InstrumentId, int]:
+        if self._largest is None:
+            found = await self._connection.fetch(SELECT_LARGEST)
+            self._largest = {row["instrument"]: row["quantity"] for row in found}
+        return self._largest
+
+    async def learn_largest_order(self, instrument: InstrumentId, quantity: int) -> None:
+        await self._connection.execute(SAVE_LARGEST, instrument, quantity)
+        self._largest = None
+
+    async def load_open(self, account_ids: set[AccountId]) -> None:
+        missing = account_ids - self._whole
+        if not missing:
+            return
+        self._whole |= missing
+        for row in await self._connection.fetch(SELECT_OPEN, missing):
+            square_off = _square_off(row)
+            self._known[square_off.account_id].setdefault(square_off.square_off_id, square_off)
+
+    async def flush(self) -> None:
+        await write(self._connection, SAVE, [_row(each) for each in self._changed.values()])
+
+
+def _square_off(row: asyncpg.Record) -> SquareOff:
+    product = row["product"]
+    return SquareOff(
+        square_off_id=row["square_off_id"],
+        account_id=row["account_id"],
+        user_id=row["user_id"],
+        strategy_id=row["strategy_id"],
+        instrument=row["instrument"],
+        product=None if product is None else Product(product),
+        reason=SquareOffReason(row["reason"]),
+        started_at=row["started_at"],
+        failures=row["failures"],
+        retry_at=row["retry_at"],
+        completed_at=row["completed_at"],
+    )
+
+
+def _row(square_off: SquareOff) -> Row:
+    return (
+        square_off.square_off_id,
+        square_off.account_id,
+        square_off.user_id,
+        square_off.strategy_id,
+        square_off.instrument,
+        square_off.product,
+        square_off.reason,
+        square_off.started_at,
+        square_off.failures,
+        square_off.retry_at,
+        square_off.completed_at,
+    )
