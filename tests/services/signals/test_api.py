@@ -309,6 +309,15 @@ async def test_fifty_alike_at_once_make_one_signal(pool: asyncpg.Pool, make: Mak
     assert [str(signal.signal_id) for signal in signals] == [answers[0].json()["signal_id"]]
 
 
+async def test_alike_alerts_at_two_instances_make_one_signal(pool: asyncpg.Pool, make: Make) -> None:
+    group = await make(duplicate_window_s=30)
+    async with service_app(app) as one, service_app(app) as other:
+        answers = await asyncio.gather(
+            *(client.post(TRADINGVIEW, json=alert(group)) for _ in range(10) for client in (one, other))
+        )
+    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [202]
+
+
 async def test_fifty_different_at_once_are_counted_exactly(client: httpx.AsyncClient, make: Make) -> None:
     group = await make(max_signals_per_day=20)
     answers = await asyncio.gather(*(client.post(TRADINGVIEW, json=alert(group, price=n)) for n in range(50)))
@@ -337,6 +346,18 @@ async def test_a_stuck_database_is_a_503_before_the_sender_gives_up(
     assert waited < 2
     await asyncio.sleep(0.2)
     assert await logged(client, group) == []
+
+
+async def test_what_was_answered_503_is_not_taken_after_all(
+    client: httpx.AsyncClient, make: Make, pool: asyncpg.Pool
+) -> None:
+    group = await make()
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT 1 FROM signal_groups WHERE group_id = $1 FOR UPDATE", group.group_id)
+        problem(await client.post(TRADINGVIEW, json=alert(group)), 503, "unavailable")
+    await asyncio.sleep(0.2)
+    assert await logged(client, group) == []
+    assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
 
 
 async def test_the_log_is_for_the_gateway_alone(client: httpx.AsyncClient) -> None:

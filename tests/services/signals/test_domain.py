@@ -105,6 +105,7 @@ def test_a_price_with_a_point_is_exact() -> None:
         ('{"action": "exit", "prev_market_position": "short"}', SignalType.EXIT, Side.BUY),
         ('{"action": "Close Long"}', SignalType.EXIT, Side.SELL),
         ('{"direction": "long"}', SignalType.ENTRY, Side.BUY),
+        ('{"signal_type": "entry", "action": "sell", "sentiment": "long"}', SignalType.ENTRY, Side.SELL),
         ('{"signal_type": "EXIT"}', SignalType.EXIT, Side.SELL),
         ('{"signal_type": "", "action": "buy"}', SignalType.ENTRY, Side.BUY),
         ('{"signal_type": "entry", "action": "buy", "sentiment": "flat"}', SignalType.ENTRY, Side.BUY),

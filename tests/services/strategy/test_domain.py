@@ -163,6 +163,11 @@ def test_an_expiry_is_always_a_listed_one(listed: list[date], rule: ExpiryRule) 
     assert chosen is None or chosen in listed
 
 
+def test_a_contract_can_be_traded_on_the_day_it_expires() -> None:
+    listed = the_chain().expiries("NIFTY", InstrumentKind.OPTION, OptionType.CE, WEEKS[0])
+    assert choose_expiry(ExpiryRule.CURRENT_WEEK, listed) == WEEKS[0]
+
+
 def real_chain() -> Chain:
     if not MASTER.exists():
         pytest.skip(f"no instrument master at {MASTER}; set SHARED_DATA")

@@ -223,6 +223,18 @@ async def test_an_account_saved_in_the_same_batch_is_known(desk: Desk) -> None:
     assert refused.reason == f"there is no account {SECOND}"
 
 
+async def test_an_algo_deleted_in_the_batch_that_closed_it_leaves_nothing(desk: Desk, connection: Connection) -> None:
+    algo = an_algo()
+    await desk.keep(algo)
+    [order] = orders_of(await desk.hear(a_signal()))
+    await desk.hear(desk.filled(order))
+    [square_off] = square_offs_of(await desk.hear(an_exit()))
+    *changes, _ = desk.flattened(square_off)
+    said = await desk.hear(*changes, AlgoDeleteRequested(algo_id=algo.algo_id, user_id=USER))
+    assert said == [AlgoDeleted(algo_id=algo.algo_id, user_id=USER)]
+    assert await connection.fetchval("SELECT count(*) FROM holdings") == 0
+
+
 # -- entries
 
 
@@ -551,6 +563,33 @@ async def test_a_reversal_gives_up_when_the_old_position_does_not_close(long: De
     assert await long.tick() == []
     assert await long.hear(*long.flattened(square_off)) == []
     assert len(orders_of(await long.hear(a_signal(at=long.now)))) == 1
+
+
+async def test_a_position_that_closes_too_late_is_not_reversed(long: Desk) -> None:
+    [square_off] = square_offs_of(await long.hear(a_signal(action=SELL)))
+    await long.pass_time(61)
+    said = await long.hear(*long.flattened(square_off))
+    assert orders_of(said) == []
+    assert reasons_of(said) == ["the old position was not closed in time to reverse"]
+
+
+async def test_an_algo_switched_off_meanwhile_does_not_reverse(long: Desk) -> None:
+    said = await long.hear(a_signal(action=SELL))
+    [square_off] = square_offs_of(said)
+    [acted] = [each for each in said if isinstance(each, SignalActedOn)]
+    off = an_algo([FUTURE_LEG], on_repeat=RepeatRule.REVERSE, algo_id=acted.algo_id, active=False)
+    await long.hear(save(off, 1))
+    said = await long.hear(*long.flattened(square_off))
+    assert orders_of(said) == []
+    assert reasons_of(said) == ["the algo was changed before it could reverse"]
+
+
+async def test_another_square_off_of_the_algo_does_not_answer_for_ours(long: Desk) -> None:
+    """A stop-loss that closed the position first: ours is still at work, and would close the new entry."""
+    [square_off] = square_offs_of(await long.hear(a_signal(action=SELL)))
+    stop_loss = square_off.model_copy(update={"square_off_id": SquareOffId(new_id())})
+    assert await long.hear(*long.flattened(stop_loss)) == []
+    assert len(orders_of(await long.hear(completed(square_off)))) == 1
 
 
 async def test_a_reversal_without_a_fresh_price_ends_flat_and_says_why(desk: Desk) -> None:
