@@ -1,6 +1,6 @@
 """The public API: what a client may ask. Routes read projections or send one request; they decide nothing."""
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
 from libs.common.settings import load
 from services.gateway.api import (
@@ -17,17 +17,12 @@ from services.gateway.api import (
     stream,
     system,
 )
-from services.gateway.api.edge import Edge, GatewayRuntime
+from services.gateway.api.edge import Edge, EdgeRouter, GatewayRuntime
 from services.gateway.settings import GatewaySettings
 
-_PARTS = (orders, positions, books, accounts, market, signals, algos, risk, auth, admin, system)
+_PARTS = (orders, positions, books, accounts, market, signals, algos, risk, auth, admin, system, stream)
 
 
 def routes(runtime: GatewayRuntime) -> APIRouter:
     """Orders come first: the road that has to be fast is the first that is looked at."""
-    edge = Edge(runtime, load(GatewaySettings))
-    router = APIRouter(prefix="/api/v2", dependencies=[Depends(edge.enter)])
-    for part in _PARTS:
-        router.include_router(part.router)
-    router.include_router(stream.router)
-    return router
+    return EdgeRouter(Edge(runtime, load(GatewaySettings)), [part.router for part in _PARTS])

@@ -26,7 +26,7 @@ from libs.common.contracts.orders import (
 from libs.common.problems import Problem
 from services.gateway.api import models
 from services.gateway.api.commands import pending
-from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
+from services.gateway.api.edge import ANYBODY_KNOWN, Edge, Json, Reader, Router, TheEdge, Trader, edge_of, no_such
 from services.gateway.api.paging import Limit, PageCursor, aware, page, read_cursor
 from services.gateway.domain import roles, views
 from services.gateway.domain.answers import OPEN, status_code
@@ -51,14 +51,16 @@ _REFUSED: dict[int | str, dict[str, object]] = {422: {"model": models.OrderProbl
     status_code=201,
     response_model=models.OrderView,
     responses={**models.PROBLEMS, **models.TAKEN, **_REFUSED},
-    openapi_extra=_BODY,
+    openapi_extra={**_BODY, "security": ANYBODY_KNOWN},
 )
-async def place(request: Request, identity: Trader, edge: TheEdge) -> Response:
+async def place(request: Request) -> Response:
     """Answers once the order is accepted, or refused: 201, or 422 with the rule, the limit and the value.
 
     The order is in the book either way. Past two seconds the answer is 202. The body is read by hand: this is the
     road that has to be fast.
     """
+    edge = edge_of(request)
+    identity = await edge.identify_trader(request)
     try:
         body = models.PlaceOrder.model_validate_json(await request.body())
     except ValidationError as error:

@@ -6,18 +6,18 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import WebSocket, WebSocketDisconnect
 
 from libs.common.problems import Problem
 from libs.common.telemetry import log
-from services.gateway.api.edge import Edge, edge_of
+from services.gateway.api.edge import Edge, Router, edge_of
 from services.gateway.domain.roles import Identity
 from services.gateway.domain.symbols import instrument_of
 from services.gateway.memory.client import TOO_SLOW, Client, TooSlow
 from services.gateway.store import instruments, people
 from services.gateway.store.changes import CHANNEL_NAMES, Channel
 
-router = APIRouter()
+router = Router()
 AUTHENTICATE_S = 10.0
 RECHECK_S = 30.0
 UNAUTHENTICATED = 4401
