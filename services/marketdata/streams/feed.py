@@ -37,9 +37,10 @@ async def run_feed(runtime: "MarketRuntime") -> None:
     memory = runtime.memory
     saved = await memory.saved_quotes()
     while True:
-        day = memory.calendar.trading_day(runtime.clock.now())
+        now = runtime.clock.now()
+        day = memory.calendar.trading_day(now)
         feed = await asyncio.to_thread(open_feed, settings, memory.calendar.hours, day)
-        await _go_on(memory, feed, saved or list(memory.board.quotes.values()), day)
+        await go_on(memory, feed, saved or list(memory.board.quotes.values()), now)
         saved = []
         await publish_contracts(runtime, feed.contracts)
         _announce(memory, settings, feed, day)
@@ -49,17 +50,21 @@ async def run_feed(runtime: "MarketRuntime") -> None:
         await Pump(runtime, feed).run(settings.step_ms / 1000)
 
 
-async def _go_on(memory: MarketMemory, feed: MarketFeed, quotes: list[Quote], day: date) -> None:
-    """Take up where the day before or an earlier run ended. Another feed's prices are another market's: dropped."""
-    foreign = [q.instrument for q in quotes if q.source not in (feed.source, FeedSource.DERIVED)]
-    if foreign:
+async def go_on(memory: MarketMemory, feed: MarketFeed, quotes: list[Quote], now: datetime) -> None:
+    """Take up where the day before or an earlier run ended.
+
+    Prices of another feed are another market's, and those of a clock that was ahead would make every tick of today
+    seem old: both are dropped.
+    """
+    if any(q.at > now or q.source not in (feed.source, FeedSource.DERIVED) for q in quotes):
         await memory.drop_quotes([q.instrument for q in quotes])
         quotes = []
+    day = memory.calendar.trading_day(now)
     memory.board.previous_closes = feed.previous_closes
     memory.board.restore(q for q in quotes if q.instrument not in memory.board.quotes)
-    today = [q for q in quotes if memory.calendar.trading_day(q.at) == day]
     feed.resume(quotes, day)
-    memory.candles.know({quote.instrument: quote.volume for quote in today}, day)
+    today = {q.instrument: q.volume for q in quotes if memory.calendar.trading_day(q.at) == day}
+    memory.candles.know(today, day)
 
 
 async def publish_contracts(runtime: "MarketRuntime", master: Sequence[InstrumentListed]) -> None:

@@ -2,18 +2,21 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
-from libs.common import http
+from libs.common import http, ids
 from libs.common.clock import FixedClock
 from libs.common.testing.apps import opened
 from services.marketdata.app import app
 from services.marketdata.memory import MarketMemory
-from services.marketdata.streams.feed import publish_contracts
 from tests.services.marketdata.samples import OPEN, listed, tick
 from tests.services.marketdata.test_history import candle
+
+RARE = f"M&{ids.new_id().hex[-8:].upper()}"
+"""A stock of this run alone: QuestDB is shared."""
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ async def memory(client: httpx.AsyncClient) -> MarketMemory:
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     async with opened(app, clock=FixedClock(OPEN)) as runtime:
-        await publish_contracts(runtime, [listed("SBIN"), listed("M&M")])
+        runtime.memory.listed = {c.instrument: c for c in (listed("SBIN"), listed(RARE))}
         application = http.build_app(runtime)
         application.state.memory = runtime.memory
         transport = httpx.ASGITransport(application, raise_app_exceptions=False)
@@ -65,16 +68,16 @@ async def test_a_time_without_an_offset_is_refused(client: httpx.AsyncClient) ->
 
 async def test_history_of_an_instrument_is_served_oldest_first(client: httpx.AsyncClient, memory: MarketMemory) -> None:
     await memory.series.create_tables()
-    await asyncio.to_thread(memory.series.write, [], [candle(listed("M&M").instrument, OPEN)])
+    await asyncio.to_thread(memory.series.write, [], [candle(listed(RARE).instrument, OPEN)])
     period = {"start": "2026-11-23T09:00:00+05:30", "end": "2026-11-23T10:00:00+05:30"}
     body: dict[str, Any] = {"candles": []}
     for _ in range(100):
-        answer = await client.get("/internal/history/NSE:M%26M", params=period)
+        answer = await client.get(f"/internal/history/NSE:{quote(RARE)}", params=period)
         assert answer.status_code == 200, answer.text
         if (body := answer.json())["candles"]:
             break
         await asyncio.sleep(0.1)
-    assert (body["instrument"], body["interval"]) == ("NSE:M&M", "1m")
+    assert (body["instrument"], body["interval"]) == (f"NSE:{RARE}", "1m")
     assert body["candles"][0]["open"] == 100.0
     assert body["candles"][0]["start"] == "2026-11-23T03:45:00Z"
 

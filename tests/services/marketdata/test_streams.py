@@ -5,11 +5,15 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
 
+from libs.common import ids
 from libs.common.clock import FixedClock
+from libs.common.contracts.enums import FeedSource
+from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Quote, Tick
 from libs.common.runtime import Runtime
 from libs.common.settings import MarketHours
@@ -17,13 +21,15 @@ from libs.common.testing.apps import opened
 from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.adapters.simulator import SimulatedFeed
 from services.marketdata.app import app
+from services.marketdata.domain.ticks import opening, quote_of
 from services.marketdata.memory import MarketMemory
+from services.marketdata.memory.board import QuoteBoard
 from services.marketdata.store import ContractStore
 from services.marketdata.streams import feed as feed_stream
 from services.marketdata.streams import save_quotes
 from services.marketdata.streams.feed import Pump
 from services.marketdata.streams.series import _write
-from tests.services.marketdata.samples import OPEN, SBIN, tick
+from tests.services.marketdata.samples import OPEN, SBIN, listed, tick
 from tests.services.marketdata.test_simulator import DAY, STEP, simulator
 
 MarketRuntime = Runtime[ContractStore, MarketMemory]
@@ -31,7 +37,11 @@ MarketRuntime = Runtime[ContractStore, MarketMemory]
 
 @pytest.fixture
 async def runtime() -> AsyncIterator[MarketRuntime]:
+    """With quotes in a Redis database of its own, so that no other test's marketdata goes on from them."""
     async with opened(app, clock=FixedClock(OPEN)) as runtime:
+        await runtime.memory.redis.aclose()
+        runtime.memory.redis = Redis.from_url(urlsplit(os.environ["REDIS_URL"])._replace(path="/15").geturl())
+        await runtime.memory.redis.flushdb()
         yield runtime
 
 
@@ -61,29 +71,51 @@ async def test_ticks_become_quotes_candles_and_rows(runtime: MarketRuntime, feed
     prices = [row.ltp for row in memory.tick_rows if row.instrument == SBIN and row.at.minute == OPEN.minute]
     sbin = candles[SBIN]
     assert (sbin.open, sbin.high, sbin.low, sbin.close) == (prices[0], max(prices), min(prices), prices[-1])
-    await memory.series.create_tables()
-    while memory.tick_rows:
-        await _write(memory)
-    assert not memory.candle_rows
 
 
 async def test_the_latest_quotes_are_in_redis_for_everyone(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
+    memory = runtime.memory
     Pump(runtime, feed).step(OPEN)
-    runtime.memory.board.conflate()
+    memory.board.conflate()
     writing = asyncio.create_task(save_quotes(runtime))
-    redis = Redis.from_url(os.environ["REDIS_URL"])
-    await redis.hdel("quotes", SBIN)
-    saved = None
+    saved: list[Quote] = []
     for _ in range(50):
-        if saved := await redis.hget("quotes", SBIN):
+        if saved := await memory.saved_quotes():
             break
         await asyncio.sleep(0.1)
     writing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await writing
-    await redis.aclose()
-    assert saved is not None
-    assert Quote.model_validate_json(saved) == runtime.memory.board.quotes[SBIN]
+    assert {quote.instrument: quote for quote in saved} == memory.board.quotes
+
+
+async def test_a_restart_takes_up_prices_and_volumes(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
+    memory = runtime.memory
+    pump = Pump(runtime, feed)
+    for n in range(100):
+        pump.step(OPEN + n * STEP)
+    quotes = {quote.instrument: quote for quote in memory.board.quotes.values()}
+    memory.board = QuoteBoard()
+    again = simulator(seed=5)
+    now = OPEN + timedelta(seconds=60)
+    await feed_stream.go_on(memory, again, list(quotes.values()), now)
+    Pump(runtime, again).step(now)
+    for instrument, quote in memory.board.quotes.items():
+        assert quote.open == quotes[instrument].open
+        assert quote.volume >= quotes[instrument].volume
+
+
+async def test_quotes_of_another_feed_or_of_the_future_are_not_taken_up(
+    runtime: MarketRuntime, feed: SimulatedFeed
+) -> None:
+    memory = runtime.memory
+    quote = quote_of(tick(0, 5000.0), opening(5000.0, 5000.0))
+    replayed = quote.model_copy(update={"source": FeedSource.REPLAYED})
+    for strange in (replayed, quote.model_copy(update={"at": OPEN + timedelta(hours=1)})):
+        await memory.save_quotes({strange.instrument: strange})
+        await feed_stream.go_on(memory, feed, [strange], OPEN)
+        assert memory.board.quotes == {}
+        assert await memory.saved_quotes() == []
 
 
 async def test_while_redis_is_away_ticks_go_on_and_nothing_newer_is_lost(
@@ -101,6 +133,15 @@ async def test_while_redis_is_away_ticks_go_on_and_nothing_newer_is_lost(
         await writing
     memory.redis = here
     assert len(memory.board.unsaved()) == len(feed.contracts)
+
+
+async def test_rows_leave_memory_once_questdb_has_them(runtime: MarketRuntime) -> None:
+    memory = runtime.memory
+    instrument = InstrumentId(f"NSE:T{ids.new_id().hex[-12:].upper()}")
+    memory.tick_rows.extend(tick(n, 100, n, instrument) for n in range(3))
+    await memory.series.create_tables()
+    await _write(memory)
+    assert not memory.tick_rows
 
 
 async def test_rows_wait_while_questdb_is_away_and_the_oldest_go_first(runtime: MarketRuntime) -> None:
@@ -124,12 +165,20 @@ async def test_outside_the_session_nothing_ticks_under_exchange_hours(
     assert runtime.memory.status.ticks > 0
 
 
-async def test_a_restart_publishes_only_differences(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
-    await feed_stream.publish_contracts(runtime, feed.contracts)
+async def test_a_restart_publishes_only_differences(runtime: MarketRuntime) -> None:
+    """Names of its own: the topic is shared with every other test, and must not hear that SBIN is gone."""
+    await runtime.pool.execute("DELETE FROM contracts")
+    name = f"T{ids.new_id().hex[-10:].upper()}"
+    first, second = listed(f"{name}A"), listed(f"{name}B")
+    await feed_stream.publish_contracts(runtime, [first, second])
     async with runtime.transaction() as unit:
-        assert await unit.store.changes(simulator().contracts) == []
-    assert runtime.memory.listed.keys() == {contract.instrument for contract in feed.contracts}
-    assert feed.details["day"] == DAY
+        assert await unit.store.changes([first, second]) == []
+    assert runtime.memory.listed == {first.instrument: first, second.instrument: second}
+    await feed_stream.publish_contracts(runtime, [first])
+    async with runtime.transaction() as unit:
+        assert await unit.store.changes([first]) == []
+    assert runtime.memory.listed == {first.instrument: first}
+    await runtime.pool.execute("DELETE FROM contracts")
 
 
 class FallingSilent(SimulatedFeed):
