@@ -19,6 +19,7 @@ from tools.client import Platform
 
 PARTS = ("revaluation", "single", "order-path", "webhook", "books", "saturation")
 IDLE_SECONDS = 8.0
+LONGEST_PART = 900.0
 
 
 async def run(part: str, bench: Bench, mix: Mix, arguments: argparse.Namespace) -> dict[str, Figures]:
@@ -52,7 +53,8 @@ async def main(arguments: argparse.Namespace) -> None:
         report.keep(latest, known)
         for part in arguments.parts or PARTS:
             print(f"{part} …")
-            found = await run(part, bench, mix, arguments)
+            async with asyncio.timeout(LONGEST_PART):
+                found = await run(part, bench, mix, arguments)
             report.show(found)
             report.keep(latest, found)
     print(f"kept in {latest}")

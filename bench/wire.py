@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -18,6 +19,7 @@ LOST = 0
 """The status of a request whose connection broke before its answer."""
 
 LONGEST_IDLE = 2.0
+CALL_SECONDS = 30.0
 
 Answered = Callable[[int, bytes], None]
 
@@ -32,8 +34,7 @@ class Connection(asyncio.Protocol):
         self.answered: Answered | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def send(self, request: bytes, answered: Answered) -> None:
         assert self.transport is not None
@@ -90,7 +91,7 @@ class Pool:
         self.waiting.clear()
         for task in self.opening:
             task.cancel()
-        for idle, _ in self.free:
+        for idle, _since in self.free:
             idle.close()
 
     def send(self, content: bytes, answered: Answered) -> None:
@@ -113,7 +114,8 @@ class Pool:
                 done.set_result((status, body))
 
         self.send(content, answered)
-        return await done
+        async with asyncio.timeout(CALL_SECONDS):
+            return await done
 
     def release(self, connection: Connection) -> None:
         if self.waiting:
