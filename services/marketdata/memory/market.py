@@ -58,6 +58,7 @@ class MarketMemory(Memory):
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         settings = runtime.settings
+        runtime.ready["feed"] = False
         self.calendar = TradingCalendar(settings.market_hours)
         self.redis = Redis.from_url(
             settings.redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS

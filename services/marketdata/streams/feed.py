@@ -106,7 +106,6 @@ class Pump:
         self._open: dict[Exchange, bool] = {}
         self._open_until = self._conflated_at
         self._heard_at = self._conflated_at
-        runtime.ready["feed"] = False
 
     async def run(self, step: float) -> None:
         """Until the trading day ends."""
