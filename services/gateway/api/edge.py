@@ -9,6 +9,7 @@ import jwt
 import orjson
 from fastapi import APIRouter, Depends, Response, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
 
@@ -101,7 +102,7 @@ def _limited(headers: dict[bytes, bytes], receive: Receive) -> Receive:
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > MAX_BODY or announced:
-            raise Problem(413, "too_large", f"a body has at most {MAX_BODY} bytes", headers={"Connection": "close"})
+            raise HTTPException(413, f"a body has at most {MAX_BODY} bytes", {"Connection": "close"})
         return message
 
     return receive_within

@@ -1,0 +1,23 @@
+"""The fixture that every test of the gateway's API stands on."""
+
+import os
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from libs.common.testing.apps import opened
+from services.gateway.app import app
+from tests.services.gateway.scene import Platform, counterparty
+
+os.environ.setdefault("GATEWAY_WEBHOOK_SECRET", "a secret of thirty-two characters")
+
+
+@pytest.fixture
+async def platform(pool: asyncpg.Pool) -> AsyncIterator[Platform]:
+    async with opened(app) as runtime:
+        await runtime.memory.cache.redis.flushdb()
+        platform = Platform(runtime)
+        async with counterparty(platform):
+            yield platform
+        await platform.close()

@@ -1,0 +1,131 @@
+"""The real gateway, and a counterparty that answers its requests as the other services would."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import httpx
+from aiokafka import AIOKafkaConsumer
+
+from libs.common import http, ids
+from libs.common.contracts.base import Message
+from libs.common.contracts.ids import AccountId, UserId
+from libs.common.messaging.envelope import decode, read_envelope, type_of
+from libs.common.messaging.work import Work
+from libs.common.runtime import Runtime
+from libs.common.service import Delivery, Envelope
+from services.gateway.app import app
+from services.gateway.handlers import tell
+from tests.services.gateway import said
+
+PASSWORD = "correct horse battery staple"
+Answer = Callable[[Message, Envelope], Sequence[Message]]
+
+
+@dataclass
+class Person:
+    """Somebody who logged in, with the client that sends his token."""
+
+    user_id: UserId
+    email: str
+    client: httpx.AsyncClient
+    tokens: dict[str, Any]
+    account_id: AccountId = field(default_factory=lambda: AccountId(ids.new_id()))
+
+
+class Platform:
+    """A gateway, and what projects the events of the services that it talks to."""
+
+    def __init__(self, runtime: Runtime[Any, Any]) -> None:
+        self.runtime = runtime
+        self.asked: list[Message] = []
+        self.answer: Answer = said.nothing
+        self._http = http.build_app(runtime)
+        self._clients = contextlib.AsyncExitStack()
+
+    async def client(self, **headers: str) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self._http, raise_app_exceptions=False)
+        client = httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+        return await self._clients.enter_async_context(client)
+
+    async def close(self) -> None:
+        await self._clients.aclose()
+
+    async def project(self, *messages: Message, correlation_id: UUID | None = None) -> None:
+        """One batch, as the consumer would handle it, and what follows its commit."""
+        deliveries = [Delivery(message, envelope(message, correlation_id)) for message in messages]
+        async with self.runtime.pool.acquire() as connection, connection.transaction():
+            work = Work(app, self.runtime.memory, connection, self.runtime.clock.now())
+            await work.handle(deliveries)
+        await tell(deliveries, self.runtime)
+
+    async def project_elsewhere(self, *messages: Message) -> None:
+        """Another instance projects: nobody here is told but through Redis."""
+        memory = self.runtime.memory
+        waiters, memory.waiters = memory.waiters, type(memory.waiters)()
+        hub, memory.hub = memory.hub, type(memory.hub)(self.runtime.pool, self.runtime.clock, memory.quotes)
+        await self.project(*messages)
+        memory.waiters, memory.hub = waiters, hub
+
+    async def person(self, name: str, role: str | None = None) -> Person:
+        """Registers, logs in and has an account; the first person of a test is super admin."""
+        client = await self.client()
+        email = f"{name}@example.com"
+        body = {"email": email, "username": name, "password": PASSWORD}
+        made = await client.post("/api/v2/auth/register", json=body)
+        assert made.status_code == 201, made.text
+        if role:
+            await self.runtime.pool.execute("UPDATE users SET role = $2 WHERE email = $1", email, role)
+        tokens = (await client.post("/api/v2/auth/login", json={"email": email, "password": PASSWORD})).json()
+        client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+        person = Person(UserId(UUID(made.json()["user_id"])), email, client, tokens)
+        await self.project(said.account_saved(person.user_id, person.account_id))
+        return person
+
+
+def envelope(message: Message, correlation_id: UUID | None = None) -> Envelope:
+    own = ids.new_id()
+    return Envelope(
+        id=own,
+        type=type(message).__name__,
+        source="/tests",
+        time=said.NOW,
+        key="",
+        correlation_id=correlation_id or own,
+        user_id=getattr(message, "user_id", None),
+    )
+
+
+@contextlib.asynccontextmanager
+async def counterparty(platform: Platform) -> AsyncIterator[None]:
+    """Reads what the gateway asks from Kafka and projects what `platform.answer` says to it."""
+    names = {message.__name__: message for topic in app.produces for message in topic.carries}
+    consumer = AIOKafkaConsumer(
+        *(topic.name for topic in app.produces),
+        bootstrap_servers=platform.runtime.settings.kafka_bootstrap,
+        auto_offset_reset="latest",
+    )
+    await consumer.start()
+    await consumer.seek_to_end()
+
+    async def serve() -> None:
+        async for record in consumer:
+            request = decode(names[type_of(record.headers)], record.value)
+            found = read_envelope(record.headers, record.key)
+            platform.asked.append(request)
+            answers = platform.answer(request, found)
+            if answers:
+                await platform.project(*answers, correlation_id=found.correlation_id)
+
+    for partition in consumer.assignment():
+        await consumer.position(partition)
+    task = asyncio.create_task(serve())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await consumer.stop()

@@ -1,0 +1,234 @@
+"""Who may come in, for how long, and what a stolen token is worth."""
+
+import asyncio
+from uuid import UUID
+
+import httpx
+import pytest
+
+from services.gateway.domain.roles import Role
+from tests.services.gateway import said
+from tests.services.gateway.scene import PASSWORD, Platform
+
+LOGIN = "/api/v2/auth/login"
+PROFILE = "/api/v2/auth/profile"
+
+
+async def test_the_first_user_is_super_admin_and_the_next_a_trader(platform: Platform) -> None:
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    assert (await asha.client.get(PROFILE)).json()["role"] == "super_admin"
+    assert (await ravi.client.get(PROFILE)).json()["role"] == "trader"
+
+
+async def test_of_two_first_users_at_once_one_becomes_super_admin(platform: Platform) -> None:
+    client = await platform.client()
+
+    async def register(name: str) -> httpx.Response:
+        body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD}
+        return await client.post("/api/v2/auth/register", json=body)
+
+    answers = await asyncio.gather(*(register(name) for name in ("asha", "ravi", "meera")))
+    assert sorted(a.json()["role"] for a in answers) == ["super_admin", "trader", "trader"]
+
+
+async def test_an_email_or_user_name_is_taken_once_whatever_its_case(platform: Platform) -> None:
+    await platform.person("asha")
+    client = await platform.client()
+    for body in (
+        {"email": "ASHA@example.com", "username": "other", "password": PASSWORD},
+        {"email": "other@example.com", "username": "Asha", "password": PASSWORD},
+    ):
+        answer = await client.post("/api/v2/auth/register", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "taken")
+
+
+async def test_a_wrong_password_and_an_unknown_email_are_answered_alike(platform: Platform) -> None:
+    await platform.person("asha")
+    client = await platform.client()
+    wrong = await client.post(LOGIN, json={"email": "asha@example.com", "password": "something else"})
+    unknown = await client.post(LOGIN, json={"email": "nobody@example.com", "password": PASSWORD})
+    assert wrong.status_code == unknown.status_code == 401
+    assert wrong.json() == unknown.json()
+
+
+async def test_login_is_limited_per_address_and_email(platform: Platform) -> None:
+    client = await platform.client()
+    body = {"email": "nobody@example.com", "password": PASSWORD}
+    statuses = [(await client.post(LOGIN, json=body)).status_code for _ in range(11)]
+    assert statuses == [401] * 10 + [429]
+    other = await client.post(LOGIN, json={**body, "email": "other@example.com"})
+    assert other.status_code == 401
+
+
+async def test_no_password_token_or_key_is_stored_as_it_is(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    key = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).json()["api_key"]
+    rows = []
+    for table in ("users", "sessions", "api_keys"):
+        rows += [str(dict(row)) for row in await platform.runtime.pool.fetch(f"SELECT * FROM {table}")]  # noqa: S608
+    stored = "\n".join(rows)
+    assert "$argon2id$" in stored
+    for secret in (PASSWORD, key, asha.tokens["refresh_token"], asha.tokens["access_token"]):
+        assert secret not in stored
+
+
+async def test_a_refresh_token_is_good_once_and_its_reuse_ends_the_session(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    client = await platform.client()
+    first = asha.tokens["refresh_token"]
+    second = (await client.post("/api/v2/auth/refresh", json={"refresh_token": first})).json()
+    client.headers["Authorization"] = f"Bearer {second['access_token']}"
+    assert (await client.get(PROFILE)).status_code == 200
+    stolen = await client.post("/api/v2/auth/refresh", json={"refresh_token": first})
+    assert (stolen.status_code, stolen.json()["code"]) == (401, "token_reused")
+    owner = await client.post("/api/v2/auth/refresh", json={"refresh_token": second["refresh_token"]})
+    assert owner.status_code == 401
+    assert (await client.get(PROFILE)).status_code == 401
+
+
+async def test_of_two_refreshes_at_once_only_one_succeeds(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    body = {"refresh_token": asha.tokens["refresh_token"]}
+    answers = await asyncio.gather(*(asha.client.post("/api/v2/auth/refresh", json=body) for _ in range(4)))
+    assert sorted(a.status_code for a in answers) == [200, 401, 401, 401]
+
+
+async def test_a_forged_refresh_token_does_not_end_anybodys_session(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    token = asha.tokens["refresh_token"]
+    forged = token[:-6] + ("AAAAAA" if not token.endswith("AAAAAA") else "BBBBBB")
+    assert (await asha.client.post("/api/v2/auth/refresh", json={"refresh_token": forged})).status_code == 401
+    assert (await asha.client.post("/api/v2/auth/refresh", json={"refresh_token": token})).status_code == 200
+
+
+async def test_logout_ends_the_session_at_once(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    assert (await asha.client.post("/api/v2/auth/logout")).status_code == 204
+    assert (await asha.client.get(PROFILE)).status_code == 401
+    body = {"refresh_token": asha.tokens["refresh_token"]}
+    assert (await asha.client.post("/api/v2/auth/refresh", json=body)).status_code == 401
+
+
+async def test_a_new_password_ends_the_other_sessions(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    other = await platform.client()
+    tokens = (await other.post(LOGIN, json={"email": asha.email, "password": PASSWORD})).json()
+    other.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+    assert (await other.get(PROFILE)).status_code == 200
+    change = "/api/v2/auth/change-password"
+    wrong = {"current_password": "something else", "new_password": "another long password"}
+    assert (await asha.client.post(change, json=wrong)).status_code == 401
+    right = {"current_password": PASSWORD, "new_password": "another long password"}
+    assert (await asha.client.post(change, json=right)).status_code == 204
+    assert (await asha.client.get(PROFILE)).status_code == 200
+    assert (await other.get(PROFILE)).status_code == 401
+    assert (await other.post(LOGIN, json={"email": asha.email, "password": PASSWORD})).status_code == 401
+
+
+async def test_sessions_work_while_redis_is_away(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    asha = await platform.person("asha")
+    cache = platform.runtime.memory.cache
+    await cache.redis.connection_pool.disconnect()
+    cache.redis.connection_pool.connection_kwargs["port"] = 1
+    fresh = await platform.client()
+    tokens = (await fresh.post(LOGIN, json={"email": asha.email, "password": PASSWORD})).json()
+    fresh.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+    assert (await fresh.get(PROFILE)).status_code == 200
+    platform.answer = said.yes
+    order = {
+        "account_id": str(asha.account_id),
+        "instrument": "NSE:SBIN",
+        "side": "BUY",
+        "quantity": 1,
+        "product": "MIS",
+    }
+    assert (await fresh.post("/api/v2/trading/orders/place", json=order)).status_code == 201
+
+
+async def test_an_api_key_is_shown_once_and_stops_when_deleted(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    made = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).json()
+    client = await platform.client(**{"X-API-Key": made["api_key"]})
+    assert (await client.get(PROFILE)).json()["user_id"] == str(asha.user_id)
+    [listed] = (await asha.client.get("/api/v2/auth/api-keys")).json()["data"]
+    assert listed["prefix"] == made["api_key"][:10]
+    assert "api_key" not in listed
+    assert (await asha.client.delete(f"/api/v2/auth/api-keys/{made['key_id']}")).status_code == 204
+    assert (await client.get(PROFILE)).status_code == 401
+
+
+async def test_a_key_that_may_read_cannot_trade_and_no_key_makes_keys(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    made = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "viewer", "scopes": ["read"]})).json()
+    client = await platform.client(**{"X-API-Key": made["api_key"]})
+    assert (await client.get("/api/v2/trading/orders/")).status_code == 200
+    assert (await client.post("/api/v2/accounts/", json={"name": "x"})).status_code == 403
+    assert (await client.post("/api/v2/trading/orders/place", json={})).status_code == 403
+    assert (await client.post("/api/v2/auth/api-keys", json={"name": "more"})).status_code == 403
+
+
+CHANGES = [
+    ("POST", "/api/v2/trading/orders/place"),
+    ("POST", "/api/v2/trading/orders/modify"),
+    ("POST", "/api/v2/trading/orders/cancel"),
+    ("POST", "/api/v2/trading/orders/cancel-all"),
+    ("POST", "/api/v2/trading/positions/close"),
+    ("POST", "/api/v2/trading/positions/close-all"),
+    ("POST", "/api/v2/accounts/"),
+    ("POST", "/api/v2/signals/"),
+    ("POST", "/api/v2/algos/"),
+    ("POST", "/api/v2/risk/limits/"),
+    ("POST", "/api/v2/risk/panic/user"),
+    ("POST", "/api/v2/risk/panic/global"),
+]
+
+
+async def test_nobody_comes_in_without_a_credential_and_a_viewer_changes_nothing(platform: Platform) -> None:
+    await platform.person("asha")
+    viewer = await platform.person("vani", role="viewer")
+    nobody = await platform.client()
+    for method, path in CHANGES:
+        assert (await nobody.request(method, path, json={})).status_code == 401, path
+        assert (await viewer.client.request(method, path, json={})).status_code == 403, path
+    assert (await viewer.client.get("/api/v2/trading/orders/")).status_code == 200
+    assert not platform.asked
+
+
+@pytest.mark.parametrize(("role", "status"), [("trader", 403), ("admin", 200), ("super_admin", 200)])
+async def test_only_admins_stop_everybody_and_see_users(platform: Platform, role: str, status: int) -> None:
+    await platform.person("asha")
+    ravi = await platform.person("ravi", role=role)
+    platform.answer = said.yes
+    assert (await ravi.client.post("/api/v2/risk/panic/global")).status_code == status
+    assert (await ravi.client.get("/api/v2/admin/users/")).status_code == status
+
+
+async def test_roles_are_given_by_super_admins_and_count_within_seconds(platform: Platform) -> None:
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    url = f"/api/v2/admin/users/{ravi.user_id}"
+    assert (await ravi.client.put(url, json={"role": "admin"})).status_code == 403
+    assert (await asha.client.put(url, json={"role": "admin"})).json()["role"] == Role.ADMIN
+    assert (await ravi.client.get("/api/v2/admin/users/")).status_code == 200
+    assert (await asha.client.put(f"/api/v2/admin/users/{asha.user_id}", json={"role": "trader"})).status_code == 403
+    assert (await asha.client.put(url, json={"active": False})).status_code == 200
+    assert (await ravi.client.get(PROFILE)).status_code == 401
+    login = await ravi.client.post(LOGIN, json={"email": ravi.email, "password": PASSWORD})
+    assert login.status_code == 401
+
+
+async def test_every_error_is_a_problem_in_one_shape(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    big = b'{"x": "' + b"x" * 1_100_000 + b'"}'
+    answers = [
+        await asha.client.get("/api/v2/nothing/here"),
+        await asha.client.get("/api/v2/trading/orders/not-a-uuid"),
+        await asha.client.put("/api/v2/trading/orders/place"),
+        await asha.client.post("/api/v2/accounts/", content=b"{", headers={"Content-Type": "application/json"}),
+        await asha.client.post("/api/v2/accounts/", content=big, headers={"Content-Type": "application/json"}),
+        await (await platform.client(Authorization="Bearer nonsense")).get(PROFILE),
+        await asha.client.get(f"/api/v2/accounts/{UUID(int=1)}"),
+    ]
+    assert [a.status_code for a in answers] == [404, 422, 405, 422, 413, 401, 404]
+    for answer in answers:
+        assert answer.headers["content-type"] == "application/problem+json", answer.text
+        assert {"type", "title", "status", "code", "detail"} <= answer.json().keys()

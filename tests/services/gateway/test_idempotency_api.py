@@ -1,0 +1,130 @@
+"""Idempotency-Key: one wish, one order, however often it is sent."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import httpx
+
+from libs.common.contracts.base import Message
+from libs.common.contracts.orders import OrderRequested
+from libs.common.service import Envelope
+from libs.common.testing.apps import opened
+from services.gateway.app import app
+from services.gateway.domain.idempotency import KEPT
+from tests.services.gateway import said
+from tests.services.gateway.scene import Platform
+from tests.services.gateway.test_orders_api import PLACE, limit_order
+
+KEY = {"Idempotency-Key": "wish-1"}
+
+
+async def test_a_repeated_order_gets_the_first_answer_again(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    first = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    again = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    assert (again.status_code, again.content) == (first.status_code, first.content) == (201, first.content)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in first.headers
+    assert len(platform.asked) == 1
+
+
+async def test_a_denied_order_is_denied_again_without_asking(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    platform.answer = lambda request, _: [said.denied(request)] if isinstance(request, OrderRequested) else []
+    first = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    again = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    assert (again.status_code, again.json()) == (422, first.json())
+    assert again.headers["content-type"] == "application/problem+json"
+    assert len(platform.asked) == 1
+
+
+async def test_the_key_of_another_body_is_refused(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    other = await asha.client.post(PLACE, json=limit_order(asha, quantity=20), headers=KEY)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_keys_belong_to_their_users(platform: Platform) -> None:
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    platform.answer = said.yes
+    assert (await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)).status_code == 201
+    assert (await ravi.client.post(PLACE, json=limit_order(ravi), headers=KEY)).status_code == 201
+    assert len(platform.asked) == 2
+
+
+async def test_fifty_equal_orders_at_once_on_two_gateways_make_one_order(platform: Platform) -> None:
+    """openalgo#932: the same order executed twice, 1 lot became -2."""
+    asha = await platform.person("asha")
+
+    def answer(request: Message, envelope: Envelope) -> Sequence[Message]:
+        return said.yes(request, envelope)
+
+    platform.answer = answer
+    async with opened(app) as second:
+        other = Platform(second)
+        clients = [asha.client, await other.client(Authorization=asha.client.headers["Authorization"])]
+        answers: list[httpx.Response] = await asyncio.gather(
+            *(clients[i % 2].post(PLACE, json=limit_order(asha), headers=KEY) for i in range(50))
+        )
+        await other.close()
+    statuses = {answer.status_code for answer in answers}
+    assert statuses <= {201, 409}
+    assert 201 in statuses
+    assert len({answer.json()["order_id"] for answer in answers if answer.status_code == 201}) == 1
+    assert all(a.json()["code"] == "idempotency_key_in_flight" for a in answers if a.status_code == 409)
+    assert len(platform.asked) == 1
+    assert len((await asha.client.get("/api/v2/trading/orders/")).json()["data"]) == 1
+
+
+async def test_openalgo_1991_timeout_after_accept(platform: Platform) -> None:
+    """The order was taken, its answer did not come in time: the repeated wish must find it, not make a second one."""
+    asha = await platform.person("asha")
+    first = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    assert first.status_code == 202
+    [request] = platform.asked
+    assert isinstance(request, OrderRequested)
+    await platform.project(said.submitted(request), said.accepted(request))
+    again = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    assert (again.status_code, again.json()["order_id"]) == (201, str(request.order_id))
+    assert len(platform.asked) == 1
+
+
+async def test_a_crash_after_the_claim_does_not_wedge_the_key_nor_make_a_second_order(platform: Platform) -> None:
+    """Whoever retries after the lease sends the same message id, which every service takes once."""
+    asha = await platform.person("asha")
+    assert (await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)).status_code == 202
+    await platform.runtime.pool.execute("UPDATE idempotency_keys SET leased_until = now() + interval '10 s'")
+    busy = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    assert (busy.status_code, busy.headers["Retry-After"]) == (409, "1")
+    await platform.runtime.pool.execute("UPDATE idempotency_keys SET leased_until = now() - interval '1 s'")
+    platform.answer = said.yes
+    again = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    assert again.status_code == 201
+    assert len({request.order_id for request in platform.asked if isinstance(request, OrderRequested)}) == 1
+
+
+async def test_a_key_is_free_again_after_a_day(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    yesterday = platform.runtime.clock.now() - KEPT - timedelta(seconds=1)
+    await platform.runtime.pool.execute("UPDATE idempotency_keys SET created_at = $1", yesterday)
+    other = await asha.client.post(PLACE, json=limit_order(asha, quantity=20), headers=KEY)
+    assert other.status_code == 201
+    assert len(platform.asked) == 2
+
+
+async def test_the_secrets_of_a_webhook_are_not_kept_with_the_key(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    body = {"name": "EMA"}
+    first = await asha.client.post("/api/v2/signals/", json=body, headers=KEY)
+    again = await asha.client.post("/api/v2/signals/", json=body, headers=KEY)
+    assert first.status_code == again.status_code == 201
+    assert first.json() == again.json()
+    assert len(platform.asked) == 1
+    assert await platform.runtime.pool.fetchval("SELECT body FROM idempotency_keys") is None
