@@ -102,6 +102,15 @@ async def test_more_capital_moves_the_balance_by_the_difference(trading: Trading
     assert only(AccountSaved, said).version == 2
 
 
+async def test_new_capital_keeps_the_profit_of_earlier_days(trading: Trading) -> None:
+    buy, sell = cleared(Side.BUY, 10), cleared(Side.SELL, 10)
+    await trading.hears(buy, filled(buy, 10, "100"), sell, filled(sell, 10, "110"))
+    tomorrow = cleared()
+    await trading.hears(tomorrow, filled(tomorrow, 10, "100"), now=NOON + timedelta(days=1))
+    said = await trading.hears(account_save(version=1, capital=500_000), now=NOON + timedelta(days=1))
+    assert only(FundsChanged, said).opening_balance == 500_100
+
+
 async def test_somebody_elses_account_does_not_exist(trading: Trading) -> None:
     stranger = UserId(order_id(9))
     request = account_save(version=1)

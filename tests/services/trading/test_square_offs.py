@@ -15,6 +15,7 @@ from libs.common.contracts.orders import (
     OrderCancelRequested,
     OrderCleared,
     OrderDenied,
+    OrderModifyRefused,
     OrderRequested,
     SquareOffCompleted,
     SquareOffStarted,
@@ -266,13 +267,34 @@ async def test_nothing_cleared_before_a_panic_leaves_after_it(trading: Trading) 
     assert "VenueOrderRequested" in names(await trading.hears(cleared(epoch=1)))
 
 
-async def test_a_change_cleared_before_a_panic_does_not_leave_either(trading: Trading) -> None:
+async def test_a_change_cleared_before_a_panic_does_not_leave_after_it(trading: Trading) -> None:
     order = cleared()
     await trading.hears(order, accepted(order))
     await trading.hears(panic(f"STRATEGY:{ALPHA}"))
     assert "VenueModifyRequested" in names(await trading.hears(change_to(order, 12)))
+    await trading.hears(execution(order, ExecutionKind.MODIFY_REJECTED))
     await trading.hears(panic(f"ACCOUNT:{ACCOUNT}", n=2))
-    assert names(await trading.hears(change_to(order, 13))) == ["OrderModifyRefused"]
+    await trading.hears(execution(order, ExecutionKind.CANCEL_REJECTED))
+    assert only(OrderModifyRefused, await trading.hears(change_to(order, 13))).rule is DenialRule.STALE_EPOCH
+    assert only(OrderModifyRefused, await trading.hears(change_to(order, 13, epoch=1))).rule is DenialRule.HALTED
+
+
+async def test_a_second_panic_begins_no_second_square_off(trading: Trading) -> None:
+    entry = cleared()
+    await trading.hears(entry, filled(entry, 10))
+    assert names(await trading.hears(panic())) == ["PanicRaised", "SquareOffStarted", "OrderRequested"]
+    assert names(await trading.hears(panic(n=2))) == ["PanicRaised"]
+    assert names(await trading.hears(panic(f"STRATEGY:{ALPHA}", n=3))) == ["PanicRaised"]
+
+
+async def test_an_exit_that_risk_denies_is_asked_for_again_after_a_pause(trading: Trading) -> None:
+    entry = cleared()
+    await trading.hears(entry, filled(entry, 10))
+    [request] = exits(await trading.hears(square_off()))
+    assert names(await trading.hears(deny(request, DenialRule.NO_REFERENCE_PRICE))) == ["OrderDenied"]
+    assert await tick(trading, NOON + timedelta(seconds=0.5)) == []
+    [again] = exits(await tick(trading, NOON + timedelta(seconds=1)))
+    assert again.quantity == 10
 
 
 async def test_the_same_panic_is_raised_once(trading: Trading) -> None:
