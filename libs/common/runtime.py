@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -82,7 +83,7 @@ class Runtime(Generic[S, V]):
             metadata_max_age_ms=60_000,
         )
         await self.producer.start()
-        self.bulk = BulkPublisher(self.service, self.settings.kafka_bootstrap)
+        self.bulk = BulkPublisher(self.service, self.settings.kafka_bootstrap, self.clock)
         self.outbox = Outbox(
             self.service.name, self.producer, self.pool, lambda: database.connect(url, self.service.name), self.clock
         )
@@ -188,6 +189,7 @@ async def _live(runtime: Runtime[S, V], server: "http.Listener") -> None:
         if service.streams:
             own(streams.run(), "streams")
             await _first(streams.caught_up.wait(), runtime.stopping.wait())
+        _spare_the_collector()
         if service.consumes:
             own(consumer.run(), "consumer")
         for timer in service.timers:
@@ -202,6 +204,16 @@ async def _live(runtime: Runtime[S, V], server: "http.Listener") -> None:
         await streams.stop()
         for task in tasks:
             task.cancel()
+
+
+def _spare_the_collector() -> None:
+    """What was loaded by now lives as long as the process: the garbage collector need not walk it again and again.
+
+    Cycles are rare in our own code, so it runs less often too. Measured: a quarter of marketdata's CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def _run_background(work: Callable[[Runtime[S, V]], Awaitable[None]], runtime: Runtime[S, V]) -> None:

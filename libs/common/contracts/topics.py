@@ -9,7 +9,8 @@ from libs.common.service import Topic
 
 YEARS = timedelta(days=5 * 365)
 MONTH = timedelta(days=30)
-DAYS = timedelta(days=3)
+HOURS = timedelta(hours=6)
+"""Ticks: some gigabytes an hour in a busy market; the day's are in QuestDB."""
 HOUR = timedelta(hours=1)
 
 ORDER_REQUESTS = Topic(
@@ -159,6 +160,6 @@ STRATEGY_DECISIONS = Topic(
 STRATEGY_REFUSALS = Topic("strategy.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH)
 
 CONTRACTS = Topic("marketdata.contracts.v1", market.InstrumentListed, key="instrument", compacted=True)
-TICKS = Topic("marketdata.ticks.v1", market.Tick, key="instrument", retention=DAYS)
+TICKS = Topic("marketdata.ticks.v1", market.Tick, key="instrument", retention=HOURS)
 QUOTES = Topic("marketdata.quotes.v1", market.QuotesConflated, key="shard", partitions=1, retention=HOUR)
 CANDLES = Topic("marketdata.candles.v1", market.CandleClosed, key="instrument", retention=MONTH)

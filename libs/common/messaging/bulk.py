@@ -6,6 +6,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from libs.common import ids
+from libs.common.clock import Clock
 from libs.common.contracts.base import Message
 from libs.common.service import Service
 from libs.common.telemetry import log
@@ -16,9 +17,10 @@ _FLUSH_SECONDS = 5.0
 class BulkPublisher:
     """Publishes without waiting. A full buffer drops the message and counts it: the next tick replaces it."""
 
-    def __init__(self, service: Service[Any, Any], bootstrap: str) -> None:
+    def __init__(self, service: Service[Any, Any], bootstrap: str, clock: Clock) -> None:
         self._service = service
         self._bootstrap = bootstrap
+        self._clock = clock
         self._source = f"/services/{service.name}".encode()
         self._producer: Producer | None = None
         self.dropped = 0
@@ -32,6 +34,7 @@ class BulkPublisher:
             ("ce_id", str(ids.new_id())),
             ("ce_type", type(message).__name__),
             ("ce_source", self._source),
+            ("ce_time", self._clock.now().isoformat()),
             ("ce_subject", key),
         ]
         try:

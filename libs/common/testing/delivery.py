@@ -10,8 +10,8 @@ from libs.common.messaging.envelope import decode
 from libs.common.messaging.work import Work
 from libs.common.service import Connection, Delivery, Envelope, Memory, Service
 
-NOON = datetime(2026, 11, 24, 6, 30, tzinfo=UTC)
-"""12:00 IST on a Tuesday when the exchanges trade."""
+NOON = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
+"""12:00 IST on a Monday when the exchanges trade."""
 
 
 def envelope_of(message: Message, *, now: datetime = NOON, message_id: UUID | None = None) -> Envelope:
