@@ -1,16 +1,17 @@
-"""What strategy knows of the market: contracts and spot prices."""
+"""What strategy knows of the market: contracts and quotes."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from libs.common.contracts.ids import AccountId, InstrumentId
+from libs.common.contracts.market import Quote
 from libs.common.service import Memory
 from libs.common.settings import load
 from libs.common.trading_calendar import IST
 from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.chain import Chain
 from services.strategy.domain.decisions import Patience, Situation
-from services.strategy.domain.legs import Market, Spot
+from services.strategy.domain.legs import Market
 from services.strategy.settings import StrategySettings
 
 
@@ -18,7 +19,7 @@ class StrategyMemory(Memory):
     def __init__(self) -> None:
         settings = load(StrategySettings)
         self.chain = Chain()
-        self.spots: dict[InstrumentId, Spot] = {}
+        self.quotes: dict[InstrumentId, Quote] = {}
         self._spot_max_age = timedelta(seconds=settings.spot_max_age_s)
         self._patience = Patience(
             signal_max_age=timedelta(seconds=settings.signal_max_age_s),
@@ -28,4 +29,4 @@ class StrategyMemory(Memory):
 
     def situation(self, now: datetime, accounts: Mapping[AccountId, KnownAccount]) -> Situation:
         today = now.astimezone(IST).date()
-        return Situation(Market(self.chain, self.spots, now, today, self._spot_max_age), accounts, self._patience)
+        return Situation(Market(self.chain, self.quotes, now, today, self._spot_max_age), accounts, self._patience)

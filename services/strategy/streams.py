@@ -1,10 +1,8 @@
 """Fills the memory: the newest is all that matters."""
 
 from collections.abc import Sequence
-from decimal import Decimal
 
 from libs.common.contracts.market import InstrumentListed, QuotesConflated
-from services.strategy.domain.legs import Spot
 from services.strategy.memory import StrategyMemory
 
 
@@ -16,4 +14,4 @@ async def list_contracts(listed: Sequence[InstrumentListed], memory: StrategyMem
 async def note_prices(conflated: Sequence[QuotesConflated], memory: StrategyMemory) -> None:
     for message in conflated:
         for quote in message.quotes:
-            memory.spots[quote.instrument] = Spot(Decimal(str(quote.ltp)), quote.at)
+            memory.quotes[quote.instrument] = quote

@@ -8,15 +8,8 @@ from decimal import ROUND_FLOOR, Decimal
 from libs.common.contracts.algos import Algo, AlgoLeg, LinkedAccount
 from libs.common.contracts.enums import InstrumentKind, RepeatRule, Side
 from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import Quote
 from services.strategy.domain.chain import Chain, Contract, choose_expiry, choose_strike
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """The price of an underlying, and when the exchange said so."""
-
-    price: Decimal
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +17,7 @@ class Market:
     """What is listed and what it trades at, as far as we know now. `today` is the Indian date."""
 
     chain: Chain
-    spots: Mapping[InstrumentId, Spot]
+    quotes: Mapping[InstrumentId, Quote]
     now: datetime
     today: date
     spot_max_age: timedelta
@@ -122,10 +115,10 @@ def _resolve_option(leg: AlgoLeg, underlying: str, market: Market) -> Contract |
 
 def _spot(contract: Contract, underlying: str, market: Market) -> Decimal | Impossible:
     """The live price of the underlying: a strike chosen from an old or empty one would be a guess."""
-    spot = market.spots.get(contract.spot) if contract.spot else None
-    if spot is None or spot.price <= 0:
+    quote = market.quotes.get(contract.spot) if contract.spot else None
+    if quote is None or quote.ltp <= 0:
         return Impossible(f"the spot price of {underlying} is not known")
-    age = market.now - spot.at
+    age = market.now - quote.at
     if age > market.spot_max_age:
         return Impossible(f"the spot price of {underlying} is {int(age.total_seconds())} s old")
-    return spot.price
+    return Decimal(str(quote.ltp))

@@ -31,7 +31,7 @@ from services.strategy.domain import algos, holdings, legs
 from services.strategy.domain.algos import KnownAccount, Wish
 from services.strategy.domain.chain import Chain, Contract, choose_expiry, choose_strike, lists_weeks
 from services.strategy.domain.holdings import Holding
-from services.strategy.domain.legs import Impossible, Market, PlannedOrder, Spot
+from services.strategy.domain.legs import Impossible, Market, PlannedOrder
 from tests.services.strategy.scene import (
     FIRST,
     FREEZE,
@@ -47,6 +47,7 @@ from tests.services.strategy.scene import (
     listed_option,
     listed_share,
     option_leg,
+    quoted,
     the_market,
 )
 
@@ -64,9 +65,10 @@ def the_chain() -> Chain:
     return chain
 
 
-def a_market(spot: str = "24012", age_s: int = 0, chain: Chain | None = None) -> Market:
+def a_market(spot: float = 24_012.0, age_s: int = 0, chain: Chain | None = None) -> Market:
     at = NOW - timedelta(seconds=age_s)
-    return Market(chain or the_chain(), {SPOT: Spot(Decimal(spot), at)}, NOW, TODAY, timedelta(seconds=15))
+    [quote] = quoted(spot, at).quotes
+    return Market(chain or the_chain(), {SPOT: quote}, NOW, TODAY, timedelta(seconds=15))
 
 
 # -- strikes
@@ -211,7 +213,7 @@ def test_expiries_of_the_real_master(underlying: str, today: date, rule: ExpiryR
 
 def test_the_lot_is_the_contracts_own() -> None:
     chain = real_chain()
-    market = replace(a_market(spot="24500"), chain=chain)
+    market = replace(a_market(spot=24_500.0), chain=chain)
     contracts = legs.resolve(an_algo([option_leg(lots=2)]), market)
     assert not isinstance(contracts, Impossible)
     [contract] = contracts
@@ -273,8 +275,8 @@ def test_every_kind_of_leg_finds_its_contract() -> None:
     ]
 
 
-@pytest.mark.parametrize("spot", ["0", "-1"])
-def test_openalgo_670_no_strike_from_a_spot_of_zero(spot: str) -> None:
+@pytest.mark.parametrize("spot", [0.0, -1.0])
+def test_openalgo_670_no_strike_from_a_spot_of_zero(spot: float) -> None:
     assert impossible(an_algo(), a_market(spot)) == "leg 1: the spot price of NIFTY is not known"
 
 
