@@ -35,6 +35,8 @@ CANCEL_PATIENCE = timedelta(seconds=5)
 AWAITED = frozenset({OrderStatus.SUBMITTED, OrderStatus.OUTCOME_UNKNOWN})
 """We asked the venue and have no answer."""
 
+NEVER_SENT = "no such order was sent to a venue"
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -184,15 +186,6 @@ def _share(margin: Decimal, closing: int, opening: int, leaves: int) -> Decimal:
     return part_of(margin, min(opening, left_to_open), left_to_open, PAISA)
 
 
-def refuse_cancel(order: Order | None) -> str | None:
-    """Why a cancel cannot be sent; None when it can, or need not because one is on its way."""
-    if order is None or order.status is OrderStatus.REQUESTED:
-        return "no such order was sent to a venue"
-    if not order.is_open:
-        return f"the order is {order.status} already"
-    return None
-
-
 def needs_cancel(order: Order, now: datetime) -> bool:
     """Once is enough, unless the venue keeps silent."""
     asked = order.cancel_requested_at
@@ -219,7 +212,7 @@ def cancel_refused(order: Order, reason: str) -> tuple[Order, OrderCancelRefused
     )
 
 
-def cancel_unknown(request: OrderCancelRequested, reason: str) -> OrderCancelRefused:
+def cancel_unknown(request: OrderCancelRequested) -> OrderCancelRefused:
     """We never sent such an order; it may still be on its way through risk. Version 0 precedes all of its events."""
     return OrderCancelRefused(
         order_id=request.order_id,
@@ -228,14 +221,14 @@ def cancel_unknown(request: OrderCancelRequested, reason: str) -> OrderCancelRef
         instrument=InstrumentId(""),
         status=OrderStatus.REQUESTED,
         version=0,
-        reason=reason,
+        reason=NEVER_SENT,
     )
 
 
 def refuse_change(order: Order | None, change: OrderModifyCleared) -> str | None:
     """Why these new terms cannot go to the venue; None when they can. One change at a time."""
     if order is None or order.account_id != change.account_id or order.status is OrderStatus.REQUESTED:
-        return "no such order was sent to a venue"
+        return NEVER_SENT
     if not order.is_open:
         return f"the order is {order.status} already"
     if order.status is OrderStatus.OUTCOME_UNKNOWN:

@@ -61,6 +61,13 @@ def stop_strategy_only(stopped: Iterable[PanicEpoch]) -> bool:
     return all(each.scope.startswith("STRATEGY:") for each in stopped)
 
 
+def refuse(
+    account: TradingAccount, epochs: Iterable[PanicEpoch], cleared_under: int, purpose: OrderPurpose
+) -> Denial | None:
+    """Why what risk let through may not leave for the venue; None when it may."""
+    return refuse_account(account) or refuse_epoch(epochs, cleared_under, purpose)
+
+
 def refuse_account(account: TradingAccount) -> Denial | None:
     if account.deleted:
         return UNKNOWN_ACCOUNT

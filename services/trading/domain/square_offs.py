@@ -6,7 +6,7 @@ exits on their way, so that no quantity is ever closed twice, whatever crossed o
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from libs.common.contracts.enums import (
@@ -41,8 +41,16 @@ LAST_RETRY = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """`failures` in a row, without a fill between them; nothing is tried again `until` then."""
+
+    failures: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SquareOff:
-    """`failures` counts exits in a row that ended without a fill; they wait until `retry_at`."""
+    """`pauses` are by instrument: one that nobody trades must not hold up the others."""
 
     square_off_id: SquareOffId
     account_id: AccountId
@@ -52,8 +60,7 @@ class SquareOff:
     product: Product | None
     reason: SquareOffReason
     started_at: datetime
-    failures: int = 0
-    retry_at: datetime | None = None
+    pauses: Mapping[InstrumentId, Pause] = field(default_factory=dict)
     completed_at: datetime | None = None
 
     def covers(self, what: Placed) -> bool:
@@ -64,8 +71,9 @@ class SquareOff:
             and self.product in (None, what.product)
         )
 
-    def is_waiting(self, now: datetime) -> bool:
-        return self.retry_at is not None and now < self.retry_at
+    def is_pausing(self, instrument: InstrumentId, now: datetime) -> bool:
+        pause = self.pauses.get(instrument)
+        return pause is not None and now < pause.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +108,14 @@ def plan(
     pending = [order for order in orders if square_off.covers(order)]
     others = [order for order in pending if not order.is_exit]
     open_books = sorted((b for b in books if b.holding.quantity and square_off.covers(b)), key=_rank)
-    if square_off.is_waiting(now):
-        return Plan((), (), len(open_books), is_flat=False)
-    cancels = tuple(sorted((o for o in others if o.cancel_requested_at is None), key=lambda order: order.order_id))
+    uncancelled = [o for o in others if o.cancel_requested_at is None and not square_off.is_pausing(o.instrument, now)]
+    cancels = tuple(sorted(uncancelled, key=lambda order: order.order_id))
     blocked = {book_key(order) for order in others if _may_cross(order, now)}
     on_their_way = _on_their_way(order for order in pending if order.is_exit)
     exits = tuple(
         piece
         for book in open_books
-        if book_key(book) not in blocked
+        if book_key(book) not in blocked and not square_off.is_pausing(book.instrument, now)
         for piece in _exits(book, on_their_way.get(book_key(book), 0), largest.get(book.instrument))
     )
     return Plan(cancels, exits, len(open_books), is_flat=not pending and not open_books)
@@ -177,23 +184,25 @@ def after_denial(square_off: SquareOff, denied: OrderDenied, now: datetime) -> S
     """What we can put right at once (too large, an old epoch) is asked for again at once; the rest waits."""
     if largest_order(denied) is not None or denied.rule is DenialRule.STALE_EPOCH:
         return square_off
-    return failed(square_off, now)
+    return failed(square_off, denied.instrument, now)
 
 
-def failed(square_off: SquareOff, now: datetime) -> SquareOff:
+def failed(square_off: SquareOff, instrument: InstrumentId, now: datetime) -> SquareOff:
     """Wait twice as long after each failure, up to a bound: neither a storm of orders nor an exit forgotten."""
-    pause = min(FIRST_RETRY * 2 ** min(square_off.failures, 10), LAST_RETRY)
-    return replace(square_off, failures=square_off.failures + 1, retry_at=now + pause)
+    before = square_off.pauses.get(instrument)
+    failures = before.failures if before else 0
+    pause = Pause(failures + 1, now + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY))
+    return replace(square_off, pauses={**square_off.pauses, instrument: pause})
 
 
 def judge(square_off: SquareOff, order: Order, kind: ExecutionKind, now: datetime) -> SquareOff:
     """What the venue's report on an order of the scope means for the pace: a fill is progress; an exit that ended
     short, or a cancel refused for an order that rests all the same, is a failure."""
     if kind is ExecutionKind.FILLED:
-        return replace(square_off, failures=0, retry_at=None)
-    ended_short = order.square_off_id == square_off.square_off_id and not order.is_open and order.leaves > 0
+        return replace(square_off, pauses={i: p for i, p in square_off.pauses.items() if i != order.instrument})
+    ended_short = order.is_exit and not order.is_open and order.leaves > 0
     if ended_short or (kind is ExecutionKind.CANCEL_REJECTED and order.is_open):
-        return failed(square_off, now)
+        return failed(square_off, order.instrument, now)
     return square_off
 
 

@@ -22,13 +22,13 @@ async def apply_execution(execution: ExecutionReported, ctx: Context[TradingStor
     if order is None:
         log.warning("execution_of_unknown_order", order_id=str(execution.order_id), kind=execution.kind)
         return []
-    account = await ctx.store.accounts.owner(order)
+    account = await ctx.store.accounts.owner(order.account_id)
     if not await ctx.store.executions.is_new(account.broker, execution):
         return []
     said: list[Message] = []
     if execution.kind is ExecutionKind.FILLED and accounts.trading_day(ctx.now) > account.day:
         said += await funds.begin_day(account, ctx)
-        account = await ctx.store.accounts.owner(order)
+        account = await ctx.store.accounts.owner(order.account_id)
     after, facts = executions.report(order, execution, FillId(ctx.derive("fill")))
     said += facts
     ctx.store.orders.save(after)

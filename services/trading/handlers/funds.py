@@ -29,6 +29,7 @@ async def begin_days(ctx: Context[TradingStore]) -> Sequence[Message]:
     await ctx.store.enter()
     today = accounts.trading_day(ctx.now)
     found = await ctx.store.accounts.of_days_before(today, ACCOUNTS_PER_TICK)
+    await ctx.store.load_portfolios({account.account_id for account in found})
     return [message for account in found for message in await begin_day(account, ctx)]
 
 

@@ -16,7 +16,6 @@ from libs.common.contracts.orders import (
 from libs.common.service import Context
 from services.trading.adapters import BROKERS
 from services.trading.domain import orders, panics
-from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.orders import Order
 from services.trading.domain.panics import Denial
 from services.trading.handlers import funds, square_offs
@@ -28,10 +27,12 @@ async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore]) -> Seq
     if _is_repeat(await ctx.store.orders.get(cleared.order_id)):
         return []
     account = await ctx.store.accounts.get(cleared.account_id)
-    denial = await _refusal(account, cleared, ctx)
-    if account is None or denial is not None:
-        assert denial is not None
-        return await square_offs.record_denial(orders.deny(cleared, denial.rule, denial.reason), ctx)
+    if account is None:
+        return await _deny(cleared, panics.UNKNOWN_ACCOUNT, ctx)
+    epochs = await ctx.store.epochs(account, cleared.strategy_id)
+    denial = panics.refuse(account, epochs, cleared.epoch, cleared.purpose)
+    if denial is not None:
+        return await _deny(cleared, denial, ctx)
     order, submitted = orders.submit(cleared)
     ctx.store.orders.save(order)
     return [
@@ -41,11 +42,8 @@ async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore]) -> Seq
     ]
 
 
-async def _refusal(account: TradingAccount | None, cleared: OrderCleared, ctx: Context[TradingStore]) -> Denial | None:
-    if account is None:
-        return panics.UNKNOWN_ACCOUNT
-    epochs = await ctx.store.epochs(account, cleared.strategy_id)
-    return panics.refuse_account(account) or panics.refuse_epoch(epochs, cleared.epoch, cleared.purpose)
+async def _deny(cleared: OrderCleared, denial: Denial, ctx: Context[TradingStore]) -> Sequence[Message]:
+    return await square_offs.record_denial(orders.deny(cleared, denial.rule, denial.reason), ctx)
 
 
 async def record_denial(denied: OrderDenied, ctx: Context[TradingStore]) -> Sequence[Message]:
@@ -65,9 +63,9 @@ async def modify_order(change: OrderModifyCleared, ctx: Context[TradingStore]) -
     reason = orders.refuse_change(order, change)
     if order is None or reason is not None:
         return [orders.modify_refused(change, DenialRule.ORDER_NOT_OPEN, reason or "")]
-    account = await ctx.store.accounts.owner(order)
+    account = await ctx.store.accounts.owner(order.account_id)
     epochs = await ctx.store.epochs(account, order.strategy_id)
-    denial = panics.refuse_account(account) or panics.refuse_epoch(epochs, change.epoch, order.purpose)
+    denial = panics.refuse(account, epochs, change.epoch, order.purpose)
     if denial is not None:
         return [orders.modify_refused(change, denial.rule, denial.reason)]
     after = orders.modify(order, change)
@@ -85,13 +83,10 @@ async def record_modify_refusal(refused: OrderModifyRefused, ctx: Context[Tradin
 
 async def cancel_order(request: OrderCancelRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
     order = await ctx.store.orders.get(request.order_id)
-    if order is not None and order.account_id != request.account_id:
-        order = None
-    reason = orders.refuse_cancel(order)
-    if order is None or order.status is OrderStatus.REQUESTED:
-        return [orders.cancel_unknown(request, reason or "")]
-    if reason is not None:
-        after, refused = orders.cancel_refused(order, reason)
+    if order is None or order.account_id != request.account_id or order.status is OrderStatus.REQUESTED:
+        return [orders.cancel_unknown(request)]
+    if not order.is_open:
+        after, refused = orders.cancel_refused(order, f"the order is {order.status} already")
         ctx.store.orders.save(after)
         return [refused]
     return await square_offs.send_cancel(order, ctx) if orders.needs_cancel(order, ctx.now) else []

@@ -58,7 +58,7 @@ async def begin_panic(
 
 async def follow(order: Order, kind: ExecutionKind, ctx: Context[TradingStore]) -> Sequence[Message]:
     """Something happened to an order: take its square-offs further, or begin one where trading is stopped."""
-    account = await ctx.store.accounts.owner(order)
+    account = await ctx.store.accounts.owner(order.account_id)
     if not account.square_offs and kind is not ExecutionKind.FILLED:
         return []
     found = [each for each in await ctx.store.square_offs.open(account) if each.covers(order)]
@@ -95,8 +95,7 @@ async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStor
     if plan.is_flat:
         return await _complete(square_off, ctx)
     said = [message for order in plan.cancels for message in await send_cancel(order, ctx)]
-    account = await ctx.store.accounts.get(square_off.account_id)
-    assert account is not None
+    account = await ctx.store.accounts.owner(square_off.account_id)
     for n, wanted in enumerate(plan.exits):
         epoch = panics.epoch_of(await ctx.store.epochs(account, wanted.strategy_id))
         order_id = OrderId(ctx.derive("exit", square_off.square_off_id, n))
@@ -107,15 +106,14 @@ async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStor
 
 
 async def _complete(square_off: SquareOff, ctx: Context[TradingStore]) -> Sequence[Message]:
-    account = await ctx.store.accounts.get(square_off.account_id)
-    assert account is not None
+    account = await ctx.store.accounts.owner(square_off.account_id)
     ctx.store.accounts.save(replace(account, square_offs=account.square_offs - 1))
     ctx.store.square_offs.save(replace(square_off, completed_at=ctx.now))
     return [rules.completed(square_off)]
 
 
 async def send_cancel(order: Order, ctx: Context[TradingStore]) -> Sequence[Message]:
-    account = await ctx.store.accounts.owner(order)
+    account = await ctx.store.accounts.owner(order.account_id)
     after = orders.cancel(order, ctx.now)
     ctx.store.orders.save(after)
     return BROKERS[account.broker].cancel(after)
@@ -130,7 +128,7 @@ async def record_denial(denied: OrderDenied, ctx: Context[TradingStore]) -> Sequ
     largest = rules.largest_order(denied)
     if largest is not None:
         await ctx.store.square_offs.learn_largest_order(denied.instrument, largest)
-    account = await ctx.store.accounts.owner(order)
+    account = await ctx.store.accounts.owner(order.account_id)
     found = [each for each in await ctx.store.square_offs.open(account) if each.covers(order)]
     said = [m for each in found for m in await pursue(rules.after_denial(each, denied, ctx.now), ctx)]
     return [denied, *said]
@@ -140,7 +138,9 @@ async def sweep(ctx: Context[TradingStore]) -> Sequence[Message]:
     """Timer: what no event woke. Exits whose pause is over, cancels waited for long enough, exits nobody decided."""
     await ctx.store.enter()
     said: list[Message] = []
-    for account in await ctx.store.accounts.squaring_off(ctx.now, ACCOUNTS_PER_SWEEP):
+    accounts = await ctx.store.accounts.squaring_off(ACCOUNTS_PER_SWEEP)
+    await ctx.store.load_portfolios({account.account_id for account in accounts})
+    for account in accounts:
         said += await _give_up_exits(account, ctx)
         for square_off in await ctx.store.square_offs.open(account):
             said += await pursue(square_off, ctx)

@@ -1,7 +1,7 @@
 """The accounts with their funds. An account's row is the lock of everything that belongs to the account."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date
 
 import asyncpg
 
@@ -10,7 +10,6 @@ from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId
 from libs.common.service import Connection
 from services.trading.domain.accounts import Funds, TradingAccount
-from services.trading.domain.orders import Order
 from services.trading.store.arrays import Row, write
 
 LOCK = """
@@ -23,10 +22,8 @@ SELECT account_id, user_id, broker, active, deleted, capital, version, opening_b
 LOCK_SQUARING_OFF = """
 SELECT *
   FROM accounts
- WHERE account_id IN (
-       SELECT account_id FROM square_offs WHERE completed_at IS NULL AND (retry_at IS NULL OR retry_at <= $1)
-       ) AND square_offs > 0
- ORDER BY account_id LIMIT $2 FOR UPDATE SKIP LOCKED
+ WHERE account_id IN (SELECT account_id FROM square_offs WHERE completed_at IS NULL)
+ ORDER BY account_id LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 LOCK_OF_DAYS_BEFORE = "SELECT * FROM accounts WHERE day < $1 ORDER BY account_id LIMIT $2 FOR UPDATE SKIP LOCKED"
 INSERT = "INSERT INTO accounts VALUES ($1, $2, $3, $4, $5, $6, $7, false, $8, $9, $10, $11, $12, $13, $14, $15)"
@@ -56,16 +53,16 @@ class Accounts:
         await self.lock({account_id})
         return self._known[account_id]
 
-    async def owner(self, order: Order) -> TradingAccount:
-        """The account of an order, which is still there after its deletion."""
-        account = await self.get(order.account_id)
+    async def owner(self, account_id: AccountId) -> TradingAccount:
+        """The account that something belongs to; it is still there after its deletion."""
+        account = await self.get(account_id)
         if account is None:
-            raise LookupError(f"order {order.order_id} is of account {order.account_id}, which does not exist")
+            raise LookupError(f"account {account_id} does not exist, though something belongs to it")
         return account
 
-    async def squaring_off(self, now: datetime, limit: int) -> Sequence[TradingAccount]:
-        """Locked: those with a square-off that may act now, without those that somebody else works on."""
-        return [self._keep(row) for row in await self._connection.fetch(LOCK_SQUARING_OFF, now, limit)]
+    async def squaring_off(self, limit: int) -> Sequence[TradingAccount]:
+        """Locked: those with an unfinished square-off, without those that somebody else works on."""
+        return [self._keep(row) for row in await self._connection.fetch(LOCK_SQUARING_OFF, limit)]
 
     async def of_days_before(self, day: date, limit: int) -> Sequence[TradingAccount]:
         """Locked: those whose figures are not of today, without those that somebody else works on."""

@@ -4,29 +4,35 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import asyncpg
+from pydantic import TypeAdapter
 
 from libs.common.contracts.enums import Product, SquareOffReason
 from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
 from libs.common.service import Connection
 from services.trading.domain.accounts import TradingAccount
-from services.trading.domain.square_offs import SquareOff
+from services.trading.domain.square_offs import Pause, SquareOff
 from services.trading.store.arrays import Row, write
 
 EXISTS = "SELECT EXISTS (SELECT FROM square_offs WHERE square_off_id = $1)"
-SELECT_OPEN = (
-    "SELECT * FROM square_offs WHERE account_id = ANY($1::uuid[]) AND completed_at IS NULL ORDER BY started_at"
-)
+SELECT_OPEN = """
+SELECT square_off_id, account_id, user_id, strategy_id, instrument, product, reason, started_at, pauses
+  FROM square_offs
+ WHERE account_id = ANY($1::uuid[]) AND completed_at IS NULL
+ ORDER BY square_off_id
+"""
 SAVE = """
-INSERT INTO square_offs
+INSERT INTO square_offs (square_off_id, account_id, user_id, strategy_id, instrument, product, reason, started_at,
+                         pauses, completed_at)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
-                     $8::timestamptz[], $9::integer[], $10::timestamptz[], $11::timestamptz[])
-ON CONFLICT (square_off_id) DO UPDATE
-   SET failures = excluded.failures, retry_at = excluded.retry_at, completed_at = excluded.completed_at
+                     $8::timestamptz[], $9::text[], $10::timestamptz[])
+ON CONFLICT (square_off_id) DO UPDATE SET pauses = excluded.pauses, completed_at = excluded.completed_at
 """
 SELECT_LARGEST = "SELECT instrument, quantity FROM largest_orders"
 SAVE_LARGEST = """
 INSERT INTO largest_orders VALUES ($1, $2) ON CONFLICT (instrument) DO UPDATE SET quantity = excluded.quantity
 """
+
+_PAUSES: TypeAdapter[Mapping[InstrumentId, Pause]] = TypeAdapter(Mapping[InstrumentId, Pause])
 
 
 class SquareOffs:
@@ -87,9 +93,7 @@ def _square_off(row: asyncpg.Record) -> SquareOff:
         product=None if product is None else Product(product),
         reason=SquareOffReason(row["reason"]),
         started_at=row["started_at"],
-        failures=row["failures"],
-        retry_at=row["retry_at"],
-        completed_at=row["completed_at"],
+        pauses=_PAUSES.validate_json(row["pauses"]),
     )
 
 
@@ -103,7 +107,6 @@ def _row(square_off: SquareOff) -> Row:
         square_off.product,
         square_off.reason,
         square_off.started_at,
-        square_off.failures,
-        square_off.retry_at,
+        _PAUSES.dump_json(square_off.pauses).decode(),
         square_off.completed_at,
     )

@@ -387,9 +387,7 @@ def test_pauses_double_up_to_half_a_minute_and_a_fill_ends_them() -> None:
     waiting = square_offs.start(square_off(), NOON)
     pauses = []
     for _ in range(7):
-        waiting = square_offs.failed(waiting, NOON)
-        assert waiting.retry_at is not None
-        pauses.append((waiting.retry_at - NOON).total_seconds())
+        waiting = square_offs.failed(waiting, SBIN, NOON)
+        pauses.append((waiting.pauses[SBIN].until - NOON).total_seconds())
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
-    judged = square_offs.judge(waiting, exit_order(Side.SELL, 5), ExecutionKind.FILLED, NOON)
-    assert (judged.failures, judged.retry_at) == (0, None)
+    assert not square_offs.judge(waiting, exit_order(Side.SELL, 5), ExecutionKind.FILLED, NOON).pauses

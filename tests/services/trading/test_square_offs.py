@@ -235,6 +235,23 @@ async def test_an_exit_goes_even_if_a_cancel_is_never_answered(trading: Trading)
     assert request.quantity == 10
 
 
+async def test_an_instrument_that_nobody_trades_does_not_hold_up_the_others(trading: Trading) -> None:
+    stuck, other = cleared(), cleared(instrument=INFY)
+    await trading.hears(stuck, filled(stuck, 10), other, filled(other, 10))
+    infy, sbin = exits(await trading.hears(square_off()))
+    assert (infy.instrument, sbin.instrument) == (INFY, SBIN)
+    for seconds in (0, 10):
+        denied = await trading.hears(deny(sbin, DenialRule.NO_REFERENCE_PRICE), now=NOON + timedelta(seconds=seconds))
+        assert exits(denied) == []
+        [sbin] = exits(await tick(trading, NOON + timedelta(seconds=seconds + 5)))
+    await trading.hears(deny(sbin, DenialRule.NO_REFERENCE_PRICE), now=NOON + timedelta(seconds=16))
+    await trading.hears(clear(infy), filled(clear(infy), 4, leaves=6), now=NOON + timedelta(seconds=16))
+    said = await trading.hears(execution(clear(infy), ExecutionKind.EXPIRED), now=NOON + timedelta(seconds=16))
+    assert exits(said) == []
+    [rest] = exits(await tick(trading, NOON + timedelta(seconds=17)))
+    assert (rest.instrument, rest.quantity) == (INFY, 6)
+
+
 async def test_a_person_may_not_cancel_an_exit_that_risk_has_not_decided(trading: Trading) -> None:
     entry = cleared(Side.BUY, 10)
     await trading.hears(entry, filled(entry, 10))
