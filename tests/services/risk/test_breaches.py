@@ -46,6 +46,7 @@ from tests.services.risk.scene import (
     Scene,
     account_saved,
     conflated,
+    market,
     order,
     position,
     quote,
@@ -200,7 +201,8 @@ async def test_openalgo_1052_a_daily_loss_denies_entries_until_the_next_day_and_
     assert denied.rule is DenialRule.DAILY_LOSS
     assert isinstance(cleared, OrderCleared)
     await scene.tell(position(state(0, 0, -500), version=2))
-    assert await scene.price(750.0) == [], "flat again, but not armed again today"
+    for _ in range(2):
+        assert await scene.price(750.0) == [], "flat again, but not armed again today"
     scene.later(days=1)
     [event] = await scene.tell(order(expires_at=scene.now, price=Decimal(750)))
     assert isinstance(event, OrderCleared)
@@ -216,6 +218,16 @@ async def test_a_breach_is_whoever_claims_it_first(scene: Watched) -> None:
     assert await limits.claim(crossing.watch, TODAY, NOW)
     assert not await limits.claim(crossing.watch, TODAY, NOW)
     assert await limits.claim(crossing.watch, TODAY + timedelta(days=1), NOW), "a day later it may fire again"
+
+
+async def test_a_watch_is_not_armed_again_while_the_database_knows_of_an_open_position(scene: Watched) -> None:
+    await scene.tell(limit(stop_loss=Decimal(500)), long())
+    await scene.price(750.0)
+    limits = RiskStore(scene.connection).limits
+    [[fired]] = (await limits.all_watches()).values()
+    assert not await limits.rearm(fired, TODAY)
+    await scene.tell(position(state(0, 0, -500), strategy_id=STRATEGY, version=2))
+    assert await limits.rearm(fired, TODAY)
 
 
 async def test_a_claim_on_a_limit_that_changed_meanwhile_is_void(scene: Watched) -> None:
@@ -319,6 +331,7 @@ async def test_an_instance_learns_what_another_did(committed: asyncpg.Pool) -> N
         await memory.follow(store)
         await deliver(app, connection, account_saved(), limit(stop_loss=Decimal(500)), long(), now=NOW)
         await connection.execute("UPDATE exposures SET moved_by = $1", ids.new_id())
+        await deliver(app, connection, order(strategy_id=STRATEGY), memory=market(), now=NOW)
         await memory.follow(store)
     memory.take([conflated(quote(SBIN, 700.0, NOW))])
     memory.revalue()

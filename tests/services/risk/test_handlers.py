@@ -364,6 +364,20 @@ async def test_a_limit_is_saved_then_obeyed_in_the_same_batch(scene: Scene) -> N
     assert await bound(scene) == (1600, 0, 1)
 
 
+async def test_a_count_limit_saved_amid_a_batch_counts_what_the_batch_opened_before(scene: Scene) -> None:
+    infy = order(quantity=1, instrument=INFY, price=Decimal(1500))
+    said = await scene.tell(order(quantity=1), limit(max_open_positions=1), infy)
+    assert rules(said) == [DenialRule.MAX_OPEN_POSITIONS]
+
+
+async def test_a_change_of_type_drops_the_prices_that_it_does_not_take(scene: Scene) -> None:
+    request = order()
+    await scene.tell(request)
+    [event] = await scene.tell(change(request, order_type=OrderType.MARKET))
+    assert isinstance(event, OrderModifyCleared)
+    assert (event.order_type, event.price, event.trigger_price) == (OrderType.MARKET, None, None)
+
+
 async def test_a_deleted_or_inactive_limit_limits_nothing(scene: Scene) -> None:
     request = limit(max_order_value=Decimal(7000))
     await scene.tell(request)

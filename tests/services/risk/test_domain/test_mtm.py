@@ -341,3 +341,26 @@ def test_a_changed_limit_starts_without_the_old_peak() -> None:
     assert memory.watches.raised_peaks() == []
     assert price(memory, 140.0) == []
     assert [peak for _, peak in memory.watches.raised_peaks()] == [400]
+
+
+def test_a_stale_price_moves_nothing_even_while_others_are_fresh() -> None:
+    memory = watching(watch(BreachKind.STOP_LOSS, 500))
+    memory.hold([held(10), held(10, instrument=INFY)])
+    price(memory, 100.0)
+    price(memory, 100.0, INFY)
+    assert price(memory, 10.0, age=16) == []
+    assert price(memory, 99.0, INFY) == []
+
+
+def test_a_peak_is_not_raised_by_half_a_hedge() -> None:
+    memory = watching(watch(BreachKind.TRAILING_STOP, 500))
+    memory.hold([held(10), held(-10, instrument=INFY)])
+    price(memory, 200.0)
+    assert price(memory, 200.0, INFY) == []
+
+
+def test_a_daily_loss_that_was_hit_is_not_armed_again_today() -> None:
+    memory = watching(watch(BreachKind.DAILY_LOSS, 500, armed=False))
+    memory.hold([held(0, 0, realised_pnl=Decimal(-900))])
+    memory.revalue()
+    assert memory.flat == {}

@@ -340,6 +340,11 @@ def test_a_reducing_order_blocks_nothing_and_no_limit_stops_it() -> None:
     assert reducing.margin == 0
 
 
+def test_an_account_that_owes_margin_may_still_reduce() -> None:
+    owing = replace(RICH, opening_balance=Decimal(0), position_margin=Decimal(5000))
+    assert denial(check(order(side=Side.SELL), net=held(10), account=owing)) is None
+
+
 def test_a_reducing_order_must_still_be_correct() -> None:
     assert refused(order(side=Side.SELL, price=Decimal("800.01")), net=held(10)).rule is DenialRule.TICK_SIZE
 
