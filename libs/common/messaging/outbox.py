@@ -105,6 +105,9 @@ class Outbox:
                 except KafkaError as error:
                     self._stumble(error)
                     return
+                except asyncio.CancelledError as error:
+                    self._stumble(error)
+                    raise
                 self._in_flight += 1
                 self._idle.clear()
                 confirmation.add_done_callback(partial(self._settle, seq))
