@@ -55,23 +55,34 @@ class Stream:
         self.heard: list[Heard] = []
         self.reconnects = 0
         self._seqs: dict[str, int] = {}
+        self._told: set[str] = set()
         self._news = asyncio.Condition()
         self._subscribed = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._reader = asyncio.create_task(self._read_for_ever())
-        async with asyncio.timeout(60):
-            await self._subscribed.wait()
+        await self.resume()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.drop()
+
+    async def resume(self) -> None:
+        """Connect (again), and return when every channel was told."""
+        self._told.clear()
+        self._reader = asyncio.create_task(self._read_for_ever())
+        async with asyncio.timeout(60):
+            await self._subscribed.wait()
+
+    async def drop(self) -> None:
+        """Be away, as a client with no network is."""
         if self._reader:
             self._reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reader
+        self._subscribed.clear()
 
     async def until(self, matches: Matches, seconds: float, since: int = 0) -> Heard | None:
         """The first thing heard that matches, also if it came before; None when it did not come in time."""
@@ -114,7 +125,8 @@ class Stream:
         at = stopwatch()
         async with self._news:
             self.heard += [Heard(channel, frame.get("event"), row, at) for row in rows]
-            self._seqs[channel] = frame.get("seq", 0)
+            self._seqs[channel] = frame["seq"]
             self._news.notify_all()
-        if set(self.channels) <= self._seqs.keys():
+        self._told.add(channel)
+        if self._told.issuperset(self.channels):
             self._subscribed.set()

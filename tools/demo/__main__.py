@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from libs.common.clock import stopwatch
 from tools.client import Away, Platform, Refused
 from tools.demo.narrator import Narrator, milliseconds, rupees
 from tools.demo.story import StepFailed, Story, Told
@@ -18,9 +19,10 @@ async def tell(facts: dict[str, str], narrator: Narrator) -> Told:
     """The whole story; what it set up is taken away however it ends."""
     async with Platform(facts["gateway_url"]) as platform:
         platform.use_key(facts["api_key"])
+        began = stopwatch()
         async with Stream(facts["stream_url"], facts["api_key"]) as stream:
             story = Story(platform, stream, facts["account_id"], narrator)
-            story.opened()
+            story.opened(began)
             try:
                 await story.prepare()
                 await story.enter()
@@ -29,6 +31,12 @@ async def tell(facts: dict[str, str], narrator: Narrator) -> Told:
             finally:
                 await story.clean_up()
             return story.told
+
+
+async def knock(url: str) -> None:
+    """Patience is for a platform that is there: raises Away at once for one that never was."""
+    async with Platform(url, patience=2) as platform:
+        await platform.get("/api/v2/system/version")
 
 
 def summary(told: Told) -> str:
@@ -47,6 +55,10 @@ def main() -> None:
     if not arguments.facts.exists():
         sys.exit(f"{arguments.facts} is not there: `make up` writes it")
     facts = json.loads(arguments.facts.read_text())
+    try:
+        asyncio.run(knock(facts["gateway_url"]))
+    except Away:
+        sys.exit(f"nobody answers at {facts['gateway_url']}: `make up` starts the platform")
     narrator = Narrator()
     narrator.title("An alert's way to an order, a fill, a position and its stop-loss")
     try:

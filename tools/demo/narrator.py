@@ -7,7 +7,7 @@ from typing import TextIO
 
 from libs.common.clock import stopwatch
 
-NAME, TEXT, TIME = 20, 52, 9
+NAME, TEXT, TIME = 17, 54, 9
 WIDTH = 4 + NAME + TEXT + TIME
 
 

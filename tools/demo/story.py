@@ -61,8 +61,9 @@ class Story:
         self.limit: Json = {}
         self.moment = stopwatch()
 
-    def opened(self) -> None:
-        self._step("Connected", f"to the stream: {', '.join(self.stream.channels)}")
+    def opened(self, since: float) -> None:
+        self.moment = since
+        self._step("Connected", "to the stream of orders, fills, positions and risk")
 
     async def prepare(self) -> None:
         """What a trader sets up once: who may send alerts, what to trade on one, and how much it may lose."""
@@ -78,7 +79,7 @@ class Story:
             "mappings": [{"group_id": self.group["group_id"]}],
         }
         self.algo = await self.platform.post("/api/v2/algos/", algo)
-        self._step("Algo", f"on entry: {in_words(leg)}")
+        self._step("Algo", in_words(leg))
         self.limit = await self.platform.post("/api/v2/risk/limits/", self._limit(STOP_LOSS))
         self._step("Risk limit", f"stop-loss of {rupees(STOP_LOSS)} on this strategy")
 
@@ -95,16 +96,16 @@ class Story:
     async def _enter(self, attempt: int) -> None:
         signal_id = await self._alert(attempt)
         received = await self._heard("SignalReceived", f"signal {signal_id}", lambda h: of_signal(h, signal_id))
-        self._step("SignalReceived", "kept, and on Kafka", received)
+        self._step("SignalReceived", "passed the rules of its group", received)
         acted = await self._heard("OrderRequested", "the algo to act on the signal", lambda h: is_decided(h, signal_id))
         self.told.order_id = order_of(acted)
-        self._step("OrderRequested", f"the algo acts on it: order …{self.told.order_id[-6:]}", acted)
+        self._step("OrderRequested", f"the algo asks for order …{self.told.order_id[-6:]}", acted)
         submitted = await self._order("OrderCleared", LEFT_FOR_THE_VENUE)
         self.told.submitted_at, self.told.instrument = submitted.at, submitted.row["instrument"]
         terms = f"{submitted.row['side']} {submitted.row['quantity']} {self.told.instrument}"
-        self._step("OrderCleared", f"by risk, and submitted: {terms} at market", submitted)
+        self._step("OrderCleared", f"by risk, on its way: {terms}", submitted)
         accepted = await self._order("OrderAccepted", TAKEN_BY_THE_VENUE)
-        self._step("OrderAccepted", f"by the venue, as {accepted.row['broker_order_id']}", accepted)
+        self._step("OrderAccepted", f"by the venue: {accepted.row['broker_order_id']}", accepted)
         filled = await self._order("FillReported", ("FILLED",))
         self.told.filled_at = filled.at
         self._step("FillReported", f"{filled.row['filled_quantity']} at {rupees(filled.row['average_price'])}", filled)
@@ -158,7 +159,7 @@ class Story:
         }
         self.told.alerted_at = self.moment = stopwatch()
         answer = await self.platform.alert(self.group["webhook"]["webhook_url"], alert)
-        self._step("Alert", "POST to the webhook, as TradingView does: 202, it is kept")
+        self._step("Alert", "to the webhook, as TradingView sends it: 202, kept")
         signal_id: str = answer["signal_id"]
         return signal_id
 
@@ -169,10 +170,11 @@ class Story:
         """
         if mtm < 0:
             changed = self._limit((-mtm * Decimal("0.9")).quantize(Decimal("0.01")) or Decimal("0.01"))
-            text = f"stop-loss tightened to {rupees(changed['stop_loss'])}, below where the market is"
+            text = f"stop-loss moved up to {rupees(changed['stop_loss'])}: lost already"
         else:
             changed = self._limit(Decimal("0.01")) | {"trailing_stop": "0.01"}
             text = "in profit: the stop now trails the best price by a paisa"
+        self.moment = stopwatch()
         await self.platform.put(f"/api/v2/risk/limits/{self.limit['limit_id']}", changed)
         self._step("Risk limit", text)
 

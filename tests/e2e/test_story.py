@@ -1,0 +1,84 @@
+"""From an alert to the stop-loss exit, as `make demo` tells it."""
+
+import io
+from decimal import Decimal
+
+from deploy.local.stack import Stack
+from tests.e2e.trader import Facts
+from tools.client import Platform
+from tools.demo.__main__ import tell
+from tools.demo.narrator import Narrator
+
+STEPS = (
+    "Connected",
+    "Signal group",
+    "Algo",
+    "Risk limit",
+    "Alert",
+    "SignalReceived",
+    "OrderRequested",
+    "OrderCleared",
+    "OrderAccepted",
+    "FillReported",
+    "Position",
+    "MTMBreached",
+    "Square-off",
+    "Flat",
+)
+
+
+async def test_an_alert_becomes_a_position_that_its_stop_loss_closes(platform: Platform, facts: Facts) -> None:
+    said = io.StringIO()
+    told = await tell(facts, Narrator(said))
+    places = [said.getvalue().find(f" {step} ") for step in STEPS]
+    assert -1 not in places, said.getvalue()
+    assert places == sorted(places), said.getvalue()
+    assert told.alerted_at < told.submitted_at <= told.filled_at < told.breached_at < told.flat_at
+
+    held = (await platform.get(f"/api/v2/trading/positions/{facts['account_id']}"))["data"]
+    assert [each["quantity"] for each in held if each["instrument"] == told.instrument] == [0]
+    order = await platform.get(f"/api/v2/trading/orders/{told.order_id}/status")
+    events = [each["event"] for each in order["history"]]
+    assert events[0] == "OrderSubmitted"
+    assert events[-1] == "FillReported"
+    fills = await platform.get(f"/api/v2/trading/tradebook/{facts['account_id']}", limit=2)
+    bought, sold = sorted(fills["data"], key=lambda fill: str(fill["side"]))
+    assert bought["order_id"] == told.order_id
+    assert (Decimal(sold["price"]) - Decimal(bought["price"])) * bought["quantity"] == told.pnl
+
+
+async def test_the_demo_leaves_nothing_behind_but_the_books(platform: Platform, facts: Facts) -> None:
+    paths = ("/api/v2/signals/", "/api/v2/algos/", "/api/v2/risk/limits/")
+    before = [await platform.get(path) for path in paths]
+    await tell(facts, Narrator(io.StringIO()))
+    assert [await platform.get(path) for path in paths] == before
+
+
+class Saboteur(Narrator):
+    """Kills a service right after a step was told."""
+
+    def __init__(self, stack: Stack, after: dict[str, str]) -> None:
+        super().__init__(io.StringIO())
+        self.stack = stack
+        self.after = dict(after)
+
+    def step(self, name: str, text: str, seconds: float) -> None:
+        super().step(name, text, seconds)
+        if service := self.after.pop(name, None):
+            self.stack.kill(service)
+
+
+async def test_the_story_is_only_delayed_when_every_service_is_killed_once(stack: Stack, facts: Facts) -> None:
+    killed_after = {
+        "Signal group": "signals",
+        "Alert": "strategy",
+        "SignalReceived": "risk",
+        "OrderCleared": "walkforward",
+        "OrderAccepted": "gateway",
+        "FillReported": "marketdata",
+        "MTMBreached": "trading",
+    }
+    saboteur = Saboteur(stack, killed_after)
+    told = await tell(facts, saboteur)
+    assert saboteur.after == {}
+    assert told.flat_at > told.breached_at

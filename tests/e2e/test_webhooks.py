@@ -1,0 +1,38 @@
+"""Alerts, as TradingView sends them."""
+
+import asyncio
+from collections import Counter
+
+import httpx
+
+from libs.common.ids import new_id
+from tools.client import Json, Platform
+from tools.stream import Stream
+
+
+async def group_of(platform: Platform, **rules: object) -> Json:
+    return await platform.post("/api/v2/signals/", {"name": f"e2e {new_id().hex[-6:]}", **rules})
+
+
+async def test_fifty_alike_alerts_at_once_are_one_signal(platform: Platform, stream: Stream) -> None:
+    group = await group_of(platform, duplicate_window_s=60)
+    alert = {"signal_type": "entry", "symbol": "NIFTY", "action": "buy", "alert_name": group["name"]}
+    url = group["webhook"]["webhook_url"]
+    async with httpx.AsyncClient(timeout=10) as sender:
+        answers = await asyncio.gather(*(sender.post(url, json=alert) for _ in range(50)))
+    assert Counter(answer.status_code for answer in answers) == {202: 1, 200: 49}
+    (signal_id,) = {answer.json()["signal_id"] for answer in answers}
+    seen = await stream.until(lambda h: h.channel == "signals" and h.row["signal_id"] == signal_id, 10)
+    assert seen
+    logs = await platform.get("/api/v2/webhooks/logs/", group_id=group["group_id"], limit=100)
+    assert Counter(arrival["fate"] for arrival in logs["data"]) == {"ACCEPTED": 1, "DUPLICATE": 49}
+
+
+async def test_an_alert_by_token_is_taken_and_a_wrong_token_is_not(platform: Platform) -> None:
+    group = await group_of(platform)
+    alert = {"strategy_id": group["group_id"], "signal_type": "exit", "symbol": "NIFTY", "action": "sell"}
+    async with httpx.AsyncClient(timeout=10) as sender:
+        taken = await sender.post(group["webhook"]["tradingview_url"], json=alert)
+        refused = await sender.post(group["webhook"]["tradingview_url"] + "x", json=alert)
+    assert (taken.status_code, refused.status_code) == (202, 401)
+    assert refused.json()["code"] == "unauthorized"
