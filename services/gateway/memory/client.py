@@ -19,16 +19,22 @@ from services.gateway.memory.quotes import QuoteView
 from services.gateway.store import queries
 from services.gateway.store.changes import Channel, Push
 
-MAX_QUEUED = 512
-SLOW_S = 10.0
-QUOTES_EVERY_S = 0.1
 TOO_SLOW = 4408
 
 Send = Callable[[str], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How much waits for a client, how long one frame may take, and how often quotes are sent."""
+
+    queued: int = 512
+    slow_s: float = 10.0
+    quotes_every_s: float = 0.1
+
+
 class TooSlow(Exception):
-    """The client did not take a frame within SLOW_S."""
+    """The client did not take a frame in time."""
 
 
 def frame(content: dict[str, object]) -> str:
@@ -46,7 +52,9 @@ class Watch:
 
 
 class Client:
-    def __init__(self, user_id: UUID, send: Send, pool: asyncpg.Pool, clock: Clock, quotes: QuoteView) -> None:
+    def __init__(
+        self, user_id: UUID, send: Send, pool: asyncpg.Pool, clock: Clock, quotes: QuoteView, patience: Patience
+    ) -> None:
         self.user_id = user_id
         self.watches: dict[Channel, Watch] = {}
         self.instruments: set[str] = set()
@@ -54,6 +62,7 @@ class Client:
         self._pool = pool
         self._clock = clock
         self._quotes = quotes
+        self._patience = patience
         self._queue: deque[str] = deque()
         self._fresh_quotes: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -65,7 +74,7 @@ class Client:
 
     def say(self, content: dict[str, object]) -> None:
         """Queue an answer to the client itself; one that asks without reading is too slow."""
-        if len(self._queue) >= 2 * MAX_QUEUED:
+        if len(self._queue) >= 2 * self._patience.queued:
             raise TooSlow
         self._queue.append(frame(content))
         self._wake.set()
@@ -76,12 +85,12 @@ class Client:
             return
         if watch.loading:
             watch.meanwhile.append(push)
-            watch.behind = len(watch.meanwhile) > MAX_QUEUED
+            watch.behind = len(watch.meanwhile) > self._patience.queued
             return
         last = watch.last or 0
         if push.seq <= last:
             return
-        if push.seq > last + 1 or len(self._queue) >= MAX_QUEUED:
+        if push.seq > last + 1 or len(self._queue) >= self._patience.queued:
             watch.behind = True
         else:
             self._queue.append(self._frame_of(push))
@@ -114,7 +123,7 @@ class Client:
                 if watch.behind:
                     await self._catch_up(channel, watch)
             if self._fresh_quotes and loop.time() >= quotes_at:
-                quotes_at = loop.time() + QUOTES_EVERY_S
+                quotes_at = loop.time() + self._patience.quotes_every_s
                 await self._write_quotes("event")
             if self._queue:
                 self._wake.set()
@@ -156,7 +165,7 @@ class Client:
 
     async def _send(self, text: str) -> None:
         try:
-            async with asyncio.timeout(SLOW_S):
+            async with asyncio.timeout(self._patience.slow_s):
                 await self._send_text(text)
         except TimeoutError as error:
             raise TooSlow from error

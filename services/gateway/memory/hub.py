@@ -10,7 +10,7 @@ import asyncpg
 from libs.common.clock import Clock
 from libs.common.contracts.market import Quote
 from libs.common.telemetry import log
-from services.gateway.memory.client import Client, Send
+from services.gateway.memory.client import Client, Patience, Send
 from services.gateway.memory.quotes import QuoteView
 from services.gateway.store import queries
 from services.gateway.store.changes import CHANNELS, Changes, Channel
@@ -21,6 +21,7 @@ class Hub:
         self._pool = pool
         self._clock = clock
         self._quotes = quotes
+        self.patience = Patience()
         self._clients: dict[UUID, set[Client]] = defaultdict(set)
         self._watchers: dict[str, set[Client]] = defaultdict(set)
         self._looking: asyncio.Task[None] | None = None
@@ -34,7 +35,7 @@ class Hub:
             await asyncio.gather(self._looking, return_exceptions=True)
 
     def join(self, user_id: UUID, send: Send) -> Client:
-        client = Client(user_id, send, self._pool, self._clock, self._quotes)
+        client = Client(user_id, send, self._pool, self._clock, self._quotes, self.patience)
         self._clients[user_id].add(client)
         return client
 

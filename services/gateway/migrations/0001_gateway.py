@@ -257,7 +257,9 @@ CREATE TABLE instruments (
     words tsvector NOT NULL
 );
 CREATE INDEX instruments_words ON instruments USING gin (words);
-CREATE INDEX instruments_underlying ON instruments (underlying, expiry);
+CREATE INDEX instruments_symbol ON instruments (symbol);
+CREATE INDEX instruments_nearest ON instruments (expiry, underlying, strike NULLS FIRST, symbol);
+CREATE INDEX instruments_underlying ON instruments (underlying, expiry, strike NULLS FIRST, symbol);
 """
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date
+from typing import TypeAlias
 
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
@@ -35,15 +36,13 @@ _PUT = f"""
         {", ".join(f"{name} = excluded.{name}" for name in _TYPES)}, words = excluded.words
 """  # noqa: S608 - names of our own table
 
-_SEARCH = f"""
-    SELECT {SHOWN} FROM instruments
-    WHERE tradable >= $1 AND ($2::text IS NULL OR words @@ to_tsquery('simple', $2))
-        AND ($3::text IS NULL OR exchange = $3) AND ($4::text IS NULL OR kind = $4)
-        AND ($5::text IS NULL OR underlying = $5) AND ($6::date IS NULL OR expiry = $6)
-    ORDER BY symbol <> $7, kind NOT IN ('INDEX', 'EQUITY'), underlying IS DISTINCT FROM $8, expiry NULLS FIRST,
-        kind = 'OPTION', length(symbol), strike, symbol
-    LIMIT $9
-"""  # noqa: S608 - names of our own table
+Condition: TypeAlias = tuple[str, object]
+"""SQL with at most one `$`, and the value that stands there."""
+
+_CASH = "kind IN ('INDEX', 'EQUITY')"
+_DERIVATIVE = "kind IN ('FUTURE', 'OPTION')"
+_NEAREST = "expiry, underlying, strike NULLS FIRST, symbol"
+"""As the index instruments_nearest has it: a broad search reads a few rows in this order and stops."""
 
 
 class Instruments:
@@ -84,13 +83,43 @@ async def search(
     expiry: date | None,
     limit: int,
 ) -> list[Row]:
-    """Tradable instruments whose words begin with those of the query: an exact symbol first, near expiries next."""
+    """What may be traded (and indices) whose words begin with those of the query.
+
+    First the exact symbol, then shares and indices, then the contracts of the underlying that is named, then others,
+    the nearest expiry first. Each kind is only looked for while there is room: no search sorts the whole master.
+    """
     words = search_words(query)
-    wanted = " & ".join(f"'{word.lower()}':*" for word in words) or None
-    exact = query.strip().upper()
-    first = words[0] if words else ""
-    rows = await database.fetch(_SEARCH, False, wanted, exchange, kind, underlying, expiry, exact, first, limit)
-    return [dict(row) for row in rows]
+    narrow = {"exchange": exchange, "kind": kind, "underlying": underlying, "expiry": expiry}
+    wanted: list[Condition] = [("(tradable OR kind = 'INDEX')", None)]
+    wanted += [(f"{name} = $", value) for name, value in narrow.items() if value is not None]
+    matching = [*wanted, ("words @@ $::tsquery", " & ".join(map(_lexeme, words)))] if words else wanted
+    derivatives: list[Condition] = [*matching, (_DERIVATIVE, None)]
+    stages: list[tuple[list[Condition], str]] = [
+        ([*wanted, ("symbol = $", query.strip().upper())], "symbol"),
+        ([*matching, (_CASH, None)], "length(symbol), symbol"),
+        ([*derivatives, ("underlying = $", words[0] if words else "")], _NEAREST),
+        (derivatives, _NEAREST),
+    ]
+    found: dict[str, Row] = {}
+    for conditions, order in stages:
+        for row in await _select(database, conditions, order, limit):
+            found.setdefault(row["instrument"], row)
+        if len(found) >= limit:
+            break
+    return list(found.values())[:limit]
+
+
+async def _select(database: Database, conditions: list[Condition], order: str, limit: int) -> list[Row]:
+    values = [value for condition, value in conditions if "$" in condition]
+    places = iter(range(1, len(values) + 1))
+    where = " AND ".join(c.replace("$", f"${next(places)}") if "$" in c else c for c, _ in conditions)
+    text = f"SELECT {SHOWN} FROM instruments WHERE {where} ORDER BY {order} LIMIT {limit:d}"  # noqa: S608
+    return [dict(row) for row in await database.fetch(text, *values)]
+
+
+def _lexeme(word: str) -> str:
+    """A word as the beginning of one; a single letter would begin them all."""
+    return f"'{word.lower()}':*" if len(word) > 1 else f"'{word.lower()}'"
 
 
 async def known(database: Database, instruments: Iterable[str]) -> set[InstrumentId]:

@@ -216,16 +216,21 @@ class Scene:
 async def scene(connection: Connection, channel: Channel, user_id: UUID, since: int | None, now: datetime) -> Scene:
     """Read the counter and the rows in one snapshot of the database. `since` beyond the counter is not believed."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        found = await connection.fetchval(
-            f"SELECT {channel.value} FROM channel_counters WHERE user_id = $1",  # noqa: S608 - name of our own enum
-            user_id,
-        )
-        seq: int = found or 0
-        if since is not None and not 0 <= since <= seq:
-            since = None
-        if since == seq:
-            return Scene(seq, [], since)
-        rows = await _FIRST[channel](connection, user_id, now)
+        return await scene_in(connection, channel, user_id, since, now)
+
+
+async def scene_in(connection: Connection, channel: Channel, user_id: UUID, since: int | None, now: datetime) -> Scene:
+    """The same within a transaction that sees one snapshot."""
+    found = await connection.fetchval(
+        f"SELECT {channel.value} FROM channel_counters WHERE user_id = $1",  # noqa: S608 - name of our own enum
+        user_id,
+    )
+    seq: int = found or 0
+    if since is not None and not 0 <= since <= seq:
+        since = None
+    if since == seq:
+        return Scene(seq, [], since)
+    rows = await _FIRST[channel](connection, user_id, now)
     if since is None:
         return Scene(seq, rows, None)
     newer = [row for row in rows if row["seq"] > since]

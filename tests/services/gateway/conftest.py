@@ -8,7 +8,7 @@ import pytest
 
 from libs.common.testing.apps import opened
 from services.gateway.app import app
-from tests.services.gateway.scene import Platform, counterparty
+from tests.services.gateway.scene import Platform, counterparty, forget_counts
 
 os.environ.setdefault("GATEWAY_WEBHOOK_SECRET", "a secret of thirty-two characters")
 
@@ -16,7 +16,7 @@ os.environ.setdefault("GATEWAY_WEBHOOK_SECRET", "a secret of thirty-two characte
 @pytest.fixture
 async def platform(pool: asyncpg.Pool) -> AsyncIterator[Platform]:
     async with opened(app) as runtime:
-        await runtime.memory.cache.redis.flushdb()
+        await forget_counts(runtime.memory.cache)
         platform = Platform(runtime)
         async with counterparty(platform):
             yield platform

@@ -64,6 +64,10 @@ def account_saved(user_id: UserId, account_id: AccountId, version: int = 1) -> A
     return AccountSaved(account_id=account_id, user_id=user_id, account=account, version=version)
 
 
+def account_deleted(user_id: UserId, account_id: AccountId) -> AccountDeleted:
+    return AccountDeleted(account_id=account_id, user_id=user_id)
+
+
 def terms(user_id: UUID, account_id: UUID, order_id: UUID | None = None, at: datetime = NOW) -> OrderTerms:
     return OrderTerms(
         order_id=OrderId(order_id or ids.new_id()),

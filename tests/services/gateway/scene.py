@@ -19,6 +19,7 @@ from libs.common.runtime import Runtime
 from libs.common.service import Delivery, Envelope
 from services.gateway.app import app
 from services.gateway.handlers import tell
+from services.gateway.memory.cache import Cache
 from tests.services.gateway import said
 
 PASSWORD = "correct horse battery staple"
@@ -84,6 +85,12 @@ class Platform:
         person = Person(UserId(UUID(made.json()["user_id"])), email, client, tokens)
         await self.project(said.account_saved(person.user_id, person.account_id))
         return person
+
+
+async def forget_counts(cache: Cache) -> None:
+    """Logins are limited over minutes; every test begins anew."""
+    async for key in cache.redis.scan_iter("gateway:login:*"):
+        await cache.redis.delete(key)
 
 
 def envelope(message: Message, correlation_id: UUID | None = None) -> Envelope:
