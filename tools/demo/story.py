@@ -17,6 +17,8 @@ ALERTS = 4
 STOP_LOSS = Decimal(2000)
 WATCHED = 4
 """How often the MTM is shown before the stop-loss is tightened."""
+PROFIT_SECONDS = 15.0
+"""How long a position may stay in profit before a trailing stop takes the place of the stop-loss."""
 LEFT_FOR_THE_VENUE = ("SUBMITTED", "ACCEPTED", "PARTIALLY_FILLED", "FILLED", "OUTCOME_UNKNOWN")
 TAKEN_BY_THE_VENUE = ("ACCEPTED", "PARTIALLY_FILLED", "FILLED")
 
@@ -119,6 +121,10 @@ class Story:
             mtm = await self._mtm()
             self.narrator.aside(f"MTM {rupees(mtm)}")
             await self._pause(0.7)
+        patience = stopwatch() + PROFIT_SECONDS
+        while mtm >= 0 and not self._breached() and stopwatch() < patience:
+            mtm = await self._mtm()
+            await self._pause(0.2)
         if not self._breached():
             await self._tighten(mtm)
 
