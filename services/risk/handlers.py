@@ -6,6 +6,7 @@ from datetime import datetime
 
 from libs.common.contracts.accounts import AccountDeleted, AccountSaved
 from libs.common.contracts.base import Message
+from libs.common.contracts.ids import CorrelationId
 from libs.common.contracts.orders import (
     OrderCancelled,
     OrderCleared,
@@ -58,10 +59,10 @@ async def check_order(request: OrderRequested, ctx: RiskContext) -> Sequence[Mes
 
 async def check_change(request: OrderModifyRequested, ctx: RiskContext) -> Sequence[Message]:
     order = ctx.store.reservations.get(request.order_id)
-    if not orders.is_open(order, request):
-        return [orders.not_open(request)]
+    if not orders.may_change(order, request):
+        return [orders.refuse_change(order, request)]
     check = _check(orders.changed_terms(order, request), request.expires_at, ctx, order)
-    event, changed = orders.decide_change(order, request, check)
+    event, changed = orders.decide_change(order, request, check, CorrelationId(ctx.cause.correlation_id))
     _save_step(order, changed, ctx)
     return [event]
 
@@ -92,8 +93,13 @@ async def take_change(modified: OrderModified, ctx: RiskContext) -> Sequence[Mes
 
 
 async def drop_change(refused: OrderModifyRefused, ctx: RiskContext) -> Sequence[Message]:
+    """The venue (no rule) or trading refused the change that we cleared. Trading says our own refusals again too:
+    they tell of another story than the change that is under way.
+    """
     order = ctx.store.reservations.get(refused.order_id)
-    if order is not None and order.proposed is not None:
+    if order is None or order.proposed is None:
+        return []
+    if refused.rule is None or order.proposed_by == ctx.cause.correlation_id:
         _save_step(order, ledger.withdraw(order), ctx)
     return []
 

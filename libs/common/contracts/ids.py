@@ -15,5 +15,7 @@ SignalId = NewType("SignalId", UUID)
 RiskLimitId = NewType("RiskLimitId", UUID)
 SquareOffId = NewType("SquareOffId", UUID)
 PanicId = NewType("PanicId", UUID)
+CorrelationId = NewType("CorrelationId", UUID)
+"""The id of the message that began a story; every message of the story carries it."""
 InstrumentId = NewType("InstrumentId", str)
 """`NSE:SBIN`, `NFO:NIFTY29DEC2624000CE`, `NSE_INDEX:NIFTY`: exchange, colon, OpenAlgo symbol."""

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from libs.common.contracts.enums import OrderPurpose, OrderType, Product, Side
-from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, StrategyId, UserId
+from libs.common.contracts.ids import AccountId, CorrelationId, InstrumentId, OrderId, StrategyId, UserId
 from libs.common.contracts.portfolio import PositionState
 from services.risk.domain.money import ZERO, to_paise
 
@@ -83,7 +83,10 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A decided order. While a change is under way both footprints count, and the larger one binds."""
+    """A decided order. While a change is under way both footprints count, and the larger one binds.
+
+    `proposed_by` is the story of the request for the change.
+    """
 
     order_id: OrderId
     account_id: AccountId
@@ -100,6 +103,7 @@ class Reservation:
     footprint: Footprint
     decided_at: datetime
     proposed: Footprint | None = None
+    proposed_by: CorrelationId | None = None
     filled: int = 0
     closed: bool = False
 
@@ -157,21 +161,21 @@ def fill(reservation: Reservation, units: int) -> Reservation:
     """A filled order waits for no change any more; if the venue took one after all, `change` revives it."""
     filled = reservation.filled + units
     done = filled >= reservation.footprint.quantity
-    return replace(reservation, filled=filled, proposed=None if done else reservation.proposed)
+    return replace(withdraw(reservation) if done else reservation, filled=filled)
 
 
 def close(reservation: Reservation) -> Reservation:
     """The order is over: nothing of it can still be filled."""
-    return replace(reservation, closed=True, proposed=None)
+    return replace(withdraw(reservation), closed=True)
 
 
-def propose(reservation: Reservation, footprint: Footprint, epoch: int) -> Reservation:
-    return replace(reservation, proposed=footprint, epoch=epoch)
+def propose(reservation: Reservation, footprint: Footprint, epoch: int, by: CorrelationId) -> Reservation:
+    return replace(reservation, proposed=footprint, proposed_by=by, epoch=epoch)
 
 
 def withdraw(reservation: Reservation) -> Reservation:
-    """The venue refused the change."""
-    return replace(reservation, proposed=None)
+    """No change is under way any more."""
+    return replace(reservation, proposed=None, proposed_by=None)
 
 
 def change(
@@ -190,9 +194,8 @@ def change(
         increasing = min(max(old.increasing + quantity - old.quantity, 0), quantity)
         footprint = Footprint(quantity, increasing, rate)
     return replace(
-        reservation,
+        withdraw(reservation),
         footprint=footprint,
-        proposed=None,
         order_type=order_type,
         price=price,
         trigger_price=trigger_price,

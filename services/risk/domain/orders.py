@@ -3,6 +3,7 @@
 from typing import TypeGuard
 
 from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderType
+from libs.common.contracts.ids import CorrelationId
 from libs.common.contracts.orders import (
     OrderCleared,
     OrderDenied,
@@ -81,20 +82,25 @@ def changed_terms(order: Reservation, request: OrderModifyRequested) -> OrderTer
     )
 
 
-def is_open(order: Reservation | None, request: OrderModifyRequested) -> TypeGuard[Reservation]:
-    """The order is the user's own and may still be changed."""
-    return (
-        order is not None and order.open and (order.account_id, order.user_id) == (request.account_id, request.user_id)
-    )
+def may_change(order: Reservation | None, request: OrderModifyRequested) -> TypeGuard[Reservation]:
+    """The order is the user's own, still open, and no other change of it is under way."""
+    if order is None or not order.open or order.proposed is not None:
+        return False
+    return (order.account_id, order.user_id) == (request.account_id, request.user_id)
 
 
-def not_open(request: OrderModifyRequested) -> OrderModifyRefused:
-    reason = f"order {request.order_id} is not open"
+def refuse_change(order: Reservation | None, request: OrderModifyRequested) -> OrderModifyRefused:
+    """Why `may_change` said no. Nobody hears of another person's order."""
+    theirs = order is None or (order.account_id, order.user_id) != (request.account_id, request.user_id)
+    if order is not None and order.open and not theirs:
+        reason = f"another change of order {request.order_id} is under way"
+    else:
+        reason = f"order {request.order_id} is not open"
     return _refused(request, DenialRule.ORDER_NOT_OPEN, reason)
 
 
 def decide_change(
-    order: Reservation, request: OrderModifyRequested, check: OrderCheck
+    order: Reservation, request: OrderModifyRequested, check: OrderCheck, story: CorrelationId
 ) -> tuple[OrderModifyCleared | OrderModifyRefused, Reservation]:
     """The changed order is checked as a new one would be, for what it binds beyond the order as it stands."""
     refused = denial(check)
@@ -114,7 +120,7 @@ def decide_change(
         margin=check.margin,
         epoch=epoch,
     )
-    return cleared, propose(order, check.footprint, epoch)
+    return cleared, propose(order, check.footprint, epoch, story)
 
 
 def _refused(request: OrderModifyRequested, rule: DenialRule, reason: str) -> OrderModifyRefused:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 import asyncpg
 
@@ -18,7 +19,7 @@ from services.risk.store.writes import Writes
 _FIELDS = """
     order_id, account_id, user_id, strategy_id, instrument, product, side, order_type, price, trigger_price, purpose,
     epoch, decided_at, filled, closed, quantity, increasing, unit_margin,
-    proposed_quantity, proposed_increasing, proposed_unit_margin
+    proposed_quantity, proposed_increasing, proposed_unit_margin, proposed_by
 """
 
 _LOAD = f"SELECT {_FIELDS} FROM reservations WHERE order_id = ANY($1::uuid[])"  # noqa: S608 - constants only
@@ -28,7 +29,7 @@ _INSERT = f"""
     SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::numeric[],
         $10::numeric[], $11::text[], $12::bigint[], $13::timestamptz[], $14::bigint[], $15::boolean[], $16::bigint[],
-        $17::bigint[], $18::numeric[], $19::bigint[], $20::bigint[], $21::numeric[])
+        $17::bigint[], $18::numeric[], $19::bigint[], $20::bigint[], $21::numeric[], $22::uuid[])
 """  # noqa: S608 - constants only
 
 _FILL = """
@@ -42,11 +43,12 @@ _CHANGE = """
     SET order_type = c.order_type, price = c.price, trigger_price = c.trigger_price, epoch = c.epoch,
         filled = c.filled, closed = c.closed,
         quantity = c.quantity, increasing = c.increasing, unit_margin = c.unit_margin,
-        proposed_quantity = c.p_quantity, proposed_increasing = c.p_increasing, proposed_unit_margin = c.p_unit_margin
+        proposed_quantity = c.p_quantity, proposed_increasing = c.p_increasing, proposed_unit_margin = c.p_unit_margin,
+        proposed_by = c.p_by
     FROM unnest($1::uuid[], $2::text[], $3::numeric[], $4::numeric[], $5::bigint[], $6::bigint[], $7::boolean[],
-                $8::bigint[], $9::bigint[], $10::numeric[], $11::bigint[], $12::bigint[], $13::numeric[])
+                $8::bigint[], $9::bigint[], $10::numeric[], $11::bigint[], $12::bigint[], $13::numeric[], $14::uuid[])
          AS c (order_id, order_type, price, trigger_price, epoch, filled, closed, quantity, increasing, unit_margin,
-               p_quantity, p_increasing, p_unit_margin)
+               p_quantity, p_increasing, p_unit_margin, p_by)
     WHERE r.order_id = c.order_id
 """
 
@@ -178,7 +180,7 @@ def _same_terms(old: Reservation, new: Reservation) -> bool:
     return old.footprint is new.footprint and old.proposed is new.proposed
 
 
-def _footprints(rows: list[Reservation]) -> tuple[Sequence[int | Decimal | None], ...]:
+def _footprints(rows: list[Reservation]) -> tuple[Sequence[int | Decimal | UUID | None], ...]:
     return (
         [r.footprint.quantity for r in rows],
         [r.footprint.increasing for r in rows],
@@ -186,6 +188,7 @@ def _footprints(rows: list[Reservation]) -> tuple[Sequence[int | Decimal | None]
         [r.proposed.quantity if r.proposed else None for r in rows],
         [r.proposed.increasing if r.proposed else None for r in rows],
         [r.proposed.unit_margin if r.proposed else None for r in rows],
+        [r.proposed_by for r in rows],
     )
 
 
@@ -209,6 +212,7 @@ def _reservation(row: asyncpg.Record) -> Reservation:
         footprint=Footprint(row["quantity"], row["increasing"], row["unit_margin"]),
         decided_at=row["decided_at"],
         proposed=proposed,
+        proposed_by=row["proposed_by"],
         filled=row["filled"],
         closed=row["closed"],
     )

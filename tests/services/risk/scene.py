@@ -1,6 +1,7 @@
 """One user, one account, a few instruments: what the tests of risk happen to."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -26,6 +27,7 @@ from libs.common.contracts.orders import OrderRequested
 from libs.common.contracts.portfolio import PositionChanged, PositionState
 from libs.common.service import Connection
 from libs.common.testing import deliver
+from libs.common.testing.delivery import envelope_of
 from services.risk.app import app
 from services.risk.memory import RiskMemory
 
@@ -175,8 +177,11 @@ class Scene:
         await self.tell(account_saved())
         return self
 
-    async def tell(self, *messages: Message) -> Sequence[Message]:
-        return await deliver(app, self.connection, *messages, memory=self.memory, now=self.now)
+    async def tell(self, *messages: Message, story: UUID | None = None) -> Sequence[Message]:
+        """Deliver the messages as one batch. `story` is the correlation id of the first."""
+        cause = envelope_of(messages[0], now=self.now)
+        cause = cause if story is None else replace(cause, correlation_id=story)
+        return await deliver(app, self.connection, *messages, memory=self.memory, now=self.now, cause=cause)
 
     def later(self, **by: float) -> None:
         self.now += timedelta(**by)

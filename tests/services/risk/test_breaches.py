@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -76,8 +77,8 @@ def limit(level: RiskLevel = RiskLevel.ACCOUNT, **amounts: Any) -> RiskLimitSave
 class Watched(Scene):
     """A scene whose memory follows the database, as a process does."""
 
-    async def tell(self, *messages: Message) -> Sequence[Message]:
-        said = await super().tell(*messages)
+    async def tell(self, *messages: Message, story: UUID | None = None) -> Sequence[Message]:
+        said = await super().tell(*messages, story=story)
         store = RiskStore(self.connection)
         for message in messages:
             self.memory.hold(projections.positions_of(Delivery(message, envelope_of(message, now=self.now))))

@@ -294,6 +294,21 @@ async def test_a_change_that_the_venue_refused_blocks_nothing_more(scene: Scene)
     assert await bound(scene) == (1600, 0, 1)
 
 
+async def test_one_change_at_a_time_and_a_refused_second_one_does_not_end_the_first(scene: Scene) -> None:
+    request, first, second = order(), ids.new_id(), ids.new_id()
+    await scene.tell(request)
+    await scene.tell(change(request, price=Decimal(850)), story=first)
+    [refused] = await scene.tell(change(request, price=Decimal(820)), story=second)
+    assert isinstance(refused, OrderModifyRefused)
+    assert refused.reason == f"another change of order {request.order_id} is under way"
+    await scene.tell(refused, story=second)
+    assert await bound(scene) == (1700, 0, 1), "trading said our refusal again"
+    await scene.tell(refused, story=first)
+    assert await bound(scene) == (1600, 0, 1), "trading refused what we cleared"
+    [event] = await scene.tell(change(request, price=Decimal(820)))
+    assert isinstance(event, OrderModifyCleared)
+
+
 async def test_a_smaller_order_frees_its_margin_only_when_the_venue_has_taken_it(scene: Scene) -> None:
     request = order()
     await scene.tell(request)

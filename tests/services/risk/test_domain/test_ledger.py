@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from libs.common import ids
 from libs.common.contracts.enums import OrderPurpose, OrderType, Product, Side
-from libs.common.contracts.ids import OrderId
+from libs.common.contracts.ids import CorrelationId, OrderId
 from libs.common.contracts.orders import OrderCleared, OrderModifyCleared, OrderModifyRequested
 from services.risk.domain import ledger as books
 from services.risk.domain.ledger import Account, Exposure, Footprint, Ledger, Reservation
@@ -20,6 +20,7 @@ from services.risk.settings import RiskSettings
 from tests.services.risk.scene import ACCOUNT, NOW, SBIN, TODAY, USER, market, order, state
 
 MARKET = market()
+STORY = CorrelationId(ids.new_id())
 POLICY = RiskSettings().policy
 
 
@@ -55,21 +56,21 @@ def test_a_closed_order_binds_nothing() -> None:
 
 
 def test_while_a_change_is_under_way_the_dearer_terms_bind() -> None:
-    larger = books.propose(reserved(filled=10), Footprint(150, 140, Decimal(10)), 0)
+    larger = books.propose(reserved(filled=10), Footprint(150, 140, Decimal(10)), 0, STORY)
     assert (larger.margin, larger.outstanding) == (Decimal(1400), 140)
-    smaller = books.propose(reserved(filled=10), Footprint(50, 40, Decimal(10)), 0)
+    smaller = books.propose(reserved(filled=10), Footprint(50, 40, Decimal(10)), 0, STORY)
     assert (smaller.margin, smaller.outstanding) == (Decimal(900), 90)
     assert (books.withdraw(larger).margin, books.withdraw(larger).outstanding) == (Decimal(900), 90)
 
 
 def test_a_change_that_the_venue_took_binds_as_it_was_cleared() -> None:
-    proposed = books.propose(reserved(), Footprint(150, 150, Decimal(12)), 0)
+    proposed = books.propose(reserved(), Footprint(150, 150, Decimal(12)), 0, STORY)
     taken = books.change(proposed, 150, OrderType.LIMIT, Decimal(120), None)
     assert (taken.margin, taken.outstanding, taken.price) == (Decimal(1800), 150, Decimal(120))
 
 
 def test_a_change_that_nobody_proposed_keeps_the_dearer_rate() -> None:
-    proposed = books.propose(reserved(), Footprint(150, 150, Decimal(12)), 0)
+    proposed = books.propose(reserved(), Footprint(150, 150, Decimal(12)), 0, STORY)
     taken = books.change(proposed, 120, OrderType.LIMIT, Decimal(110), None)
     assert (taken.margin, taken.outstanding) == (Decimal(1440), 120)
 
@@ -162,6 +163,8 @@ class Trading(RuleBasedStateMachine):
     @rule(data=st.data(), quantity=st.integers(1, 150), price=st.integers(1, 1000))
     def ask_for_change(self, data: st.DataObject, quantity: int, price: int) -> None:
         before = self.pick(data)
+        if before.proposed is not None:
+            return
         request = OrderModifyRequested(
             order_id=before.order_id,
             account_id=ACCOUNT,
@@ -171,7 +174,7 @@ class Trading(RuleBasedStateMachine):
             expires_at=NOW,
         )
         check = self.check(changed_terms(before, request), before)
-        event, after = decide_change(before, request, check)
+        event, after = decide_change(before, request, check, STORY)
         if isinstance(event, OrderModifyCleared):
             self.step(before, after)
 
