@@ -134,6 +134,7 @@ class Subscription(Generic[S, V]):
     topic: Topic
     message: type[Message]
     handler: Handler[Any, S, V]
+    patience: float = 0.0
 
 
 class Start(Enum):
@@ -158,10 +159,14 @@ class Timer(Generic[S, V]):
     handler: TimerHandler[S, V]
 
 
-def on(topic: Topic, message: type[M], handler: Handler[M, S, V]) -> Subscription[S, V]:
-    """Exactly-once in effect: the handler's writes, its events and the offset commit together."""
+def on(topic: Topic, message: type[M], handler: Handler[M, S, V], *, patience: float = 0.0) -> Subscription[S, V]:
+    """Exactly-once in effect: the handler's writes, its events and the offset commit together.
+
+    `patience` is how many seconds the message may wait for company: bookkeeping shares the transaction of the next
+    urgent message (which finds it done), instead of costing one of its own.
+    """
     _check(topic, message)
-    return Subscription(topic, message, handler)
+    return Subscription(topic, message, handler, patience)
 
 
 def stream(topic: Topic, message: type[M], handler: StreamHandler[M, V], start: Start) -> Stream[V]:

@@ -32,12 +32,15 @@ from services.gateway.memory import GatewayMemory
 from services.gateway.projections import books, contracts, entities, risk, signals
 from services.gateway.store import GatewayStore
 
+BOOKKEEPING_S = 0.02
+"""How long what only has to be known may wait for company; an order, a signal or a panic takes it along at once."""
+
 app = Service(
     name="gateway",
     store=GatewayStore,
     memory=GatewayMemory,
     consumes=[
-        on(topics.TRADING_EVENTS, OrderSubmitted, books.submitted),
+        on(topics.TRADING_EVENTS, OrderSubmitted, books.submitted, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, OrderDenied, books.denied),
         on(topics.TRADING_EVENTS, OrderAccepted, books.accepted),
         on(topics.TRADING_EVENTS, OrderRejected, books.ended_or_unknown),
@@ -50,8 +53,8 @@ app = Service(
         on(topics.TRADING_EVENTS, OrdersCancelStarted, books.cancel_started),
         on(topics.TRADING_EVENTS, OrderExpired, books.ended_or_unknown),
         on(topics.TRADING_EVENTS, FillReported, books.filled),
-        on(topics.TRADING_EVENTS, PositionChanged, books.position_changed),
-        on(topics.TRADING_EVENTS, FundsChanged, books.funds_changed),
+        on(topics.TRADING_EVENTS, PositionChanged, books.position_changed, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, FundsChanged, books.funds_changed, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, SquareOffStarted, risk.square_off_changed),
         on(topics.TRADING_EVENTS, SquareOffCompleted, risk.square_off_changed),
         on(topics.ACCOUNTS, AccountSaved, entities.saved),

@@ -6,6 +6,9 @@ from services.risk import handlers, projections, streams, timers
 from services.risk.memory import RiskMemory
 from services.risk.store import RiskStore
 
+BOOKKEEPING_S = 0.02
+"""How long what only has to be known may wait for company; an order, a signal or a panic takes it along at once."""
+
 app = Service(
     name="risk",
     store=RiskStore,
@@ -13,14 +16,14 @@ app = Service(
     consumes=[
         on(topics.ORDER_REQUESTS, orders.OrderRequested, handlers.check_order),
         on(topics.ORDER_REQUESTS, orders.OrderModifyRequested, handlers.check_change),
-        on(topics.TRADING_EVENTS, portfolio.PositionChanged, handlers.move_position),
-        on(topics.TRADING_EVENTS, portfolio.FundsChanged, handlers.take_funds),
-        on(topics.TRADING_EVENTS, orders.OrderModified, handlers.take_change),
-        on(topics.TRADING_EVENTS, orders.OrderModifyRefused, handlers.drop_change),
-        on(topics.TRADING_EVENTS, orders.OrderDenied, handlers.release),
-        on(topics.TRADING_EVENTS, orders.OrderRejected, handlers.release),
-        on(topics.TRADING_EVENTS, orders.OrderCancelled, handlers.release),
-        on(topics.TRADING_EVENTS, orders.OrderExpired, handlers.release),
+        on(topics.TRADING_EVENTS, portfolio.PositionChanged, handlers.move_position, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, portfolio.FundsChanged, handlers.take_funds, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, orders.OrderModified, handlers.take_change, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, orders.OrderModifyRefused, handlers.drop_change, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, orders.OrderDenied, handlers.release, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, orders.OrderRejected, handlers.release, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, orders.OrderCancelled, handlers.release, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, orders.OrderExpired, handlers.release, patience=BOOKKEEPING_S),
         on(topics.ACCOUNTS, accounts.AccountSaved, handlers.know_account),
         on(topics.ACCOUNTS, accounts.AccountDeleted, handlers.forget_account),
         on(topics.PANICS, risk.PanicRaised, handlers.halt),

@@ -18,6 +18,9 @@ from services.strategy import handlers, streams
 from services.strategy.memory import StrategyMemory
 from services.strategy.store import StrategyStore
 
+BOOKKEEPING_S = 0.05
+"""How long what only has to be known may wait for company; an order, a signal or a panic takes it along at once."""
+
 app = Service(
     name="strategy",
     store=StrategyStore,
@@ -28,12 +31,12 @@ app = Service(
         on(topics.STRATEGY_REQUESTS, AlgoSaveRequested, handlers.save_algo),
         on(topics.STRATEGY_REQUESTS, AlgoDeleteRequested, handlers.delete_algo),
         on(topics.SIGNALS, SignalReceived, handlers.act_on_signal),
-        on(topics.TRADING_EVENTS, PositionChanged, handlers.book_position),
+        on(topics.TRADING_EVENTS, PositionChanged, handlers.book_position, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, SquareOffCompleted, handlers.complete_square_off),
-        on(topics.TRADING_EVENTS, OrderDenied, handlers.end_entry),
-        on(topics.TRADING_EVENTS, OrderRejected, handlers.end_entry),
-        on(topics.TRADING_EVENTS, OrderCancelled, handlers.end_entry),
-        on(topics.TRADING_EVENTS, OrderExpired, handlers.end_entry),
+        on(topics.TRADING_EVENTS, OrderDenied, handlers.end_entry, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, OrderRejected, handlers.end_entry, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, OrderCancelled, handlers.end_entry, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, OrderExpired, handlers.end_entry, patience=BOOKKEEPING_S),
     ],
     streams=[
         stream(topics.CONTRACTS, InstrumentListed, streams.list_contracts, Start.BEGINNING),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -69,6 +70,10 @@ async def deposit(request: DepositRequested, ctx: Context[LedgerStore, LedgerMem
     return [BalanceChanged(account_id=request.account_id, balance=balance, amount=request.amount)]
 
 
+async def note(request: NoteRequested, ctx: Context[LedgerStore, LedgerMemory]) -> Sequence[Message]:
+    return []
+
+
 class Ledger:
     """One test's ledger: its own topics, database and consumer group."""
 
@@ -85,6 +90,14 @@ class Ledger:
             consumes=[on(self.requests, DepositRequested, deposit)],
             produces=[self.events],
         )
+
+    def be_patient(self, seconds: float) -> None:
+        """Let deposits wait for company; a note is urgent."""
+        consumes = [
+            on(self.requests, DepositRequested, deposit, patience=seconds),
+            on(self.requests, NoteRequested, note),
+        ]
+        self.service = replace(self.service, consumes=consumes)
 
     @contextlib.asynccontextmanager
     async def running(self, instance: str = "0") -> AsyncIterator[Runtime[LedgerStore, LedgerMemory]]:

@@ -203,3 +203,22 @@ async def retry(ledger: Ledger, key: str) -> None:
     connection = await ledger.connect()
     await parked.request_retry(connection, key)
     await connection.close()
+
+
+async def test_patient_messages_wait_for_company_and_go_before_the_urgent_one(ledger: Ledger) -> None:
+    """Bookkeeping shares the next urgent message's transaction, in the order in which it came."""
+    ledger.be_patient(30.0)
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 1), deposit_of("a", 2))
+        await asyncio.sleep(1)
+        assert await ledger.balances() == {}
+        await ledger.request(NoteRequested(account_id="a"))
+        await ledger.eventually({"a": 3})
+        assert await runtime.pool.fetchval("SELECT count(DISTINCT xmin::text) FROM message_inbox") == 1
+
+
+async def test_patience_ends(ledger: Ledger) -> None:
+    ledger.be_patient(0.5)
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 1))
+        await ledger.eventually({"a": 1}, seconds=5)

@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         self._runtime = runtime
         self._service = runtime.service
         self._types = {(s.topic.name, s.message.__name__): s.message for s in self._service.consumes}
+        self._patience = {(s.topic.name, s.message.__name__): s.patience for s in self._service.consumes}
+        self._held: list[Inbound] = []
+        self._held_until = 0.0
         self._topics = sorted({s.topic.name for s in self._service.consumes})
         self._stored: dict[Partition, int] = {}
         self._seen: dict[Partition, int] = {}
@@ -101,9 +104,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         last_retry = last_cleaning = 0.0
         loop = asyncio.get_running_loop()
         while not self._stopping:
-            batch = await self._poll()
+            await self._gather(loop.time)
             async with self._busy:
-                if batch and not self._stopping:
+                if self._is_due(loop.time()) and not self._stopping:
+                    batch, self._held = self._held, []
                     await self._until_done(batch)
                 if self._parked_keys and loop.time() - last_retry > 1:
                     last_retry = loop.time()
@@ -121,6 +125,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         async with self._busy:
+            self._held.clear()
             self._stored.clear()
             self._seen.clear()
 
@@ -137,6 +142,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
             except PASSING as error:
                 log.warning("assignment_waits", error=repr(error))
                 await asyncio.sleep(0.5)
+        self._held.clear()
         self._seen = dict(self._stored)
         for tp in assigned:
             self._kafka.seek(tp, self._stored[tp.topic, tp.partition])
@@ -144,10 +150,24 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         self._runtime.ready["consumer"] = True
         log.info("partitions_assigned", count=len(partitions))
 
-    async def _poll(self) -> list[Inbound]:
+    async def _gather(self, time: Callable[[], float]) -> None:
+        """Add what has come to what waits for company, and know until when that may wait."""
+        wait_ms = max(0, min(POLL_MS, int((self._held_until - time()) * 1000))) if self._held else POLL_MS
+        came = await self._poll(wait_ms)
+        if not came:
+            return
+        patience = min(self._patience.get((i.arrival.topic, i.arrival.type), 0.0) for i in came)
+        until = time() + patience
+        self._held_until = min(self._held_until, until) if self._held else until
+        self._held += came
+
+    def _is_due(self, now: float) -> bool:
+        return bool(self._held) and (now >= self._held_until or len(self._held) >= MAX_BATCH)
+
+    async def _poll(self, wait_ms: int) -> list[Inbound]:
         """What is there, up to MAX_BATCH, in the order of the records' times (each partition's own order holds)."""
         try:
-            polled = await self._kafka.getmany(timeout_ms=POLL_MS, max_records=MAX_BATCH)
+            polled = await self._kafka.getmany(timeout_ms=wait_ms, max_records=MAX_BATCH)
         except KafkaError as error:
             log.warning("poll_failed", error=repr(error))
             await asyncio.sleep(0.2)
