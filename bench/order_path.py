@@ -46,7 +46,7 @@ async def one_at_a_time(bench: Bench, mix: Mix) -> dict[str, Figures]:
 
 async def saturation(bench: Bench, mix: Mix, first: int = FIRST_RATE) -> dict[str, Figures]:
     """Rising rates until answers take too long or arrivals are left behind; the figures of the last good one."""
-    best: Figures = {}
+    best: Figures = {"rate": 0.0}
     steps: list[Figures] = []
     for rate in range(first, LAST_RATE + 1, STEP):
         await measure(bench, mix, rate, 3)

@@ -1,0 +1,94 @@
+"""`python -m bench.page`: writes docs/performance.md from the newest figures."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from bench.report import cell
+from deploy.local.instance import PROJECT, Instance
+
+PAGE = PROJECT / "docs" / "performance.md"
+Json = dict[str, Any]
+
+TARGETS = (
+    ("200 orders/s, request to acceptance, p95", "order_path.p95_ms", "≤ 50 ms"),
+    ("200 orders/s, request to acceptance, p99", "order_path.p99_ms", "≤ 100 ms"),
+    ("200 orders/s, request to the fill on the WebSocket, p95", "fill_to_websocket.p95_ms", ""),
+    ("200 orders/s, request to the fill on the WebSocket, p99", "fill_to_websocket.p99_ms", ""),
+    ("200 orders/s, CPU of all processes per order, ms", "order_path.cpu_ms_per_order", ""),
+    ("one order at a time, p50", "single.p50_ms", "≤ 30 ms"),
+    ("saturation, orders/s with p95 ≤ 150 ms", "saturation.rate", "≥ 600"),
+    ("saturation, p95", "saturation.p95_ms", "≤ 150 ms"),
+    ("saturation, CPU of all processes per order, ms", "saturation.cpu_ms_per_order", "≤ 4"),
+    ("orders lost or duplicated", "order_path.lost", "0"),
+    ("a page of a book of 10,000 orders, p95", "books.page.p95_ms", "≤ 20 ms"),
+    ("100 orders/s alone, p95", "books.orders_alone.p95_ms", ""),
+    ("100 orders/s beside a client that polls that book, p95", "books.orders_beside_polling.p95_ms", "as alone"),
+    ("alert accepted at 100/s, p99", "webhook.accepted.p99_ms", "≤ 50 ms"),
+    ("alert to venue request at 100/s, p95", "webhook.to_venue.p95_ms", "≤ 80 ms"),
+    ("revaluation of 100,000 open positions, p95", "revaluation.p95_ms", "≤ 10 ms"),
+)
+INTRODUCTION = """# Performance
+
+Written by `python -m bench.page` from what `make bench` measured on the running stack, everything on one machine:
+seven services, Kafka, PostgreSQL, Redis, QuestDB, the feed and the load generator.
+[How we measure](decisions/0007-how-we-measure.md) says what the figures mean.
+"""
+
+
+def render(figures: Json) -> str:
+    parts = (INTRODUCTION, targets(figures), cost(figures), steps(figures), conditions(figures))
+    return "\n".join(part for part in parts if part)
+
+
+def targets(figures: Json) -> str:
+    rows = [(what, cell(find(figures, path)) or "not measured", aim) for what, path, aim in TARGETS]
+    return table(("What", "Measured", "Aim"), rows)
+
+
+def cost(figures: Json) -> str:
+    """Milliseconds of CPU per order, process by process."""
+    steady, most = (find(figures, f"{part}.cpu_ms") or {} for part in ("order_path", "saturation"))
+    rows = [(name, cell(steady.get(name)), cell(most.get(name))) for name in steady or most]
+    heading = "## What an order costs, in milliseconds of CPU\n"
+    return f"{heading}\n{table(('Process', 'at 200/s', 'at saturation'), rows)}" if rows else ""
+
+
+def steps(figures: Json) -> str:
+    taken = find(figures, "saturation.steps") or []
+    names = ("offered", "rate", "p50_ms", "p95_ms", "p99_ms", "cpu_ms_per_order", "lost", "duplicated")
+    rows = [tuple(cell(step[name]) for name in names) for step in taken]
+    return f"## Rising rates\n\n{table(names, rows)}" if rows else ""
+
+
+def conditions(figures: Json) -> str:
+    known = figures.get("conditions", {})
+    rows = [(name, said(value)) for name, value in known.items()]
+    return f"## Conditions\n\n{table(('', ''), rows)}"
+
+
+def said(value: object) -> str:
+    match value:
+        case Mapping():
+            return ", ".join(f"{name} {each}" for name, each in value.items())
+        case list():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def find(figures: Json, path: str) -> Any:
+    found: Any = figures
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(json.loads((Instance().home / "bench" / "latest.json").read_text())))
+    print(f"wrote {PAGE.relative_to(PROJECT)}")
