@@ -41,11 +41,12 @@ def service_of(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def pool(request: pytest.FixtureRequest) -> asyncpg.Pool:
-    """The service's migrated database, emptied."""
+async def pool(request: pytest.FixtureRequest) -> AsyncIterator[asyncpg.Pool]:
+    """The service's migrated database, empty before and after."""
     service = service_of(request)
     await Databases.empty(service)
-    return await Databases.pool(service)
+    yield await Databases.pool(service)
+    await Databases.empty(service)
 
 
 @pytest.fixture
