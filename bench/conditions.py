@@ -26,7 +26,7 @@ def conditions(instance: Instance) -> dict[str, object]:
         "load_before": [round(load, 2) for load in os.getloadavg()],
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "postgres": said(str(postgres_binaries() / "postgres"), "--version").split()[-1],
+        "postgres": said(str(postgres_binaries() / "postgres"), "--version").partition(") ")[2].split()[0],
         "redis": said("redis-server", "--version").partition("v=")[2].split()[0],
         "kafka": jar("kafka", "kafka_2.13-"),
         "questdb": jar("questdb", "questdb-"),
