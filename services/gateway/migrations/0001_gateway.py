@@ -256,7 +256,8 @@ CREATE TABLE instruments (
     tradable boolean NOT NULL,
     words tsvector NOT NULL
 );
-CREATE INDEX instruments_words ON instruments USING gin (words);
+CREATE INDEX instruments_words ON instruments USING gin (words) WITH (fastupdate = off);
+CREATE INDEX instruments_cash ON instruments (symbol) WHERE kind IN ('INDEX', 'EQUITY');
 CREATE INDEX instruments_symbol ON instruments (symbol);
 CREATE INDEX instruments_nearest ON instruments (expiry, underlying, strike NULLS FIRST, symbol);
 CREATE INDEX instruments_underlying ON instruments (underlying, expiry, strike NULLS FIRST, symbol);
