@@ -65,13 +65,14 @@ def refuse(
     account: TradingAccount, epochs: Iterable[PanicEpoch], cleared_under: int, purpose: OrderPurpose
 ) -> Denial | None:
     """Why what risk let through may not leave for the venue; None when it may."""
-    return refuse_account(account) or refuse_epoch(epochs, cleared_under, purpose)
+    return refuse_account(account, purpose) or refuse_epoch(epochs, cleared_under, purpose)
 
 
-def refuse_account(account: TradingAccount) -> Denial | None:
+def refuse_account(account: TradingAccount, purpose: OrderPurpose) -> Denial | None:
+    """A deactivated account takes no new orders, but what it holds can still be squared off."""
     if account.deleted:
         return UNKNOWN_ACCOUNT
-    if not account.active:
+    if not account.active and purpose is not OrderPurpose.SQUARE_OFF:
         return Denial(DenialRule.ACCOUNT_INACTIVE, "the account is not active")
     return None
 

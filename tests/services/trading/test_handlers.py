@@ -166,6 +166,11 @@ async def test_an_order_for_an_unknown_or_inactive_account_is_denied(trading: Tr
     assert only(OrderDenied, said).rule is DenialRule.ACCOUNT_INACTIVE
 
 
+async def test_what_a_deactivated_account_holds_can_still_be_squared_off(trading: Trading) -> None:
+    await trading.hears(account_save(version=1, active=False))
+    assert "OrderSubmitted" in names(await trading.hears(cleared(purpose=OrderPurpose.SQUARE_OFF)))
+
+
 async def test_what_risk_denied_is_told_again_and_stays_denied(trading: Trading) -> None:
     order = cleared()
     denied = OrderDenied(**vars(order), rule=DenialRule.MARGIN, reason="margin 9 exceeds 3", limit="3", value="9")
