@@ -17,6 +17,7 @@ from libs.common.clock import stopwatch
 
 ORDERS = 10_000
 FILLING_RATE = 300.0
+OK = 200
 PAGES = 400
 ROWS = 50
 BOOK = "/api/v2/trading/orders/"
@@ -80,8 +81,10 @@ async def read(bench: Bench, cursors: list[str | None]) -> list[float]:
     async with Pool(bench.world.gateway_url, 1) as pool:
         for content in requests:
             began = stopwatch()
-            await pool.call(content)
+            status, body = await pool.call(content)
             taken.append(stopwatch() - began)
+            if status != OK:
+                raise SystemExit(f"a page of the book answered {status}: {body[:200]!r}")
     return taken[20:]
 
 
