@@ -19,6 +19,8 @@ WATCHED = 4
 """How often the MTM is shown before the stop-loss is tightened."""
 PROFIT_SECONDS = 15.0
 """How long a position may stay in profit before a trailing stop takes the place of the stop-loss."""
+RECOVERY_SECONDS = 4.0
+"""After which a stop that the market ran away from is moved again."""
 LEFT_FOR_THE_VENUE = ("SUBMITTED", "ACCEPTED", "PARTIALLY_FILLED", "FILLED", "OUTCOME_UNKNOWN")
 TAKEN_BY_THE_VENUE = ("ACCEPTED", "PARTIALLY_FILLED", "FILLED")
 
@@ -116,17 +118,24 @@ class Story:
         """The position is worth something else with every tick."""
         held = await self._position()
         self._step("Position", f"{held['quantity']:+} at {rupees(held['average_price'])} in {self.told.instrument}")
-        mtm = Decimal(0)
         for _ in range(WATCHED):
-            mtm = await self._mtm()
-            self.narrator.aside(f"MTM {rupees(mtm)}")
+            self.narrator.aside(f"MTM {rupees(await self._mtm())}")
             await self._pause(0.7)
-        patience = stopwatch() + PROFIT_SECONDS
-        while mtm >= 0 and not self._breached() and stopwatch() < patience:
-            mtm = await self._mtm()
+        deadline = stopwatch() + PATIENCE
+        while not self._breached() and stopwatch() < deadline:
+            mtm = await self._loss()
+            if not self._breached():
+                await self._tighten(mtm)
+            await self._pause(RECOVERY_SECONDS)
+
+    async def _loss(self) -> Decimal:
+        """The MTM once it is a loss; a profit when it stays one for long."""
+        deadline = stopwatch() + PROFIT_SECONDS
+        mtm = await self._mtm()
+        while mtm >= 0 and not self._breached() and stopwatch() < deadline:
             await self._pause(0.2)
-        if not self._breached():
-            await self._tighten(mtm)
+            mtm = await self._mtm()
+        return mtm
 
     async def exit(self) -> None:
         """From the breach to nothing left."""
@@ -176,7 +185,7 @@ class Story:
         """
         if mtm < 0:
             changed = self._limit((-mtm * Decimal("0.9")).quantize(Decimal("0.01")) or Decimal("0.01"))
-            text = f"stop-loss moved up to {rupees(changed['stop_loss'])}: lost already"
+            text = f"stop-loss moved up to {rupees(changed['stop_loss'])}, less than is lost"
         else:
             changed = self._limit(Decimal("0.01")) | {"trailing_stop": "0.01"}
             text = "in profit: the stop now trails the best price by a paisa"
