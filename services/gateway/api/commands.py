@@ -147,7 +147,7 @@ class Commands:
         memory = self._runtime.memory
         try:
             async with asyncio.timeout(self._settings.answer_s):
-                if memory.siblings.alone and not memory.cache.away:
+                if memory.siblings.alone:
                     return await future
                 with memory.waiters.nudges(request_id) as nudged:
                     return await _first(future, nudged, look)

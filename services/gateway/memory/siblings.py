@@ -29,8 +29,9 @@ class Siblings:
         self._hub = hub
         self._name = str(ids.new_id())
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
         self.alone = True
-        """Nobody else projects: what this process projects is all there is."""
+        """Redis says that nobody else projects: what this process projects is all there is."""
 
     async def open(self) -> None:
         self._tasks = [
@@ -39,13 +40,15 @@ class Siblings:
         ]
 
     async def close(self) -> None:
+        """The Redis client may answer a cancellation with an error of its own, so the loops look for themselves."""
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def tell(self, changes: Changes) -> None:
         """Publish what a batch changed, unless nobody else listens."""
-        if self.alone or not (changes.pushes or changes.outcomes):
+        if self.alone or self._cache.away or not (changes.pushes or changes.outcomes):
             return
         seqs = {(push.user_id, push.channel): push.seq for push in changes.pushes}
         message = {
@@ -57,16 +60,15 @@ class Siblings:
 
     async def _look(self) -> None:
         """Count the instances; catch up with them while Redis cannot carry their messages."""
-        while True:
+        while not self._closing:
             listeners = await self._cache.listeners(_CHANNEL)
-            if listeners is not None:
-                self.alone = listeners <= 1
-            if listeners is None or not self.alone:
+            self.alone = listeners is not None and listeners <= 1
+            if not self.alone:
                 self._hub.catch_up()
             await asyncio.sleep(_LOOK_S)
 
     async def _listen(self) -> None:
-        while True:
+        while not self._closing:
             try:
                 async with self._cache.redis.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(self._cache.name(_CHANNEL))
@@ -76,6 +78,8 @@ class Siblings:
                         if message:
                             self._hear(message["data"])
             except (RedisError, OSError, TimeoutError) as error:
+                if self._closing:
+                    return
                 log.warning("siblings_not_heard", error=repr(error))
                 await asyncio.sleep(_LOOK_S)
 

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from libs.common import http, ids
 from libs.common.contracts.base import Message
@@ -62,6 +62,16 @@ class Platform:
             work = Work(app, self.runtime.memory, connection, self.runtime.clock.now())
             await work.handle(deliveries)
         await tell(deliveries, self.runtime)
+
+    def dead_producer(self) -> AIOKafkaProducer:
+        """A producer that was never connected."""
+        return AIOKafkaProducer(bootstrap_servers=self.runtime.settings.kafka_bootstrap)
+
+    async def lose_redis(self) -> None:
+        """From now on nothing answers where Redis was."""
+        cache = self.runtime.memory.cache
+        lost, cache.redis = cache.redis, Cache("redis://127.0.0.1:1/0").redis
+        self._clients.push_async_callback(lost.aclose)
 
     async def project_elsewhere(self, *messages: Message) -> None:
         """Another instance projects: nobody here is told but through Redis."""

@@ -1,0 +1,67 @@
+"""What a client hears while a part of the platform is away."""
+
+import asyncio
+
+from libs.common.clock import stopwatch
+from libs.common.contracts.orders import OrderRequested
+from tests.services.gateway import said
+from tests.services.gateway.scene import Platform
+from tests.services.gateway.test_orders_api import PLACE, limit_order
+
+
+async def test_while_kafka_is_away_an_order_is_refused_in_time_and_nothing_is_taken(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    await platform.runtime.producer.stop()
+    began = stopwatch()
+    answer = await asha.client.post(PLACE, json=limit_order(asha))
+    assert stopwatch() - began < 2.5
+    assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "unavailable", "1")
+    assert (await asha.client.get("/api/v2/trading/orders/")).json()["data"] == []
+
+
+async def test_an_order_refused_for_an_outage_is_taken_when_it_is_sent_again_with_its_key(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    dead = platform.dead_producer()
+    good, platform.runtime.producer = platform.runtime.producer, dead
+    headers = {"Idempotency-Key": "k"}
+    assert (await asha.client.post(PLACE, json=limit_order(asha), headers=headers)).status_code == 503
+    claimed = await platform.runtime.pool.fetchval("SELECT message_id FROM idempotency_keys")
+    platform.runtime.producer = good
+    await dead.stop()
+    again = await asha.client.post(PLACE, json=limit_order(asha), headers=headers)
+    assert (again.status_code, again.json()["order_id"]) == (201, str(claimed))
+
+
+async def test_while_redis_is_away_orders_are_answered_and_other_instances_projections_are_found(
+    platform: Platform,
+) -> None:
+    asha = await platform.person("asha")
+    await platform.lose_redis()
+    while platform.runtime.memory.siblings.alone:
+        await asyncio.sleep(0.05)
+
+    async def elsewhere() -> None:
+        while not platform.asked:
+            await asyncio.sleep(0.005)
+        [request] = platform.asked
+        assert isinstance(request, OrderRequested)
+        await platform.project_elsewhere(said.submitted(request), said.accepted(request))
+
+    task = asyncio.create_task(elsewhere())
+    began = stopwatch()
+    answer = await asha.client.post(PLACE, json=limit_order(asha))
+    assert (answer.status_code, stopwatch() - began < 1) == (201, True)
+    await task
+    platform.answer = said.yes
+    assert (await asha.client.post(PLACE, json=limit_order(asha))).status_code == 201
+
+
+async def test_a_hundred_orders_at_once_are_each_answered_with_their_own_state(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    bodies = [limit_order(asha, quantity=n) for n in range(1, 101)]
+    answers = await asyncio.gather(*(asha.client.post(PLACE, json=body) for body in bodies))
+    assert [a.status_code for a in answers] == [201] * 100
+    assert [a.json()["quantity"] for a in answers] == list(range(1, 101))
+    assert len({a.json()["order_id"] for a in answers}) == 100
