@@ -21,7 +21,7 @@ from libs.common.messaging.bulk import BulkPublisher
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.envelope import record
 from libs.common.messaging.errors import MessagingUnavailable
-from libs.common.messaging.outbox import Outbox, keep
+from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.streams import StreamReader
 from libs.common.messaging.work import Work, origin
 from libs.common.service import Context, Envelope, S, Service, Timer, V
@@ -104,8 +104,7 @@ class Runtime(Generic[S, V]):
         async with self.pool.acquire(timeout=2) as connection, connection.transaction():
             work = Work(self.service, self.memory, connection, self.clock.now())
             yield Unit(work, cause)
-            await work.store.flush()
-            seqs = await keep(connection, self.outbox.owner, work.records)
+            seqs = await work.keep(self.outbox.owner)
         await self.outbox.publish(seqs, work.records)
 
     async def send(

@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 
 from libs.common import ids
 from libs.common.contracts.base import Message
+from libs.common.writes import Writes
 
 if TYPE_CHECKING:
     import asyncpg
@@ -65,12 +66,21 @@ class Store:
 
     def __init__(self, connection: "Connection") -> None:
         self.connection = connection
+        self.writes = Writes(connection)
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
         """Load what these messages will need, in a few set-based queries, locking rows that will change."""
 
     async def flush(self) -> None:
-        """Write what was saved, in a few set-based statements (`unnest`)."""
+        """Put what was saved into `writes`, in a few set-based statements (`unnest`).
+
+        The runtime sends them together with the outbox, in one round trip.
+        """
+
+    async def write(self) -> None:
+        """Flush and send now, for who must read what was saved within the same transaction."""
+        await self.flush()
+        await self.writes.send()
 
 
 class Memory:

@@ -93,9 +93,9 @@ class WalkforwardStore(Store):
         new = [order for order in saved if order.order_id not in self._stored]
         changed = [order for order in saved if order.order_id in self._stored]
         if new:
-            await self.connection.execute(_INSERT, *_inserted(new))
+            self.writes.add(_INSERT, *_inserted(new))
         if changed:
-            await self.connection.execute(_UPDATE, *_updated(changed))
+            self.writes.add(_UPDATE, *_updated(changed))
         self._stored.update(self._saved)
         self._saved.clear()
 

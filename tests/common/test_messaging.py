@@ -15,6 +15,7 @@ from libs.common.messaging.work import Work
 from libs.common.service import Delivery
 from libs.common.testing import NOON
 from libs.common.testing.delivery import envelope_of
+from libs.common.writes import Writes
 from tests.common.ledger import BalanceChanged, DepositRequested, Ledger, NoteRequested, new_ledger, publish
 
 
@@ -91,7 +92,7 @@ async def test_a_crash_between_commit_and_publish_loses_no_event(ledger: Ledger)
         async with connection.transaction():
             work = Work(ledger.service, runtime.memory, connection, NOON)
             await work.handle([delivery])
-            await keep(connection, 424_242, work.records)
+            await work.keep(424_242)
         await connection.close()
         said = await ledger.said(1)
         assert said[0][1] == BalanceChanged(account_id="a", balance=5, amount=5)
@@ -112,7 +113,7 @@ async def test_rows_of_a_living_process_are_not_adopted(ledger: Ledger) -> None:
 async def keep_committed(ledger: Ledger, owner: int, row: Record) -> None:
     connection = await ledger.connect()
     async with connection.transaction():
-        await keep(connection, owner, [row])
+        await keep(Writes(connection), owner, [row])
     await connection.close()
 
 

@@ -18,7 +18,6 @@ from libs.common.messaging import inbox, parked
 from libs.common.messaging.envelope import decode, read_envelope, type_of
 from libs.common.messaging.errors import Fenced, MessagingUnavailable, Undecodable
 from libs.common.messaging.inbox import Move, Partition
-from libs.common.messaging.outbox import keep
 from libs.common.messaging.parked import Arrival, Parked
 from libs.common.messaging.work import Work
 from libs.common.service import Delivery
@@ -236,7 +235,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
             deliveries = _once([i.delivery for i in good if i.delivery], fresh)
             work = Work(self._service, runtime.memory, connection, now)
             await work.handle(deliveries)
-            seqs = await keep(connection, runtime.outbox.owner, work.records)
+            seqs = await work.keep(runtime.outbox.owner)
             if waiting:
                 await parked.park(connection, waiting, now)
         for move in moves:
@@ -308,7 +307,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
                 fresh = await inbox.enter(connection, [], [delivery.envelope.id], runtime.clock.now())
                 work = Work(self._service, runtime.memory, connection, runtime.clock.now())
                 await work.handle([delivery] if delivery.envelope.id in fresh else [])
-                seqs = await keep(connection, runtime.outbox.owner, work.records)
+                seqs = await work.keep(runtime.outbox.owner)
                 await parked.remove(connection, found.seq)
         except PASSING:
             raise

@@ -13,8 +13,9 @@ from aiokafka.errors import KafkaError
 
 from libs.common.clock import Clock
 from libs.common.messaging.envelope import Record
-from libs.common.service import Connection, Envelope
+from libs.common.service import Envelope
 from libs.common.telemetry import OUTBOX_AGE, log
+from libs.common.writes import Writes
 
 OWNER_LOCK = 20_260
 """The class of the advisory locks that say which process lives: (OWNER_LOCK, owner)."""
@@ -32,12 +33,13 @@ _INSERT = """
 """
 
 
-async def keep(connection: Connection, owner: int, records: Sequence[Record]) -> list[int]:
-    """Write the records in the transaction that made them; their sequence numbers, in the same order."""
+async def keep(writes: Writes, owner: int, records: Sequence[Record]) -> list[int]:
+    """Write the records together with what else their transaction writes; their sequence numbers, in order."""
     if not records:
+        await writes.send()
         return []
     envelopes = [r.envelope for r in records]
-    rows = await connection.fetch(
+    writes.add(
         _INSERT,
         owner,
         [r.topic for r in records],
@@ -50,7 +52,7 @@ async def keep(connection: Connection, owner: int, records: Sequence[Record]) ->
         [e.time for e in envelopes],
         [r.value for r in records],
     )
-    return [row[0] for row in rows]
+    return [row[0] for row in await writes.send()]
 
 
 class Outbox:

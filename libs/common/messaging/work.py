@@ -9,6 +9,7 @@ from libs.common import ids
 from libs.common.clock import stopwatch
 from libs.common.contracts.base import Message
 from libs.common.messaging.envelope import Record, record
+from libs.common.messaging.outbox import keep
 from libs.common.service import Connection, Context, Delivery, Envelope, S, Service, V
 from libs.common.telemetry import HANDLER_SECONDS, MESSAGES, STAGE_SECONDS, continue_trace, trace
 
@@ -25,11 +26,15 @@ class Work(Generic[S, V]):
         self._said: dict[UUID, int] = {}
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
-        """Prefetch, run each message's handler in order, flush. What they said is in `records`."""
+        """Prefetch and run each message's handler in order. What they said is in `records`."""
         await self.store.prefetch([d.message for d in deliveries])
         for delivery in deliveries:
             await self._handle_one(delivery)
+
+    async def keep(self, owner: int) -> list[int]:
+        """Write the state and the outbox, in one round trip; the outbox numbers of `records`."""
         await self.store.flush()
+        return await keep(self.store.writes, owner, self.records)
 
     async def _handle_one(self, delivery: Delivery) -> None:
         cause = delivery.envelope

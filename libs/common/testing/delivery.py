@@ -42,5 +42,6 @@ async def deliver(
     work = Work(service, memory or service.memory(), connection, now)
     envelopes = [cause or envelope_of(messages[0], now=now), *(envelope_of(m, now=now) for m in messages[1:])]
     await work.handle([Delivery(m, e) for m, e in zip(messages, envelopes, strict=True)])
+    await work.store.write()
     types = {message.__name__: message for message in service.topics}
     return [decode(types[record.envelope.type], record.value) for record in work.records]

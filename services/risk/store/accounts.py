@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 from libs.common.contracts.ids import AccountId, UserId
 from libs.common.service import Connection
+from libs.common.writes import Writes
 from services.risk.domain.ledger import Account
-from services.risk.store.writes import Writes
 
 _LOAD = """
     SELECT account_id, user_id, active, opening_balance, realised_pnl, order_margin, position_margin, open_positions

@@ -10,9 +10,9 @@ from libs.common import ids
 from libs.common.contracts.enums import Product
 from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId, UserId
 from libs.common.service import Connection
+from libs.common.writes import Writes
 from services.risk.domain.ledger import Exposure
 from services.risk.store.needs import ExposureKey
-from services.risk.store.writes import Writes
 
 NET = StrategyId(UUID(int=0))
 """Stands in the table's key for the account's net position."""

@@ -11,10 +11,10 @@ from libs.common.contracts.enums import OrderPurpose, OrderType, Product, Side
 from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.contracts.orders import OrderTerms
 from libs.common.service import Connection
+from libs.common.writes import Writes
 from services.risk.domain.ledger import Footprint, Reservation
 from services.risk.domain.money import plain
 from services.risk.store.needs import without_nul
-from services.risk.store.writes import Writes
 
 _FIELDS = """
     order_id, account_id, user_id, strategy_id, instrument, product, side, order_type, price, trigger_price, purpose,

@@ -10,11 +10,11 @@ from libs.common.contracts.enums import BreachKind, RiskLevel
 from libs.common.contracts.ids import AccountId, RiskLimitId, StrategyId, UserId
 from libs.common.contracts.risk import RiskLimit
 from libs.common.service import Connection
+from libs.common.writes import Writes
 from services.risk.domain.halts import Halt
 from services.risk.domain.limits import KeptLimit, OrderLimit, watched
 from services.risk.domain.watches import Watch
 from services.risk.store.exposures import NET
-from services.risk.store.writes import Writes
 
 _ORDER_LIMITS = """
     SELECT limit_id, user_id, level, account_id, strategy_id, instrument, max_order_value, max_open_positions,

@@ -17,7 +17,6 @@ from services.risk.store.exposures import Exposures
 from services.risk.store.needs import Needs, needs_of
 from services.risk.store.reservations import Reservations, terms_key
 from services.risk.store.rulebook import Halts, Limits, needs_count, strategies_of
-from services.risk.store.writes import Writes
 
 
 class RiskStore(Store):
@@ -67,16 +66,14 @@ class RiskStore(Store):
     async def _limits_changed(self) -> None:
         """Orders later in the batch are decided under the new limits."""
         if self._needs.users:
-            await self.flush()
+            await self.write()
             await self._load_limits(self._needs)
 
     async def flush(self) -> None:
-        writes = Writes(self.connection)
-        self.reservations.flush(writes)
-        self.exposures.flush(writes)
-        self.accounts.flush(writes)
-        self.halts.flush(writes)
-        await writes.send()
+        self.reservations.flush(self.writes)
+        self.exposures.flush(self.writes)
+        self.accounts.flush(self.writes)
+        self.halts.flush(self.writes)
 
     async def now(self) -> datetime:
         """The database's time, by which rows are marked."""

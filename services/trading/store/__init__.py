@@ -89,9 +89,9 @@ class TradingStore(Store):
         return [account for account in found if account is not None]
 
     async def flush(self) -> None:
-        await self.accounts.flush()
-        await self.orders.flush()
-        await self.executions.flush()
-        await self.positions.flush()
-        await self.square_offs.flush()
-        await self.panics.flush()
+        await self.accounts.flush(self.writes)
+        self.orders.flush(self.writes)
+        self.executions.flush(self.writes)
+        self.positions.flush(self.writes)
+        self.square_offs.flush(self.writes)
+        self.panics.flush(self.writes)

@@ -9,8 +9,9 @@ from libs.common.contracts import accounts as contracts
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId
 from libs.common.service import Connection
+from libs.common.writes import Writes
 from services.trading.domain.accounts import Funds, TradingAccount
-from services.trading.store.arrays import Row, write
+from services.trading.store.rows import Row
 
 LOCK = """
 SELECT account_id, user_id, broker, active, deleted, capital, version, opening_balance, realised_pnl, used_margin,
@@ -93,13 +94,13 @@ class Accounts:
         self._known[account.account_id] = account
         return account
 
-    async def flush(self) -> None:
+    async def flush(self, writes: Writes) -> None:
         for account_id, described in self._described.items():
             if account_id in self._stored:
                 await self._describe(account_id, described)
             else:
                 await self._insert(self._changed.pop(account_id), described)
-        await write(self._connection, UPDATE, [_row(account) for account in self._changed.values()])
+        writes.add_rows(UPDATE, [_row(account) for account in self._changed.values()])
 
     async def _describe(self, account_id: AccountId, described: contracts.Account) -> None:
         labels = list(described.labels)

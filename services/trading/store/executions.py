@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.service import Connection
-from services.trading.store.arrays import Row, write
+from libs.common.writes import Writes
+from services.trading.store.rows import Row
 
 SELECT = "SELECT venue, execution_id FROM executions WHERE execution_id = ANY($1::text[])"
 INSERT = """
@@ -40,5 +41,5 @@ class Executions:
             found = await self._connection.fetch(SELECT, missing)
             self._heard.update((row["venue"], row["execution_id"]) for row in found)
 
-    async def flush(self) -> None:
-        await write(self._connection, INSERT, self._new)
+    def flush(self, writes: Writes) -> None:
+        writes.add_rows(INSERT, self._new)

@@ -9,9 +9,10 @@ from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Pr
 from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.contracts.orders import OrderModifyCleared
 from libs.common.service import Connection
+from libs.common.writes import Writes
 from services.trading.domain import panics
 from services.trading.domain.orders import Order
-from services.trading.store.arrays import Row, write
+from services.trading.store.rows import Row
 
 SELECT = "SELECT * FROM orders WHERE order_id = ANY($1::uuid[])"
 SELECT_OPEN = "SELECT * FROM orders WHERE account_id = ANY($1::uuid[]) AND is_open"
@@ -96,11 +97,11 @@ class Orders:
             self._known[order_id] = order
             self._of_account[order.account_id][order_id] = order
 
-    async def flush(self) -> None:
+    def flush(self, writes: Writes) -> None:
         new = [_new_row(order) for order_id, order in self._changed.items() if order_id not in self._stored]
         old = [_row(order) for order_id, order in self._changed.items() if order_id in self._stored]
-        await write(self._connection, INSERT, new)
-        await write(self._connection, UPDATE, old)
+        writes.add_rows(INSERT, new)
+        writes.add_rows(UPDATE, old)
 
 
 def _order(row: asyncpg.Record) -> Order:

@@ -6,9 +6,9 @@ from datetime import datetime
 from libs.common.contracts.ids import AccountId, PanicId
 from libs.common.contracts.risk import PanicRequested
 from libs.common.service import Connection
+from libs.common.writes import Writes
 from services.trading.domain import panics
 from services.trading.domain.panics import PanicEpoch
-from services.trading.store.arrays import write
 
 SELECT_EPOCHS = "SELECT scope, epoch, halted, panic_id FROM panic_epochs WHERE scope = ANY($1::text[])"
 SAVE_EPOCHS = """
@@ -85,6 +85,6 @@ class Panics:
         for row in await self._connection.fetch(SELECT_EPOCHS, missing):
             self._known[row["scope"]] = PanicEpoch(row["scope"], row["epoch"], row["halted"], row["panic_id"])
 
-    async def flush(self) -> None:
+    def flush(self, writes: Writes) -> None:
         rows = [(each.scope, each.epoch, each.halted, each.panic_id) for each in self._changed.values()]
-        await write(self._connection, SAVE_EPOCHS, rows)
+        writes.add_rows(SAVE_EPOCHS, rows)

@@ -12,9 +12,10 @@ import asyncpg
 from libs.common.contracts.enums import Product
 from libs.common.contracts.ids import AccountId, StrategyId
 from libs.common.service import Connection
+from libs.common.writes import Writes
 from services.trading.domain.orders import Order
 from services.trading.domain.positions import Book, BookKey, Holding, Net, NetKey, book_key, net_key
-from services.trading.store.arrays import Row, write
+from services.trading.store.rows import Row
 
 NIL = StrategyId(UUID(int=0))
 
@@ -129,9 +130,9 @@ class Positions:
         book = _book(row)
         self._books[book.account_id].setdefault(book_key(book), book)
 
-    async def flush(self) -> None:
-        await write(self._connection, SAVE_NETS, [_net_row(net) for net in self._changed_nets.values()])
-        await write(self._connection, SAVE_BOOKS, [_book_row(book) for book in self._changed_books.values()])
+    def flush(self, writes: Writes) -> None:
+        writes.add_rows(SAVE_NETS, [_net_row(net) for net in self._changed_nets.values()])
+        writes.add_rows(SAVE_BOOKS, [_book_row(book) for book in self._changed_books.values()])
 
 
 def _net(row: asyncpg.Record) -> Net:

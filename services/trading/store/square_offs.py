@@ -9,9 +9,10 @@ from pydantic import TypeAdapter
 from libs.common.contracts.enums import Product, SquareOffReason
 from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
 from libs.common.service import Connection
+from libs.common.writes import Writes
 from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.square_offs import Pause, SquareOff
-from services.trading.store.arrays import Row, write
+from services.trading.store.rows import Row
 
 EXISTS = "SELECT EXISTS (SELECT FROM square_offs WHERE square_off_id = $1)"
 SELECT_OPEN = """
@@ -78,8 +79,8 @@ class SquareOffs:
             square_off = _square_off(row)
             self._known[square_off.account_id].setdefault(square_off.square_off_id, square_off)
 
-    async def flush(self) -> None:
-        await write(self._connection, SAVE, [_row(each) for each in self._changed.values()])
+    def flush(self, writes: Writes) -> None:
+        writes.add_rows(SAVE, [_row(each) for each in self._changed.values()])
 
 
 def _square_off(row: asyncpg.Record) -> SquareOff:

@@ -102,7 +102,7 @@ class Watched(Scene):
     async def _act(self, step: Any) -> list[Message]:
         work = Work(app, self.memory, self.connection, self.now)
         await step(Unit(work, origin(app, self.now, USER)))
-        await work.store.flush()
+        await work.store.write()
         types = {message.__name__: message for message in app.topics}
         return [decode(types[record.envelope.type], record.value) for record in work.records]
 

@@ -106,7 +106,7 @@ class Desk:
     async def tick(self) -> Sequence[Message]:
         work = Work(app, self.memory, self.connection, self.now)
         said = await handlers.give_up_reversals(work.context(envelope_of(a_signal())))
-        await work.store.flush()
+        await work.store.write()
         return said
 
 
@@ -635,4 +635,4 @@ async def test_a_batch_without_algos_asks_the_database_nothing() -> None:
 
     store = StrategyStore(Untouchable())  # type: ignore[arg-type]
     await store.prefetch([a_change(FIRST, None, InstrumentId("NSE:SBIN"), 5, OrderId(new_id()), 5)])
-    await store.flush()
+    await store.write()

@@ -202,7 +202,7 @@ async def tick(trading: Trading, now: datetime) -> Sequence[Message]:
     """What the sweep says at this moment."""
     work = Work(app, Memory(), trading.connection, now)
     said = await sweep(work.context(origin(app, now)))
-    await work.store.flush()
+    await work.store.write()
     return said
 
 
@@ -380,7 +380,7 @@ async def test_midnight_in_india_begins_a_new_day_for_accounts_that_do_not_trade
     await trading.hears(buy, filled(buy, 10, "100"), sell, filled(sell, 4, "110"))
     work = Work(app, Memory(), trading.connection, NOON + timedelta(days=1))
     said = await begin_days(work.context(origin(app, work.now)))
-    await work.store.flush()
+    await work.store.write()
     assert names(said) == ["FundsChanged", "PositionChanged"]
     assert only(FundsChanged, said).opening_balance == 1_000_040
     moved = only(PositionChanged, said)

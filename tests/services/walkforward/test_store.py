@@ -18,7 +18,7 @@ async def write(connection: Connection, *orders: Order) -> None:
     await store.lock(each.order_id for each in orders)
     for each in orders:
         store.save(each)
-    await store.flush()
+    await store.write()
 
 
 async def read(connection: Connection, of: Order) -> Order | None:

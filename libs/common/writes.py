@@ -1,17 +1,25 @@
 """The statements of one flush, sent as one: each round trip costs more than what it carries."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from libs.common.service import Connection
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from libs.common.service import Connection
 
 _PLACE = re.compile(r"\$(\d+)")
 
 
 class Writes:
-    """Collects statements on different rows, each numbering its own arguments from $1."""
+    """Collects statements on different rows, each numbering its own arguments from $1.
 
-    def __init__(self, connection: Connection) -> None:
+    They become one statement, whose parts see the tables as they were before it: no two may write the same row.
+    """
+
+    def __init__(self, connection: "Connection") -> None:
         self._connection = connection
         self._statements: list[tuple[str, int]] = []
         self._arguments: list[object] = []
@@ -20,10 +28,16 @@ class Writes:
         self._statements.append((statement, len(arguments)))
         self._arguments += arguments
 
-    async def send(self) -> None:
-        if self._statements:
-            await self._connection.execute(_joined(tuple(self._statements)), *self._arguments)
+    def add_rows(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        """Add a statement over `unnest`ed columns, unless there is no row."""
+        if rows:
+            self.add(statement, *zip(*rows, strict=True))
+
+    async def send(self) -> "list[Record]":
+        """Execute what was collected, in one round trip; the rows that the last statement returns."""
+        statements, arguments = tuple(self._statements), self._arguments
         self._statements, self._arguments = [], []
+        return await self._connection.fetch(_joined(statements), *arguments) if statements else []
 
 
 @lru_cache(maxsize=64)
