@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from libs.common.clock import stopwatch
 from libs.common.contracts.base import Message
@@ -103,7 +103,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         last_retry = last_cleaning = 0.0
         loop = asyncio.get_running_loop()
         while not self._stopping:
-            await self._gather(loop.time)
+            try:
+                await self._gather(loop.time)
+            except ConsumerStoppedError:
+                break
             async with self._busy:
                 if self._is_due(loop.time()) and not self._stopping:
                     batch, self._held = self._held, []

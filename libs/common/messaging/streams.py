@@ -5,7 +5,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from libs.common.contracts.base import Message
 from libs.common.messaging.envelope import decode, type_of
@@ -40,23 +40,28 @@ class StreamReader:
         )
         self._behind: dict[TopicPartition, int] = {}
         self.caught_up = asyncio.Event()
+        self._stopping = False
         if runtime.service.streams:
             runtime.ready["streams"] = False
 
     async def run(self) -> None:
         await self._consumer.start()
         await self._position()
-        while True:
+        while not self._stopping:
             await self._check_caught_up()
             try:
                 polled = await self._consumer.getmany(timeout_ms=200, max_records=_MAX_RECORDS)
+            except ConsumerStoppedError:
+                break
             except KafkaError as error:
                 log.warning("stream_poll_failed", error=repr(error))
                 await asyncio.sleep(0.5)
                 continue
             await self._deliver([record for records in polled.values() for record in records])
+        await asyncio.Event().wait()
 
     async def stop(self) -> None:
+        self._stopping = True
         await self._consumer.stop()
 
     async def _position(self) -> None:
