@@ -1,21 +1,27 @@
 """The gateway's tables. The only package in the service that speaks SQL."""
 
 from libs.common.service import Connection, Store
-from services.gateway.store.books import OrderBook
-from services.gateway.store.changes import Changes
+from services.gateway.store.books import CHANGED, CHANGED_ORDERS, NO_CHANGED_ORDER, OrderBook
+from services.gateway.store.changes import CHANNELS, Changes
 from services.gateway.store.entities import Entities
 from services.gateway.store.instruments import Instruments
 from services.gateway.store.outcomes import Outcomes
 from services.gateway.store.portfolio import Portfolio
 from services.gateway.store.risk import RiskLog
 from services.gateway.store.signals import SignalLog
+from services.gateway.store.statement import Statement
+
+_COUNTERS = f"SELECT user_id, {', '.join(CHANNELS)} FROM counters"  # noqa: S608 - names of our own
+_WITH_CHANGED = f"""
+    SELECT user_id, {", ".join(CHANNELS)}, {NO_CHANGED_ORDER} FROM counters
+    UNION ALL
+    SELECT NULL, {", ".join("NULL::bigint" for _ in CHANNELS)}, {CHANGED_ORDERS} FROM {CHANGED}
+"""  # noqa: S608 - names of our own
 
 
 class GatewayStore(Store):
-    """The projections within one transaction. Every part collects what it was told and writes it by the batch.
-
-    Counters go first: their rows, locked in order of the user, are what makes a user's changes follow one another
-    on whichever instances they are projected.
+    """The projections within one transaction. Every part collects what it was told and writes it by the batch;
+    counters, orders, fills, positions and funds together in one statement.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -32,11 +38,19 @@ class GatewayStore(Store):
     async def flush(self) -> None:
         connection = self.connection
         await self.risk.address(connection)
-        await self.changes.number(connection)
-        await self.orders.flush(connection)
-        await self.portfolio.flush(connection)
+        if self.changes.pushes:
+            await self._write_books(connection)
         await self.signals.flush(connection)
         await self.risk.flush(connection)
         await self.entities.flush(connection)
         await self.outcomes.flush(connection)
         await self.instruments.flush(connection)
+
+    async def _write_books(self, connection: Connection) -> None:
+        statement = Statement()
+        self.changes.count(statement)
+        self.orders.write(statement)
+        self.portfolio.write(statement)
+        rows = await statement.fetch(connection, _WITH_CHANGED if self.orders.has_changed else _COUNTERS)
+        self.changes.number([row for row in rows if row["user_id"]])
+        self.orders.written([row for row in rows if not row["user_id"]])

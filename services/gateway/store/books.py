@@ -8,9 +8,9 @@ import orjson
 
 from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.orders import FillReported, OrderFact, OrderTerms
-from libs.common.service import Connection
 from services.gateway.store.changes import Changes, Channel, Push
 from services.gateway.store.rows import Database, Row, columns
+from services.gateway.store.statement import Statement
 
 _TYPES = {
     "order_id": "uuid",
@@ -44,29 +44,31 @@ _TYPES = {
 COLUMNS = tuple(_TYPES)
 SHOWN = ", ".join(name for name in COLUMNS if name != "history")
 _ARRAYS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_TYPES.values(), 1))
+_NUMBERED = ", ".join("c.orders - n.seq" if name == "seq" else f"n.{name}" for name in COLUMNS)
 _PUT = f"""
-    INSERT INTO orders AS o ({", ".join(COLUMNS)}) SELECT * FROM unnest({_ARRAYS})
+    INSERT INTO orders AS o ({", ".join(COLUMNS)})
+    SELECT {_NUMBERED} FROM unnest({_ARRAYS}) AS n ({", ".join(COLUMNS)}) JOIN counters c USING (user_id)
     ON CONFLICT (order_id) DO UPDATE SET
         {", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name not in ("order_id", "history"))},
         history = o.history || excluded.history
     WHERE o.version < excluded.version
 """  # noqa: S608 - names of our own table
 
-_CHANGE = """
+_CHANGE_TEXT = """
     UPDATE orders AS o SET
         status = n.status, filled_quantity = n.filled_quantity, average_price = n.average_price,
         broker_order_id = coalesce(n.broker_order_id, o.broker_order_id), reason = coalesce(n.reason, o.reason),
         quantity = coalesce(n.quantity, o.quantity), order_type = coalesce(n.order_type, o.order_type),
         price = CASE WHEN n.order_type IS NULL THEN o.price ELSE n.price END,
         trigger_price = CASE WHEN n.order_type IS NULL THEN o.trigger_price ELSE n.trigger_price END,
-        version = n.version, seq = n.seq, updated_at = n.updated_at, history = o.history || n.history
+        version = n.version, seq = c.orders - n.seq, updated_at = n.updated_at, history = o.history || n.history
     FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::numeric[], $5::text[], $6::text[], $7::bigint[], $8::text[],
-                $9::numeric[], $10::numeric[], $11::int[], $12::bigint[], $13::timestamptz[], $14::text[])
+                $9::numeric[], $10::numeric[], $11::int[], $12::bigint[], $13::timestamptz[], $14::text[], $15::uuid[])
         AS n (order_id, status, filled_quantity, average_price, broker_order_id, reason, quantity, order_type,
-              price, trigger_price, version, seq, updated_at, history)
+              price, trigger_price, version, seq, updated_at, history, user_id)
+        JOIN counters c ON c.user_id = n.user_id
     WHERE o.order_id = n.order_id AND o.version < n.version
-    RETURNING o.order_id, o.strategy_id, o.side, o.quantity, o.order_type, o.product, o.validity, o.price,
-              o.trigger_price, o.purpose, o.square_off_id, o.requested_at, o.broker_order_id, o.reason
+    RETURNING {kept}
 """
 _CHANGED = (
     "order_id",
@@ -83,7 +85,29 @@ _CHANGED = (
     "seq",
     "updated_at",
     "history",
+    "user_id",
 )
+_KEPT = (
+    "order_id",
+    "strategy_id",
+    "side",
+    "quantity",
+    "order_type",
+    "product",
+    "validity",
+    "price",
+    "trigger_price",
+    "purpose",
+    "square_off_id",
+    "requested_at",
+    "broker_order_id",
+    "reason",
+)
+"""What the table knows of an order that was changed, and its events do not say."""
+
+CHANGED_ORDERS = ", ".join(_KEPT)
+_CHANGE = _CHANGE_TEXT.format(kept=", ".join(f"o.{name}" for name in _KEPT))
+NO_CHANGED_ORDER = ", ".join(f"NULL::{_TYPES[name]} AS {name}" for name in _KEPT)
 _FILL_TYPES = {
     "fill_id": "uuid",
     "order_id": "uuid",
@@ -99,10 +123,13 @@ _FILL_TYPES = {
     "filled_at": "timestamptz",
     "seq": "bigint",
 }
+CHANGED = "changed"
 FILL_COLUMNS = tuple(_FILL_TYPES)
 _FILL = f"""
     INSERT INTO fills ({", ".join(FILL_COLUMNS)})
-    SELECT * FROM unnest({", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_FILL_TYPES.values(), 1))})
+    SELECT {", ".join("c.fills - n.seq" if name == "seq" else f"n.{name}" for name in FILL_COLUMNS)}
+    FROM unnest({", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_FILL_TYPES.values(), 1))})
+        AS n ({", ".join(FILL_COLUMNS)}) JOIN counters c USING (user_id)
     ON CONFLICT (fill_id) DO NOTHING
 """  # noqa: S608 - names of our own table
 
@@ -205,17 +232,25 @@ class OrderBook:
         self._fills.append(row)
         self._changes.add(fill.user_id, Channel.FILLS, "FillReported", row)
 
-    async def flush(self, connection: Connection) -> None:
+    def write(self, statement: Statement) -> None:
         if self._begun:
-            await connection.execute(_PUT, *columns(list(self._begun.values()), COLUMNS))
-            self._changes.orders.update(self._begun)
+            statement.add_rows("begun", _PUT, list(self._begun.values()), COLUMNS)
         if self._changed:
-            for written in await connection.fetch(_CHANGE, *columns(list(self._changed.values()), _CHANGED)):
-                row = self._changed[written["order_id"]]
-                row.update(written.items())
-                self._changes.orders[row["order_id"]] = row
+            statement.add_rows(CHANGED, _CHANGE, list(self._changed.values()), _CHANGED)
         if self._fills:
-            await connection.execute(_FILL, *columns(self._fills, FILL_COLUMNS))
+            statement.add_rows("filled", _FILL, self._fills, FILL_COLUMNS)
+
+    @property
+    def has_changed(self) -> bool:
+        return bool(self._changed)
+
+    def written(self, rows: list[Row]) -> None:
+        """Complete the orders that were changed by what the table knows of them."""
+        self._changes.orders.update(self._begun)
+        for kept in rows:
+            row = self._changed[kept["order_id"]]
+            row.update((name, kept[name]) for name in _KEPT)
+            self._changes.orders[row["order_id"]] = row
 
     def _push(self, event: str, row: Row) -> None:
         """A client sees each changed order once a batch, as the batch left it."""

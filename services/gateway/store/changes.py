@@ -1,13 +1,12 @@
 """What a batch changed, numbered per user and channel: the feed of WebSocket clients and of those who wait."""
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
 from libs.common.contracts.base import Message
-from libs.common.service import Connection
 from services.gateway.store.rows import Row
+from services.gateway.store.statement import Statement
 
 
 class Channel(StrEnum):
@@ -54,21 +53,21 @@ class Changes:
         self.pushes.append(push)
         return push
 
-    async def number(self, connection: Connection) -> None:
-        """Advance the counters of everyone concerned and number the changes, each row with its own `seq`."""
-        if not self.pushes:
-            return
-        counts: dict[UUID, dict[Channel, int]] = defaultdict(lambda: dict.fromkeys(CHANNELS, 0))
-        for push in self.pushes:
-            counts[push.user_id][push.channel] += 1
+    def count(self, statement: Statement) -> None:
+        """Advance the counters of everyone concerned; until they are known a row's `seq` is its distance from the end.
+
+        Their rows, locked in order of the user, make a user's changes follow one another on all instances.
+        """
+        counts: dict[UUID, dict[Channel, int]] = {}
+        for push in reversed(self.pushes):
+            channels = counts.setdefault(push.user_id, dict.fromkeys(CHANNELS, 0))
+            push.row["seq"] = channels[push.channel]
+            channels[push.channel] += 1
         users = sorted(counts)
-        arrays = [[counts[user][channel] for user in users] for channel in CHANNELS]
-        rows = await connection.fetch(_COUNT, users, *arrays)
-        following = {
-            row["user_id"]: {channel: row[channel] - counts[row["user_id"]][channel] for channel in CHANNELS}
-            for row in rows
-        }
+        statement.add("counters", _COUNT, [users, *([counts[user][each] for user in users] for each in CHANNELS)])
+
+    def number(self, counters: list[Row]) -> None:
+        """Give every change its number."""
+        newest = {row["user_id"]: row for row in counters}
         for push in self.pushes:
-            seqs = following[push.user_id]
-            seqs[push.channel] += 1
-            push.seq = push.row["seq"] = seqs[push.channel]
+            push.seq = push.row["seq"] = newest[push.user_id][push.channel] - push.row["seq"]

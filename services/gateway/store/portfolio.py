@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
-from libs.common.service import Connection
 from services.gateway.store.changes import Changes, Channel
-from services.gateway.store.rows import Row, columns
+from services.gateway.store.rows import Row
+from services.gateway.store.statement import Statement
 
 _POSITION_TYPES = {
     "account_id": "uuid",
@@ -50,18 +50,21 @@ _FUNDS_TYPES = {
 }
 
 
-def _upsert(table: str, types: dict[str, str], keys: tuple[str, ...]) -> str:
+def _upsert(table: str, types: dict[str, str], keys: tuple[str, ...], counter: str | None) -> str:
+    names = ", ".join(types)
     arrays = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(types.values(), 1))
+    values = ", ".join(f"c.{counter} - n.seq" if name == "seq" else f"n.{name}" for name in types)
+    join = "JOIN counters c USING (user_id)" if counter else ""
     fresh = ", ".join(f"{name} = excluded.{name}" for name in types if name not in keys)
     return f"""
-        INSERT INTO {table} AS t ({", ".join(types)}) SELECT * FROM unnest({arrays})
+        INSERT INTO {table} AS t ({names}) SELECT {values} FROM unnest({arrays}) AS n ({names}) {join}
         ON CONFLICT ({", ".join(keys)}) DO UPDATE SET {fresh} WHERE t.version < excluded.version
     """  # noqa: S608 - names of our own tables
 
 
-_PUT_POSITIONS = _upsert("positions", _POSITION_TYPES, ("account_id", "instrument", "product"))
-_PUT_BOOKS = _upsert("strategy_positions", _BOOK_TYPES, ("account_id", "strategy_id", "instrument", "product"))
-_PUT_FUNDS = _upsert("funds", _FUNDS_TYPES, ("account_id",))
+_PUT_POSITIONS = _upsert("positions", _POSITION_TYPES, ("account_id", "instrument", "product"), "positions")
+_PUT_BOOKS = _upsert("strategy_positions", _BOOK_TYPES, ("account_id", "strategy_id", "instrument", "product"), None)
+_PUT_FUNDS = _upsert("funds", _FUNDS_TYPES, ("account_id",), "funds")
 
 
 class Portfolio:
@@ -98,13 +101,14 @@ class Portfolio:
         row.update(changed.__dict__)
         row["updated_at"] = at
 
-    async def flush(self, connection: Connection) -> None:
+    def write(self, statement: Statement) -> None:
         if self._positions:
-            await connection.execute(_PUT_POSITIONS, *columns(list(self._positions.values()), tuple(_POSITION_TYPES)))
+            names = tuple(_POSITION_TYPES)
+            statement.add_rows("positions_held", _PUT_POSITIONS, list(self._positions.values()), names)
         if self._books:
-            await connection.execute(_PUT_BOOKS, *columns(list(self._books.values()), tuple(_BOOK_TYPES)))
+            statement.add_rows("books_held", _PUT_BOOKS, list(self._books.values()), tuple(_BOOK_TYPES))
         if self._funds:
-            await connection.execute(_PUT_FUNDS, *columns(list(self._funds.values()), tuple(_FUNDS_TYPES)))
+            statement.add_rows("funds_held", _PUT_FUNDS, list(self._funds.values()), tuple(_FUNDS_TYPES))
 
     def _book(self, changed: PositionChanged, product: str, at: datetime) -> None:
         self._books[changed.account_id, changed.strategy_id, changed.instrument, product] = {

@@ -61,6 +61,7 @@ class Platform:
         async with self.runtime.pool.acquire() as connection, connection.transaction():
             work = Work(app, self.runtime.memory, connection, self.runtime.clock.now())
             await work.handle(deliveries)
+            await work.store.write()
         await tell(deliveries, self.runtime)
 
     def dead_producer(self) -> AIOKafkaProducer:
