@@ -107,7 +107,7 @@ async def status(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
             "active": stored["active"],
             "can_trade": stored["active"] and not halts,
             "halted_by": halts,
-            **await queries.count_open(pool, account_id),
+            **await queries.count_open(pool, account_id, edge.runtime.clock.now()),
             "funds": views.funds(funds[0]) if funds else None,
         }
     )

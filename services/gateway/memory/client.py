@@ -16,7 +16,7 @@ import orjson
 from libs.common.clock import Clock
 from services.gateway.domain import views
 from services.gateway.memory.quotes import QuoteView
-from services.gateway.store import queries
+from services.gateway.store import scenes
 from services.gateway.store.changes import Channel, Push
 
 TOO_SLOW = 4408
@@ -154,7 +154,7 @@ class Client:
         """Read what the client does not know; changes that come while it is read and sent are kept for after it."""
         watch.behind, watch.loading = False, True
         async with self._pool.acquire(timeout=5) as connection:
-            scene = await queries.scene(connection, channel, self.user_id, watch.last, self._clock.now())
+            scene = await scenes.scene(connection, channel, self.user_id, watch.last, self._clock.now())
         rows = [views.of_channel(channel, row, self._quotes.ltp) for row in scene.rows]
         content = {"type": "snapshot", "channel": channel, "seq": scene.seq, "since": scene.since, "data": rows}
         await self._send(frame(content))

@@ -12,7 +12,7 @@ from libs.common.contracts.market import Quote
 from libs.common.telemetry import log
 from services.gateway.memory.client import Client, Patience, Send
 from services.gateway.memory.quotes import QuoteView
-from services.gateway.store import queries
+from services.gateway.store import scenes
 from services.gateway.store.changes import CHANNELS, Changes, Channel
 
 
@@ -88,7 +88,7 @@ class Hub:
 
     async def _look(self) -> None:
         try:
-            rows = await queries.counters(self._pool, list(self._clients))
+            rows = await scenes.counters(self._pool, list(self._clients))
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.warning("hub_look_failed", error=repr(error))
             return

@@ -40,7 +40,7 @@ from libs.common.service import Connection
 from libs.common.testing import deliver
 from services.gateway.app import app
 from services.gateway.memory import GatewayMemory
-from services.gateway.store import entities, instruments, queries
+from services.gateway.store import entities, instruments, queries, rebuild, scenes
 from services.gateway.store.changes import Changes, Channel
 from services.gateway.store.entities import Kind
 from services.gateway.store.queries import Filter
@@ -237,7 +237,7 @@ async def test_a_signals_decision_may_arrive_before_the_signal(connection: Conne
     skipped = SignalSkipped(algo_id=AlgoId(ids.new_id()), user_id=USER, signal_id=signal_id, reason="inactive")
     await deliver(app, connection, skipped, memory=memory)
     await deliver(app, connection, signal, memory=memory)
-    scene = await queries.scene_in(connection, Channel.SIGNALS, USER, None, said.NOW + timedelta(minutes=1))
+    scene = await scenes.scene_in(connection, Channel.SIGNALS, USER, None, said.NOW + timedelta(minutes=1))
     [row] = scene.rows
     assert ("inactive" in row["decisions"], "NIFTY" in row["body"]) == (True, True)
 
@@ -346,5 +346,24 @@ async def test_a_page_of_ten_thousand_orders_takes_less_than_20_ms(connection: C
 async def test_a_number_that_was_never_given_out_gets_a_whole_snapshot(connection: Connection, since: int) -> None:
     order = said.terms(USER, ACCOUNT)
     await deliver(app, connection, said.submitted(order))
-    scene = await queries.scene_in(connection, Channel.ORDERS, USER, since, said.NOW)
+    scene = await scenes.scene_in(connection, Channel.ORDERS, USER, since, said.NOW)
     assert (scene.since, len(scene.rows)) == (None, 1)
+
+
+async def test_projections_are_rebuilt_from_the_log_and_numbers_go_on(connection: Connection) -> None:
+    order = said.terms(USER, ACCOUNT)
+    log = [said.account_saved(USER, ACCOUNT), said.submitted(order), said.accepted(order), said.filled(order)]
+    await deliver(app, connection, *log)
+    before = await scenes.scene_in(connection, Channel.ORDERS, USER, None, said.NOW)
+    await rebuild.forget(connection)
+    assert await queries.order(connection, order.order_id) is None
+    await deliver(app, connection, *log)
+    after = await scenes.scene_in(connection, Channel.ORDERS, USER, None, said.NOW)
+    assert [{**row, "seq": 0} for row in after.rows] == [{**row, "seq": 0} for row in before.rows]
+    assert after.seq > before.seq
+
+
+async def test_every_projection_is_forgotten_by_a_rebuild_and_nothing_else(connection: Connection) -> None:
+    tables = {row[0] for row in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'gateway'")}
+    own = {table for table in tables if not table.startswith(("message_", "alembic"))}
+    assert own - set(rebuild.PROJECTIONS) == {"users", "sessions", "api_keys", "idempotency_keys", "channel_counters"}

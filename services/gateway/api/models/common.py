@@ -1,0 +1,60 @@
+"""What all requests and answers are made of."""
+
+from decimal import Decimal
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+T = TypeVar("T")
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Password = Annotated[str, StringConstraints(min_length=10, max_length=128)]
+Money = Annotated[Decimal, Field(max_digits=18, decimal_places=4)]
+Price = Annotated[Decimal, Field(gt=0, max_digits=14, decimal_places=4)]
+Quantity = Annotated[int, Field(gt=0, le=10_000_000)]
+
+
+class Body(BaseModel):
+    """A request's body: what it does not know it refuses."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457. `code` is a stable word for programs, `detail` a sentence for people."""
+
+    type: str = Field(examples=["urn:openalgo:problem:not_found"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    code: str = Field(examples=["not_found"])
+    detail: str = Field(examples=["you have no account 01976f3e-2d4b-7c3a-9f53-3b1c6f0d9a11"])
+
+
+class Pending(BaseModel):
+    """Taken, outcome open: ask `status_url`."""
+
+    id: UUID
+    status: str
+    status_url: str
+
+
+class Page(BaseModel, Generic[T]):
+    """`next_cursor` asks for the page after this one; null on the last."""
+
+    data: list[T]
+    next_cursor: str | None
+
+
+class Listing(BaseModel, Generic[T]):
+    data: list[T]
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ProblemDetails, "description": "Who are you?"},
+    403: {"model": ProblemDetails, "description": "Your role or key may not"},
+    404: {"model": ProblemDetails, "description": "You have none of that"},
+    409: {"model": ProblemDetails, "description": "It conflicts with the present state, or the key is in flight"},
+    422: {"model": ProblemDetails, "description": "Not understood, or refused"},
+    503: {"model": ProblemDetails, "description": "A part of the platform is away; nothing was taken"},
+}
+TAKEN: dict[int | str, dict[str, Any]] = {202: {"model": Pending, "description": "Taken; ask for the outcome"}}

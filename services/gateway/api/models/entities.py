@@ -1,0 +1,110 @@
+"""Accounts, signal groups, algos."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from libs.common.contracts.algos import AlgoLeg, LinkedAccount, SignalMapping
+from libs.common.contracts.enums import Broker, Product, RepeatRule, SignalSource
+from services.gateway.api.models.common import Body, Money, Name
+
+
+class AccountBody(Body):
+    name: Name
+    broker: Broker = Broker.PAPER
+    labels: list[Name] = Field(default=[], max_length=20)
+    is_master: bool = False
+    active: bool = True
+    opening_balance: Annotated[Money, Field(ge=0)] = Decimal("10000000")
+
+
+class AccountChange(Body):
+    """Fields left out stay. With `version` the change is refused when somebody else changed the account meanwhile."""
+
+    name: Name | None = None
+    labels: list[Name] | None = Field(default=None, max_length=20)
+    is_master: bool | None = None
+    active: bool | None = None
+    opening_balance: Annotated[Money, Field(ge=0)] | None = None
+    version: int | None = None
+
+
+class AccountView(AccountBody):
+    account_id: UUID
+    user_id: UUID
+    version: int
+
+
+class SignalGroupBody(Body):
+    name: Name
+    source: SignalSource = SignalSource.TRADINGVIEW
+    max_signals_per_day: int = Field(default=100, ge=1, le=10_000)
+    expiry_date: date | None = None
+    market_hours_only: bool = False
+    duplicate_window_s: int = Field(default=0, ge=0, le=86_400)
+    max_per_minute: int = Field(default=60, ge=1, le=600)
+    signature_required: bool = False
+    active: bool = True
+
+
+class SignalGroupChange(Body):
+    name: Name | None = None
+    max_signals_per_day: int | None = Field(default=None, ge=1, le=10_000)
+    expiry_date: date | None = None
+    market_hours_only: bool | None = None
+    duplicate_window_s: int | None = Field(default=None, ge=0, le=86_400)
+    max_per_minute: int | None = Field(default=None, ge=1, le=600)
+    signature_required: bool | None = None
+    active: bool | None = None
+    version: int | None = None
+
+
+class Webhook(BaseModel):
+    """Everything to paste into TradingView. The secrets derive from the server's; nobody stores them."""
+
+    webhook_url: str
+    tradingview_url: str
+    token: str
+    signing_key: str
+    payloads: dict[str, dict[str, Any]]
+
+
+class SignalGroupView(SignalGroupBody):
+    group_id: UUID
+    user_id: UUID
+    rotation: int
+    version: int
+
+
+class SignalGroupWithWebhook(SignalGroupView):
+    webhook: Webhook
+
+
+class AlgoBody(Body):
+    name: Name
+    legs: list[AlgoLeg] = Field(min_length=1, max_length=20)
+    product: Product
+    accounts: list[LinkedAccount] = Field(min_length=1, max_length=200)
+    mappings: list[SignalMapping] = Field(default=[], max_length=50)
+    on_repeat: RepeatRule = RepeatRule.IGNORE
+    active: bool = True
+
+
+class AlgoChange(Body):
+    name: Name | None = None
+    legs: list[AlgoLeg] | None = Field(default=None, min_length=1, max_length=20)
+    product: Product | None = None
+    accounts: list[LinkedAccount] | None = Field(default=None, min_length=1, max_length=200)
+    mappings: list[SignalMapping] | None = Field(default=None, max_length=50)
+    on_repeat: RepeatRule | None = None
+    active: bool | None = None
+    version: int | None = None
+
+
+class AlgoView(AlgoBody):
+    algo_id: UUID
+    user_id: UUID
+    version: int

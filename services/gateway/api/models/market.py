@@ -1,0 +1,59 @@
+"""Quotes and contracts."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind, OptionType
+from services.gateway.api.models.common import Body
+
+
+class QuoteView(BaseModel):
+    """`source` says where the price comes from; `stale` that its feed has stopped repeating it."""
+
+    instrument: str
+    at: datetime
+    source: FeedSource
+    ltp: float
+    bid: float
+    ask: float
+    bid_quantity: int
+    ask_quantity: int
+    open: float
+    high: float
+    low: float
+    previous_close: float
+    volume: int
+    oi: int
+    age_s: float
+    stale: bool
+
+
+class QuotesWanted(Body):
+    symbols: list[Annotated[str, StringConstraints(max_length=80)]] = Field(
+        min_length=1, max_length=500, examples=[["NSE:SBIN", "NSE_INDEX:NIFTY"]]
+    )
+
+
+class QuotesFound(BaseModel):
+    data: list[QuoteView]
+    missing: list[str]
+
+
+class InstrumentView(BaseModel):
+    instrument: str
+    exchange: Exchange
+    symbol: str
+    name: str
+    kind: InstrumentKind
+    underlying: str | None
+    expiry: date | None
+    strike: Decimal | None
+    option_type: OptionType | None
+    lot_size: int
+    tick_size: Decimal
+    freeze_quantity: int | None
+    price_band: Decimal | None
+    tradable: bool

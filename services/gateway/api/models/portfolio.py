@@ -1,0 +1,98 @@
+"""Positions, fills, funds."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from libs.common.contracts.enums import Exchange, Product, Side
+from services.gateway.api.models.common import Body
+from services.gateway.domain.symbols import instrument_of
+
+
+class ClosePositions(Body):
+    """Either an account's position (`account_id`, `instrument`, `product`) or all that a strategy opened."""
+
+    account_id: UUID | None = None
+    instrument: Annotated[str, StringConstraints(max_length=80)] | None = None
+    symbol: Annotated[str, StringConstraints(max_length=60)] | None = None
+    exchange: Exchange | None = None
+    product: Product | None = None
+    strategy_id: UUID | None = None
+
+    @model_validator(mode="after")
+    def says_what(self) -> "ClosePositions":
+        name = self.instrument or self.symbol
+        if name is not None:
+            self.instrument = instrument_of(name, self.exchange)
+            if self.instrument is None:
+                raise ValueError(f"instrument {name!r}: write NSE:SBIN, or a symbol and its exchange")
+        if self.strategy_id is None and (self.account_id is None or self.instrument is None):
+            raise ValueError("name account_id and instrument, or strategy_id")
+        return self
+
+
+class CloseAll(Body):
+    account_id: UUID | None = None
+
+
+class SquareOffView(BaseModel):
+    square_off_id: UUID
+    account_id: UUID
+    status: str = Field(examples=["COMPLETED", "STARTED", "PENDING"])
+
+
+class PositionView(BaseModel):
+    account_id: UUID
+    instrument: str
+    product: Product
+    quantity: int
+    average_price: Decimal
+    realised_pnl: Decimal
+    unrealised_pnl: Decimal
+    mtm: Decimal
+    value: Decimal
+    ltp: Decimal | None
+    bought_quantity: int
+    sold_quantity: int
+    bought_value: Decimal
+    sold_value: Decimal
+    margin: Decimal
+    version: int
+    seq: int
+    updated_at: datetime
+
+
+class Pnl(BaseModel):
+    realised_pnl: Decimal
+    unrealised_pnl: Decimal
+    mtm: Decimal
+    accounts: list[dict[str, Any]]
+    strategies: list[dict[str, Any]]
+
+
+class FillView(BaseModel):
+    fill_id: UUID
+    order_id: UUID
+    account_id: UUID
+    strategy_id: UUID | None
+    instrument: str
+    side: Side
+    product: Product
+    quantity: int
+    price: Decimal
+    broker_fill_id: str
+    filled_at: datetime
+    seq: int
+
+
+class FundsView(BaseModel):
+    account_id: UUID
+    opening_balance: Decimal
+    realised_pnl: Decimal
+    used_margin: Decimal
+    available: Decimal
+    updated_at: datetime
+    seq: int

@@ -1,0 +1,138 @@
+"""What a WebSocket channel shows first, and what a client missed that knows how far it came."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from libs.common.service import Connection
+from services.gateway.store.books import FILL_COLUMNS, SHOWN
+from services.gateway.store.changes import Channel
+from services.gateway.store.queries import OPEN_STATUSES, funds, positions
+from services.gateway.store.rows import Database, Row
+
+_FILLS = ", ".join(FILL_COLUMNS)
+_RECENT = timedelta(days=1)
+_FIRST_ROWS = 200
+
+
+async def counters(database: Database, user_ids: Sequence[UUID]) -> list[Row]:
+    """How many changes each channel of these users has seen."""
+    rows = await database.fetch(
+        "SELECT * FROM channel_counters WHERE user_id = ANY($1::uuid[])", list(user_ids), timeout=2
+    )
+    return [dict(row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A channel at one moment: the number of its last change and the rows, all of them or those changed since."""
+
+    seq: int
+    rows: list[Row]
+    since: int | None
+
+
+async def scene(connection: Connection, channel: Channel, user_id: UUID, since: int | None, now: datetime) -> Scene:
+    """Read the counter and the rows in one snapshot of the database. `since` beyond the counter is not believed."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return await scene_in(connection, channel, user_id, since, now)
+
+
+async def scene_in(connection: Connection, channel: Channel, user_id: UUID, since: int | None, now: datetime) -> Scene:
+    """The same within a transaction that sees one snapshot."""
+    found = await connection.fetchval(
+        f"SELECT {channel.value} FROM channel_counters WHERE user_id = $1",  # noqa: S608 - name of our own enum
+        user_id,
+    )
+    seq: int = found or 0
+    if since is not None and not 0 <= since <= seq:
+        since = None
+    if since == seq:
+        return Scene(seq, [], since)
+    rows = await _FIRST[channel](connection, user_id, now)
+    if since is None:
+        return Scene(seq, rows, None)
+    newer = [row for row in rows if row["seq"] > since]
+    if _nothing_missing(channel, rows, newer, seq, since):
+        return Scene(seq, newer, since)
+    return Scene(seq, rows, None)
+
+
+def _nothing_missing(channel: Channel, rows: list[Row], newer: list[Row], seq: int, since: int) -> bool:
+    """Whether the rows hold every change after `since`, though old rows are left out and orders change repeatedly."""
+    if channel in (Channel.POSITIONS, Channel.FUNDS) or len(newer) == seq - since:
+        return True
+    return len(rows) < _FIRST_ROWS and len(newer) < len(rows)
+
+
+async def _recent_orders(connection: Connection, user_id: UUID, now: datetime) -> list[Row]:
+    """A day's open orders and its newest others."""
+    rows = await connection.fetch(
+        f"""
+        (SELECT {SHOWN} FROM orders WHERE user_id = $1 AND requested_at > $2 AND status = ANY($3::text[]))
+        UNION
+        (SELECT {SHOWN} FROM orders WHERE user_id = $1 AND requested_at > $2
+         ORDER BY requested_at DESC, order_id DESC LIMIT $4)
+        ORDER BY requested_at, order_id
+        """,  # noqa: S608 - names of our own table
+        user_id,
+        now - _RECENT,
+        OPEN_STATUSES,
+        _FIRST_ROWS,
+    )
+    return [dict(row) for row in rows]
+
+
+async def _recent_fills(connection: Connection, user_id: UUID, now: datetime) -> list[Row]:
+    rows = await connection.fetch(
+        f"SELECT {_FILLS} FROM fills WHERE user_id = $1 AND filled_at > $2 ORDER BY filled_at DESC LIMIT $3",  # noqa: S608
+        user_id,
+        now - _RECENT,
+        _FIRST_ROWS,
+    )
+    return [dict(row) for row in reversed(rows)]
+
+
+async def _all_positions(connection: Connection, user_id: UUID, _: datetime) -> list[Row]:
+    return await positions(connection, user_id)
+
+
+async def _all_funds(connection: Connection, user_id: UUID, _: datetime) -> list[Row]:
+    return await funds(connection, user_id)
+
+
+async def _recent_signals(connection: Connection, user_id: UUID, now: datetime) -> list[Row]:
+    rows = await connection.fetch(
+        """
+        SELECT signal_id, body, decisions, received_at, seq FROM signals
+        WHERE user_id = $1 AND received_at > $2 ORDER BY received_at DESC LIMIT $3
+        """,
+        user_id,
+        now - _RECENT,
+        _FIRST_ROWS,
+    )
+    return [dict(row) for row in reversed(rows)]
+
+
+async def _recent_risk(connection: Connection, user_id: UUID, now: datetime) -> list[Row]:
+    rows = await connection.fetch(
+        """
+        SELECT event_id, user_id, account_id, type, body, at, seq FROM risk_events
+        WHERE user_id = $1 AND at > $2 ORDER BY at DESC, event_id DESC LIMIT $3
+        """,
+        user_id,
+        now - _RECENT,
+        _FIRST_ROWS,
+    )
+    return [dict(row) for row in reversed(rows)]
+
+
+_FIRST: dict[Channel, Callable[[Connection, UUID, datetime], Awaitable[list[Row]]]] = {
+    Channel.ORDERS: _recent_orders,
+    Channel.FILLS: _recent_fills,
+    Channel.POSITIONS: _all_positions,
+    Channel.FUNDS: _all_funds,
+    Channel.SIGNALS: _recent_signals,
+    Channel.RISK: _recent_risk,
+}
