@@ -70,9 +70,9 @@ async def change(
 @router.delete("/{account_id}", status_code=204, responses=_ANSWERS)
 async def delete(account_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
     """409 while the account has open orders or positions."""
-    await edge.own_account(identity, account_id)
 
     async def run(request_id: UUID, again: bool) -> Response:
+        await edge.own_account(identity, account_id)
         wish = AccountDeleteRequested(account_id=AccountId(account_id), user_id=identity.user_id)
         done = await edge.commands.ask(wish, request_id, AccountDeleted, identity=identity, again=again)
         edge.forget_owner(Kind.ACCOUNT, account_id)
@@ -116,13 +116,13 @@ async def status(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
 async def _change(
     edge: Edge, identity: Identity, request: Request, account_id: UUID, body: models.AccountChange
 ) -> Response:
-    await edge.own_account(identity, account_id)
-    stored = await _stored(edge, account_id)
-    fresh = body.model_dump(exclude_unset=True, exclude={"version"})
-    account = Account.model_validate({**stored, **{k: v for k, v in fresh.items() if v is not None}})
-    expected = body.version or stored["version"]
+    fresh = body.model_dump(exclude_unset=True, exclude_none=True, exclude={"version"})
 
     async def run(request_id: UUID, again: bool) -> Response:
+        await edge.own_account(identity, account_id)
+        stored = await _stored(edge, account_id)
+        account = Account.model_validate({**stored, **fresh})
+        expected = body.version or stored["version"]
         return await _save(edge, identity, request_id, account, expected, again=again)
 
     return await edge.commands.once(request, identity, run)

@@ -51,9 +51,9 @@ async def change(algo_id: UUID, body: models.AlgoChange, request: Request, ident
 
 @router.delete("/{algo_id}", status_code=204, responses=_ANSWERS)
 async def delete(algo_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
-    await _own(edge, identity, algo_id)
 
     async def run(request_id: UUID, again: bool) -> Response:
+        await _own(edge, identity, algo_id)
         wish = AlgoDeleteRequested(algo_id=AlgoId(algo_id), user_id=identity.user_id)
         done = await edge.commands.ask(wish, request_id, AlgoDeleted, identity=identity, again=again)
         edge.forget_owner(Kind.ALGO, algo_id)
@@ -76,11 +76,10 @@ async def deactivate(algo_id: UUID, request: Request, identity: Trader, edge: Th
 async def _change(
     edge: Edge, identity: Identity, request: Request, algo_id: UUID, fresh: dict[str, Any], version: int | None
 ) -> Response:
-    stored = await _own(edge, identity, algo_id)
-    algo = Algo.model_validate({**stored, **fresh})
-    await _check_owned(edge, identity, algo)
-
     async def run(request_id: UUID, again: bool) -> Response:
+        stored = await _own(edge, identity, algo_id)
+        algo = Algo.model_validate({**stored, **fresh})
+        await _check_owned(edge, identity, algo)
         return await _save(edge, identity, request_id, algo, version or stored["version"], again=again)
 
     return await edge.commands.once(request, identity, run)

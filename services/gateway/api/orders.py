@@ -65,11 +65,11 @@ async def place(request: Request) -> Response:
         body = models.PlaceOrder.model_validate_json(await request.body())
     except ValidationError as error:
         raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error
-    await edge.own_account(identity, body.account_id)
-    if body.strategy_id is not None:
-        await edge.own_strategy(identity, body.strategy_id)
 
     async def run(order_id: UUID, again: bool) -> Response:
+        await edge.own_account(identity, body.account_id)
+        if body.strategy_id is not None:
+            await edge.own_strategy(identity, body.strategy_id)
         order = _order(body, order_id, identity, edge)
         return _placed(await edge.commands.place(order, again=again))
 
@@ -79,9 +79,9 @@ async def place(request: Request) -> Response:
 @router.post("/modify", response_model=models.OrderView, responses={**models.PROBLEMS, **models.TAKEN})
 async def modify(body: models.ModifyOrder, request: Request, identity: Trader, edge: TheEdge) -> Response:
     """Change an open order. Refused: 422 by one of our rules, 409 because the order is no longer open."""
-    row = await _own_open_order(edge, identity, body.order_id)
 
     async def run(request_id: UUID, again: bool) -> Response:
+        row = await _own_order(edge, identity, body.order_id, must_be_open=not again)
         wish = OrderModifyRequested(
             **body.model_dump(),
             account_id=row["account_id"],
@@ -103,9 +103,9 @@ async def modify(body: models.ModifyOrder, request: Request, identity: Trader, e
 @router.post("/cancel", response_model=models.OrderView, responses={**models.PROBLEMS, **models.TAKEN})
 async def cancel(body: models.CancelOrder, request: Request, identity: Trader, edge: TheEdge) -> Response:
     """409 when it is too late."""
-    row = await _own_open_order(edge, identity, body.order_id)
 
     async def run(request_id: UUID, again: bool) -> Response:
+        row = await _own_order(edge, identity, body.order_id, must_be_open=not again)
         wish = OrderCancelRequested(
             order_id=OrderId(body.order_id), account_id=row["account_id"], user_id=identity.user_id
         )
@@ -129,7 +129,6 @@ async def cancel_all(body: models.CancelAll, request: Request, identity: Trader,
     instrument = instrument_of(body.instrument) if body.instrument else None
     if body.instrument and instrument is None:
         raise Problem(422, "invalid", "instrument: write NSE:SBIN")
-    accounts = await own_accounts(edge, identity, body.account_id)
 
     async def one(account_id: UUID, request_id: UUID, again: bool) -> OrdersCancelStarted | None:
         wish = OrdersCancelRequested(
@@ -140,6 +139,7 @@ async def cancel_all(body: models.CancelAll, request: Request, identity: Trader,
         return found if isinstance(found, OrdersCancelStarted) else None
 
     async def run(request_id: UUID, again: bool) -> Response:
+        accounts = await own_accounts(edge, identity, body.account_id)
         found = await asyncio.gather(*(one(account_id, request_id, again) for account_id in accounts))
         waiting = [account for account, started in zip(accounts, found, strict=True) if started is None]
         order_ids = [order_id for started in found if started for order_id in started.order_ids]
@@ -227,7 +227,7 @@ async def narrowed(
 
 def _order(body: models.PlaceOrder, order_id: UUID, identity: Identity, edge: Edge) -> OrderRequested:
     now = edge.runtime.clock.now()
-    return OrderRequested.model_construct(
+    return OrderRequested(
         order_id=OrderId(order_id),
         account_id=AccountId(body.account_id),
         user_id=identity.user_id,
@@ -276,10 +276,10 @@ async def _visible_order(edge: Edge, identity: Identity, order_id: UUID) -> Row:
     return row
 
 
-async def _own_open_order(edge: Edge, identity: Identity, order_id: UUID) -> Row:
+async def _own_order(edge: Edge, identity: Identity, order_id: UUID, *, must_be_open: bool) -> Row:
     row = await queries.order(edge.runtime.pool, order_id)
     if row is None or row["user_id"] != identity.user_id:
         raise no_such("order", order_id)
-    if OrderStatus(row["status"]).is_final:
+    if must_be_open and OrderStatus(row["status"]).is_final:
         raise Problem(409, "order_not_open", f"the order is {row['status']}", order_id=order_id)
     return row

@@ -70,13 +70,13 @@ async def account_positions(account_id: UUID, identity: Reader, edge: TheEdge, o
 @router.post("/close", response_model=models.Listing[models.SquareOffView], responses=models.PROBLEMS)
 async def close(body: models.ClosePositions, request: Request, identity: Trader, edge: TheEdge) -> Response:
     """Cancel what is pending and close what is open, of a position or of a strategy. 202 while it lasts."""
-    if body.strategy_id is not None and body.account_id is None:
-        await edge.own_strategy(identity, body.strategy_id)
-        accounts = await queries.strategy_accounts(edge.runtime.pool, identity.user_id, body.strategy_id)
-    else:
-        accounts = await own_accounts(edge, identity, body.account_id)
 
     async def run(request_id: UUID, again: bool) -> Response:
+        if body.strategy_id is not None and body.account_id is None:
+            await edge.own_strategy(identity, body.strategy_id)
+            accounts = await queries.strategy_accounts(edge.runtime.pool, identity.user_id, body.strategy_id)
+        else:
+            accounts = await own_accounts(edge, identity, body.account_id)
         wishes = [_wish(account_id, request_id, identity, body) for account_id in accounts]
         return await _square_off(edge, identity, wishes, again)
 
@@ -86,9 +86,9 @@ async def close(body: models.ClosePositions, request: Request, identity: Trader,
 @router.post("/close-all", response_model=models.Listing[models.SquareOffView], responses=models.PROBLEMS)
 async def close_all(request: Request, identity: Trader, edge: TheEdge, body: models.CloseAll | None = None) -> Response:
     """Of one account, or of all of yours."""
-    accounts = await own_accounts(edge, identity, body.account_id if body else None)
 
     async def run(request_id: UUID, again: bool) -> Response:
+        accounts = await own_accounts(edge, identity, body.account_id if body else None)
         wishes = [_wish(account_id, request_id, identity, None) for account_id in accounts]
         return await _square_off(edge, identity, wishes, again)
 

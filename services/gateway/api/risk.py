@@ -41,9 +41,9 @@ async def limits(identity: Reader, edge: TheEdge, user_id: UUID | None = None) -
 
 @router.post("/limits/", status_code=201, response_model=models.RiskLimitView, responses=_ANSWERS)
 async def create_limit(body: models.RiskLimitBody, request: Request, identity: Trader, edge: TheEdge) -> Response:
-    await _check_scope(edge, identity, body)
 
     async def run(request_id: UUID, again: bool) -> Response:
+        await _check_scope(edge, identity, body)
         limit = RiskLimit(limit_id=RiskLimitId(request_id), user_id=identity.user_id, **body.model_dump())
         return await _save(edge, identity, request_id, limit, 0, again=again, status=201)
 
@@ -63,11 +63,11 @@ async def change_limit(
     limit_id: UUID, body: models.RiskLimitBody, request: Request, identity: Trader, edge: TheEdge
 ) -> Response:
     """Replaces the limit whole."""
-    stored = await _own(edge, identity, limit_id)
-    await _check_scope(edge, identity, body)
     limit = RiskLimit(limit_id=RiskLimitId(limit_id), user_id=identity.user_id, **body.model_dump())
 
     async def run(request_id: UUID, again: bool) -> Response:
+        stored = await _own(edge, identity, limit_id)
+        await _check_scope(edge, identity, body)
         return await _save(edge, identity, request_id, limit, stored["version"], again=again)
 
     return await edge.commands.once(request, identity, run)
@@ -75,9 +75,9 @@ async def change_limit(
 
 @router.delete("/limits/{limit_id}", status_code=204, responses=_ANSWERS)
 async def delete_limit(limit_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
-    await _own(edge, identity, limit_id)
 
     async def run(request_id: UUID, again: bool) -> Response:
+        await _own(edge, identity, limit_id)
         wish = RiskLimitDeleteRequested(limit_id=RiskLimitId(limit_id), user_id=identity.user_id)
         done = await edge.commands.ask(wish, request_id, RiskLimitDeleted, identity=identity, again=again)
         return Response(status_code=204) if done else pending_request(request_id)

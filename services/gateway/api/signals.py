@@ -66,9 +66,9 @@ async def change(
 
 @router.delete("/signals/{signal_id}", status_code=204, responses=_ANSWERS)
 async def delete(signal_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
-    await _own(edge, identity, signal_id)
 
     async def run(request_id: UUID, again: bool) -> Response:
+        await _own(edge, identity, signal_id)
         wish = SignalGroupDeleteRequested(group_id=SignalGroupId(signal_id), user_id=identity.user_id)
         done = await edge.commands.ask(wish, request_id, SignalGroupDeleted, identity=identity, again=again)
         edge.forget_owner(Kind.SIGNAL_GROUP, signal_id)
@@ -91,8 +91,13 @@ async def deactivate(signal_id: UUID, request: Request, identity: Trader, edge: 
 @router.post("/signals/{signal_id}/rotate", response_model=models.SignalGroupWithWebhook, responses=_ANSWERS)
 async def rotate(signal_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
     """New URL, token and signing key; the old ones stop working."""
-    stored = await _own(edge, identity, signal_id)
-    return await _change(edge, identity, request, signal_id, {"rotation": stored["rotation"] + 1}, stored["version"])
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        stored = await _own(edge, identity, signal_id)
+        group = SignalGroup.model_validate({**stored, "rotation": stored["rotation"] + 1})
+        return await _save(edge, identity, request_id, group, stored["version"], again=again)
+
+    return await edge.commands.once(request, identity, run, secret=True)
 
 
 @router.get("/signals/{signal_id}/logs", responses=models.PROBLEMS)
@@ -129,11 +134,11 @@ async def _logs(edge: Edge, user_id: UUID, group_id: UUID | None, limit: int, be
 async def _change(
     edge: Edge, identity: Identity, request: Request, group_id: UUID, fresh: dict[str, Any], version: int | None
 ) -> Response:
-    stored = await _own(edge, identity, group_id)
     kept = {name: value for name, value in fresh.items() if value is not None or name == "expiry_date"}
-    group = SignalGroup.model_validate({**stored, **kept})
 
     async def run(request_id: UUID, again: bool) -> Response:
+        stored = await _own(edge, identity, group_id)
+        group = SignalGroup.model_validate({**stored, **kept})
         return await _save(edge, identity, request_id, group, version or stored["version"], again=again)
 
     return await edge.commands.once(request, identity, run, secret=True)

@@ -128,3 +128,17 @@ async def test_the_secrets_of_a_webhook_are_not_kept_with_the_key(platform: Plat
     assert first.json() == again.json()
     assert len(platform.asked) == 1
     assert await platform.runtime.pool.fetchval("SELECT body FROM idempotency_keys") is None
+
+
+async def test_a_repeated_cancel_is_answered_like_the_first_though_the_order_is_no_longer_open(
+    platform: Platform,
+) -> None:
+    asha = await platform.person("asha")
+    order = said.terms(asha.user_id, asha.account_id)
+    await platform.project(said.submitted(order), said.accepted(order))
+    platform.answer = lambda *_: [said.cancelled(order)]
+    body = {"order_id": str(order.order_id)}
+    first = await asha.client.post("/api/v2/trading/orders/cancel", json=body, headers=KEY)
+    again = await asha.client.post("/api/v2/trading/orders/cancel", json=body, headers=KEY)
+    assert (first.status_code, again.status_code, again.content) == (200, 200, first.content)
+    assert len(platform.asked) == 1

@@ -1,0 +1,53 @@
+"""What holds for every request: headers, origins, body length, repeated deletions."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from libs.common.testing import service_app
+from services.gateway.app import app
+from tests.services.gateway import said
+from tests.services.gateway.scene import Platform
+
+ORIGIN = "https://app.example.com"
+
+
+async def test_browsers_of_other_origins_are_not_let_in_unless_configured(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with service_app(app) as client:
+        answer = await client.get("/api/v2/system/version", headers={"Origin": ORIGIN})
+        assert "access-control-allow-origin" not in answer.headers
+    monkeypatch.setenv("GATEWAY_CORS_ORIGINS", f"{ORIGIN}, https://other.example.com")
+    async with service_app(app) as client:
+        asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+        preflight = await client.options("/api/v2/trading/orders/place", headers=asked)
+        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, ORIGIN)
+        assert "Idempotency-Key" in preflight.headers["access-control-allow-headers"]
+        answer = await client.get("/api/v2/system/version", headers={"Origin": ORIGIN})
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+        stranger = await client.get("/api/v2/system/version", headers={"Origin": "https://evil.example.com"})
+        assert "access-control-allow-origin" not in stranger.headers
+
+
+async def test_a_body_without_an_announced_length_is_cut_off_too(platform: Platform) -> None:
+    asha = await platform.person("asha")
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield b" " * 65_536
+
+    for path in ("/api/v2/accounts/", "/api/v2/trading/orders/place"):
+        answer = await asha.client.post(path, content=endless(), headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json"), path
+
+
+async def test_a_repeated_deletion_is_answered_like_the_first(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    url, key = f"/api/v2/accounts/{asha.account_id}", {"Idempotency-Key": "gone"}
+    assert (await asha.client.delete(url, headers=key)).status_code == 204
+    again = await asha.client.delete(url, headers=key)
+    assert (again.status_code, again.headers["Idempotency-Replayed"], again.content) == (204, "true", b"")
+    assert len(platform.asked) == 1
