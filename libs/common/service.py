@@ -210,16 +210,18 @@ class Service(Generic[S, V]):
     background: "Sequence[Callable[[Runtime[S, V]], Awaitable[None]]]" = ()
     committed: "Callable[[Sequence[Delivery], Runtime[S, V]], Awaitable[None]] | None" = None
     topics: dict[type[Message], Topic] = field(init=False, repr=False, compare=False)
+    subscriptions: dict[type[Message], Subscription[S, V]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         by_type = {message: topic for topic in self.produces for message in topic.carries}
         object.__setattr__(self, "topics", by_type)
+        object.__setattr__(self, "subscriptions", {each.message: each for each in self.consumes})
 
     def subscription(self, message: type[Message]) -> Subscription[S, V]:
-        for each in self.consumes:
-            if each.message is message:
-                return each
-        raise LookupError(f"{self.name} does not consume {message.__name__}")
+        try:
+            return self.subscriptions[message]
+        except KeyError:
+            raise LookupError(f"{self.name} does not consume {message.__name__}") from None
 
     def topic_of(self, message: type[Message]) -> Topic:
         try:

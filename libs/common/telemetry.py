@@ -2,14 +2,14 @@
 
 import logging
 import re
-import secrets
 from collections.abc import MutableMapping
 from contextvars import ContextVar
+from random import Random
 from typing import Any
 
 import orjson
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge, Histogram
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -17,6 +17,7 @@ _SECRET = re.compile(r"password|secret|token|api_?key|authorization|cookie|crede
 _URL_PASSWORD = re.compile(r"(://[^:/@\s]+):[^@\s]+@")
 _TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 
+_bits = Random().getrandbits  # noqa: S311 - a trace id is no secret, and this takes no system call
 trace: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 BATCH_SIZE = Histogram(
@@ -33,7 +34,6 @@ STAGE_SECONDS = Histogram(
     ["type"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5),
 )
-MESSAGES = Counter("messages_handled", "Messages handled", ["type"])
 
 
 def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -73,11 +73,11 @@ def configure_logging(service: str, level: str) -> None:
 
 
 def new_traceparent() -> str:
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    return f"00-{_bits(128):032x}-{_bits(64):016x}-01"
 
 
 def continue_trace(parent: str | None) -> str:
     """A span of the caller's trace (W3C traceparent), or of a new one when the header is absent or malformed."""
     if parent and _TRACEPARENT.match(parent):
-        return f"{parent[:36]}{secrets.token_hex(8)}{parent[52:]}"
+        return f"{parent[:36]}{_bits(64):016x}{parent[52:]}"
     return new_traceparent()

@@ -22,7 +22,14 @@ _ENTER = """
         ON CONFLICT DO NOTHING
         RETURNING message_id
     )
-    SELECT (SELECT count(*) FROM moved), (SELECT array_agg(message_id) FROM fresh)
+    SELECT (SELECT count(*) FROM moved), (SELECT array_agg(message_id) FROM fresh),
+           set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
+           set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
+"""
+"""Beside the fence it tells the planner, for this transaction: plan each statement once, and for index access.
+
+A batch's statements are the same all day; planned anew each time they cost more than what they do, and a plan made
+while a table was empty would scan it for ever.
 """
 
 
@@ -51,7 +58,7 @@ async def enter(connection: Connection, moves: Collection[Move], ids: Collection
         now,
     )
     assert row is not None, "a SELECT without FROM has one row"
-    moved, fresh = row
+    moved, fresh = row[0], row[1]
     if moved != len(ordered):
         raise Fenced(f"{len(ordered) - moved} of {len(ordered)} partitions have moved on without us")
     return set(fresh or ())

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Generic
 from uuid import UUID
 
@@ -11,7 +12,10 @@ from libs.common.contracts.base import Message
 from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.outbox import keep
 from libs.common.service import Connection, Context, Delivery, Envelope, S, Service, V
-from libs.common.telemetry import HANDLER_SECONDS, MESSAGES, STAGE_SECONDS, continue_trace, trace
+from libs.common.telemetry import HANDLER_SECONDS, STAGE_SECONDS, continue_trace, trace
+
+_handler_seconds = cache(HANDLER_SECONDS.labels)
+_stage_seconds = cache(STAGE_SECONDS.labels)
 
 
 class Work(Generic[S, V]):
@@ -43,8 +47,7 @@ class Work(Generic[S, V]):
         handler = self.service.subscription(type(delivery.message)).handler
         began = stopwatch()
         said = await handler(delivery.message, self.context(cause))
-        HANDLER_SECONDS.labels(cause.type).observe(stopwatch() - began)
-        MESSAGES.labels(cause.type).inc()
+        _handler_seconds(cause.type).observe(stopwatch() - began)
         self.say(said, cause, traceparent)
 
     def context(self, cause: Envelope) -> Context[S, V]:
@@ -68,7 +71,7 @@ class Work(Generic[S, V]):
             )
             self.records.append(record(topic, message, envelope))
             age = self.now.timestamp() - ids.unix_time(cause.correlation_id)
-            STAGE_SECONDS.labels(envelope.type).observe(max(age, 0.0))
+            _stage_seconds(envelope.type).observe(max(age, 0.0))
 
 
 def origin(

@@ -26,15 +26,8 @@ from services.trading.store.square_offs import SquareOffs
 
 NAMING_AN_ORDER = (ExecutionReported, OrderCleared, OrderDenied, OrderModifyCleared, OrderCancelRequested)
 
-_ENTER = """
-SELECT {lock}(7264150917),
-       set_config('plan_cache_mode', 'force_generic_plan', true),
-       set_config('enable_seqscan', 'off', true),
-       set_config('enable_hashjoin', 'off', true),
-       set_config('enable_mergejoin', 'off', true)
-"""
-SHARE_GATE = _ENTER.format(lock="pg_advisory_xact_lock_shared")
-CLOSE_GATE = _ENTER.format(lock="pg_advisory_xact_lock")
+SHARE_GATE = "SELECT pg_advisory_xact_lock_shared(7264150917)"
+CLOSE_GATE = "SELECT pg_advisory_xact_lock(7264150917)"
 
 
 class TradingStore(Store):
@@ -66,10 +59,7 @@ class TradingStore(Store):
         await self.load_portfolios(self.accounts.with_square_offs() | at_stake)
 
     async def enter(self, *, alone: bool = False) -> None:
-        """Take the gate, before any row.
-
-        Plans are made once, and for index access: the tables grow while a plan made for empty ones is kept.
-        """
+        """Take the gate, before any row."""
         await self.connection.execute(CLOSE_GATE if alone else SHARE_GATE)
 
     async def load_portfolios(self, account_ids: set[AccountId]) -> None:
