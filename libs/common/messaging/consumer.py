@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 500
 POLL_MS = 200
+PACE_S = 0.010
+"""Batches begin at least this far apart. A lone message is handled at once; under load each batch carries more, and
+the CPU that its fixed cost would take is left to the next stage (measured: docs/decisions/0008-pace.md).
+"""
 INBOX_DAYS = 7
 PASSING = (
     OSError,
@@ -69,6 +73,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         self._patience = {(s.topic.name, s.message.__name__): s.patience for s in self._service.consumes}
         self._held: list[Inbound] = []
         self._held_until = 0.0
+        self._began = 0.0
         self._topics = sorted({s.topic.name for s in self._service.consumes})
         self._stored: dict[Partition, int] = {}
         self._seen: dict[Partition, int] = {}
@@ -110,6 +115,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
             async with self._busy:
                 if self._is_due(loop.time()) and not self._stopping:
                     batch, self._held = self._held, []
+                    self._began = loop.time()
                     await self._until_done(batch)
                 if self._parked_keys and loop.time() - last_retry > 1:
                     last_retry = loop.time()
@@ -159,7 +165,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         if not came:
             return
         patience = min(self._patience.get((i.arrival.topic, i.arrival.type), 0.0) for i in came)
-        until = time() + patience
+        until = max(time() + patience, self._began + PACE_S)
         self._held_until = min(self._held_until, until) if self._held else until
         self._held += came
 
