@@ -15,7 +15,13 @@ TEST_ENVIRONMENT = ROOT / ".local" / "test" / "env"
 
 
 def pytest_configure() -> None:
-    """Take the test stack's addresses from the file that it wrote, unless the environment has them already."""
+    """Take the test stack's addresses from the file that it wrote, unless the environment has them already.
+
+    Tests on recorded market data skip where there is none, but never in CI.
+    """
+    recorded = Path(os.environ.get("SHARED_DATA") or ROOT / ".." / "shared" / "data")
+    if os.environ.get("CI") and not (recorded / "ticks").is_dir():
+        raise pytest.UsageError(f"no recorded market data in {recorded}: set SHARED_DATA")
     if not TEST_ENVIRONMENT.exists() or "POSTGRES_ADMIN_URL" in os.environ:
         return
     for line in TEST_ENVIRONMENT.read_text().splitlines():
