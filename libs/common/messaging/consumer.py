@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 500
 POLL_MS = 200
-PACE_S = 0.010
-"""Batches begin at least this far apart. A lone message is handled at once; under load each batch carries more, and
-the CPU that its fixed cost would take is left to the next stage (measured: docs/decisions/0008-pace.md).
+PACE_MIN_S, PACE_MAX_S, PACE_FACTOR = 0.004, 0.020, 2.0
+"""Batches begin twice as far apart as the last one took, within these bounds. A lone message is handled at once;
+under load each batch carries more, and the CPU that its fixed cost would take is left to the next stage
+(measured: docs/decisions/0008-pace.md).
 """
 INBOX_DAYS = 7
 PASSING = (
@@ -74,6 +75,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         self._held: list[Inbound] = []
         self._held_until = 0.0
         self._began = 0.0
+        self._pace = PACE_MIN_S
         self._topics = sorted({s.topic.name for s in self._service.consumes})
         self._stored: dict[Partition, int] = {}
         self._seen: dict[Partition, int] = {}
@@ -117,6 +119,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
                     batch, self._held = self._held, []
                     self._began = loop.time()
                     await self._until_done(batch)
+                    self._pace = pace_after(loop.time() - self._began)
                 if self._parked_keys and loop.time() - last_retry > 1:
                     last_retry = loop.time()
                     await self._retry_parked()
@@ -165,7 +168,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         if not came:
             return
         patience = min(self._patience.get((i.arrival.topic, i.arrival.type), 0.0) for i in came)
-        until = max(time() + patience, self._began + PACE_S)
+        until = max(time() + patience, self._began + self._pace)
         self._held_until = min(self._held_until, until) if self._held else until
         self._held += came
 
@@ -344,6 +347,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
                 await inbox.forget_before(connection, horizon)
         except PASSING as error:
             log.warning("inbox_cleaning_waits", error=repr(error))
+
+
+def pace_after(seconds: float) -> float:
+    """How long after the beginning of a batch that took so long the next may begin."""
+    return min(max(PACE_FACTOR * seconds, PACE_MIN_S), PACE_MAX_S)
 
 
 def _decode(message: type[Message] | None, arrival: Arrival) -> tuple[Delivery | None, str | None]:
