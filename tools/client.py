@@ -52,6 +52,7 @@ class Platform:
 
     async def log_in(self, email: str, password: str) -> None:
         answer = await self.post("/api/v2/auth/login", {"email": email, "password": password})
+        self.http.headers.pop("X-API-Key", None)
         self.http.headers["Authorization"] = f"Bearer {answer['access_token']}"
 
     async def alert(self, url: str, content: Json) -> Json:
