@@ -90,7 +90,7 @@ class StrategyStore(Store):
     async def flush(self) -> None:
         await self._flush_accounts()
         await self._flush_algos()
-        await self._flush_holdings()
+        self._flush_holdings()
 
     def algo(self, algo_id: AlgoId) -> Known:
         return self._algos.get(algo_id, Known())
@@ -166,8 +166,7 @@ class StrategyStore(Store):
             for account_id in self._changed_accounts
             if (account := self.accounts.get(account_id))
         ]
-        if kept:
-            await self.connection.execute(_SAVE_ACCOUNTS, *map(list, zip(*kept, strict=True)))
+        self.writes.add_rows(_SAVE_ACCOUNTS, kept)
         if gone:
             await self.connection.execute(_FORGET_ACCOUNTS, gone)
 
@@ -181,7 +180,7 @@ class StrategyStore(Store):
             definition = known.algo.model_dump_json()
             await self.connection.execute(_SAVE_ALGO, algo_id, known.algo.user_id, known.version, groups, definition)
 
-    async def _flush_holdings(self) -> None:
+    def _flush_holdings(self) -> None:
         kept: list[tuple[object, ...]] = []
         gone: list[tuple[object, ...]] = []
         for algo_id, account_id in self._changed_holdings:
@@ -193,7 +192,5 @@ class StrategyStore(Store):
             else:
                 deadline = holding.reversal.deadline if holding.reversal else None
                 kept.append((algo_id, account_id, deadline, _STATE.dump_json(holding).decode()))
-        if kept:
-            await self.connection.execute(_SAVE_HOLDINGS, *map(list, zip(*kept, strict=True)))
-        if gone:
-            await self.connection.execute(_FORGET_HOLDINGS, *map(list, zip(*gone, strict=True)))
+        self.writes.add_rows(_SAVE_HOLDINGS, kept)
+        self.writes.add_rows(_FORGET_HOLDINGS, gone)

@@ -92,10 +92,8 @@ class WalkforwardStore(Store):
         saved = self._saved.values()
         new = [order for order in saved if order.order_id not in self._stored]
         changed = [order for order in saved if order.order_id in self._stored]
-        if new:
-            self.writes.add(_INSERT, *_inserted(new))
-        if changed:
-            self.writes.add(_UPDATE, *_updated(changed))
+        self.writes.add_rows(_INSERT, _inserted(new))
+        self.writes.add_rows(_UPDATE, _updated(changed))
         self._stored.update(self._saved)
         self._saved.clear()
 
@@ -129,8 +127,8 @@ def _order(row: Record) -> Order:
     )
 
 
-def _inserted(orders: Sequence[Order]) -> list[list[object]]:
-    rows = [
+def _inserted(orders: Sequence[Order]) -> list[tuple[object, ...]]:
+    return [
         (
             o.order_id,
             o.account_id,
@@ -152,11 +150,10 @@ def _inserted(orders: Sequence[Order]) -> list[list[object]]:
         )
         for o in orders
     ]
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _updated(orders: Sequence[Order]) -> list[list[object]]:
-    rows = [
+def _updated(orders: Sequence[Order]) -> list[tuple[object, ...]]:
+    return [
         (
             o.order_id,
             o.quantity,
@@ -172,4 +169,3 @@ def _updated(orders: Sequence[Order]) -> list[list[object]]:
         )
         for o in orders
     ]
-    return [list(column) for column in zip(*rows, strict=True)]
