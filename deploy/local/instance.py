@@ -1,4 +1,4 @@
-"""Where an instance of the stack lives and listens: `local` for people, `test` for the tests; both may run at once."""
+"""Where an instance of the stack lives and listens: `local` for people, the others for tests; all may run at once."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ SERVERS = {
 }
 SECOND_PORTS = {"kafka_controller": 19093, "questdb_pg": 18812}
 ALL_PORTS = SERVICES | SERVERS | SECOND_PORTS
-OFFSETS = {"local": 0, "test": 10_000}
+OFFSETS = {"local": 0, "test": 10_000, "chaos": 20_000}
 
 
 @dataclass(frozen=True)
