@@ -68,9 +68,10 @@ class Instance:
     def digest(self) -> str:
         return hashlib.sha256(str(self.home).encode()).hexdigest()[:12]
 
-    def port(self, name: str) -> int:
+    def port(self, name: str, number: int = 0) -> int:
+        """Of a server, or of a service's instance: the first has number 0, the next ones listen ten ports further."""
         base = ALL_PORTS[name]
-        return base + OFFSETS[self.name] + int(os.environ.get("PORT_OFFSET", "0"))
+        return base + OFFSETS[self.name] + int(os.environ.get("PORT_OFFSET", "0")) + 10 * number
 
-    def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self.port(name)}"
+    def url(self, name: str, number: int = 0) -> str:
+        return f"http://127.0.0.1:{self.port(name, number)}"

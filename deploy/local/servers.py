@@ -24,6 +24,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     stopsignal: str = "TERM"
     user: str | None = None
+    autorestart: bool = True
 
 
 def prepare(instance: Instance, variables: Mapping[str, str]) -> list[Program]:

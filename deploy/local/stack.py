@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from deploy.local import environment
 from deploy.local.instance import ALL_PORTS, PROJECT, SERVERS, SERVICES, Instance
@@ -34,6 +35,8 @@ class Stack:
     def __init__(self, name: str = "local") -> None:
         self.instance = Instance(name)
         self.supervisor = Supervisor(self.instance)
+        self.more: list[tuple[str, int]] = []
+        """Further instances of a service, beside its first: (service, number)."""
 
     def environment(self) -> dict[str, str]:
         return environment.load(self.instance)
@@ -58,6 +61,27 @@ class Stack:
         self.supervisor.launch()
         self.supervisor.start("services")
         self._await(SERVICES, self.ready)
+
+    def add(self, *instances: tuple[str, int]) -> None:
+        """Starts further instances. Nobody starts them again when they die: another has to take over."""
+        self.more += [each for each in instances if each not in self.more]
+        self._configure({})
+        self.supervisor.launch()
+        for service, number in instances:
+            self.supervisor.start(f"{service}-{number}")
+        deadline = time.monotonic() + PATIENCE
+        while not all(self.ready(*each) for each in instances):
+            if time.monotonic() > deadline:
+                raise NotReadyError("\n".join(self._last_words(f"{name}-{number}") for name, number in instances))
+            time.sleep(0.1)
+
+    def remove(self, *instances: tuple[str, int]) -> None:
+        """Stops further instances, as a scale-down does: each is asked to end, and drains."""
+        for service, number in instances:
+            self.supervisor.stop(f"{service}-{number}")
+        self.more = [each for each in self.more if each not in instances]
+        self._configure({})
+        self.supervisor.launch()
 
     def stop_services(self) -> None:
         self.supervisor.stop("services")
@@ -86,8 +110,8 @@ class Stack:
             case _:
                 return listens(port)
 
-    def ready(self, service: str) -> bool:
-        return http_ok(f"{self.instance.url(service)}/health/ready")
+    def ready(self, service: str, number: int = 0) -> bool:
+        return http_ok(f"{self.instance.url(service, number)}/health/ready")
 
     def _check_ports(self) -> None:
         taken = [str(port) for port in map(self.instance.port, ALL_PORTS) if listens(port)]
@@ -98,7 +122,14 @@ class Stack:
         variables = {**self.environment(), **overrides}
         programs = prepare(self.instance, variables)
         services = [service_program(name, variables) for name in SERVICES]
-        self.supervisor.configure({"servers": programs, "services": services})
+        more = {f"{name}-{number}": [self._another(name, number, variables)] for name, number in self.more}
+        self.supervisor.configure({"servers": programs, "services": services, **more})
+
+    def _another(self, name: str, number: int, variables: Mapping[str, str]) -> Program:
+        """The instance's number is its identity in the consumer group."""
+        own = {f"{name.upper()}_PORT": str(self.instance.port(name, number)), "INSTANCE_ID": str(number)}
+        program = service_program(name, {**variables, **own})
+        return replace(program, name=f"{name}-{number}", autorestart=False)
 
     def _await(self, names: Iterable[str], is_there: Callable[[str], bool]) -> None:
         deadline = time.monotonic() + PATIENCE

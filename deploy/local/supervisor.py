@@ -6,9 +6,13 @@ import shlex
 import signal
 import subprocess
 import time
+import xmlrpc.client
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
+from typing import Any
+
+from supervisor.xmlrpc import SupervisorTransport
 
 from deploy.local.instance import PROJECT, TEMPLATES, Instance
 from deploy.local.servers import Program, render
@@ -51,6 +55,7 @@ class Supervisor:
             "environment": ",".join(variables),
             "stopsignal": program.stopsignal,
             "user": f"user={program.user}" if program.user else "",
+            "autorestart": str(program.autorestart).lower(),
         }
         escaped = {name: str(value).replace("%", "%%") for name, value in values.items()}
         template = Template((TEMPLATES / "program.conf").read_text())
@@ -85,6 +90,31 @@ class Supervisor:
 
     def pid(self, group: str, name: str) -> int:
         return int(self._ask("pid", f"{group}:{name}").stdout)
+
+    def pids(self) -> dict[str, int]:
+        """Of the programs that run, by name: asked over the socket, in a millisecond."""
+        return {each["name"]: each["pid"] for each in self._processes_known() if each["pid"]}
+
+    def end(self, group: str, name: str) -> None:
+        """Ends one program without a last word, and keeps it ended until it is started again."""
+        pid = self.pids().get(name)
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(xmlrpc.client.Fault):  # it may be dead by now
+            self._rpc().supervisor.stopProcess(f"{group}:{name}")
+
+    def begin(self, group: str, name: str) -> None:
+        with contextlib.suppress(xmlrpc.client.Fault):  # it may be running already
+            self._rpc().supervisor.startProcess(f"{group}:{name}", False)
+
+    def _processes_known(self) -> list[dict[str, Any]]:
+        found: Any = self._rpc().supervisor.getAllProcessInfo()
+        return list(found)
+
+    def _rpc(self) -> xmlrpc.client.ServerProxy:
+        transport = SupervisorTransport(None, None, f"unix://{self.instance.socket}")
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport)
 
     def shutdown(self, patience: float = 60) -> None:
         """Stops every program and the supervisor; returns when the last process is gone."""
