@@ -7,8 +7,8 @@ from tools.client import Json, Platform
 
 UNDERLYING = "NIFTY"
 SPOT = "NSE_INDEX:NIFTY"
-ROUND = 100
-"""Strikes at round hundreds are listed for every expiry."""
+ROUND = 1_000
+"""Strikes at round thousands are listed for every expiry, the far ones too."""
 LONGEST_WEEK = timedelta(days=10)
 
 
