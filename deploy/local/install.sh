@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the project needs and the machine lacks; what is there already is left alone.
 #   deploy/local/install.sh python     the Python environment: enough for `make check`
-#   deploy/local/install.sh servers    that, and PostgreSQL, Redis, Java, Maven, Kafka and QuestDB
+#   deploy/local/install.sh servers    that, and PostgreSQL, Redis, HAProxy, Java, Maven, Kafka and QuestDB
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,6 +22,7 @@ python() {
 
 java_release() { java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p'; }
 has_java() { has java && [ "$(java_release)" -ge 17 ]; }
+has_haproxy() { has haproxy || [ -x /usr/sbin/haproxy ]; }
 has_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
 
 missing_packages() {
@@ -29,6 +30,7 @@ missing_packages() {
   [ "$1" = servers ] || return 0
   has_postgres || echo postgresql
   has redis-server || echo redis-server
+  has_haproxy || echo haproxy
   has_java || echo openjdk-17-jre-headless
   has mvn || echo maven
 }
@@ -58,7 +60,7 @@ if ! apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
 fi
 apt-get install --yes --no-install-recommends "${packages[@]}" </dev/null
 if [ -d /run/systemd/system ]; then
-  for unit in postgresql redis-server; do
+  for unit in postgresql redis-server haproxy; do
     [[ " $* " != *" $unit "* ]] || systemctl disable "$unit" || true
   done
 fi

@@ -25,8 +25,10 @@ SERVERS = {
     "kafka": 19092,
     "questdb": 19000,
 }
-SECOND_PORTS = {"kafka_controller": 19093, "questdb_pg": 18812}
+SECOND_PORTS = {"kafka_controller": 19093, "questdb_pg": 18812, "edge": 8090}
 ALL_PORTS = SERVICES | SERVERS | SECOND_PORTS
+MOST_REPLICAS = 4
+"""Instances of one service on this machine: the first is named as the service, the next `gateway-1`, `gateway-2`, …"""
 OFFSETS = {"local": 0, "test": 10_000, "chaos": 20_000}
 
 
@@ -75,3 +77,9 @@ class Instance:
 
     def url(self, name: str, number: int = 0) -> str:
         return f"http://127.0.0.1:{self.port(name, number)}"
+
+
+def replica(name: str) -> tuple[str, int]:
+    """The service and the number of a program: `gateway` is the gateway's number 0, `gateway-2` its number 2."""
+    service, _, number = name.partition("-")
+    return service, int(number or 0)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from deploy.local import environment
-from deploy.local.instance import ALL_PORTS, PROJECT, SERVERS, SERVICES, Instance
+from deploy.local.edge import edge
+from deploy.local.instance import ALL_PORTS, MOST_REPLICAS, PROJECT, SERVERS, SERVICES, Instance, replica
 from deploy.local.servers import Program, postgres_binaries, prepare
 from deploy.local.supervisor import Supervisor
 
@@ -37,6 +38,8 @@ class Stack:
         self.supervisor = Supervisor(self.instance)
         self.more: list[tuple[str, int]] = []
         """Further instances of a service, beside its first: (service, number)."""
+        self.has_edge = False
+        self._overrides: Mapping[str, str] = {}
 
     def environment(self) -> dict[str, str]:
         return environment.load(self.instance)
@@ -45,7 +48,7 @@ class Stack:
         if not self.supervisor.running():
             self.supervisor.end_orphans()
             self._check_ports()
-        self._configure({})
+        self._configure()
         self.supervisor.launch()
         self.supervisor.start("servers")
         self._await(SERVERS, self.answers)
@@ -56,8 +59,11 @@ class Stack:
             self.execute((sys.executable, "-m", module, command))
 
     def start_services(self, overrides: Mapping[str, str] | None = None) -> None:
-        """Starts the services, and restarts those whose environment the overrides change."""
-        self._configure(overrides or {})
+        """Starts the services, and restarts those whose environment the overrides change; what is added later has
+        the same overrides.
+        """
+        self._overrides = overrides or {}
+        self._configure()
         self.supervisor.launch()
         self.supervisor.start("services")
         self._await(SERVICES, self.ready)
@@ -65,7 +71,7 @@ class Stack:
     def add(self, *instances: tuple[str, int]) -> None:
         """Starts further instances. Nobody starts them again when they die: another has to take over."""
         self.more += [each for each in instances if each not in self.more]
-        self._configure({})
+        self._configure()
         self.supervisor.launch()
         for service, number in instances:
             self.supervisor.start(f"{service}-{number}")
@@ -80,8 +86,34 @@ class Stack:
         for service, number in instances:
             self.supervisor.stop(f"{service}-{number}")
         self.more = [each for each in self.more if each not in instances]
-        self._configure({})
+        self._configure()
         self.supervisor.launch()
+
+    def scale(self, service: str, count: int) -> list[str]:
+        """Run so many instances of a service, and no more; their names (`gateway`, `gateway-1`, …), all of them ready."""
+        if not 1 <= count <= MOST_REPLICAS:
+            raise ValueError(f"{count} instances of {service}: 1 to {MOST_REPLICAS} run here")
+        here = {number for name, number in self.more if name == service}
+        self.remove(*((service, number) for number in here if number >= count))
+        self.add(*((service, number) for number in range(1, count) if number not in here))
+        return [f"{service}-{number}" if number else service for number in range(count)]
+
+    def start_edge(self) -> str:
+        """One address for all instances of the gateway and of signals, which leaves out who dies or drains; its URL."""
+        self.has_edge = True
+        self._configure()
+        self.supervisor.launch()
+        self.supervisor.start("edge")
+        self._await(["edge"], self.answers)
+        return self.instance.url("edge")
+
+    def restart(self, name: str) -> None:
+        """Drain, stop and start one service, or a further instance (`gateway-1`), and wait until it is ready."""
+        group = "services" if name in SERVICES else name
+        self.supervisor.stop(group, name)
+        self.supervisor.start(group, name)
+        service, number = replica(name)
+        self._await([name], lambda _: self.ready(service, number))
 
     def stop_services(self) -> None:
         self.supervisor.stop("services")
@@ -118,11 +150,13 @@ class Stack:
         if taken:
             raise NotReadyError(f"ports {', '.join(taken)} are in use already; PORT_OFFSET=100 moves all of ours")
 
-    def _configure(self, overrides: Mapping[str, str]) -> None:
-        variables = {**self.environment(), **overrides}
+    def _configure(self) -> None:
+        variables = {**self.environment(), **self._overrides}
         programs = prepare(self.instance, variables)
         services = [service_program(name, variables) for name in SERVICES]
         more = {f"{name}-{number}": [self._another(name, number, variables)] for name, number in self.more}
+        if self.has_edge:
+            more["edge"] = [edge(self.instance)]
         self.supervisor.configure({"servers": programs, "services": services, **more})
 
     def _another(self, name: str, number: int, variables: Mapping[str, str]) -> Program:

@@ -77,16 +77,16 @@ class Supervisor:
             check=True,
         )
 
-    def start(self, group: str) -> None:
-        self._ask("start", f"{group}:*")
+    def start(self, group: str, name: str = "*") -> None:
+        self._ask("start", f"{group}:{name}")
 
-    def stop(self, group: str) -> None:
-        self._ask("stop", f"{group}:*")
+    def stop(self, group: str, name: str = "*") -> None:
+        self._ask("stop", f"{group}:{name}")
 
     def states(self) -> dict[str, str]:
         """Each program's state in the supervisor's words: RUNNING, STOPPED, BACKOFF, …"""
         lines = self._ask("status").stdout.splitlines() if self.running() else []
-        return {name.partition(":")[2]: state for name, state, *_ in map(str.split, lines)}
+        return {name.rpartition(":")[2]: state for name, state, *_ in map(str.split, lines)}
 
     def pid(self, group: str, name: str) -> int:
         return int(self._ask("pid", f"{group}:{name}").stdout)
