@@ -90,7 +90,7 @@ class Stack:
         self.supervisor.launch()
 
     def scale(self, service: str, count: int) -> list[str]:
-        """Run so many instances of a service, and no more; their names (`gateway`, `gateway-1`, …), all of them ready."""
+        """Run so many instances of a service, and no more; their names (`gateway`, `gateway-1`), all of them ready."""
         if not 1 <= count <= MOST_REPLICAS:
             raise ValueError(f"{count} instances of {service}: 1 to {MOST_REPLICAS} run here")
         here = {number for name, number in self.more if name == service}
