@@ -101,15 +101,16 @@ class Supervisor:
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(xmlrpc.client.Fault):  # it may be dead by now
-            self._rpc().supervisor.stopProcess(f"{group}:{name}")
+        with self._rpc() as supervisord, contextlib.suppress(xmlrpc.client.Fault):  # it may be dead by now
+            supervisord.supervisor.stopProcess(f"{group}:{name}")
 
     def begin(self, group: str, name: str) -> None:
-        with contextlib.suppress(xmlrpc.client.Fault):  # it may be running already
-            self._rpc().supervisor.startProcess(f"{group}:{name}", False)
+        with self._rpc() as supervisord, contextlib.suppress(xmlrpc.client.Fault):  # it may be running already
+            supervisord.supervisor.startProcess(f"{group}:{name}", False)
 
     def _processes_known(self) -> list[dict[str, Any]]:
-        found: Any = self._rpc().supervisor.getAllProcessInfo()
+        with self._rpc() as supervisord:
+            found: Any = supervisord.supervisor.getAllProcessInfo()
         return list(found)
 
     def _rpc(self) -> xmlrpc.client.ServerProxy:
