@@ -1,0 +1,189 @@
+"""Whether the platform kept its word: what clients were told, against its books over the API, and the keys it kept.
+
+The checker (`tools.reconcile`) proves the rest from the log and the services' own tables.
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import asyncpg
+
+from bench.audit import Key, Row, book_since, unbooked, unfilled
+from deploy.local.instance import SERVICES
+from tests.chaos.flow import Flow, Wish
+from tests.chaos.world import User
+from tools.client import Platform
+
+UNDECIDED = ("REQUESTED", "SUBMITTED", "OUTCOME_UNKNOWN")
+QUIET_SECONDS = 60.0
+
+
+@dataclass
+class Verdict:
+    orders: int = 0
+    alerts: int = 0
+    faults: list[str] = field(default_factory=list)
+    """In words, the first counterexample of each kind."""
+    lost: int = 0
+    doubled: int = 0
+
+    @property
+    def good(self) -> bool:
+        return not (self.lost or self.doubled or self.faults)
+
+    def lose(self, count: int, words: str) -> None:
+        if count:
+            self.lost += count
+            self.faults.append(f"{count} lost: {words}")
+
+    def double(self, count: int, words: str) -> None:
+        if count:
+            self.doubled += count
+            self.faults.append(f"{count} doubled: {words}")
+
+    def break_word(self, count: int, words: str) -> None:
+        if count:
+            self.faults.append(f"{count}: {words}")
+
+
+async def quiet(admin_url: str, parked: int = 0) -> list[str]:
+    """Waits until nothing is on its way any more: no outbox row, no undecided order; what still is, in words."""
+    connection = await asyncpg.connect(admin_url, timeout=10)
+    try:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + QUIET_SECONDS
+        calm = 0
+        while True:
+            left = await _unsettled(connection, parked)
+            calm = 0 if left else calm + 1
+            if calm >= 3 or loop.time() > deadline:
+                return left
+            await asyncio.sleep(0.4)
+    finally:
+        await connection.close()
+
+
+async def _unsettled(connection: asyncpg.Connection, parked: int) -> list[str]:
+    found = []
+    for service in SERVICES:
+        rows = await connection.fetchval(f"SELECT count(*) FROM {service}.message_outbox")  # noqa: S608
+        if rows:
+            found.append(f"{rows} rows in {service}'s outbox")
+    waiting = 0
+    for service in SERVICES:
+        waiting += await connection.fetchval(f"SELECT count(*) FROM {service}.message_parked")  # noqa: S608
+    if waiting != parked:
+        found.append(f"{waiting} messages are parked, not {parked}")
+    undecided = await connection.fetch(
+        "SELECT order_id, status FROM gateway.orders WHERE status = ANY($1::text[]) LIMIT 1000", list(UNDECIDED)
+    )
+    if undecided:
+        found.append(f"{len(undecided)} orders are undecided, such as {undecided[0]['order_id']}")
+    return found
+
+
+async def audit(flow: Flow, since: datetime) -> Verdict:
+    """Of one scenario's flow, once it is settled and the platform quiet."""
+    verdict = Verdict()
+    verdict.orders = sum(1 for wish in flow.orders if wish.ids)
+    verdict.alerts = sum(1 for wish in flow.wishes if not wish.account and wish.ids)
+    check_answers(flow, verdict)
+    names = await kept_keys(flow.wishes)
+    for user in flow.world.users:
+        wishes = [wish for wish in flow.orders if wish.account and wish.account.user is user]
+        async with Platform(flow.world.gateway_url, patience=60) as platform:
+            platform.use_key(user.api_key)
+            await check_books(platform, user, wishes, names, since, verdict)
+    return verdict
+
+
+def check_answers(flow: Flow, verdict: Verdict) -> None:
+    several = [wish for wish in flow.wishes if len(wish.ids) > 1]
+    words = f"one wish named {several[0].ids} (key {several[0].key})" if several else ""
+    verdict.double(sum(len(wish.ids) - 1 for wish in several), words)
+    named = Counter(each for wish in flow.wishes for each in wish.ids)
+    shared = [each for each, count in named.items() if count > 1]
+    verdict.lose(len(shared), f"two wishes were answered with the same id {shared[:1]}")
+
+
+async def check_books(
+    platform: Platform, user: User, wishes: list[Wish], names: dict[str, str], since: datetime, verdict: Verdict
+) -> None:
+    query = since
+    orders = await book_since(platform, "/api/v2/trading/orders/", query)
+    fills = await book_since(platform, "/api/v2/trading/tradebook/", query)
+    book = {order["order_id"]: order for order in orders}
+    verdict.double(len(orders) - len(book), "an order is listed twice in the book")
+    told = [wish for wish in wishes if wish.ids]
+    missing = [wish for wish in told for each in wish.ids if each not in book]
+    words = f"{missing[0].ids} was answered {missing[0].statuses} and is not in the book" if missing else ""
+    verdict.lose(len(missing), words)
+    undecided = [order for order in orders if order["status"] in UNDECIDED]
+    verdict.lose(
+        len(undecided), f"{undecided[0]['order_id']} is {undecided[0]['status']} for ever" if undecided else ""
+    )
+    check_unasked(orders, wishes, names, verdict)
+    check_refusals(book, wishes, names, verdict)
+    held = await platform.get("/api/v2/trading/positions/")
+    after = Counter({(p["account_id"], p["instrument"], p["product"]): p["quantity"] for p in held["data"]})
+    before = after_fills(after, fills, await book_since(platform, "/api/v2/trading/tradebook/", EVER))
+    verdict.break_word(unbooked(fills, before, after), "positions are not the sum of their fills")
+    verdict.break_word(unfilled([*book.values()], fills_of(fills, book)), "orders are not the sum of their fills")
+
+
+EVER = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
+
+
+def after_fills(after: Counter[Key], fills: list[Row], ever: list[Row]) -> Counter[Key]:
+    """What was held before these fills, by all the fills that there ever were."""
+    recent = {fill["fill_id"] for fill in fills}
+    before: Counter[Key] = Counter()
+    for fill in ever:
+        if fill["fill_id"] not in recent:
+            sign = 1 if fill["side"] == "BUY" else -1
+            before[fill["account_id"], fill["instrument"], fill["product"]] += sign * fill["quantity"]
+    return before
+
+
+def fills_of(fills: list[Row], book: dict[str, Row]) -> list[Row]:
+    return [fill for fill in fills if fill["order_id"] in book]
+
+
+def check_unasked(orders: Iterable[Row], wishes: list[Wish], names: dict[str, str], verdict: Verdict) -> None:
+    """Every order in the book was wished for by a client, an alert or a square-off."""
+    known = {each for wish in wishes for each in wish.ids} | {names[wish.key] for wish in wishes if wish.key in names}
+    unasked = [
+        order
+        for order in orders
+        if order["order_id"] not in known and order["strategy_id"] is None and order["purpose"] != "SQUARE_OFF"
+    ]
+    verdict.double(len(unasked), f"nobody asked for order {unasked[0]['order_id']}" if unasked else "")
+
+
+def check_refusals(book: dict[str, Row], wishes: list[Wish], names: dict[str, str], verdict: Verdict) -> None:
+    """`503: nothing was taken and nothing will trade` is a promise."""
+    refused = [wish for wish in wishes if wish.status is None and set(wish.statuses) <= {429, 503} and wish.statuses]
+    traded = [
+        book[names[wish.key]]
+        for wish in refused
+        if names.get(wish.key) in book and book[names[wish.key]]["status"] != "DENIED"
+    ]
+    words = f"{traded[0]['order_id']} is {traded[0]['status']} though every answer was 503" if traded else ""
+    verdict.break_word(len(traded), words)
+
+
+async def kept_keys(wishes: Iterable[Wish]) -> dict[str, str]:
+    """The order id that the gateway gave each Idempotency-Key, also where no answer ever told it."""
+    connection = await asyncpg.connect(os.environ["CHAOS_ADMIN_URL"], timeout=10)
+    try:
+        keys = [wish.key for wish in wishes if wish.kind.is_order]
+        rows = await connection.fetch(
+            "SELECT key, message_id FROM gateway.idempotency_keys WHERE key = ANY($1::text[])", keys
+        )
+    finally:
+        await connection.close()
+    return {row["key"]: str(row["message_id"]) for row in rows}

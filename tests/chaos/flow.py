@@ -1,0 +1,331 @@
+"""The order flow of the failure tests: seeded, open-loop, and as patient as a careful client.
+
+Every wish has an Idempotency-Key. What is not answered, or answered 503, is asked again under the same key, which
+must never make a second order. Every answer goes to a journal (JSON lines), which the checker reads.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import orjson
+
+from bench.load import constant_rate
+from bench.wire import LOST, Pool, request
+from libs.common.clock import SystemClock, stopwatch
+from libs.common.ids import new_id
+from tests.chaos.world import Account, Receiver, World
+
+CONNECTIONS = 400
+TRY_SECONDS = 8.0
+"""A try that is not answered within this is given up; the next one goes over another connection."""
+PATIENCE = 45.0
+"""How long a wish is repeated before its client gives up."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.15, 1.5
+FOR_EVER = 86_400.0
+TWICE = 0.03
+"""The share of wishes that are sent twice at once, as by an impatient finger."""
+ALERT_RATE = 4.0
+
+TAKEN, OPEN, REFUSED = 201, 202, 422
+AWAY = frozenset({LOST, 429, 500, 502, 503, 504})
+PLACE, CANCEL, MODIFY = (f"/api/v2/trading/orders/{verb}" for verb in ("place", "cancel", "modify"))
+
+
+class Kind(StrEnum):
+    MARKET = "market"
+    MARKETABLE = "marketable limit"
+    RESTING = "resting limit"
+    CANCEL = "cancel"
+    MODIFY = "modify"
+    ALERT = "alert"
+
+    @property
+    def is_order(self) -> bool:
+        return self in (Kind.MARKET, Kind.MARKETABLE, Kind.RESTING)
+
+
+SHARES = {Kind.MARKET: 40, Kind.MARKETABLE: 10, Kind.RESTING: 25, Kind.CANCEL: 15, Kind.MODIFY: 10}
+
+
+@dataclass(slots=True, eq=False)
+class Wish:
+    """One thing that a client wants, over all its tries. Times are `stopwatch` seconds."""
+
+    kind: Kind
+    key: str
+    content: bytes
+    due: float
+    account: Account | None = None
+    of: str | None = None
+    """The order to be cancelled or modified."""
+    tries: int = 0
+    open_tries: int = 0
+    statuses: list[int] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    """The order (or signal) that the answers named: never more than one."""
+    status: int | None = None
+    """The last answer that says what became of it; None when nobody ever said."""
+    answered: float = 0.0
+
+    @property
+    def was_taken(self) -> bool:
+        return self.status is not None and self.status < 300
+
+    @property
+    def may_be_unknown(self) -> bool:
+        """Some try got no answer of the gateway's, and none told what became of it."""
+        return self.status is None and any(status in (LOST, -1, 409, 500) for status in self.statuses)
+
+
+class Flow:
+    def __init__(self, world: World, seed: int, journal: Path, gateway_url: str | None = None) -> None:
+        self.world = world
+        self.wishes: list[Wish] = []
+        self.slowest_answer = 0.0
+        self.without_retry_after = 0
+        self._random = random.Random(seed)
+        self._url = gateway_url or world.gateway_url
+        self._journal_path = journal
+        self._journal: IO[bytes]
+        self._resting: dict[Account, list[str]] = defaultdict(list)
+        self._long: dict[Account, bool] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._open: set[Wish] = set()
+        self._accounts = world.accounts
+        self._closed = False
+        self._stack = contextlib.AsyncExitStack()
+        self._orders_pool: Pool
+        self._alerts_pool: Pool
+
+    async def __aenter__(self) -> "Flow":
+        self._journal_path.parent.mkdir(parents=True, exist_ok=True)
+        self._journal = self._stack.enter_context(self._journal_path.open("ab"))
+        self._orders_pool = await self._stack.enter_async_context(Pool(self._url, CONNECTIONS))
+        self._alerts_pool = await self._stack.enter_async_context(Pool(self.world.signals_url, 64))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+        self._closed = True
+        await self._stack.aclose()
+
+    # what is offered
+
+    def start(self, rate: float, alerts: float = ALERT_RATE) -> None:
+        """Offer orders (cancels and modifications among them) and alerts at these rates until told to stop."""
+        self._begin(rate, self.next_wish)
+        if alerts and self.world.receivers:
+            self._begin(alerts, self.next_alert)
+
+    def _begin(self, rate: float, draw: Callable[[float], Wish]) -> None:
+        def start_one(_: int, due: float) -> None:
+            self.send(draw(due))
+
+        self._tasks.append(asyncio.create_task(constant_rate(rate, FOR_EVER, start_one)))
+
+    async def stop(self) -> None:
+        """Offer nothing new; what was wished goes on being asked for."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+
+    async def settle(self, seconds: float = PATIENCE + TRY_SECONDS) -> None:
+        """Stop, and wait until every wish is answered or given up."""
+        await self.stop()
+        deadline = stopwatch() + seconds
+        while self._open and stopwatch() < deadline:
+            await asyncio.sleep(0.05)
+        self._journal.flush()
+
+    def next_wish(self, due: float) -> Wish:
+        account = self._random.choice(self._accounts)
+        (kind,) = self._random.choices(list(SHARES), list(SHARES.values()))
+        resting = self._resting[account]
+        if kind in (Kind.CANCEL, Kind.MODIFY) and not resting:
+            kind = Kind.RESTING
+        match kind:
+            case Kind.CANCEL:
+                target = resting.pop(self._random.randrange(len(resting)))
+                return self._wish(kind, due, account, CANCEL, {"order_id": target}, target)
+            case Kind.MODIFY:
+                target = self._random.choice(resting)
+                quantity = account.instrument.quantity * self._random.randint(1, 5)
+                return self._wish(kind, due, account, MODIFY, {"order_id": target, "quantity": quantity}, target)
+            case _:
+                return self._wish(kind, due, account, PLACE, self._terms(kind, account))
+
+    def order(self, kind: Kind, account: Account, **terms: object) -> Wish:
+        """A wish of the test's own, to be sent by it."""
+        return self._wish(kind, stopwatch(), account, PLACE, self._terms(kind, account) | terms)
+
+    def next_alert(self, due: float) -> Wish:
+        return self.alert(self._random.choice(self.world.receivers), due)
+
+    def alert(self, receiver: Receiver, due: float) -> Wish:
+        """Its name is its own: asked again it is the same alert, and a duplicate."""
+        key = str(new_id())
+        content = {"signal_type": "entry", "symbol": "NIFTY", "action": "buy", "alert_name": key}
+        return Wish(Kind.ALERT, key, request("POST", urlsplit(receiver.url).path, {}, content), due)
+
+    def _terms(self, kind: Kind, account: Account) -> dict[str, object]:
+        """Purchases and sales in turn keep the positions small. A sale at a resting purchase's price is marketable."""
+        instrument = account.instrument
+        long = self._long.get(account, False)
+        terms: dict[str, object] = {
+            "account_id": account.account_id,
+            "instrument": instrument.name,
+            "quantity": instrument.quantity,
+            "product": instrument.product,
+        }
+        match kind:
+            case Kind.RESTING:
+                return terms | {"order_type": "LIMIT", "side": "BUY", "price": instrument.resting_price}
+            case Kind.MARKETABLE:
+                self._long[account] = False
+                return terms | {"order_type": "LIMIT", "side": "SELL", "price": instrument.resting_price}
+            case _:
+                self._long[account] = not long
+                return terms | {"order_type": "MARKET", "side": "SELL" if long else "BUY"}
+
+    def _wish(
+        self, kind: Kind, due: float, account: Account, path: str, body: dict[str, object], of: str | None = None
+    ) -> Wish:
+        key = str(new_id())
+        headers = {**account.user.headers, "idempotency-key": key}
+        return Wish(kind, key, request("POST", path, headers, body), due, account, of)
+
+    # what is answered
+
+    def send(self, wish: Wish) -> None:
+        self.wishes.append(wish)
+        self._open.add(wish)
+        self._try(wish)
+        if wish.kind.is_order and self._random.random() < TWICE:
+            self._try(wish)
+
+    def _try(self, wish: Wish) -> None:
+        pool = self._alerts_pool if wish.kind is Kind.ALERT else self._orders_pool
+        wish.tries += 1
+        wish.open_tries += 1
+        began = stopwatch()
+        over = False
+
+        def answered(status: int, body: bytes) -> None:
+            nonlocal over
+            if self._closed:
+                return
+            self._note(wish, status, body, stopwatch() - began)
+            if not over:
+                over = True
+                late.cancel()
+                wish.open_tries -= 1
+                self._go_on(wish, status, body)
+
+        def too_late() -> None:
+            answered(-1, b"")
+
+        late = asyncio.get_running_loop().call_later(TRY_SECONDS, too_late)
+        pool.send(wish.content, answered)
+
+    def _note(self, wish: Wish, status: int, body: bytes, seconds: float) -> None:
+        """Every answer counts, also one that came when nobody waited any more."""
+        wish.statuses.append(status)
+        named = named_in(wish.kind, status, body)
+        if named:
+            wish.ids.add(named)
+        if status > 0:
+            self.slowest_answer = max(self.slowest_answer, seconds)
+        line = {
+            "at": SystemClock().now(),
+            "kind": wish.kind,
+            "key": wish.key,
+            "account_id": wish.account.account_id if wish.account else None,
+            "status": status,
+            "order_id": named if wish.kind.is_order else wish.of,
+            "signal_id": named if wish.kind is Kind.ALERT else None,
+            "seconds": round(seconds, 4),
+            "problem": body[:300].decode(errors="replace") if status >= 400 else None,
+        }
+        self._journal.write(orjson.dumps(line) + b"\n")
+
+    def _go_on(self, wish: Wish, status: int, body: bytes) -> None:
+        now = stopwatch()
+        if not (status in AWAY or status < 0 or is_in_flight(status, body)):
+            wish.status, wish.answered = status, now
+            self._open.discard(wish)
+            self._remember(wish)
+        elif wish.status is None and now - wish.due < PATIENCE and wish.open_tries == 0:
+            pause = min(FIRST_PAUSE * 2 ** min(wish.tries, 10), LONGEST_PAUSE) * self._random.uniform(0.7, 1.3)
+            asyncio.get_running_loop().call_later(pause, self._try, wish)
+        elif wish.open_tries == 0:
+            self._open.discard(wish)
+
+    def _remember(self, wish: Wish) -> None:
+        if wish.kind is Kind.RESTING and wish.status == TAKEN and wish.account:
+            self._resting[wish.account] += [each for each in wish.ids if each not in self._resting[wish.account]]
+
+    # what came of it
+
+    @property
+    def orders(self) -> list[Wish]:
+        return [wish for wish in self.wishes if wish.kind.is_order]
+
+    def accepted_since(self, since: float, kinds: Callable[[Wish], bool] | None = None) -> Iterator[Wish]:
+        """Orders (or what `kinds` picks) that were wished after an instant, and taken."""
+        picked = kinds or (lambda wish: wish.kind.is_order)
+        for wish in reversed(self.wishes):
+            if wish.due < since - TRY_SECONDS:
+                return
+            if wish.due >= since and wish.was_taken and wish.status != OPEN and picked(wish):
+                yield wish
+
+    async def resumed(self, since: float, seconds: float, kinds: Callable[[Wish], bool] | None = None) -> float:
+        """Seconds from an instant to the first order that was wished after it and accepted; raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while not (found := [wish.answered for wish in self.accepted_since(since, kinds)]):
+                await asyncio.sleep(0.02)
+        return min(found) - since
+
+    async def resumed_everywhere(self, since: float, seconds: float) -> float:
+        """Seconds until every account has had an order accepted that was wished after the instant."""
+        async with asyncio.timeout(seconds):
+            while True:
+                first: dict[Account, float] = {}
+                for wish in self.accepted_since(since):
+                    if wish.account:
+                        first[wish.account] = min(wish.answered, first.get(wish.account, wish.answered))
+                if len(first) == len(self._accounts):
+                    return max(first.values()) - since
+                await asyncio.sleep(0.1)
+
+    def statuses(self) -> Counter[int]:
+        return Counter(status for wish in self.wishes for status in wish.statuses)
+
+
+def named_in(kind: Kind, status: int, body: bytes) -> str | None:
+    """The order or signal that an answer names. In a 202, whose outcome is open, the request's id is the order's."""
+    if kind in (Kind.CANCEL, Kind.MODIFY) or status not in (200, TAKEN, OPEN, REFUSED):
+        return None
+    with contextlib.suppress(orjson.JSONDecodeError):
+        answer = orjson.loads(body)
+        found: str | None = (
+            answer.get("signal_id") if kind is Kind.ALERT else answer.get("order_id") or answer.get("id")
+        )
+        return found
+    return None
+
+
+def is_in_flight(status: int, body: bytes) -> bool:
+    """Our own earlier try is still at work under the same key."""
+    return status == 409 and b"idempotency_key_in_flight" in body

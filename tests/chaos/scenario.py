@@ -1,0 +1,152 @@
+"""One scenario: a flow of orders, what is done to the platform meanwhile, and the proof that nothing was harmed."""
+
+import contextlib
+import json
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.local.stack import Stack
+from libs.common.clock import SystemClock, stopwatch
+from tests.chaos.audit import Verdict, audit, quiet
+from tests.chaos.faults import Faults
+from tests.chaos.flow import PATIENCE, Flow, Wish
+from tests.chaos.world import World
+
+
+@dataclass(frozen=True)
+class Chaos:
+    """What every scenario needs in hand. `full` is `make chaos`; else the short version of `make test`."""
+
+    stack: Stack
+    world: World
+    seed: int
+    full: bool
+
+    @property
+    def home(self) -> Path:
+        return self.stack.instance.home / "chaos"
+
+    @property
+    def admin_url(self) -> str:
+        return self.stack.environment()["POSTGRES_ADMIN_URL"]
+
+    @property
+    def rate(self) -> float:
+        """Orders a second."""
+        return 110.0 if self.full else 60.0
+
+    def pick(self, full: float, short: float) -> float:
+        return full if self.full else short
+
+    @contextlib.asynccontextmanager
+    async def scenario(
+        self, number: int, title: str, *, gateway_url: str | None = None, parked: int = 0, flowing: bool = True
+    ) -> AsyncIterator["Scenario"]:
+        """Offers orders within, lets them come to rest after, and fails unless every one is accounted for once."""
+        name = f"{number:02}-{title.split(':')[0].replace(' ', '-').lower()}"
+        journal = self.home / f"{name}.jsonl"
+        journal.unlink(missing_ok=True)
+        since, began = SystemClock().now(), stopwatch()
+        async with Flow(self.world, self.seed + number, journal, gateway_url) as flow:
+            scenario = Scenario(number, title, flow, Faults(self.stack), self)
+            if flowing:
+                flow.start(self.rate)
+                await scenario.flow.resumed(stopwatch(), 60)
+            yield scenario
+            await flow.settle()
+        left = await quiet(self.admin_url, parked)
+        verdict = await audit(flow, since)
+        verdict.faults += [*left, *scenario.complaints]
+        scenario.keep(name, verdict, stopwatch() - began)
+        assert verdict.good, "\n".join(verdict.faults)
+
+
+@dataclass
+class Scenario:
+    number: int
+    title: str
+    flow: Flow
+    faults: Faults
+    chaos: Chaos
+    kills: int = 0
+    """Faults of every kind: kills, stops, restarts, outages."""
+    recoveries: list[float] = field(default_factory=list)
+    """Seconds from each fault to the next order that was wished after it and accepted."""
+    figures: dict[str, object] = field(default_factory=dict)
+    """What else is worth a line in the report."""
+    complaints: list[str] = field(default_factory=list)
+    """What was not as it should be. A scenario goes on to its end, and fails there with all of them."""
+
+    def expect(self, good: bool, words: str) -> None:
+        if not good:
+            self.complaints.append(words)
+
+    async def recovers(
+        self, since: float, within: float, after: str, picked: Callable[[Wish], bool] | None = None
+    ) -> None:
+        """The flow (all orders, or what is picked) resumes after a fault, in time."""
+        await self._in_time(lambda: self.flow.resumed(since, PATIENCE, picked), within, after)
+
+    async def recovers_everywhere(self, since: float, within: float, after: str) -> None:
+        """Every account has had an order accepted after the fault, in time."""
+        await self._in_time(lambda: self.flow.resumed_everywhere(since, PATIENCE), within, after)
+
+    async def _in_time(self, resumed: Callable[[], Awaitable[float]], within: float, after: str) -> None:
+        try:
+            took = await resumed()
+        except TimeoutError:
+            self.complaints.append(f"nothing was accepted for {PATIENCE:.0f} s after {after}")
+            return
+        self.recoveries.append(took)
+        self.expect(took <= within, f"{took:.1f} s after {after} orders were accepted again, not within {within:g} s")
+
+    def keep(self, name: str, verdict: Verdict, seconds: float) -> None:
+        flow = self.flow
+        result = {
+            "number": self.number,
+            "title": self.title,
+            "seed": self.chaos.seed,
+            "full": self.chaos.full,
+            "at": SystemClock().now().isoformat(timespec="seconds"),
+            "seconds": round(seconds, 1),
+            "faults": self.kills,
+            "orders": verdict.orders,
+            "alerts": verdict.alerts,
+            "requests": sum(wish.tries for wish in flow.wishes),
+            "never_answered": sum(1 for wish in flow.wishes if wish.status is None),
+            "statuses": {str(status): count for status, count in sorted(flow.statuses().items())},
+            "slowest_answer_s": round(flow.slowest_answer, 2),
+            "lost": verdict.lost,
+            "doubled": verdict.doubled,
+            "wrong": verdict.faults,
+            "recoveries": [round(each, 3) for each in self.recoveries],
+            **self.figures,
+        }
+        path = self.chaos.home / "results" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=2, default=str) + "\n")
+        self._tell(verdict, seconds)
+
+    def _tell(self, verdict: Verdict, seconds: float) -> None:
+        outcomes = dict(Counter(wish.status for wish in self.flow.wishes))
+        lines = (
+            f"{self.title}: {verdict.orders} orders, {self.kills} faults in {seconds:.0f} s",
+            f"answers {outcomes}, recovery {summary(self.recoveries)}, {self.figures}",
+            "; ".join(verdict.faults) or "every order accounted for, once",
+        )
+        sys.stdout.write("\n" + "\n  ".join(lines) + "\n")
+
+
+def summary(seconds: Sequence[float]) -> str:
+    if not seconds:
+        return "-"
+    return f"p50 {percentile(seconds, 50):.2f} s, p99 {percentile(seconds, 99):.2f} s, worst {max(seconds):.2f} s"
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Nearest rank."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, round(percent / 100 * len(ordered) + 0.5) - 1))]

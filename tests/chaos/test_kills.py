@@ -1,0 +1,49 @@
+"""`kill -9` of services: orders are delayed for seconds; none is lost, none is made twice."""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import pytest
+
+from deploy.local.instance import SERVICES
+from libs.common.clock import stopwatch
+from tests.chaos.flow import Kind, Wish
+from tests.chaos.scenario import Chaos
+
+RESUMES_WITHIN = 5.0
+TAKEN_OVER_WITHIN = 12.0
+ROUNDS = 15
+SHORT = ("trading", "risk", "gateway", "walkforward")
+
+
+@pytest.mark.scenario(1)
+async def test_orders_resume_within_seconds_of_any_kill_and_none_is_lost_or_doubled(chaos: Chaos) -> None:
+    """Also test_nautilus_5000_sigkill_with_14_working_orders: hundreds of orders rest while the venue is killed."""
+    drawn = random.Random(chaos.seed)
+    victims = list(SERVICES) * ROUNDS if chaos.full else list(SHORT)
+    drawn.shuffle(victims)
+    async with chaos.scenario(1, "kill -9 of each service") as scenario:
+        for victim in victims:
+            await asyncio.sleep(drawn.uniform(0.1, 1.5))
+            at = await scenario.faults.kill(victim)
+            scenario.kills += 1
+            await scenario.recovers(at, RESUMES_WITHIN, f"the kill of {victim}", done_by(victim))
+            await scenario.faults.ready(victim)
+
+
+def done_by(victim: str) -> Callable[[Wish], bool] | None:
+    """What tells that the victim works again: for signals it is alerts, for the others orders."""
+    return (lambda wish: wish.kind is Kind.ALERT) if victim == "signals" else None
+
+
+@pytest.mark.scenario(1)
+async def test_another_instance_takes_over_for_one_that_stays_dead(chaos: Chaos) -> None:
+    services = ("trading", "risk", "walkforward", "gateway") if chaos.full else ("risk",)
+    async with chaos.scenario(1, "kill -9 for good, another instance takes over") as scenario:
+        for service in services:
+            async with scenario.faults.more((service, 1)):
+                await scenario.flow.resumed_everywhere(stopwatch(), 60)
+                at = await scenario.faults.kill(f"{service}-1")
+                scenario.kills += 1
+                await scenario.recovers_everywhere(at, TAKEN_OVER_WITHIN, f"the death of {service}-1")
