@@ -1,12 +1,13 @@
 """Black-Scholes on a forward, for whole chains at a time, and the volatility smile that derived prices use."""
 
-import math
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from services.marketdata.domain import normal
+
+Floats = normal.Floats
 
 RISK_FREE_RATE: Final = 0.065
 DIVIDEND_YIELD: Final = 0.012
@@ -15,14 +16,6 @@ YEAR_SECONDS: Final = 365.0 * 86_400
 _SMILE_SKEW: Final = -0.05
 _SMILE_CURVE: Final = 0.02
 _SMILE_WIDEST: Final = 3.5
-
-_erfc = np.frompyfunc(math.erfc, 1, 1)
-
-
-def normal_cdf(x: Floats) -> Floats:
-    # erfc keeps the tails that 1 + erf would round away; NumPy has neither.
-    result: Floats = 0.5 * np.asarray(_erfc(-x / math.sqrt(2)), dtype=np.float64)
-    return result
 
 
 def forward(spot: Floats, years: Floats, rate: float = RISK_FREE_RATE, dividends: float = DIVIDEND_YIELD) -> Floats:
@@ -43,7 +36,7 @@ def black_scholes(
     deviation = volatility * np.sqrt(years)
     d1 = np.log(ahead / strike) / deviation + deviation / 2
     sign = np.where(is_call, 1.0, -1.0)
-    value = sign * (ahead * normal_cdf(sign * d1) - strike * normal_cdf(sign * (d1 - deviation)))
+    value = sign * (ahead * normal.cdf(sign * d1) - strike * normal.cdf(sign * (d1 - deviation)))
     prices: Floats = np.exp(-rate * years) * np.maximum(value, 0.0)
     return prices
 
