@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 
 from libs.common import ids
 from libs.common.contracts.base import Message
+from libs.common.reads import Reads
 from libs.common.writes import Writes
 
 if TYPE_CHECKING:
@@ -66,7 +67,12 @@ class Store:
 
     def __init__(self, connection: "Connection") -> None:
         self.connection = connection
+        self.reads = Reads(connection)
         self.writes = Writes(connection)
+
+    @classmethod
+    def gate(cls, messages: Sequence[Message]) -> str | None:
+        """An SQL expression to evaluate as the batch's transaction enters, before any read: a lock, say."""
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
         """Load what these messages will need, in a few set-based queries, locking rows that will change."""

@@ -43,10 +43,15 @@ class Writes:
 @lru_cache(maxsize=64)
 def _joined(statements: tuple[tuple[str, int], ...]) -> str:
     """`WITH w0 AS (INSERT …), w1 AS (UPDATE …) UPDATE …`, the arguments numbered through."""
-    numbered: list[str] = []
+    *first, last = numbered(statements)
+    return f"WITH {', '.join(f'w{n} AS ({each})' for n, each in enumerate(first))} {last}" if first else last
+
+
+def numbered(statements: Sequence[tuple[str, int]]) -> list[str]:
+    """Statements with how many arguments each has, their places numbered through."""
+    through: list[str] = []
     before = 0
     for statement, arguments in statements:
-        numbered.append(_PLACE.sub(lambda place, by=before: f"${int(place[1]) + by}", statement))  # type: ignore[misc]
+        through.append(_PLACE.sub(lambda place, by=before: f"${int(place[1]) + by}", statement))  # type: ignore[misc]
         before += arguments
-    *first, last = numbered
-    return f"WITH {', '.join(f'w{n} AS ({each})' for n, each in enumerate(first))} {last}" if first else last
+    return through

@@ -242,9 +242,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         good, waiting = self._set_aside(batch)
         moves = self._moves(batch)
         async with runtime.pool.acquire(timeout=5) as connection, connection.transaction():
-            ids = [i.delivery.envelope.id for i in good if i.delivery]
-            fresh = await inbox.enter(connection, moves, ids, now)
-            deliveries = _once([i.delivery for i in good if i.delivery], fresh)
+            came = [i.delivery for i in good if i.delivery]
+            gate = self._service.store.gate([delivery.message for delivery in came])
+            fresh = await inbox.enter(connection, moves, [delivery.envelope.id for delivery in came], now, gate)
+            deliveries = _once(came, fresh)
             work = Work(self._service, runtime.memory, connection, now)
             await work.handle(deliveries)
             seqs = await work.keep(runtime.outbox.owner)
@@ -316,7 +317,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
                 if found is None:
                     return False
                 delivery = self._redeliver(found)
-                fresh = await inbox.enter(connection, [], [delivery.envelope.id], runtime.clock.now())
+                gate = self._service.store.gate([delivery.message])
+                fresh = await inbox.enter(connection, [], [delivery.envelope.id], runtime.clock.now(), gate)
                 work = Work(self._service, runtime.memory, connection, runtime.clock.now())
                 await work.handle([delivery] if delivery.envelope.id in fresh else [])
                 seqs = await work.keep(runtime.outbox.owner)

@@ -42,14 +42,17 @@ class Move:
     next: int
 
 
-async def enter(connection: Connection, moves: Collection[Move], ids: Collection[UUID], now: datetime) -> set[UUID]:
+async def enter(
+    connection: Connection, moves: Collection[Move], ids: Collection[UUID], now: datetime, gate: str | None = None
+) -> set[UUID]:
     """Move the offsets by compare-and-swap and remember the ids; the ids that were not known before.
 
+    `gate` is the store's own expression, evaluated in the same round trip.
     Raises Fenced when another instance has moved an offset since we read it.
     """
     ordered = sorted(moves, key=lambda move: move.partition)
     row = await connection.fetchrow(
-        _ENTER,
+        f"{_ENTER}, {gate}" if gate else _ENTER,
         [m.partition[0] for m in ordered],
         [m.partition[1] for m in ordered],
         [m.previous for m in ordered],

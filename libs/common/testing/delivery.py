@@ -35,11 +35,14 @@ async def deliver(
     now: datetime = NOON,
     cause: Envelope | None = None,
 ) -> list[Message]:
-    """Prefetch, handle the messages as one batch, flush; what was said, in order.
+    """Pass the store's gate, prefetch, handle the messages as one batch, flush; what was said, in order.
 
     `cause` is the envelope of the first message; the others get fresh ones.
     """
     work = Work(service, memory or service.memory(), connection, now)
+    gate = service.store.gate(messages)
+    if gate:
+        await connection.execute(f"SELECT {gate}")
     envelopes = [cause or envelope_of(messages[0], now=now), *(envelope_of(m, now=now) for m in messages[1:])]
     await work.handle([Delivery(m, e) for m, e in zip(messages, envelopes, strict=True)])
     await work.store.write()

@@ -1,14 +1,16 @@
 """Positions with what is pending on them: net per account, and one book per strategy."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
 
 from libs.common import ids
 from libs.common.contracts.enums import Product
-from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId, UserId
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, StrategyId, UserId
+from libs.common.reads import Reads, Row
 from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.risk.domain.ledger import Exposure
@@ -25,9 +27,19 @@ _FIELDS = """
     version, pending_buy, pending_sell
 """
 
+_AS_READ = """
+    account_id, strategy_id, instrument, product, user_id, quantity, average_price::text, realised_pnl::text, pnl_day,
+    margin::text, version, pending_buy, pending_sell
+"""
+
 _LOAD = f"""
-    SELECT {_FIELDS}
-    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS k (account_id, strategy_id, instrument, product)
+    SELECT {_AS_READ}
+    FROM (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[])
+          UNION
+          SELECT r.account_id, book.strategy_id, r.instrument, r.product
+          FROM reservations r CROSS JOIN LATERAL (VALUES ($6::uuid), (r.strategy_id)) AS book (strategy_id)
+          WHERE r.order_id = ANY($5::uuid[]) AND book.strategy_id IS NOT NULL
+         ) AS k (account_id, strategy_id, instrument, product)
     JOIN exposures USING (account_id, strategy_id, instrument, product)
 """  # noqa: S608 - constants only
 
@@ -68,16 +80,21 @@ class Exposures:
         self._loaded: dict[ExposureKey, Exposure] = {}
         self.strategies_positions: dict[StrategyId, int] = {}
 
-    async def load(self, keys: Collection[ExposureKey]) -> None:
-        if not keys:
-            return
-        rows = await self._connection.fetch(
-            _LOAD,
-            [key[0] for key in keys],
-            [key[1] or NET for key in keys],
-            [key[2] for key in keys],
-            [key[3] for key in keys],
-        )
+    def ask(self, reads: Reads, keys: Collection[ExposureKey], order_ids: Collection[OrderId]) -> None:
+        """The positions of these keys, and those of stored orders."""
+        if keys or order_ids:
+            reads.add(
+                _LOAD,
+                self._keep,
+                [key[0] for key in keys],
+                [key[1] or NET for key in keys],
+                [key[2] for key in keys],
+                [key[3] for key in keys],
+                order_ids,
+                NET,
+            )
+
+    def _keep(self, rows: Sequence[Row]) -> None:
         for row in rows:
             exposure = _exposure(row)
             self._rows[exposure.account_id, exposure.strategy_id, exposure.instrument, exposure.product] = exposure
@@ -139,7 +156,19 @@ class Exposures:
         return [_exposure(row) for row in await self._connection.fetch(_MOVED, since, PROCESS)]
 
 
-def _exposure(row: asyncpg.Record) -> Exposure:
-    account_id, strategy_id, instrument, product, *rest = row
+def _exposure(row: Row | asyncpg.Record) -> Exposure:
+    account_id, strategy_id, instrument, product, user_id, quantity, price, pnl, pnl_day, margin, *rest = row
     book = None if strategy_id == NET else strategy_id
-    return Exposure(account_id, book, instrument, Product(product), *rest)
+    return Exposure(
+        account_id,
+        book,
+        instrument,
+        Product(product),
+        user_id,
+        quantity,
+        Decimal(price),
+        Decimal(pnl),
+        pnl_day,
+        Decimal(margin),
+        *rest,
+    )

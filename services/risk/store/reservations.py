@@ -5,11 +5,10 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-import asyncpg
-
 from libs.common.contracts.enums import OrderPurpose, OrderType, Product, Side
 from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.contracts.orders import OrderTerms
+from libs.common.reads import Reads, Row
 from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.risk.domain.ledger import Footprint, Reservation
@@ -22,7 +21,12 @@ _FIELDS = """
     proposed_quantity, proposed_increasing, proposed_unit_margin, proposed_by
 """
 
-_LOAD = f"SELECT {_FIELDS} FROM reservations WHERE order_id = ANY($1::uuid[])"  # noqa: S608 - constants only
+_LOAD = """
+    SELECT order_id, account_id, user_id, strategy_id, instrument, product, side, order_type, price::text,
+           trigger_price::text, purpose, epoch, decided_at, filled, closed, quantity, increasing, unit_margin::text,
+           proposed_quantity, proposed_increasing, proposed_unit_margin::text, proposed_by
+    FROM reservations WHERE order_id = ANY($1::uuid[])
+"""
 
 _INSERT = f"""
     INSERT INTO reservations ({_FIELDS})
@@ -80,12 +84,15 @@ class Reservations:
         self._last: dict[TermsKey, datetime] = {}
         self._remembered: dict[TermsKey, datetime] = {}
 
-    async def load(self, order_ids: Collection[OrderId]) -> list[Reservation]:
-        if not order_ids:
-            return []
-        for row in await self._connection.fetch(_LOAD, order_ids):
-            self._rows[row[0]] = _reservation(row)
+    def ask(self, reads: Reads, order_ids: Collection[OrderId]) -> None:
+        if order_ids:
+            reads.add(_LOAD, self._keep, order_ids)
+
+    def _keep(self, rows: Sequence[Row]) -> None:
+        self._rows.update({row[0]: _reservation(row) for row in rows})
         self._loaded = dict(self._rows)
+
+    def loaded(self) -> list[Reservation]:
         return list(self._rows.values())
 
     async def load_recent(self, keys: Collection[TermsKey]) -> None:
@@ -192,27 +199,30 @@ def _footprints(rows: list[Reservation]) -> tuple[Sequence[int | Decimal | UUID 
     )
 
 
-def _reservation(row: asyncpg.Record) -> Reservation:
+def _reservation(row: Row) -> Reservation:
+    order_id, account_id, user_id, strategy_id, instrument, product, side, order_type, *rest = row
+    price, trigger_price, purpose, epoch, decided_at, filled, closed, *footprints = rest
+    quantity, increasing, unit_margin, proposed_quantity, proposed_increasing, proposed_unit_margin, by = footprints
     proposed = None
-    if row["proposed_quantity"] is not None:
-        proposed = Footprint(row["proposed_quantity"], row["proposed_increasing"], row["proposed_unit_margin"])
+    if proposed_quantity is not None:
+        proposed = Footprint(proposed_quantity, proposed_increasing, Decimal(proposed_unit_margin))
     return Reservation(
-        order_id=row["order_id"],
-        account_id=row["account_id"],
-        user_id=row["user_id"],
-        strategy_id=row["strategy_id"],
-        instrument=row["instrument"],
-        product=Product(row["product"]),
-        side=Side(row["side"]),
-        order_type=OrderType(row["order_type"]),
-        price=row["price"],
-        trigger_price=row["trigger_price"],
-        purpose=OrderPurpose(row["purpose"]),
-        epoch=row["epoch"],
-        footprint=Footprint(row["quantity"], row["increasing"], row["unit_margin"]),
-        decided_at=row["decided_at"],
+        order_id=order_id,
+        account_id=account_id,
+        user_id=user_id,
+        strategy_id=strategy_id,
+        instrument=instrument,
+        product=Product(product),
+        side=Side(side),
+        order_type=OrderType(order_type),
+        price=price and Decimal(price),
+        trigger_price=trigger_price and Decimal(trigger_price),
+        purpose=OrderPurpose(purpose),
+        epoch=epoch,
+        footprint=Footprint(quantity, increasing, Decimal(unit_margin)),
+        decided_at=decided_at,
         proposed=proposed,
-        proposed_by=row["proposed_by"],
-        filled=row["filled"],
-        closed=row["closed"],
+        proposed_by=by,
+        filled=filled,
+        closed=closed,
     )

@@ -1,6 +1,6 @@
 """What people decided: halts, limits, and the watches that limits keep on MTM."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -9,6 +9,7 @@ import asyncpg
 from libs.common.contracts.enums import BreachKind, RiskLevel
 from libs.common.contracts.ids import AccountId, RiskLimitId, StrategyId, UserId
 from libs.common.contracts.risk import RiskLimit
+from libs.common.reads import Reads, Row
 from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.risk.domain.halts import Halt
@@ -17,8 +18,8 @@ from services.risk.domain.watches import Watch
 from services.risk.store.exposures import NET
 
 _ORDER_LIMITS = """
-    SELECT limit_id, user_id, level, account_id, strategy_id, instrument, max_order_value, max_open_positions,
-           max_daily_loss, identical_order_window_s,
+    SELECT limit_id, user_id, level, account_id, strategy_id, instrument, max_order_value::text, max_open_positions,
+           max_daily_loss::text, identical_order_window_s,
            (SELECT breached_on FROM watches w WHERE w.limit_id = l.limit_id AND w.kind = 'DAILY_LOSS') AS lost_on
     FROM limits l
     WHERE user_id = ANY($1::uuid[]) AND active
@@ -99,10 +100,10 @@ class Halts:
         self._rows: dict[str, Halt] = {}
         self._dirty: dict[str, Halt] = {}
 
-    async def load(self, scopes: Collection[str]) -> None:
-        rows = await self._connection.fetch(
-            "SELECT scope, epoch, halted FROM halts WHERE scope = ANY($1::text[])", scopes
-        )
+    def ask(self, reads: Reads, scopes: Collection[str]) -> None:
+        reads.add("SELECT scope, epoch, halted FROM halts WHERE scope = ANY($1::text[])", self._keep, scopes)
+
+    def _keep(self, rows: Sequence[Row]) -> None:
         self._rows.update({row[0]: Halt(*row) for row in rows})
 
     def of(self, scopes: Iterable[str]) -> tuple[Halt, ...]:
@@ -127,12 +128,16 @@ class Limits:
         self._of_users: dict[UserId, list[OrderLimit]] = {}
         self._kept: dict[RiskLimitId, KeptLimit] = {}
 
-    async def load(self, user_ids: Collection[UserId]) -> list[OrderLimit]:
-        limits = [_order_limit(row) for row in await self._connection.fetch(_ORDER_LIMITS, user_ids)]
+    def ask(self, reads: Reads, user_ids: Collection[UserId]) -> None:
+        reads.add(_ORDER_LIMITS, self._keep, user_ids)
+
+    def _keep(self, rows: Sequence[Row]) -> None:
         self._of_users = {}
-        for limit in limits:
+        for limit in map(_order_limit, rows):
             self._of_users.setdefault(limit.user_id, []).append(limit)
-        return limits
+
+    def loaded(self) -> list[OrderLimit]:
+        return [limit for limits in self._of_users.values() for limit in limits]
 
     def of(self, user_id: UserId) -> list[OrderLimit]:
         return self._of_users.get(user_id, [])
@@ -249,9 +254,20 @@ def strategies_of(limits: Iterable[OrderLimit]) -> list[StrategyId]:
     return [each.strategy_id for each in limits if each.strategy_id is not None]
 
 
-def _order_limit(row: asyncpg.Record) -> OrderLimit:
-    limit_id, user_id, level, *rest = row
-    return OrderLimit(limit_id, user_id, RiskLevel(level), *rest)
+def _order_limit(row: Row) -> OrderLimit:
+    limit_id, user_id, level, account_id, strategy_id, instrument, value, positions, loss, *rest = row
+    return OrderLimit(
+        limit_id,
+        user_id,
+        RiskLevel(level),
+        account_id,
+        strategy_id,
+        instrument,
+        value and Decimal(value),
+        positions,
+        loss and Decimal(loss),
+        *rest,
+    )
 
 
 def _by_limit(rows: Iterable[asyncpg.Record]) -> dict[RiskLimitId, list[Watch]]:

@@ -33,17 +33,27 @@ class RiskStore(Store):
         """Accounts are locked first, in order; limits after them. Two instances cannot wait for each other."""
         self._needs = needs = needs_of(messages)
         await self.accounts.load(needs.accounts, needs.told_of)
-        for order in await self.reservations.load(needs.orders):
+        self.reservations.ask(self.reads, needs.orders)
+        self.exposures.ask(self.reads, needs.exposures, needs.orders)
+        self._ask_rules(needs)
+        await self.reads.send()
+        before = set(needs.scopes)
+        for order in self.reservations.loaded():
             needs.found(order)
-        await self.exposures.load(needs.exposures)
-        if needs.users:
-            await self.halts.load(needs.scopes)
+        if needs.scopes != before:
+            self._ask_rules(needs)
+            await self.reads.send()
         if needs.users or needs.limits:
-            await self._load_limits(needs)
+            await self._count(needs)
 
-    async def _load_limits(self, needs: Needs) -> None:
-        """The limits of the users, and what only some limits need: counts over accounts, recent orders."""
-        limits = await self.limits.load(needs.users) if needs.users else []
+    def _ask_rules(self, needs: Needs) -> None:
+        if needs.users:
+            self.halts.ask(self.reads, needs.scopes)
+            self.limits.ask(self.reads, needs.users)
+
+    async def _count(self, needs: Needs) -> None:
+        """What only some limits need: counts over accounts, recent orders."""
+        limits = self.limits.loaded()
         counted = [*needs_count(limits, RiskLevel.USER), *needs_count(limits, RiskLevel.STRATEGY)]
         # Counts span accounts that other instances may hold: one decision at a time.
         locked = {*needs.limits, *(each.limit_id for each in counted)}
@@ -67,7 +77,9 @@ class RiskStore(Store):
         """Orders later in the batch are decided under the new limits."""
         if self._needs.users:
             await self.write()
-            await self._load_limits(self._needs)
+            self.limits.ask(self.reads, self._needs.users)
+            await self.reads.send()
+            await self._count(self._needs)
 
     async def flush(self) -> None:
         self.reservations.flush(self.writes)

@@ -26,8 +26,8 @@ from services.trading.store.square_offs import SquareOffs
 
 NAMING_AN_ORDER = (ExecutionReported, OrderCleared, OrderDenied, OrderModifyCleared, OrderCancelRequested)
 
-SHARE_GATE = "SELECT pg_advisory_xact_lock_shared(7264150917)"
-CLOSE_GATE = "SELECT pg_advisory_xact_lock(7264150917)"
+SHARED_GATE = "pg_advisory_xact_lock_shared(7264150917)"
+CLOSED_GATE = "pg_advisory_xact_lock(7264150917)"
 
 
 class TradingStore(Store):
@@ -40,33 +40,45 @@ class TradingStore(Store):
         self.square_offs = SquareOffs(connection)
         self.panics = Panics(connection)
 
+    @classmethod
+    def gate(cls, messages: Sequence[Message]) -> str:
+        return (
+            CLOSED_GATE if any(isinstance(m, PanicRequested | PanicResetRequested) for m in messages) else SHARED_GATE
+        )
+
     async def prefetch(self, messages: Sequence[Message]) -> None:
+        """One question for the locks, one for the rest, unless an account is being squared off."""
         panic_scopes = {m.scope for m in messages if isinstance(m, PanicRequested)}
-        resets = any(isinstance(m, PanicResetRequested) for m in messages)
-        await self.enter(alone=bool(panic_scopes) or resets)
         at_stake = {each for scope in panic_scopes for each in await self.panics.accounts_at_stake(scope)}
         account_ids: set[AccountId] = {m.account_id for m in messages if hasattr(m, "account_id")}
         await self.accounts.lock(account_ids | at_stake)
-        await self.orders.load({m.order_id for m in messages if isinstance(m, NAMING_AN_ORDER)})
-        executions = [m for m in messages if isinstance(m, ExecutionReported)]
-        await self.executions.load([m.execution_id for m in executions])
-        filled = self.orders.loaded({m.order_id for m in executions if m.kind is ExecutionKind.FILLED})
-        await self.positions.load(filled)
         submitting = [m for m in messages if isinstance(m, OrderCleared)]
-        changing = self.orders.loaded({m.order_id for m in messages if isinstance(m, OrderModifyCleared)})
-        placed: list[Order | OrderCleared] = [*submitting, *filled, *changing]
-        await self.panics.load({s for p in placed for s in rules.scopes_of(p.user_id, p.account_id, p.strategy_id)})
-        await self.load_portfolios(self.accounts.with_square_offs() | at_stake)
+        executions = [m for m in messages if isinstance(m, ExecutionReported)]
+        filling = {m.order_id for m in executions if m.kind is ExecutionKind.FILLED}
+        standing = filling | {m.order_id for m in messages if isinstance(m, OrderModifyCleared)}
+        self.orders.ask(self.reads, {m.order_id for m in messages if isinstance(m, NAMING_AN_ORDER)})
+        self.executions.ask(self.reads, [m.execution_id for m in executions])
+        self.positions.ask(self.reads, filling)
+        self.panics.ask(self.reads, {scope for m in submitting for scope in scopes_of(m)})
+        self.panics.ask_of_orders(self.reads, standing)
+        self._ask_portfolios(self.accounts.with_square_offs() | at_stake)
+        await self.reads.send()
+        self.positions.found(self.orders.loaded(filling))
+        self.panics.found(scope for order in self.orders.loaded(standing) for scope in scopes_of(order))
 
-    async def enter(self, *, alone: bool = False) -> None:
-        """Take the gate, before any row."""
-        await self.connection.execute(CLOSE_GATE if alone else SHARE_GATE)
+    async def enter(self) -> None:
+        """Take the gate, before any row: for timers. A batch takes it as it enters."""
+        await self.connection.execute(f"SELECT {SHARED_GATE}")
 
     async def load_portfolios(self, account_ids: set[AccountId]) -> None:
         """All that is open in these accounts."""
-        await self.orders.load_open(account_ids)
-        await self.positions.load_live(account_ids)
-        await self.square_offs.load_open(account_ids)
+        self._ask_portfolios(account_ids)
+        await self.reads.send()
+
+    def _ask_portfolios(self, account_ids: set[AccountId]) -> None:
+        self.orders.ask_open(self.reads, account_ids)
+        self.positions.ask_live(self.reads, account_ids)
+        self.square_offs.ask_open(self.reads, account_ids)
 
     async def epochs(self, account: TradingAccount, strategy_id: StrategyId | None) -> Sequence[PanicEpoch]:
         """Those that an order of this account and strategy stands under."""
@@ -85,3 +97,7 @@ class TradingStore(Store):
         self.positions.flush(self.writes)
         self.square_offs.flush(self.writes)
         self.panics.flush(self.writes)
+
+
+def scopes_of(order: Order | OrderCleared) -> tuple[str, ...]:
+    return rules.scopes_of(order.user_id, order.account_id, order.strategy_id)

@@ -8,10 +8,10 @@ import asyncpg
 from libs.common.contracts import accounts as contracts
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId
+from libs.common.reads import Row
 from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.trading.domain.accounts import Funds, TradingAccount
-from services.trading.store.rows import Row
 
 LOCK = """
 SELECT account_id, user_id, broker, active, deleted, capital, version, opening_balance, realised_pnl, used_margin,

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.venue import ExecutionReported
+from libs.common.reads import Reads, Row
 from libs.common.service import Connection
 from libs.common.writes import Writes
-from services.trading.store.rows import Row
 
 SELECT = "SELECT venue, execution_id FROM executions WHERE execution_id = ANY($1::text[])"
 INSERT = """
@@ -24,7 +24,9 @@ class Executions:
 
     async def is_new(self, venue: Broker, execution: ExecutionReported) -> bool:
         """Whether this was never heard before, by any road. From now on it was."""
-        await self.load([execution.execution_id])
+        reads = Reads(self._connection)
+        self.ask(reads, [execution.execution_id])
+        await reads.send()
         key = (venue, execution.execution_id)
         if key in self._heard:
             return False
@@ -34,12 +36,11 @@ class Executions:
         )
         return True
 
-    async def load(self, execution_ids: Iterable[str]) -> None:
+    def ask(self, reads: Reads, execution_ids: Iterable[str]) -> None:
         missing = [each for each in execution_ids if each not in self._checked]
         if missing:
             self._checked.update(missing)
-            found = await self._connection.fetch(SELECT, missing)
-            self._heard.update((row["venue"], row["execution_id"]) for row in found)
+            reads.add(SELECT, self._heard.update, missing)
 
     def flush(self, writes: Writes) -> None:
         writes.add_rows(INSERT, self._new)

@@ -1,21 +1,25 @@
 """The orders, from our wish or risk's clearance to the end."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-
-import asyncpg
+from collections.abc import Collection, Iterable, Sequence
+from decimal import Decimal
 
 from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Product, Side, Validity
 from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.contracts.orders import OrderModifyCleared
+from libs.common.reads import Reads, Row
 from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.trading.domain import panics
 from services.trading.domain.orders import Order
-from services.trading.store.rows import Row
 
-SELECT = "SELECT * FROM orders WHERE order_id = ANY($1::uuid[])"
-SELECT_OPEN = "SELECT * FROM orders WHERE account_id = ANY($1::uuid[]) AND is_open"
+COLUMNS = """
+order_id, account_id, user_id, strategy_id, instrument, side, quantity, order_type, product, validity, price::text,
+trigger_price::text, purpose, square_off_id, requested_at, tag, status, version, epoch, margin::text, expires_at,
+filled_quantity, filled_value::text, broker_order_id, triggered, cancel_requested_at, change
+"""
+SELECT = f"SELECT {COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[])"  # noqa: S608 - constants only
+SELECT_OPEN = f"SELECT {COLUMNS} FROM orders WHERE account_id = ANY($1::uuid[]) AND is_open"  # noqa: S608 - constants only
 INSERT = """
 INSERT INTO orders
 SELECT * FROM unnest(
@@ -49,11 +53,15 @@ class Orders:
         self._changed: dict[OrderId, Order] = {}
 
     async def get(self, order_id: OrderId) -> Order | None:
-        await self.load({order_id})
+        reads = Reads(self._connection)
+        self.ask(reads, [order_id])
+        await reads.send()
         return self._known[order_id]
 
     async def open(self, account_id: AccountId) -> Sequence[Order]:
-        await self.load_open({account_id})
+        reads = Reads(self._connection)
+        self.ask_open(reads, {account_id})
+        await reads.send()
         return [order for order in self._of_account[account_id].values() if order.is_open]
 
     def loaded(self, order_ids: Iterable[OrderId]) -> list[Order]:
@@ -73,29 +81,26 @@ class Orders:
         self._of_account[order.account_id][order.order_id] = order
         self._changed[order.order_id] = order
 
-    async def load(self, order_ids: set[OrderId]) -> None:
+    def ask(self, reads: Reads, order_ids: Collection[OrderId]) -> None:
         missing = [order_id for order_id in order_ids if order_id not in self._known]
-        if not missing:
-            return
-        for row in await self._connection.fetch(SELECT, missing):
-            self._keep(row)
-        for order_id in missing:
-            self._known.setdefault(order_id, None)
+        if missing:
+            self._known.update((order_id, None) for order_id in missing)
+            reads.add(SELECT, self._keep, missing)
 
-    async def load_open(self, account_ids: set[AccountId]) -> None:
+    def ask_open(self, reads: Reads, account_ids: set[AccountId]) -> None:
         missing = account_ids - self._whole
         if missing:
             self._whole |= missing
-            for row in await self._connection.fetch(SELECT_OPEN, missing):
-                self._keep(row)
+            reads.add(SELECT_OPEN, self._keep, missing)
 
-    def _keep(self, row: asyncpg.Record) -> None:
-        order_id = row["order_id"]
-        self._stored.add(order_id)
-        if self._known.get(order_id) is None:
-            order = _order(row)
-            self._known[order_id] = order
-            self._of_account[order.account_id][order_id] = order
+    def _keep(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            order_id = row[0]
+            self._stored.add(order_id)
+            if self._known.get(order_id) is None:
+                order = _order(row)
+                self._known[order_id] = order
+                self._of_account[order.account_id][order_id] = order
 
     def flush(self, writes: Writes) -> None:
         new = [_new_row(order) for order_id, order in self._changed.items() if order_id not in self._stored]
@@ -104,35 +109,38 @@ class Orders:
         writes.add_rows(UPDATE, old)
 
 
-def _order(row: asyncpg.Record) -> Order:
-    change = row["change"]
+def _order(row: Row) -> Order:
+    order_id, account_id, user_id, strategy_id, instrument, side, quantity, order_type, product, *rest = row
+    validity, price, trigger_price, purpose, square_off_id, requested_at, tag, status, version, *rest = rest
+    epoch, margin, expires_at, filled_quantity, filled_value, broker_order_id, *rest = rest
+    triggered, cancel_requested_at, change = rest
     return Order(
-        order_id=row["order_id"],
-        account_id=row["account_id"],
-        user_id=row["user_id"],
-        strategy_id=row["strategy_id"],
-        instrument=row["instrument"],
-        side=Side(row["side"]),
-        quantity=row["quantity"],
-        order_type=OrderType(row["order_type"]),
-        product=Product(row["product"]),
-        validity=Validity(row["validity"]),
-        price=row["price"],
-        trigger_price=row["trigger_price"],
-        purpose=OrderPurpose(row["purpose"]),
-        square_off_id=row["square_off_id"],
-        requested_at=row["requested_at"],
-        tag=row["tag"],
-        status=OrderStatus(row["status"]),
-        version=row["version"],
-        epoch=row["epoch"],
-        margin=row["margin"],
-        expires_at=row["expires_at"],
-        filled_quantity=row["filled_quantity"],
-        filled_value=row["filled_value"],
-        broker_order_id=row["broker_order_id"],
-        triggered=row["triggered"],
-        cancel_requested_at=row["cancel_requested_at"],
+        order_id=order_id,
+        account_id=account_id,
+        user_id=user_id,
+        strategy_id=strategy_id,
+        instrument=instrument,
+        side=Side(side),
+        quantity=quantity,
+        order_type=OrderType(order_type),
+        product=Product(product),
+        validity=Validity(validity),
+        price=price and Decimal(price),
+        trigger_price=trigger_price and Decimal(trigger_price),
+        purpose=OrderPurpose(purpose),
+        square_off_id=square_off_id,
+        requested_at=requested_at,
+        tag=tag,
+        status=OrderStatus(status),
+        version=version,
+        epoch=epoch,
+        margin=Decimal(margin),
+        expires_at=expires_at,
+        filled_quantity=filled_quantity,
+        filled_value=Decimal(filled_value),
+        broker_order_id=broker_order_id,
+        triggered=triggered,
+        cancel_requested_at=cancel_requested_at,
         change=None if change is None else OrderModifyCleared.model_validate_json(change),
     )
 

@@ -1,16 +1,23 @@
 """Panic epochs, and the panics that raised them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from libs.common.contracts.ids import AccountId, PanicId
+from libs.common.contracts.ids import AccountId, OrderId, PanicId
 from libs.common.contracts.risk import PanicRequested
+from libs.common.reads import Reads, Row
 from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.trading.domain import panics
 from services.trading.domain.panics import PanicEpoch
 
 SELECT_EPOCHS = "SELECT scope, epoch, halted, panic_id FROM panic_epochs WHERE scope = ANY($1::text[])"
+SELECT_EPOCHS_OF_ORDERS = """
+SELECT scope, epoch, halted, panic_id
+  FROM panic_epochs
+ WHERE scope IN (SELECT unnest(ARRAY['ALL', 'USER:' || user_id, 'ACCOUNT:' || account_id, 'STRATEGY:' || strategy_id])
+                   FROM orders WHERE order_id = ANY($1::uuid[]))
+"""
 SAVE_EPOCHS = """
 INSERT INTO panic_epochs SELECT * FROM unnest($1::text[], $2::integer[], $3::boolean[], $4::uuid[])
 ON CONFLICT (scope) DO UPDATE
@@ -50,7 +57,9 @@ class Panics:
         self._at_stake: dict[str, set[AccountId]] = {}
 
     async def epochs(self, scopes: Sequence[str]) -> Sequence[PanicEpoch]:
-        await self.load(scopes)
+        reads = Reads(self._connection)
+        self.ask(reads, scopes)
+        await reads.send()
         return [self._known[scope] for scope in scopes]
 
     async def epoch_of(self, panic_id: PanicId) -> int | None:
@@ -77,13 +86,23 @@ class Panics:
             INSERT_PANIC, request.panic_id, request.scope, epoch, request.requested_by, request.reason, now
         )
 
-    async def load(self, scopes: Iterable[str]) -> None:
+    def ask(self, reads: Reads, scopes: Iterable[str]) -> None:
         missing = [scope for scope in scopes if scope not in self._known]
-        if not missing:
-            return
-        self._known.update((scope, PanicEpoch(scope)) for scope in missing)
-        for row in await self._connection.fetch(SELECT_EPOCHS, missing):
-            self._known[row["scope"]] = PanicEpoch(row["scope"], row["epoch"], row["halted"], row["panic_id"])
+        if missing:
+            self._known.update((scope, PanicEpoch(scope)) for scope in missing)
+            reads.add(SELECT_EPOCHS, self._keep, missing)
+
+    def ask_of_orders(self, reads: Reads, order_ids: Collection[OrderId]) -> None:
+        """The epochs that stored orders stand under; `found` tells afterwards which scopes these are."""
+        if order_ids:
+            reads.add(SELECT_EPOCHS_OF_ORDERS, self._keep, order_ids)
+
+    def found(self, scopes: Iterable[str]) -> None:
+        for scope in scopes:
+            self._known.setdefault(scope, PanicEpoch(scope))
+
+    def _keep(self, rows: Sequence[Row]) -> None:
+        self._known.update((row[0], PanicEpoch(*row)) for row in rows)
 
     def flush(self, writes: Writes) -> None:
         rows = [(each.scope, each.epoch, each.halted, each.panic_id) for each in self._changed.values()]

@@ -4,41 +4,47 @@ Manual orders book under the nil UUID, since a key column cannot be null.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from decimal import Decimal
 from uuid import UUID
 
-import asyncpg
-
 from libs.common.contracts.enums import Product
-from libs.common.contracts.ids import AccountId, StrategyId
+from libs.common.contracts.ids import AccountId, OrderId, StrategyId
+from libs.common.reads import Reads, Row
 from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.trading.domain.orders import Order
 from services.trading.domain.positions import Book, BookKey, Holding, Net, NetKey, book_key, net_key
-from services.trading.store.rows import Row
 
 NIL = StrategyId(UUID(int=0))
 
-SELECT_NETS = """
-SELECT p.*
-  FROM unnest($1::uuid[], $2::text[], $3::text[]) AS k(account_id, instrument, product)
+NET = """
+p.account_id, p.instrument, p.product, p.user_id, p.order_id, p.quantity, p.cost::text, p.realised_pnl::text,
+p.bought_quantity, p.sold_quantity, p.bought_value::text, p.sold_value::text, p.margin::text, p.version
+"""
+BOOK = """
+b.account_id, b.instrument, b.product, b.strategy_id, b.quantity, b.cost::text, b.realised_pnl::text,
+b.bought_quantity, b.sold_quantity, b.bought_value::text, b.sold_value::text
+"""
+SELECT_NETS = f"""
+SELECT {NET}
+  FROM (SELECT account_id, instrument, product FROM orders WHERE order_id = ANY($1::uuid[])
+        UNION
+        SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[])) AS k(account_id, instrument, product)
   JOIN positions p USING (account_id, instrument, product)
-"""
-SELECT_BOOKS = """
-SELECT b.*
-  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[]) AS k(account_id, instrument, product, strategy_id)
+"""  # noqa: S608 - constants only
+SELECT_BOOKS = f"""
+SELECT {BOOK}
+  FROM (SELECT account_id, instrument, product, COALESCE(strategy_id, $6::uuid)
+          FROM orders WHERE order_id = ANY($1::uuid[])
+        UNION
+        SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[]))
+       AS k(account_id, instrument, product, strategy_id)
   JOIN books b USING (account_id, instrument, product, strategy_id)
-"""
-SELECT_LIVE_NETS = """
-SELECT *
-  FROM positions
- WHERE account_id = ANY($1::uuid[]) AND (quantity <> 0 OR bought_quantity > 0 OR sold_quantity > 0)
-"""
-SELECT_LIVE_BOOKS = """
-SELECT *
-  FROM books
- WHERE account_id = ANY($1::uuid[]) AND (quantity <> 0 OR bought_quantity > 0 OR sold_quantity > 0)
-"""
+"""  # noqa: S608 - constants only
+LIVE = "account_id = ANY($1::uuid[]) AND (quantity <> 0 OR bought_quantity > 0 OR sold_quantity > 0)"
+SELECT_LIVE_NETS = f"SELECT {NET} FROM positions p WHERE {LIVE}"  # noqa: S608 - constants only
+SELECT_LIVE_BOOKS = f"SELECT {BOOK} FROM books b WHERE {LIVE}"  # noqa: S608 - constants only
 SAVE_NETS = """
 INSERT INTO positions
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::integer[], $7::numeric[],
@@ -72,7 +78,11 @@ class Positions:
 
     async def of(self, order: Order) -> tuple[Net, Book]:
         """What a fill of this order moves."""
-        await self.load([order])
+        if book_key(order) not in self._books[order.account_id]:
+            reads = Reads(self._connection)
+            self._ask(reads, [], [order])
+            await reads.send()
+            self.found([order])
         net = self._nets[order.account_id][net_key(order)]
         book = self._books[order.account_id][book_key(order)]
         return (
@@ -82,12 +92,17 @@ class Positions:
 
     async def live_nets(self, account_id: AccountId) -> Sequence[Net]:
         """Open, or traded today."""
-        await self.load_live({account_id})
+        await self._read_live(account_id)
         return [net for net in self._nets[account_id].values() if net is not None]
 
     async def live_books(self, account_id: AccountId) -> Sequence[Book]:
-        await self.load_live({account_id})
+        await self._read_live(account_id)
         return [book for book in self._books[account_id].values() if book is not None]
+
+    async def _read_live(self, account_id: AccountId) -> None:
+        reads = Reads(self._connection)
+        self.ask_live(reads, {account_id})
+        await reads.send()
 
     def save_net(self, net: Net) -> None:
         self._nets[net.account_id][net_key(net)] = net
@@ -97,77 +112,88 @@ class Positions:
         self._books[book.account_id][book_key(book)] = book
         self._changed_books[book_key(book)] = book
 
-    async def load(self, orders: Sequence[Order]) -> None:
-        missing = [order for order in orders if book_key(order) not in self._books[order.account_id]]
-        if not missing:
-            return
-        nets, books = {net_key(order) for order in missing}, {book_key(order) for order in missing}
-        for row in await self._connection.fetch(SELECT_NETS, *zip(*nets, strict=True)):
-            self._keep_net(row)
-        keys = [(*key[:3], key[3] or NIL) for key in books]
-        for row in await self._connection.fetch(SELECT_BOOKS, *zip(*keys, strict=True)):
-            self._keep_book(row)
-        for net in nets:
-            self._nets[net[0]].setdefault(net, None)
-        for book in books:
-            self._books[book[0]].setdefault(book, None)
+    def ask(self, reads: Reads, order_ids: Collection[OrderId]) -> None:
+        """What fills of these stored orders move; `found` tells afterwards which orders they are."""
+        if order_ids:
+            self._ask(reads, order_ids, [])
 
-    async def load_live(self, account_ids: set[AccountId]) -> None:
+    def found(self, orders: Sequence[Order]) -> None:
+        for order in orders:
+            self._nets[order.account_id].setdefault(net_key(order), None)
+            self._books[order.account_id].setdefault(book_key(order), None)
+
+    def ask_live(self, reads: Reads, account_ids: set[AccountId]) -> None:
         missing = account_ids - self._whole
-        if not missing:
-            return
-        self._whole |= missing
-        for row in await self._connection.fetch(SELECT_LIVE_NETS, missing):
-            self._keep_net(row)
-        for row in await self._connection.fetch(SELECT_LIVE_BOOKS, missing):
-            self._keep_book(row)
+        if missing:
+            self._whole |= missing
+            reads.add(SELECT_LIVE_NETS, self._keep_nets, missing)
+            reads.add(SELECT_LIVE_BOOKS, self._keep_books, missing)
 
-    def _keep_net(self, row: asyncpg.Record) -> None:
-        net = _net(row)
-        self._nets[net.account_id].setdefault(net_key(net), net)
+    def _ask(self, reads: Reads, order_ids: Collection[OrderId], orders: Sequence[Order]) -> None:
+        keys = (
+            [order.account_id for order in orders],
+            [order.instrument for order in orders],
+            [order.product for order in orders],
+        )
+        strategies = [order.strategy_id or NIL for order in orders]
+        reads.add(SELECT_NETS, self._keep_nets, order_ids, *keys)
+        reads.add(SELECT_BOOKS, self._keep_books, order_ids, *keys, strategies, NIL)
 
-    def _keep_book(self, row: asyncpg.Record) -> None:
-        book = _book(row)
-        self._books[book.account_id].setdefault(book_key(book), book)
+    def _keep_nets(self, rows: Sequence[Row]) -> None:
+        for net in map(_net, rows):
+            self._nets[net.account_id].setdefault(net_key(net), net)
+
+    def _keep_books(self, rows: Sequence[Row]) -> None:
+        for book in map(_book, rows):
+            self._books[book.account_id].setdefault(book_key(book), book)
 
     def flush(self, writes: Writes) -> None:
         writes.add_rows(SAVE_NETS, [_net_row(net) for net in self._changed_nets.values()])
         writes.add_rows(SAVE_BOOKS, [_book_row(book) for book in self._changed_books.values()])
 
 
-def _net(row: asyncpg.Record) -> Net:
+def _net(row: Row) -> Net:
+    account_id, instrument, product, user_id, order_id, *holding, margin, version = row
     return Net(
-        account_id=row["account_id"],
-        user_id=row["user_id"],
-        instrument=row["instrument"],
-        product=Product(row["product"]),
-        order_id=row["order_id"],
-        holding=_holding(row),
-        margin=row["margin"],
-        version=row["version"],
+        account_id=account_id,
+        user_id=user_id,
+        instrument=instrument,
+        product=Product(product),
+        order_id=order_id,
+        holding=_holding(*holding),
+        margin=Decimal(margin),
+        version=version,
     )
 
 
-def _book(row: asyncpg.Record) -> Book:
-    strategy_id = row["strategy_id"]
+def _book(row: Row) -> Book:
+    account_id, instrument, product, strategy_id, *holding = row
     return Book(
-        account_id=row["account_id"],
+        account_id=account_id,
         strategy_id=None if strategy_id == NIL else strategy_id,
-        instrument=row["instrument"],
-        product=Product(row["product"]),
-        holding=_holding(row),
+        instrument=instrument,
+        product=Product(product),
+        holding=_holding(*holding),
     )
 
 
-def _holding(row: asyncpg.Record) -> Holding:
+def _holding(
+    quantity: int,
+    cost: str,
+    realised_pnl: str,
+    bought_quantity: int,
+    sold_quantity: int,
+    bought_value: str,
+    sold_value: str,
+) -> Holding:
     return Holding(
-        quantity=row["quantity"],
-        cost=row["cost"],
-        realised_pnl=row["realised_pnl"],
-        bought_quantity=row["bought_quantity"],
-        sold_quantity=row["sold_quantity"],
-        bought_value=row["bought_value"],
-        sold_value=row["sold_value"],
+        quantity=quantity,
+        cost=Decimal(cost),
+        realised_pnl=Decimal(realised_pnl),
+        bought_quantity=bought_quantity,
+        sold_quantity=sold_quantity,
+        bought_value=Decimal(bought_value),
+        sold_value=Decimal(sold_value),
     )
 
 

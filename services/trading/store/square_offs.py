@@ -3,16 +3,15 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-import asyncpg
 from pydantic import TypeAdapter
 
 from libs.common.contracts.enums import Product, SquareOffReason
 from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
+from libs.common.reads import Reads, Row
 from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.square_offs import Pause, SquareOff
-from services.trading.store.rows import Row
 
 EXISTS = "SELECT EXISTS (SELECT FROM square_offs WHERE square_off_id = $1)"
 SELECT_OPEN = """
@@ -53,7 +52,9 @@ class SquareOffs:
     async def open(self, account: TradingAccount) -> Sequence[SquareOff]:
         if not account.square_offs:
             return []
-        await self.load_open({account.account_id})
+        reads = Reads(self._connection)
+        self.ask_open(reads, {account.account_id})
+        await reads.send()
         return [each for each in self._known[account.account_id].values() if each.completed_at is None]
 
     def save(self, square_off: SquareOff) -> None:
@@ -70,31 +71,32 @@ class SquareOffs:
         await self._connection.execute(SAVE_LARGEST, instrument, quantity)
         self._largest = None
 
-    async def load_open(self, account_ids: set[AccountId]) -> None:
+    def ask_open(self, reads: Reads, account_ids: set[AccountId]) -> None:
         missing = account_ids - self._whole
-        if not missing:
-            return
-        self._whole |= missing
-        for row in await self._connection.fetch(SELECT_OPEN, missing):
-            square_off = _square_off(row)
+        if missing:
+            self._whole |= missing
+            reads.add(SELECT_OPEN, self._keep, missing)
+
+    def _keep(self, rows: Sequence[Row]) -> None:
+        for square_off in map(_square_off, rows):
             self._known[square_off.account_id].setdefault(square_off.square_off_id, square_off)
 
     def flush(self, writes: Writes) -> None:
         writes.add_rows(SAVE, [_row(each) for each in self._changed.values()])
 
 
-def _square_off(row: asyncpg.Record) -> SquareOff:
-    product = row["product"]
+def _square_off(row: Row) -> SquareOff:
+    square_off_id, account_id, user_id, strategy_id, instrument, product, reason, started_at, pauses = row
     return SquareOff(
-        square_off_id=row["square_off_id"],
-        account_id=row["account_id"],
-        user_id=row["user_id"],
-        strategy_id=row["strategy_id"],
-        instrument=row["instrument"],
+        square_off_id=square_off_id,
+        account_id=account_id,
+        user_id=user_id,
+        strategy_id=strategy_id,
+        instrument=instrument,
         product=None if product is None else Product(product),
-        reason=SquareOffReason(row["reason"]),
-        started_at=row["started_at"],
-        pauses=_PAUSES.validate_json(row["pauses"]),
+        reason=SquareOffReason(reason),
+        started_at=started_at,
+        pauses=_PAUSES.validate_json(pauses),
     )
 
 

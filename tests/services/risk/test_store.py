@@ -54,11 +54,10 @@ async def committed(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Pool]:
 
 async def totals_are_the_sum_of_the_rows(connection: Connection) -> None:
     """The totals on accounts and exposures, against what the reservations say."""
-    reservations = [
-        each
-        for row in await connection.fetch("SELECT order_id FROM reservations")
-        if (each := (await RiskStore(connection).reservations.load([row[0]]))[0]).open
-    ]
+    store = RiskStore(connection)
+    store.reservations.ask(store.reads, [row[0] for row in await connection.fetch("SELECT order_id FROM reservations")])
+    await store.reads.send()
+    reservations = [each for each in store.reservations.loaded() if each.open]
     for row in await connection.fetch("SELECT * FROM accounts"):
         own = [each for each in reservations if each.account_id == row["account_id"]]
         positions = await connection.fetch(
