@@ -18,14 +18,20 @@ async def saved(event: Saved, ctx: Ctx) -> Sequence[Message]:
     store = ctx.memory.follow(ctx.store)
     match event:
         case AccountSaved():
-            store.entities.saved(Kind.ACCOUNT, event.account_id, event.user_id, event.version, event.account, ctx.now)
+            store.entities.saved(
+                Kind.ACCOUNT, event.account_id, event.user_id, event.version, event.account, ctx.cause.time
+            )
         case AlgoSaved():
-            store.entities.saved(Kind.ALGO, event.algo_id, event.user_id, event.version, event.algo, ctx.now)
+            store.entities.saved(Kind.ALGO, event.algo_id, event.user_id, event.version, event.algo, ctx.cause.time)
         case SignalGroupSaved():
-            store.entities.saved(Kind.SIGNAL_GROUP, event.group_id, event.user_id, event.version, event.group, ctx.now)
+            store.entities.saved(
+                Kind.SIGNAL_GROUP, event.group_id, event.user_id, event.version, event.group, ctx.cause.time
+            )
         case RiskLimitSaved():
-            store.entities.saved(Kind.RISK_LIMIT, event.limit_id, event.user_id, event.version, event.limit, ctx.now)
-    store.outcomes.ended(ctx.cause.correlation_id, event, ctx.now)
+            store.entities.saved(
+                Kind.RISK_LIMIT, event.limit_id, event.user_id, event.version, event.limit, ctx.cause.time
+            )
+    store.outcomes.ended(ctx.cause.correlation_id, event, ctx.cause.time)
     return NOTHING
 
 
@@ -33,17 +39,17 @@ async def deleted(event: Deleted, ctx: Ctx) -> Sequence[Message]:
     store = ctx.memory.follow(ctx.store)
     match event:
         case AccountDeleted():
-            store.entities.deleted(Kind.ACCOUNT, event.account_id, event.user_id, ctx.now)
+            store.entities.deleted(Kind.ACCOUNT, event.account_id, event.user_id, ctx.cause.time)
         case AlgoDeleted():
-            store.entities.deleted(Kind.ALGO, event.algo_id, event.user_id, ctx.now)
+            store.entities.deleted(Kind.ALGO, event.algo_id, event.user_id, ctx.cause.time)
         case SignalGroupDeleted():
-            store.entities.deleted(Kind.SIGNAL_GROUP, event.group_id, event.user_id, ctx.now)
+            store.entities.deleted(Kind.SIGNAL_GROUP, event.group_id, event.user_id, ctx.cause.time)
         case RiskLimitDeleted():
-            store.entities.deleted(Kind.RISK_LIMIT, event.limit_id, event.user_id, ctx.now)
-    store.outcomes.ended(ctx.cause.correlation_id, event, ctx.now)
+            store.entities.deleted(Kind.RISK_LIMIT, event.limit_id, event.user_id, ctx.cause.time)
+    store.outcomes.ended(ctx.cause.correlation_id, event, ctx.cause.time)
     return NOTHING
 
 
 async def refused(event: RequestRefused, ctx: Ctx) -> Sequence[Message]:
-    ctx.memory.follow(ctx.store).outcomes.ended(ctx.cause.correlation_id, event, ctx.now)
+    ctx.memory.follow(ctx.store).outcomes.ended(ctx.cause.correlation_id, event, ctx.cause.time)
     return NOTHING

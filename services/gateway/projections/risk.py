@@ -16,14 +16,14 @@ async def breached(event: MTMBreached, ctx: Ctx) -> Sequence[Message]:
 
 async def panic_changed(event: PanicRaised | PanicReset, ctx: Ctx) -> Sequence[Message]:
     store = ctx.memory.follow(ctx.store)
-    store.risk.panic(ctx.cause.id, event, ctx.now)
-    store.outcomes.ended(event.panic_id, event, ctx.now)
+    store.risk.panic(ctx.cause.id, event, ctx.cause.time)
+    store.outcomes.ended(event.panic_id, event, ctx.cause.time)
     return NOTHING
 
 
 async def square_off_changed(event: SquareOffStarted | SquareOffCompleted, ctx: Ctx) -> Sequence[Message]:
     store = ctx.memory.follow(ctx.store)
-    store.risk.square_off(event, ctx.now)
-    store.risk.happened(ctx.cause.id, event.user_id, event, ctx.now, event.account_id)
-    store.outcomes.ended(event.square_off_id, event, ctx.now)
+    store.risk.square_off(event, ctx.cause.time)
+    store.risk.happened(ctx.cause.id, event.user_id, event, ctx.cause.time, event.account_id)
+    store.outcomes.ended(event.square_off_id, event, ctx.cause.time)
     return NOTHING

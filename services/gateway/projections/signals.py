@@ -14,5 +14,5 @@ async def received(event: SignalReceived, ctx: Ctx) -> Sequence[Message]:
 
 
 async def decided(event: SignalActedOn | SignalSkipped, ctx: Ctx) -> Sequence[Message]:
-    ctx.memory.follow(ctx.store).signals.decided(event, ctx.now)
+    ctx.memory.follow(ctx.store).signals.decided(event, ctx.cause.time)
     return NOTHING

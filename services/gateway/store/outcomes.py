@@ -10,28 +10,30 @@ from services.gateway.store.rows import Database
 
 _KEPT = timedelta(hours=1)
 _PUT = """
-    INSERT INTO outcomes (request_id, type, body, at)
-    SELECT id, type, body, $4 FROM unnest($1::uuid[], $2::text[], $3::jsonb[]) AS n (id, type, body)
+    INSERT INTO outcomes AS o (request_id, type, body, at)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::timestamptz[])
     ON CONFLICT (request_id) DO UPDATE SET type = excluded.type, body = excluded.body, at = excluded.at
+    WHERE o.at <= excluded.at
 """
+"""The newest word stands, whichever topic was read first."""
 
 
 class Outcomes:
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
-        self._at: datetime | None = None
+        self._rows: dict[UUID, tuple[datetime, str, str]] = {}
 
     def ended(self, request_id: UUID, by: Message, at: datetime) -> None:
         """`by` ends what `request_id` asked for; a later event replaces an earlier one (started, completed)."""
-        self._changes.outcomes[request_id] = by
-        self._at = at
+        known = self._rows.get(request_id)
+        if known is None or known[0] <= at:
+            self._rows[request_id] = (at, type(by).__name__, by.model_dump_json())
+            self._changes.outcomes[request_id] = by
 
     async def flush(self, connection: Connection) -> None:
-        found = self._changes.outcomes
-        if found:
-            types = [type(message).__name__ for message in found.values()]
-            bodies = [message.model_dump_json() for message in found.values()]
-            await connection.execute(_PUT, list(found), types, bodies, self._at)
+        if self._rows:
+            times, types, bodies = zip(*self._rows.values(), strict=True)
+            await connection.execute(_PUT, list(self._rows), types, bodies, times)
 
 
 async def find(database: Database, request_id: UUID) -> tuple[str, str] | None:

@@ -31,6 +31,8 @@ _SQUARE_OFFS = """
     WHERE s.completed_at IS NULL
 """
 
+_USERS = "SELECT user_id FROM users WHERE created_at <= $1 ORDER BY user_id"
+
 
 class RiskLog:
     def __init__(self, changes: Changes) -> None:
@@ -64,7 +66,7 @@ class RiskLog:
     async def address(self, connection: Connection) -> None:
         """Find out whom each panic concerns, before the changes are numbered."""
         for event_id, event, at in self._panics:
-            for user_id in await _concerned(connection, event):
+            for user_id in await _concerned(connection, event, at):
                 self.happened(event_id, user_id, event, at)
 
     async def flush(self, connection: Connection) -> None:
@@ -77,11 +79,11 @@ class RiskLog:
             await connection.executemany(_SQUARE_OFFS, [_square_off_row(event, at) for event, at in self._square_offs])
 
 
-async def _concerned(connection: Connection, event: PanicRaised | PanicReset) -> list[UUID]:
-    """Everybody, or the user, or the owner of the account or strategy in the scope."""
+async def _concerned(connection: Connection, event: PanicRaised | PanicReset, at: datetime) -> list[UUID]:
+    """Everybody that was there, or the user, or the owner of the account or strategy in the scope."""
     _, colon, subject = event.scope.partition(":")
     if not colon:
-        return [row[0] for row in await connection.fetch("SELECT user_id FROM users ORDER BY user_id")]
+        return [row[0] for row in await connection.fetch(_USERS, at)]
     entity = UUID(subject)
     if event.scope.startswith("USER:"):
         return [entity]

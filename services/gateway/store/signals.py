@@ -22,9 +22,12 @@ _DECIDE = """
     SELECT id, '00000000-0000-0000-0000-000000000000', user_id, '{}', decision, at, seq
     FROM unnest($1::uuid[], $2::uuid[], $3::jsonb[], $4::timestamptz[], $5::bigint[])
         AS n (id, user_id, decision, at, seq)
-    ON CONFLICT (signal_id) DO UPDATE SET decisions = s.decisions || excluded.decisions, seq = excluded.seq
+    ON CONFLICT (signal_id) DO UPDATE SET seq = excluded.seq, decisions = (
+        SELECT jsonb_agg(d ORDER BY d ->> 'at', d ->> 'algo_id')
+        FROM jsonb_array_elements(s.decisions || excluded.decisions) AS d)
     RETURNING signal_id, body, decisions
 """
+"""In order of time: algos decide on topics of their own, which a rebuild reads in another order than we did."""
 
 
 class SignalLog:
