@@ -13,6 +13,8 @@ class Exchange(StrEnum):
     MCX = "MCX"
     NSE_INDEX = "NSE_INDEX"
     BSE_INDEX = "BSE_INDEX"
+    CUSTOM = "CUSTOM"
+    """No exchange: baskets and spreads that users made of other instruments. Never tradable."""
 
 
 class InstrumentKind(StrEnum):

@@ -46,7 +46,7 @@ async def brokers(_: Reader) -> Response:
     paper = {
         "broker": Broker.PAPER,
         "name": "Paper trading against live or replayed prices",
-        "exchanges": [e for e in Exchange if not e.endswith("INDEX")],
+        "exchanges": [e for e in Exchange if not e.endswith("INDEX") and e is not Exchange.CUSTOM],
         "products": list(Product),
         "order_types": list(OrderType),
         "validities": list(Validity),

@@ -5,14 +5,9 @@ are applied when it is read.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from enum import StrEnum
 from itertools import groupby
 
-
-class ActionKind(StrEnum):
-    SPLIT = "split"
-    BONUS = "bonus"
-    DIVIDEND = "dividend"
+from libs.common.contracts.masters import CorporateActionKind as ActionKind
 
 
 @dataclass(frozen=True, slots=True)

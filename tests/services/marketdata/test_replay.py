@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from libs.common.clock import stopwatch
-from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind
+from libs.common.contracts.enums import FeedSource, InstrumentKind
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Tick
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import IST
 from services.marketdata.adapters.replay import ReplayFeed
-from services.marketdata.adapters.replay.masters import load_master, upstox
+from services.marketdata.adapters.replay.masters import load_master
 from services.marketdata.adapters.replay.recordings import (
     Row,
     clean,
@@ -127,8 +127,6 @@ def test_what_expired_before_today_is_not_listed(shared_data: Path) -> None:
 
 
 def test_the_upstox_dump_serves_where_there_is_no_dhan_dump(shared_data: Path, tmp_path: Path) -> None:
-    contracts = list(upstox(next((shared_data / "masters/upstox").glob("*.gz"))))
-    assert {contract.exchange for contract in contracts} == {Exchange.NSE, Exchange.NSE_INDEX}
     for name in ("upstox", "zerodha"):
         shutil.copytree(shared_data / "masters" / name, tmp_path / name)
     assert NIFTY in {contract.instrument for contract in load_master(tmp_path, DAY)}
