@@ -96,7 +96,13 @@ async def request_retry(connection: Connection, key: str) -> int:
 async def discard_first(connection: Connection, key: str) -> int:
     """Give up the message that failed, for good, and retry those behind it; how many were behind."""
     await connection.execute(
-        "DELETE FROM message_parked WHERE seq = (SELECT min(seq) FROM message_parked WHERE key = $1)", key
+        """
+        WITH gone AS (
+            DELETE FROM message_parked WHERE seq = (SELECT min(seq) FROM message_parked WHERE key = $1)
+            RETURNING topic, partition, message_offset)
+        INSERT INTO message_discarded (topic, partition, message_offset) SELECT * FROM gone ON CONFLICT DO NOTHING
+        """,
+        key,
     )
     return await request_retry(connection, key)
 

@@ -9,6 +9,14 @@ TABLES = (
         PRIMARY KEY (topic, partition)
     )
     """,
+    "ALTER TABLE message_offsets ADD COLUMN IF NOT EXISTS owner bigint",
+    """
+    CREATE TABLE IF NOT EXISTS message_members (
+        owner bigint PRIMARY KEY,
+        instance text NOT NULL,
+        beats bigint NOT NULL
+    )
+    """,
     """
     CREATE TABLE IF NOT EXISTS message_inbox (
         message_id uuid PRIMARY KEY,
@@ -48,4 +56,12 @@ TABLES = (
     )
     """,
     "CREATE INDEX IF NOT EXISTS message_parked_key ON message_parked (key, seq)",
+    """
+    CREATE TABLE IF NOT EXISTS message_discarded (
+        topic text NOT NULL,
+        partition integer NOT NULL,
+        message_offset bigint NOT NULL,
+        PRIMARY KEY (topic, partition, message_offset)
+    )
+    """,
 )

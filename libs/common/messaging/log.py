@@ -1,0 +1,121 @@
+"""The log read from its beginning in order of time: what rebuilds and replays read."""
+
+import contextlib
+import heapq
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from libs.common.messaging.envelope import Headers
+from libs.common.messaging.inbox import Partition
+
+_PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One record of a topic, as it was kept; `timestamp` is Kafka's, in milliseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    headers: Headers
+    value: bytes | None
+
+    @property
+    def said_at(self) -> datetime:
+        """When the message was said; when Kafka kept it, if it does not tell."""
+        for name, value in self.headers:
+            if name == "ce_time":
+                with contextlib.suppress(ValueError):
+                    return datetime.fromisoformat(value.decode())
+        return datetime.fromtimestamp(self.timestamp / 1000, UTC)
+
+
+class KafkaLog:
+    """Everything in some topics up to where they ended when this was opened."""
+
+    def __init__(self, bootstrap: str, topics: Collection[str]) -> None:
+        self._topics = sorted(topics)
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=4_194_304,
+            fetch_max_wait_ms=100,
+        )
+        self.begins: dict[Partition, int] = {}
+        self.ends: dict[Partition, int] = {}
+
+    async def open(self) -> None:
+        await self._consumer.start()
+        found = await self._consumer.topics()
+        missing = [topic for topic in self._topics if topic not in found]
+        if missing:
+            raise LookupError(f"Kafka has no topic {', '.join(missing)}")
+        pairs = [(topic, p) for topic in self._topics for p in self._consumer.partitions_for_topic(topic) or ()]
+        assigned = [TopicPartition(*pair) for pair in sorted(pairs)]
+        self._consumer.assign(assigned)
+        begins = await self._consumer.beginning_offsets(assigned)
+        ends = await self._consumer.end_offsets(assigned)
+        self.begins = {(tp.topic, tp.partition): offset for tp, offset in begins.items()}
+        self.ends = {(tp.topic, tp.partition): offset for tp, offset in ends.items()}
+
+    async def close(self) -> None:
+        await self._consumer.stop()
+
+    def partitions(self) -> "list[AsyncIterator[Logged]]":
+        """The records of each partition, in order."""
+        return [self._read(*partition) for partition in sorted(self.ends)]
+
+    async def _read(self, topic: str, partition: int) -> AsyncGenerator[Logged, None]:
+        """Compaction leaves gaps: the partition is over when the position has reached its end."""
+        tp, end = TopicPartition(topic, partition), self.ends[topic, partition]
+        at = self.begins[topic, partition]
+        if at >= end:
+            return
+        self._consumer.seek(tp, at)
+        while at < end:
+            polled = await self._consumer.getmany(tp, timeout_ms=200, max_records=_PAGE)
+            for r in polled.get(tp, ()):
+                if r.offset >= end:
+                    return
+                yield Logged(topic, partition, r.offset, r.timestamp, r.key, r.headers, r.value)
+            at = await self._consumer.position(tp)
+
+
+@contextlib.asynccontextmanager
+async def reading(bootstrap: str, topics: Collection[str]) -> AsyncIterator[KafkaLog]:
+    log = KafkaLog(bootstrap, topics)
+    try:
+        await log.open()
+        yield log
+    finally:
+        await log.close()
+
+
+async def in_order_of_time(partitions: Iterable[AsyncIterator[Logged]]) -> AsyncGenerator[Logged, None]:
+    """Partitions merged by when their messages were said, each in its own order.
+
+    A cause is earlier than its effect by all that lies between them (a commit and two trips to Kafka), so services
+    whose clocks agree to a millisecond or two are read in the order in which things happened.
+    """
+    heads: list[tuple[datetime, int, Logged]] = []
+    sources = list(partitions)
+    for n, source in enumerate(sources):
+        async for record in source:
+            heads.append((record.said_at, n, record))
+            break
+    heapq.heapify(heads)
+    while heads:
+        at, n, record = heads[0]
+        yield record
+        async for following in sources[n]:
+            heapq.heapreplace(heads, (max(at, following.said_at), n, following))
+            break
+        else:
+            heapq.heappop(heads)
