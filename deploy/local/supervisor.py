@@ -1,9 +1,11 @@
 """The process supervisor of an instance: its configuration, and what may be asked of it."""
 
 import contextlib
+import http.client
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import time
 import xmlrpc.client
@@ -11,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
-
-from supervisor.xmlrpc import SupervisorTransport
 
 from deploy.local.instance import PROJECT, TEMPLATES, Instance
 from deploy.local.servers import Program, render
@@ -114,8 +114,7 @@ class Supervisor:
         return list(found)
 
     def _rpc(self) -> xmlrpc.client.ServerProxy:
-        transport = SupervisorTransport(None, None, f"unix://{self.instance.socket}")
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport)
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", OverSocket(self.instance.socket))
 
     def shutdown(self, patience: float = 60) -> None:
         """Stops every program and the supervisor; returns when the last process is gone."""
@@ -144,6 +143,21 @@ class Supervisor:
         """Processes that carry this instance's mark in their environment."""
         mark = f"OPENALGO_STACK={self.instance.home}".encode()
         return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if carries(path, mark)]
+
+
+class OverSocket(xmlrpc.client.Transport):
+    """XML-RPC over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(30)
+        connection.sock.connect(str(self.path))
+        return connection
 
 
 def carries(environ: Path, mark: bytes) -> bool:
