@@ -45,6 +45,13 @@ class BulkPublisher:
                 log.warning("bulk_buffer_full", dropped=self.dropped)
         producer.poll(0)
 
+    def flushed(self, seconds: float) -> bool:
+        """Whether Kafka has everything published until now, waiting at most `seconds` for it. Blocking.
+
+        For what must not be lost: a publisher of its own, whose reader begins again when this is False.
+        """
+        return self.dropped == 0 and (self._producer is None or self._producer.flush(seconds) == 0)
+
     async def close(self) -> None:
         if self._producer:
             await asyncio.to_thread(self._producer.flush, _FLUSH_SECONDS)

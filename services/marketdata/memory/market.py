@@ -1,7 +1,6 @@
-"""Marketdata's memory: the quote board, the candle book, the rows bound for QuestDB, Redis, and what status tells."""
+"""Marketdata's memory: the quote board, its clients of Redis and QuestDB, and what status tells."""
 
 import asyncio
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -12,11 +11,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import CandleClosed, InstrumentListed, Quote, Tick
+from libs.common.contracts.market import InstrumentListed, Quote
 from libs.common.service import Memory
 from libs.common.telemetry import log
 from libs.common.trading_calendar import TradingCalendar
-from services.marketdata.domain.candles import CandleBook
 from services.marketdata.memory.board import QuoteBoard
 from services.marketdata.store import TimeSeries
 
@@ -25,8 +23,7 @@ if TYPE_CHECKING:
 
 QUOTES_HASH = "quotes"
 REDIS_SECONDS = 2.0
-MOST_ROWS = 200_000
-"""Some ten minutes of ticks wait for QuestDB; then the oldest go."""
+WRITER_GROUP = "marketdata-series"
 
 
 @dataclass
@@ -44,14 +41,27 @@ class FeedStatus:
     ticks_per_second: float = 0.0
 
 
+@dataclass
+class WritingStatus:
+    """How the road from Kafka to QuestDB is, of this instance's partitions."""
+
+    ticks: int = 0
+    candles: int = 0
+    late: int = 0
+    """Ticks received too late for their candle; they are in the tick history."""
+    missed: int = 0
+    """Ticks that Kafka brought too late for a candle they belong to: recompute that day's candles."""
+    waiting: int = 0
+    """Ticks in Kafka that are not in QuestDB yet."""
+
+
 class MarketMemory(Memory):
     def __init__(self) -> None:
         self.board = QuoteBoard()
-        self.candles = CandleBook()
         self.status = FeedStatus()
+        self.writing = WritingStatus()
+        self.writer_group = WRITER_GROUP
         self.listed: dict[InstrumentId, InstrumentListed] = {}
-        self.tick_rows: deque[Tick] = deque(maxlen=MOST_ROWS)
-        self.candle_rows: deque[CandleClosed] = deque(maxlen=MOST_ROWS)
         self.calendar: TradingCalendar
         self.redis: Redis
         self.series: TimeSeries

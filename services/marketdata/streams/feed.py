@@ -1,4 +1,4 @@
-"""The one path of every tick, whatever feed it comes from: check, publish, quote, candle, history."""
+"""The one path of every tick, whatever feed it comes from: check, publish, quote."""
 
 import asyncio
 import gc
@@ -63,8 +63,6 @@ async def go_on(memory: MarketMemory, feed: MarketFeed, quotes: list[Quote], now
     memory.board.previous_closes = feed.previous_closes
     memory.board.restore(q for q in quotes if q.instrument not in memory.board.quotes)
     feed.resume(quotes, day)
-    today = {q.instrument: q.volume for q in quotes if memory.calendar.trading_day(q.at) == day}
-    memory.candles.know(today, day)
 
 
 async def publish_contracts(runtime: "MarketRuntime", master: Sequence[InstrumentListed]) -> None:
@@ -130,11 +128,6 @@ class Pump:
             quotes = self._memory.board.conflate()
             if quotes:
                 self._runtime.publish_bulk(QuotesConflated(shard=SHARD, at=now, quotes=quotes))
-        for candle in self._memory.candles.close(now):
-            self._runtime.publish_bulk(candle)
-            self._memory.candle_rows.append(candle)
-            metrics.CANDLES.inc()
-        metrics.LATE.set(self._memory.candles.late)
         self._measure(now)
 
     def _pass_on(self, tick: Tick, now: datetime) -> None:
@@ -145,10 +138,6 @@ class Pump:
             memory.status.refused[fault] = memory.status.refused.get(fault, 0) + 1
             return
         self._runtime.publish_bulk(tick)
-        memory.candles.add(tick)
-        if len(memory.tick_rows) == memory.tick_rows.maxlen:
-            metrics.ROWS_DROPPED.labels("ticks").inc()
-        memory.tick_rows.append(tick)
         metrics.TICKS.labels(tick.source).inc()
         memory.status.ticks += 1
         memory.status.last_tick_at = tick.at

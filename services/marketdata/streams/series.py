@@ -1,70 +1,263 @@
-"""Ticks and candles to QuestDB, once a second, in a thread.
+"""Ticks from Kafka into QuestDB and into candles, in a thread of its own; any number of instances share the partitions.
 
-Rows wait in memory, at most MOST_ROWS of each kind, and the oldest go when QuestDB stays away. What a killed process
-had not written, at most about a second of ticks, is in Kafka's TICKS and not in QuestDB.
+Kafka is the durable road: an offset is committed only after QuestDB has the rows and Kafka the candles, so whoever is
+killed, what stands in Kafka arrives. Everything is done again from the last commit, and doing it twice changes nothing.
+The one answer to any failure is the same: begin again from what was committed.
+
+A commit says two things of a partition. The offset is where the candles in the making begin; the metadata says up to
+where rows are in QuestDB already, and which minute is the first that a new candle book sees whole.
 """
 
 import asyncio
-from collections import deque
-from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import orjson
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from questdb import QuestDBError
 
+from libs.common.clock import Clock, stopwatch
+from libs.common.contracts import topics
+from libs.common.contracts.market import CandleClosed
+from libs.common.messaging.bulk import BulkPublisher
 from libs.common.telemetry import log
-from services.marketdata.store.series import TimeSeriesUnavailable
+from services.marketdata.domain.candles import CandleBook, Micros, micros
+from services.marketdata.memory.market import WritingStatus
+from services.marketdata.store.series import CandleRow, RowWriter, TickRow, TimeSeries, TimeSeriesUnavailable
 from services.marketdata.streams import metrics
+from services.marketdata.streams.records import Print, read_all
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
     from services.marketdata.memory import MarketMemory
     from services.marketdata.store import ContractStore
 
-EVERY_SECONDS = 1.0
-ROWS_AT_ONCE = 20_000
+GROUP = "marketdata-series"
+MOST_AT_ONCE = 10_000
+GATHER_SECONDS = 0.25
+"""How long rows wait for company: QuestDB's cost is per write."""
+COMMIT_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+DELIVERY_SECONDS = 10.0
+ASK_SECONDS = 90.0
+GRACE: Micros = 1_000_000
+"""A quiet partition's minute is closed by the clock, this much later than a busy one's by its ticks."""
 
-Row = TypeVar("Row")
+FAILURES = (QuestDBError, TimeSeriesUnavailable, KafkaException, OSError, FutureTimeout)
 
 
 async def write_series(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
-    """Until the process stops, whatever QuestDB does."""
+    """Until the process stops, whatever QuestDB and Kafka do."""
     memory = runtime.memory
-    away = True
-    ready = False
+    away = False
     while True:
-        await asyncio.sleep(EVERY_SECONDS)
         try:
-            if not ready:
-                await memory.series.create_tables()
-                ready = True
-            await _write(memory)
-        except (QuestDBError, TimeSeriesUnavailable, OSError) as error:
-            if not away:
-                log.warning("questdb_away", error=repr(error), waiting=len(memory.tick_rows))
-            away = True
-        else:
-            if away:
-                log.info("questdb_writing")
+            await memory.series.create_tables()
+            writer = SeriesWriter(runtime, asyncio.get_running_loop())
+            log.info("series_writing")
             away = False
-        metrics.ROWS_WAITING.set(len(memory.tick_rows) + len(memory.candle_rows))
+            await _in_thread(writer)
+        except FAILURES as error:
+            metrics.WRITER_FAILURES.inc()
+            if not away:
+                log.warning("series_waits", error=repr(error))
+            away = True
+        await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _write(memory: "MarketMemory") -> None:
-    """What waits now; rows leave the queues only once QuestDB has them."""
-    ticks = list(islice(memory.tick_rows, ROWS_AT_ONCE))
-    candles = list(islice(memory.candle_rows, ROWS_AT_ONCE))
-    if not ticks and not candles:
-        return
-    await asyncio.to_thread(memory.series.write, ticks, candles)
-    _drop(memory.tick_rows, ticks)
-    _drop(memory.candle_rows, candles)
-    metrics.ROWS.labels("ticks").inc(len(ticks))
-    metrics.ROWS.labels("candles").inc(len(candles))
+async def _in_thread(writer: "SeriesWriter") -> None:
+    running = asyncio.get_running_loop().run_in_executor(None, writer.run)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        writer.stop.set()
+        await running
+        raise
 
 
-def _drop(rows: "deque[Row]", written: list[Row]) -> None:
-    """Take the written rows off the front; some may have been pushed out while they were being written."""
-    newest = written[-1] if written else None
-    while newest is not None and rows:
-        if rows.popleft() is newest:
-            return
+@dataclass(slots=True)
+class Partition:
+    """One partition of ours: its candle book, and how far it was read and written."""
+
+    book: CandleBook
+    position: int
+    written: int
+    """Rows before this offset are in QuestDB already."""
+    received: Micros = 0
+    """The newest receipt of a tick."""
+
+    def take(self, tick: Print) -> None:
+        row = tick.row
+        self.book.add(row.instrument, row.at, row.received_at, row.ltp, row.volume, row.oi, row.source, tick.offset)
+        if row.received_at > self.received:
+            self.received = row.received_at
+
+    def mark(self, topic: str, partition: int) -> TopicPartition:
+        metadata = orjson.dumps({"written": self.position, "kept_from": self.book.kept_from}).decode()
+        return TopicPartition(topic, partition, self.book.needs_from(self.position), metadata)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one round brings to QuestDB and Kafka."""
+
+    rows: list[TickRow] = field(default_factory=list)
+    candles: list[CandleClosed] = field(default_factory=list)
+
+
+class SeriesWriter:
+    """Everything but the constructor and `stop` belongs to the thread that `run`s."""
+
+    def __init__(self, runtime: "Runtime[ContractStore, MarketMemory]", loop: asyncio.AbstractEventLoop) -> None:
+        self.stop = threading.Event()
+        self._series: TimeSeries = runtime.memory.series
+        self._status: WritingStatus = runtime.memory.writing
+        self._clock: Clock = runtime.clock
+        self._loop = loop
+        self._topic = topics.TICKS.name
+        self._publisher = BulkPublisher(runtime.service, runtime.settings.kafka_bootstrap, runtime.clock)
+        self._partitions: dict[int, Partition] = {}
+        self._committed_at = stopwatch()
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": runtime.settings.kafka_bootstrap,
+                "group.id": runtime.memory.writer_group,
+                "group.instance.id": f"{runtime.memory.writer_group}-{runtime.settings.instance_id}",
+                "client.id": f"marketdata-{runtime.settings.instance_id}-series",
+                "session.timeout.ms": 10_000,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 100,
+                "queued.max.messages.kbytes": 32_768,
+            }
+        )
+
+    def run(self) -> None:
+        try:
+            self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked)
+            with RowWriter(self._series.url) as rows:
+                while not self.stop.is_set():
+                    self._round(rows)
+            self._commit(wait=True)
+        finally:
+            self._consumer.close()
+
+    def _round(self, rows: RowWriter) -> None:
+        batch = Batch()
+        self._read(self._consumer.consume(MOST_AT_ONCE, GATHER_SECONDS), batch)
+        for number, partition in self._partitions.items():
+            batch.candles += partition.book.close(self._all_received_before(number, partition))
+        if batch.rows or batch.candles:
+            rows.add_ticks(batch.rows)
+            rows.add_candles(map(_candle_row, batch.candles))
+            rows.flush()
+        if batch.candles:
+            self._publish(batch.candles)
+        self._tell(batch)
+        if stopwatch() - self._committed_at > COMMIT_SECONDS:
+            self._commit(wait=False)
+
+    def _read(self, messages: Sequence[Message], batch: Batch) -> None:
+        for message in messages:
+            if (error := message.error()) is not None:
+                raise KafkaException(error)
+        for each in read_all(messages):
+            partition = self._partitions[each.partition]
+            if each.offset >= partition.written:
+                batch.rows.append(each.row)
+            partition.take(each)
+        for message in messages:
+            self._partitions[message.partition() or 0].position = (message.offset() or 0) + 1
+
+    def _all_received_before(self, number: int, partition: Partition) -> Micros:
+        """Every tick of the partition that was received earlier than this has been read.
+
+        By the ticks' own receipts, or by the clock once the partition has been read to its end.
+        """
+        end = self._end(number)
+        if end is None or partition.position < end:
+            return partition.received
+        return max(partition.received, micros(self._clock.now()) - GRACE)
+
+    def _end(self, number: int) -> int | None:
+        """As the last fetch told; None before the first."""
+        _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), cached=True)
+        return high if high >= 0 else None
+
+    def _publish(self, candles: Sequence[CandleClosed]) -> None:
+        for candle in candles:
+            self._publisher.publish(candle)
+        if not self._publisher.flushed(DELIVERY_SECONDS):
+            raise OSError(f"Kafka did not take {len(candles)} candles")
+
+    def _commit(self, *, wait: bool) -> None:
+        marks = [partition.mark(self._topic, number) for number, partition in self._partitions.items()]
+        if marks and wait:
+            self._consumer.commit(offsets=marks, asynchronous=False)
+        elif marks:
+            self._consumer.commit(offsets=marks)
+        self._committed_at = stopwatch()
+
+    def _assigned(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        """Go on where the last writer of these partitions committed."""
+        starts = []
+        counted: dict[Micros, Mapping[Any, tuple[int, int]]] = {}
+        for mark in consumer.committed(assigned, timeout=DELIVERY_SECONDS):
+            low, high = consumer.get_watermark_offsets(
+                TopicPartition(self._topic, mark.partition), timeout=DELIVERY_SECONDS
+            )
+            known = orjson.loads(mark.metadata) if mark.metadata else {}
+            # A log that is younger than the commit was made anew: nothing of it is written yet.
+            valid = low <= mark.offset <= high
+            kept_from: Micros = known.get("kept_from", 0) if mark.offset >= 0 else 0
+            if kept_from and kept_from not in counted:
+                asked = asyncio.run_coroutine_threadsafe(self._series.counted(kept_from), self._loop)
+                counted[kept_from] = asked.result(ASK_SECONDS)
+            offset = mark.offset if valid else low
+            written = known.get("written", 0) if valid else 0
+            self._partitions[mark.partition] = Partition(CandleBook(kept_from, counted.get(kept_from)), offset, written)
+            starts.append(TopicPartition(self._topic, mark.partition, offset))
+        consumer.assign(starts)
+        log.info("series_assigned", partitions=sorted(self._partitions))
+
+    def _revoked(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        """Every round ends with its rows written, so what was read may be committed."""
+        self._commit(wait=True)
+        for mark in revoked:
+            self._partitions.pop(mark.partition, None)
+        consumer.unassign()
+
+    def _tell(self, batch: Batch) -> None:
+        metrics.ROWS.labels("ticks").inc(len(batch.rows))
+        metrics.ROWS.labels("candles").inc(len(batch.candles))
+        metrics.CANDLES.inc(len(batch.candles))
+        status = self._status
+        status.ticks += len(batch.rows)
+        status.candles += len(batch.candles)
+        books = [partition.book for partition in self._partitions.values()]
+        status.late = sum(book.late for book in books)
+        status.missed = sum(book.missed for book in books)
+        status.waiting = sum(
+            max((self._end(number) or 0) - partition.position, 0) for number, partition in self._partitions.items()
+        )
+        metrics.LATE.set(status.late)
+        metrics.MISSED.set(status.missed)
+        metrics.ROWS_WAITING.set(status.waiting)
+
+
+def _candle_row(candle: CandleClosed) -> CandleRow:
+    return CandleRow(
+        candle.instrument,
+        candle.source.value,
+        micros(candle.start),
+        candle.open,
+        candle.high,
+        candle.low,
+        candle.close,
+        candle.volume,
+        candle.oi,
+    )

@@ -1,0 +1,30 @@
+"""The internal API: price history, and how the feed is. For other services only, by the platform's internal token."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Depends
+
+from services.marketdata.api import history
+from services.marketdata.api.access import internal_only
+from services.marketdata.memory import MarketMemory
+from services.marketdata.store import ContractStore
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+
+def routes(runtime: "Runtime[ContractStore, MarketMemory]") -> APIRouter:
+    memory = runtime.memory
+    router = APIRouter(prefix="/internal", dependencies=[Depends(internal_only(runtime.settings.internal_token))])
+    router.include_router(history.routes(runtime))
+
+    @router.get("/status")
+    async def status() -> dict[str, object]:
+        """The feed, its source label, how fast it ticks, how old the last tick is, and what waits for QuestDB."""
+        known = asdict(memory.status)
+        last = memory.status.last_tick_at
+        age = (runtime.clock.now() - last).total_seconds() if last else None
+        return {**known, "last_tick_age_s": age, "writing": asdict(memory.writing)}
+
+    return router

@@ -1,0 +1,152 @@
+"""Price history: a page of JSON, or all of it as a stream of CSV, Parquet, Arrow or JSON lines."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import InstrumentListed
+from libs.common.problems import Problem
+from services.marketdata.adapters import arrow
+from services.marketdata.domain.corporate_actions import Adjustment
+from services.marketdata.domain.intervals import Interval
+from services.marketdata.memory import MarketMemory
+from services.marketdata.store import ContractStore
+from services.marketdata.store.series import Format, Selection
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+    MarketRuntime = Runtime[ContractStore, MarketMemory]
+
+MOST_ROWS = 5_000
+DEFAULT_ROWS = 500
+EARLIEST = datetime.fromisoformat("1990-01-01T00:00:00+05:30")
+
+
+class Answer(StrEnum):
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+    ARROW = "arrow"
+    NDJSON = "ndjson"
+
+
+MEDIA = {
+    Answer.JSON: "application/json",
+    Answer.CSV: "text/csv",
+    Answer.PARQUET: "application/vnd.apache.parquet",
+    Answer.ARROW: "application/vnd.apache.arrow.stream",
+    Answer.NDJSON: "application/x-ndjson",
+}
+
+
+def routes(runtime: "MarketRuntime") -> APIRouter:
+    router = APIRouter()
+    memory = runtime.memory
+
+    @router.get("/history/{instrument}")
+    async def history(
+        instrument: str,
+        interval: str = Interval.ONE_MINUTE,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = DEFAULT_ROWS,
+        adjusted: bool = False,
+        form: Annotated[str, Query(alias="format")] = Answer.JSON,
+    ) -> Response:
+        """Candles, or ticks, that start in [start, end), oldest first.
+
+        JSON holds the newest `limit` of them; `next` is the `end` to ask for the page before. Every other format is
+        all of them, streamed. Times without an offset are refused.
+        """
+        contract = listed(memory, instrument)
+        answer = _answer(form)
+        selection = Selection(
+            contract.instrument,
+            interval_of(interval),
+            aware(start, "start") or EARLIEST,
+            aware(end, "end") or runtime.clock.now() + timedelta(days=1),
+            await _adjustments(runtime, contract.instrument) if adjusted else (),
+        )
+        if selection.start >= selection.end:
+            raise Problem(422, "invalid", f"start {selection.start} is not before end {selection.end}")
+        if answer is Answer.JSON:
+            return await _page(memory, selection, limit, adjusted=adjusted)
+        return await _stream(memory, selection, answer)
+
+    return router
+
+
+async def _page(memory: MarketMemory, selection: Selection, limit: int, *, adjusted: bool) -> Response:
+    rows = await memory.series.rows(selection, limit + 1)
+    more, rows = len(rows) > limit, rows[-limit:]
+    body = {
+        "instrument": selection.instrument,
+        "interval": selection.interval,
+        "adjusted": adjusted,
+        "candles": rows,
+        "next": rows[0]["start"] if more else None,
+    }
+    return Response(orjson.dumps(body), media_type=MEDIA[Answer.JSON])
+
+
+async def _stream(memory: MarketMemory, selection: Selection, answer: Answer) -> Response:
+    match answer:
+        case Answer.CSV:
+            chunks = memory.series.export(selection, Format.CSV)
+        case Answer.PARQUET:
+            chunks = memory.series.export(selection, Format.PARQUET)
+        case Answer.ARROW:
+            chunks = arrow.as_arrow(memory.series.export(selection, Format.CSV))
+        case _:
+            chunks = arrow.as_json_lines(memory.series.export(selection, Format.CSV))
+    # Before the first byte a refusal can still be told.
+    first = await anext(chunks, b"")
+    name = f"{selection.instrument.replace(':', '-')}-{selection.interval}.{answer}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(_rest(first, chunks), media_type=MEDIA[answer], headers=headers)
+
+
+async def _rest(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in chunks:
+        yield chunk
+
+
+async def _adjustments(runtime: "MarketRuntime", instrument: InstrumentId) -> Sequence[Adjustment]:
+    return ()
+
+
+def listed(memory: MarketMemory, instrument: str) -> InstrumentListed:
+    contract = memory.listed.get(InstrumentId(instrument))
+    if contract is None:
+        raise Problem(404, "instrument_unknown", f"{instrument!r} is not in the contract master", instrument=instrument)
+    return contract
+
+
+def interval_of(text: str) -> Interval:
+    try:
+        return Interval(text)
+    except ValueError:
+        known = ", ".join(Interval)
+        raise Problem(422, "interval_unknown", f"interval {text!r} is not one of {known}", interval=text) from None
+
+
+def _answer(text: str) -> Answer:
+    try:
+        return Answer(text)
+    except ValueError:
+        known = ", ".join(Answer)
+        raise Problem(422, "format_unknown", f"format {text!r} is not one of {known}", format=text) from None
+
+
+def aware(at: datetime | None, name: str) -> datetime | None:
+    if at is not None and at.tzinfo is None:
+        raise Problem(422, "invalid", f"{name} has no offset: write it as 2026-11-24T09:15:00+05:30")
+    return at

@@ -1,0 +1,16 @@
+"""Ticks and candles in QuestDB: rows over ILP, questions over HTTP."""
+
+from services.marketdata.store.series.questions import Selection
+from services.marketdata.store.series.rows import CandleRow, RowWriter, TickRow
+from services.marketdata.store.series.series import Candle, Format, TimeSeries, TimeSeriesUnavailable
+
+__all__ = [
+    "Candle",
+    "CandleRow",
+    "Format",
+    "RowWriter",
+    "Selection",
+    "TickRow",
+    "TimeSeries",
+    "TimeSeriesUnavailable",
+]

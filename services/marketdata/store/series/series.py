@@ -1,0 +1,137 @@
+"""Questions to QuestDB over its HTTP interface, answered whole or as a stream of bytes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import httpx
+
+from libs.common.contracts.ids import InstrumentId
+from services.marketdata.domain.candles import LATENESS, Micros, day_of, moment
+from services.marketdata.store.series import schema
+from services.marketdata.store.series.questions import Selection, literal
+
+QUERY_SECONDS = 10.0
+EXPORT_SECONDS = 60.0
+APPLY_SECONDS = 60.0
+APPLY_EVERY = 0.05
+CHUNK = 262_144
+
+
+class Format(StrEnum):
+    """What QuestDB itself can write."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Candle:
+    start: datetime
+    source: str
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: int
+    oi: int
+
+
+class TimeSeriesUnavailable(ConnectionError):
+    """QuestDB did not answer, or refused."""
+
+
+class TimeSeries:
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._client = httpx.AsyncClient(base_url=url, timeout=QUERY_SECONDS)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def create_tables(self) -> None:
+        for statement in schema.TABLES:
+            await self.ask(statement)
+        if await self.ask(schema.INDEXED) == [[False]]:
+            await self.ask(schema.ADD_INDEX)
+        for statement in schema.views():
+            await self.ask(statement)
+
+    async def rows(self, selection: Selection, newest: int) -> list[dict[str, object]]:
+        """The newest rows of the selection, oldest first."""
+        names = ("start", *selection.columns)
+        return [dict(zip(names, row, strict=True)) for row in await self.ask(selection.sql(newest))]
+
+    async def candles(self, selection: Selection, newest: int) -> list[Candle]:
+        return [_candle(row) for row in await self.ask(selection.sql(newest))]
+
+    async def export(self, selection: Selection, form: Format) -> AsyncIterator[bytes]:
+        """The whole selection as QuestDB writes it, by the chunk: nobody on the way holds more than one."""
+        question = {"query": selection.sql(), "fmt": form.value}
+        try:
+            async with self._client.stream("GET", "/exp", params=question, timeout=EXPORT_SECONDS) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    raise TimeSeriesUnavailable(
+                        f"QuestDB refused {answer.status_code}: {(await answer.aread())[:300]!r}"
+                    )
+                async for chunk in answer.aiter_raw(CHUNK):
+                    yield chunk
+        except httpx.HTTPError as error:
+            raise TimeSeriesUnavailable(f"QuestDB does not answer: {error!r}") from error
+
+    async def counted(self, before: Micros) -> Mapping[InstrumentId, tuple[int, int]]:
+        """Each instrument's day and its volume in the candles of that day's minutes before `before`.
+
+        Waits for what was written to be visible. Ticks that came too late for their candle are left out, as there.
+        """
+        await self.applied("ticks")
+        day = day_of(before)
+        start = moment(before - (before + _IST) % _DAY)
+        late = f"dateadd('s', {60 + int(LATENESS.total_seconds())}, timestamp_floor('m', ts))"
+        rows = await self.ask(
+            f"SELECT instrument, max(volume) FROM ticks WHERE ts >= '{literal(start)}'"  # noqa: S608 - our own words
+            f" AND ts < '{literal(moment(before))}' AND received_at < {late}"
+        )
+        return {InstrumentId(str(row[0])): (day, int(str(row[1] or 0))) for row in rows}
+
+    async def applied(self, table: str) -> None:
+        """Until everything written to the table by now can be read. TimeSeriesUnavailable when that takes too long."""
+        question = f"SELECT writerTxn, sequencerTxn FROM wal_tables() WHERE name = '{table}'"  # noqa: S608 - our own word
+        ((applied, written),) = await self.ask(question)
+        try:
+            async with asyncio.timeout(APPLY_SECONDS):
+                while int(str(applied)) < int(str(written)):
+                    await asyncio.sleep(APPLY_EVERY)
+                    ((applied, _),) = await self.ask(question)
+        except TimeoutError as error:
+            raise TimeSeriesUnavailable(f"QuestDB has not applied what was written to {table}") from error
+
+    async def ask(self, statement: str) -> list[list[object]]:
+        try:
+            answer = await self._client.get("/exec", params={"query": statement, "timings": "false"})
+        except httpx.HTTPError as error:
+            raise TimeSeriesUnavailable(f"QuestDB does not answer: {error!r}") from error
+        if answer.status_code != httpx.codes.OK:
+            raise TimeSeriesUnavailable(f"QuestDB refused {answer.status_code}: {answer.text[:300]}")
+        rows: list[list[object]] = answer.json().get("dataset", [])
+        return rows
+
+
+_DAY = 86_400_000_000
+_IST = 19_800_000_000
+
+
+def _candle(row: Sequence[object]) -> Candle:
+    start, source, opened, high, low, closed, volume, oi = row
+    return Candle(
+        datetime.fromisoformat(str(start)),
+        str(source),
+        float(str(opened)),
+        float(str(high)),
+        float(str(low)),
+        float(str(closed)),
+        int(str(volume or 0)),
+        int(str(oi or 0)),
+    )
