@@ -1,0 +1,76 @@
+"""python -m tools.reconcile [--instance NAME] [--wait SECONDS] [--answered FILE] [--explained FILE] [--json FILE]
+
+Exit code 0: every rule holds. 1: a rule is broken, its first counterexample is shown. 2: the stack never came to rest,
+or could not be read.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+
+from deploy.local import environment
+from deploy.local.instance import Instance
+from tools.reconcile import Answered, Options, Sources, reconcile
+from tools.reconcile.log import LogUnreadable
+from tools.reconcile.report import UNPROVEN
+from tools.reconcile.tables import TablesUnreadable
+
+
+def main(words: list[str] | None = None) -> int:
+    given = _arguments().parse_args(words)
+    variables = {**environment.read(Instance(given.instance))} if given.instance else dict(os.environ)
+    try:
+        sources = Sources.of(
+            variables,
+            answered=tuple(_answered(given.answered)),
+            explained=frozenset(_explained(given.explained)),
+        )
+        report = asyncio.run(reconcile(sources, Options(wait_s=given.wait, grace_s=given.grace, trail=given.trail)))
+    except KeyError as error:
+        sys.stderr.write(f"reconcile: {error} is not set; name a running instance with --instance\n")
+        return UNPROVEN
+    except (LogUnreadable, TablesUnreadable) as error:
+        sys.stderr.write(f"reconcile: {error}\n")
+        return UNPROVEN
+    if given.json:
+        Path(given.json).write_bytes(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2))
+    sys.stdout.write(report.text() + "\n")
+    return report.exit_code
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.reconcile", description=__doc__)
+    parser.add_argument(
+        "--instance", default="local", help="of the local stack; empty for this environment's variables"
+    )
+    parser.add_argument("--wait", type=float, default=30.0, help="seconds to wait until the stack is at rest")
+    parser.add_argument(
+        "--grace", type=float, default=1.0, help="seconds after a panic in which what was sent may leave"
+    )
+    parser.add_argument("--trail", type=int, default=60, help="messages to show of each counterexample")
+    parser.add_argument("--answered", help='JSON lines of what a client was told: {"order_id": …, "status": 201}')
+    parser.add_argument("--explained", help="ids of parked messages that somebody knows about, a line each")
+    parser.add_argument("--json", help="where to write the report for programs")
+    return parser
+
+
+def _answered(path: str | None) -> Iterator[Answered]:
+    if path:
+        for text in Path(path).read_text().splitlines():
+            note = orjson.loads(text)
+            if note.get("order_id"):
+                yield Answered(UUID(note["order_id"]), int(note["status"]))
+
+
+def _explained(path: str | None) -> list[str]:
+    return Path(path).read_text().split() if path else []
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What needs more than one topic, or the tables: a module per subject."""

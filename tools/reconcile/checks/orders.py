@@ -1,0 +1,112 @@
+"""From the wish to the venue: every order is decided once, cleared before it leaves, sent once, and filled once."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from libs.common.contracts import topics
+from libs.common.contracts.enums import Broker, OrderStatus
+from tools.reconcile.facts import Order
+from tools.reconcile.fold import Facts
+from tools.reconcile.paths import AWAITED
+from tools.reconcile.rows import TradingAccount
+from tools.reconcile.rules import Findings, Rule, order
+
+CUT = "the log does not reach back to their beginning"
+UNSENT = AWAITED | {OrderStatus.REQUESTED, OrderStatus.DENIED}
+
+
+def check_orders(facts: Facts, accounts: Mapping[UUID, TradingAccount], findings: Findings) -> None:
+    """When nothing is under way any more."""
+    cut = {
+        topic.name
+        for topic in (topics.ORDER_REQUESTS, topics.RISK_DECISIONS, topics.VENUE_REQUESTS)
+        if facts.is_cut(topic.name)
+    }
+    for known in facts.orders.values():
+        _decided(known, cut, findings)
+        if known.submissions or known.venue_requests:
+            _cleared(known, cut, findings)
+        owner = accounts.get(known.account_id)
+        if owner is None or owner.broker == Broker.PAPER:
+            _sent_once(known, cut, findings)
+        _filled_once(known, findings)
+
+
+def _decided(known: Order, cut: set[str], findings: Findings) -> None:
+    about, at = order(known.order_id), known.requested_at or known.last_at
+    said_by_trading = known.submissions + known.denials
+    decisions = known.clearances + known.denials_by_risk
+    if known.from_the_middle or (not known.requests and topics.ORDER_REQUESTS.name in cut):
+        findings.cannot(Rule.DECIDED, CUT)
+        return
+    if not known.requests:
+        findings.expect(Rule.DECIDED, False, about, "was acted on, though nobody asked for it", at)
+        return
+    if not decisions:
+        findings.expect(Rule.DECIDED, False, about, "was asked for, and risk never decided about it", at)
+        return
+    findings.expect(Rule.DECIDED, decisions == 1, about, f"was decided {decisions} times by risk", at)
+    decided = "cleared" if known.clearances else "denied"
+    what = f"was {decided} by risk, and trading never told what became of it"
+    findings.expect(Rule.DECIDED, said_by_trading > 0, about, what, at)
+
+
+def _cleared(known: Order, cut: set[str], findings: Findings) -> None:
+    about, at = order(known.order_id), known.submitted_at or known.last_at
+    if not known.clearances and (topics.RISK_DECISIONS.name in cut or known.from_the_middle):
+        findings.cannot(Rule.CLEARED, CUT)
+        return
+    if not findings.expect(Rule.CLEARED, known.clearances > 0, about, "was submitted, and risk never cleared it", at):
+        return
+    if known.submissions:
+        same = known.cleared_terms == known.submitted_terms
+        findings.expect(Rule.CLEARED, same, about, "was submitted with other terms than risk cleared", at)
+    if known.requests:
+        what = "was cleared with other terms than were asked for"
+        findings.expect(Rule.CLEARED, known.granted == known.asked, about, what, at)
+
+
+def _sent_once(known: Order, cut: set[str], findings: Findings) -> None:
+    """More than once was found while reading."""
+    about, at = order(known.order_id), known.submitted_at or known.last_at
+    if known.submissions and not known.venue_requests and topics.VENUE_REQUESTS.name in cut:
+        findings.cannot(Rule.VENUE, CUT)
+        return
+    if known.submissions:
+        what = "was submitted, and never sent to the venue"
+        if not findings.expect(Rule.VENUE, known.venue_requests > 0, about, what, at):
+            return
+        same = known.venue_requests > 1 or known.venue_terms == known.sent_terms
+        findings.expect(Rule.VENUE, same, about, "was sent to the venue with other terms than it was submitted", at)
+        findings.expect(Rule.VENUE, known.executions > 0, about, "was sent to the venue, which never answered", at)
+    elif not known.from_the_middle and (known.venue_requests or known.executions):
+        how = "was sent to the venue" if known.venue_requests else "was told of by the venue"
+        findings.expect(Rule.VENUE, False, about, f"{how}, though trading never submitted it", at)
+        return
+    if known.accepted_by_venue and not known.from_the_middle:
+        what = f"was taken by the venue, and trading keeps it as {known.status}"
+        findings.expect(Rule.VENUE, known.status not in UNSENT, about, what, at)
+    if known.ending:
+        what = f"was ended by the venue ({known.ending}), and trading keeps it as {known.status}"
+        findings.expect(Rule.VENUE, known.status.is_final, about, what, at)
+
+
+def _filled_once(known: Order, findings: Findings) -> None:
+    """Twice was found while reading."""
+    if not known.venue_fills and not known.fills:
+        return
+    about, at = order(known.order_id), known.last_at
+    told = {fill.execution_id: (fill.quantity, fill.price) for fill in known.venue_fills}
+    booked = {fill.execution_id: (fill.quantity, fill.price) for fill in known.fills}
+    for execution_id in told.keys() | booked.keys():
+        venue, ours = told.get(execution_id), booked.get(execution_id)
+        if ours is None:
+            findings.expect(Rule.FILLS, False, about, f"execution {execution_id} of {venue} was never booked", at)
+        elif venue is None and not known.from_the_middle:
+            what = f"books execution {execution_id} of {ours}, which no venue told of"
+            findings.expect(Rule.FILLS, False, about, what, at)
+        elif venue is not None:
+            what = f"execution {execution_id} is {venue} to the venue and {ours} in the books"
+            findings.expect(Rule.FILLS, venue == ours, about, what, at)
+    what = f"{known.filled} are filled of an order of {known.largest}"
+    findings.expect(Rule.FILLS, known.filled <= known.largest or known.from_the_middle, about, what, at)

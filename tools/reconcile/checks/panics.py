@@ -1,0 +1,96 @@
+"""No order left under an older epoch than the panic in force, nor, but for exits, while its scope was stopped."""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from libs.common.contracts.enums import OrderPurpose
+from tools.reconcile.facts import Order, PanicStep, moment
+from tools.reconcile.fold import Facts
+from tools.reconcile.rows import Panic
+from tools.reconcile.rules import Findings, Rule, order
+
+FOREVER = 1 << 62
+UNCERTAIN = timedelta(seconds=1)
+"""How long a panic whose acknowledgement is not kept may have taken from its beginning to its commit."""
+
+
+@dataclass
+class Scope:
+    """When its epochs were acknowledged, oldest first, and when nothing new was allowed, in milliseconds."""
+
+    epochs: list[tuple[int, int]] = field(default_factory=list)
+    halts: list[tuple[int, int]] = field(default_factory=list)
+
+    def epoch_at(self, millis: int) -> int:
+        place = bisect_right(self.epochs, (millis, FOREVER))
+        return max((epoch for _, epoch in self.epochs[:place]), default=0)
+
+    def is_halted_at(self, millis: int) -> bool:
+        return any(since < millis < until for since, until in self.halts)
+
+
+def check_epochs(facts: Facts, panics: Iterable[Panic], grace_s: float, findings: Findings) -> None:
+    """An order's attempt that began after the acknowledgement must carry the epoch; one that was recorded before
+    must have left within the grace."""
+    scopes = scopes_of(panics, facts.panic_steps, facts.acknowledged)
+    for known in facts.orders.values():
+        if known.submissions:
+            _check_order(known, scopes, grace_s, findings)
+    for order_id, story, millis in facts.changes_sent:
+        epoch = facts.change_clearances.get((order_id, story))
+        known = facts.orders[order_id]
+        if epoch is not None:
+            needed = sum(scope.epoch_at(millis - int(grace_s * 1000)) for scope in _standing_under(known, scopes))
+            what = f"a change that was cleared under epoch {epoch} left for the venue under epoch {needed}"
+            findings.expect(Rule.EPOCH, epoch >= needed, order(order_id), what, moment(millis * 1000))
+
+
+def scopes_of(panics: Iterable[Panic], steps: Iterable[PanicStep], acknowledged: dict[UUID, int]) -> dict[str, Scope]:
+    scopes: dict[str, Scope] = defaultdict(Scope)
+    known = {panic.panic_id: panic for panic in panics}
+    since: dict[UUID, int] = {}
+    for panic in known.values():
+        certain = int((panic.raised_at + UNCERTAIN).timestamp() * 1000)
+        since[panic.panic_id] = acknowledged.get(panic.panic_id, certain)
+        scopes[panic.scope].epochs.append((since[panic.panic_id], panic.epoch))
+    stopped: dict[str, int] = {}
+    for step in steps:
+        if not step.is_reset and step.panic_id in since:
+            stopped.setdefault(step.scope, since[step.panic_id])
+        elif step.is_reset and step.scope in stopped:
+            scopes[step.scope].halts.append((stopped.pop(step.scope), step.millis))
+    for scope, began in stopped.items():
+        scopes[scope].halts.append((began, FOREVER))
+    for each in scopes.values():
+        each.epochs.sort()
+    return scopes
+
+
+def _check_order(known: Order, scopes: dict[str, Scope], grace_s: float, findings: Findings) -> None:
+    about, at = order(known.order_id), known.submitted_at
+    if at is None:
+        return
+    began = int(at.timestamp() * 1000)
+    standing = list(_standing_under(known, scopes))
+    needed = sum(scope.epoch_at(began - 1) for scope in standing)
+    what = f"was submitted under epoch {known.epoch} when epoch {needed} was in force"
+    findings.expect(Rule.EPOCH, known.epoch >= needed, about, what, at)
+    if known.purpose is not OrderPurpose.SQUARE_OFF:
+        halted = any(scope.is_halted_at(began) for scope in standing)
+        findings.expect(Rule.EPOCH, not halted, about, "was submitted while its scope was stopped", at)
+    if known.left_millis:
+        late = sum(scope.epoch_at(known.left_millis - int(grace_s * 1000)) for scope in standing)
+        left = moment(known.left_millis * 1000)
+        what = f"left for the venue at {left:%H:%M:%S.%f}, more than {grace_s} s after epoch {late} was acknowledged"
+        findings.expect(Rule.EPOCH, known.epoch >= late, about, f"{what}; it was cleared under {known.epoch}", left)
+
+
+def _standing_under(known: Order, scopes: dict[str, Scope]) -> Iterator[Scope]:
+    names = ["ALL", f"USER:{known.user_id}", f"ACCOUNT:{known.account_id}"]
+    if known.strategy_id is not None:
+        names.append(f"STRATEGY:{known.strategy_id}")
+    return (scopes[name] for name in names if name in scopes)

@@ -1,0 +1,251 @@
+"""What the log says of each order, position and account: small, since there may be very many."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Product, Side
+from libs.common.contracts.orders import OrderTerms
+from libs.common.contracts.venue import VenueOrderRequested
+
+IST = ZoneInfo("Asia/Kolkata")
+ZERO = Decimal(0)
+PAISA = Decimal("0.01")
+HALF_PAISA = Decimal("0.005")
+AVERAGE = Decimal("0.0001")
+NIL = UUID(int=0)
+"""The strategy of what people trade by hand, where a table's key cannot be empty."""
+
+
+def trading_day(at: datetime) -> date:
+    return at.astimezone(IST).date()
+
+
+def moment(micros: int) -> datetime:
+    return datetime.fromtimestamp(micros / 1_000_000, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """One execution, as the venue told it (`fill_id` empty) or as trading booked it."""
+
+    execution_id: str
+    quantity: int
+    price: Decimal
+    fill_id: UUID | None = None
+
+
+@dataclass(slots=True)
+class Order:
+    """Counts are of different messages: the same message twice on the wire is no second one.
+
+    `asked`, `granted` and `…_terms` are digests of the terms that each stage carried.
+    """
+
+    order_id: UUID
+    account_id: UUID
+    # what risk was asked and said
+    requests: int = 0
+    requested_at: datetime | None = None
+    asked: int = 0
+    clearances: int = 0
+    granted: int = 0
+    cleared_terms: int = 0
+    cleared_at: datetime | None = None
+    denials_by_risk: int = 0
+    # what trading said
+    denials: int = 0
+    submissions: int = 0
+    submitted_terms: int = 0
+    sent_terms: int = 0
+    submitted_at: datetime | None = None
+    submitted_millis: int = 0
+    epoch: int = 0
+    margin: Decimal = ZERO
+    margin_is_known: bool = True
+    status: OrderStatus = OrderStatus.REQUESTED
+    passed: int = 0
+    version: int = 0
+    from_the_middle: bool = False
+    """Its beginning is not kept any more."""
+    user_id: UUID = NIL
+    strategy_id: UUID | None = None
+    instrument: str = ""
+    side: Side = Side.BUY
+    product: Product = Product.MIS
+    purpose: OrderPurpose = OrderPurpose.ENTRY
+    order_type: OrderType = OrderType.MARKET
+    quantity: int = 0
+    largest: int = 0
+    """The largest quantity that it ever had, or was asked to have."""
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    filled: int = 0
+    value: Decimal = ZERO
+    broker_order_id: str | None = None
+    fills: list[Fill] = field(default_factory=list)
+    last_at: datetime | None = None
+    is_stored: bool = False
+    """Trading's table has it."""
+    # what the venue was asked and said
+    venue_requests: int = 0
+    venue_terms: int = 0
+    left_millis: int = 0
+    executions: int = 0
+    venue_fills: list[Fill] = field(default_factory=list)
+    ending: str = ""
+    accepted_by_venue: bool = False
+
+    @property
+    def leaves(self) -> int:
+        return max(self.quantity - self.filled, 0)
+
+    @property
+    def average_price(self) -> Decimal | None:
+        return (self.value / self.filled).quantize(AVERAGE) if self.filled else None
+
+    def passes(self, status: OrderStatus) -> None:
+        self.status = status
+        self.passed |= 1 << STATUSES.index(status)
+
+    def has_been(self, status: OrderStatus) -> bool:
+        return bool(self.passed >> STATUSES.index(status) & 1)
+
+
+STATUSES = tuple(OrderStatus)
+
+
+@dataclass(slots=True)
+class Holding:
+    """A quantity with the average price that was paid, exact: rounding is left to whoever compares.
+
+    Adding averages, reducing realises the difference to the average, crossing zero opens at the fill's price.
+    """
+
+    quantity: int = 0
+    average: Decimal = ZERO
+    realised: Decimal = ZERO
+    bought: int = 0
+    sold: int = 0
+    bought_value: Decimal = ZERO
+    sold_value: Decimal = ZERO
+    day: date | None = None
+
+    def begin(self, day: date) -> None:
+        """Quantity and average carry over, the day's figures start again."""
+        if self.day is not None and day > self.day:
+            self.realised = self.bought_value = self.sold_value = ZERO
+            self.bought = self.sold = 0
+        self.day = day
+
+    def fill(self, signed: int, price: Decimal) -> Decimal:
+        """Book it; what it realised."""
+        if signed > 0:
+            self.bought, self.bought_value = self.bought + signed, self.bought_value + signed * price
+        else:
+            self.sold, self.sold_value = self.sold - signed, self.sold_value - signed * price
+        closed = closing(self.quantity, signed)
+        held = 1 if self.quantity > 0 else -1
+        realised = (price - self.average) * closed * held
+        opened = abs(signed) - closed
+        if opened:
+            before = 0 if closed else abs(self.quantity)
+            self.average = (self.average * before + price * opened) / (before + opened)
+        self.quantity += signed
+        if not self.quantity:
+            self.average = ZERO
+        self.realised += realised
+        return realised
+
+
+def closing(held: int, signed: int) -> int:
+    """How many units of a fill reduce what is held."""
+    return min(abs(signed), abs(held)) if held * signed < 0 else 0
+
+
+def share(amount: Decimal, units: int, of: int) -> Decimal:
+    """The part of `units` out of `of`, to the paisa (half to even); all of it is all of it."""
+    return amount if units == of else (amount * units / of).quantize(PAISA)
+
+
+@dataclass(slots=True)
+class Position:
+    """The account's net holding of an instrument and product. `unbooked` are fills that moved no position yet."""
+
+    net: Holding = field(default_factory=Holding)
+    margin: Decimal = ZERO
+    margin_is_known: bool = True
+    version: int = 0
+    unbooked: list[tuple[UUID, int]] = field(default_factory=list)
+    is_guessed: bool = False
+    """The log does not reach back to its beginning: its figures begin with the first that was told."""
+
+
+@dataclass(slots=True)
+class Account:
+    """`realised` is of `day`, `ever` since the beginning; the rest is what FundsChanged said last."""
+
+    account_id: UUID
+    day: date | None = None
+    realised: Decimal = ZERO
+    ever: Decimal = ZERO
+    version: int = 0
+    opening: Decimal = ZERO
+    said_realised: Decimal = ZERO
+    used: Decimal = ZERO
+    is_guessed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PanicStep:
+    """A panic or a reset as it was asked, in the order in which trading took them."""
+
+    scope: str
+    panic_id: UUID
+    is_reset: bool
+    millis: int
+
+
+NetKey = tuple[UUID, str, str]
+BookKey = tuple[UUID, str, str, UUID]
+"""Account, instrument, product, and for a book the strategy (NIL for what people trade by hand)."""
+
+
+def terms_of(terms: OrderTerms) -> int:
+    """A digest of what defines an order."""
+    return hash(
+        (
+            terms.account_id,
+            terms.user_id,
+            terms.strategy_id,
+            terms.instrument,
+            terms.side,
+            terms.quantity,
+            terms.order_type,
+            terms.product,
+            terms.validity,
+            terms.price,
+            terms.trigger_price,
+            terms.purpose,
+            terms.square_off_id,
+        )
+    )
+
+
+def venue_terms_of(terms: OrderTerms | VenueOrderRequested) -> int:
+    """A digest of what a venue must know of an order."""
+    return hash(
+        (
+            terms.account_id,
+            terms.instrument,
+            terms.side,
+            terms.quantity,
+            terms.order_type,
+            terms.product,
+            terms.validity,
+            terms.price,
+            terms.trigger_price,
+        )
+    )

@@ -1,0 +1,207 @@
+"""From the log to facts, one record at a time, in whatever order the topics come; each topic's own order is kept.
+
+What shows in a single topic (an illegal step, a doubled fill, a position that is not its fills) is found here, at the
+message that shows it. What needs two topics, or the tables, is found by the checks, once all was read.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Context, Decimal, localcontext
+from typing import TypeVar
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from libs.common.contracts import topics
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import ExecutionKind
+from libs.common.contracts.orders import (
+    FillReported,
+    OrderCleared,
+    OrderDenied,
+    OrderFact,
+    OrderModifyCleared,
+    OrderRequested,
+    OrderSubmitted,
+    OrderTerms,
+)
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged
+from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicResetRequested
+from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested, VenueOrderRequested
+from tools.reconcile import history
+from tools.reconcile.books import Books
+from tools.reconcile.facts import Fill, Order, PanicStep, terms_of, venue_terms_of
+from tools.reconcile.record import Partition, Record, Span
+from tools.reconcile.rules import Findings, Rule, order
+
+EXACT = Context(prec=40)
+REFUSALS = frozenset({ExecutionKind.MODIFY_REJECTED, ExecutionKind.CANCEL_REJECTED})
+ENDINGS = frozenset({ExecutionKind.REJECTED, ExecutionKind.CANCELLED, ExecutionKind.EXPIRED})
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass
+class Facts:
+    """All that the log told."""
+
+    orders: dict[UUID, Order] = field(default_factory=dict)
+    books: Books = field(default_factory=Books)
+    panic_steps: list[PanicStep] = field(default_factory=list)
+    acknowledged: dict[UUID, int] = field(default_factory=dict)
+    """When PanicRaised was first sent, by panic."""
+    change_clearances: dict[tuple[UUID, str], int] = field(default_factory=dict)
+    """Epochs of the changes that risk cleared, by order and story."""
+    changes_sent: list[tuple[UUID, str, int]] = field(default_factory=list)
+    last: dict[tuple[Partition, str], int] = field(default_factory=dict)
+    """The newest offset of each type in each partition."""
+    spans: Mapping[Partition, Span] = field(default_factory=dict)
+    records: int = 0
+    repeats: int = 0
+    unreadable: int = 0
+
+    def order(self, order_id: UUID, account_id: UUID) -> Order:
+        found = self.orders.get(order_id)
+        if found is None:
+            found = self.orders[order_id] = Order(order_id, account_id)
+        return found
+
+    def is_cut(self, topic: str) -> bool:
+        """Whether the beginning of the topic is not kept any more."""
+        return any(name == topic and span.low > 0 for (name, _), span in self.spans.items())
+
+
+class Fold:
+    def __init__(self, findings: Findings) -> None:
+        self.facts = Facts()
+        self._findings = findings
+        self._seen: set[int] = set()
+        self._executions: dict[int, int] = {}
+        self._readers: dict[tuple[str, str], Callable[[Record], None]] = {}
+        self._read(topics.ORDER_REQUESTS.name, OrderRequested, self._requested)
+        self._read(topics.RISK_DECISIONS.name, OrderCleared, self._cleared)
+        self._read(topics.RISK_DECISIONS.name, OrderDenied, self._denied_by_risk)
+        self._read(topics.RISK_DECISIONS.name, OrderModifyCleared, self._change_cleared)
+        self._read(topics.VENUE_REQUESTS.name, VenueOrderRequested, self._sent)
+        self._read(topics.VENUE_REQUESTS.name, VenueModifyRequested, self._change_sent)
+        self._read(topics.EXECUTIONS.name, ExecutionReported, self._executed)
+        self._read(topics.PANIC_REQUESTS.name, PanicRequested, self._panic_asked)
+        self._read(topics.PANIC_REQUESTS.name, PanicResetRequested, self._panic_asked)
+        self._read(topics.PANICS.name, PanicRaised, self._panic_raised)
+        for event in topics.TRADING_EVENTS.carries:
+            self._read(topics.TRADING_EVENTS.name, event, self._happened)
+
+    def begin(self, spans: Mapping[Partition, Span]) -> None:
+        self.facts.spans = spans
+
+    def take(self, record: Record) -> None:
+        facts = self.facts
+        facts.records += 1
+        kind = record.type
+        facts.last[(record.topic, record.partition), kind] = record.offset
+        reader = self._readers.get((record.topic, kind))
+        if reader is None:
+            return
+        mark = hash(record.headers.get("ce_id", record.value))
+        if mark in self._seen:
+            facts.repeats += 1
+            return
+        self._seen.add(mark)
+        try:
+            with localcontext(EXACT):
+                reader(record)
+        except ValidationError:
+            facts.unreadable += 1
+
+    def _read(self, topic: str, model: type[M], handle: Callable[[M, Record], None]) -> None:
+        def read(record: Record) -> None:
+            handle(model.model_validate_json(record.value), record)
+
+        self._readers[topic, model.__name__] = read
+
+    def _requested(self, wish: OrderRequested, record: Record) -> None:
+        found = self.facts.order(wish.order_id, wish.account_id)
+        found.requests += 1
+        if found.requested_at is None:
+            found.requested_at, found.asked = record.sent_at, terms_of(wish)
+
+    def _cleared(self, cleared: OrderCleared, record: Record) -> None:
+        found = self.facts.order(cleared.order_id, cleared.account_id)
+        found.clearances += 1
+        found.cleared_terms = hash((terms_of(cleared), cleared.epoch, cleared.margin))
+        found.granted = terms_of(cleared)
+        found.cleared_at = record.sent_at
+
+    def _denied_by_risk(self, denied: OrderDenied, record: Record) -> None:
+        found = self.facts.order(denied.order_id, denied.account_id)
+        found.denials_by_risk += 1
+        found.last_at = found.last_at or record.sent_at
+
+    def _change_cleared(self, change: OrderModifyCleared, record: Record) -> None:
+        self.facts.change_clearances[change.order_id, record.story] = change.epoch
+
+    def _sent(self, request: VenueOrderRequested, record: Record) -> None:
+        found = self.facts.order(request.order_id, request.account_id)
+        found.venue_requests += 1
+        if found.venue_requests > 1:
+            what = f"was sent to the venue {found.venue_requests} times ({record.place})"
+            self._findings.add(Rule.VENUE, order(found.order_id), what, record.sent_at)
+            return
+        found.left_millis = record.millis
+        found.venue_terms = venue_terms_of(request)
+
+    def _change_sent(self, change: VenueModifyRequested, record: Record) -> None:
+        found = self.facts.order(change.order_id, change.account_id)
+        found.margin_is_known = False
+        found.largest = max(found.largest, change.quantity)
+        self.facts.changes_sent.append((change.order_id, record.story, record.millis))
+
+    def _executed(self, report: ExecutionReported, record: Record) -> None:
+        found = self.facts.order(report.order_id, report.account_id)
+        mark, told = hash(report.execution_id), hash((report.order_id, report.quantity, report.price))
+        known = self._executions.get(mark)
+        if known is not None:
+            if known != told:
+                what = f"execution {report.execution_id} was told twice, differently ({record.place})"
+                self._findings.add(Rule.FILLS, order(report.order_id), what, record.sent_at)
+            return
+        self._executions[mark] = told
+        if report.kind not in REFUSALS:
+            found.executions += 1
+        if report.kind in ENDINGS:
+            found.ending = report.kind.value
+        if report.kind is not ExecutionKind.REJECTED and report.kind not in REFUSALS:
+            found.accepted_by_venue = True
+        if report.kind is ExecutionKind.FILLED:
+            found.venue_fills.append(Fill(report.execution_id, report.quantity, report.price or Decimal(0)))
+
+    def _panic_asked(self, wish: PanicRequested | PanicResetRequested, record: Record) -> None:
+        is_reset = isinstance(wish, PanicResetRequested)
+        self.facts.panic_steps.append(PanicStep(wish.scope, wish.panic_id, is_reset, record.millis))
+
+    def _panic_raised(self, raised: PanicRaised, record: Record) -> None:
+        self.facts.acknowledged.setdefault(raised.panic_id, record.millis)
+
+    def _happened(self, event: Message, record: Record) -> None:
+        is_cut = self.facts.spans[record.topic, record.partition].low > 0
+        match event:
+            case OrderSubmitted():
+                history.submitted(self._order(event), event, record, self._findings)
+            case OrderDenied():
+                history.denied(self._order(event), event, record, self._findings)
+            case FillReported():
+                found = self._order(event)
+                history.step(found, event, record, self._findings, is_cut=is_cut)
+                self.facts.books.fill(event, found, record, is_cut=is_cut)
+            case OrderFact():
+                if event.version:  # version 0 refuses to cancel what was never sent
+                    history.step(self._order(event), event, record, self._findings, is_cut=is_cut)
+            case PositionChanged():
+                self.facts.books.position_changed(event, record, self._findings, is_cut=is_cut)
+            case FundsChanged():
+                self.facts.books.funds_changed(event, record, self._findings, is_cut=is_cut)
+            case _:
+                pass
+
+    def _order(self, event: OrderTerms | OrderFact) -> Order:
+        return self.facts.order(event.order_id, event.account_id)
