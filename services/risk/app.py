@@ -2,8 +2,9 @@
 
 from libs.common.contracts import accounts, market, orders, portfolio, risk, topics
 from libs.common.service import Service, Start, every, on, stream
-from services.risk import handlers, projections, streams, timers
+from services.risk import handlers, streams, timers
 from services.risk.memory import RiskMemory
+from services.risk.projections import rebuild, watch
 from services.risk.store import RiskStore
 
 BOOKKEEPING_S = 0.02
@@ -39,10 +40,39 @@ app = Service(
         topics.RISK_DECISIONS,
         topics.RISK_LIMITS,
         topics.RISK_BREACHES,
+        topics.RISK_WATCHES,
         topics.RISK_REFUSALS,
         topics.TRADING_REQUESTS,
     ],
     timers=[every(1, timers.follow), every(3600, timers.forget)],
     background=[timers.act_on_watches],
-    committed=projections.committed,
+    committed=watch.committed,
 )
+
+retold = Service(
+    name="risk",
+    store=RiskStore,
+    memory=RiskMemory,
+    consumes=[
+        on(topics.RISK_DECISIONS, orders.OrderCleared, rebuild.cleared),
+        on(topics.RISK_DECISIONS, orders.OrderModifyCleared, rebuild.change_cleared),
+        on(topics.RISK_DECISIONS, orders.OrderDenied, rebuild.denied),
+        on(topics.TRADING_EVENTS, orders.OrderDenied, rebuild.denied),
+        on(topics.TRADING_EVENTS, portfolio.PositionChanged, handlers.move_position),
+        on(topics.TRADING_EVENTS, portfolio.FundsChanged, handlers.take_funds),
+        on(topics.TRADING_EVENTS, orders.OrderModified, handlers.take_change),
+        on(topics.TRADING_EVENTS, orders.OrderModifyRefused, handlers.drop_change),
+        on(topics.TRADING_EVENTS, orders.OrderRejected, handlers.release),
+        on(topics.TRADING_EVENTS, orders.OrderCancelled, handlers.release),
+        on(topics.TRADING_EVENTS, orders.OrderExpired, handlers.release),
+        on(topics.ACCOUNTS, accounts.AccountSaved, handlers.know_account),
+        on(topics.ACCOUNTS, accounts.AccountDeleted, handlers.forget_account),
+        on(topics.PANICS, risk.PanicRaised, handlers.halt),
+        on(topics.PANICS, risk.PanicReset, handlers.lift_halt),
+        on(topics.RISK_LIMITS, risk.RiskLimitSaved, rebuild.limit_saved),
+        on(topics.RISK_LIMITS, risk.RiskLimitDeleted, rebuild.limit_deleted),
+        on(topics.RISK_BREACHES, risk.MTMBreached, rebuild.breached),
+        on(topics.RISK_WATCHES, risk.WatchMoved, rebuild.watch_moved),
+    ],
+)
+"""What `python -m services.risk rebuild` reads: decisions as they were told, instead of the requests for them."""

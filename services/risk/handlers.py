@@ -49,7 +49,7 @@ async def check_order(request: OrderRequested, ctx: RiskContext) -> Sequence[Mes
         return []
     check = _check(request, request.expires_at, ctx)
     event = orders.decide(request, check)
-    reservation = orders.reserve(event, check)
+    reservation = orders.reserve(event, ctx.now)
     store.reservations.save(reservation)
     if isinstance(event, OrderCleared):
         store.save_ledger(ledger.post(check.ledger, None, reservation))
@@ -121,14 +121,14 @@ async def take_funds(funds: FundsChanged, ctx: RiskContext) -> Sequence[Message]
 
 
 async def know_account(saved: AccountSaved, ctx: RiskContext) -> Sequence[Message]:
+    """Its money is what FundsChanged says (the capital it was made with is no longer its balance after the first day);
+    until the first one came, by another topic, a new account has its capital.
+    """
     account = ctx.store.accounts.get(saved.account_id)
+    is_new = account.user_id is None and not account.opening_balance and not account.realised_pnl
+    balance = saved.account.opening_balance if is_new else account.opening_balance
     ctx.store.accounts.save(
-        replace(
-            account,
-            user_id=saved.user_id,
-            active=saved.account.active,
-            opening_balance=saved.account.opening_balance,
-        )
+        replace(account, user_id=saved.user_id, active=saved.account.active, opening_balance=balance)
     )
     return []
 

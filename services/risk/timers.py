@@ -1,7 +1,7 @@
 """What risk does of itself: fire breaches, arm watches again, follow other instances, keep peaks, forget."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import asyncpg
 
@@ -11,12 +11,14 @@ from libs.common.contracts.ids import AccountId, SquareOffId
 from libs.common.contracts.orders import SquareOffRequested
 from libs.common.contracts.risk import MTMBreached
 from libs.common.runtime import Runtime, Unit
-from libs.common.service import Context
+from libs.common.service import Connection, Context
 from libs.common.telemetry import log
 from services.risk.domain.instruments import trading_day
 from services.risk.domain.watches import Crossing, Watch
 from services.risk.memory import RiskMemory
 from services.risk.store import RiskStore
+from services.risk.store.rebuild import watches_stand
+from services.risk.store.reservations import Reservations
 
 KEEP_DECISIONS = timedelta(days=7)
 PASSING = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -79,7 +81,8 @@ async def fire(unit: Unit[RiskStore, RiskMemory], crossing: Crossing) -> None:
 
 async def rearm(unit: Unit[RiskStore, RiskMemory], watch: Watch) -> None:
     """Its scope is flat: the watch waits for the next position."""
-    await unit.store.limits.rearm(watch, trading_day(unit.now))
+    if await unit.store.limits.rearm(watch, trading_day(unit.now)):
+        unit.say(*await watches_stand(unit.store.connection, [(watch.limit_id, watch.kind)]))
 
 
 def square_off(watch: Watch, account_id: AccountId, square_off_id: SquareOffId) -> SquareOffRequested:
@@ -96,13 +99,19 @@ def square_off(watch: Watch, account_id: AccountId, square_off_id: SquareOffId) 
 async def follow(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
     """Keep risen peaks, learn what other instances did, and value without waiting for a price."""
     peaks = ctx.memory.watches.raised_peaks()
+    moved: Sequence[Message] = []
     if peaks:
         await ctx.store.limits.keep_peaks(peaks)
+        moved = await watches_stand(ctx.store.connection, [(watch.limit_id, watch.kind) for watch, _ in peaks])
     await ctx.memory.follow(ctx.store)
     ctx.memory.revalue()
-    return []
+    return moved
 
 
 async def forget(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
-    await ctx.store.reservations.forget(ctx.now - KEEP_DECISIONS)
+    await forget_old(ctx.store.connection, ctx.now)
     return []
+
+
+async def forget_old(connection: Connection, now: datetime) -> None:
+    await Reservations(connection).forget(now - KEEP_DECISIONS)

@@ -63,11 +63,13 @@ class OrderCleared(OrderTerms, Event):
     """Risk let the order through; it may go to the broker while `epoch` is still the scope's epoch.
 
     `epoch` is the sum of the panic epochs of all, the user, the account and the strategy.
-    `margin` is what the order blocks.
+    `margin` is what the order blocks: `unit_margin` for each of its `increasing` units, those that reduce no position.
     """
 
     epoch: int
     margin: Decimal
+    increasing: int = 0
+    unit_margin: Decimal = Decimal(0)
 
 
 class OrderDenied(OrderTerms, Event):
@@ -104,6 +106,8 @@ class OrderModifyCleared(Event):
     trigger_price: Decimal | None
     margin: Decimal
     epoch: int
+    increasing: int = 0
+    unit_margin: Decimal = Decimal(0)
 
 
 class OrderModifyRefused(Event):

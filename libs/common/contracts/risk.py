@@ -1,6 +1,6 @@
 """Limits, breaches and panics."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 from libs.common.contracts.base import Event, Request, Value
@@ -78,6 +78,23 @@ class MTMBreached(Event):
     mtm: Decimal
     peak_mtm: Decimal
     breached_at: datetime
+
+
+class WatchMoved(Event):
+    """Where a limit's watch over MTM stands: its newest best MTM, or armed again from a new baseline.
+
+    `watch` is `<limit_id>:<kind>`. Said so that risk's state can be built anew from what it said.
+    """
+
+    watch: str
+    limit_id: RiskLimitId
+    user_id: UserId
+    kind: BreachKind
+    version: int
+    armed: bool
+    day: date
+    baseline: Decimal
+    peak: Decimal | None
 
 
 class PanicRequested(Request):

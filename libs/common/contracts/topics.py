@@ -7,6 +7,7 @@ from libs.common.contracts import accounts, algos, market, orders, portfolio, ri
 from libs.common.contracts.base import RequestRefused
 from libs.common.service import Topic
 
+# Without a retention a topic keeps everything for ever: what people saved is small, and a rebuild needs its history.
 YEARS = timedelta(days=5 * 365)
 MONTH = timedelta(days=30)
 HOURS = timedelta(hours=6)
@@ -75,14 +76,12 @@ PANICS = Topic(
     risk.PanicReset,
     key="scope",
     partitions=1,
-    compacted=True,
 )
 ACCOUNTS = Topic(
     "trading.accounts.v1",
     accounts.AccountSaved,
     accounts.AccountDeleted,
     key="account_id",
-    compacted=True,
 )
 TRADING_REFUSALS = Topic("trading.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH)
 
@@ -110,9 +109,9 @@ RISK_LIMITS = Topic(
     risk.RiskLimitDeleted,
     key="limit_id",
     partitions=1,
-    compacted=True,
 )
 RISK_BREACHES = Topic("risk.breaches.v1", risk.MTMBreached, key="user_id", partitions=1, retention=YEARS)
+RISK_WATCHES = Topic("risk.watches.v1", risk.WatchMoved, key="watch", partitions=1, compacted=True)
 RISK_REFUSALS = Topic("risk.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH)
 
 SIGNAL_REQUESTS = Topic(
@@ -129,7 +128,6 @@ SIGNAL_GROUPS = Topic(
     signals.SignalGroupDeleted,
     key="group_id",
     partitions=1,
-    compacted=True,
 )
 SIGNALS = Topic("signals.signals.v1", signals.SignalReceived, key="group_id", retention=YEARS)
 SIGNAL_REFUSALS = Topic("signals.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH)
@@ -148,7 +146,6 @@ ALGOS = Topic(
     algos.AlgoDeleted,
     key="algo_id",
     partitions=1,
-    compacted=True,
 )
 STRATEGY_DECISIONS = Topic(
     "strategy.decisions.v1",

@@ -1,9 +1,11 @@
-"""Forget every projection, so that the gateway reads the log from its beginning and builds them anew."""
+"""Forget every projection, so that the log can tell them anew."""
+
+from datetime import datetime
 
 from libs.common.service import Connection
+from services.gateway.store import outcomes
 
 PROJECTIONS = (
-    "orders",
     "fills",
     "positions",
     "strategy_positions",
@@ -16,9 +18,15 @@ PROJECTIONS = (
     "risk_events",
     "instruments",
 )
-_HOW_FAR = ("message_offsets", "message_inbox", "message_parked")
 
 
-async def forget(connection: Connection) -> None:
-    """Users, keys and idempotency keys are nobody's projection and stay; so do the counters, which only grow."""
-    await connection.execute(f"TRUNCATE {', '.join((*PROJECTIONS, *_HOW_FAR))}")
+async def forget(connection: Connection, _: datetime) -> None:
+    """Users, keys and idempotency keys are nobody's projection and stay; so do the counters, which only grow, and
+    orders that nobody has decided on yet.
+    """
+    await connection.execute(f"TRUNCATE {', '.join(PROJECTIONS)}")
+    await connection.execute("DELETE FROM orders WHERE version > 0")
+
+
+async def settle(connection: Connection, now: datetime) -> None:
+    await outcomes.forget_old(connection, now)

@@ -1,5 +1,6 @@
 """The decision on an order and on a change of one: the event that tells it, and what the ledger keeps of it."""
 
+from datetime import datetime
 from typing import TypeGuard
 
 from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderType
@@ -32,10 +33,16 @@ def decide(request: OrderRequested, check: OrderCheck) -> OrderCleared | OrderDe
             value=refused.value,
         )
     seen = request.epoch if request.purpose is OrderPurpose.SQUARE_OFF else 0
-    return OrderCleared(**_terms(request), epoch=max(seen, epoch_of(check.halts)), margin=check.margin)
+    return OrderCleared(
+        **_terms(request),
+        epoch=max(seen, epoch_of(check.halts)),
+        margin=check.margin,
+        increasing=check.footprint.increasing,
+        unit_margin=check.footprint.unit_margin,
+    )
 
 
-def reserve(event: OrderCleared | OrderDenied, check: OrderCheck) -> Reservation:
+def reserve(event: OrderCleared | OrderDenied, decided_at: datetime) -> Reservation:
     """What is kept of the decision. A denied order is kept too, closed, so that its id is never decided again."""
     cleared = isinstance(event, OrderCleared)
     return Reservation(
@@ -51,10 +58,14 @@ def reserve(event: OrderCleared | OrderDenied, check: OrderCheck) -> Reservation
         trigger_price=event.trigger_price if cleared else None,
         purpose=event.purpose,
         epoch=event.epoch if isinstance(event, OrderCleared) else 0,
-        footprint=check.footprint if cleared else NOTHING,
-        decided_at=check.now,
+        footprint=footprint_of(event) if isinstance(event, OrderCleared) else NOTHING,
+        decided_at=decided_at,
         closed=not cleared,
     )
+
+
+def footprint_of(cleared: OrderCleared | OrderModifyCleared) -> Footprint:
+    return Footprint(cleared.quantity, cleared.increasing, cleared.unit_margin)
 
 
 def changed_terms(order: Reservation, request: OrderModifyRequested) -> OrderTerms:
@@ -119,8 +130,10 @@ def decide_change(
         trigger_price=terms.trigger_price,
         margin=check.margin,
         epoch=epoch,
+        increasing=check.footprint.increasing,
+        unit_margin=check.footprint.unit_margin,
     )
-    return cleared, propose(order, check.footprint, epoch, story)
+    return cleared, propose(order, footprint_of(cleared), epoch, story)
 
 
 def _refused(request: OrderModifyRequested, rule: DenialRule, reason: str) -> OrderModifyRefused:

@@ -10,17 +10,24 @@ from libs.common.contracts.enums import Product
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, RiskLimitId, StrategyId, UserId
 from libs.common.contracts.orders import (
     OrderCancelled,
+    OrderCleared,
     OrderDenied,
     OrderExpired,
     OrderFact,
     OrderModified,
+    OrderModifyCleared,
     OrderModifyRefused,
     OrderModifyRequested,
     OrderRejected,
     OrderRequested,
 )
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
-from libs.common.contracts.risk import RiskLimitDeleteRequested, RiskLimitSaveRequested
+from libs.common.contracts.risk import (
+    RiskLimitDeleted,
+    RiskLimitDeleteRequested,
+    RiskLimitSaved,
+    RiskLimitSaveRequested,
+)
 from services.risk.domain.halts import scopes_of
 from services.risk.domain.ledger import Reservation
 
@@ -36,7 +43,7 @@ class Needs:
     users: set[UserId] = field(default_factory=set)
     scopes: set[str] = field(default_factory=set)
     limits: set[RiskLimitId] = field(default_factory=set)
-    wishes: list[OrderRequested] = field(default_factory=list)
+    wishes: list[OrderRequested | OrderCleared] = field(default_factory=list)
     changes: set[OrderId] = field(default_factory=set)
 
     def position(
@@ -73,13 +80,13 @@ def needs_of(messages: Sequence[Message]) -> Needs:
     return needs
 
 
-def _order(needs: Needs, message: OrderRequested) -> None:
+def _order(needs: Needs, message: OrderRequested | OrderCleared) -> None:
     _position(needs, message)
     needs.decision(message.user_id, message.account_id, message.strategy_id)
     needs.wishes.append(message)
 
 
-def _position(needs: Needs, message: OrderRequested | PositionChanged) -> None:
+def _position(needs: Needs, message: OrderRequested | OrderCleared | PositionChanged) -> None:
     _known_order(needs, message)
     needs.position(message.account_id, message.strategy_id, message.instrument, message.product)
 
@@ -94,7 +101,16 @@ def _change(needs: Needs, message: OrderModifyRequested) -> None:
     needs.changes.add(message.order_id)
 
 
-def _known_order(needs: Needs, message: OrderRequested | PositionChanged | OrderModifyRequested | OrderFact) -> None:
+def _cleared(needs: Needs, message: OrderCleared) -> None:
+    """Told again, by a rebuild."""
+    _order(needs, message)
+    needs.told_of.add(message.account_id)
+
+
+def _known_order(
+    needs: Needs,
+    message: OrderRequested | OrderCleared | PositionChanged | OrderModifyRequested | OrderModifyCleared | OrderFact,
+) -> None:
     needs.accounts.add(message.account_id)
     needs.orders.add(message.order_id)
 
@@ -122,6 +138,10 @@ _ADD: dict[type[Message], Callable[[Needs, Any], None]] = {
     OrderCancelled: _known_order,
     OrderExpired: _known_order,
     RiskLimitSaveRequested: _limit,
+    RiskLimitSaved: _limit,
+    RiskLimitDeleted: _limit,
+    OrderCleared: _cleared,
+    OrderModifyCleared: _known_order,
     RiskLimitDeleteRequested: _limit,
 }
 """By type, not by `match`: pydantic's isinstance is slow, and every message passes here."""

@@ -31,10 +31,11 @@ from libs.common.service import Connection, Delivery
 from libs.common.testing import Databases, deliver
 from libs.common.testing.apps import opened
 from libs.common.testing.delivery import envelope_of
-from services.risk import projections, timers
+from services.risk import timers
 from services.risk.app import app
 from services.risk.domain.watches import Watch
 from services.risk.memory import RiskMemory
+from services.risk.projections.watch import positions_of
 from services.risk.store import RiskStore
 from tests.services.risk.scene import (
     ACCOUNT,
@@ -81,7 +82,7 @@ class Watched(Scene):
         said = await super().tell(*messages, story=story)
         store = RiskStore(self.connection)
         for message in messages:
-            self.memory.hold(projections.positions_of(Delivery(message, envelope_of(message, now=self.now))))
+            self.memory.hold(positions_of(Delivery(message, envelope_of(message, now=self.now))))
         self.memory.rewatch(await store.limits.all_watches())
         return said
 

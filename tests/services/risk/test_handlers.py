@@ -274,6 +274,8 @@ async def test_a_change_blocks_the_difference_and_holds_all_new_terms(scene: Sce
         price=Decimal(800),
         trigger_price=None,
         margin=Decimal("3200.00"),
+        increasing=20,
+        unit_margin=Decimal(160),
         epoch=0,
     )
     assert await bound(scene) == (3200, 0, 1)

@@ -139,7 +139,7 @@ class Trading(RuleBasedStateMachine):
         event = decide(wish, check)
         if isinstance(event, OrderCleared):
             assert event.margin >= 0
-            self.step(None, reserve(event, check))
+            self.step(None, reserve(event, check.now))
 
     @precondition(lambda self: any(each.open for each in self.orders.values()))
     @rule(data=st.data(), units=st.integers(1, 100))
@@ -222,5 +222,5 @@ def test_freqtrade_7365_exits_never_flip_a_position_however_many_there_are(
         event = decide(wish, check)
         if isinstance(event, OrderCleared):
             assert event.margin == 0
-            trading.step(None, reserve(event, check))
+            trading.step(None, reserve(event, check.now))
     assert sum(each.outstanding for each in trading.orders.values()) <= held
