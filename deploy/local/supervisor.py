@@ -157,6 +157,7 @@ class OverSocket(xmlrpc.client.Transport):
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(30)
         connection.sock.connect(str(self.path))
+        self._connection = host, connection
         return connection
 
 
