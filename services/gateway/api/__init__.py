@@ -9,6 +9,7 @@ from services.gateway.api import (
     algos,
     auth,
     books,
+    history,
     market,
     orders,
     positions,
@@ -20,7 +21,7 @@ from services.gateway.api import (
 from services.gateway.api.edge import Edge, EdgeRouter, GatewayRuntime
 from services.gateway.settings import GatewaySettings
 
-_PARTS = (orders, positions, books, accounts, market, signals, algos, risk, auth, admin, system, stream)
+_PARTS = (orders, positions, books, accounts, market, history, signals, algos, risk, auth, admin, system, stream)
 
 
 def routes(runtime: GatewayRuntime) -> APIRouter:

@@ -1,8 +1,7 @@
-"""Quotes, contracts, history."""
+"""Quotes and contracts."""
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import Query, Response
 
@@ -11,18 +10,16 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.problems import Problem
 from services.gateway.api import models
 from services.gateway.api.edge import Json, Reader, Router, TheEdge
-from services.gateway.api.paging import aware
 from services.gateway.domain.symbols import instrument_of
 from services.gateway.store import instruments
 
 router = Router(prefix="/market", tags=["market"])
-INTERVALS = ("1m", "5m", "15m", "1h", "1d")
 
 
 @router.get("/quotes/{symbol}", response_model=models.QuoteView, responses=models.PROBLEMS)
 async def quote_of(symbol: str, _: Reader, edge: TheEdge, exchange: Exchange | None = None) -> Response:
     """`NSE:SBIN`, or `SBIN?exchange=NSE`. The quote says where its price comes from, its age, and if it is stale."""
-    instrument = _instrument(symbol, exchange)
+    instrument = named_instrument(symbol, exchange)
     found = edge.memory.quotes.show(instrument, edge.runtime.clock.now())
     if found is None:
         raise Problem(404, "no_quote", f"no quote of {instrument} has been heard", instrument=instrument)
@@ -31,7 +28,7 @@ async def quote_of(symbol: str, _: Reader, edge: TheEdge, exchange: Exchange | N
 
 @router.post("/quotes/bulk", response_model=models.QuotesFound, responses=models.PROBLEMS)
 async def quotes_of(body: models.QuotesWanted, _: Reader, edge: TheEdge) -> Response:
-    wanted = [_instrument(symbol, None) for symbol in body.symbols]
+    wanted = [named_instrument(symbol, None) for symbol in body.symbols]
     found = edge.memory.quotes.show_all(wanted, edge.runtime.clock.now())
     heard = {shown["instrument"] for shown in found}
     return Json({"data": found, "missing": [each for each in wanted if each not in heard]})
@@ -61,31 +58,6 @@ async def search(
     return Json({"data": rows})
 
 
-@router.get("/history/{symbol}", responses=models.PROBLEMS)
-async def history(
-    symbol: str,
-    _: Reader,
-    edge: TheEdge,
-    exchange: Exchange | None = None,
-    interval: Annotated[str, Query(examples=list(INTERVALS))] = "1m",
-    since: Annotated[datetime | None, Query(alias="from")] = None,
-    until: Annotated[datetime | None, Query(alias="to")] = None,
-    limit: Annotated[int, Query(ge=1, le=5000)] = 500,
-) -> Response:
-    """Candles, oldest first."""
-    instrument = _instrument(symbol, exchange)
-    start, end = aware(since), aware(until)
-    wanted = {
-        "interval": interval,
-        "start": start.isoformat() if start else None,
-        "end": end.isoformat() if end else None,
-        "limit": limit,
-    }
-    status, content = await edge.internal.get("marketdata", f"/internal/history/{quote(instrument)}", wanted)
-    media = "application/json" if status < 400 else "application/problem+json"
-    return Response(content, status, media_type=media)
-
-
 @router.get("/exchanges", responses=models.PROBLEMS)
 async def exchanges(_: Reader, edge: TheEdge) -> Response:
     """The exchanges and how many instruments of each are known."""
@@ -93,13 +65,7 @@ async def exchanges(_: Reader, edge: TheEdge) -> Response:
     return Json({"data": [{"exchange": each, "instruments": counts.get(each, 0)} for each in Exchange]})
 
 
-@router.get("/intervals", responses=models.PROBLEMS)
-async def intervals(_: Reader) -> Response:
-    """The candle lengths that history knows."""
-    return Json({"data": INTERVALS})
-
-
-def _instrument(symbol: str, exchange: Exchange | None) -> InstrumentId:
+def named_instrument(symbol: str, exchange: Exchange | None) -> InstrumentId:
     found = instrument_of(symbol, exchange)
     if found is None:
         raise Problem(422, "invalid", f"instrument {symbol!r}: write NSE:SBIN, or SBIN?exchange=NSE")

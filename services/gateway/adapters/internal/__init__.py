@@ -1,12 +1,18 @@
 """Signals' arrival log and marketdata's candles, asked of the services that own them."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import httpx
+from fastapi import Response
+from fastapi.responses import StreamingResponse
 
 from libs.common.problems import Problem
 
 _TIMEOUT = httpx.Timeout(5.0, connect=1.0)
+_PATIENT = httpx.Timeout(60.0, connect=1.0)
+"""For what takes long, each chunk of it."""
+_CHUNK = 262_144
+_KEPT_HEADERS = ("content-type", "content-disposition")
 
 
 class Internal:
@@ -26,3 +32,36 @@ class Internal:
         if answer.status_code >= 500:
             raise Problem(503, "unavailable", f"the {service} service cannot answer now", headers={"Retry-After": "2"})
         return answer.status_code, answer.content
+
+    async def pass_on(
+        self, service: str, path: str, parameters: Mapping[str, object], *, body: bytes | None = None
+    ) -> Response:
+        """The service's answer as it comes, whatever its length: never more of it in memory than a chunk.
+
+        With a body it is a POST. A Problem 503 when the service does not answer; its own problems are passed on.
+        """
+        wanted = {name: str(value) for name, value in parameters.items() if value is not None}
+        client = httpx.AsyncClient(timeout=_PATIENT, headers=self._headers)
+        method = "GET" if body is None else "POST"
+        try:
+            request = client.build_request(method, self._urls[service] + path, params=wanted, content=body)
+            answer = await client.send(request, stream=True)
+        except httpx.HTTPError as error:
+            await client.aclose()
+            detail = f"the {service} service does not answer; try again"
+            raise Problem(503, "unavailable", detail, headers={"Retry-After": "2"}) from error
+        if answer.status_code >= 500:
+            await client.aclose()
+            raise Problem(503, "unavailable", f"the {service} service cannot answer now", headers={"Retry-After": "2"})
+        kept = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
+        return StreamingResponse(_chunks(client, answer), answer.status_code, headers=kept)
+
+
+async def _chunks(client: httpx.AsyncClient, answer: httpx.Response) -> AsyncIterator[bytes]:
+    """An answer that breaks off ends the client's too, so that half a file is never taken for a whole one."""
+    try:
+        async for chunk in answer.aiter_raw(_CHUNK):
+            yield chunk
+    finally:
+        await answer.aclose()
+        await client.aclose()
