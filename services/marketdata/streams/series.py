@@ -26,7 +26,7 @@ from libs.common.messaging.bulk import BulkPublisher
 from libs.common.telemetry import log
 from services.marketdata.domain.candles import CandleBook, Micros, micros
 from services.marketdata.memory.market import WritingStatus
-from services.marketdata.store.series import CandleRow, RowWriter, TickRow, TimeSeries, TimeSeriesUnavailable
+from services.marketdata.store.series import RowWriter, TickRow, TimeSeries, TimeSeriesUnavailable, candle_row
 from services.marketdata.streams import metrics
 from services.marketdata.streams.records import Print, read_all
 
@@ -153,7 +153,7 @@ class SeriesWriter:
             batch.candles += partition.book.close(self._all_received_before(number, partition))
         if batch.rows or batch.candles:
             rows.add_ticks(batch.rows)
-            rows.add_candles(map(_candle_row, batch.candles))
+            rows.add_candles(map(candle_row, batch.candles))
             rows.flush()
         if batch.candles:
             self._publish(batch.candles)
@@ -247,17 +247,3 @@ class SeriesWriter:
         metrics.LATE.set(status.late)
         metrics.MISSED.set(status.missed)
         metrics.ROWS_WAITING.set(status.waiting)
-
-
-def _candle_row(candle: CandleClosed) -> CandleRow:
-    return CandleRow(
-        candle.instrument,
-        candle.source.value,
-        micros(candle.start),
-        candle.open,
-        candle.high,
-        candle.low,
-        candle.close,
-        candle.volume,
-        candle.oi,
-    )

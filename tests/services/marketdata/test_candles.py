@@ -1,3 +1,5 @@
+"""Candles are a function of the set of ticks: order, repetition, restarts and slow roads change nothing."""
+
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -8,28 +10,41 @@ from hypothesis import strategies as st
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import CandleClosed, Tick
 from services.marketdata.adapters.replay.recordings import clean, read_ticks
-from services.marketdata.domain.candles import LATENESS, CandleBook, bar_of
+from services.marketdata.domain.candles import LATENESS, CandleBook, candles_of, is_late, micros
 from tests.services.marketdata.samples import OPEN, SBIN, tick
+
+MINUTE = timedelta(minutes=1)
+INFY = InstrumentId("NSE:INFY")
+
+
+def received(some: Tick, seconds_later: float) -> Tick:
+    return some.model_copy(update={"received_at": some.at + timedelta(seconds=seconds_later)})
+
 
 ticks = st.lists(
     st.builds(
-        tick,
-        seconds=st.integers(0, 400),
-        ltp=st.floats(90, 110).map(lambda price: round(price, 2)),
-        volume=st.integers(0, 10_000),
-        instrument=st.sampled_from([SBIN, InstrumentId("NSE:INFY")]),
+        received,
+        st.builds(
+            tick,
+            seconds=st.integers(0, 400),
+            ltp=st.floats(90, 110).map(lambda price: round(price, 2)),
+            volume=st.integers(0, 10_000),
+            instrument=st.sampled_from([SBIN, INFY]),
+        ),
+        st.sampled_from([0.0, 0.3, 1.9, 2.5, 30.0]),
     ),
     min_size=1,
     max_size=60,
 )
 
 
-def candles_of(some: Sequence[Tick]) -> list[CandleClosed]:
-    book = CandleBook()
-    for each in some:
-        book.add(each)
-    closed = book.close(OPEN + timedelta(hours=7))
-    return sorted(closed, key=lambda candle: (candle.start, candle.instrument))
+def newest(said: Sequence[CandleClosed]) -> dict[tuple[object, object], CandleClosed]:
+    """What is left of candles that are said more than once: the last of each."""
+    return {(candle.start, candle.instrument): candle for candle in said}
+
+
+def expected(some: Sequence[Tick]) -> dict[tuple[object, object], CandleClosed]:
+    return newest(candles_of(some))
 
 
 @given(ticks, st.randoms(use_true_random=False), st.integers(0, 20))
@@ -41,12 +56,59 @@ def test_any_order_and_duplication_of_ticks_makes_the_same_candles(
     assert candles_of(shuffled) == candles_of(some)
 
 
-@given(st.lists(st.builds(tick, seconds=st.integers(0, 59), volume=st.integers(0, 9)), min_size=3, max_size=3))
-def test_merging_bars_is_commutative_associative_and_idempotent(some: list[Tick]) -> None:
-    a, b, c = map(bar_of, some)
-    assert a.merge(b) == b.merge(a)
-    assert a.merge(b).merge(c) == a.merge(b.merge(c))
-    assert a.merge(a) == a
+class Log:
+    """What the writer does with one partition, without Kafka: it reads on, closes minutes, commits, and is killed."""
+
+    def __init__(self, log: Sequence[Tick]) -> None:
+        self.log = log
+        self.said: list[CandleClosed] = []
+        self.committed = (0, 0)
+        self.begin()
+
+    def begin(self) -> None:
+        offset, kept_from = self.committed
+        counted: dict[InstrumentId, tuple[int, int]] = {}
+        for each in self.log:
+            at = micros(each.at)
+            if at < kept_from and not is_late(at, micros(each.received_at)):
+                day = (at + 19_800_000_000) // 86_400_000_000
+                counted[each.instrument] = day, max(each.volume, counted.get(each.instrument, (day, 0))[1])
+        self.book = CandleBook(kept_from, counted)
+        self.position = offset
+        self.received = 0
+
+    def read(self, count: int) -> None:
+        for offset in range(self.position, min(self.position + count, len(self.log))):
+            each = self.log[offset]
+            at, received_at = micros(each.at), micros(each.received_at)
+            self.book.add(each.instrument, at, received_at, each.ltp, each.volume, each.oi, each.source.value, offset)
+            self.received = max(self.received, received_at)
+            self.position = offset + 1
+        self.said += self.book.close(self.received)
+
+    def commit(self) -> None:
+        self.committed = self.book.needs_from(self.position), self.book.kept_from
+
+    def end(self) -> None:
+        self.read(len(self.log))
+        self.said += self.book.close(2**62)
+
+
+@given(ticks, st.lists(st.tuples(st.integers(1, 15), st.sampled_from(["go on", "commit", "killed"])), max_size=20))
+def test_restarts_at_any_moment_leave_the_candles_of_the_undisturbed_day(
+    some: list[Tick], steps: list[tuple[int, str]]
+) -> None:
+    """The log has ticks in the order of their receipt, as feeds write it."""
+    some.sort(key=lambda each: each.received_at)
+    log = Log(some)
+    for count, then in steps:
+        log.read(count)
+        if then == "commit":
+            log.commit()
+        if then == "killed":
+            log.begin()
+    log.end()
+    assert newest(log.said) == expected(some)
 
 
 def test_a_candle_holds_its_minute_from_the_first_instant_to_just_before_the_next() -> None:
@@ -59,32 +121,50 @@ def test_a_candle_holds_its_minute_from_the_first_instant_to_just_before_the_nex
 
 def test_a_minute_is_closed_only_after_its_lateness() -> None:
     book = CandleBook()
-    book.add(tick(10))
-    assert book.close(OPEN + timedelta(minutes=1)) == []
-    assert len(book.close(OPEN + timedelta(minutes=1) + LATENESS)) == 1
+    book.add_tick(tick(10))
+    assert book.close(micros(OPEN + MINUTE + LATENESS) - 1) == []
+    assert len(book.close(micros(OPEN + MINUTE + LATENESS))) == 1
 
 
-def test_a_tick_after_its_candle_was_closed_is_counted_and_changes_nothing() -> None:
+def test_a_tick_received_two_seconds_after_its_minute_is_counted_and_is_in_no_candle() -> None:
     book = CandleBook()
-    book.add(tick(10))
-    book.close(OPEN + timedelta(minutes=2))
-    book.add(tick(20, 999))
-    assert book.late == 1
-    assert book.close(OPEN + timedelta(hours=1)) == []
+    book.add_tick(received(tick(59, 100), 2.9))
+    book.add_tick(received(tick(59, 999), 3.0))
+    (candle,) = book.close(2**62)
+    assert (candle.high, book.late) == (100, 1)
+
+
+def test_a_tick_that_kafka_brought_late_corrects_its_candle_and_the_next_one_s_volume() -> None:
+    book = CandleBook()
+    book.add_tick(tick(10, 100, volume=50))
+    book.add_tick(tick(70, 101, volume=80))
+    said = list(book.close(micros(OPEN + 2 * MINUTE + LATENESS)))
+    assert [(candle.high, candle.volume) for candle in said] == [(100, 50), (101, 30)]
+    book.add_tick(tick(75, 130, volume=90))
+    assert [(candle.high, candle.volume) for candle in book.close(micros(OPEN + 2 * MINUTE + LATENESS))] == [(130, 40)]
+
+
+def test_a_tick_that_kafka_brought_minutes_late_is_told_apart_so_that_its_day_is_recomputed() -> None:
+    book = CandleBook()
+    book.add_tick(tick(10))
+    book.close(micros(OPEN + 10 * MINUTE))
+    book.add_tick(tick(20, 999))
+    assert (book.late, book.missed) == (0, 1)
+    assert book.close(micros(OPEN + 20 * MINUTE)) == []
 
 
 def test_a_restart_does_not_count_the_morning_s_volume_again() -> None:
-    book = CandleBook()
-    book.know({SBIN: 5_000}, OPEN.date())
-    book.add(tick(10, volume=5_100))
-    assert book.close(OPEN + timedelta(minutes=2))[0].volume == 100
+    day = (micros(OPEN) + 19_800_000_000) // 86_400_000_000
+    book = CandleBook(micros(OPEN), {SBIN: (day, 5_000)})
+    book.add_tick(tick(10, volume=5_100))
+    assert book.close(2**62)[0].volume == 100
 
 
 def test_volumes_begin_at_nothing_on_a_new_day() -> None:
-    book = CandleBook()
-    book.know({SBIN: 5_000}, OPEN.date())
-    book.add(tick(86_400, volume=70))
-    assert book.close(OPEN + timedelta(days=2))[0].volume == 70
+    yesterday = (micros(OPEN) + 19_800_000_000) // 86_400_000_000
+    book = CandleBook(micros(OPEN), {SBIN: (yesterday, 5_000)})
+    book.add_tick(tick(86_400, volume=70))
+    assert book.close(2**62)[0].volume == 70
 
 
 def test_the_day_volume_of_sbin_s_candles_is_the_exchange_s(shared_data: Path) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from questdb import Sender, TimestampMicros, TimestampNanos
 
 from libs.common.contracts.ids import InstrumentId
-from services.marketdata.domain.candles import Micros
+from libs.common.contracts.market import CandleClosed
+from services.marketdata.domain.candles import Micros, micros
 
 WRITE_MILLISECONDS = 10_000
 
@@ -47,6 +48,20 @@ class CandleRow(NamedTuple):
     close: float
     volume: int
     oi: int
+
+
+def candle_row(candle: CandleClosed) -> CandleRow:
+    return CandleRow(
+        candle.instrument,
+        candle.source.value,
+        micros(candle.start),
+        candle.open,
+        candle.high,
+        candle.low,
+        candle.close,
+        candle.volume,
+        candle.oi,
+    )
 
 
 class RowWriter:
