@@ -1,8 +1,14 @@
-"""The whole of marketdata at a glance: it reads nothing from Kafka; one feed drives it."""
+"""The whole of marketdata at a glance: one feed drives it; people ask for dumps, custom symbols, corporate actions."""
 
 from libs.common.contracts import topics
-from libs.common.service import Service
-from services.marketdata import api, streams
+from libs.common.contracts.masters import (
+    ContractsDownloadRequested,
+    CorporateActionsImportRequested,
+    CustomSymbolDeleteRequested,
+    CustomSymbolSaveRequested,
+)
+from libs.common.service import Service, on
+from services.marketdata import api, handlers, streams
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store import ContractStore
 
@@ -10,7 +16,34 @@ app = Service(
     name="marketdata",
     store=ContractStore,
     memory=MarketMemory,
-    produces=[topics.CONTRACTS, topics.TICKS, topics.QUOTES, topics.CANDLES],
+    consumes=[
+        on(topics.MASTER_REQUESTS, ContractsDownloadRequested, handlers.request_download),
+        on(topics.CUSTOM_SYMBOL_REQUESTS, CustomSymbolSaveRequested, handlers.save_custom_symbol),
+        on(topics.CUSTOM_SYMBOL_REQUESTS, CustomSymbolDeleteRequested, handlers.delete_custom_symbol),
+        on(topics.CORPORATE_ACTION_REQUESTS, CorporateActionsImportRequested, handlers.import_corporate_actions),
+    ],
+    produces=[
+        topics.CONTRACTS,
+        topics.CONTRACT_CHANGES,
+        topics.MASTER_DOWNLOADS,
+        topics.CUSTOM_SYMBOLS,
+        topics.CORPORATE_ACTIONS,
+        topics.MARKETDATA_REFUSALS,
+        topics.TICKS,
+        topics.QUOTES,
+        topics.WATCHED,
+        topics.CHAINS,
+        topics.CANDLES,
+    ],
     routes=api.routes,
-    background=[streams.run_feed, streams.save_quotes, streams.write_series],
+    background=[
+        streams.run_feed,
+        streams.keep_masters,
+        streams.save_quotes,
+        streams.follow_watchers,
+        streams.tell_watchers,
+        streams.tell_chains,
+        streams.write_series,
+    ],
+    committed=streams.note_custom_symbols,
 )

@@ -1,10 +1,16 @@
 """What an operator may choose about market data. Environment variables: MARKETDATA_*, REPLAY_*, SHARED_DATA."""
 
+from datetime import time
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from libs.common.contracts.masters import MasterSource
+from services.marketdata.domain.pricing import DIVIDEND_YIELD, RISK_FREE_RATE
+
+PUBLISHED = "published"
 
 
 class FeedKind(StrEnum):
@@ -24,6 +30,32 @@ class MarketDataSettings(BaseSettings):
     """Multiplies the simulator's ticks per second (some 350 at 1)."""
     step_ms: int = Field(default=100, ge=10, le=1000)
     """How often the feed is asked for what is due."""
+    masters: dict[MasterSource, str | list[str]] = Field(default_factory=dict)
+    """Where brokers' instrument dumps are, as JSON: `{"zerodha": "published", "dhan": "/data/dhan.csv"}`.
+
+    An address (https), a file (its name may hold `*`: the last match counts), several of either, or `published` for
+    the addresses that the broker publishes. Of two brokers' terms for one contract those of the first named count.
+    """
+    masters_at: time = time(8, 40)
+    """When dumps are fetched every day, Indian time: the exchanges' are made anew by 08:30."""
+
+
+class PricingSettings(BaseSettings):
+    """What implied volatilities and Greeks are worked out with."""
+
+    model_config = SettingsConfigDict(env_prefix="MARKETDATA_", frozen=True, extra="ignore")
+
+    risk_free_rate: float = Field(default=RISK_FREE_RATE, ge=-0.05, le=0.5)
+    """Continuous, a year: 0.065 is 6.5 %."""
+    dividend_yield: float = Field(default=DIVIDEND_YIELD, ge=0, le=0.5)
+    """Of a spot whose options have no future of their own expiry to be priced on."""
+    dividend_yields: dict[str, float] = {}
+    """By underlying, where it differs: `{"SBIN": 0.018}`."""
+    chain_hz: float = Field(default=4.0, ge=1, le=10)
+    """How often a chain that somebody watches is told of."""
+
+    def dividends_of(self, underlying: str) -> float:
+        return self.dividend_yields.get(underlying, self.dividend_yield)
 
 
 class Recording(StrEnum):

@@ -139,10 +139,15 @@ class ExecutionKind(StrEnum):
     CANCELLED = "CANCELLED"
     CANCEL_REJECTED = "CANCEL_REJECTED"
     EXPIRED = "EXPIRED"
+    UNKNOWN = "UNKNOWN"
+    """The venue was asked and did not answer; its order book will tell whether it has the order."""
+    FOUND = "FOUND"
+    """The venue has an order that its book had not shown for so long that we took it for refused."""
 
 
 class Broker(StrEnum):
     PAPER = "paper"
+    ZERODHA = "zerodha"
 
 
 class FeedSource(StrEnum):

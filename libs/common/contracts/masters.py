@@ -28,6 +28,8 @@ class MasterSource(StrEnum):
     INDMONEY = "indmoney"
     FEED = "feed"
     """No broker: what the running feed lists by itself (the simulator's universe)."""
+    CUSTOM = "custom"
+    """No broker: what users made of other instruments."""
 
 
 class DownloadTrigger(StrEnum):

@@ -3,7 +3,19 @@ the one writer of its events, or the one reader of its requests."""
 
 from datetime import timedelta
 
-from libs.common.contracts import accounts, algos, market, orders, portfolio, risk, signals, venue
+from libs.common.contracts import (
+    accounts,
+    algos,
+    brokers,
+    market,
+    masters,
+    options,
+    orders,
+    portfolio,
+    risk,
+    signals,
+    venue,
+)
 from libs.common.contracts.base import RequestRefused
 from libs.common.service import Topic
 
@@ -95,6 +107,17 @@ VENUE_REQUESTS = Topic(
 )
 EXECUTIONS = Topic("walkforward.executions.v1", venue.ExecutionReported, key="account_id", retention=YEARS)
 
+BROKER_REQUESTS = Topic(
+    "trading.broker-requests.v1",
+    brokers.BrokerOrderRequested,
+    brokers.BrokerModifyRequested,
+    brokers.BrokerCancelRequested,
+    key="account_id",
+    retention=YEARS,
+)
+BROKER_EXECUTIONS = Topic("trading.broker-executions.v1", venue.ExecutionReported, key="account_id", retention=YEARS)
+"""What brokers behind HTTP did with our orders, as trading learned it from their answers and books."""
+
 RISK_REQUESTS = Topic(
     "risk.limit-requests.v1",
     risk.RiskLimitSaveRequested,
@@ -159,4 +182,63 @@ STRATEGY_REFUSALS = Topic("strategy.refusals.v1", RequestRefused, key="entity_id
 CONTRACTS = Topic("marketdata.contracts.v1", market.InstrumentListed, key="instrument", compacted=True)
 TICKS = Topic("marketdata.ticks.v1", market.Tick, key="instrument", retention=HOURS)
 QUOTES = Topic("marketdata.quotes.v1", market.QuotesConflated, key="shard", partitions=1, retention=HOUR)
+WATCHED = Topic("marketdata.watched.v1", market.WatchedConflated, key="shard", partitions=1, retention=HOUR)
+CHAINS = Topic("marketdata.chains.v1", options.ChainConflated, key="chain", partitions=1, retention=HOUR)
 CANDLES = Topic("marketdata.candles.v1", market.CandleClosed, key="instrument", retention=MONTH)
+
+MASTER_REQUESTS = Topic(
+    "marketdata.master-requests.v1",
+    masters.ContractsDownloadRequested,
+    key="source",
+    partitions=1,
+    retention=MONTH,
+)
+MASTER_DOWNLOADS = Topic(
+    "marketdata.master-downloads.v1",
+    masters.ContractsDownloaded,
+    masters.ContractsDownloadRefused,
+    key="source",
+    partitions=1,
+    retention=YEARS,
+)
+CONTRACT_CHANGES = Topic(
+    "marketdata.contract-changes.v1",
+    masters.ContractAdded,
+    masters.ContractExpired,
+    masters.ContractWithdrawn,
+    masters.ContractTermsChanged,
+    masters.ExpiryRolled,
+    key="underlying",
+    retention=YEARS,
+)
+CUSTOM_SYMBOL_REQUESTS = Topic(
+    "marketdata.custom-symbol-requests.v1",
+    masters.CustomSymbolSaveRequested,
+    masters.CustomSymbolDeleteRequested,
+    key="custom_symbol_id",
+    partitions=1,
+    retention=MONTH,
+)
+CUSTOM_SYMBOLS = Topic(
+    "marketdata.custom-symbols.v1",
+    masters.CustomSymbolSaved,
+    masters.CustomSymbolDeleted,
+    key="custom_symbol_id",
+    partitions=1,
+    compacted=True,
+)
+CORPORATE_ACTION_REQUESTS = Topic(
+    "marketdata.corporate-action-requests.v1",
+    masters.CorporateActionsImportRequested,
+    key="import_id",
+    partitions=1,
+    retention=MONTH,
+)
+CORPORATE_ACTIONS = Topic(
+    "marketdata.corporate-actions.v1",
+    masters.CorporateActionsImported,
+    key="import_id",
+    partitions=1,
+    retention=YEARS,
+)
+MARKETDATA_REFUSALS = Topic("marketdata.refusals.v1", RequestRefused, key="entity_id", partitions=1, retention=MONTH)

@@ -8,6 +8,7 @@ from datetime import date
 from itertools import groupby
 
 from libs.common.contracts.masters import CorporateActionKind as ActionKind
+from libs.common.contracts.masters import CorporateActionTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,18 @@ def adjustment_factors(
 def adjustment_on(adjustments: Iterable[Adjustment], day: date) -> Adjustment | None:
     """The adjustment of a candle of `day`; None when nothing happened since."""
     return next((each for each in adjustments if day < each.before), None)
+
+
+def fault_of_action(terms: CorporateActionTerms) -> str | None:
+    """Why this is no corporate action; None when it is one."""
+    what = f"{terms.kind} of {terms.instrument} on {terms.ex_date}"
+    if terms.kind is ActionKind.DIVIDEND:
+        return None if terms.amount > 0 else f"{what}: the amount {terms.amount} is not positive"
+    if terms.old <= 0 or terms.new <= 0:
+        return f"{what}: {terms.old}:{terms.new} must both be positive"
+    if terms.kind is ActionKind.SPLIT and terms.old == terms.new:
+        return f"{what}: {terms.old}:{terms.new} changes nothing"
+    return None
 
 
 def _shares(action: CorporateAction) -> float:

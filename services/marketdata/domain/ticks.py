@@ -5,7 +5,10 @@ from datetime import datetime
 from enum import StrEnum
 from math import isfinite
 
-from libs.common.contracts.market import Quote, Tick
+from libs.common.contracts.enums import Exchange
+from libs.common.contracts.market import Depth, Quote, Tick
+
+_CUSTOM = f"{Exchange.CUSTOM}:"
 
 
 class TickFault(StrEnum):
@@ -20,8 +23,13 @@ class TickFault(StrEnum):
 
 
 def fault_of(tick: Tick, previous: datetime | None) -> TickFault | None:
-    """What is wrong with `tick`, given the exchange time of the instrument's last good one."""
-    if not (isfinite(tick.ltp) and tick.ltp > 0 and tick.bid >= 0 and tick.ask >= 0):
+    """What is wrong with `tick`, given the exchange time of the instrument's last good one.
+
+    A custom symbol is a difference of prices as often as a sum, so its own may be negative.
+    """
+    if not isfinite(tick.ltp):
+        return TickFault.PRICE
+    if not (tick.ltp > 0 and tick.bid >= 0 and tick.ask >= 0) and not tick.instrument.startswith(_CUSTOM):
         return TickFault.PRICE
     if tick.bid and tick.ask and tick.bid > tick.ask:
         return TickFault.CROSSED
@@ -71,3 +79,7 @@ def quote_of(tick: Tick, day: DayRange) -> Quote:
         volume=tick.volume,
         oi=tick.oi,
     )
+
+
+def depth_of(tick: Tick) -> Depth:
+    return Depth(instrument=tick.instrument, at=tick.at, source=tick.source, bids=tick.bids, asks=tick.asks)

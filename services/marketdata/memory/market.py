@@ -13,9 +13,13 @@ from redis.exceptions import RedisError
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed, Quote
 from libs.common.service import Memory
+from libs.common.settings import load
 from libs.common.telemetry import log
 from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.memory.board import QuoteBoard
+from services.marketdata.memory.custom import CustomBook
+from services.marketdata.memory.desk import ChainDesk
+from services.marketdata.settings import PricingSettings
 from services.marketdata.store import TimeSeries
 
 if TYPE_CHECKING:
@@ -62,6 +66,8 @@ class MarketMemory(Memory):
         self.writing = WritingStatus()
         self.writer_group = WRITER_GROUP
         self.listed: dict[InstrumentId, InstrumentListed] = {}
+        self.custom = CustomBook()
+        self.desk: ChainDesk
         self.calendar: TradingCalendar
         self.redis: Redis
         self.series: TimeSeries
@@ -70,6 +76,7 @@ class MarketMemory(Memory):
         settings = runtime.settings
         runtime.ready["feed"] = False
         self.calendar = TradingCalendar(settings.market_hours)
+        self.desk = ChainDesk(self.board, self.calendar, load(PricingSettings))
         self.redis = Redis.from_url(
             settings.redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS
         )
@@ -84,6 +91,7 @@ class MarketMemory(Memory):
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 found = await self.redis.hgetall(QUOTES_HASH)
+            await self.board.earlier_oi.load(self.redis)
         except (RedisError, OSError) as error:
             log.warning("quotes_not_restored", error=repr(error))
             return []
@@ -100,6 +108,7 @@ class MarketMemory(Memory):
         items = [item for i, quote in quotes.items() for item in (i, quote.__pydantic_serializer__.to_json(quote))]
         async with asyncio.timeout(REDIS_SECONDS):
             await self.redis.hset(QUOTES_HASH, items=items)
+        await self.board.earlier_oi.save(self.redis)
 
     async def drop_quotes(self, instruments: Sequence[InstrumentId]) -> None:
         self.board.forget(instruments)

@@ -1,7 +1,20 @@
-"""The tasks that carry market data: the feed, Redis, QuestDB."""
+"""The tasks that carry market data: the feed, the contract master, Redis, QuestDB."""
 
+from services.marketdata.streams.chain import tell_chains
+from services.marketdata.streams.custom import note_custom_symbols
 from services.marketdata.streams.feed import run_feed
+from services.marketdata.streams.masters import keep_masters
 from services.marketdata.streams.quotes import save_quotes
 from services.marketdata.streams.series import write_series
+from services.marketdata.streams.watched import follow_watchers, tell_watchers
 
-__all__ = ["run_feed", "save_quotes", "write_series"]
+__all__ = [
+    "follow_watchers",
+    "keep_masters",
+    "note_custom_symbols",
+    "run_feed",
+    "save_quotes",
+    "tell_chains",
+    "tell_watchers",
+    "write_series",
+]

@@ -2,12 +2,11 @@
 
 import asyncio
 import gc
-from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from libs.common.contracts.enums import Exchange, FeedSource
-from libs.common.contracts.market import InstrumentListed, Quote, QuotesConflated, Tick
+from libs.common.contracts.market import Quote, QuotesConflated, Tick
 from libs.common.settings import load
 from libs.common.telemetry import log
 from services.marketdata.adapters.source import open_feed
@@ -17,6 +16,7 @@ from services.marketdata.memory import MarketMemory
 from services.marketdata.settings import MarketDataSettings
 from services.marketdata.store import ContractStore
 from services.marketdata.streams import metrics
+from services.marketdata.streams.contracts import publish_contracts
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 SHARD = "all"
 CONFLATION = timedelta(milliseconds=100)
-CONTRACTS_AT_ONCE = 5_000
 RATE_WINDOW = timedelta(seconds=5)
 MUTE_AFTER = timedelta(seconds=10)
 """A feed that says nothing for this long while a market is open is not ready, however well it is connected."""
@@ -63,23 +62,6 @@ async def go_on(memory: MarketMemory, feed: MarketFeed, quotes: list[Quote], now
     memory.board.previous_closes = feed.previous_closes
     memory.board.restore(q for q in quotes if q.instrument not in memory.board.quotes)
     feed.resume(quotes, day)
-
-
-async def publish_contracts(runtime: "MarketRuntime", master: Sequence[InstrumentListed]) -> None:
-    """Say what is new, changed or gone since the master that was published last."""
-    async with runtime.transaction() as unit:
-        changes = await unit.store.changes(master)
-    for first in range(0, len(changes), CONTRACTS_AT_ONCE):
-        some = changes[first : first + CONTRACTS_AT_ONCE]
-        async with runtime.transaction() as unit:
-            await unit.store.save(some, unit.now)
-            unit.say(*some)
-    listed = {contract.instrument: contract for contract in master}
-    runtime.memory.listed = listed
-    gone = [i for i in runtime.memory.board.quotes if i not in listed]
-    if gone:
-        await runtime.memory.drop_quotes(gone)
-    log.info("contracts_published", contracts=len(listed), changed=len(changes))
 
 
 def _announce(memory: MarketMemory, settings: MarketDataSettings, feed: MarketFeed, day: date) -> None:
@@ -128,6 +110,8 @@ class Pump:
             quotes = self._memory.board.conflate()
             if quotes:
                 self._runtime.publish_bulk(QuotesConflated(shard=SHARD, at=now, quotes=quotes))
+            for tick in self._memory.custom.ticks(quotes, self._memory.board.quotes, now):
+                self._pass_on(tick, now)
         self._measure(now)
 
     def _pass_on(self, tick: Tick, now: datetime) -> None:

@@ -1,69 +1,194 @@
-from datetime import date
+import csv
+import io
+from collections.abc import AsyncIterator, Sequence
+from datetime import date, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
-from libs.common.clock import stopwatch
+from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
+from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
+from libs.common.contracts.masters import MasterSource
 from libs.common.service import Connection
 from libs.common.testing import NOON
-from services.marketdata.adapters.replay.masters import load_master
+from services.marketdata.domain import symbols
+from services.marketdata.domain.masters import Change
 from services.marketdata.store import ContractStore
+from services.marketdata.store.contracts.columns import TERMS
 from tests.services.marketdata.samples import listed
+
+DAY = date(2026, 11, 23)
+TOMORROW = DAY + timedelta(days=1)
+ZERODHA, UPSTOX = MasterSource.ZERODHA, MasterSource.UPSTOX
 
 
 @pytest.fixture
-async def store(connection: Connection) -> ContractStore:
-    await connection.execute("DELETE FROM contracts")
-    return ContractStore(connection)
+async def store(connection: Connection) -> AsyncIterator[ContractStore]:
+    for table in ("contracts", "broker_contracts", "pending_listings"):
+        await connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+    yield ContractStore(connection)
 
 
-async def publish(store: ContractStore, *master: InstrumentListed) -> list[InstrumentListed]:
-    changes = await store.changes(master)
-    await store.save(changes, NOON)
-    return changes
+def option(strike: int, expiry: date = DAY, lot: int = 65) -> InstrumentListed:
+    symbol = symbols.Option("NIFTY", expiry, Decimal(strike), OptionType.CE)
+    return InstrumentListed(
+        instrument=symbols.instrument_id(Exchange.NFO, symbol),
+        exchange=Exchange.NFO,
+        symbol=str(symbol),
+        name="NIFTY",
+        kind=InstrumentKind.OPTION,
+        underlying="NIFTY",
+        spot=InstrumentId("NSE_INDEX:NIFTY"),
+        expiry=expiry,
+        strike=Decimal(strike),
+        option_type=OptionType.CE,
+        lot_size=lot,
+        tick_size=Decimal("0.05"),
+    )
 
 
-async def test_a_first_start_publishes_the_whole_master(store: ContractStore) -> None:
-    assert await publish(store, listed("SBIN"), listed("INFY")) == [listed("SBIN"), listed("INFY")]
+async def dump(store: ContractStore, source: MasterSource, contracts: Sequence[InstrumentListed], day: date) -> None:
+    """Tokens are the source and the place in the dump, as a broker's are its own."""
+    file = io.StringIO()
+    csv.writer(file).writerows(
+        [
+            each.instrument,
+            *(getattr(each, name, None) for name in TERMS),
+            f"{source.value}-{n}",
+            f"{source.value}:{each.symbol}",
+        ]
+        for n, each in enumerate(contracts)
+    )
+    await store.connection.execute("DROP TABLE IF EXISTS staged")
+    await store.master.stage(file.getvalue().encode())
+    await store.master.replace(source, day)
 
 
-async def test_a_restart_with_the_same_master_publishes_nothing(store: ContractStore) -> None:
+async def publish(
+    store: ContractStore, *master: InstrumentListed, day: date = DAY, source: MasterSource = ZERODHA
+) -> dict[str, Change]:
+    await dump(store, source, master, day)
+    return await differences(store, day)
+
+
+async def differences(store: ContractStore, day: date) -> dict[str, Change]:
+    await store.master.compare(day, [ZERODHA, UPSTOX], announce=True)
+    return {row["symbol"]: Change(row["change"]) for row in await store.publish_pending(1000, NOON)}
+
+
+async def test_the_first_master_is_published_whole_and_is_no_news(store: ContractStore) -> None:
+    assert await publish(store, listed("SBIN"), listed("INFY")) == {"SBIN": Change.QUIET, "INFY": Change.QUIET}
+
+
+async def test_the_same_master_again_publishes_nothing(store: ContractStore) -> None:
     await publish(store, listed("SBIN"), listed("INFY"))
-    assert await publish(store, listed("INFY"), listed("SBIN")) == []
+    assert await publish(store, listed("INFY"), listed("SBIN")) == {}
 
 
-async def test_only_what_changed_is_published_again(store: ContractStore) -> None:
-    await publish(store, listed("SBIN"), listed("INFY"))
-    changed = listed("SBIN", tick_size="0.10")
-    assert await publish(store, changed, listed("INFY")) == [changed]
-    assert (await store.changes([changed, listed("INFY")])) == []
-
-
-async def test_a_contract_that_left_the_master_is_said_once_to_be_untradable(store: ContractStore) -> None:
-    await publish(store, listed("SBIN"), listed("GONE"))
-    (gone,) = await publish(store, listed("SBIN"))
-    assert (gone.symbol, gone.tradable) == ("GONE", False)
-    assert await publish(store, listed("SBIN")) == []
-
-
-async def test_a_contract_that_comes_back_is_tradable_again(store: ContractStore) -> None:
+async def test_a_new_contract_of_a_known_exchange_is_news(store: ContractStore) -> None:
     await publish(store, listed("SBIN"))
-    await publish(store)
-    assert await publish(store, listed("SBIN")) == [listed("SBIN")]
+    assert await publish(store, listed("SBIN"), listed("NEW")) == {"NEW": Change.ADDED}
 
 
-async def test_forty_thousand_contracts_are_compared_and_kept_in_seconds(
-    store: ContractStore, shared_data: Path
-) -> None:
-    master = load_master(shared_data / "masters", date(2026, 8, 18))
-    began = stopwatch()
-    assert len(await publish(store, *master)) == len(master) > 40_000
-    assert await publish(store, *master) == []
-    assert stopwatch() - began < 10
+async def test_a_changed_lot_says_what_it_was(store: ContractStore) -> None:
+    await publish(store, option(24000, TOMORROW, lot=75))
+    await dump(store, ZERODHA, [option(24000, TOMORROW, lot=65)], DAY)
+    await store.master.compare(DAY, [ZERODHA], announce=True)
+    (row,) = await store.publish_pending(10, NOON)
+    assert (row["change"], row["old_lot_size"], row["lot_size"]) == (Change.TERMS, 75, 65)
+
+
+async def test_the_day_after_its_expiry_a_contract_expires_and_stays_resolvable(store: ContractStore) -> None:
+    await publish(store, option(24000), option(24000, TOMORROW))
+    assert await differences(store, TOMORROW) == {"NIFTY23NOV2624000CE": Change.EXPIRED}
+    found = await store.find(option(24000).instrument)
+    assert found is not None
+    assert (found.expiry, found.tradable) == (DAY, False)
+    (broker,) = await store.brokers_of(option(24000).instrument)
+    assert broker["token"] == "zerodha-0"
+    assert await differences(store, TOMORROW) == {}
+
+
+async def test_a_share_that_leaves_every_dump_is_withdrawn_once(store: ContractStore) -> None:
+    await publish(store, listed("SBIN"), listed("GONE"))
+    assert await publish(store, listed("SBIN")) == {"GONE": Change.WITHDRAWN}
+    assert await publish(store, listed("SBIN")) == {}
+    assert await publish(store, listed("SBIN"), listed("GONE")) == {"GONE": Change.ADDED}
+
+
+async def test_what_another_broker_still_lists_is_not_withdrawn(store: ContractStore) -> None:
+    await publish(store, listed("SBIN"), listed("INFY"))
+    await dump(store, UPSTOX, [listed("SBIN"), listed("INFY")], DAY)
+    assert await publish(store, listed("SBIN")) == {}
+
+
+async def test_of_two_brokers_terms_those_of_the_first_in_order_count(store: ContractStore) -> None:
+    await dump(store, UPSTOX, [option(24000, TOMORROW, lot=75)], DAY)
+    await dump(store, ZERODHA, [option(24000, TOMORROW, lot=65)], DAY)
+    await differences(store, DAY)
+    found = await store.find(option(24000, TOMORROW).instrument)
+    assert found is not None
+    assert found.lot_size == 65
+
+
+async def test_a_freeze_quantity_that_only_one_broker_knows_is_kept_in_whole_lots(store: ContractStore) -> None:
+    await dump(store, ZERODHA, [option(24000, TOMORROW, lot=35)], DAY)
+    await dump(store, UPSTOX, [option(24000, TOMORROW, lot=30).model_copy(update={"freeze_quantity": 600})], DAY)
+    await differences(store, DAY)
+    found = await store.find(option(24000, TOMORROW).instrument)
+    assert found is not None
+    assert found.freeze_quantity == 595
+
+
+async def test_a_brokers_token_and_symbol_lead_to_the_instrument_and_back(store: ContractStore) -> None:
+    await publish(store, listed("SBIN"), listed("INFY"))
+    (by_token,) = await store.look_up(ZERODHA, token="zerodha-1", symbol=None, exchange=None)
+    assert by_token["instrument"] == "NSE:INFY"
+    (by_symbol,) = await store.look_up(ZERODHA, token=None, symbol="zerodha:SBIN", exchange="NSE")
+    assert (by_symbol["instrument"], by_symbol["token"]) == ("NSE:SBIN", "zerodha-0")
+    assert await store.look_up(UPSTOX, token="zerodha-1", symbol=None, exchange=None) == []
+
+
+async def test_a_token_that_is_used_again_means_the_contract_of_today(store: ContractStore) -> None:
+    await publish(store, option(24000))
+    await publish(store, option(25000, TOMORROW), day=TOMORROW)
+    found = await store.look_up(ZERODHA, token="zerodha-0", symbol=None, exchange="NFO")
+    assert [row["instrument"] for row in found] == ["NFO:NIFTY24NOV2625000CE", "NFO:NIFTY23NOV2624000CE"]
+
+
+async def test_what_was_not_yet_published_before_a_crash_is_published_after_it(store: ContractStore) -> None:
+    await dump(store, ZERODHA, [listed("SBIN"), listed("INFY")], DAY)
+    await store.master.compare(DAY, [ZERODHA], announce=True)
+    assert len(await store.publish_pending(1, NOON)) == 1
+    assert len(await differences(store, DAY)) == 1
+    assert await differences(store, DAY) == {}
+
+
+async def test_a_change_that_was_taken_back_before_it_was_published_is_not(store: ContractStore) -> None:
+    await publish(store, listed("SBIN"))
+    await dump(store, ZERODHA, [listed("SBIN", "0.10")], DAY)
+    await store.master.compare(DAY, [ZERODHA], announce=True)
+    assert await publish(store, listed("SBIN")) == {}
 
 
 async def test_a_strike_of_any_notation_is_the_same_contract_after_a_round_trip(store: ContractStore) -> None:
-    await publish(store, listed().model_copy(update={"strike": Decimal("292.5")}))
-    assert await publish(store, listed().model_copy(update={"strike": Decimal("292.5")})) == []
+    await publish(store, listed().model_copy(update={"strike": Decimal("292.50")}))
+    assert await publish(store, listed().model_copy(update={"strike": Decimal("292.5")})) == {}
+
+
+async def test_the_census_counts_what_is_missing_by_exchange(store: ContractStore) -> None:
+    await publish(store, *(option(strike, TOMORROW) for strike in range(24000, 25000, 100)), listed("SBIN"))
+    await store.connection.execute("DROP TABLE IF EXISTS staged")
+    await dump_only(store, [option(strike, TOMORROW) for strike in range(24000, 24300, 100)])
+    nfo, nse = await store.master.census(ZERODHA, DAY)
+    assert (nfo.exchange, nfo.known, nfo.kept, nfo.staged, nfo.live) == ("NFO", 10, 3, 3, 3)
+    assert (nse.exchange, nse.known, nse.kept, nse.staged) == ("NSE", 1, 0, 0)
+
+
+async def dump_only(store: ContractStore, contracts: Sequence[InstrumentListed]) -> None:
+    file = io.StringIO()
+    csv.writer(file).writerows(
+        [each.instrument, *(getattr(each, name, None) for name in TERMS), "1", "x"] for each in contracts
+    )
+    await store.master.stage(file.getvalue().encode())

@@ -1,0 +1,173 @@
+"""From brokers' dumps to the published master, set by set in SQL: stage, compare, merge, and hand out what changed.
+
+A dump is staged in a table of its own transaction and judged there; only a good one replaces the broker's rows. What
+the merged master changes waits in `pending_listings` until it was published, so a crash in between loses nothing.
+"""
+
+import io
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from libs.common.contracts.masters import MasterSource
+from libs.common.service import Connection
+from services.marketdata.domain.masters import Change, ExchangeCensus
+from services.marketdata.store.contracts.columns import PUBLISHED, TERMS, names
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+STATEMENT_SECONDS = 60.0
+"""A dump has some 150,000 rows; other statements end within the pool's ten seconds."""
+
+STAGED = ("instrument", *TERMS, "token", "broker_symbol")
+"""The columns of a dump as CSV, in this order."""
+
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('marketdata.master'))"
+
+_STAGE = f"""
+    CREATE TEMPORARY TABLE staged ON COMMIT DROP AS SELECT {names(STAGED)} FROM broker_contracts WITH NO DATA
+"""  # noqa: S608 - names of our own
+
+_CENSUS = """
+    SELECT coalesce(k.exchange, s.exchange) AS exchange, coalesce(k.known, 0) AS known, coalesce(k.kept, 0) AS kept,
+        coalesce(s.staged, 0) AS staged, coalesce(s.live, 0) AS live
+    FROM (
+        SELECT b.exchange, count(*) AS known, count(n.instrument) AS kept
+        FROM broker_contracts b LEFT JOIN staged n USING (instrument)
+        WHERE b.source = $1 AND b.listed AND (b.expiry IS NULL OR b.expiry >= $2)
+        GROUP BY 1
+    ) k FULL JOIN (
+        SELECT exchange, count(*) AS staged, count(*) FILTER (WHERE expiry IS NULL OR expiry >= $2) AS live
+        FROM staged GROUP BY 1
+    ) s USING (exchange)
+    ORDER BY 1
+"""
+
+_OLD = names((*TERMS, "token", "broker_symbol", "listed"), "b.")
+_NEW = names((*TERMS, "token", "broker_symbol", "listed"), "excluded.")
+_REPLACE = f"""
+    WITH gone AS (
+        UPDATE broker_contracts b SET listed = false
+        WHERE source = $1 AND listed AND NOT EXISTS (SELECT FROM staged s WHERE s.instrument = b.instrument)
+    )
+    INSERT INTO broker_contracts AS b (source, {names(STAGED)}, listed, seen_on)
+    SELECT $1, {names(STAGED)}, expiry IS NULL OR expiry >= $2, $2 FROM staged
+    ON CONFLICT (source, instrument) DO UPDATE SET
+        {", ".join(f"{name} = excluded.{name}" for name in (*TERMS, "token", "broker_symbol", "listed", "seen_on"))}
+    WHERE ({_OLD}) IS DISTINCT FROM ({_NEW})
+"""  # noqa: S608 - names of our own
+
+_MERGED = f"""
+    live AS (
+        SELECT * FROM broker_contracts WHERE listed AND (expiry IS NULL OR expiry >= $1)
+    ),
+    best AS (
+        SELECT DISTINCT ON (instrument) instrument, {names(TERMS)} FROM live
+        ORDER BY instrument, array_position($2::text[], source) NULLS LAST
+    ),
+    known_elsewhere AS (
+        SELECT instrument, min(freeze_quantity) AS freeze_quantity, bool_or(monthly) AS monthly
+        FROM live GROUP BY 1
+    ),
+    merged AS (
+        SELECT b.instrument, {names([t for t in TERMS if t not in ("freeze_quantity", "monthly")], "b.")},
+            nullif(coalesce(b.freeze_quantity, k.freeze_quantity) / b.lot_size * b.lot_size, 0) AS freeze_quantity,
+            coalesce(b.monthly, k.monthly) AS monthly,
+            b.kind <> 'INDEX' AS tradable
+        FROM best b JOIN known_elsewhere k USING (instrument)
+    )
+"""  # noqa: S608 - names of our own
+
+_LIST = names(("instrument", *TERMS, "tradable"))
+_COMPARE = f"""
+    WITH {_MERGED},
+    changed AS (
+        SELECT {names(("instrument", *TERMS, "tradable"), "m.")},
+            CASE
+                WHEN c.instrument IS NULL OR c.gone_on IS NOT NULL THEN
+                    CASE WHEN $3 AND m.exchange IN (SELECT DISTINCT exchange FROM contracts)
+                    THEN '{Change.ADDED}' ELSE '{Change.QUIET}' END
+                WHEN (m.lot_size, m.tick_size, m.freeze_quantity)
+                    IS DISTINCT FROM (c.lot_size, c.tick_size, c.freeze_quantity) THEN '{Change.TERMS}'
+                ELSE '{Change.QUIET}'
+            END AS change,
+            c.lot_size AS old_lot_size, c.tick_size AS old_tick_size, c.freeze_quantity AS old_freeze_quantity
+        FROM merged m LEFT JOIN contracts c USING (instrument)
+        WHERE c.instrument IS NULL OR c.gone_on IS NOT NULL
+            OR ({names((*PUBLISHED, "tradable"), "m.")}) IS DISTINCT FROM ({names((*PUBLISHED, "tradable"), "c.")})
+        UNION ALL
+        SELECT {names(("instrument", *TERMS), "c.")}, false,
+            CASE WHEN c.expiry < $1 THEN '{Change.EXPIRED}' ELSE '{Change.WITHDRAWN}' END, NULL, NULL, NULL
+        FROM contracts c LEFT JOIN merged m USING (instrument)
+        WHERE c.gone_on IS NULL AND m.instrument IS NULL
+    ),
+    outdated AS (
+        DELETE FROM pending_listings p WHERE NOT EXISTS (SELECT FROM changed c WHERE c.instrument = p.instrument)
+    )
+    INSERT INTO pending_listings ({_LIST}, change, day, old_lot_size, old_tick_size, old_freeze_quantity)
+    SELECT {_LIST}, change, $1, old_lot_size, old_tick_size, old_freeze_quantity FROM changed
+    ON CONFLICT (instrument) DO UPDATE SET
+        {", ".join(f"{name} = excluded.{name}" for name in (*TERMS, "tradable", "change", "day"))},
+        old_lot_size = excluded.old_lot_size, old_tick_size = excluded.old_tick_size,
+        old_freeze_quantity = excluded.old_freeze_quantity
+"""  # noqa: S608 - names of our own
+
+_MONTHS = f"""
+    WITH {_MERGED}
+    UPDATE contracts c SET monthly = m.monthly
+    FROM merged m WHERE m.instrument = c.instrument AND m.monthly IS DISTINCT FROM c.monthly
+"""  # noqa: S608 - names of our own
+
+_TAKE = f"""
+    WITH taken AS (
+        DELETE FROM pending_listings WHERE instrument IN (SELECT instrument FROM pending_listings LIMIT $1)
+        RETURNING *
+    ),
+    saved AS (
+        INSERT INTO contracts ({_LIST}, gone_on, published_at)
+        SELECT {_LIST}, CASE WHEN change IN ('{Change.EXPIRED}', '{Change.WITHDRAWN}') THEN day END, $2 FROM taken
+        ON CONFLICT (instrument) DO UPDATE SET
+            {", ".join(f"{name} = excluded.{name}" for name in (*TERMS, "tradable", "gone_on", "published_at"))}
+    )
+    SELECT * FROM taken
+"""  # noqa: S608 - names of our own
+
+
+class Master:
+    """The tables `broker_contracts`, `pending_listings` and `contracts`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def stage(self, rows: bytes) -> None:
+        """Put a dump (CSV of STAGED, without a header) into a table that lives as long as this transaction."""
+        await self._connection.execute(_LOCK, timeout=STATEMENT_SECONDS)
+        await self._connection.execute(_STAGE)
+        await self._connection.copy_to_table(
+            "staged", source=io.BytesIO(rows), columns=STAGED, format="csv", timeout=STATEMENT_SECONDS
+        )
+
+    async def census(self, source: MasterSource, day: date) -> list[ExchangeCensus]:
+        """The staged dump beside the broker's dump before it, by exchange."""
+        rows = await self._connection.fetch(_CENSUS, source.value, day, timeout=STATEMENT_SECONDS)
+        return [ExchangeCensus(**dict(row)) for row in rows]
+
+    async def replace(self, source: MasterSource, day: date) -> None:
+        """Make the staged dump the broker's. What left it stays known, as not listed."""
+        await self._connection.execute(_REPLACE, source.value, day, timeout=STATEMENT_SECONDS)
+
+    async def compare(self, day: date, precedence: Sequence[MasterSource], *, announce: bool) -> None:
+        """Note what publishing must say to turn the published master into the merged one of `day`.
+
+        Of two brokers' terms for one instrument those of the first in `precedence` count. Without `announce` new
+        contracts are listed but are no news: the first load of a broker is not a day's change.
+        """
+        order = [source.value for source in precedence]
+        await self._connection.execute(_LOCK, timeout=STATEMENT_SECONDS)
+        await self._connection.execute(_COMPARE, day, order, announce, timeout=STATEMENT_SECONDS)
+        await self._connection.execute(_MONTHS, day, order, timeout=STATEMENT_SECONDS)
+
+    async def take_pending(self, most: int, now: datetime) -> "list[Record]":
+        """Up to `most` changes, which are published master from now on."""
+        return await self._connection.fetch(_TAKE, most, now, timeout=STATEMENT_SECONDS)

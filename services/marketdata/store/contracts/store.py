@@ -1,0 +1,92 @@
+"""Marketdata's tables within one transaction."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import InstrumentListed
+from libs.common.contracts.masters import ExpiryRole, MasterSource
+from libs.common.service import Connection, Store
+from services.marketdata.domain.expiries import ListedExpiry
+from services.marketdata.store.contracts.columns import listing
+from services.marketdata.store.contracts.custom import CorporateActions, CustomSymbols
+from services.marketdata.store.contracts.downloads import Downloads
+from services.marketdata.store.contracts.master import Master
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+Series = tuple[str, str, str]
+"""Exchange, underlying and kind: what has a row of expiries."""
+
+_FIND = "SELECT * FROM contracts WHERE instrument = $1"
+_EXPIRIES = """
+    SELECT exchange, underlying, kind, expiry, bool_or(monthly) AS monthly
+    FROM contracts
+    WHERE gone_on IS NULL AND expiry IS NOT NULL AND ($1::text IS NULL OR underlying = $1)
+    GROUP BY 1, 2, 3, 4
+"""
+_ROLES = "SELECT exchange, underlying, kind, role, expiry FROM expiry_roles"
+_SAVE_ROLES = """
+    INSERT INTO expiry_roles (exchange, underlying, kind, role, expiry)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::date[])
+    ON CONFLICT (exchange, underlying, kind, role) DO UPDATE SET expiry = excluded.expiry
+"""
+_BROKERS = """
+    SELECT source, token, broker_symbol, lot_size, tick_size, listed, seen_on FROM broker_contracts
+    WHERE instrument = $1 AND token IS NOT NULL ORDER BY source
+"""
+_LOOK_UP = """
+    SELECT source, instrument, token, broker_symbol, listed, seen_on FROM broker_contracts
+    WHERE source = $1 AND ($2::text IS NULL OR token = $2) AND ($3::text IS NULL OR broker_symbol = $3)
+        AND ($4::text IS NULL OR exchange = $4)
+    ORDER BY listed DESC, seen_on DESC, instrument LIMIT 20
+"""
+
+
+class ContractStore(Store):
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.master = Master(connection)
+        self.downloads = Downloads(connection)
+        self.custom_symbols = CustomSymbols(connection)
+        self.corporate_actions = CorporateActions(connection)
+
+    async def find(self, instrument: InstrumentId) -> InstrumentListed | None:
+        """An instrument of today or of any day before: expired contracts stay known for their history."""
+        row = await self.connection.fetchrow(_FIND, instrument)
+        return listing(row) if row else None
+
+    async def expiries(self, underlying: str | None = None) -> dict[Series, list[ListedExpiry]]:
+        found: dict[Series, list[ListedExpiry]] = {}
+        for row in await self.connection.fetch(_EXPIRIES, underlying):
+            series = (row["exchange"], row["underlying"], row["kind"])
+            found.setdefault(series, []).append(ListedExpiry(row["expiry"], row["monthly"]))
+        return found
+
+    async def expiry_roles(self) -> dict[Series, dict[ExpiryRole, date]]:
+        """As they were told last."""
+        found: dict[Series, dict[ExpiryRole, date]] = {}
+        for row in await self.connection.fetch(_ROLES):
+            series = (row["exchange"], row["underlying"], row["kind"])
+            found.setdefault(series, {})[ExpiryRole(row["role"])] = row["expiry"]
+        return found
+
+    async def save_roles(self, roles: Mapping[Series, Mapping[ExpiryRole, date]]) -> None:
+        rows = [(*series, role.value, day) for series, own in roles.items() for role, day in own.items()]
+        if rows:
+            await self.connection.execute(_SAVE_ROLES, *zip(*rows, strict=True))
+
+    async def brokers_of(self, instrument: InstrumentId) -> "list[Record]":
+        """Every broker's own symbol and token of an instrument."""
+        return await self.connection.fetch(_BROKERS, instrument)
+
+    async def look_up(
+        self, source: MasterSource, *, token: str | None, symbol: str | None, exchange: str | None
+    ) -> "list[Record]":
+        """The instruments that a broker's token or symbol means: those listed now first, as tokens are used again."""
+        return await self.connection.fetch(_LOOK_UP, source.value, token, symbol, exchange)
+
+    async def publish_pending(self, most: int, now: datetime) -> "Sequence[Record]":
+        return await self.master.take_pending(most, now)
