@@ -35,6 +35,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.pool.connections.add(self)
 
     def send(self, request: bytes, answered: Answered) -> None:
         assert self.transport is not None
@@ -83,6 +84,7 @@ class Pool:
         self.free: list[tuple[Connection, float]] = []
         self.waiting: deque[tuple[bytes, Answered]] = deque()
         self.opening: set[asyncio.Task[None]] = set()
+        self.connections: set[Connection] = set()
 
     async def __aenter__(self) -> "Pool":
         return self
@@ -105,6 +107,16 @@ class Pool:
         self.waiting.append((content, answered))
         self._open_one()
 
+    def give_up(self, answered: Answered) -> None:
+        """Nobody waits for this answer any more: a request that still waits its turn is not sent, a sent one is hung up
+        on. `answered` is not called.
+        """
+        self.waiting = deque(each for each in self.waiting if each[1] is not answered)
+        for connection in self.connections:
+            if connection.answered is answered:
+                connection.answered = None
+                connection.close()
+
     async def call(self, content: bytes) -> tuple[int, bytes]:
         """One request by itself, for a caller that waits."""
         done: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
@@ -125,6 +137,7 @@ class Pool:
 
     def forget(self, connection: Connection) -> None:
         self.open -= 1
+        self.connections.discard(connection)
         self.free = [(each, since) for each, since in self.free if each is not connection]
         if self.waiting:
             self._open_one()

@@ -23,12 +23,12 @@ from libs.common.clock import SystemClock, stopwatch
 from libs.common.ids import new_id
 from tests.chaos.world import Account, Receiver, World
 
-CONNECTIONS = 400
+CONNECTIONS = 300
 TRY_SECONDS = 8.0
-"""A try that is not answered within this is given up; the next one goes over another connection."""
-PATIENCE = 45.0
+"""A try that is not answered within this is hung up on."""
+PATIENCE = 40.0
 """How long a wish is repeated before its client gives up."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.15, 1.5
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 FOR_EVER = 86_400.0
 TWICE = 0.03
 """The share of wishes that are sent twice at once, as by an impatient finger."""
@@ -225,7 +225,7 @@ class Flow:
             nonlocal over
             if self._closed:
                 return
-            self._note(wish, status, body, stopwatch() - began)
+            self.note(wish, status, body, stopwatch() - began)
             if not over:
                 over = True
                 late.cancel()
@@ -233,12 +233,13 @@ class Flow:
                 self._go_on(wish, status, body)
 
         def too_late() -> None:
+            pool.give_up(answered)
             answered(-1, b"")
 
         late = asyncio.get_running_loop().call_later(TRY_SECONDS, too_late)
         pool.send(wish.content, answered)
 
-    def _note(self, wish: Wish, status: int, body: bytes, seconds: float) -> None:
+    def note(self, wish: Wish, status: int, body: bytes, seconds: float) -> None:
         """Every answer counts, also one that came when nobody waited any more."""
         wish.statuses.append(status)
         named = named_in(wish.kind, status, body)

@@ -1,0 +1,232 @@
+"""`kill -9` of what the services stand on: what cannot be kept is refused at once, what was taken is there after."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import httpx
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from bench.wire import LOST
+from libs.common.clock import SystemClock, stopwatch
+from libs.common.contracts import topics
+from libs.common.contracts.market import Tick
+from libs.common.ids import new_id
+from tests.chaos.flow import PLACE, Kind, Wish
+from tests.chaos.scenario import Chaos, Scenario
+from tools.client import Platform
+
+ANSWERED_WITHIN = 2.0
+BACK_WITHIN = {"postgres": 10.0, "kafka": 25.0}
+"""Seconds from the start of the server to the next accepted order. Kafka alone needs ten to start."""
+UNTOUCHED_WITHIN = 1.5
+
+
+@dataclass
+class Probe:
+    """A client that asks again and again during an outage, and looks closely at each answer."""
+
+    answers: list[tuple[str, int, float, bool]] = field(default_factory=list)
+    """What was asked, the status, the seconds that it took, and whether it said when to try again."""
+
+    def complaints(self, what: str, kept: tuple[int, ...]) -> list[str]:
+        """Each answer is a 503 with Retry-After, or one of those that may be kept; all are quick."""
+        asked = [(status, seconds, told) for name, status, seconds, told in self.answers if name == what]
+        wrong = {status for status, _, _ in asked if status != 503 and status not in kept}
+        silent = sum(1 for status, _, told in asked if status == 503 and not told)
+        slowest = max((seconds for _, seconds, _ in asked), default=0.0)
+        found = [f"{what} answered {sorted(wrong)} while it could not keep anything"] if wrong else []
+        if silent:
+            found.append(f"{silent} of {len(asked)} refusals of {what} have no Retry-After")
+        if slowest > ANSWERED_WITHIN:
+            found.append(f"{what} took {slowest:.2f} s to refuse")
+        return found if asked else [f"{what} was never asked"]
+
+
+@contextlib.asynccontextmanager
+async def probing(scenario: Scenario) -> AsyncIterator[Probe]:
+    """Orders and alerts from outside the flow; what they are answered is checked like the flow's own."""
+    probe, flow = Probe(), scenario.flow
+    account, receiver = flow.world.accounts[0], flow.world.receivers[0]
+
+    async def ask(client: httpx.AsyncClient, what: str, draw: Callable[[], Wish]) -> None:
+        while True:
+            wish = draw()
+            flow.wishes.append(wish)
+            began = stopwatch()
+            status, told, body = LOST, False, b""
+            with contextlib.suppress(httpx.TransportError):
+                head, _, content = wish.content.partition(b"\r\n\r\n")
+                answer = await client.post(address(head), content=content, headers=headers_of(head))
+                status, told, body = answer.status_code, "retry-after" in answer.headers, answer.content
+            flow.note(wish, status, body, stopwatch() - began)
+            if 0 < status < 500:
+                wish.status = status
+            probe.answers.append((what, status, stopwatch() - began, told))
+            await asyncio.sleep(0.2)
+
+    def address(head: bytes) -> str:
+        path = head.split(b" ", 2)[1].decode()
+        base = flow.world.gateway_url if path == PLACE else flow.world.signals_url
+        return base + path
+
+    async with httpx.AsyncClient(timeout=20) as client, asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(ask(client, "an order", lambda: flow.order(Kind.RESTING, account))),
+            group.create_task(ask(client, "an alert", lambda: flow.alert(receiver, stopwatch()))),
+        ]
+        yield probe
+        for task in tasks:
+            task.cancel()
+
+
+def headers_of(head: bytes) -> dict[str, str]:
+    lines = [line.partition(": ") for line in head.decode().split("\r\n")[1:]]
+    return {name: value for name, _, value in lines if name not in ("host", "content-length")}
+
+
+async def outage(scenario: Scenario, server: str, seconds: float, kept: dict[str, tuple[int, ...]]) -> None:
+    """Killed, away for a while, and started again."""
+    at = await scenario.faults.take_away(server)
+    scenario.kills += 1
+    await asyncio.sleep(0.5)
+    async with probing(scenario) as probe:
+        await asyncio.sleep(max(0.5, at + seconds - stopwatch()))
+    for what, may_be_kept in kept.items():
+        scenario.complaints += [f"{server} away: {words}" for words in probe.complaints(what, may_be_kept)]
+    back = await scenario.faults.bring_back(server)
+    await scenario.faults.answers(server)
+    await scenario.recovers(back, BACK_WITHIN[server], f"the return of {server}")
+    await scenario.recovers(
+        back, BACK_WITHIN[server], f"the return of {server} (alerts)", lambda w: w.kind is Kind.ALERT
+    )
+
+
+async def blink(scenario: Scenario, server: str) -> None:
+    """Killed; the supervisor starts it again at once."""
+    at = await scenario.faults.kill(server)
+    scenario.kills += 1
+    await scenario.recovers(at, BACK_WITHIN[server] + 2, f"the kill of {server}")
+
+
+@pytest.mark.scenario(2)
+async def test_without_postgresql_nothing_is_taken_and_nothing_is_lost(chaos: Chaos) -> None:
+    async with chaos.scenario(2, "kill -9 of PostgreSQL") as scenario:
+        await outage(scenario, "postgres", chaos.pick(10, 4), {"an order": (), "an alert": ()})
+        for _ in range(3 if chaos.full else 1):
+            await asyncio.sleep(2)
+            await blink(scenario, "postgres")
+
+
+@pytest.mark.scenario(2)
+async def test_without_kafka_orders_are_refused_and_alerts_refused_or_kept(chaos: Chaos) -> None:
+    """An alert that was committed with its signal is kept: the outbox publishes it when Kafka is back."""
+    async with chaos.scenario(2, "kill -9 of Kafka") as scenario:
+        await outage(scenario, "kafka", chaos.pick(10, 4), {"an order": (), "an alert": (202,)})
+        for _ in range(2 if chaos.full else 0):
+            await asyncio.sleep(2)
+            await blink(scenario, "kafka")
+
+
+@pytest.mark.scenario(2)
+async def test_without_redis_and_its_data_trading_goes_on(chaos: Chaos) -> None:
+    """Somebody who is logged in stays so, and quotes go on."""
+    user, instrument = chaos.world.users[0], chaos.world.instruments[0].name
+    async with (
+        chaos.scenario(2, "kill -9 of Redis, its data deleted") as scenario,
+        Platform(chaos.world.gateway_url, patience=2) as person,
+    ):
+        await person.log_in(user.email, user.password)
+        for _ in range(3 if chaos.full else 1):
+            at = await scenario.faults.take_away("redis")
+            scenario.kills += 1
+            await scenario.faults.forget_redis()
+            await scenario.recovers(at, UNTOUCHED_WITHIN, "Redis went")
+            async with asyncio.timeout(chaos.pick(8, 3)):
+                with contextlib.suppress(TimeoutError):
+                    await asks_on(scenario, person, instrument)
+            back = await scenario.faults.bring_back("redis")
+            await scenario.recovers(back, UNTOUCHED_WITHIN, "Redis came back")
+            await asyncio.sleep(1)
+
+
+async def asks_on(scenario: Scenario, person: Platform, instrument: str) -> None:
+    """A session, a quote and an order, over and over: each answered as ever."""
+    while True:
+        began = stopwatch()
+        await person.get("/api/v2/accounts/")
+        quote = await person.get(f"/api/v2/market/quotes/{instrument}")
+        took = stopwatch() - began
+        scenario.expect(took < ANSWERED_WITHIN, f"without Redis a session and a quote took {took:.1f} s")
+        scenario.expect(not quote["stale"], "without Redis the quotes stand still")
+        await scenario.recovers(stopwatch(), UNTOUCHED_WITHIN, "an order without Redis")
+        await asyncio.sleep(0.5)
+
+
+@pytest.mark.scenario(2)
+async def test_without_questdb_trading_goes_on_and_no_tick_is_missing_or_doubled(chaos: Chaos) -> None:
+    drawn = random.Random(chaos.seed)
+    async with chaos.scenario(2, "kill -9 of QuestDB") as scenario:
+        since = SystemClock().now()
+        for _ in range(3 if chaos.full else 1):
+            await asyncio.sleep(drawn.uniform(1, 2))
+            at = await scenario.faults.take_away("questdb")
+            scenario.kills += 1
+            await scenario.recovers(at, UNTOUCHED_WITHIN, "QuestDB went")
+            await asyncio.sleep(chaos.pick(6, 2))
+            await scenario.faults.bring_back("questdb")
+            await scenario.faults.answers("questdb")
+        await asyncio.sleep(1)
+        until = SystemClock().now()
+        said = await asyncio.to_thread(ticks_in_kafka, chaos.stack.environment()["KAFKA_BOOTSTRAP"], since, until)
+        stored = await ticks_in_questdb(chaos.stack.instance.url("questdb"), since, until, len(said))
+        scenario.figures["ticks"] = len(said)
+        missing, repeated = said - set(stored), len(stored) - len(set(stored))
+        scenario.expect(bool(said), "the feed said nothing")
+        scenario.expect(
+            not missing, f"{len(missing)} of {len(said)} ticks are not in QuestDB, such as {min(missing, default='')}"
+        )
+        scenario.expect(not repeated, f"{repeated} ticks are twice in QuestDB")
+
+
+def ticks_in_kafka(bootstrap: str, since: datetime, until: datetime) -> set[tuple[str, datetime]]:
+    """Instrument and time of every tick that the topic holds of a span of exchange time."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": str(new_id()), "enable.auto.commit": False})
+    try:
+        known = consumer.list_topics(topics.TICKS.name, timeout=10).topics[topics.TICKS.name].partitions
+        wanted = [TopicPartition(topics.TICKS.name, n, int(since.timestamp() * 1000) - 60_000) for n in known]
+        starts = consumer.offsets_for_times(wanted, timeout=10)
+        ends = {each.partition: consumer.get_watermark_offsets(each, timeout=10)[1] for each in starts}
+        consumer.assign([each for each in starts if 0 <= each.offset < ends[each.partition]])
+        left = {each.partition for each in starts if 0 <= each.offset < ends[each.partition]}
+        found: set[tuple[str, datetime]] = set()
+        while left:
+            for message in consumer.consume(5000, timeout=5):
+                if message.error():
+                    continue
+                tick = Tick.model_validate_json(message.value() or b"")
+                if since <= tick.at < until:
+                    found.add((tick.instrument, tick.at))
+                if (message.offset() or 0) + 1 >= ends[message.partition() or 0]:
+                    left.discard(message.partition() or 0)
+        return found
+    finally:
+        consumer.close()
+
+
+async def ticks_in_questdb(url: str, since: datetime, until: datetime, expected: int) -> list[tuple[str, datetime]]:
+    """Asked until as many are there as are expected, or nothing comes any more."""
+    sql = f"SELECT instrument, ts FROM ticks WHERE ts >= '{since.isoformat()}' AND ts < '{until.isoformat()}'"  # noqa: S608
+    rows: list[list[str]] = []
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        for _ in range(40):
+            answer = (await client.get("/exec", params={"query": sql, "limit": "5000000"})).raise_for_status()
+            rows = answer.json()["dataset"]
+            if len(rows) >= expected:
+                break
+            await asyncio.sleep(0.5)
+    return [(instrument, datetime.fromisoformat(ts.replace("Z", "+00:00"))) for instrument, ts in rows]
