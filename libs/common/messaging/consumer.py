@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 500
 POLL_MS = 200
-PACE_MIN_S, PACE_MAX_S, PACE_FACTOR = 0.004, 0.020, 2.0
-"""Batches begin twice as far apart as the last one took, within these bounds. A lone message is handled at once;
-under load each batch carries more, and the CPU that its fixed cost would take is left to the next stage
+PACE_MIN_S, PACE_MAX_S, PACE_FACTOR = 0.006, 0.025, 2.5
+"""Batches begin this many times as far apart as the last one took, within these bounds. A lone message is handled at
+once; under load each batch carries more, and the CPU that its fixed cost would take is left to the next stage
 (measured: docs/decisions/0008-pace.md).
 """
+LAST_LOOK_S = 0.003
+"""So long before the next batch may begin, Kafka is asked what came; asked all the time it would tell it bit by bit."""
 INBOX_DAYS = 7
 PASSING = (
     OSError,
@@ -163,6 +165,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
 
     async def _gather(self, time: Callable[[], float]) -> None:
         """Add what has come to what waits for company, and know until when that may wait."""
+        rest = self._began + self._pace - time() - LAST_LOOK_S
+        if rest > 0:
+            await asyncio.sleep(rest)
         wait_ms = max(0, min(POLL_MS, int((self._held_until - time()) * 1000))) if self._held else POLL_MS
         came = await self._poll(wait_ms)
         if not came:
