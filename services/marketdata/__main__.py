@@ -1,7 +1,21 @@
-"""python -m services.marketdata"""
+"""python -m services.marketdata           the whole service
+python -m services.marketdata writer    only Kafka to QuestDB and candles; any number of them share the partitions
+
+and commands about stored history: `python -m services.marketdata history --help`
+"""
+
+import sys
+from dataclasses import replace
 
 from libs.common.runtime import run
+from services.marketdata import streams
 from services.marketdata.app import app
 
 if __name__ == "__main__":
-    run(app)
+    match sys.argv[1:]:
+        case []:
+            run(app)
+        case ["writer"]:
+            run(replace(app, consumes=(), streams=(), timers=(), background=[streams.write_series]))
+        case _:
+            raise SystemExit(__doc__)

@@ -54,9 +54,10 @@ def _document(value: bytes) -> Any:
 
 
 def _row(tick: dict[str, Any]) -> TickRow:
+    instrument = InstrumentId(tick["instrument"])
     bids, asks = tick.get("bids"), tick.get("asks")
     return TickRow(
-        InstrumentId(tick["instrument"]),
+        instrument,
         tick["source"],
         (datetime.fromisoformat(tick["at"]) - _EPOCH) // _MICROSECOND,
         (datetime.fromisoformat(tick["received_at"]) - _EPOCH) // _MICROSECOND,

@@ -13,7 +13,6 @@ from redis.asyncio import Redis
 from libs.common import ids
 from libs.common.clock import FixedClock
 from libs.common.contracts.enums import FeedSource
-from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Quote, Tick
 from libs.common.runtime import Runtime
 from libs.common.settings import MarketHours
@@ -28,8 +27,7 @@ from services.marketdata.store import ContractStore
 from services.marketdata.streams import feed as feed_stream
 from services.marketdata.streams import save_quotes
 from services.marketdata.streams.feed import Pump
-from services.marketdata.streams.series import _write
-from tests.services.marketdata.samples import OPEN, SBIN, listed, tick
+from tests.services.marketdata.samples import OPEN, listed, tick
 from tests.services.marketdata.test_simulator import DAY, STEP, simulator
 
 MarketRuntime = Runtime[ContractStore, MarketMemory]
@@ -56,21 +54,17 @@ async def test_a_bad_tick_is_counted_and_goes_no_further(runtime: MarketRuntime,
         pump._pass_on(each, OPEN)
     status = runtime.memory.status
     assert (status.ticks, status.refused) == (1, {"price": 1, "out_of_order": 1})
-    assert list(runtime.memory.tick_rows) == [tick(1, 100)]
 
 
-async def test_ticks_become_quotes_candles_and_rows(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
+async def test_every_instrument_of_the_feed_has_a_quote_within_a_minute(
+    runtime: MarketRuntime, feed: SimulatedFeed
+) -> None:
     pump = Pump(runtime, feed)
     for n in range(640):
         pump.step(OPEN + n * STEP)
     memory = runtime.memory
     assert memory.status.ticks > 15_000
     assert len(memory.board.quotes) == len(feed.contracts)
-    candles = {candle.instrument: candle for candle in memory.candle_rows}
-    assert len(candles) == len(feed.contracts)
-    prices = [row.ltp for row in memory.tick_rows if row.instrument == SBIN and row.at.minute == OPEN.minute]
-    sbin = candles[SBIN]
-    assert (sbin.open, sbin.high, sbin.low, sbin.close) == (prices[0], max(prices), min(prices), prices[-1])
 
 
 async def test_the_latest_quotes_are_in_redis_for_everyone(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
@@ -133,25 +127,6 @@ async def test_while_redis_is_away_ticks_go_on_and_nothing_newer_is_lost(
         await writing
     memory.redis = here
     assert len(memory.board.unsaved()) == len(feed.contracts)
-
-
-async def test_rows_leave_memory_once_questdb_has_them(runtime: MarketRuntime) -> None:
-    memory = runtime.memory
-    instrument = InstrumentId(f"NSE:T{ids.new_id().hex[-12:].upper()}")
-    memory.tick_rows.extend(tick(n, 100, n, instrument) for n in range(3))
-    await memory.series.create_tables()
-    await _write(memory)
-    assert not memory.tick_rows
-
-
-async def test_rows_wait_while_questdb_is_away_and_the_oldest_go_first(runtime: MarketRuntime) -> None:
-    memory = runtime.memory
-    here, memory.series = memory.series, type(memory.series)("http://127.0.0.1:9")
-    memory.tick_rows.append(tick(1))
-    with pytest.raises(Exception, match=r"[Cc]onnect|refused|HTTP"):
-        await _write(memory)
-    assert list(memory.tick_rows) == [tick(1)]
-    memory.series = here
 
 
 async def test_outside_the_session_nothing_ticks_under_exchange_hours(

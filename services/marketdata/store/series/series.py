@@ -114,13 +114,20 @@ class TimeSeries:
         except httpx.HTTPError as error:
             raise TimeSeriesUnavailable(f"QuestDB does not answer: {error!r}") from error
         if answer.status_code != httpx.codes.OK:
-            raise TimeSeriesUnavailable(f"QuestDB refused {answer.status_code}: {answer.text[:300]}")
+            raise TimeSeriesUnavailable(f"QuestDB refused {answer.status_code}: {_reason(answer)}")
         rows: list[list[object]] = answer.json().get("dataset", [])
         return rows
 
 
 _DAY = 86_400_000_000
 _IST = 19_800_000_000
+
+
+def _reason(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:300]
 
 
 def _candle(row: Sequence[object]) -> Candle:

@@ -1,0 +1,198 @@
+"""From Kafka to QuestDB and candles on the real servers, with writers that are killed and servers that go away."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from libs.common import ids
+from libs.common.clock import FixedClock
+from libs.common.contracts import topics
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import CandleClosed, Tick
+from libs.common.testing.apps import opened
+from services.marketdata.app import app
+from services.marketdata.domain.candles import candles_of
+from services.marketdata.domain.intervals import Interval
+from services.marketdata.store.series import Selection, TimeSeries
+from services.marketdata.streams import write_series
+from tests.services.marketdata.samples import OPEN, tick
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+    from services.marketdata.memory import MarketMemory
+    from services.marketdata.store import ContractStore
+
+    MarketRuntime = Runtime[ContractStore, MarketMemory]
+
+pytestmark = pytest.mark.servers
+END = timedelta(minutes=30)
+
+
+@pytest.fixture
+def group() -> str:
+    """A consumer group that has read everything there is."""
+    name = f"test-{ids.new_id().hex[-12:]}"
+    consumer = Consumer({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"], "group.id": name})
+    marks = []
+    for partition in range(topics.TICKS.partitions):
+        mark = TopicPartition(topics.TICKS.name, partition)
+        mark.offset = consumer.get_watermark_offsets(mark, timeout=10)[1]
+        marks.append(mark)
+    consumer.commit(offsets=marks, asynchronous=False)
+    consumer.close()
+    return name
+
+
+@pytest.fixture
+async def runtime(group: str) -> "AsyncIterator[MarketRuntime]":
+    """Its clock stands still, so that only the ticks' own times close a candle."""
+    async with opened(app, clock=FixedClock(OPEN)) as runtime:
+        await runtime.memory.series.create_tables()
+        runtime.memory.writer_group = group
+        yield runtime
+
+
+@contextlib.asynccontextmanager
+async def writing(runtime: "MarketRuntime") -> AsyncIterator[None]:
+    task = asyncio.create_task(write_series(runtime))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def instruments(count: int) -> list[InstrumentId]:
+    run = ids.new_id().hex[-10:].upper()
+    return [InstrumentId(f"NSE:W{run}{n}") for n in range(count)]
+
+
+def day_of(names: Sequence[InstrumentId], minutes: int) -> list[Tick]:
+    """Two ticks a second of each, in the order of their receipt, and one much later that ends the last minute."""
+    ticks = [
+        tick(n / 2, 100 + (n * 7 + k) % 13, n * 10, name) for n in range(minutes * 120) for k, name in enumerate(names)
+    ]
+    return ticks + [tick(END.total_seconds(), 100, 10**6, name) for name in names]
+
+
+async def rows(series: TimeSeries, name: InstrumentId, interval: Interval) -> list[dict[str, object]]:
+    return await series.rows(Selection(name, interval, OPEN - END, OPEN + END), 5_000)
+
+
+async def eventually(series: TimeSeries, name: InstrumentId, interval: Interval, count: int) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    for _ in range(300):
+        found = await rows(series, name, interval)
+        if len(found) >= count:
+            break
+        await asyncio.sleep(0.1)
+    return found
+
+
+def told(candles: Sequence[CandleClosed], name: InstrumentId) -> list[tuple[object, ...]]:
+    return [
+        (c.start, c.open, c.high, c.low, c.close, c.volume)
+        for c in candles
+        if c.instrument == name and c.start < OPEN + END
+    ]
+
+
+def stored(found: Sequence[dict[str, object]]) -> list[tuple[object, ...]]:
+    return [
+        (datetime.fromisoformat(str(row["start"])), *(row[each] for each in ("open", "high", "low", "close", "volume")))
+        for row in found
+    ]
+
+
+async def test_ticks_in_kafka_become_rows_and_the_candles_that_the_rule_makes_of_them(
+    runtime: "MarketRuntime",
+) -> None:
+    names = instruments(3)
+    ticks = day_of(names, 3)
+    async with writing(runtime):
+        for each in ticks:
+            runtime.publish_bulk(each)
+        for name in names:
+            assert len(await eventually(runtime.memory.series, name, Interval.TICK, 360)) == 360
+            found = await eventually(runtime.memory.series, name, Interval.ONE_MINUTE, 3)
+            assert stored(found) == told(candles_of(ticks), name)
+
+
+async def test_closed_candles_are_told_on_kafka(runtime: "MarketRuntime", group: str) -> None:
+    (name,) = instruments(1)
+    reader = Consumer({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"], "group.id": f"{group}-reader"})
+    ends = []
+    for partition in range(topics.CANDLES.partitions):
+        mark = TopicPartition(topics.CANDLES.name, partition)
+        mark.offset = reader.get_watermark_offsets(mark, timeout=10)[1]
+        ends.append(mark)
+    reader.assign(ends)
+    ticks = day_of([name], 2)
+    async with writing(runtime):
+        for each in ticks:
+            runtime.publish_bulk(each)
+        found: list[CandleClosed] = []
+        for _ in range(100):
+            messages = await asyncio.to_thread(reader.consume, 100, 0.1)
+            heard = (CandleClosed.model_validate(orjson.loads(message.value() or b"")) for message in messages)
+            found += [candle for candle in heard if candle.instrument == name]
+            if len(found) == 2:
+                break
+    reader.close()
+    assert told(found, name) == told(candles_of(ticks), name)
+
+
+async def test_a_writer_that_is_killed_in_the_middle_of_a_minute_loses_and_changes_nothing(
+    runtime: "MarketRuntime", group: str
+) -> None:
+    names = instruments(5)
+    ticks = day_of(names, 4)
+    command = (sys.executable, "-m", "tests.services.marketdata.writing", group, OPEN.isoformat())
+    first = await asyncio.create_subprocess_exec(*command)
+    for each in ticks[:1_500]:
+        runtime.publish_bulk(each)
+    await eventually(runtime.memory.series, names[0], Interval.TICK, 300)
+    for each in ticks[1_500:1_700]:
+        runtime.publish_bulk(each)
+    first.kill()
+    await first.wait()
+    for each in ticks[1_700:]:
+        runtime.publish_bulk(each)
+    async with writing(runtime):
+        for name in names:
+            assert len(await eventually(runtime.memory.series, name, Interval.TICK, 480)) == 480
+            found = await eventually(runtime.memory.series, name, Interval.ONE_MINUTE, 4)
+            assert stored(found) == told(candles_of(ticks), name)
+
+
+async def test_while_questdb_is_away_ticks_wait_in_kafka(runtime: "MarketRuntime") -> None:
+    (name,) = instruments(1)
+    here = runtime.memory.series
+    runtime.memory.series = TimeSeries("http://127.0.0.1:9")
+    async with writing(runtime):
+        for each in day_of([name], 1):
+            runtime.publish_bulk(each)
+        await asyncio.sleep(1.5)
+        away, runtime.memory.series = runtime.memory.series, here
+        assert len(await eventually(here, name, Interval.TICK, 120)) == 120
+    await away.close()
+
+
+async def test_a_message_that_is_no_tick_is_passed_over(runtime: "MarketRuntime") -> None:
+    (name,) = instruments(1)
+    async with writing(runtime):
+        producer = runtime.bulk._producer or runtime.bulk._start()
+        for broken in (b"no json", b"{}", b'{"instrument": 5}', b"1, 2"):
+            producer.produce(topics.TICKS.name, broken, name.encode())
+        for each in day_of([name], 1):
+            runtime.publish_bulk(each)
+        assert len(await eventually(runtime.memory.series, name, Interval.TICK, 120)) == 120
