@@ -5,6 +5,7 @@ from libs.common.contracts.accounts import AccountDeleted, AccountSaved
 from libs.common.contracts.algos import AlgoDeleted, AlgoSaved, SignalActedOn, SignalSkipped
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.market import InstrumentListed, QuotesConflated
+from libs.common.contracts.masters import CorporateActionsImported, CustomSymbolDeleted, CustomSymbolSaved
 from libs.common.contracts.orders import (
     FillReported,
     OrderAccepted,
@@ -76,6 +77,10 @@ app = Service(
         on(topics.STRATEGY_DECISIONS, SignalActedOn, signals.decided),
         on(topics.STRATEGY_DECISIONS, SignalSkipped, signals.decided),
         on(topics.CONTRACTS, InstrumentListed, contracts.listed),
+        on(topics.CUSTOM_SYMBOLS, CustomSymbolSaved, entities.saved),
+        on(topics.CUSTOM_SYMBOLS, CustomSymbolDeleted, entities.deleted),
+        on(topics.CORPORATE_ACTIONS, CorporateActionsImported, entities.imported),
+        on(topics.MARKETDATA_REFUSALS, RequestRefused, entities.refused),
     ],
     streams=[stream(topics.QUOTES, QuotesConflated, streams.quotes, Start.RECENT)],
     timers=[every(600, timers.forget)],
@@ -86,6 +91,9 @@ app = Service(
         topics.RISK_REQUESTS,
         topics.SIGNAL_REQUESTS,
         topics.STRATEGY_REQUESTS,
+        topics.MASTER_REQUESTS,
+        topics.CUSTOM_SYMBOL_REQUESTS,
+        topics.CORPORATE_ACTION_REQUESTS,
     ],
     routes=routes,
     committed=handlers.tell,

@@ -75,7 +75,7 @@ async def delete_custom_symbol(request: CustomSymbolDeleteRequested, ctx: Ctx) -
         return [_refused(request, "not_found", f"you have no custom symbol {request.custom_symbol_id}")]
     await ctx.store.custom_symbols.delete(found[0], ctx.now)
     return [
-        custom.listed(found[0]),
+        custom.listed(found[0]).model_copy(update={"delisted": True}),
         CustomSymbolDeleted(custom_symbol_id=request.custom_symbol_id, user_id=request.user_id),
     ]
 

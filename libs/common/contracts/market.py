@@ -30,6 +30,8 @@ class InstrumentListed(Event):
     freeze_quantity: int | None = None
     price_band: Decimal | None = None
     tradable: bool = True
+    delisted: bool = False
+    """It is gone: expired, withdrawn or, for a custom symbol, deleted. It stays known for its history."""
     broker_token: str | None = None
 
 
@@ -86,6 +88,28 @@ class QuotesConflated(Event):
     shard: str
     at: datetime
     quotes: tuple[Quote, ...]
+
+
+class Depth(Value):
+    """The order book of one instrument as the feed gives it: 5 or 20 levels, the best first."""
+
+    instrument: InstrumentId
+    at: datetime
+    source: FeedSource
+    bids: tuple[DepthLevel, ...]
+    asks: tuple[DepthLevel, ...]
+
+
+class WatchedConflated(Event):
+    """The newest quotes, and the depths where asked for, of what clients look at right now, every 10 ms.
+
+    Nothing is repeated here: who needs to know the market by this topic alone also reads QuotesConflated.
+    """
+
+    shard: str
+    at: datetime
+    quotes: tuple[Quote, ...]
+    depths: tuple[Depth, ...] = ()
 
 
 class CandleClosed(Event):

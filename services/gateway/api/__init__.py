@@ -9,6 +9,9 @@ from services.gateway.api import (
     algos,
     auth,
     books,
+    contracts,
+    corporate_actions,
+    custom_symbols,
     history,
     market,
     orders,
@@ -21,7 +24,24 @@ from services.gateway.api import (
 from services.gateway.api.edge import Edge, EdgeRouter, GatewayRuntime
 from services.gateway.settings import GatewaySettings
 
-_PARTS = (orders, positions, books, accounts, market, history, signals, algos, risk, auth, admin, system, stream)
+_PARTS = (
+    orders,
+    positions,
+    books,
+    accounts,
+    market,
+    contracts,
+    custom_symbols,
+    corporate_actions,
+    history,
+    signals,
+    algos,
+    risk,
+    auth,
+    admin,
+    system,
+    stream,
+)
 
 
 def routes(runtime: GatewayRuntime) -> APIRouter:

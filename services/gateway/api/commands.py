@@ -39,6 +39,8 @@ _EVENTS: dict[str, type[Message]] = {
         topics.SIGNAL_GROUPS,
         topics.ALGOS,
         topics.RISK_LIMITS,
+        topics.CUSTOM_SYMBOLS,
+        topics.CORPORATE_ACTIONS,
     )
     for event in topic.carries
 }

@@ -1,11 +1,9 @@
 """Quotes and contracts."""
 
-from datetime import date
-from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Response
 
-from libs.common.contracts.enums import Exchange, InstrumentKind
+from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import InstrumentId
 from libs.common.problems import Problem
 from services.gateway.api import models
@@ -32,30 +30,6 @@ async def quotes_of(body: models.QuotesWanted, _: Reader, edge: TheEdge) -> Resp
     found = edge.memory.quotes.show_all(wanted, edge.runtime.clock.now())
     heard = {shown["instrument"] for shown in found}
     return Json({"data": found, "missing": [each for each in wanted if each not in heard]})
-
-
-@router.get("/contracts/search", response_model=models.Listing[models.InstrumentView], responses=models.PROBLEMS)
-async def search(
-    _: Reader,
-    edge: TheEdge,
-    q: Annotated[str, Query(max_length=80, examples=["NIFTY 24000 CE"])] = "",
-    exchange: Exchange | None = None,
-    kind: InstrumentKind | None = None,
-    underlying: Annotated[str | None, Query(max_length=40)] = None,
-    expiry: date | None = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 20,
-) -> Response:
-    """Every word must begin a part of the symbol, the name, the strike or the expiry."""
-    rows = await instruments.search(
-        edge.runtime.pool,
-        q,
-        exchange=exchange.value if exchange else None,
-        kind=kind.value if kind else None,
-        underlying=underlying.upper() if underlying else None,
-        expiry=expiry,
-        limit=limit,
-    )
-    return Json({"data": rows})
 
 
 @router.get("/exchanges", responses=models.PROBLEMS)

@@ -9,6 +9,7 @@ from services.gateway.memory.hub import Hub
 from services.gateway.memory.passwords import Passwords
 from services.gateway.memory.quotes import QuoteView
 from services.gateway.memory.siblings import Siblings
+from services.gateway.memory.spelling import Spelling
 from services.gateway.memory.waiters import Waiters
 from services.gateway.settings import GatewaySettings
 from services.gateway.store import GatewayStore
@@ -27,6 +28,7 @@ class GatewayMemory(Memory):
 
     def __init__(self) -> None:
         self.quotes = QuoteView()
+        self.spelling = Spelling()
         self.waiters = Waiters()
         self._batch: GatewayStore | None = None
 

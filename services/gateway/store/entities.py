@@ -16,6 +16,7 @@ class Kind(StrEnum):
     ALGO = "algo"
     SIGNAL_GROUP = "signal_group"
     RISK_LIMIT = "risk_limit"
+    CUSTOM_SYMBOL = "custom_symbol"
 
 
 _NAMES = ("kind", "entity_id", "user_id", "version", "body", "deleted", "updated_at")

@@ -1,9 +1,12 @@
 """The contract master, as far as people search it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import date
+from decimal import Decimal
 from typing import TypeAlias
 
+from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
 from libs.common.service import Connection
@@ -25,6 +28,7 @@ _TYPES = {
     "freeze_quantity": "bigint",
     "price_band": "numeric",
     "tradable": "bool",
+    "delisted": "bool",
 }
 SHOWN = ", ".join(_TYPES)
 _PUT = f"""
@@ -35,6 +39,10 @@ _PUT = f"""
     ON CONFLICT (instrument) DO UPDATE SET
         {", ".join(f"{name} = excluded.{name}" for name in _TYPES)}, words = excluded.words
 """  # noqa: S608 - names of our own table
+
+_LEARN = """
+    INSERT INTO instrument_words SELECT unnest($1::text[]) ON CONFLICT DO NOTHING
+"""
 
 Condition: TypeAlias = tuple[str, object]
 """SQL with at most one `$`, and the value that stands there."""
@@ -48,15 +56,19 @@ _NEAREST = "expiry, underlying, strike NULLS FIRST, symbol"
 class Instruments:
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
+        self._words: set[str] = set()
 
     def listed(self, instrument: InstrumentListed) -> None:
         row = {name: getattr(instrument, name) for name in _TYPES}
-        row["words"] = " ".join(sorted(_words(instrument)))
+        words = _words(instrument)
+        row["words"] = " ".join(sorted(words))
+        self._words |= {word for word in words if len(word) > 2 and word.replace("&", "").isalpha()}
         self._rows[instrument.instrument] = row
 
     async def flush(self, connection: Connection) -> None:
         if self._rows:
             await connection.execute(_PUT, *columns(list(self._rows.values()), (*_TYPES, "words")))
+            await connection.execute(_LEARN, sorted(self._words))
 
 
 def _words(listed: InstrumentListed) -> set[str]:
@@ -73,31 +85,47 @@ def _words(listed: InstrumentListed) -> set[str]:
     return {word.lower() for word in words if word}
 
 
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a search is narrowed to; None does not narrow."""
+
+    exchange: Exchange | None = None
+    kind: InstrumentKind | None = None
+    underlying: str | None = None
+    expiry: date | None = None
+    strike: Decimal | None = None
+    option_type: OptionType | None = None
+
+    def conditions(self) -> "list[Condition]":
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return [(f"{name} = $", value) for name, value in values.items() if value is not None]
+
+
 async def search(
     database: Database,
     query: str,
-    *,
-    exchange: str | None,
-    kind: str | None,
-    underlying: str | None,
-    expiry: date | None,
+    filters: Filters,
     limit: int,
+    meant: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Row]:
     """What may be traded (and indices) whose words begin with those of the query.
 
     First the exact symbol, then shares and indices, then the contracts of the underlying that is named, then others,
     the nearest expiry first. Each kind is only looked for while there is room: no search sorts the whole master.
+    `meant` gives words that may stand in the place of one of the query's.
     """
     words = search_words(query)
-    narrow = {"exchange": exchange, "kind": kind, "underlying": underlying, "expiry": expiry}
-    wanted: list[Condition] = [("(tradable OR kind = 'INDEX')", None)]
-    wanted += [(f"{name} = $", value) for name, value in narrow.items() if value is not None]
-    matching = [*wanted, ("words @@ $::tsquery", " & ".join(map(_lexeme, words)))] if words else wanted
+    wanted: list[Condition] = [("(tradable OR kind = 'INDEX') AND NOT delisted", None), *filters.conditions()]
+    matching = (
+        [*wanted, ("words @@ $::tsquery", " & ".join(_alternatives(word, meant or {}) for word in words))]
+        if words
+        else wanted
+    )
     derivatives: list[Condition] = [*matching, (_DERIVATIVE, None)]
     stages: list[tuple[list[Condition], str]] = [
         ([*wanted, ("symbol = $", query.strip().upper())], "symbol"),
         ([*matching, (_CASH, None)], "length(symbol), symbol"),
-        ([*derivatives, ("underlying = $", words[0] if words else "")], _NEAREST),
+        ([*derivatives, ("underlying = $", _first_meant(words, meant or {}))], _NEAREST),
         (derivatives, _NEAREST),
     ]
     found: dict[str, Row] = {}
@@ -117,9 +145,30 @@ async def _select(database: Database, conditions: list[Condition], order: str, l
     return [dict(row) for row in await database.fetch(text, *values)]
 
 
+def _alternatives(word: str, meant: Mapping[str, Sequence[str]]) -> str:
+    others = meant.get(word)
+    return f"({' | '.join(map(_lexeme, others))})" if others else _lexeme(word)
+
+
+def _first_meant(words: Sequence[str], meant: Mapping[str, Sequence[str]]) -> str:
+    if not words:
+        return ""
+    return meant.get(words[0], words)[0].upper()
+
+
 def _lexeme(word: str) -> str:
     """A word as the beginning of one; a single letter would begin them all."""
     return f"'{word.lower()}':*" if len(word) > 1 else f"'{word.lower()}'"
+
+
+async def count_words(database: Database) -> int:
+    found: int = await database.fetchval("SELECT count(*) FROM instrument_words")
+    return found
+
+
+async def words(database: Database) -> list[str]:
+    """What a misspelled word is compared with."""
+    return [row[0] for row in await database.fetch("SELECT word FROM instrument_words")]
 
 
 async def known(database: Database, instruments: Iterable[str]) -> set[InstrumentId]:

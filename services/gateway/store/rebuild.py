@@ -17,6 +17,7 @@ PROJECTIONS = (
     "signals",
     "risk_events",
     "instruments",
+    "instrument_words",
 )
 
 

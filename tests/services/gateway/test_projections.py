@@ -264,9 +264,8 @@ def listed(symbol: str, kind: InstrumentKind, **more: object) -> InstrumentListe
     return InstrumentListed.model_validate(fields)
 
 
-async def search(connection: Connection, query: str, **narrow: str) -> list[str]:
-    wanted: dict[str, str | None] = {"exchange": None, "kind": None, "underlying": None, **narrow}
-    rows = await instruments.search(connection, query, **wanted, expiry=None, limit=5)
+async def search(connection: Connection, query: str, kind: InstrumentKind | None = None) -> list[str]:
+    rows = await instruments.search(connection, query, instruments.Filters(kind=kind), limit=5)
     return [row["symbol"] for row in rows]
 
 
@@ -303,7 +302,7 @@ async def test_forty_thousand_contracts_are_searched_within_20_ms(connection: Co
     assert await search(connection, "state bank") == ["SBIN"]
     assert await search(connection, "nifty 24000 ce dec") == ["NIFTY24DEC2624000CE"]
     assert (await search(connection, "NIFTY24NOV2622000PE"))[0] == "NIFTY24NOV2622000PE"
-    assert await search(connection, "24000", kind="EQUITY") == []
+    assert await search(connection, "24000", kind=InstrumentKind.EQUITY) == []
     for query in (
         "nifty 24000 ce",
         "sbin",

@@ -51,4 +51,5 @@ def listing(row: "Record") -> InstrumentListed:
         freeze_quantity=row["freeze_quantity"],
         price_band=row["price_band"],
         tradable=row["tradable"],
+        delisted=row["gone_on"] is not None,
     )

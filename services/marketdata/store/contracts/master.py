@@ -130,7 +130,7 @@ _TAKE = f"""
         ON CONFLICT (instrument) DO UPDATE SET
             {", ".join(f"{name} = excluded.{name}" for name in (*TERMS, "tradable", "gone_on", "published_at"))}
     )
-    SELECT * FROM taken
+    SELECT *, CASE WHEN change IN ('{Change.EXPIRED}', '{Change.WITHDRAWN}') THEN day END AS gone_on FROM taken
 """  # noqa: S608 - names of our own
 
 

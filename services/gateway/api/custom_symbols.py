@@ -1,0 +1,104 @@
+"""Custom symbols: baskets and spreads of instruments, which quote like any other as `CUSTOM:<symbol>`."""
+
+from uuid import UUID
+
+from fastapi import Request, Response
+
+from libs.common.contracts.enums import Exchange
+from libs.common.contracts.masters import (
+    CustomSymbol,
+    CustomSymbolDeleted,
+    CustomSymbolDeleteRequested,
+    CustomSymbolSaved,
+    CustomSymbolSaveRequested,
+)
+from services.gateway.api import models
+from services.gateway.api.commands import pending_request
+from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
+from services.gateway.api.market import named_instrument
+from services.gateway.api.models import contracts as views
+from services.gateway.domain.roles import Identity
+from services.gateway.store import entities
+from services.gateway.store.entities import Kind
+from services.gateway.store.rows import Row
+
+router = Router(prefix="/market/custom-symbols", tags=["custom symbols"])
+_ANSWERS = {**models.PROBLEMS, **models.TAKEN}
+
+
+@router.get("/", response_model=models.Listing[views.CustomSymbolView], responses=models.PROBLEMS)
+async def symbols(_: Reader, edge: TheEdge) -> Response:
+    """Everybody's: a custom symbol quotes for all, and only its owner changes it."""
+    rows = await entities.of_user(edge.runtime.pool, Kind.CUSTOM_SYMBOL, None)
+    return Json({"data": [_shown(row) for row in rows]})
+
+
+@router.post("/", status_code=201, response_model=views.CustomSymbolView, responses=_ANSWERS)
+async def create(body: views.CustomSymbolBody, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    async def run(request_id: UUID, again: bool) -> Response:
+        terms = {**body.model_dump(), "custom_symbol_id": request_id, "user_id": identity.user_id}
+        return await _save(edge, identity, request_id, terms, 0, again=again, status=201)
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.get("/{custom_symbol_id}", response_model=views.CustomSymbolView, responses=models.PROBLEMS)
+async def symbol(custom_symbol_id: UUID, _: Reader, edge: TheEdge) -> Response:
+    row = await entities.find(edge.runtime.pool, Kind.CUSTOM_SYMBOL, custom_symbol_id)
+    if row is None:
+        raise no_such("custom symbol", custom_symbol_id)
+    return Json(_shown(row))
+
+
+@router.put("/{custom_symbol_id}", response_model=views.CustomSymbolView, responses=_ANSWERS)
+async def change(
+    custom_symbol_id: UUID, body: views.CustomSymbolChange, request: Request, identity: Trader, edge: TheEdge
+) -> Response:
+    """Its legs, name or tick; the symbol stays what it is."""
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        stored = await _own(edge, identity, custom_symbol_id)
+        fresh = body.model_dump(exclude_unset=True, exclude_none=True, exclude={"version"})
+        version = body.version or stored["version"]
+        return await _save(edge, identity, request_id, {**stored, **fresh}, version, again=again)
+
+    return await edge.commands.once(request, identity, run)
+
+
+@router.delete("/{custom_symbol_id}", status_code=204, responses=_ANSWERS)
+async def delete(custom_symbol_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    async def run(request_id: UUID, again: bool) -> Response:
+        await _own(edge, identity, custom_symbol_id)
+        wish = CustomSymbolDeleteRequested(custom_symbol_id=custom_symbol_id, user_id=identity.user_id)
+        done = await edge.commands.ask(wish, request_id, CustomSymbolDeleted, identity=identity, again=again)
+        return Response(status_code=204) if done else pending_request(request_id)
+
+    return await edge.commands.once(request, identity, run)
+
+
+async def _save(
+    edge: Edge, identity: Identity, request_id: UUID, terms: Row, expected: int, *, again: bool, status: int = 200
+) -> Response:
+    legs = [{**leg, "instrument": named_instrument(leg["instrument"], None)} for leg in terms["legs"]]
+    wanted = CustomSymbol.model_validate({**terms, "legs": legs})
+    wish = CustomSymbolSaveRequested(
+        custom_symbol_id=wanted.custom_symbol_id,
+        user_id=identity.user_id,
+        custom_symbol=wanted,
+        expected_version=expected,
+    )
+    saved = await edge.commands.ask(wish, request_id, CustomSymbolSaved, identity=identity, again=again)
+    if not isinstance(saved, CustomSymbolSaved):
+        return pending_request(request_id)
+    return Json(_shown({**saved.custom_symbol.model_dump(mode="json"), "version": saved.version}), status)
+
+
+async def _own(edge: Edge, identity: Identity, custom_symbol_id: UUID) -> Row:
+    row = await entities.find(edge.runtime.pool, Kind.CUSTOM_SYMBOL, custom_symbol_id)
+    if row is None or row["user_id"] != str(identity.user_id):
+        raise no_such("custom symbol", custom_symbol_id)
+    return row
+
+
+def _shown(row: Row) -> Row:
+    return {**row, "instrument": f"{Exchange.CUSTOM}:{row['symbol']}"}

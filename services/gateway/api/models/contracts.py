@@ -1,0 +1,180 @@
+"""The contract master: search, brokers' dumps, custom symbols, corporate actions."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
+from libs.common.contracts.masters import CorporateActionKind, ExpiryRole, MasterSource
+from services.gateway.api.models.common import Body, Name
+from services.gateway.api.models.market import InstrumentView
+
+InstrumentName = Annotated[str, StringConstraints(max_length=80)]
+
+
+class InstrumentsFound(BaseModel):
+    """`corrected` holds what was looked for in the place of misspelled words; null when nothing had to be."""
+
+    data: list[InstrumentView]
+    corrected: dict[str, list[str]] | None
+
+
+class BrokerName(BaseModel):
+    """One broker's own name of an instrument; `listed` is False for what has left its dumps."""
+
+    source: MasterSource
+    token: str
+    broker_symbol: str
+    lot_size: int
+    tick_size: Decimal
+    listed: bool
+    seen_on: date
+
+
+class InstrumentDetails(BaseModel):
+    """An instrument of today or of any day before."""
+
+    instrument: str
+    exchange: Exchange
+    symbol: str
+    name: str
+    kind: InstrumentKind
+    underlying: str | None
+    spot: str | None
+    expiry: date | None
+    strike: Decimal | None
+    option_type: OptionType | None
+    lot_size: int
+    tick_size: Decimal
+    freeze_quantity: int | None
+    price_band: Decimal | None
+    tradable: bool
+    delisted: bool
+    expired: bool
+    brokers: list[BrokerName]
+
+
+class TokenMeaning(BaseModel):
+    source: MasterSource
+    instrument: str
+    token: str
+    broker_symbol: str
+    listed: bool
+    seen_on: date
+
+
+class DownloadView(BaseModel):
+    """`status`: good, refused (the last good dump stays), waiting, running, never, not_configured."""
+
+    source: MasterSource
+    status: str
+    configured: bool
+    publishes: bool
+    wanted_at: datetime | None
+    attempts: int | None
+    good_at: datetime | None
+    checksum: str | None
+    contracts: int | None
+    unreadable: int | None
+    failed_at: datetime | None
+    reason: str | None
+
+
+class Downloads(BaseModel):
+    """`at` is the Indian time of day at which all configured dumps are fetched."""
+
+    at: str
+    data: list[DownloadView]
+
+
+class DownloadWanted(Body):
+    """Whose dumps to fetch; all that are configured when it is left out."""
+
+    sources: list[MasterSource] | None = Field(default=None, min_length=1, max_length=20)
+
+
+class ListedExpiry(BaseModel):
+    expiry: date
+    cycle: str
+    days: int
+
+
+class ExpirySeries(BaseModel):
+    exchange: Exchange
+    kind: InstrumentKind
+    roles: dict[ExpiryRole, date]
+    expiries: list[ListedExpiry]
+
+
+class Expiries(BaseModel):
+    underlying: str
+    data: list[ExpirySeries]
+
+
+class LegBody(Body):
+    instrument: InstrumentName
+    weight: Decimal = Field(max_digits=12, decimal_places=6)
+
+
+class CustomSymbolBody(Body):
+    """Price = sum of weight times price of each leg. `symbol` makes it `CUSTOM:<symbol>` for everybody."""
+
+    symbol: Annotated[str, StringConstraints(to_upper=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9&_.\-]{1,39}$")]
+    name: Name
+    legs: list[LegBody] = Field(min_length=1, max_length=20)
+    tick_size: Decimal = Field(default=Decimal("0.05"), gt=0, max_digits=10, decimal_places=4)
+
+
+class CustomSymbolChange(Body):
+    name: Name | None = None
+    legs: list[LegBody] | None = Field(default=None, min_length=1, max_length=20)
+    tick_size: Decimal | None = Field(default=None, gt=0, max_digits=10, decimal_places=4)
+    version: int | None = None
+
+
+class LegView(BaseModel):
+    instrument: str
+    weight: Decimal
+
+
+class CustomSymbolView(BaseModel):
+    custom_symbol_id: UUID
+    user_id: UUID
+    symbol: str
+    name: str
+    legs: list[LegView]
+    tick_size: Decimal
+    version: int
+    instrument: str
+
+
+class CorporateActionBody(Body):
+    """split: `new` shares out of `old`; bonus: `new` for `old` held; dividend: `amount` rupees a share."""
+
+    instrument: InstrumentName
+    kind: CorporateActionKind
+    ex_date: date
+    old: int = Field(default=1, ge=1, le=100_000)
+    new: int = Field(default=1, ge=1, le=100_000)
+    amount: Decimal = Field(default=Decimal(0), ge=0, max_digits=14, decimal_places=4)
+
+
+class CorporateActionView(BaseModel):
+    kind: CorporateActionKind
+    ex_date: date
+    old: int
+    new: int
+    amount: float
+
+
+class CorporateActionsOf(BaseModel):
+    instrument: str
+    data: list[CorporateActionView]
+
+
+class Imported(BaseModel):
+    import_id: UUID
+    imported: int
