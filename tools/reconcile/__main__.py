@@ -1,4 +1,5 @@
-"""python -m tools.reconcile [--instance NAME] [--wait SECONDS] [--answered FILE] [--explained FILE] [--json FILE]
+"""python -m tools.reconcile [--instance NAME] [--wait SECONDS] [--answered FILE] [--explained FILE] [--seen FILE]
+                          [--json FILE]
 
 Exit code 0: every rule holds. 1: a rule is broken, its first counterexample is shown. 2: the stack never came to rest,
 or could not be read.
@@ -29,7 +30,8 @@ def main(words: list[str] | None = None) -> int:
         sources = Sources.of(
             variables,
             answered=tuple(_answered(given.answered)),
-            explained=frozenset(_explained(given.explained)),
+            explained=frozenset(_words(given.explained)),
+            seen=tuple(_words(given.seen)) if given.seen else None,
         )
         report = asyncio.run(reconcile(sources, Options(wait_s=given.wait, grace_s=given.grace, trail=given.trail)))
     except KeyError as error:
@@ -55,6 +57,7 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--trail", type=int, default=60, help="messages to show of each counterexample")
     parser.add_argument("--answered", help='JSON lines of what a client was told: {"order_id": …, "status": 201}')
+    parser.add_argument("--seen", help="tags in the books of brokers behind HTTP, a line for each order there")
     parser.add_argument("--explained", help="ids of parked messages that somebody knows about, a line each")
     parser.add_argument("--json", help="where to write the report for programs")
     return parser
@@ -68,7 +71,7 @@ def _answered(path: str | None) -> Iterator[Answered]:
                 yield Answered(UUID(note["order_id"]), int(note["status"]))
 
 
-def _explained(path: str | None) -> list[str]:
+def _words(path: str | None) -> list[str]:
     return Path(path).read_text().split() if path else []
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from libs.common.clock import SystemClock
 from tools.reconcile.checks.answers import check_answers
+from tools.reconcile.checks.brokers import check_calls, check_seen, learn_departures
 from tools.reconcile.checks.cache import check_sessions
 from tools.reconcile.checks.copies import check_copies
 from tools.reconcile.checks.delivery import check_delivery
@@ -89,6 +90,7 @@ async def _check(
     sources: Sources, fold: Fold, options: Options, findings: Findings, now: datetime, *, at_rest: bool
 ) -> None:
     facts, tables = fold.facts, sources.tables
+    await learn_departures(facts, tables)
     panics = [row async for row in tables.read(Panic)]
     check_epochs(facts, panics, options.grace_s, findings)
     await check_delivery(tables, now, options.outbox_age, sources.explained, findings)
@@ -96,6 +98,9 @@ async def _check(
         return
     accounts = {row.account_id: row async for row in tables.read(TradingAccount)}
     check_orders(facts, accounts, findings)
+    await check_calls(tables, findings)
+    if sources.seen is not None:
+        await check_seen(facts, accounts, sources.seen, tables, findings)
     owner = await check_owner(facts, tables, findings)
     await check_answers(facts, tables, sources.answered, findings)
     await check_copies(facts, owner, tables, now, findings)

@@ -6,6 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from libs.common.contracts.brokers import BrokerOrderRequested
 from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Product, Side
 from libs.common.contracts.orders import OrderTerms
 from libs.common.contracts.venue import VenueOrderRequested
@@ -97,6 +98,9 @@ class Order:
     venue_fills: list[Fill] = field(default_factory=list)
     ending: str = ""
     accepted_by_venue: bool = False
+    was_reopened: bool = False
+    was_found: bool = False
+    """A venue that we believed not to have it has it after all."""
 
     @property
     def leaves(self) -> int:
@@ -234,7 +238,7 @@ def terms_of(terms: OrderTerms) -> int:
     )
 
 
-def venue_terms_of(terms: OrderTerms | VenueOrderRequested) -> int:
+def venue_terms_of(terms: OrderTerms | VenueOrderRequested | BrokerOrderRequested) -> int:
     """A digest of what a venue must know of an order."""
     return hash(
         (

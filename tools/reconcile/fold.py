@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from libs.common.contracts import topics
 from libs.common.contracts.base import Message
+from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
 from libs.common.contracts.enums import ExecutionKind
 from libs.common.contracts.orders import (
     FillReported,
@@ -36,6 +37,7 @@ from tools.reconcile.rules import Findings, Rule, order
 
 EXACT = Context(prec=40)
 REFUSALS = frozenset({ExecutionKind.MODIFY_REJECTED, ExecutionKind.CANCEL_REJECTED})
+TAKEN = frozenset({ExecutionKind.ACCEPTED, ExecutionKind.TRIGGERED, ExecutionKind.FILLED, ExecutionKind.FOUND})
 ENDINGS = frozenset({ExecutionKind.REJECTED, ExecutionKind.CANCELLED, ExecutionKind.EXPIRED})
 
 M = TypeVar("M", bound=Message)
@@ -84,7 +86,10 @@ class Fold:
         self._read(topics.RISK_DECISIONS.name, OrderModifyCleared, self._change_cleared)
         self._read(topics.VENUE_REQUESTS.name, VenueOrderRequested, self._sent)
         self._read(topics.VENUE_REQUESTS.name, VenueModifyRequested, self._change_sent)
+        self._read(topics.BROKER_REQUESTS.name, BrokerOrderRequested, self._sent)
+        self._read(topics.BROKER_REQUESTS.name, BrokerModifyRequested, self._change_sent)
         self._read(topics.EXECUTIONS.name, ExecutionReported, self._executed)
+        self._read(topics.BROKER_EXECUTIONS.name, ExecutionReported, self._executed)
         self._read(topics.PANIC_REQUESTS.name, PanicRequested, self._panic_asked)
         self._read(topics.PANIC_REQUESTS.name, PanicResetRequested, self._panic_asked)
         self._read(topics.PANICS.name, PanicRaised, self._panic_raised)
@@ -140,7 +145,7 @@ class Fold:
     def _change_cleared(self, change: OrderModifyCleared, record: Record) -> None:
         self.facts.change_clearances[change.order_id, record.story] = change.epoch
 
-    def _sent(self, request: VenueOrderRequested, record: Record) -> None:
+    def _sent(self, request: VenueOrderRequested | BrokerOrderRequested, record: Record) -> None:
         found = self.facts.order(request.order_id, request.account_id)
         found.venue_requests += 1
         if found.venue_requests > 1:
@@ -150,7 +155,7 @@ class Fold:
         found.left_millis = record.millis
         found.venue_terms = venue_terms_of(request)
 
-    def _change_sent(self, change: VenueModifyRequested, record: Record) -> None:
+    def _change_sent(self, change: VenueModifyRequested | BrokerModifyRequested, record: Record) -> None:
         found = self.facts.order(change.order_id, change.account_id)
         found.margin_is_known = False
         found.largest = max(found.largest, change.quantity)
@@ -170,8 +175,9 @@ class Fold:
             found.executions += 1
         if report.kind in ENDINGS:
             found.ending = report.kind.value
-        if report.kind is not ExecutionKind.REJECTED and report.kind not in REFUSALS:
+        if report.kind in TAKEN:
             found.accepted_by_venue = True
+        found.was_found |= report.kind is ExecutionKind.FOUND
         if report.kind is ExecutionKind.FILLED:
             found.venue_fills.append(Fill(report.execution_id, report.quantity, report.price or Decimal(0)))
 

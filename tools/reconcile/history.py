@@ -61,6 +61,7 @@ def step(known: Order, event: OrderFact, record: Record, findings: Findings, *, 
             _fill(known, event, record, findings)
         case OrderAccepted():
             known.broker_order_id = event.broker_order_id
+            known.was_reopened |= known.status is OrderStatus.REJECTED
         case OrderModified():
             known.quantity, known.largest = event.quantity, max(known.largest, event.quantity)
             known.order_type, known.price, known.trigger_price = event.order_type, event.price, event.trigger_price

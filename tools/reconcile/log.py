@@ -12,9 +12,9 @@ from libs.common.contracts import topics
 from libs.common.service import Topic
 from tools.reconcile.record import Partition, Record, Span
 
-MARKET = frozenset({topics.CONTRACTS.name, topics.TICKS.name, topics.QUOTES.name, topics.CANDLES.name})
-"""Prices: no order, no money, and far too many."""
-MONEY = tuple(sorted(t.name for t in vars(topics).values() if isinstance(t, Topic) and t.name not in MARKET))
+RESTLESS = ("marketdata.", topics.RISK_WATCHES.name)
+"""Prices, contracts and how far they moved: no order, no money, and never at rest."""
+MONEY = tuple(sorted(t.name for t in vars(topics).values() if isinstance(t, Topic) and not t.name.startswith(RESTLESS)))
 BATCH = 2_000
 ANSWER_S = 10.0
 

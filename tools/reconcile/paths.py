@@ -7,6 +7,7 @@
                  └───────────┴───────────────┴──▶ CANCELLED | EXPIRED | REJECTED
 
 Money that moved is booked whenever it is heard of: a fill may come after the end, and completes what it completes.
+REJECTED opens again (ACCEPTED) only when a venue was FOUND to have the order after all, which is checked apart.
 """
 
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ def _all(states: frozenset[S], to: S) -> dict[S, frozenset[S]]:
 
 
 LEGAL: Mapping[str, Mapping[S, frozenset[S]]] = {
-    "OrderAccepted": _all(AWAITED, S.ACCEPTED),
+    "OrderAccepted": _all(AWAITED | {S.REJECTED}, S.ACCEPTED),
     "OrderOutcomeUnknown": {S.SUBMITTED: frozenset({S.OUTCOME_UNKNOWN})},
     "OrderTriggered": _stays(RESTING),
     "FillReported": {

@@ -81,8 +81,8 @@ class Report:
     def _verdict(self, rule: Rule) -> Iterator[str]:
         broken, checked = self.findings.broken[rule], self.findings.checked[rule]
         reasons = list(self.findings.reasons(rule))
-        word = "BROKEN " if broken else "proven " if checked or not reasons else "unknown"
-        count = f"{broken} times" if broken else f"{checked} times"
+        word = "BROKEN " if broken else "proven " if checked else "unknown" if reasons else "nothing"
+        count = f"{broken} of {checked} times" if broken else f"{checked} times"
         yield f"  {word} {rule.value} ({count})"
         for why, times in reasons:
             yield f"           not proven {times} times: {why}"

@@ -14,6 +14,8 @@ class Row:
     service: ClassVar[str]
     source: ClassVar[str]
     order: ClassVar[str] = "1"
+    since: ClassVar[str | None] = None
+    """The table that an older installation may not have yet: then there are no rows."""
 
 
 R = TypeVar("R", bound=Row)
@@ -87,6 +89,7 @@ class TradingOrder(Row):
     filled_quantity: int
     filled_value: Decimal
     broker_order_id: str | None
+    tag: str
     change: str | None
 
 
@@ -180,6 +183,22 @@ class Panic(Row):
     scope: str
     epoch: int
     raised_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerCall(Row):
+    """An order that is to be placed at a broker behind HTTP, and when it was."""
+
+    service: ClassVar[str] = "trading"
+    source: ClassVar[str] = (
+        "(SELECT order_id, call_id, attempts, called_at FROM broker_calls"
+        " WHERE action = 'BrokerOrderRequested') AS placed"
+    )
+    since: ClassVar[str | None] = "broker_calls"
+    order_id: UUID
+    call_id: UUID
+    attempts: int
+    called_at: datetime | None
 
 
 # The venue

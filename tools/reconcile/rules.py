@@ -1,7 +1,7 @@
 """What is proven, a sentence each, and the findings against it: the first counterexample of a rule, and how many."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -87,13 +87,3 @@ class Findings:
 
     def reasons(self, rule: Rule) -> Iterator[tuple[str, int]]:
         return ((why, times) for (of, why), times in sorted(self.unproven.items()) if of is rule)
-
-    def join(self, others: "Iterable[Findings]") -> None:
-        for other in others:
-            for rule, finding in other.first.items():
-                known = self.first.get(rule)
-                if known is None or (finding.at != EVER and (known.at == EVER or finding.at < known.at)):
-                    self.first[rule] = finding
-            self.broken += other.broken
-            self.checked += other.checked
-            self.unproven += other.unproven

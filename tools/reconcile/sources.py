@@ -1,9 +1,8 @@
 """Where the checker reads: everything can be given by hand, as its tests do."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from tools.reconcile.cache import Cache, RedisCache
 from tools.reconcile.checks.answers import Answered
@@ -14,14 +13,14 @@ from tools.reconcile.tables import PostgresTables, Tables
 
 @dataclass(frozen=True)
 class Sources:
-    """`answered` are a client's notes of what it was told, `seen` the orders that a venue outside of the platform
-    saw, one entry each time, `explained` the ids of parked messages that somebody knows about."""
+    """`answered` are a client's notes of what it was told, `seen` the tags (or order ids) in the books of
+    brokers behind HTTP, one for each order there, `explained` the ids of parked messages that somebody knows about."""
 
     log: Log
     tables: Tables
     cache: Cache | None = None
     answered: tuple[Answered, ...] = ()
-    seen: tuple[UUID, ...] | None = None
+    seen: tuple[str, ...] | None = None
     explained: frozenset[str] = frozenset()
 
     @classmethod
@@ -42,4 +41,3 @@ class Options:
     grace_s: float = 1.0
     trail: int = 60
     now: datetime | None = None
-    explanations: Mapping[str, str] = field(default_factory=dict)

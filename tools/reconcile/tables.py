@@ -57,6 +57,8 @@ class PostgresTables:
         connection = self._connections[where]
         query = f"SELECT {columns(kind)} FROM {kind.source} ORDER BY {kind.order}"  # noqa: S608 - our own words
         try:
+            if kind.since and not await connection.fetchval("SELECT to_regclass($1)", kind.since):
+                return
             async for row in connection.cursor(query, prefetch=PREFETCH):
                 yield kind(*row)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -27,8 +27,11 @@ def check_orders(facts: Facts, accounts: Mapping[UUID, TradingAccount], findings
         if known.submissions or known.venue_requests:
             _cleared(known, cut, findings)
         owner = accounts.get(known.account_id)
-        if owner is None or owner.broker == Broker.PAPER:
-            _sent_once(known, cut, findings)
+        at_paper = owner is None or owner.broker == Broker.PAPER
+        _sent_once(known, cut, findings, at_paper=at_paper)
+        if known.was_reopened:
+            what = "was accepted after its rejection, and no venue was found to have it"
+            findings.expect(Rule.HISTORY, known.was_found, order(known.order_id), what, known.last_at)
         _filled_once(known, findings)
 
 
@@ -66,8 +69,8 @@ def _cleared(known: Order, cut: set[str], findings: Findings) -> None:
         findings.expect(Rule.CLEARED, known.granted == known.asked, about, what, at)
 
 
-def _sent_once(known: Order, cut: set[str], findings: Findings) -> None:
-    """More than once was found while reading."""
+def _sent_once(known: Order, cut: set[str], findings: Findings, *, at_paper: bool) -> None:
+    """More than once was found while reading. A broker behind HTTP may keep silent: then the order waits."""
     about, at = order(known.order_id), known.submitted_at or known.last_at
     if known.submissions and not known.venue_requests and topics.VENUE_REQUESTS.name in cut:
         findings.cannot(Rule.VENUE, CUT)
@@ -78,7 +81,8 @@ def _sent_once(known: Order, cut: set[str], findings: Findings) -> None:
             return
         same = known.venue_requests > 1 or known.venue_terms == known.sent_terms
         findings.expect(Rule.VENUE, same, about, "was sent to the venue with other terms than it was submitted", at)
-        findings.expect(Rule.VENUE, known.executions > 0, about, "was sent to the venue, which never answered", at)
+        answered = known.executions > 0 or (not at_paper and known.status in AWAITED)
+        findings.expect(Rule.VENUE, answered, about, "was sent to the venue, which never answered", at)
     elif not known.from_the_middle and (known.venue_requests or known.executions):
         how = "was sent to the venue" if known.venue_requests else "was told of by the venue"
         findings.expect(Rule.VENUE, False, about, f"{how}, though trading never submitted it", at)
@@ -86,7 +90,7 @@ def _sent_once(known: Order, cut: set[str], findings: Findings) -> None:
     if known.accepted_by_venue and not known.from_the_middle:
         what = f"was taken by the venue, and trading keeps it as {known.status}"
         findings.expect(Rule.VENUE, known.status not in UNSENT, about, what, at)
-    if known.ending:
+    if known.ending and not known.was_found:
         what = f"was ended by the venue ({known.ending}), and trading keeps it as {known.status}"
         findings.expect(Rule.VENUE, known.status.is_final, about, what, at)
 
