@@ -126,4 +126,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("the master is published again from the brokers' dumps; there is no way back")
+    """The master is published anew from the feed's contracts."""
+    for table in ("broker_contracts", "pending_listings", "master_downloads", "expiry_roles", "custom_symbols"):
+        op.execute(f"DROP TABLE {table}")
+    op.execute("DROP TABLE corporate_actions")
+    op.execute("DROP TABLE contracts")
+    op.execute(
+        "CREATE TABLE contracts (instrument text PRIMARY KEY, tradable boolean NOT NULL, listing text NOT NULL,"
+        " published_at timestamptz NOT NULL)"
+    )
