@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed, Quote, Tick
-from libs.common.contracts.masters import CustomSymbol
+from libs.common.contracts.masters import CustomLeg, CustomSymbol
 
 MOST_LEGS = 20
 LONGEST_APART = timedelta(minutes=5)
-"""Legs whose quotes are further apart than this do not make one price: the symbol's quote then grows old and says so."""
+"""Legs whose quotes are further apart than this make no price: the symbol's quote then grows old and says so."""
 
 _NAME = re.compile(r"[A-Z0-9][A-Z0-9&_.\-]{1,39}")
 
@@ -24,17 +24,17 @@ def fault_of_symbol(wanted: CustomSymbol, is_listed: Callable[[InstrumentId], bo
         return f"{len(wanted.legs)} legs: a custom symbol has 1 to {MOST_LEGS}"
     if wanted.tick_size <= 0:
         return f"tick size {wanted.tick_size} is not positive"
-    instruments = [leg.instrument for leg in wanted.legs]
-    if len(set(instruments)) < len(instruments):
+    if len({leg.instrument for leg in wanted.legs}) < len(wanted.legs):
         return "an instrument is named twice: give it one leg with the sum of the weights"
-    for leg in wanted.legs:
-        if not leg.weight:
-            return f"the weight of {leg.instrument} is zero"
-        if leg.instrument.startswith(f"{Exchange.CUSTOM}:"):
-            return f"{leg.instrument} is a custom symbol itself: name its legs"
-        if not is_listed(leg.instrument):
-            return f"{leg.instrument} is not in the contract master"
-    return None
+    return next((fault for leg in wanted.legs if (fault := _fault_of_leg(leg, is_listed)) is not None), None)
+
+
+def _fault_of_leg(leg: CustomLeg, is_listed: Callable[[InstrumentId], bool]) -> str | None:
+    if not leg.weight:
+        return f"the weight of {leg.instrument} is zero"
+    if leg.instrument.startswith(f"{Exchange.CUSTOM}:"):
+        return f"{leg.instrument} is a custom symbol itself: name its legs"
+    return None if is_listed(leg.instrument) else f"{leg.instrument} is not in the contract master"
 
 
 def listed(symbol: CustomSymbol) -> InstrumentListed:

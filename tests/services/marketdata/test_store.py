@@ -1,6 +1,6 @@
 import csv
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -24,10 +24,10 @@ ZERODHA, UPSTOX = MasterSource.ZERODHA, MasterSource.UPSTOX
 
 
 @pytest.fixture
-async def store(connection: Connection) -> AsyncIterator[ContractStore]:
+async def store(connection: Connection) -> ContractStore:
     for table in ("contracts", "broker_contracts", "pending_listings"):
         await connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
-    yield ContractStore(connection)
+    return ContractStore(connection)
 
 
 def option(strike: int, expiry: date = DAY, lot: int = 65) -> InstrumentListed:

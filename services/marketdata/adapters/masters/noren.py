@@ -4,7 +4,16 @@ import polars as pl
 
 from libs.common.contracts.enums import InstrumentKind
 from services.marketdata.adapters.masters import files
-from services.marketdata.adapters.masters.table import CASH_SERIES, compact, decimals, demand, parsed_date, text, whole
+from services.marketdata.adapters.masters.table import (
+    CASH_SERIES,
+    compact,
+    decimals,
+    demand,
+    of_markets,
+    parsed_date,
+    text,
+    whole,
+)
 
 _EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX")
 _OPTIONAL = ("expiry", "optiontype", "strikeprice", "ticksize", "gngd")
@@ -17,7 +26,7 @@ def read(content: bytes) -> pl.DataFrame:
     table = table.rename({"strike": "strikeprice"}, strict=False)
     demand(table, ("exchange", "token", "lotsize", "symbol", "tradingsymbol", "instrument"))
     table = table.with_columns(pl.lit(None, pl.String).alias(name) for name in _OPTIONAL if name not in table.columns)
-    table = table.filter(pl.col("exchange").is_in(_EXCHANGES))
+    table = table.filter(of_markets("exchange", _EXCHANGES))
     instrument = text("instrument")
     # NSE's file calls an index INDEX or, in some years, UNDIND.
     index = instrument.is_in(["INDEX", "UNDIND"])
@@ -25,7 +34,7 @@ def read(content: bytes) -> pl.DataFrame:
     derivative = option | instrument.str.contains(r"^(?:FUT|OPT)")
     shares = pl.when(pl.col("exchange") == "NSE").then(instrument.is_in(CASH_SERIES))
     share = shares.when(pl.col("exchange") == "BSE").then(instrument.is_in(_BSE_SHARES)).otherwise(pl.lit(value=False))
-    table = table.filter(index | derivative.fill_null(value=False) | share)
+    table = table.filter(pl.col("exchange").is_null() | index | derivative.fill_null(value=False) | share)
     derivative = derivative.fill_null(value=False)
     kind = (
         pl.when(index)

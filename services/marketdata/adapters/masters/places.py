@@ -5,7 +5,6 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -68,13 +67,19 @@ async def _download(address: str, path: Path) -> None:
 
 
 def _copy(place: str, path: Path) -> None:
-    found = sorted(glob(place))
+    found = _matching(place)
     if not found:
         raise DumpUnavailable(f"there is no file {place}")
     try:
         shutil.copyfile(found[-1], path)
     except OSError as error:
         raise DumpUnavailable(f"{found[-1]}: {error.strerror}") from error
+
+
+def _matching(place: str) -> list[Path]:
+    """The files that a name with `*` in it means, in order of their names."""
+    path = Path(place)
+    return sorted(path.parent.glob(path.name)) if "*" in path.name else [path] if path.is_file() else []
 
 
 def _digest(digest: "hashlib._Hash", path: Path) -> None:

@@ -4,7 +4,7 @@ All columns are text but for the expiry (a date), the numbers of pieces and the 
 written without trailing zeros, never floats.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal, InvalidOperation
 
@@ -84,6 +84,11 @@ def demand(table: pl.DataFrame, columns: Sequence[str]) -> None:
     if missing:
         found = ", ".join(table.columns[:8])
         raise MasterMalformed(f"columns {', '.join(missing)} are missing; it begins with {found}")
+
+
+def of_markets(column: str, markets: Iterable[str]) -> pl.Expr:
+    """Rows of these markets, and those that name none: a line that was cut short counts as unreadable."""
+    return pl.col(column).is_in(list(markets)) | pl.col(column).is_null()
 
 
 def mapped(column: pl.Series, of: Callable[[str], str | None]) -> pl.Series:

@@ -4,7 +4,7 @@ import polars as pl
 
 from libs.common.contracts.enums import InstrumentKind
 from services.marketdata.adapters.masters import files
-from services.marketdata.adapters.masters.table import compact, decimals, demand, short_expiry, text, whole
+from services.marketdata.adapters.masters.table import compact, decimals, demand, of_markets, short_expiry, text, whole
 
 _EXCHANGES = {
     "NSE_EQ": "NSE",
@@ -30,11 +30,11 @@ def _csv(content: bytes) -> pl.DataFrame:
     table = files.csv(content)
     needed = ("instrument_key", "tradingsymbol", "name", "expiry", "strike", "tick_size", "lot_size", "instrument_type")
     demand(table, (*needed, "option_type", "exchange"))
-    table = table.filter(pl.col("exchange").is_in(list(_EXCHANGES)))
+    table = table.filter(of_markets("exchange", _EXCHANGES))
     future, option = pl.col("option_type") == "FF", pl.col("option_type").is_in(["CE", "PE"])
     index = pl.col("exchange").str.ends_with("_INDEX")
     equity = (pl.col("instrument_type") == "EQUITY") & pl.col("instrument_key").str.contains(_EQUITY_ISIN)
-    table = table.filter(index | future | option | equity)
+    table = table.filter(pl.col("exchange").is_null() | index | future | option | equity)
     day = text("expiry").str.to_date("%Y-%m-%d", strict=False)
     table = table.with_columns(day.alias("day"), decimals(table["strike"]).alias("price"))
     # The name of a stock's derivative is the company's, so its symbol comes from what is written before the expiry.

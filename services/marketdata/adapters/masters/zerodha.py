@@ -4,7 +4,16 @@ import polars as pl
 
 from libs.common.contracts.enums import InstrumentKind
 from services.marketdata.adapters.masters import files
-from services.marketdata.adapters.masters.table import CASH_SERIES, compact, decimals, demand, short_expiry, text, whole
+from services.marketdata.adapters.masters.table import (
+    CASH_SERIES,
+    compact,
+    decimals,
+    demand,
+    of_markets,
+    short_expiry,
+    text,
+    whole,
+)
 
 NEEDED = ("instrument_token", "tradingsymbol", "name", "expiry", "strike", "tick_size", "lot_size", "instrument_type")
 _EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX")
@@ -13,7 +22,7 @@ _EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX")
 def read(content: bytes) -> pl.DataFrame:
     table = files.csv(content)
     demand(table, (*NEEDED, "segment", "exchange"))
-    table = table.filter(pl.col("exchange").is_in(_EXCHANGES))
+    table = table.filter(of_markets("exchange", _EXCHANGES))
     index, derivative = pl.col("segment") == "INDICES", pl.col("instrument_type").is_in(["FUT", "CE", "PE"])
     # NSE's shares carry their series unless it is EQ: `20MICRONS`, `MAXHEIGHTS-BE`, and bonds `667GS2035-GS`.
     series = pl.when(pl.col("exchange") == "NSE").then(pl.col("tradingsymbol").str.extract(r"-([A-Z0-9]{2})$"))
@@ -28,7 +37,9 @@ def read(content: bytes) -> pl.DataFrame:
         .then(pl.lit(InstrumentKind.OPTION.value))
         .otherwise(pl.lit(InstrumentKind.EQUITY.value))
     )
-    table = table.filter(index | derivative | (share & (series.is_null() | series.is_in(CASH_SERIES))))
+    table = table.filter(
+        pl.col("exchange").is_null() | index | derivative | (share & (series.is_null() | series.is_in(CASH_SERIES)))
+    )
     expiry = text("expiry").str.to_date("%Y-%m-%d", strict=False)
     return table.select(
         pl.when(index).then(pl.col("exchange") + "_INDEX").otherwise(pl.col("exchange")).alias("exchange"),

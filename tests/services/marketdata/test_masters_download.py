@@ -1,0 +1,159 @@
+"""Dumps from fetching to what the platform hears of them, on the real files and the real servers."""
+
+import gzip
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from libs.common.clock import FixedClock
+from libs.common.contracts.masters import DownloadTrigger, ExpiryRole, MasterSource
+from libs.common.runtime import Runtime
+from libs.common.testing.apps import opened
+from services.marketdata.app import app
+from services.marketdata.memory import MarketMemory
+from services.marketdata.settings import MarketDataSettings
+from services.marketdata.store import ContractStore
+from services.marketdata.store.contracts.downloads import Download
+from services.marketdata.streams.contracts import publish_differences
+from services.marketdata.streams.masters import download
+
+MarketRuntime = Runtime[ContractStore, MarketMemory]
+AUGUST = datetime(2026, 8, 18, 4, tzinfo=UTC)
+"""The morning of a NIFTY weekly expiry in the week of the Zerodha dump."""
+HEADER = (
+    "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,"
+    "segment,exchange"
+)
+TABLES = ("contracts", "broker_contracts", "pending_listings", "master_downloads", "expiry_roles")
+
+
+@pytest.fixture
+async def runtime() -> AsyncIterator[MarketRuntime]:
+    async with opened(app, clock=FixedClock(AUGUST)) as runtime:
+        for table in TABLES:
+            await runtime.pool.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+        yield runtime
+        for table in TABLES:
+            await runtime.pool.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
+
+
+async def fetch(runtime: MarketRuntime, place: Path | str, source: MasterSource = MasterSource.ZERODHA) -> None:
+    settings = MarketDataSettings(masters={source: str(place)})
+    checksum = await runtime.pool.fetchval("SELECT checksum FROM master_downloads WHERE source = $1", source.value)
+    async with runtime.transaction() as unit:
+        await unit.store.downloads.want(source, unit.now)
+        wanted = await unit.store.downloads.claim(unit.now)
+    assert wanted == Download(source, DownloadTrigger.REQUEST, 1, checksum)
+    await download(runtime, settings, wanted)
+
+
+async def status(runtime: MarketRuntime) -> tuple[bool, str | None, int]:
+    """Whether a dump is good; why the last one was refused; how many contracts are tradable."""
+    row = await runtime.pool.fetchrow("SELECT good_at, reason FROM master_downloads")
+    tradable = await runtime.pool.fetchval("SELECT count(*) FROM contracts WHERE tradable")
+    assert row is not None
+    return row["good_at"] is not None, row["reason"], tradable
+
+
+def future(symbol: str, expiry: str, token: int, lot: int = 65) -> str:
+    return f"{token},{token},{symbol}FUT,NIFTY,0.0,{expiry},0.0,0.1,{lot},FUT,NFO-FUT,NFO"
+
+
+async def test_a_real_dump_becomes_the_master_and_the_same_one_again_changes_nothing(
+    runtime: MarketRuntime, shared_data: Path
+) -> None:
+    place = shared_data / "masters/zerodha/instruments-nfo-bfo-*.csv"
+    await fetch(runtime, place)
+    assert await status(runtime) == (True, None, 39_941)
+    published = await runtime.pool.fetchval("SELECT max(published_at) FROM contracts")
+    await fetch(runtime, place)
+    assert await runtime.pool.fetchval("SELECT max(published_at) FROM contracts") == published
+
+
+async def test_half_of_a_real_dump_is_refused_with_the_reason_and_the_good_one_stays(
+    runtime: MarketRuntime, shared_data: Path, tmp_path: Path
+) -> None:
+    whole = next((shared_data / "masters/zerodha").glob("*.csv"))
+    await fetch(runtime, whole)
+    lines = whole.read_text().splitlines()
+    half = tmp_path / "half.csv"
+    half.write_text("\n".join(lines[: len(lines) // 2]))
+    await fetch(runtime, half)
+    good, reason, tradable = await status(runtime)
+    assert (good, tradable) == (True, 39_941)
+    assert reason is not None
+    assert "cut short" in reason
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "empty"),
+        (b"<html>503 Service Unavailable</html>", "columns"),
+        (HEADER.encode() + b"\n", "no instrument"),
+        (gzip.compress(HEADER.encode() * 1000)[:-20], "cut short or damaged"),
+        (f"{HEADER}\n{future('NIFTY26JANFUT', '2026-01-27', 1)}\n".encode(), "have expired"),
+        (f"{HEADER}\n{future('NIFTY26SEP', '2026-09-29', 1)}\nrubbish,,,\n".encode(), "cannot be read"),
+    ],
+)
+async def test_what_is_no_dump_is_refused_and_says_why(
+    runtime: MarketRuntime, tmp_path: Path, content: bytes, why: str
+) -> None:
+    path = tmp_path / "instruments.csv"
+    path.write_bytes(content)
+    await fetch(runtime, path)
+    good, reason, tradable = await status(runtime)
+    assert (good, tradable) == (False, 0)
+    assert reason is not None
+    assert why in reason
+
+
+async def test_a_file_that_is_not_there_or_an_address_without_tls_is_refused(
+    runtime: MarketRuntime, tmp_path: Path
+) -> None:
+    await fetch(runtime, tmp_path / "nowhere.csv")
+    assert "there is no file" in str((await status(runtime))[1])
+    await fetch(runtime, "http://example.com/instruments.csv")
+    assert "https" in str((await status(runtime))[1])
+
+
+async def test_the_day_after_an_expiry_the_week_rolls_and_its_contracts_stay_resolvable(
+    runtime: MarketRuntime, shared_data: Path
+) -> None:
+    await fetch(runtime, shared_data / "masters/zerodha/instruments-nfo-bfo-*.csv")
+    series = ("NFO", "NIFTY", "OPTION")
+    async with runtime.transaction() as unit:
+        before = (await unit.store.expiry_roles())[series]
+    assert before == {
+        ExpiryRole.CURRENT_WEEK: date(2026, 8, 18),
+        ExpiryRole.NEXT_WEEK: date(2026, 8, 25),
+        ExpiryRole.CURRENT_MONTH: date(2026, 8, 25),
+        ExpiryRole.NEXT_MONTH: date(2026, 9, 29),
+    }
+    runtime.clock = FixedClock(datetime(2026, 8, 18, 19, tzinfo=UTC))
+    await publish_differences(runtime)
+    async with runtime.transaction() as unit:
+        after = (await unit.store.expiry_roles())[series]
+        expired = await unit.store.find("NFO:NIFTY18AUG2624400CE")  # type: ignore[arg-type]
+    assert (after[ExpiryRole.CURRENT_WEEK], after[ExpiryRole.NEXT_WEEK]) == (date(2026, 8, 25), date(2026, 9, 1))
+    assert expired is not None
+    assert (expired.tradable, expired.delisted, expired.lot_size) == (False, True, 65)
+
+
+async def test_brokers_call_one_instrument_by_their_own_names(runtime: MarketRuntime, shared_data: Path) -> None:
+    masters = shared_data / "masters"
+    await fetch(runtime, masters / "dhan/api-scrip-master-*.csv", MasterSource.DHAN)
+    await fetch(runtime, masters / "upstox/NSE-*.csv.gz", MasterSource.UPSTOX)
+    async with runtime.transaction() as unit:
+        names = {r["source"]: r["token"] for r in await unit.store.brokers_of("NSE:SBIN")}  # type: ignore[arg-type]
+        (back,) = await unit.store.look_up(MasterSource.UPSTOX, token="NSE_EQ|INE062A01020", symbol=None, exchange=None)
+    assert names == {"dhan": "3045", "upstox": "NSE_EQ|INE062A01020"}
+    assert back["instrument"] == "NSE:SBIN"
+
+
+def test_the_setting_names_places_by_broker() -> None:
+    settings = MarketDataSettings(masters=json.loads('{"zerodha": "published", "dhan": ["/a.csv", "/b.csv"]}'))
+    assert settings.masters == {MasterSource.ZERODHA: "published", MasterSource.DHAN: ["/a.csv", "/b.csv"]}
