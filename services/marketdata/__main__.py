@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from libs.common.runtime import run
 from services.marketdata import streams
+from services.marketdata.api import commands
 from services.marketdata.app import app
 
 if __name__ == "__main__":
@@ -17,5 +18,7 @@ if __name__ == "__main__":
             run(app)
         case ["writer"]:
             run(replace(app, consumes=(), streams=(), timers=(), background=[streams.write_series]))
+        case ["history", *words]:
+            commands.run(words)
         case _:
             raise SystemExit(__doc__)

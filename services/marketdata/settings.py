@@ -4,7 +4,7 @@ from datetime import time
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.common.contracts.masters import MasterSource
@@ -89,3 +89,16 @@ class ReplaySettings(BaseSettings):
     rescale: Rescale = Rescale.AUTO
     strikes: int = Field(default=12, ge=0, le=100)
     """How many listed strikes on each side of the money get derived option prices."""
+
+
+class HistorySettings(BaseSettings):
+    """Where missing history is fetched, and where archived days go. All of it may be left out."""
+
+    model_config = SettingsConfigDict(env_prefix="MARKETDATA_HISTORY_", frozen=True, extra="ignore")
+
+    url: str = ""
+    """A history API in Kite Connect's dialect, such as https://api.kite.trade."""
+    api_key: str = ""
+    access_token: SecretStr = SecretStr("")
+    archive: Path = Path(".local/archive")
+    """The folder of `archive` and `restore`: TABLE/YYYY-MM-DD.parquet."""

@@ -50,6 +50,12 @@ async def _frames(csv: AsyncIterator[bytes]) -> AsyncIterator[pl.DataFrame]:
         yield await asyncio.to_thread(_frame, header, rest)
 
 
+def frame_of(csv: bytes) -> pl.DataFrame:
+    """A whole answer."""
+    header, _, lines = csv.partition(b"\n")
+    return _frame(header, lines)
+
+
 def _frame(header: bytes, lines: bytes) -> pl.DataFrame:
     names = [name.strip().strip('"') for name in header.decode().split(",")]
     types = {name: _TYPES.get(name, pl.Int64()) for name in names}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends
 
-from services.marketdata.api import chain, contracts, history
+from services.marketdata.api import additions, chain, contracts, history
 from services.marketdata.api.access import internal_only
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store import ContractStore
@@ -18,6 +18,7 @@ def routes(runtime: "Runtime[ContractStore, MarketMemory]") -> APIRouter:
     memory = runtime.memory
     router = APIRouter(prefix="/internal", dependencies=[Depends(internal_only(runtime.settings.internal_token))])
     router.include_router(history.routes(runtime))
+    router.include_router(additions.routes(runtime))
     router.include_router(chain.routes(runtime))
     router.include_router(contracts.routes(runtime))
 

@@ -13,7 +13,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
 from libs.common.problems import Problem
 from services.marketdata.adapters import arrow
-from services.marketdata.domain.corporate_actions import Adjustment
+from services.marketdata.domain.corporate_actions import Adjustment, adjustment_factors
 from services.marketdata.domain.intervals import Interval
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store import ContractStore
@@ -65,7 +65,7 @@ def routes(runtime: "MarketRuntime") -> APIRouter:
         JSON holds the newest `limit` of them; `next` is the `end` to ask for the page before. Every other format is
         all of them, streamed. Times without an offset are refused.
         """
-        contract = listed(memory, instrument)
+        contract = await listed(runtime, instrument)
         answer = _answer(form)
         selection = Selection(
             contract.instrument,
@@ -120,11 +120,17 @@ async def _rest(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[byt
 
 
 async def _adjustments(runtime: "MarketRuntime", instrument: InstrumentId) -> Sequence[Adjustment]:
-    return ()
+    """For splits and bonuses, as charts show them; dividends stay in the prices."""
+    async with runtime.pool.acquire(timeout=2) as connection:
+        return adjustment_factors(await ContractStore(connection).corporate_actions.of(instrument))
 
 
-def listed(memory: MarketMemory, instrument: str) -> InstrumentListed:
-    contract = memory.listed.get(InstrumentId(instrument))
+async def listed(runtime: "MarketRuntime", instrument: str) -> InstrumentListed:
+    """An instrument of today, or of any day before: what expired keeps its history."""
+    contract = runtime.memory.listed.get(InstrumentId(instrument))
+    if contract is None:
+        async with runtime.pool.acquire(timeout=2) as connection:
+            contract = await ContractStore(connection).find(InstrumentId(instrument))
     if contract is None:
         raise Problem(404, "instrument_unknown", f"{instrument!r} is not in the contract master", instrument=instrument)
     return contract

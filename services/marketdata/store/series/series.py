@@ -1,23 +1,30 @@
 """Questions to QuestDB over its HTTP interface, answered whole or as a stream of bytes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
+from typing import TypeVar
 
 import httpx
+from questdb import QuestDBError
 
 from libs.common.contracts.ids import InstrumentId
 from services.marketdata.domain.candles import LATENESS, Micros, day_of, moment
 from services.marketdata.store.series import schema
-from services.marketdata.store.series.questions import Selection, literal
+from services.marketdata.store.series.questions import Selection, literal, quoted
+from services.marketdata.store.series.rows import CandleRow, RowWriter, TickRow
 
 QUERY_SECONDS = 10.0
 EXPORT_SECONDS = 60.0
 APPLY_SECONDS = 60.0
 APPLY_EVERY = 0.05
 CHUNK = 262_144
+ROWS_AT_ONCE = 20_000
+
+T = TypeVar("T")
 
 
 class Format(StrEnum):
@@ -67,9 +74,12 @@ class TimeSeries:
     async def candles(self, selection: Selection, newest: int) -> list[Candle]:
         return [_candle(row) for row in await self.ask(selection.sql(newest))]
 
-    async def export(self, selection: Selection, form: Format) -> AsyncIterator[bytes]:
+    def export(self, selection: Selection, form: Format) -> AsyncIterator[bytes]:
         """The whole selection as QuestDB writes it, by the chunk: nobody on the way holds more than one."""
-        question = {"query": selection.sql(), "fmt": form.value}
+        return self.export_sql(selection.sql(), form)
+
+    async def export_sql(self, statement: str, form: Format) -> AsyncIterator[bytes]:
+        question = {"query": statement, "fmt": form.value}
         try:
             async with self._client.stream("GET", "/exp", params=question, timeout=EXPORT_SECONDS) as answer:
                 if answer.status_code != httpx.codes.OK:
@@ -80,6 +90,37 @@ class TimeSeries:
                     yield chunk
         except httpx.HTTPError as error:
             raise TimeSeriesUnavailable(f"QuestDB does not answer: {error!r}") from error
+
+    async def write(self, *, ticks: Iterable[TickRow] = (), candles: Iterable[CandleRow] = ()) -> int:
+        """However many rows; how many they were. TimeSeriesUnavailable when not all arrived: write them again then."""
+        try:
+            return await asyncio.to_thread(self._write, ticks, candles)
+        except (QuestDBError, OSError) as error:
+            raise TimeSeriesUnavailable(f"QuestDB did not take the rows: {error}") from error
+
+    def _write(self, ticks: Iterable[TickRow], candles: Iterable[CandleRow]) -> int:
+        written = 0
+        with RowWriter(self.url) as rows:
+            for some in batches(ticks, ROWS_AT_ONCE):
+                rows.add_ticks(some)
+                rows.flush()
+                written += len(some)
+            for more in batches(candles, ROWS_AT_ONCE):
+                rows.add_candles(more)
+                rows.flush()
+                written += len(more)
+        return written
+
+    async def repeated_ticks(self, instrument: InstrumentId, start: datetime, end: datetime) -> tuple[int, int]:
+        """How many ticks there are, and how many say nothing that the one before had not said."""
+        same = " AND ".join(
+            f"{each} = lag({each}) OVER (ORDER BY ts)" for each in ("ltp", "volume", "bid", "ask", "oi")
+        )
+        ((count, repeated),) = await self.ask(
+            f"SELECT count(), sum(CASE WHEN again THEN 1 ELSE 0 END) FROM (SELECT {same} AS again FROM ticks"  # noqa: S608
+            f" WHERE instrument = '{quoted(instrument)}' AND ts >= '{literal(start)}' AND ts < '{literal(end)}')"
+        )
+        return int(str(count)), int(str(repeated or 0))
 
     async def counted(self, before: Micros) -> Mapping[InstrumentId, tuple[int, int]]:
         """Each instrument's day and its volume in the candles of that day's minutes before `before`.
@@ -121,6 +162,12 @@ class TimeSeries:
 
 _DAY = 86_400_000_000
 _IST = 19_800_000_000
+
+
+def batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+    remaining = iter(rows)
+    while some := list(islice(remaining, size)):
+        yield some
 
 
 def _reason(answer: httpx.Response) -> str:

@@ -1,0 +1,93 @@
+"""History that did not come from the feed: files, a broker's history API; and what a day's candles are worth."""
+
+import asyncio
+from dataclasses import asdict
+from datetime import date, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from libs.common.contracts.market import InstrumentListed
+from libs.common.problems import Problem
+from libs.common.settings import MarketHours, load
+from libs.common.trading_calendar import TradingCalendar
+from services.marketdata.adapters import candle_files
+from services.marketdata.adapters.candle_files import CandleFileUnreadable
+from services.marketdata.adapters.kite_history import HistoryRefused, KiteHistory
+from services.marketdata.api import keeping
+from services.marketdata.api.history import aware, listed
+from services.marketdata.memory import MarketMemory
+from services.marketdata.settings import BarLabel, HistorySettings
+from services.marketdata.store import ContractStore
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+    MarketRuntime = Runtime[ContractStore, MarketMemory]
+
+
+class FileFormat(StrEnum):
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+def routes(runtime: "MarketRuntime") -> APIRouter:
+    router = APIRouter()
+    memory = runtime.memory
+    sessions = TradingCalendar(MarketHours.EXCHANGE)
+
+    @router.get("/history/{instrument}/quality")
+    async def quality(instrument: str, day: date | None = None) -> dict[str, object]:
+        contract = await listed(runtime, instrument)
+        now = runtime.clock.now()
+        wanted = day or memory.calendar.trading_day(now)
+        return await keeping.quality(memory.series, memory.calendar, contract.instrument, wanted, now)
+
+    @router.post("/history/{instrument}/import")
+    async def import_candles(
+        instrument: str,
+        request: Request,
+        label: BarLabel,
+        form: Annotated[FileFormat, Query(alias="format")] = FileFormat.CSV,
+        outside: bool = False,
+    ) -> dict[str, object]:
+        contract = await listed(runtime, instrument)
+        read = candle_files.read_csv if form is FileFormat.CSV else candle_files.read_parquet
+        try:
+            frame = await asyncio.to_thread(read, await request.body())
+            kept = await keeping.import_candles(
+                memory.series, contract.instrument, frame, label, None if outside else sessions
+            )
+        except CandleFileUnreadable as error:
+            raise Problem(422, "file_unreadable", str(error)) from error
+        return asdict(kept)
+
+    @router.post("/history/{instrument}/backfill")
+    async def backfill(instrument: str, start: datetime, end: datetime) -> dict[str, object]:
+        contract = await listed(runtime, instrument)
+        since, until = aware(start, "start"), aware(end, "end")
+        if since is None or until is None or since >= until:
+            raise Problem(422, "invalid", f"start {start} is not before end {end}")
+        return {"instrument": contract.instrument, "kept": await _backfill(memory, contract, since, until)}
+
+    return router
+
+
+async def _backfill(memory: MarketMemory, contract: InstrumentListed, since: datetime, until: datetime) -> int:
+    if contract.broker_token is None:
+        raise Problem(422, "no_broker_token", f"no broker's token of {contract.instrument} is known")
+    broker = broker_history()
+    try:
+        return await keeping.backfill(memory.series, broker, contract.instrument, contract.broker_token, since, until)
+    except HistoryRefused as error:
+        raise Problem(502, "broker_refused", str(error)) from error
+    finally:
+        await broker.close()
+
+
+def broker_history() -> KiteHistory:
+    settings = load(HistorySettings)
+    if not settings.url:
+        raise Problem(422, "not_configured", "no history API is configured: set MARKETDATA_HISTORY_URL")
+    return KiteHistory(settings.url, settings.api_key, settings.access_token.get_secret_value())

@@ -1,0 +1,118 @@
+"""What admins and operators do to stored history, by route or by command: import, backfill, judge, recompute."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from libs.common.contracts.ids import InstrumentId
+from libs.common.trading_calendar import IST, TradingCalendar
+from services.marketdata.adapters import candle_files
+from services.marketdata.adapters.arrow import frame_of
+from services.marketdata.adapters.kite_history import KiteHistory
+from services.marketdata.domain.candles import CandleBook, micros
+from services.marketdata.domain.intervals import Interval
+from services.marketdata.domain.quality import MINUTE, Minute, judge
+from services.marketdata.domain.symbols import split
+from services.marketdata.settings import BarLabel
+from services.marketdata.store.series import CandleRow, Format, Selection, TimeSeries, candle_row
+
+IMPORTED = "IMPORTED"
+DAY = timedelta(days=1)
+MOST_MINUTES = 1_440
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of a file's rows."""
+
+    instrument: InstrumentId
+    read: int
+    kept: int
+    invalid: int
+    duplicates: int
+    outside_session: int
+    first: datetime | None
+    last: datetime | None
+
+
+async def import_candles(
+    series: TimeSeries,
+    instrument: InstrumentId,
+    frame: pl.DataFrame,
+    label: BarLabel,
+    sessions: TradingCalendar | None,
+) -> Imported:
+    """Keep a file's candles; what is stored already is replaced. CandleFileUnreadable when it has another shape."""
+    cleaned = candle_files.clean(frame, label, instrument, sessions)
+    candles = cleaned.candles
+    kept = await series.write(candles=_rows(instrument, candles))
+    first, last = (candles["start"][0], candles["start"][-1]) if kept else (None, None)
+    return Imported(
+        instrument, cleaned.read, kept, cleaned.invalid, cleaned.duplicates, cleaned.outside_session, first, last
+    )
+
+
+def _rows(instrument: InstrumentId, candles: pl.DataFrame) -> Iterator[CandleRow]:
+    micros_first = candles.with_columns(pl.col("start").dt.epoch("us"))
+    for start, opened, high, low, close, volume, oi in micros_first.iter_rows():
+        yield CandleRow(instrument, IMPORTED, start, opened, high, low, close, volume, oi)
+
+
+async def backfill(
+    series: TimeSeries, broker: KiteHistory, instrument: InstrumentId, token: str, start: datetime, end: datetime
+) -> int:
+    """Fetch and keep the candles that start in [start, end); how many there were."""
+    kept = 0
+    async for rows in broker.minutes(instrument, token, start, end):
+        kept += await series.write(candles=rows)
+    return kept
+
+
+async def quality(
+    series: TimeSeries, calendar: TradingCalendar, instrument: InstrumentId, day: date, now: datetime
+) -> dict[str, Any]:
+    """The day's report; of a day that still goes on, up to the minute before the present one."""
+    begins = datetime.combine(day, time(), IST)
+    rows = await series.rows(Selection(instrument, Interval.ONE_MINUTE, begins, begins + DAY), MOST_MINUTES)
+    candles = [_minute(row) for row in rows]
+    session = calendar.session(split(instrument)[0], day)
+    opens, closes = (session.open, min(session.close, now - MINUTE)) if session else (begins, begins)
+    ticks, repeated = await series.repeated_ticks(instrument, begins, begins + DAY)
+    return {
+        "instrument": instrument,
+        "day": day,
+        "session": session is not None,
+        **asdict(judge(candles, opens, max(opens, closes))),
+        "ticks": ticks,
+        "repeated_ticks": repeated,
+    }
+
+
+def _minute(row: dict[str, Any]) -> Minute:
+    start = datetime.fromisoformat(row["start"])
+    return Minute(start, row["open"], row["high"], row["low"], row["close"], row["volume"] or 0)
+
+
+async def recompute(series: TimeSeries, instrument: InstrumentId, day: date) -> int:
+    """Make an Indian day's candles again from its stored ticks, by the same rule; how many there are."""
+    begins = datetime.combine(day, time(), IST)
+    await series.applied("ticks")
+    chosen = Selection(instrument, Interval.TICK, begins, begins + DAY)
+    ticks = frame_of(b"".join([chunk async for chunk in series.export(chosen, Format.CSV)]))
+    book = CandleBook()
+    columns = ticks.select(
+        pl.col("start").dt.epoch("us"), pl.col("received_at").dt.epoch("us"), "ltp", "volume", "oi", "source"
+    )
+    for at, received_at, price, volume, oi, source in columns.iter_rows():
+        book.add(instrument, at, received_at, price, volume, oi, source)
+    candles = book.close(micros(begins + 2 * DAY))
+    return await series.write(candles=map(candle_row, candles))
+
+
+def read_file(path: Path) -> pl.DataFrame:
+    content = path.read_bytes()
+    return candle_files.read_parquet(content) if path.suffix == ".parquet" else candle_files.read_csv(content)
