@@ -1,5 +1,6 @@
 """The log read from its beginning in order of time: what rebuilds and replays read."""
 
+import asyncio
 import contextlib
 import heapq
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from libs.common.messaging.envelope import Headers
 from libs.common.messaging.inbox import Partition
@@ -40,6 +42,7 @@ class KafkaLog:
     """Everything in some topics up to where they ended when this was opened."""
 
     def __init__(self, bootstrap: str, topics: Collection[str]) -> None:
+        self._bootstrap = bootstrap
         self._topics = sorted(topics)
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
@@ -53,12 +56,11 @@ class KafkaLog:
 
     async def open(self) -> None:
         await self._consumer.start()
-        found = await self._consumer.topics()
-        missing = [topic for topic in self._topics if topic not in found]
+        found = await asyncio.to_thread(_partitions, self._bootstrap)
+        missing = [topic for topic in self._topics if not found.get(topic)]
         if missing:
             raise LookupError(f"Kafka has no topic {', '.join(missing)}")
-        pairs = [(topic, p) for topic in self._topics for p in self._consumer.partitions_for_topic(topic) or ()]
-        assigned = [TopicPartition(*pair) for pair in sorted(pairs)]
+        assigned = [TopicPartition(topic, p) for topic in self._topics for p in found[topic]]
         self._consumer.assign(assigned)
         begins = await self._consumer.beginning_offsets(assigned)
         ends = await self._consumer.end_offsets(assigned)
@@ -86,6 +88,11 @@ class KafkaLog:
                     return
                 yield Logged(topic, partition, r.offset, r.timestamp, r.key, r.headers, r.value)
             at = await self._consumer.position(tp)
+
+
+def _partitions(bootstrap: str) -> dict[str, list[int]]:
+    topics = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics
+    return {name: sorted(topic.partitions) for name, topic in topics.items()}
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -55,7 +56,8 @@ async def rebuild(
 async def _rebuild(
     connection: Connection, runtime: Runtime[Any, Any], source: Service[Any, Any], forget: Step, settle: Step | None
 ) -> Replayed:
-    replay = Replay(source, runtime.memory, said=_nothing, set_aside=await places_set_aside(connection))
+    told = replace(source, streams=())  # what is only latest-wins is no part of the state
+    replay = Replay(told, runtime.memory, said=_nothing, set_aside=await places_set_aside(connection))
     async with reading(runtime.settings.kafka_bootstrap, replay.topics) as log:
         await forget(connection, runtime.clock.now())
         done = await replay.run(in_order_of_time(log.partitions()), connection)
