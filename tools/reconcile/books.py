@@ -1,6 +1,5 @@
 """Positions, profit and margin recomputed from the fills, and held against what trading tells as it is read."""
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -32,7 +31,8 @@ class Books:
     positions: dict[NetKey, Position] = field(default_factory=dict)
     books: dict[BookKey, Holding] = field(default_factory=dict)
     accounts: dict[UUID, Account] = field(default_factory=dict)
-    keys: defaultdict[UUID, list[NetKey]] = field(default_factory=lambda: defaultdict(list))
+    believed: set[BookKey] = field(default_factory=set)
+    """Those whose figures begin with the first that was told, since the log does not reach back further."""
 
     def account(self, account_id: UUID) -> Account:
         found = self.accounts.get(account_id)
@@ -44,7 +44,6 @@ class Books:
         found = self.positions.get(key)
         if found is None:
             found = self.positions[key] = Position()
-            self.keys[key[0]].append(key)
         return found
 
     def book(self, key: BookKey) -> Holding:
@@ -94,6 +93,8 @@ class Books:
         if is_cut and not held.version and event.version > 1:
             self._believe(held, event, trading_day(record.time))
             return
+        if held.is_guessed:
+            self._believe_book(event, trading_day(record.time))
         what = f"version {event.version} follows version {held.version} ({record.place})"
         findings.expect(Rule.POSITIONS, event.version == held.version + 1, about, what, record.sent_at)
         held.version = event.version
@@ -121,11 +122,17 @@ class Books:
 
     def _believe(self, held: Position, event: PositionChanged, day: date) -> None:
         """The log does not reach back to this position's beginning: from here on it is recomputed."""
-        key: BookKey = (event.account_id, event.instrument, event.product, event.strategy_id or NIL)
-        held.net, self.books[key] = _holding(event.net, day), _holding(event.book, day)
+        held.net = _holding(event.net, day)
+        self._believe_book(event, day)
         held.version, held.margin, held.margin_is_known = event.version, event.margin, False
         held.is_guessed = True
         held.unbooked.clear()
+
+    def _believe_book(self, event: PositionChanged, day: date) -> None:
+        key: BookKey = (event.account_id, event.instrument, event.product, event.strategy_id or NIL)
+        if key not in self.believed:
+            self.believed.add(key)
+            self.books[key] = _holding(event.book, day)
 
     def funds_changed(self, event: FundsChanged, record: Record, findings: Findings, *, is_cut: bool) -> None:
         owner = self.account(event.account_id)

@@ -18,7 +18,7 @@ from tools.reconcile.fold import Fold
 from tools.reconcile.record import Partition
 from tools.reconcile.report import Report
 from tools.reconcile.rest import unrest
-from tools.reconcile.rows import Panic, TradingAccount
+from tools.reconcile.rows import Panic
 from tools.reconcile.rules import Findings
 from tools.reconcile.sources import Options, Sources
 from tools.reconcile.trail import trails
@@ -96,12 +96,11 @@ async def _check(
     await check_delivery(tables, now, options.outbox_age, sources.explained, findings)
     if not at_rest:
         return
-    accounts = {row.account_id: row async for row in tables.read(TradingAccount)}
-    check_orders(facts, accounts, findings)
+    owner = await check_owner(facts, tables, findings)
+    check_orders(facts, owner.accounts, findings)
     await check_calls(tables, findings)
     if sources.seen is not None:
-        await check_seen(facts, accounts, sources.seen, tables, findings)
-    owner = await check_owner(facts, tables, findings)
+        await check_seen(facts, owner.accounts, sources.seen, tables, findings)
     await check_answers(facts, tables, sources.answered, findings)
     await check_copies(facts, owner, tables, now, findings)
     if sources.cache is not None:

@@ -104,12 +104,14 @@ def _filled_once(known: Order, findings: Findings) -> None:
     booked = {fill.execution_id: (fill.quantity, fill.price) for fill in known.fills}
     for execution_id in told.keys() | booked.keys():
         venue, ours = told.get(execution_id), booked.get(execution_id)
-        if ours is None:
+        if known.from_the_middle and (ours is None or venue is None):
+            findings.cannot(Rule.FILLS, CUT)
+        elif ours is None:
             findings.expect(Rule.FILLS, False, about, f"execution {execution_id} of {venue} was never booked", at)
-        elif venue is None and not known.from_the_middle:
+        elif venue is None:
             what = f"books execution {execution_id} of {ours}, which no venue told of"
             findings.expect(Rule.FILLS, False, about, what, at)
-        elif venue is not None:
+        else:
             what = f"execution {execution_id} is {venue} to the venue and {ours} in the books"
             findings.expect(Rule.FILLS, venue == ours, about, what, at)
     what = f"{known.filled} are filled of an order of {known.largest}"

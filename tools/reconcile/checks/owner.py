@@ -54,15 +54,14 @@ async def _orders(facts: Facts, tables: Tables, owner: Owner, findings: Findings
     is_cut = facts.is_cut(topics.TRADING_EVENTS.name)
     async for row in tables.read(TradingOrder):
         known = facts.orders.get(row.order_id)
-        if known is None or (known.status is OrderStatus.REQUESTED and row.status != OrderStatus.REQUESTED and is_cut):
-            if not is_cut:
-                what = f"is {row.status} in trading's table, and the log never told of it"
-                findings.expect(Rule.HISTORY, False, order(row.order_id), what)
-            else:
-                findings.cannot(Rule.HISTORY, CUT)
-                known = facts.orders[row.order_id] = known or Order(row.order_id, row.account_id)
-                _believe(known, row)
-        if known is not None:
+        if is_cut and (known is None or not (known.submissions or known.denials)):
+            findings.cannot(Rule.HISTORY, CUT)
+            known = facts.orders[row.order_id] = known or Order(row.order_id, row.account_id)
+            _believe(known, row)
+        if known is None:
+            what = f"is {row.status} in trading's table, and the log never told of it"
+            findings.expect(Rule.HISTORY, False, order(row.order_id), what)
+        else:
             known.is_stored = True
             _order(known, row, findings)
         if row.is_open:
@@ -103,14 +102,16 @@ def _order(known: Order, row: TradingOrder, findings: Findings) -> None:
 
 
 def _believe(known: Order, row: TradingOrder) -> None:
+    """Of an order whose beginning is not kept, the row tells the terms; and all, when nothing of it is kept."""
     known.from_the_middle, known.margin_is_known = True, False
     known.user_id, known.strategy_id, known.instrument = row.user_id, row.strategy_id, row.instrument
     known.side, known.product, known.purpose = Side(row.side), Product(row.product), OrderPurpose(row.purpose)
     known.order_type, known.price, known.trigger_price = OrderType(row.order_type), row.price, row.trigger_price
     known.quantity = known.largest = row.quantity
-    known.filled, known.value = row.filled_quantity, row.filled_value
-    known.version, known.broker_order_id = row.version, row.broker_order_id
-    known.passes(OrderStatus(row.status))
+    known.value = row.filled_value
+    if not known.version:
+        known.filled, known.version, known.broker_order_id = row.filled_quantity, row.version, row.broker_order_id
+        known.passes(OrderStatus(row.status))
 
 
 def _blocked(row: TradingOrder) -> Decimal:
@@ -213,7 +214,8 @@ async def _books(facts: Facts, tables: Tables, owner: Owner, findings: Findings)
         sums[key[:3]] += row.quantity
         own = facts.books.books.get(key)
         held = facts.books.positions.get(key[:3])
-        if own is None and (is_cut or (held is not None and held.is_guessed)):
+        guessed = held is not None and held.is_guessed and key not in facts.books.believed
+        if (own is None and is_cut) or guessed:
             findings.cannot(Rule.POSITIONS, CUT)
             continue
         own = own or Holding()
