@@ -3,8 +3,9 @@
 from datetime import time
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.common.contracts.masters import MasterSource
@@ -16,6 +17,7 @@ PUBLISHED = "published"
 class FeedKind(StrEnum):
     SIMULATOR = "simulator"
     REPLAY = "replay"
+    LIVE = "live"
 
 
 class MarketDataSettings(BaseSettings):
@@ -38,6 +40,25 @@ class MarketDataSettings(BaseSettings):
     """
     masters_at: time = time(8, 40)
     """When dumps are fetched every day, Indian time: the exchanges' are made anew by 08:30."""
+
+
+class TickerSettings(BaseModel):
+    """One login at a broker that gives live prices."""
+
+    broker: Literal[MasterSource.ZERODHA] = MasterSource.ZERODHA
+    credentials: Path
+    """A file with the day's login as JSON: `{"api_key": "…", "access_token": "…"}`, read anew for every connection."""
+    connections: int = Field(default=3, ge=1, le=3)
+    address: str = "wss://ws.kite.trade"
+
+
+class LiveSettings(BaseSettings):
+    """Only read by the live feed."""
+
+    model_config = SettingsConfigDict(env_prefix="MARKETDATA_", frozen=True, extra="ignore")
+
+    tickers: list[TickerSettings] = Field(min_length=1)
+    """As JSON, the preferred first, the others take over what it loses: `[{"credentials": "/run/secrets/kite.json"}]`."""
 
 
 class PricingSettings(BaseSettings):

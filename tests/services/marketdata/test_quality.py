@@ -1,0 +1,94 @@
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from libs.common.contracts.ids import InstrumentId
+from libs.common.settings import MarketHours
+from libs.common.trading_calendar import TradingCalendar
+from services.marketdata.adapters import candle_files
+from services.marketdata.domain.quality import Gap, Minute, judge
+from services.marketdata.settings import BarLabel
+from tests.services.marketdata.samples import OPEN
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+CLOSE = OPEN + timedelta(minutes=20)
+
+
+def minutes(*prices: float) -> list[Minute]:
+    """A candle a minute that opens where the one before closed."""
+    opens = (prices[0], *prices)
+    return [
+        Minute(OPEN + n * MINUTE, opened, max(opened, close), min(opened, close), close, 10 + n)
+        for n, (opened, close) in enumerate(zip(opens, prices, strict=False))
+    ]
+
+
+QUIET = minutes(*(100 + n % 3 / 10 for n in range(20)))
+
+
+def test_a_whole_and_quiet_day_has_nothing_to_report() -> None:
+    found = judge(QUIET, OPEN, CLOSE)
+    assert (found.candles, found.expected) == (20, 20)
+    assert not any((found.gaps, found.outside_session, found.duplicates, found.invalid, found.spikes))
+
+
+def test_missing_minutes_are_gaps_at_the_beginning_in_the_middle_and_at_the_end() -> None:
+    found = judge([*QUIET[1:5], *QUIET[7:18]], OPEN, CLOSE)
+    assert found.gaps == [
+        Gap(OPEN, OPEN + MINUTE, 1),
+        Gap(OPEN + 5 * MINUTE, OPEN + 7 * MINUTE, 2),
+        Gap(OPEN + 18 * MINUTE, CLOSE, 2),
+    ]
+
+
+def test_a_day_without_a_candle_is_one_gap() -> None:
+    assert judge([], OPEN, CLOSE).gaps == [Gap(OPEN, CLOSE, 20)]
+
+
+def test_a_price_that_leaves_its_neighbours_and_comes_back_is_a_spike() -> None:
+    wild = [*QUIET]
+    wild[8] = wild[8]._replace(high=110.0)
+    (spike,) = judge(wild, OPEN, CLOSE).spikes
+    assert (spike.start, spike.price) == (OPEN + 8 * MINUTE, 110.0)
+    assert 0.09 < spike.departure < 0.1
+
+
+def test_a_market_that_moves_and_stays_is_no_spike() -> None:
+    assert judge(minutes(*[100.0] * 10, *[110.0] * 10), OPEN, CLOSE).spikes == []
+
+
+def test_a_candle_that_copies_the_one_before_is_a_duplicate() -> None:
+    copied = [*QUIET]
+    copied[5] = copied[4]._replace(start=copied[5].start)
+    assert judge(copied, OPEN, CLOSE).duplicates == [OPEN + 5 * MINUTE]
+
+
+@pytest.mark.parametrize("wrong", [{"high": 99.0}, {"low": 101.0}, {"low": 0.0}, {"close": -1.0}])
+def test_an_impossible_candle_is_told(wrong: dict[str, float]) -> None:
+    broken = [*QUIET]
+    broken[3] = broken[3]._replace(**wrong)
+    assert judge(broken, OPEN, CLOSE).invalid == [OPEN + 3 * MINUTE]
+
+
+def test_candles_from_outside_the_session_are_told_and_fill_no_gap() -> None:
+    early = QUIET[0]._replace(start=OPEN - 8 * MINUTE)
+    found = judge([early, *QUIET], OPEN, CLOSE)
+    assert (found.outside_session, found.gaps) == ([early.start], [])
+
+
+def test_recorded_days_are_judged_as_they_are_known_to_be(shared_data: Path) -> None:
+    """June 2021: no minute is missing; a pre-open print at 09:08, and one or two after the close."""
+    content = (shared_data / "candles-1min/NIFTY-2021-JUN.csv").read_bytes()
+    nifty = InstrumentId("NSE_INDEX:NIFTY")
+    whole = candle_files.clean(candle_files.read_csv(content), BarLabel.END, nifty, None).candles
+    calendar = TradingCalendar(MarketHours.EXCHANGE)
+    for day, outside in ((10, 3), (11, 2)):
+        session = calendar.session(candle_files.split(nifty)[0], datetime(2021, 6, day).date())  # noqa: DTZ001 - a date
+        assert session is not None
+        rows = whole.filter(whole["start"].is_between(session.open - HOUR, session.close + HOUR))
+        found = judge([Minute(*row[:6]) for row in rows.iter_rows()], session.open, session.close)
+        assert (found.expected, found.gaps) == (375, [])
+        assert len(found.outside_session) == outside
+        assert not found.invalid
