@@ -11,7 +11,7 @@ CHOICES := $(if $(FEED),MARKETDATA_FEED=$(FEED)) $(if $(SPEED),REPLAY_SPEED=$(SP
 LOCK := .local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header
 UV_VERSION := 0.13.8
 
-.PHONY: help up down status logs demo bench topology fmt check lint test test-servers lock clean-data python servers
+.PHONY: help up down status logs demo bench reconcile topology fmt check lint test test-servers lock clean-data python servers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -33,6 +33,9 @@ demo: python ## the whole story of an order against the running stack, step by s
 
 bench: python ## latency, throughput and cost of an order on the running stack
 	@$(PYTHON) -m bench
+
+reconcile: python ## prove on the running stack that no order was lost, doubled or sent past a panic
+	@$(PYTHON) -m tools.reconcile
 
 topology: python ## write the pages that are generated from the services' manifests
 	@$(PYTHON) -m libs.common.topology --write
