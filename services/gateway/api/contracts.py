@@ -17,7 +17,7 @@ from services.gateway.api import models
 from services.gateway.api.edge import Admin, Edge, Json, Reader, Router, TheEdge
 from services.gateway.api.market import named_instrument
 from services.gateway.api.models import contracts as views
-from services.gateway.domain.symbols import search_words
+from services.gateway.domain.search import parse
 from services.gateway.store import instruments
 
 router = Router(prefix="/market/contracts", tags=["contracts"])
@@ -42,14 +42,17 @@ async def search(
     """
     named = underlying.upper() if underlying else None
     filters = instruments.Filters(exchange, kind, named, expiry, strike, option_type)
-    pool = edge.runtime.pool
-    rows = await instruments.search(pool, q, filters, limit)
-    meant: dict[str, list[str]] = {}
-    if not rows and (words := search_words(q)):
-        meant = await edge.memory.spelling.meant(pool, words)
-        if meant:
-            rows = await instruments.search(pool, q, filters, limit, meant)
-    return Json({"data": rows, "corrected": meant or None})
+    pool, spelling = edge.runtime.pool, edge.memory.spelling
+    query, underlyings = parse(q), await spelling.underlyings(pool)
+    rows = await instruments.search(pool, query, filters, underlyings, limit)
+    if rows or not query.names:
+        return Json({"data": rows, "corrected": None})
+    meant = await spelling.meant(pool, query.names)
+    for guess in query.with_names(meant):
+        rows = await instruments.search(pool, guess, filters, underlyings, limit)
+        if rows:
+            return Json({"data": rows, "corrected": " ".join((*guess.names, *guess.numbers))})
+    return Json({"data": [], "corrected": None})
 
 
 @router.get("/download", response_model=views.Downloads, responses=models.PROBLEMS)

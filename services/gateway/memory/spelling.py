@@ -1,4 +1,4 @@
-"""The words that searches are spelled by, read again when there are more of them."""
+"""The words that searches are spelled by and the underlyings that have contracts, asked again from time to time."""
 
 import asyncio
 
@@ -12,9 +12,18 @@ ASK_AGAIN_S = 10.0
 class Spelling:
     def __init__(self) -> None:
         self._vocabulary = Vocabulary()
-        self._fresh_until = 0.0
+        self._spelled_until = 0.0
+        self._underlyings: list[str] = []
+        self._listed_until = 0.0
 
-    async def meant(self, database: Database, words: list[str]) -> dict[str, list[str]]:
+    async def underlyings(self, database: Database) -> list[str]:
+        now = asyncio.get_running_loop().time()
+        if now >= self._listed_until:
+            self._underlyings = await instruments.underlyings(database)
+            self._listed_until = now + ASK_AGAIN_S
+        return self._underlyings
+
+    async def meant(self, database: Database, words: tuple[str, ...]) -> dict[str, list[str]]:
         """What to look for in the place of those words that begin nothing known."""
         vocabulary = await self._current(database)
         strange = [word for word in words if not vocabulary.begins_one(word.lower())]
@@ -23,8 +32,8 @@ class Spelling:
 
     async def _current(self, database: Database) -> Vocabulary:
         now = asyncio.get_running_loop().time()
-        if now >= self._fresh_until:
-            self._fresh_until = now + ASK_AGAIN_S
+        if now >= self._spelled_until:
+            self._spelled_until = now + ASK_AGAIN_S
             if await instruments.count_words(database) != len(self._vocabulary):
                 self._vocabulary = await asyncio.to_thread(Vocabulary, await instruments.words(database))
         return self._vocabulary

@@ -1,6 +1,6 @@
 """The contract master, as far as people search it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from decimal import Decimal
@@ -10,6 +10,7 @@ from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
 from libs.common.service import Connection
+from services.gateway.domain.search import Query, underlyings_of
 from services.gateway.domain.symbols import search_words
 from services.gateway.store.rows import Database, Row, columns
 
@@ -51,6 +52,22 @@ _CASH = "kind IN ('INDEX', 'EQUITY')"
 _DERIVATIVE = "kind IN ('FUTURE', 'OPTION')"
 _NEAREST = "expiry, underlying, strike NULLS FIRST, symbol"
 """As the index instruments_nearest has it: a broad search reads a few rows in this order and stops."""
+_OF_STRIKE = "expiry, underlying, symbol"
+_NUMBER = """
+    $ IN (left(strike::text, length($)), to_char(expiry, 'DD'), to_char(expiry, 'FMDD'), to_char(expiry, 'YY'),
+        to_char(expiry, 'YYYY'))
+"""
+"""A number that somebody typed beside an underlying: the beginning of a strike, or the day or year of an expiry."""
+_UNDERLYINGS = """
+    WITH RECURSIVE known AS (
+        SELECT min(underlying) AS underlying FROM instruments
+        UNION ALL
+        SELECT (SELECT min(i.underlying) FROM instruments i WHERE i.underlying > k.underlying)
+        FROM known k WHERE k.underlying IS NOT NULL
+    )
+    SELECT underlying FROM known WHERE underlying IS NOT NULL
+"""
+"""Distinct underlyings by as many probes of the index: some hundred, not a scan of them all."""
 
 
 class Instruments:
@@ -72,16 +89,10 @@ class Instruments:
 
 
 def _words(listed: InstrumentListed) -> set[str]:
-    """What an instrument is found by: the parts of its symbol and name, its strike, the month of its expiry."""
-    words = {listed.symbol, *search_words(listed.symbol), *search_words(listed.name), listed.exchange.value}
+    """What a share or an index is found by: the parts of its symbol and name. Contracts go by their underlying."""
     if listed.underlying:
-        words.add(listed.underlying)
-    if listed.strike is not None:
-        words.add(f"{listed.strike.normalize():f}")
-    if listed.expiry is not None:
-        words |= {f"{listed.expiry:%b}".upper(), f"{listed.expiry:%d%b%y}".upper()}
-    if listed.option_type:
-        words.add(listed.option_type.value)
+        return {word.lower() for word in search_words(listed.underlying)}
+    words = {listed.symbol, *search_words(listed.symbol), *search_words(listed.name), listed.exchange.value}
     return {word.lower() for word in words if word}
 
 
@@ -96,45 +107,77 @@ class Filters:
     strike: Decimal | None = None
     option_type: OptionType | None = None
 
+    @property
+    def may_be_cash(self) -> bool:
+        narrowed = (self.underlying, self.expiry, self.strike, self.option_type)
+        return self.kind not in (InstrumentKind.FUTURE, InstrumentKind.OPTION) and not any(narrowed)
+
+    @property
+    def may_be_derivative(self) -> bool:
+        return self.kind not in (InstrumentKind.INDEX, InstrumentKind.EQUITY)
+
     def conditions(self) -> "list[Condition]":
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return [(f"{name} = $", value) for name, value in values.items() if value is not None]
 
 
 async def search(
-    database: Database,
-    query: str,
-    filters: Filters,
-    limit: int,
-    meant: Mapping[str, Sequence[str]] | None = None,
+    database: Database, query: Query, filters: Filters, underlyings: Sequence[str], limit: int
 ) -> list[Row]:
-    """What may be traded (and indices) whose words begin with those of the query.
+    """What may be traded (and indices) that the query means.
 
-    First the exact symbol, then shares and indices, then the contracts of the underlying that is named, then others,
-    the nearest expiry first. Each kind is only looked for while there is room: no search sorts the whole master.
-    `meant` gives words that may stand in the place of one of the query's.
+    First the exact symbol, then symbols that begin so, then shares and indices whose words the query begins, then
+    contracts of the `underlyings` that it names, the nearest expiry first; without a name, contracts of that very
+    strike. Each kind is only looked for while there is room: no search sorts the whole master.
     """
-    words = search_words(query)
-    wanted: list[Condition] = [("(tradable OR kind = 'INDEX') AND NOT delisted", None), *filters.conditions()]
-    matching = (
-        [*wanted, ("words @@ $::tsquery", " & ".join(_alternatives(word, meant or {}) for word in words))]
-        if words
-        else wanted
-    )
-    derivatives: list[Condition] = [*matching, (_DERIVATIVE, None)]
-    stages: list[tuple[list[Condition], str]] = [
-        ([*wanted, ("symbol = $", query.strip().upper())], "symbol"),
-        ([*matching, (_CASH, None)], "length(symbol), symbol"),
-        ([*derivatives, ("underlying = $", _first_meant(words, meant or {}))], _NEAREST),
-        (derivatives, _NEAREST),
-    ]
     found: dict[str, Row] = {}
-    for conditions, order in stages:
-        for row in await _select(database, conditions, order, limit):
+    for conditions, order in _stages(query, filters, underlyings):
+        for row in await _select(database, [*_LISTED, *filters.conditions(), *conditions], order, limit):
             found.setdefault(row["instrument"], row)
         if len(found) >= limit:
             break
     return list(found.values())[:limit]
+
+
+_LISTED: list[Condition] = [("(tradable OR kind = 'INDEX') AND NOT delisted", None)]
+
+
+Stage: TypeAlias = tuple[list[Condition], str]
+"""Which rows, in which order."""
+
+
+def _stages(query: Query, filters: Filters, underlyings: Sequence[str]) -> Iterator[Stage]:
+    if not query.is_empty:
+        yield [("symbol = $", query.symbol)], "symbol"
+        if query.names and query.numbers:
+            yield [("symbol LIKE $", query.symbol.replace("_", r"\_") + "%")], "symbol"
+    if filters.may_be_cash and not query.means_a_derivative:
+        words = (*query.names, *query.numbers)
+        yield [(_CASH, None), *([("words @@ $::tsquery", _tsquery(words))] if words else [])], "symbol"
+    if filters.may_be_derivative:
+        yield from _derivative_stages(query, filters, underlyings)
+
+
+def _derivative_stages(query: Query, filters: Filters, underlyings: Sequence[str]) -> Iterator[Stage]:
+    terms = [(_DERIVATIVE, None), *_terms(query)]
+    if query.names:
+        for underlying, numbers in underlyings_of(query, [filters.underlying] if filters.underlying else underlyings):
+            yield [*terms, ("underlying = $", underlying), *((_NUMBER, number) for number in numbers)], _NEAREST
+    elif filters.underlying:
+        yield [*terms, *((_NUMBER, number) for number in query.numbers)], _NEAREST
+    elif query.numbers:
+        yield [*terms, ("strike = $::numeric", Decimal(query.numbers[0]))], _OF_STRIKE
+    else:
+        yield terms, _NEAREST if filters.strike is None else _OF_STRIKE
+
+
+def _terms(query: Query) -> Iterator[Condition]:
+    if query.kind:
+        yield "kind = $", query.kind
+    if query.option_type:
+        yield "option_type = $", query.option_type
+    if query.month:
+        yield "extract(month FROM expiry) = $::int", query.month
 
 
 async def _select(database: Database, conditions: list[Condition], order: str, limit: int) -> list[Row]:
@@ -145,20 +188,14 @@ async def _select(database: Database, conditions: list[Condition], order: str, l
     return [dict(row) for row in await database.fetch(text, *values)]
 
 
-def _alternatives(word: str, meant: Mapping[str, Sequence[str]]) -> str:
-    others = meant.get(word)
-    return f"({' | '.join(map(_lexeme, others))})" if others else _lexeme(word)
+def _tsquery(words: Sequence[str]) -> str:
+    """Words as the beginnings of others; a single letter would begin them all."""
+    return " & ".join(f"'{word.lower()}':*" if len(word) > 1 else f"'{word.lower()}'" for word in words)
 
 
-def _first_meant(words: Sequence[str], meant: Mapping[str, Sequence[str]]) -> str:
-    if not words:
-        return ""
-    return meant.get(words[0], words)[0].upper()
-
-
-def _lexeme(word: str) -> str:
-    """A word as the beginning of one; a single letter would begin them all."""
-    return f"'{word.lower()}':*" if len(word) > 1 else f"'{word.lower()}'"
+async def underlyings(database: Database) -> list[str]:
+    """Every underlying that has contracts."""
+    return [row[0] for row in await database.fetch(_UNDERLYINGS)]
 
 
 async def count_words(database: Database) -> int:

@@ -16,10 +16,10 @@ InstrumentName = Annotated[str, StringConstraints(max_length=80)]
 
 
 class InstrumentsFound(BaseModel):
-    """`corrected` holds what was looked for in the place of misspelled words; null when nothing had to be."""
+    """`corrected` is what was looked for instead of a misspelled query; null when it was found as it is."""
 
     data: list[InstrumentView]
-    corrected: dict[str, list[str]] | None
+    corrected: str | None
 
 
 class BrokerName(BaseModel):
