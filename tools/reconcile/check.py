@@ -8,7 +8,7 @@ from datetime import datetime
 from libs.common.clock import SystemClock
 from tools.reconcile.checks.answers import check_answers
 from tools.reconcile.checks.brokers import check_calls, check_seen, learn_departures
-from tools.reconcile.checks.cache import check_sessions
+from tools.reconcile.checks.cache import check_quotes, check_sessions
 from tools.reconcile.checks.copies import check_copies
 from tools.reconcile.checks.delivery import check_delivery
 from tools.reconcile.checks.orders import check_orders
@@ -105,3 +105,4 @@ async def _check(
     await check_copies(facts, owner, tables, now, findings)
     if sources.cache is not None:
         await check_sessions(sources.cache, tables, now, findings)
+        await check_quotes(sources.cache, sources.log, findings)

@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from libs.common.clock import SystemClock
 from libs.common.contracts import topics
 from libs.common.service import Topic
 from tools.reconcile.record import Partition, Record, Span
@@ -32,6 +33,9 @@ class Log(Protocol):
 
     def again(self, until: Mapping[Partition, int]) -> Iterator[Record]:
         """All of it from the beginning once more."""
+
+    def newest(self, topic: str, seconds: float) -> list[Record]:
+        """What was written to a topic lately, be it one of money or not."""
 
     def close(self) -> None: ...
 
@@ -65,6 +69,19 @@ class KafkaLog:
         consumer = self._connect()
         try:
             yield from self._read(consumer, {}, until)
+        finally:
+            consumer.close()
+
+    def newest(self, topic: str, seconds: float) -> list[Record]:
+        known = self._admin.list_topics(timeout=ANSWER_S).topics.get(self._prefix + topic)
+        partitions = [(topic, partition) for partition in known.partitions] if known else []
+        since = int((SystemClock().now().timestamp() - seconds) * 1000)
+        low = self._offsets(partitions, OffsetSpec.for_timestamp(since))
+        until = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        begin = {each: offset if offset >= 0 else until[each] for each, offset in low.items()}
+        consumer = self._connect()
+        try:
+            return list(self._read(consumer, begin, until))
         finally:
             consumer.close()
 

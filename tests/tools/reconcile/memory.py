@@ -31,6 +31,9 @@ class MemoryLog:
     def again(self, until: Mapping[Partition, int]) -> Iterator[Record]:
         return (each for each in self._records if each.offset >= self._lost.get(each.topic, 0))
 
+    def newest(self, topic: str, seconds: float) -> list[Record]:
+        return [each for each in self._records if each.topic == topic]
+
     def close(self) -> None:
         pass
 

@@ -5,7 +5,7 @@ Each is one thing gone wrong: a message too many, a message missing, a message o
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,8 @@ from uuid import UUID
 import pytest
 
 from libs.common.contracts import topics
-from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderPurpose, OrderStatus, Side
+from libs.common.contracts.enums import DenialRule, ExecutionKind, FeedSource, OrderPurpose, OrderStatus, Side
+from libs.common.contracts.market import Quote, QuotesConflated
 from libs.common.contracts.orders import (
     OrderAccepted,
     OrderCleared,
@@ -24,7 +25,8 @@ from libs.common.contracts.orders import (
     OrderTriggered,
 )
 from libs.common.contracts.venue import ExecutionReported
-from tests.tools.reconcile.world import NIL, UNIT, ZERO, World, busy_world
+from tests.tools.reconcile.memory import MemoryCache
+from tests.tools.reconcile.world import BEGINNING, INSTRUMENT, NIL, UNIT, ZERO, World, busy_world
 from tools.reconcile import Answered, Options, Report, Rule, reconcile, rows
 
 NOWHERE = UUID(int=7)
@@ -606,6 +608,131 @@ async def test_is_named(corruption: Corruption) -> None:
     assert report.exit_code == 1
     assert corruption.rule in report.broken, report.text()
     assert corruption.words in report.text(), report.text()
+
+
+# Redis
+
+
+def quote(at: datetime, ltp: float) -> Quote:
+    shown = {"ltp": ltp, "bid": ltp, "ask": ltp, "open": ltp, "high": ltp, "low": ltp, "previous_close": ltp}
+    sizes = {"bid_quantity": 1, "ask_quantity": 1, "volume": 1, "oi": 0}
+    return Quote.model_validate({"instrument": INSTRUMENT, "at": at, "source": FeedSource.SIMULATED, **shown, **sizes})
+
+
+async def check_cache(world: World, shown: Quote | None, sessions: dict[str, str]) -> Report:
+    told = quote(world.now, 100.0)
+    world.say(topics.QUOTES, QuotesConflated(shard="all", at=world.now, quotes=(told,)))
+    quotes = {INSTRUMENT: shown.model_dump_json().encode()} if shown else {}
+    return await check(world, cache=MemoryCache(quotes, sessions))
+
+
+def session(world: World, **more: Any) -> rows.Session:
+    ends = world.now + timedelta(hours=8)
+    return rows.Session(
+        **{
+            "session_id": NOWHERE,
+            "role": "trader",
+            "active": True,
+            "revoked_at": None,
+            "expires_at": ends,
+            "updated_at": world.now - timedelta(hours=1),
+            **more,
+        }
+    )
+
+
+async def test_redis_that_shows_what_its_owners_say_is_sound() -> None:
+    world = busy_world().settle()
+    world.rows[rows.Session].append(session(world))
+    report = await check_cache(world, quote(world.now, 100.0), {str(NOWHERE): "trader"})
+    assert report.passed, report.text()
+    assert report.findings.checked[Rule.CACHE] == 4
+
+
+@pytest.mark.parametrize(
+    ("later", "ltp", "words"),
+    [(timedelta(0), 101.0, "marketdata told"), (timedelta(seconds=-5), 100.0, "marketdata told one of")],
+    ids=["another_price", "an_old_quote"],
+)
+async def test_a_quote_in_redis_that_its_owner_did_not_say_is_named(later: timedelta, ltp: float, words: str) -> None:
+    world = busy_world().settle()
+    report = await check_cache(world, quote(world.now + later, ltp), {})
+    assert report.broken == [Rule.CACHE]
+    assert words in report.text()
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (None, "knows no such session"),
+        ({"revoked_at": BEGINNING - timedelta(hours=1)}, "though it has ended"),
+        ({"active": False}, "though it has ended"),
+        ({"role": "viewer"}, "its user is viewer"),
+    ],
+    ids=["made_up", "revoked", "of_a_deactivated_user", "with_an_older_role"],
+)
+async def test_a_session_in_redis_that_should_not_be_is_named(known: dict[str, Any] | None, words: str) -> None:
+    world = busy_world().settle()
+    if known is not None:
+        world.rows[rows.Session].append(session(world, **known))
+    report = await check_cache(world, quote(world.now, 100.0), {str(NOWHERE): "trader"})
+    assert report.broken == [Rule.CACHE]
+    assert words in report.text()
+
+
+async def test_an_empty_redis_breaks_nothing() -> None:
+    world = busy_world().settle()
+    assert (await check_cache(world, None, {})).passed
+
+
+# Brokers behind HTTP
+
+
+def at_broker() -> World:
+    """As if its account were at a broker that is called, whose book is told apart."""
+    world = busy_world().settle()
+    world.change(rows.TradingAccount, broker="zerodha")
+    for place in range(len(world.rows[rows.TradingOrder])):
+        world.change(rows.TradingOrder, place, tag=f"TAG{place}")
+    return world
+
+
+def in_its_book(world: World) -> list[str]:
+    return [row.tag for row in world.rows[rows.TradingOrder] if row.status != "DENIED"]
+
+
+async def test_a_brokers_book_that_has_each_order_once_is_sound() -> None:
+    world = at_broker()
+    report = await check(world, seen=tuple(in_its_book(world)))
+    assert report.passed, report.text()
+
+
+@pytest.mark.parametrize(
+    ("book", "words"),
+    [
+        (lambda tags: [*tags, tags[0]], "is in the broker's book 2 times"),
+        (lambda tags: tags[1:], "is not in the broker's book that took it"),
+        (lambda tags: [*tags, "TAG99"], "no order of ours has that tag"),
+    ],
+    ids=["twice", "never", "one_that_is_not_ours"],
+)
+async def test_openalgo_1991_what_a_broker_saw_of_ours_is_counted(
+    book: Callable[[list[str]], list[str]], words: str
+) -> None:
+    world = at_broker()
+    report = await check(world, seen=tuple(book(in_its_book(world))))
+    assert report.broken == [Rule.VENUE]
+    assert words in report.text()
+
+
+async def test_an_order_that_two_calls_place_is_named() -> None:
+    world = at_broker()
+    order_id = next(iter(world.orders))
+    calls = [rows.BrokerCall(order_id, world.new_id(), 1, world.now) for _ in range(2)]
+    world.rows[rows.BrokerCall].extend(calls)
+    report = await check(world)
+    assert Rule.VENUE in report.broken
+    assert "by two calls" in report.text()
 
 
 # Notes from outside, and what cannot be proven
