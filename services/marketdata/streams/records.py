@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 from confluent_kafka import Message
 
+from libs.common.contracts.enums import FeedSource
 from libs.common.contracts.ids import InstrumentId
 from libs.common.telemetry import log
 from services.marketdata.store.series import TickRow
@@ -14,6 +15,7 @@ from services.marketdata.streams import metrics
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_SOURCES = frozenset(source.value for source in FeedSource)
 
 
 class Print(NamedTuple):
@@ -25,7 +27,7 @@ class Print(NamedTuple):
 
 
 def read_all(messages: Sequence[Message]) -> list[Print]:
-    """What cannot be read is logged, counted and left out."""
+    """What cannot be read is logged, counted and left out: it must not stop the ticks behind it."""
     values = [message.value() or b"null" for message in messages]
     found = []
     for message, document in zip(messages, _documents(values), strict=True):
@@ -54,21 +56,23 @@ def _document(value: bytes) -> Any:
 
 
 def _row(tick: dict[str, Any]) -> TickRow:
-    instrument = InstrumentId(tick["instrument"])
+    source = tick["source"]
+    if source not in _SOURCES:
+        raise ValueError(f"source {source!r}")
     bids, asks = tick.get("bids"), tick.get("asks")
     return TickRow(
-        instrument,
-        tick["source"],
+        InstrumentId(tick["instrument"]),
+        source,
         (datetime.fromisoformat(tick["at"]) - _EPOCH) // _MICROSECOND,
         (datetime.fromisoformat(tick["received_at"]) - _EPOCH) // _MICROSECOND,
-        tick["ltp"],
-        tick["ltq"],
-        tick["volume"],
-        tick["oi"],
-        tick["bid"],
-        tick["ask"],
-        tick["bid_quantity"],
-        tick["ask_quantity"],
+        float(tick["ltp"]),
+        int(tick["ltq"]),
+        int(tick["volume"]),
+        int(tick["oi"]),
+        float(tick["bid"]),
+        float(tick["ask"]),
+        int(tick["bid_quantity"]),
+        int(tick["ask_quantity"]),
         [(level["price"], level["quantity"], level["orders"]) for level in bids] if bids else (),
         [(level["price"], level["quantity"], level["orders"]) for level in asks] if asks else (),
     )

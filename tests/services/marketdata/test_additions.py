@@ -97,11 +97,12 @@ async def test_every_format_carries_the_same_rows(
         assert answer.status_code == 200
         return answer.content
 
-    for _ in range(50):
+    for _ in range(300):
         page = orjson.loads(await content("json"))["candles"]
         if len(page) == 10 and page[-1]["volume"] == 50:
             break
         await asyncio.sleep(0.1)
+    assert len(page) == 10
     rows = [(row["start"], row["open"], row["close"], row["volume"], row["source"]) for row in page]
     lines = list(csv.DictReader(io.StringIO((await content("csv")).decode())))
     assert [(r["start"], float(r["open"]), float(r["close"]), int(r["volume"]), r["source"]) for r in lines] == rows

@@ -191,7 +191,11 @@ async def test_a_message_that_is_no_tick_is_passed_over(runtime: "MarketRuntime"
     (name,) = instruments(1)
     async with writing(runtime):
         producer = runtime.bulk._producer or runtime.bulk._start()
-        for broken in (b"no json", b"{}", b'{"instrument": 5}', b"1, 2"):
+        whole = tick(1, instrument=name).model_dump(mode="json")
+        wrong = [
+            orjson.dumps(whole | each) for each in ({"ltp": None}, {"source": "OTHER"}, {"at": "now"}, {"volume": "x"})
+        ]
+        for broken in (b"no json", b"{}", b'{"instrument": 5}', b"1, 2", *wrong):
             producer.produce(topics.TICKS.name, broken, name.encode())
         for each in day_of([name], 1):
             runtime.publish_bulk(each)
