@@ -51,6 +51,7 @@ class KafkaLog:
             max_partition_fetch_bytes=4_194_304,
             fetch_max_wait_ms=100,
         )
+        self._assigned: list[TopicPartition] = []
         self.begins: dict[Partition, int] = {}
         self.ends: dict[Partition, int] = {}
 
@@ -60,11 +61,15 @@ class KafkaLog:
         missing = [topic for topic in self._topics if not found.get(topic)]
         if missing:
             raise LookupError(f"Kafka has no topic {', '.join(missing)}")
-        assigned = [TopicPartition(topic, p) for topic in self._topics for p in found[topic]]
-        self._consumer.assign(assigned)
-        begins = await self._consumer.beginning_offsets(assigned)
-        ends = await self._consumer.end_offsets(assigned)
+        self._assigned = [TopicPartition(topic, p) for topic in self._topics for p in found[topic]]
+        self._consumer.assign(self._assigned)
+        begins = await self._consumer.beginning_offsets(self._assigned)
         self.begins = {(tp.topic, tp.partition): offset for tp, offset in begins.items()}
+        await self.mark()
+
+    async def mark(self) -> None:
+        """It ends now, not when it was opened."""
+        ends = await self._consumer.end_offsets(self._assigned)
         self.ends = {(tp.topic, tp.partition): offset for tp, offset in ends.items()}
 
     async def close(self) -> None:

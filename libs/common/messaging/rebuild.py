@@ -47,7 +47,7 @@ async def rebuild(
     await runtime.open()
     try:
         async with runtime.pool.acquire() as connection, connection.transaction():
-            await _ensure_alone(connection, live.name, runtime.outbox.owner)
+            await ensure_alone(connection, live.name, runtime.outbox.owner)
             return await _rebuild(connection, runtime, source, forget, settle)
     finally:
         await runtime.close()
@@ -69,7 +69,8 @@ async def _rebuild(
     return done
 
 
-async def _ensure_alone(connection: Connection, service: str, owner: int) -> None:
+async def ensure_alone(connection: Connection, service: str, owner: int) -> None:
+    """Raises StillRunning when another process of the service lives; `owner` is the caller's own outbox."""
     others = await connection.fetchval(_ALIVE, _OWNER_LOCK, owner, service)
     if others:
         raise StillRunning(f"{others} of {service} still run: stop them first")

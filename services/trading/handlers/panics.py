@@ -1,6 +1,7 @@
 """Panics: the epoch is raised before anything else; the square-offs follow in the same transaction."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from libs.common.contracts.base import Message
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
@@ -26,6 +27,18 @@ async def raise_panic(request: PanicRequested, ctx: Context[TradingStore]) -> Se
     for account in await ctx.store.accounts_at_stake(request.scope):
         said += await square_offs.begin_panic(account, panics.strategy_of(request.scope), ctx)
     return said
+
+
+async def halt(request: PanicRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+    """By an operator, while trading is stopped: the epoch rises even if the scope is stopped already, and nothing is
+    squared off. After a restore the books may be older than the broker's; closing what they show could open it there.
+    """
+    await ctx.store.enter()
+    [current] = await ctx.store.panics.epochs([request.scope])
+    after = panics.raise_epoch(replace(current, halted=False), request.panic_id)
+    ctx.store.panics.save(after)
+    await ctx.store.panics.record(request, after.epoch, ctx.now)
+    return [panics.raised(request, after.epoch)]
 
 
 async def reset_panic(request: PanicResetRequested, ctx: Context[TradingStore]) -> Sequence[Message]:

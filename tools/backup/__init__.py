@@ -1,0 +1,1 @@
+"""Everything that the platform keeps, copied at one moment while it runs, and put back."""

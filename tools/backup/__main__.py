@@ -1,0 +1,44 @@
+"""Backups by command. docs/operations.md tells what is lost when, and how to practise.
+
+python -m tools.backup take [--to DIR]       a directory named after the moment, below DIR; the stack goes on
+python -m tools.backup verify FROM           every file as it was written
+python -m tools.backup restore FROM          stop the stack, set aside what it has, put the backup in its place
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from deploy.local.instance import OFFSETS, PROJECT
+from deploy.local.stack import Stack
+from tools.backup import manifest, restoring, taking
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.backup", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--instance", choices=OFFSETS, default="local")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("take").add_argument("--to", type=Path, default=PROJECT / "backups")
+    for name in ("verify", "restore"):
+        commands.add_parser(name).add_argument("source", type=Path, metavar="FROM")
+    arguments = parser.parse_args()
+    stack = Stack(arguments.instance)
+    try:
+        match arguments.command:
+            case "take":
+                made = asyncio.run(taking.take(stack, arguments.to))
+                sys.stdout.write(f"{made}\n")
+            case "verify":
+                facts = manifest.verify(arguments.source)
+                sys.stdout.write(f"whole: taken {facts['taken_at']}, {len(facts['files'])} files\n")
+            case _:
+                sys.stdout.write(restoring.restore(stack, arguments.source).words())
+    except manifest.Damaged as error:
+        raise SystemExit(f"{arguments.source}: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

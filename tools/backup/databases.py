@@ -1,0 +1,148 @@
+"""PostgreSQL by pg_dump and pg_restore; QuestDB by a checkpoint and a copy of its files."""
+
+import asyncio
+import contextlib
+import io
+import os
+import tarfile
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+import httpx
+
+from deploy.local.servers import postgres_binaries
+from libs.common.messaging.inbox import Partition
+from tools.backup.manifest import Damaged
+from tools.backup.records import moved
+
+DUMP = "postgres.dump"
+QUESTDB = "questdb.tar.gz"
+PARTS = ("db", ".checkpoint")
+"""Of QuestDB's home; its configuration is written anew at each start."""
+_MOVED = {"message_offsets": "next_offset", "message_parked": "message_offset", "message_discarded": "message_offset"}
+
+
+async def dump(url: str, snapshot: str, target: Path) -> None:
+    """All schemas as `snapshot` sees them."""
+    await _run("pg_dump", url, "--format=custom", f"--snapshot={snapshot}", f"--file={target}")
+
+
+async def restore(url: str, source: Path) -> None:
+    """Into a database whose roles exist; what is in it is replaced, all or nothing."""
+    options = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error")
+    await _run("pg_restore", url, *options, f"--dbname={_name(url)}", str(source))
+
+
+async def move_offsets(url: str, had: Mapping[Partition, list[int]]) -> int:
+    """The log was put back with new offsets, from 0: readers go on at the same record. How many offsets moved.
+
+    A topic that was left out is read from its beginning.
+    """
+    connection = await asyncpg.connect(url, timeout=10)
+    changed = 0
+    try:
+        async with connection.transaction():
+            for table, column in _MOVED.items():
+                for schema in await _schemas_with(connection, table):
+                    changed += await _move(connection, f'"{schema}"."{table}"', column, had)
+    finally:
+        await connection.close()
+    return changed
+
+
+async def _schemas_with(connection: asyncpg.Connection, table: str) -> list[str]:
+    rows = await connection.fetch("SELECT schemaname FROM pg_tables WHERE tablename = $1 ORDER BY 1", table)
+    return [row[0] for row in rows]
+
+
+async def _move(connection: asyncpg.Connection, table: str, column: str, had: Mapping[Partition, list[int]]) -> int:
+    """Places that the log no longer has become negative, so that none is taken for a new record's."""
+    rows = await connection.fetch(f"SELECT topic, partition, {column} AS at FROM {table}")  # noqa: S608 - our own names
+    moves = []
+    for row in rows:
+        offsets = had.get((row["topic"], row["partition"]), [])
+        now = moved(row["at"], offsets)
+        if column == "message_offset" and (now >= len(offsets) or offsets[now] != row["at"]):
+            now = -1 - row["at"]
+        moves.append((row["topic"], row["partition"], row["at"], now))
+    # first out of the way: a new place may be an old one of another row
+    for value in (f"-1000000000000 - t.{column}", "m.now"):
+        old = "m.was" if value != "m.now" else "-1000000000000 - m.was"
+        await connection.execute(
+            f"UPDATE {table} t SET {column} = {value} "  # noqa: S608 - our own names
+            "FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) AS m (topic, partition, was, now) "
+            f"WHERE t.topic = m.topic AND t.partition = m.partition AND t.{column} = {old}",
+            *([list(each) for each in zip(*moves, strict=True)] if moves else [[], [], [], []]),
+        )
+    return len(moves)
+
+
+async def _run(program: str, url: str, *arguments: str) -> None:
+    parts = urlsplit(url)
+    environment = os.environ | {
+        "PGHOST": parts.hostname or "",
+        "PGPORT": str(parts.port or 5432),
+        "PGUSER": parts.username or "",
+        "PGPASSWORD": unquote(parts.password or ""),
+        "PGDATABASE": _name(url),
+    }
+    process = await asyncio.create_subprocess_exec(
+        str(postgres_binaries() / program), *arguments, env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{program} failed:\n{said.decode(errors='replace')}")
+
+
+def _name(url: str) -> str:
+    return urlsplit(url).path[1:]
+
+
+async def copy_questdb(url: str, home: Path, target: Path) -> None:
+    """A checkpoint lets the files be copied while rows still arrive; they land after it."""
+    async with _checkpoint(url):
+        await asyncio.to_thread(_pack, home, target)
+
+
+def put_questdb_back(source: Path, home: Path) -> None:
+    """Into an empty home, before QuestDB starts: `_restore` makes it begin at the checkpoint."""
+    home.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(source) as tar:
+        for entry in tar:
+            file = (home / entry.name).resolve()
+            content = tar.extractfile(entry)
+            if content is None or not file.is_relative_to(home.resolve()):
+                raise Damaged(f"{source.name} holds {entry.name}, which is no file of QuestDB's")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content.read())
+    (home / "_restore").touch()
+
+
+def _pack(home: Path, target: Path) -> None:
+    """File by file: what vanishes or grows meanwhile is newer than the checkpoint, which keeps what it needs."""
+    with tarfile.open(target, "w:gz", compresslevel=1) as tar:
+        for part in PARTS:
+            for folder, _, names in os.walk(home / part):
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):
+                        _add(tar, home, Path(folder) / name)
+
+
+def _add(tar: tarfile.TarFile, home: Path, file: Path) -> None:
+    content = file.read_bytes()
+    entry = tarfile.TarInfo(str(file.relative_to(home)))
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
+
+
+@contextlib.asynccontextmanager
+async def _checkpoint(url: str) -> AsyncIterator[None]:
+    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as questdb:
+        answer = await questdb.get("/exec", params={"query": "CHECKPOINT CREATE"})
+        answer.raise_for_status()
+        try:
+            yield
+        finally:
+            (await questdb.get("/exec", params={"query": "CHECKPOINT RELEASE"})).raise_for_status()

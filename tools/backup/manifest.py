@@ -1,0 +1,43 @@
+"""What a backup consists of, with the checksum of each file. Written last: a backup without one is none."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+NAME = "manifest.json"
+
+
+class Damaged(Exception):
+    """A backup that is not whole; says which file."""
+
+
+def write(root: Path, facts: dict[str, Any]) -> None:
+    files = {str(path.relative_to(root)): checksum(path) for path in _files(root)}
+    (root / NAME).write_bytes(orjson.dumps({**facts, "files": files}, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def verify(root: Path) -> dict[str, Any]:
+    """The facts of a backup whose every file is as it was written."""
+    path = root / NAME
+    if not path.exists():
+        raise Damaged(f"{root} has no {NAME}: not a backup, or one that was not finished")
+    facts: dict[str, Any] = orjson.loads(path.read_bytes())
+    for name, expected in facts["files"].items():
+        file = root / name
+        if not file.exists():
+            raise Damaged(f"{name} is missing")
+        if checksum(file) != expected:
+            raise Damaged(f"{name} is not what was written")
+    return facts
+
+
+def checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files(root: Path) -> Iterator[Path]:
+    return (path for path in sorted(root.rglob("*")) if path.is_file() and path.name != NAME)

@@ -1,0 +1,124 @@
+"""Topics as files, a line of JSON per record, and back: `kafka/<topic>/<partition>.ndjson.gz`.
+
+What another store keeps better is left out: ticks and quotes, kept some hours, are in QuestDB.
+"""
+
+import base64
+import gzip
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from confluent_kafka import KafkaError, Message, Producer
+
+from libs.common.contracts.topics import HOURS
+from libs.common.messaging.admin import all_topics
+from libs.common.messaging.inbox import Partition
+from libs.common.messaging.log import Logged
+
+KEPT = frozenset(t.name for t in all_topics() if t.retention is None or t.retention > HOURS)
+_LEVEL = 1
+_POLL_EVERY = 1_000
+
+
+def write(path: Path, records: list[Logged]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(path, "ab", compresslevel=_LEVEL) as file:
+        file.writelines(orjson.dumps(_line(record)) + b"\n" for record in records)
+
+
+def read(root: Path, topic: str, partition: int) -> Iterator[Logged]:
+    path = root / topic / f"{partition}.ndjson.gz"
+    if not path.exists():
+        return
+    with gzip.open(path) as file:
+        for line in file:
+            yield _record(topic, partition, orjson.loads(line))
+
+
+def partitions(root: Path) -> list[Partition]:
+    files = sorted(root.glob("*/*.ndjson.gz"))
+    return [(file.parent.name, int(file.name.split(".")[0])) for file in files]
+
+
+async def each(root: Path, topic: str, partition: int) -> AsyncIterator[Logged]:
+    for record in read(root, topic, partition):
+        yield record
+
+
+def put_back(root: Path, bootstrap: str) -> dict[Partition, list[int]]:
+    """Produce every record to its own partition, in order, at its own time; the offsets that they had."""
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True, "linger.ms": 20})
+    refused: list[str] = []
+
+    def confirmed(error: KafkaError | None, message: Message) -> None:
+        if error:
+            refused.append(f"{message.topic()}/{message.partition()}: {error}")
+
+    before: dict[Partition, list[int]] = {}
+    for topic, partition in partitions(root):
+        offsets = before[topic, partition] = []
+        for n, record in enumerate(read(root, topic, partition)):
+            offsets.append(record.offset)
+            _produce(producer, record, confirmed)
+            if n % _POLL_EVERY == 0:
+                producer.poll(0)
+    producer.flush(120)
+    if refused or len(producer):
+        raise OSError(f"Kafka did not take everything back: {refused[:3] or len(producer)}")
+    return before
+
+
+def moved(offset: int, had: list[int]) -> int:
+    """Where a reader that was at `offset` goes on, among records that had these offsets and now count from 0."""
+    return bisect_left(had, offset)
+
+
+def _produce(producer: Producer, record: Logged, confirmed: Any) -> None:
+    while True:
+        try:
+            producer.produce(
+                record.topic,
+                record.value,
+                record.key,
+                partition=record.partition,
+                timestamp=record.timestamp,
+                headers=list(record.headers),
+                on_delivery=confirmed,
+            )
+        except BufferError:
+            producer.poll(0.5)
+        else:
+            return
+
+
+def _line(record: Logged) -> dict[str, object]:
+    headers = [[name, _text(value)] for name, value in record.headers]
+    return {"o": record.offset, "t": record.timestamp, "k": _text(record.key), "h": headers, "v": _text(record.value)}
+
+
+def _record(topic: str, partition: int, line: dict[str, Any]) -> Logged:
+    headers = [(name, _bytes(value) or b"") for name, value in line["h"]]
+    return Logged(topic, partition, line["o"], line["t"], _bytes(line["k"]), headers, _bytes(line["v"]))
+
+
+def _text(value: bytes | None) -> object:
+    """Text as it is; what is no text (a poisoned message) in base64."""
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return [base64.b64encode(value).decode()]
+
+
+def _bytes(value: Any) -> bytes | None:
+    match value:
+        case None:
+            return None
+        case [encoded]:
+            return base64.b64decode(encoded)
+        case text:
+            return bytes(str(text), "utf-8")

@@ -1,0 +1,59 @@
+"""Take a backup of a running stack."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from deploy.local.stack import Stack
+from libs.common.clock import SystemClock
+from libs.common.messaging.log import Logged, reading
+from tools.backup import databases, manifest, records
+from tools.backup.cut import cut
+
+_PAGE = 2_000
+
+
+async def take(stack: Stack, into: Path) -> Path:
+    """Everything as it was at one moment, in a directory that only its owner may read: it holds the secrets."""
+    variables = stack.environment()
+    now = SystemClock().now()
+    root = into / f"{now:%Y%m%dT%H%M%SZ}"
+    root.mkdir(parents=True, mode=0o700)
+    async with reading(variables["KAFKA_BOOTSTRAP"], records.KEPT) as log:
+        async with cut(variables["POSTGRES_ADMIN_URL"], log) as moment:
+            taken_at = SystemClock().now()
+            await databases.dump(variables["POSTGRES_ADMIN_URL"], moment.snapshot, root / databases.DUMP)
+        kept = await _copy_log(log.partitions(), root / "kafka")
+    await databases.copy_questdb(variables["QUESTDB_URL"], stack.instance.home / "questdb", root / databases.QUESTDB)
+    secrets = root / "env"
+    secrets.touch(mode=0o600)
+    secrets.write_text(stack.instance.env_file.read_text())
+    manifest.write(
+        root,
+        {
+            "taken_at": taken_at.isoformat(),
+            "paused_ms": round(moment.paused * 1000, 1),
+            "records": kept,
+            "ends": {f"{topic}/{partition}": end for (topic, partition), end in sorted(moment.ends.items())},
+        },
+    )
+    return root
+
+
+async def _copy_log(partitions: list[AsyncIterator[Logged]], root: Path) -> int:
+    kept = 0
+    for partition in partitions:
+        page: list[Logged] = []
+        async for record in partition:
+            page.append(record)
+            if len(page) == _PAGE:
+                kept += _put(page, root)
+        kept += _put(page, root)
+    return kept
+
+
+def _put(page: list[Logged], root: Path) -> int:
+    count = len(page)
+    if page:
+        records.write(root / page[0].topic / f"{page[0].partition}.ndjson.gz", page)
+        page.clear()
+    return count
