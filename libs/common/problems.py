@@ -3,16 +3,28 @@
 from http import HTTPStatus
 from typing import Any
 
+import asyncpg
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from libs.common.messaging.errors import MessagingUnavailable
 from libs.common.telemetry import log
 
 PROBLEM_JSON = "application/problem+json"
-UNAVAILABLE = (MessagingUnavailable, ConnectionError, TimeoutError)
+UNAVAILABLE = (
+    MessagingUnavailable,
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+"""Kafka or PostgreSQL is away, or starting, or was broken off in the middle of a statement."""
 
 
 class Problem(Exception):
@@ -69,6 +81,9 @@ def install(app: FastAPI) -> None:
         log.warning("dependency_unavailable", error=repr(error))
         return unavailable("a part of the platform is away; nothing was taken, try again").response()
 
+    async def on_hang_up(_: Request, error: Exception) -> Response:
+        return Problem(400, "incomplete", "the connection ended before the request did").response()
+
     async def on_bug(request: Request, error: Exception) -> Response:
         log.error("request_failed", path=request.url.path, exc_info=error)
         return Problem(500, "internal_error", "this is a fault of ours; it is logged").response()
@@ -78,4 +93,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_invalid)
     for kind in UNAVAILABLE:
         app.add_exception_handler(kind, on_unavailable)
+    app.add_exception_handler(ClientDisconnect, on_hang_up)
     app.add_exception_handler(Exception, on_bug)

@@ -16,8 +16,9 @@ from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.orders import OrderRequested
 from libs.common.messaging.errors import MessagingUnavailable
-from libs.common.problems import Problem
+from libs.common.problems import UNAVAILABLE, Problem
 from libs.common.runtime import Runtime
+from libs.common.telemetry import log
 from services.gateway.domain import answers
 from services.gateway.domain.answers import is_decided
 from services.gateway.domain.idempotency import MAX_KEY, Fate, fate, is_final
@@ -56,18 +57,27 @@ class Commands:
         self._settings = settings
 
     async def place(self, order: OrderRequested, *, again: bool) -> Row:
-        """Send the order and wait until it is decided; past the deadline, the order as far as it is known."""
+        """Send the order and wait until it is decided; past the deadline, the order as far as it is known.
+
+        Once it is sent it may trade, so whatever fails then, the answer is never that nothing was taken.
+        """
         order_id = order.order_id
         if again and (row := await self._decided(order_id)):
             return row
         with self._runtime.memory.waiters.for_order(order_id) as future:
             await self._send(order, order_id)
-            row = await self._wait(future, order_id, lambda: self._decided(order_id))
-        if row is not None:
-            return row
-        now = self._runtime.clock.now()
-        await books.await_answer(self._runtime.pool, books.row_of_terms(order, OrderStatus.REQUESTED, 0, now))
-        return await queries.order(self._runtime.pool, order_id) or {}
+            try:
+                row = await self._wait(future, order_id, lambda: self._decided(order_id))
+                return row or await self._open(order)
+            except UNAVAILABLE as error:
+                log.warning("outcome_not_seen", order_id=str(order_id), error=repr(error))
+                return books.row_of_terms(order, OrderStatus.REQUESTED, 0, self._runtime.clock.now())
+
+    async def _open(self, order: OrderRequested) -> Row:
+        """The order as far as it is known; the book shows it as requested until its outcome comes."""
+        row = books.row_of_terms(order, OrderStatus.REQUESTED, 0, self._runtime.clock.now())
+        await books.await_answer(self._runtime.pool, row)
+        return await queries.order(self._runtime.pool, order.order_id) or row
 
     async def ask(
         self, message: Message, request_id: UUID, *ends: type[Message], identity: Identity, again: bool = False
@@ -84,7 +94,11 @@ class Commands:
             return found
         with self._runtime.memory.waiters.for_event(request_id, *ends, RequestRefused) as future:
             await self._send(message, request_id, identity)
-            found = await self._wait(future, request_id, look)
+            try:
+                found = await self._wait(future, request_id, look)
+            except UNAVAILABLE as error:
+                log.warning("outcome_not_seen", request_id=str(request_id), error=repr(error))
+                found = None
         if isinstance(found, RequestRefused):
             raise Problem(answers.refusal_status(found.code), found.code, found.reason)
         return found
@@ -130,10 +144,13 @@ class Commands:
         except MessagingUnavailable:
             await idempotency.release(pool, identity.user_id, key, self._runtime.clock.now())
             raise
-        if is_final(answer.status_code) and not secret:
-            await idempotency.answer(pool, identity.user_id, key, answer.status_code, bytes(answer.body))
-        else:
-            await idempotency.release(pool, identity.user_id, key, self._runtime.clock.now())
+        try:
+            if is_final(answer.status_code) and not secret:
+                await idempotency.answer(pool, identity.user_id, key, answer.status_code, bytes(answer.body))
+            else:
+                await idempotency.release(pool, identity.user_id, key, self._runtime.clock.now())
+        except UNAVAILABLE as error:
+            log.warning("answer_not_kept", key=key, error=repr(error))
         return answer
 
     async def _send(self, message: Message, message_id: UUID, identity: Identity | None = None) -> None:

@@ -12,7 +12,11 @@ from services.gateway.store.rows import Row
 
 
 class Waiters:
-    """Placed orders wait by order id for their row to be decided, other requests by their id for one of some events."""
+    """Placed orders wait by order id for their row to be decided, other requests by their id for one of some events.
+
+    Of requests that repeat each other (one Idempotency-Key, one id) the newest waits here; the others look for
+    themselves when their time is over.
+    """
 
     def __init__(self) -> None:
         self._orders: dict[UUID, asyncio.Future[Row]] = {}
@@ -26,16 +30,18 @@ class Waiters:
         try:
             yield future
         finally:
-            del self._orders[order_id]
+            if self._orders.get(order_id) is future:
+                del self._orders[order_id]
 
     @contextmanager
     def for_event(self, request_id: UUID, *ends: type[Message]) -> "Iterator[asyncio.Future[Message]]":
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._requests[request_id] = (future, ends)
+        waits = self._requests[request_id] = (future, ends)
         try:
             yield future
         finally:
-            del self._requests[request_id]
+            if self._requests.get(request_id) is waits:
+                del self._requests[request_id]
 
     @contextmanager
     def nudges(self, request_id: UUID) -> Iterator[asyncio.Event]:
@@ -44,7 +50,8 @@ class Waiters:
         try:
             yield event
         finally:
-            del self._nudges[request_id]
+            if self._nudges.get(request_id) is event:
+                del self._nudges[request_id]
 
     def resolve(self, changes: Changes) -> None:
         """Answer those whose events this process has projected."""

@@ -1,9 +1,17 @@
 """What a client hears while a part of the platform is away."""
 
 import asyncio
+from contextlib import ExitStack
+
+import asyncpg
+import pytest
 
 from libs.common.clock import stopwatch
 from libs.common.contracts.orders import OrderRequested
+from libs.common.ids import new_id
+from libs.common.problems import UNAVAILABLE
+from services.gateway.memory.waiters import Waiters
+from services.gateway.store.changes import Changes
 from tests.services.gateway import said
 from tests.services.gateway.scene import Platform
 from tests.services.gateway.test_orders_api import PLACE, limit_order
@@ -65,3 +73,62 @@ async def test_a_hundred_orders_at_once_are_each_answered_with_their_own_state(p
     assert [a.status_code for a in answers] == [201] * 100
     assert [a.json()["quantity"] for a in answers] == list(range(1, 101))
     assert len({a.json()["order_id"] for a in answers}) == 100
+
+
+async def test_an_order_that_was_sent_is_never_answered_as_if_it_had_not_been(platform: Platform) -> None:
+    """test_openalgo_1991_timeout_after_accept: the database goes away between the sending and the outcome."""
+    asha = await platform.person("asha")
+    lost = await asyncpg.create_pool("postgresql://nobody@127.0.0.1:1/nothing", min_size=0, timeout=1)
+    kept, asked = platform.runtime.pool, len(platform.asked)
+
+    async def lose_the_database() -> None:
+        while len(platform.asked) == asked:
+            await asyncio.sleep(0.005)
+        platform.runtime.pool = lost
+
+    losing = asyncio.create_task(lose_the_database())
+    headers = {"Idempotency-Key": "k"}
+    answer = await asha.client.post(PLACE, json=limit_order(asha), headers=headers)
+    await losing
+    platform.runtime.pool = kept
+    await lost.close()
+    assert (answer.status_code, answer.json()["status"]) == (202, "PENDING")
+    assert answer.json()["id"] == str(await kept.fetchval("SELECT message_id FROM idempotency_keys"))
+
+
+async def test_while_the_database_is_away_every_answer_is_503_and_says_when_to_try_again(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    kept = platform.runtime.pool
+    lost = await asyncpg.create_pool("postgresql://nobody@127.0.0.1:1/nothing", min_size=0, timeout=1)
+    platform.runtime.pool = lost
+    try:
+        refused = await asha.client.post(PLACE, json=limit_order(asha), headers={"Idempotency-Key": "k"})
+        unread = await asha.client.get("/api/v2/trading/orders/")
+    finally:
+        platform.runtime.pool = kept
+        await lost.close()
+    for answer in (refused, unread):
+        assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "unavailable", "1")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.CannotConnectNowError("the database system is starting up"),
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
+        asyncpg.TooManyConnectionsError("sorry, too many clients already"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+    ],
+)
+def test_a_database_that_starts_or_breaks_off_is_away_and_not_a_fault_of_ours(error: Exception) -> None:
+    assert isinstance(error, UNAVAILABLE)
+
+
+async def test_of_requests_that_repeat_each_other_one_may_end_before_the_other() -> None:
+    waiters, order_id = Waiters(), new_id()
+    with ExitStack() as last:
+        with ExitStack() as first:
+            first.enter_context(waiters.for_order(order_id))
+            future = last.enter_context(waiters.for_order(order_id))
+        waiters.resolve(Changes(orders={order_id: {"status": "ACCEPTED"}}))
+        assert future.result() == {"status": "ACCEPTED"}
