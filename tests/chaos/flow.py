@@ -76,13 +76,9 @@ class Wish:
     answered: float = 0.0
 
     @property
-    def was_taken(self) -> bool:
-        return self.status is not None and self.status < 300
-
-    @property
-    def may_be_unknown(self) -> bool:
-        """Some try got no answer of the gateway's, and none told what became of it."""
-        return self.status is None and any(status in (LOST, -1, 409, 500) for status in self.statuses)
+    def was_accepted(self) -> bool:
+        """Carried out, and not only taken: for an alert 202 is that."""
+        return self.status is not None and self.status < (OPEN if self.kind is not Kind.ALERT else 300)
 
 
 class Flow:
@@ -253,7 +249,8 @@ class Flow:
             "key": wish.key,
             "account_id": wish.account.account_id if wish.account else None,
             "status": status,
-            "order_id": named if wish.kind.is_order else wish.of,
+            "order_id": named if wish.kind.is_order else None,
+            "of": wish.of,
             "signal_id": named if wish.kind is Kind.ALERT else None,
             "seconds": round(seconds, 4),
             "problem": body[:300].decode(errors="replace") if status >= 400 else None,
@@ -283,12 +280,12 @@ class Flow:
         return [wish for wish in self.wishes if wish.kind.is_order]
 
     def accepted_since(self, since: float, kinds: Callable[[Wish], bool] | None = None) -> Iterator[Wish]:
-        """Orders (or what `kinds` picks) that were wished after an instant, and taken."""
+        """Orders (or what `kinds` picks) that were wished after an instant, and accepted."""
         picked = kinds or (lambda wish: wish.kind.is_order)
         for wish in reversed(self.wishes):
             if wish.due < since - TRY_SECONDS:
                 return
-            if wish.due >= since and wish.was_taken and wish.status != OPEN and picked(wish):
+            if wish.due >= since and wish.was_accepted and picked(wish):
                 yield wish
 
     async def resumed(self, since: float, seconds: float, kinds: Callable[[Wish], bool] | None = None) -> float:

@@ -9,14 +9,13 @@ from datetime import datetime
 
 import httpx
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
 from bench.wire import LOST
 from libs.common.clock import SystemClock, stopwatch
 from libs.common.contracts import topics
 from libs.common.contracts.market import Tick
-from libs.common.ids import new_id
 from tests.chaos.flow import PLACE, Kind, Wish
+from tests.chaos.log import records
 from tests.chaos.scenario import Chaos, Scenario
 from tools.client import Platform
 
@@ -195,27 +194,8 @@ async def test_without_questdb_trading_goes_on_and_no_tick_is_missing_or_doubled
 
 def ticks_in_kafka(bootstrap: str, since: datetime, until: datetime) -> set[tuple[str, datetime]]:
     """Instrument and time of every tick that the topic holds of a span of exchange time."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": str(new_id()), "enable.auto.commit": False})
-    try:
-        known = consumer.list_topics(topics.TICKS.name, timeout=10).topics[topics.TICKS.name].partitions
-        wanted = [TopicPartition(topics.TICKS.name, n, int(since.timestamp() * 1000) - 60_000) for n in known]
-        starts = consumer.offsets_for_times(wanted, timeout=10)
-        ends = {each.partition: consumer.get_watermark_offsets(each, timeout=10)[1] for each in starts}
-        consumer.assign([each for each in starts if 0 <= each.offset < ends[each.partition]])
-        left = {each.partition for each in starts if 0 <= each.offset < ends[each.partition]}
-        found: set[tuple[str, datetime]] = set()
-        while left:
-            for message in consumer.consume(5000, timeout=5):
-                if message.error():
-                    continue
-                tick = Tick.model_validate_json(message.value() or b"")
-                if since <= tick.at < until:
-                    found.add((tick.instrument, tick.at))
-                if (message.offset() or 0) + 1 >= ends[message.partition() or 0]:
-                    left.discard(message.partition() or 0)
-        return found
-    finally:
-        consumer.close()
+    ticks = (Tick.model_validate_json(record.value) for record in records(bootstrap, topics.TICKS.name, since))
+    return {(tick.instrument, tick.at) for tick in ticks if since <= tick.at < until}
 
 
 async def ticks_in_questdb(url: str, since: datetime, until: datetime, expected: int) -> list[tuple[str, datetime]]:

@@ -12,6 +12,7 @@ from tools.demo.contract import choose_leg
 
 CAPITAL = "100000000000"
 ALERTS_A_MINUTE = 600
+SPARE = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,8 @@ class User:
     api_key: str
     accounts: list["Account"] = field(default_factory=list)
     receivers: list[Receiver] = field(default_factory=list)
+    spare: list["Account"] = field(default_factory=list)
+    """Accounts that the flow leaves alone."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -87,9 +90,11 @@ async def make_user(gateway_url: str, instruments: list[Instrument], accounts: i
         await platform.log_in(email, password)
         key = await platform.post("/api/v2/auth/api-keys", {"name": "chaos"})
         user = User(email, password, key["api_key"])
-        ids = await asyncio.gather(*(new_account(platform) for _ in range(accounts)))
+        ids = await asyncio.gather(*(new_account(platform) for _ in range(accounts + SPARE)))
         drawn = random.Random(name)
-        user.accounts.extend(Account(each, user, drawn.choice(instruments)) for each in ids)
+        made = [Account(each, user, drawn.choice(instruments)) for each in ids]
+        user.accounts.extend(made[:accounts])
+        user.spare.extend(made[accounts:])
         for account in user.accounts[:2]:
             user.receivers.append(await new_receiver(platform, leg, account.account_id))
     return user

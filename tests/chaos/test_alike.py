@@ -1,0 +1,65 @@
+"""The same wish many times at once, at two gateways: it is granted once."""
+
+import asyncio
+from collections import Counter
+
+import httpx
+import pytest
+
+from libs.common.clock import stopwatch
+from tests.chaos.flow import Kind, Wish, named_in
+from tests.chaos.scenario import Chaos, Scenario
+
+EQUAL = 50
+
+
+async def at_once(scenario: Scenario, wish: Wish, urls: list[str]) -> list[httpx.Response]:
+    """The same bytes, every second one to the other address."""
+    head, _, content = wish.content.partition(b"\r\n\r\n")
+    lines = [line.partition(": ") for line in head.decode().split("\r\n")]
+    path = lines[0][0].split(" ")[1]
+    headers = {name: value for name, _, value in lines[1:] if name not in ("host", "content-length")}
+    async with httpx.AsyncClient(timeout=30) as client:
+        began = stopwatch()
+        posts = (client.post(urls[n % len(urls)] + path, content=content, headers=headers) for n in range(EQUAL))
+        answers = await asyncio.gather(*posts)
+    scenario.flow.wishes.append(wish)
+    for answer in answers:
+        scenario.flow.note(wish, answer.status_code, answer.content, stopwatch() - began)
+        if answer.status_code < 300:
+            wish.status = answer.status_code
+    return answers
+
+
+@pytest.mark.scenario(7)
+async def test_fifty_equal_keys_at_two_gateways_are_one_order(chaos: Chaos) -> None:
+    """Also test_openalgo_1991_timeout_after_accept: a key is never released, so asking again never orders again."""
+    async with chaos.scenario(7, "50 equal keys at two gateways") as scenario, scenario.faults.more(("gateway", 1)):
+        urls = [chaos.stack.instance.url("gateway", number) for number in (0, 1)]
+        for n in range(10 if chaos.full else 3):
+            account = chaos.world.accounts[n % len(chaos.world.accounts)]
+            kind = (Kind.RESTING, Kind.MARKET)[n % 2]
+            wish = scenario.flow.order(kind, account)
+            answers = await at_once(scenario, wish, urls)
+            met = Counter(answer.status_code for answer in answers)
+            named = {named_in(kind, answer.status_code, answer.content) for answer in answers} - {None}
+            scenario.expect(len(named) == 1, f"{EQUAL} equal requests named {named}, answers {met}")
+            scenario.expect(set(met) <= {201, 202, 409}, f"{EQUAL} equal requests were answered {met}")
+            scenario.expect(met[201] + met[202] > 0, f"none of {EQUAL} equal requests was taken: {met}")
+            again = await at_once(scenario, wish, urls)
+            told = Counter(answer.status_code for answer in again)
+            scenario.expect(told == {201: EQUAL}, f"asked again {EQUAL} times, the answers were {told}")
+
+
+@pytest.mark.scenario(7)
+async def test_fifty_alike_alerts_at_two_listeners_are_one_signal(chaos: Chaos) -> None:
+    async with chaos.scenario(7, "50 alike alerts at two listeners") as scenario, scenario.faults.more(("signals", 1)):
+        urls = [chaos.stack.instance.url("signals", number) for number in (0, 1)]
+        for n in range(10 if chaos.full else 3):
+            receiver = chaos.world.receivers[n % len(chaos.world.receivers)]
+            answers = await at_once(scenario, scenario.flow.alert(receiver, stopwatch()), urls)
+            met = Counter(answer.status_code for answer in answers)
+            named = {named_in(Kind.ALERT, answer.status_code, answer.content) for answer in answers} - {None}
+            scenario.expect(len(named) == 1, f"{EQUAL} alike alerts became the signals {named}, answers {met}")
+            scenario.expect(met[202] == 1, f"{EQUAL} alike alerts were answered {met}")
+            scenario.expect(set(met) <= {200, 202, 429, 503}, f"{EQUAL} alike alerts were answered {met}")

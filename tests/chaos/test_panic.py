@@ -1,0 +1,177 @@
+"""The red button under load: what is acknowledged is true from that moment, whoever sleeps or dies meanwhile."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+
+import pytest
+
+from libs.common.clock import SystemClock, stopwatch
+from libs.common.contracts import topics
+from libs.common.contracts.enums import OrderPurpose
+from libs.common.contracts.orders import OrderCleared
+from libs.common.contracts.venue import VenueOrderRequested
+from tests.chaos.flow import Kind
+from tests.chaos.log import records
+from tests.chaos.scenario import Chaos, Scenario, percentile, place
+from tests.chaos.world import Account, User
+from tools.client import Platform
+
+LAST_OUT_MS = 50.0
+"""From the panic's acknowledgement to the last order that leaves for a venue (99th percentile)."""
+FLAT_WITHIN = 20.0
+STOPPED_WITHIN = 25.0
+LOTS = 100
+AWAKE_SECONDS = 3.0
+"""How long one who slept may try what it can."""
+
+
+@pytest.mark.scenario(9)
+async def test_after_a_panic_no_order_leaves_and_everything_is_closed(chaos: Chaos) -> None:
+    """Also test_helios_23_a_limit_that_blocks_and_flattens: what is stopped is flat, not merely blocked."""
+    drawn = random.Random(chaos.seed)
+    async with chaos.scenario(9, "panics under load") as scenario:
+        late: list[float] = []
+        for n in range(16 if chaos.full else 4):
+            await asyncio.sleep(drawn.uniform(1, 2))
+            late.append(await panic(scenario, None if n % 4 == 3 else chaos.world.users[n % len(chaos.world.users)]))
+        scenario.figures["panics"] = len(late)
+        worst, p99 = max(late) * 1000, percentile(late, 99) * 1000
+        scenario.figures["last order out after the acknowledgement"] = f"p99 {p99:.0f} ms, worst {worst:.0f} ms"
+        scenario.expect(p99 <= LAST_OUT_MS, f"orders left until {p99:.0f} ms after the acknowledgement (p99)")
+
+
+async def panic(scenario: Scenario, user: User | None, in_force: Callable[[], Awaitable[None]] | None = None) -> float:
+    """Of one user, or of everybody. Seconds from the acknowledgement to the last order that left; 0 when none did.
+
+    `in_force` is awaited when all is flat, while the panic is still in force.
+    """
+    world = scenario.flow.world
+    users = [user] if user else world.users
+    scope = "user" if user else "global"
+    async with Platform(world.gateway_url, patience=30) as person:
+        person.use_key(user.api_key if user else world.admin_key)
+        began = SystemClock().now()
+        raised = await person.post(f"/api/v2/risk/panic/{scope}", {"reason": "chaos"})
+        acknowledged = SystemClock().now()
+        scenario.kills += 1
+        scenario.expect(raised["in_force"], f"a panic was answered {raised}")
+        at = stopwatch()
+        try:
+            for each in users:
+                await flat(scenario, each, at)
+            if in_force:
+                await in_force()
+            last = await asyncio.to_thread(last_out, scenario, users, began)
+        finally:
+            await person.post(f"/api/v2/risk/panic/{scope}/reset")
+    return max(0.0, (last - acknowledged).total_seconds()) if last else 0.0
+
+
+@pytest.mark.scenario(9)
+async def test_a_trading_instance_that_slept_through_a_panic_sends_nothing(chaos: Chaos) -> None:
+    drawn = random.Random(chaos.seed)
+    async with chaos.scenario(9, "a trading instance sleeps through a panic") as scenario:
+        late = []
+        async with scenario.faults.more(("trading", 1)):
+            for n in range(6 if chaos.full else 1):
+                await scenario.flow.resumed_everywhere(stopwatch(), 60)
+                await asyncio.sleep(drawn.uniform(0.2, 1.2))
+                async with contextlib.AsyncExitStack() as asleep:
+                    await asleep.enter_async_context(scenario.faults.frozen(("trading-1", "trading")[n % 2]))
+                    scenario.kills += 1
+
+                    async def wake(asleep: contextlib.AsyncExitStack = asleep) -> None:
+                        await asleep.aclose()
+                        await asyncio.sleep(AWAKE_SECONDS)
+
+                    late.append(await panic(scenario, None, wake))
+        worst = max(late) * 1000
+        scenario.figures["last order out after the acknowledgement"] = f"{worst:.0f} ms"
+        scenario.expect(worst <= LAST_OUT_MS, f"an order left {worst:.0f} ms after the acknowledgement")
+
+
+async def flat(scenario: Scenario, user: User, since: float) -> None:
+    """Pending orders are cancelled and positions closed, and stay so while the panic is in force."""
+    async with Platform(scenario.flow.world.gateway_url, patience=30) as person:
+        person.use_key(user.api_key)
+        deadline = since + FLAT_WITHIN
+        while True:
+            left = await at_stake(person)
+            if not left:
+                return
+            if stopwatch() > deadline:
+                scenario.complaints.append(f"{FLAT_WITHIN:.0f} s after a panic there are still {left[:3]}")
+                return
+            await asyncio.sleep(0.2)
+
+
+async def at_stake(person: Platform) -> list[str]:
+    open_orders = (await person.get("/api/v2/trading/orders/", open="true", limit=5))["data"]
+    held = (await person.get("/api/v2/trading/positions/"))["data"]
+    return [
+        *(f"order {order['order_id']} {order['status']}" for order in open_orders),
+        *(f"position {each['quantity']} {each['instrument']}" for each in held if each["quantity"]),
+    ]
+
+
+def last_out(scenario: Scenario, users: Iterable[User], since: datetime) -> datetime | None:
+    """When the last order of these users left for the venue; what closes positions does not count."""
+    bootstrap = scenario.chaos.stack.environment()["KAFKA_BOOTSTRAP"]
+    concerned = {account.account_id for user in users for account in [*user.accounts, *user.spare]}
+    closing = {
+        str(OrderCleared.model_validate_json(record.value).order_id)
+        for record in records(bootstrap, topics.RISK_DECISIONS.name, since)
+        if record.type == OrderCleared.__name__
+        and OrderCleared.model_validate_json(record.value).purpose is OrderPurpose.SQUARE_OFF
+    }
+    left = [
+        record.at
+        for record in records(bootstrap, topics.VENUE_REQUESTS.name, since)
+        if record.type == VenueOrderRequested.__name__
+        and record.key in concerned
+        and str(VenueOrderRequested.model_validate_json(record.value).order_id) not in closing
+    ]
+    return max(left, default=None)
+
+
+@pytest.mark.scenario(9)
+async def test_stops_fire_while_services_are_being_killed(chaos: Chaos) -> None:
+    """A position in a loss beyond its stop is closed, whichever service dies as the stop is set."""
+    victims = ("risk", "trading", "walkforward", "marketdata", "strategy", "gateway")
+    async with chaos.scenario(9, "stops fire while services are killed") as scenario:
+        accounts = [account for user in chaos.world.users for account in user.spare]
+        for victim, account in zip(victims if chaos.full else victims[:2], accounts, strict=False):
+            took = await stop_out(scenario, account, victim)
+            scenario.figures[f"flat after the kill of {victim}"] = f"{took:.1f} s"
+            scenario.expect(took <= chaos.within(STOPPED_WITHIN), f"a stop took {took:.1f} s when {victim} was killed")
+            await scenario.faults.ready(victim)
+
+
+async def stop_out(scenario: Scenario, account: Account, victim: str) -> float:
+    """Buy, set a stop that the spread alone has crossed, kill; seconds from the kill until the position is closed."""
+    async with Platform(scenario.flow.world.gateway_url, patience=60) as person:
+        person.use_key(account.user.api_key)
+        instrument = account.instrument
+        bought = scenario.flow.order(Kind.MARKET, account, side="BUY", quantity=instrument.quantity * LOTS)
+        await place(scenario, person, bought)
+        await holds(person, account, instrument.quantity * LOTS)
+        limit = {"level": "ACCOUNT", "account_id": account.account_id, "stop_loss": "0.05"}
+        setting = asyncio.create_task(person.post("/api/v2/risk/limits/", limit))
+        await asyncio.sleep(0.02)
+        at = await scenario.faults.kill(victim)
+        scenario.kills += 1
+        await setting
+        await holds(person, account, 0)
+        return stopwatch() - at
+
+
+async def holds(person: Platform, account: Account, quantity: int) -> None:
+    async with asyncio.timeout(90):
+        while True:
+            held = (await person.get(f"/api/v2/trading/positions/{account.account_id}"))["data"]
+            if sum(each["quantity"] for each in held) == quantity:
+                return
+            await asyncio.sleep(0.1)
