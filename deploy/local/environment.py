@@ -16,6 +16,9 @@ SECRETS = (
 ADMINISTRATOR = "POSTGRES_"
 CHOICES = {
     "MARKETDATA_FEED": "simulator",
+    "MARKETDATA_HISTORY_URL": "",
+    "MARKETDATA_HISTORY_API_KEY": "",
+    "MARKETDATA_HISTORY_ACCESS_TOKEN": "",
     "REPLAY_SPEED": "1",
     "MARKET_HOURS": "continuous",
     "LOG_LEVEL": "INFO",
@@ -41,6 +44,7 @@ def addresses(instance: Instance, known: Mapping[str, str]) -> dict[str, str]:
         "REDIS_URL": f"redis://127.0.0.1:{instance.port('redis')}/0",
         "QUESTDB_URL": instance.url("questdb"),
         "POSTGRES_ADMIN_URL": f"postgresql://postgres:{known['POSTGRES_PASSWORD']}@{database}",
+        "MARKETDATA_HISTORY_ARCHIVE": str(instance.home / "archive"),
         "GATEWAY_MARKETDATA_URL": instance.url("marketdata"),
         "GATEWAY_SIGNALS_URL": instance.url("signals"),
         "GATEWAY_SIGNALS_PUBLIC_URL": instance.url("signals"),
