@@ -128,7 +128,7 @@ async def test_of_requests_that_repeat_each_other_one_may_end_before_the_other()
     waiters, order_id = Waiters(), new_id()
     with ExitStack() as last:
         with ExitStack() as first:
-            first.enter_context(waiters.for_order(order_id))
+            _ = first.enter_context(waiters.for_order(order_id))
             future = last.enter_context(waiters.for_order(order_id))
         waiters.resolve(Changes(orders={order_id: {"status": "ACCEPTED"}}))
         assert future.result() == {"status": "ACCEPTED"}
