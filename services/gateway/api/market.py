@@ -1,13 +1,18 @@
-"""Quotes and contracts."""
+"""Quotes, depth and option chains."""
 
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Literal
+from urllib.parse import quote
 
-from fastapi import Response
+from fastapi import Query, Response
 
 from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.options import OptionChain
 from libs.common.problems import Problem
 from services.gateway.api import models
-from services.gateway.api.edge import Json, Reader, Router, TheEdge
+from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge
 from services.gateway.domain.symbols import instrument_of
 from services.gateway.store import instruments
 
@@ -18,10 +23,15 @@ router = Router(prefix="/market", tags=["market"])
 async def quote_of(symbol: str, _: Reader, edge: TheEdge, exchange: Exchange | None = None) -> Response:
     """`NSE:SBIN`, or `SBIN?exchange=NSE`. The quote says where its price comes from, its age, and if it is stale."""
     instrument = named_instrument(symbol, exchange)
-    found = edge.memory.quotes.show(instrument, edge.runtime.clock.now())
-    if found is None:
-        raise Problem(404, "no_quote", f"no quote of {instrument} has been heard", instrument=instrument)
-    return Json(found)
+    now = edge.runtime.clock.now()
+    found = edge.memory.quotes.show(instrument, now)
+    if found is not None:
+        return Json(found)
+    is_open = edge.memory.quotes.market_open(instrument, now)
+    if not await instruments.known(edge.runtime.pool, [instrument]):
+        raise Problem(404, "instrument_unknown", f"{instrument} is not in the contract master", instrument=instrument)
+    detail = f"no quote of {instrument} has been heard; its market is {'open' if is_open else 'closed'}"
+    raise Problem(404, "no_quote", detail, instrument=instrument, market_open=is_open)
 
 
 @router.post("/quotes/bulk", response_model=models.QuotesFound, responses=models.PROBLEMS)
@@ -37,6 +47,51 @@ async def exchanges(_: Reader, edge: TheEdge) -> Response:
     """The exchanges and how many instruments of each are known."""
     counts = {row["exchange"]: row["instruments"] for row in await instruments.exchanges(edge.runtime.pool)}
     return Json({"data": [{"exchange": each, "instruments": counts.get(each, 0)} for each in Exchange]})
+
+
+@router.get("/depth/{symbol}", response_model=models.DepthView, responses=models.PROBLEMS)
+async def depth_of(
+    symbol: str, _: Reader, edge: TheEdge, exchange: Exchange | None = None, levels: Literal[5, 20] = 5
+) -> Response:
+    """The order book: the best five levels, or twenty where the feed gives them."""
+    instrument = named_instrument(symbol, exchange)
+    return await _of_marketdata(edge, f"/internal/depth/{quote(instrument)}", {"levels": levels})
+
+
+@router.get("/option-chain/{symbol}", response_model=OptionChain, responses=models.PROBLEMS)
+async def option_chain(
+    symbol: str,
+    _: Reader,
+    edge: TheEdge,
+    exchange: Exchange | None = None,
+    expiry: date | None = None,
+    strikes: Annotated[int | None, Query(ge=0, le=500, description="below and above the money; all if absent")] = None,
+) -> Response:
+    """`NIFTY`, `NSE_INDEX:NIFTY` or `NSE:SBIN`: prices, open interest, volatility and Greeks of every strike.
+
+    The nearest expiry unless one is named. `pcr` and `max_pain` are of the whole chain, whatever `strikes`.
+    """
+    wanted = {"exchange": exchange, "expiry": expiry, "strikes": strikes}
+    return await _of_marketdata(edge, f"/internal/option-chain/{quote(symbol)}", wanted)
+
+
+@router.get("/option-chain/{symbol}/expiries", response_model=models.Expiries, responses=models.PROBLEMS)
+async def expiries(symbol: str, _: Reader, edge: TheEdge, exchange: Exchange | None = None) -> Response:
+    """The expiries of an underlying's options, the nearest first."""
+    return await _of_marketdata(edge, f"/internal/option-chain/{quote(symbol)}/expiries", {"exchange": exchange})
+
+
+@router.get("/indices", responses=models.PROBLEMS)
+async def indices(_: Reader, edge: TheEdge) -> Response:
+    """The indices that are known, each with its quote where one was heard."""
+    now = edge.runtime.clock.now()
+    rows = await instruments.indices(edge.runtime.pool)
+    return Json({"data": [{**row, "quote": edge.memory.quotes.show(row["instrument"], now)} for row in rows]})
+
+
+async def _of_marketdata(edge: Edge, path: str, wanted: Mapping[str, object]) -> Response:
+    status, content = await edge.internal.get("marketdata", path, wanted)
+    return Response(content, status, media_type="application/json" if status < 400 else "application/problem+json")
 
 
 def named_instrument(symbol: str, exchange: Exchange | None) -> InstrumentId:

@@ -1,9 +1,12 @@
 """What a gateway process may forget: who waits, who watches, who was recognised, the newest quotes."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
+from libs.common.contracts.enums import Exchange
 from libs.common.service import Memory
-from libs.common.settings import load
+from libs.common.settings import CommonSettings, load
+from libs.common.trading_calendar import TradingCalendar
 from services.gateway.memory.cache import Cache
 from services.gateway.memory.hub import Hub
 from services.gateway.memory.passwords import Passwords
@@ -27,13 +30,16 @@ class GatewayMemory(Memory):
     passwords: Passwords
 
     def __init__(self) -> None:
-        self.quotes = QuoteView()
+        self.calendar = TradingCalendar(load(CommonSettings).market_hours)
+        self.quotes = QuoteView(self.calendar)
         self.spelling = Spelling()
         self.waiters = Waiters()
         self._batch: GatewayStore | None = None
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.settings = load(GatewaySettings)
+        # The calendar reads its days when it is first asked: a third of a second that the loop must not wait.
+        await asyncio.to_thread(self.calendar.is_open, Exchange.NSE, runtime.clock.now())
         self.cache = Cache(runtime.settings.redis_url)
         self.passwords = Passwords(self.settings.password_pepper)
         self.hub = Hub(runtime.pool, runtime.clock, self.quotes)

@@ -4,21 +4,28 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from libs.common.contracts.enums import FeedSource
+from libs.common.contracts.enums import Exchange, FeedSource
 from libs.common.contracts.market import Quote
+from libs.common.trading_calendar import TradingCalendar
 
 STALE_S = 15.0
 """Every quote is repeated within 5 s; one that is not has lost its feed."""
 
 
 class QuoteView:
-    def __init__(self) -> None:
+    def __init__(self, calendar: TradingCalendar | None = None) -> None:
+        self._calendar = calendar or TradingCalendar()
+        self._open: dict[str, tuple[bool, float]] = {}
         self._quotes: dict[str, tuple[Quote, datetime]] = {}
         self.heard_at: datetime | None = None
         self.source: FeedSource | None = None
 
     def update(self, quotes: Sequence[Quote], at: datetime) -> None:
-        self._quotes.update((quote.instrument, (quote, at)) for quote in quotes)
+        """Of the two roads that quotes come by, one may be behind the other: the newest price counts."""
+        known = self._quotes
+        for quote in quotes:
+            before = known.get(quote.instrument)
+            known[quote.instrument] = (quote if before is None or quote.at >= before[0].at else before[0], at)
         if quotes:
             self.heard_at = at
             self.source = quotes[-1].source
@@ -37,7 +44,20 @@ class QuoteView:
             **quote.__dict__,
             "age_s": round((now - quote.at).total_seconds(), 3),
             "stale": (now - heard_at).total_seconds() > STALE_S,
+            "market_open": self.market_open(instrument, now),
         }
+
+    def market_open(self, instrument: str, now: datetime) -> bool:
+        """Asked of the calendar once a second and exchange."""
+        exchange, at = instrument.partition(":")[0], now.timestamp()
+        known = self._open.get(exchange)
+        if known is None or not 0 <= at - known[1] < 1:
+            known = self._open[exchange] = self._calendar.is_open(Exchange(exchange), now), at
+        return known[0]
+
+    def newest(self, instrument: str) -> Quote | None:
+        found = self._quotes.get(instrument)
+        return found[0] if found else None
 
     def show_all(self, instruments: Iterable[str], now: datetime) -> list[dict[str, object]]:
         return [shown for instrument in instruments if (shown := self.show(instrument, now))]

@@ -216,3 +216,10 @@ async def known(database: Database, instruments: Iterable[str]) -> set[Instrumen
 async def exchanges(database: Database) -> list[Row]:
     rows = await database.fetch("SELECT exchange, count(*) AS instruments FROM instruments GROUP BY 1 ORDER BY 1")
     return [dict(row) for row in rows]
+
+
+async def indices(database: Database) -> list[Row]:
+    rows = await database.fetch(
+        "SELECT instrument, exchange, symbol, name FROM instruments WHERE kind = 'INDEX' ORDER BY exchange DESC, symbol"
+    )
+    return [dict(row) for row in rows]

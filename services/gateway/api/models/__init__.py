@@ -14,7 +14,7 @@ from services.gateway.api.models.entities import (
     SignalGroupWithWebhook,
     Webhook,
 )
-from services.gateway.api.models.market import InstrumentView, QuotesFound, QuotesWanted, QuoteView
+from services.gateway.api.models.market import DepthView, Expiries, InstrumentView, QuotesFound, QuotesWanted, QuoteView
 from services.gateway.api.models.orders import (
     CancelAll,
     Cancelling,
@@ -72,6 +72,8 @@ __all__ = [
     "Cancelling",
     "CloseAll",
     "ClosePositions",
+    "DepthView",
+    "Expiries",
     "ExposureView",
     "FillView",
     "FundsView",

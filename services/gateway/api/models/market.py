@@ -7,11 +7,15 @@ from typing import Annotated
 from pydantic import BaseModel, Field, StringConstraints
 
 from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind, OptionType
+from libs.common.contracts.market import DepthLevel
 from services.gateway.api.models.common import Body
 
 
 class QuoteView(BaseModel):
-    """`source` says where the price comes from; `stale` that its feed has stopped repeating it."""
+    """`source` says where the price comes from, `stale` that its feed has stopped repeating it.
+
+    With `market_open` false the quote is the last one of the session, `age_s` old.
+    """
 
     instrument: str
     at: datetime
@@ -29,11 +33,32 @@ class QuoteView(BaseModel):
     oi: int
     age_s: float
     stale: bool
+    market_open: bool
+
+
+class DepthView(BaseModel):
+    """`levels` is how many the feed gives, which may be fewer than were asked for."""
+
+    instrument: str
+    at: datetime
+    source: FeedSource
+    ltp: float
+    bids: list[DepthLevel]
+    asks: list[DepthLevel]
+    levels: int
+    age_s: float
+    market_open: bool
+
+
+class Expiries(BaseModel):
+    exchange: Exchange
+    underlying: str
+    expiries: list[date]
 
 
 class QuotesWanted(Body):
     symbols: list[Annotated[str, StringConstraints(max_length=80)]] = Field(
-        min_length=1, max_length=500, examples=[["NSE:SBIN", "NSE_INDEX:NIFTY"]]
+        min_length=1, max_length=1000, examples=[["NSE:SBIN", "NSE_INDEX:NIFTY"]]
     )
 
 
