@@ -1,6 +1,7 @@
 """The whole of marketdata at a glance: one feed drives it; people ask for dumps, custom symbols, corporate actions."""
 
 from libs.common.contracts import topics
+from libs.common.contracts.market import PricesRequested
 from libs.common.contracts.masters import (
     ContractsDownloadRequested,
     CorporateActionsImportRequested,
@@ -17,6 +18,7 @@ app = Service(
     store=ContractStore,
     memory=MarketMemory,
     consumes=[
+        on(topics.PRICE_REQUESTS, PricesRequested, handlers.note_need, patience=0.5),
         on(topics.MASTER_REQUESTS, ContractsDownloadRequested, handlers.request_download),
         on(topics.CUSTOM_SYMBOL_REQUESTS, CustomSymbolSaveRequested, handlers.save_custom_symbol),
         on(topics.CUSTOM_SYMBOL_REQUESTS, CustomSymbolDeleteRequested, handlers.delete_custom_symbol),
@@ -30,6 +32,7 @@ app = Service(
         topics.CORPORATE_ACTIONS,
         topics.MARKETDATA_REFUSALS,
         topics.TICKS,
+        topics.QUARANTINE,
         topics.QUOTES,
         topics.WATCHED,
         topics.CHAINS,

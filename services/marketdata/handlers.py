@@ -1,9 +1,10 @@
-"""What people ask of the contract master."""
+"""What people ask of the contract master, and services of the feed."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
 from libs.common.contracts.base import Message, RequestRefused
+from libs.common.contracts.market import PricesRequested
 from libs.common.contracts.masters import (
     ContractsDownloadRefused,
     ContractsDownloadRequested,
@@ -24,6 +25,12 @@ from services.marketdata.settings import MarketDataSettings
 from services.marketdata.store import ContractStore
 
 Ctx: TypeAlias = Context[ContractStore, MarketMemory]
+
+
+async def note_need(request: PricesRequested, ctx: Ctx) -> Sequence[Message]:
+    """It is said again every few seconds, so memory is enough."""
+    ctx.memory.needs.note(request, ctx.now)
+    return []
 
 
 async def request_download(request: ContractsDownloadRequested, ctx: Ctx) -> Sequence[Message]:

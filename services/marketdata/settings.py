@@ -58,7 +58,7 @@ class LiveSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MARKETDATA_", frozen=True, extra="ignore")
 
     tickers: list[TickerSettings] = Field(min_length=1)
-    """As JSON, the preferred first, the others take over what it loses: `[{"credentials": "/run/secrets/kite.json"}]`."""
+    """As JSON, the preferred first: `[{"credentials": "/run/secrets/kite.json"}]`. Others take over what it loses."""
 
 
 class PricingSettings(BaseSettings):

@@ -43,8 +43,9 @@ app = Service(
         topics.RISK_WATCHES,
         topics.RISK_REFUSALS,
         topics.TRADING_REQUESTS,
+        topics.PRICE_REQUESTS,
     ],
-    timers=[every(1, timers.follow), every(3600, timers.forget)],
+    timers=[every(1, timers.follow), every(5, timers.request_prices), every(3600, timers.forget)],
     background=[timers.act_on_watches],
     committed=watch.committed,
 )

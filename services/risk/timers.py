@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import SquareOffReason
+from libs.common.contracts.enums import PriceNeed, SquareOffReason
 from libs.common.contracts.ids import AccountId, SquareOffId
+from libs.common.contracts.market import PricesRequested
 from libs.common.contracts.orders import SquareOffRequested
 from libs.common.contracts.risk import MTMBreached
 from libs.common.runtime import Runtime, Unit
@@ -115,3 +116,9 @@ async def forget(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
 
 async def forget_old(connection: Connection, now: datetime) -> None:
     await Reservations(connection).forget(now - KEEP_DECISIONS)
+
+
+async def request_prices(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
+    """Stop-losses need the prices of everything open."""
+    held = await ctx.store.exposures.instruments_held()
+    return [PricesRequested(needed_by="risk", need=PriceNeed.POSITION, instruments=held)] if held else []

@@ -42,12 +42,13 @@ app = Service(
         stream(topics.CONTRACTS, InstrumentListed, streams.list_contracts, Start.BEGINNING),
         stream(topics.QUOTES, QuotesConflated, streams.note_prices, Start.RECENT),
     ],
-    timers=[every(2, handlers.give_up_reversals)],
+    timers=[every(2, handlers.give_up_reversals), every(5, handlers.request_prices)],
     produces=[
         topics.ALGOS,
         topics.STRATEGY_DECISIONS,
         topics.STRATEGY_REFUSALS,
         topics.ORDER_REQUESTS,
         topics.TRADING_REQUESTS,
+        topics.PRICE_REQUESTS,
     ],
 )

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from libs.common.contracts.accounts import AccountDeleted, AccountSaved
 from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested
 from libs.common.contracts.base import Event, Message
+from libs.common.contracts.enums import PriceNeed
 from libs.common.contracts.ids import AccountId, AlgoId, StrategyId
+from libs.common.contracts.market import PricesRequested
 from libs.common.contracts.orders import (
     OrderCancelled,
     OrderDenied,
@@ -121,3 +123,14 @@ def _settle(decision: Decision, ctx: Ctx) -> Sequence[Message]:
     for holding in decision.holdings:
         ctx.store.save_holding(holding)
     return decision.messages
+
+
+async def request_prices(ctx: Ctx) -> Sequence[Event]:
+    """Timer: an algo that waits for a signal must find prices when it comes."""
+    legs = [leg for algo in await ctx.store.active_algos() for leg in algo.legs]
+    instruments = tuple(sorted({leg.instrument for leg in legs if leg.instrument}))
+    underlyings = tuple(sorted({leg.underlying for leg in legs if leg.underlying}))
+    if not legs:
+        return []
+    need = PriceNeed.STRATEGY
+    return [PricesRequested(needed_by="strategy", need=need, instruments=instruments, underlyings=underlyings)]

@@ -22,6 +22,7 @@ _ALGOS_LOCKED = """
     WHERE algo_id = ANY($1::uuid[]) OR group_ids && $2::uuid[]
     ORDER BY algo_id FOR UPDATE
 """
+_DEFINITIONS = "SELECT definition FROM algos WHERE definition IS NOT NULL"
 _HOLDINGS = "SELECT state FROM holdings WHERE algo_id = ANY($1::uuid[])"
 _OVERDUE = "SELECT DISTINCT algo_id FROM holdings WHERE reversal_deadline < $1"
 _SAVE_ALGO = """
@@ -126,6 +127,11 @@ class StrategyStore(Store):
     def save_holding(self, holding: Holding) -> None:
         self._holdings.setdefault(holding.algo_id, {})[holding.account_id] = holding
         self._changed_holdings[holding.algo_id, holding.account_id] = None
+
+    async def active_algos(self) -> list[Algo]:
+        """To know of, not to decide on."""
+        algos = [Algo.model_validate_json(row[0]) for row in await self.connection.fetch(_DEFINITIONS)]
+        return [algo for algo in algos if algo.active]
 
     async def load_overdue_reversals(self, now: datetime) -> None:
         """Lock the algos that wait for a reversal whose time is over."""

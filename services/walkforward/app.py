@@ -24,9 +24,10 @@ app = Service(
     timers=[
         every(1, timers.expire_orders),
         every(5, timers.learn_open_orders),
+        every(5, timers.request_prices),
         every(600, timers.forget_finished_orders),
     ],
-    produces=[topics.EXECUTIONS],
+    produces=[topics.EXECUTIONS, topics.PRICE_REQUESTS],
     background=[streams.match_resting],
     committed=handlers.watch_committed,
 )

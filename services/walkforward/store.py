@@ -19,6 +19,7 @@ _IS_OPEN = "status IN ('ACCEPTED', 'PARTIALLY_FILLED')"
 _LOCK = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
 _OPEN = f"SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN}"  # noqa: S608
 _READ = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[])"  # noqa: S608
+_RESTING = f"SELECT DISTINCT instrument FROM orders WHERE {_IS_OPEN} ORDER BY instrument"  # noqa: S608
 _RECENT = f"SELECT order_id, instrument FROM orders WHERE {_IS_OPEN} AND changed_at >= now() - $1::interval"  # noqa: S608
 _DUE = f"""
     SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN} AND expires_at <= $1
@@ -65,6 +66,9 @@ class WalkforwardStore(Store):
     async def lock_due(self, now: datetime, limit: int) -> list[Order]:
         """Open orders whose time is over, less those that somebody is deciding on."""
         return self._keep(await self.connection.fetch(_DUE, now, limit))
+
+    async def instruments_of_open_orders(self) -> tuple[InstrumentId, ...]:
+        return tuple(row[0] for row in await self.connection.fetch(_RESTING))
 
     async def open_orders(self) -> list[Order]:
         """Every open order, not locked: to know of, not to decide on."""

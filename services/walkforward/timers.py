@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from libs.common.contracts.enums import PriceNeed
+from libs.common.contracts.market import PricesRequested
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.service import Context
 from services.walkforward.domain.orders import expire
@@ -41,3 +43,9 @@ async def learn_open_orders(ctx: Ctx) -> Sequence[ExecutionReported]:
 async def forget_finished_orders(ctx: Ctx) -> Sequence[ExecutionReported]:
     await ctx.store.forget_finished(timedelta(days=ctx.memory.settings.keep_days), FORGOTTEN_AT_ONCE)
     return []
+
+
+async def request_prices(ctx: Ctx) -> Sequence[PricesRequested]:
+    """Resting orders wait for prices."""
+    resting = await ctx.store.instruments_of_open_orders()
+    return [PricesRequested(needed_by="walkforward", need=PriceNeed.ORDER, instruments=resting)] if resting else []

@@ -48,6 +48,7 @@ def test_every_declared_topic_has_a_writer_and_a_reader() -> None:
         "marketdata.candles.v1",
         "marketdata.contract-changes.v1",
         "marketdata.master-downloads.v1",
+        "marketdata.quarantine.v1",
         "risk.watches.v1",
     }
     """Written for analysts; and for the day when risk is built anew."""

@@ -160,6 +160,31 @@ class FeedSource(StrEnum):
     """Computed (Black-Scholes) from a simulated or replayed spot price."""
 
 
+class PriceNeed(StrEnum):
+    """Why live prices of an instrument are needed, the most pressing first."""
+
+    POSITION = "POSITION"
+    ORDER = "ORDER"
+    STRATEGY = "STRATEGY"
+
+
+class TickFault(StrEnum):
+    """Why a tick is kept apart and not passed on."""
+
+    PRICE = "price"
+    """Zero, negative or not a number."""
+    CROSSED = "crossed"
+    """A bid above the ask."""
+    OUT_OF_ORDER = "out_of_order"
+    """Older than the one before it, or the same moment again."""
+    OLD_DAY = "old_day"
+    """Of a trading day before this one."""
+    FUTURE = "future"
+    """Later than our own clock allows."""
+    BAND = "band"
+    """Outside what the exchange takes orders at, or dearer than what the option gives a right to."""
+
+
 class SignalSource(StrEnum):
     TRADINGVIEW = "tradingview"
     CUSTOM = "custom"

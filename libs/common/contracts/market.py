@@ -3,8 +3,8 @@
 from datetime import date, datetime
 from decimal import Decimal
 
-from libs.common.contracts.base import Event, Value
-from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind, OptionType
+from libs.common.contracts.base import Event, Request, Value
+from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind, OptionType, PriceNeed, TickFault
 from libs.common.contracts.ids import InstrumentId
 
 
@@ -60,6 +60,26 @@ class Tick(Event):
     asks: tuple[DepthLevel, ...] = ()
 
 
+class PricesRequested(Request):
+    """What one service needs live prices of, all of it, said again every few seconds; after 20 s it is forgotten.
+
+    An `underlying` stands for its spot, its next futures and the options near the money.
+    """
+
+    needed_by: str
+    need: PriceNeed
+    instruments: tuple[InstrumentId, ...] = ()
+    underlyings: tuple[str, ...] = ()
+
+
+class TickQuarantined(Event):
+    """A bad tick, kept apart: nobody trades, draws or stores its price."""
+
+    instrument: InstrumentId
+    fault: TickFault
+    tick: Tick
+
+
 class Quote(Value):
     """The newest state of one instrument, with the day's open, high, low and previous close."""
 
@@ -113,7 +133,11 @@ class WatchedConflated(Event):
 
 
 class CandleClosed(Event):
-    """A finished 1-minute candle; `start` is its first instant (09:15:00 for the one called 09:16 at its end)."""
+    """A finished 1-minute candle; `start` is its first instant (09:15:00 for the one called 09:16 at its end).
+
+    It holds the ticks of its minute that were received less than 2 s after its end, and is said a moment later. It may
+    be said again, the same or corrected by a tick that Kafka brought late: of each (instrument, start) the newest counts.
+    """
 
     instrument: InstrumentId
     start: datetime

@@ -22,6 +22,7 @@ from libs.common.service import Topic
 # Without a retention a topic keeps everything for ever: what people saved is small, and a rebuild needs its history.
 YEARS = timedelta(days=5 * 365)
 MONTH = timedelta(days=30)
+DAY = timedelta(days=1)
 HOURS = timedelta(hours=6)
 """Ticks: some gigabytes an hour in a busy market; the day's are in QuestDB."""
 HOUR = timedelta(hours=1)
@@ -181,6 +182,10 @@ STRATEGY_REFUSALS = Topic("strategy.refusals.v1", RequestRefused, key="entity_id
 
 CONTRACTS = Topic("marketdata.contracts.v1", market.InstrumentListed, key="instrument", compacted=True)
 TICKS = Topic("marketdata.ticks.v1", market.Tick, key="instrument", retention=HOURS)
+PRICE_REQUESTS = Topic(
+    "marketdata.price-requests.v1", market.PricesRequested, key="needed_by", partitions=1, retention=HOUR
+)
+QUARANTINE = Topic("marketdata.quarantine.v1", market.TickQuarantined, key="instrument", retention=DAY)
 QUOTES = Topic("marketdata.quotes.v1", market.QuotesConflated, key="shard", partitions=1, retention=HOUR)
 WATCHED = Topic("marketdata.watched.v1", market.WatchedConflated, key="shard", partitions=1, retention=HOUR)
 CHAINS = Topic("marketdata.chains.v1", options.ChainConflated, key="chain", partitions=1, retention=HOUR)

@@ -18,3 +18,5 @@ def open_feed(settings: MarketDataSettings, hours: MarketHours, day: date) -> Ma
             return SimulatedFeed(day=day, calendar=calendar, hours=hours, seed=settings.seed, rate=settings.tick_rate)
         case FeedKind.REPLAY:
             return ReplayFeed(day=day, hours=hours, settings=load(ReplaySettings))
+        case FeedKind.LIVE:
+            raise ValueError("a live feed is opened with the contract master at hand")

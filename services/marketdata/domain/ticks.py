@@ -1,29 +1,53 @@
 """Which ticks are fit to be passed on, and the day's range that they make."""
 
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-from math import isfinite
+from datetime import datetime, timedelta
+from math import inf, isfinite
 
-from libs.common.contracts.enums import Exchange
-from libs.common.contracts.market import Depth, Quote, Tick
+from libs.common.contracts.enums import Exchange, OptionType, TickFault
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import Depth, InstrumentListed, Quote, Tick
 
 _CUSTOM = f"{Exchange.CUSTOM}:"
+CLOCKS_DIFFER = timedelta(seconds=5)
+"""By how much an exchange's clock may be ahead of ours."""
+ABOVE_SPOT = 1.05
+"""A call gives a right to its underlying; its price may be seen a moment after the underlying's has moved."""
 
 
-class TickFault(StrEnum):
-    """Why a tick is counted and not passed on."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What an instrument can cost today: the exchange's price band, the strike of a put, the underlying of a call."""
 
-    PRICE = "price"
-    """Zero, negative or not a number."""
-    CROSSED = "crossed"
-    """A bid above the ask."""
-    OUT_OF_ORDER = "out_of_order"
-    """Older than the one before it, or the same moment again."""
+    low: float = 0.0
+    high: float = inf
+    spot: InstrumentId | None = None
 
 
-def fault_of(tick: Tick, previous: datetime | None) -> TickFault | None:
-    """What is wrong with `tick`, given the exchange time of the instrument's last good one.
+ANY_PRICE = Bounds()
+
+
+def bounds_of(contract: InstrumentListed | None, previous_close: float | None) -> Bounds:
+    """Half a tick wider than the band, which exchanges round to the tick."""
+    if contract is None:
+        return ANY_PRICE
+    low, high = 0.0, inf
+    if contract.price_band is not None and previous_close:
+        reach = previous_close * float(contract.price_band) + float(contract.tick_size) / 2
+        low, high = previous_close - reach, previous_close + reach
+    if contract.option_type is OptionType.PE and contract.strike is not None:
+        high = min(high, float(contract.strike))
+    return Bounds(low, high, contract.spot if contract.option_type is OptionType.CE else None)
+
+
+def fault_of(
+    tick: Tick,
+    previous: datetime | None,
+    bounds: Bounds = ANY_PRICE,
+    spot: float | None = None,
+    day_starts: datetime | None = None,
+) -> TickFault | None:
+    """What is wrong with `tick`, given the exchange time of the instrument's last good one and its underlying's price.
 
     A custom symbol is a difference of prices as often as a sum, so its own may be negative.
     """
@@ -33,6 +57,12 @@ def fault_of(tick: Tick, previous: datetime | None) -> TickFault | None:
         return TickFault.PRICE
     if tick.bid and tick.ask and tick.bid > tick.ask:
         return TickFault.CROSSED
+    if not bounds.low <= tick.ltp <= bounds.high or (spot is not None and tick.ltp > spot * ABOVE_SPOT):
+        return TickFault.BAND
+    if day_starts is not None and tick.at < day_starts:
+        return TickFault.OLD_DAY
+    if tick.at > tick.received_at + CLOCKS_DIFFER:
+        return TickFault.FUTURE
     if previous is not None and tick.at <= previous:
         return TickFault.OUT_OF_ORDER
     return None

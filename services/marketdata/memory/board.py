@@ -3,10 +3,22 @@
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 
+from libs.common.contracts.enums import TickFault
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Quote, Tick
+from libs.common.contracts.market import Depth, InstrumentListed, Quote, Tick
 from libs.common.trading_calendar import IST
-from services.marketdata.domain.ticks import DayRange, TickFault, fault_of, opening, quote_of, range_of
+from services.marketdata.domain.ticks import (
+    Bounds,
+    DayRange,
+    bounds_of,
+    depth_of,
+    fault_of,
+    opening,
+    quote_of,
+    range_of,
+)
+from services.marketdata.memory.interest import EarlierInterest
+from services.marketdata.memory.watched import Watched
 
 REPEAT_EVERY = 45
 """In how many conflations every instrument is repeated: 45 of 100 ms are less than the five seconds promised."""
@@ -16,9 +28,18 @@ class QuoteBoard:
     def __init__(self) -> None:
         self.quotes: dict[InstrumentId, Quote] = {}
         self.previous_closes: Mapping[InstrumentId, float] = {}
+        self.contracts: Mapping[InstrumentId, InstrumentListed] = {}
+        """By which prices are judged; those of unknown instruments are not."""
+        self.day_starts: datetime | None = None
+        """Before this moment every tick is of a day before."""
+        self.earlier_oi = EarlierInterest()
+        self.watched = Watched()
+        self.books: dict[InstrumentId, Tick] = {}
+        """The newest tick of each instrument: its depth."""
         self._latest: dict[InstrumentId, Tick] = {}
         self._times: dict[InstrumentId, datetime] = {}
         self._ranges: dict[InstrumentId, tuple[date, DayRange]] = {}
+        self._bounds: dict[InstrumentId, Bounds] = {}
         self._unpublished: set[InstrumentId] = set()
         self._unsaved: set[InstrumentId] = set()
         self._slots: list[list[InstrumentId]] = [[] for _ in range(REPEAT_EVERY)]
@@ -38,15 +59,16 @@ class QuoteBoard:
         for instrument in instruments:
             if self.quotes.pop(instrument, None):
                 self._slots[hash(instrument) % REPEAT_EVERY].remove(instrument)
-            for known in (self._latest, self._times, self._ranges):
+            for known in (self._latest, self._times, self._ranges, self._bounds, self.books):
                 known.pop(instrument, None)
+            self.earlier_oi.forget(instrument)
             self._unpublished.discard(instrument)
             self._unsaved.discard(instrument)
 
     def take(self, tick: Tick) -> TickFault | None:
         """Make this the newest tick of its instrument, or say why it is not fit."""
         instrument = tick.instrument
-        fault = fault_of(tick, self._times.get(instrument))
+        fault = self._fault_of(tick)
         if fault is not None:
             return fault
         day = self._day_of(tick.at)
@@ -55,11 +77,28 @@ class QuoteBoard:
             moved = known[1].with_price(tick.ltp)
         else:
             moved = opening(tick.ltp, self._close_before(instrument, tick.ltp))
+            before = self.quotes.get(instrument)
+            self.earlier_oi.begin(instrument, day, before.oi if before else tick.oi)
         self._ranges[instrument] = day, moved
         self._times[instrument] = tick.at
-        self._latest[instrument] = tick
+        self._latest[instrument] = self.books[instrument] = tick
+        if instrument in self.watched.instruments:
+            self.watched.take(tick)
         self._unpublished.add(instrument)
         return None
+
+    def begin_day(self, starts: datetime, contracts: Mapping[InstrumentId, InstrumentListed]) -> None:
+        """Judge prices by these contracts and by the closes of the day before `starts`."""
+        self.day_starts, self.contracts, self._bounds = starts, contracts, {}
+
+    def _fault_of(self, tick: Tick) -> TickFault | None:
+        instrument = tick.instrument
+        bounds = self._bounds.get(instrument)
+        if bounds is None:
+            bounds = bounds_of(self.contracts.get(instrument), self.previous_closes.get(instrument))
+            self._bounds[instrument] = bounds
+        spot = self.quotes.get(bounds.spot) if bounds.spot else None
+        return fault_of(tick, self._times.get(instrument), bounds, spot.ltp if spot else None, self.day_starts)
 
     def conflate(self) -> tuple[Quote, ...]:
         """The newest quotes of what ticked since the last call, and of those whose turn it is to be repeated."""
@@ -69,6 +108,12 @@ class QuoteBoard:
         self._turn = (self._turn + 1) % REPEAT_EVERY
         repeated = [i for i in self._slots[self._turn] if i not in changed]
         return tuple(self.quotes[i] for i in (*changed, *repeated) if i in self.quotes)
+
+    def watched_now(self) -> tuple[list[Quote], list[Depth]]:
+        """Quotes, and depths where asked for, of what clients look at and what ticked since the last call."""
+        ticks = [tick for tick in self.watched.drain() if tick.instrument in self._ranges]
+        quotes = [quote_of(tick, self._ranges[tick.instrument][1]) for tick in ticks]
+        return quotes, [depth_of(tick) for tick in ticks if tick.instrument in self.watched.depths]
 
     def unsaved(self) -> dict[InstrumentId, Quote]:
         """Quotes that changed since they were last handed out here; give them back with `not_saved` on failure."""

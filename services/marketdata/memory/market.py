@@ -19,6 +19,7 @@ from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.memory.board import QuoteBoard
 from services.marketdata.memory.custom import CustomBook
 from services.marketdata.memory.desk import ChainDesk
+from services.marketdata.memory.needs import Needs
 from services.marketdata.settings import PricingSettings
 from services.marketdata.store import TimeSeries
 
@@ -67,6 +68,7 @@ class MarketMemory(Memory):
         self.writer_group = WRITER_GROUP
         self.listed: dict[InstrumentId, InstrumentListed] = {}
         self.custom = CustomBook()
+        self.needs = Needs()
         self.desk: ChainDesk
         self.calendar: TradingCalendar
         self.redis: Redis

@@ -44,12 +44,24 @@ async def publish_contracts(runtime: "MarketRuntime", listed: Sequence[Instrumen
     async with runtime.transaction() as unit:
         await unit.store.master.stage(rows)
         await unit.store.master.replace(MasterSource.FEED, day)
+    await _take(runtime, listed)
+    await publish_differences(runtime)
+
+
+async def take_master(runtime: "MarketRuntime") -> None:
+    """For a feed that lists nothing by itself: whatever the published master lists can be asked for."""
+    await publish_contracts(runtime, ())
+    async with runtime.transaction() as unit:
+        listed = await unit.store.listed()
+    await _take(runtime, listed)
+
+
+async def _take(runtime: "MarketRuntime", listed: Sequence[InstrumentListed]) -> None:
     runtime.memory.listed = {contract.instrument: contract for contract in listed}
     await load_custom_symbols(runtime)
     gone = [i for i in runtime.memory.board.quotes if i not in runtime.memory.listed]
     if gone:
         await runtime.memory.drop_quotes(gone)
-    await publish_differences(runtime)
 
 
 async def publish_differences(runtime: "MarketRuntime", *, announce: bool = True) -> None:

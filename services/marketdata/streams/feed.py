@@ -2,21 +2,24 @@
 
 import asyncio
 import gc
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from libs.common.contracts.enums import Exchange, FeedSource
-from libs.common.contracts.market import Quote, QuotesConflated, Tick
+from libs.common.contracts.enums import Exchange, FeedSource, TickFault
+from libs.common.contracts.market import Quote, QuotesConflated, Tick, TickQuarantined
 from libs.common.settings import load
 from libs.common.telemetry import log
+from libs.common.trading_calendar import IST
+from services.marketdata.adapters.live import LiveFeed
 from services.marketdata.adapters.source import open_feed
 from services.marketdata.domain import symbols
 from services.marketdata.domain.feed import MarketFeed
 from services.marketdata.memory import MarketMemory
-from services.marketdata.settings import MarketDataSettings
+from services.marketdata.settings import FeedKind, MarketDataSettings
 from services.marketdata.store import ContractStore
 from services.marketdata.streams import metrics
-from services.marketdata.streams.contracts import publish_contracts
+from services.marketdata.streams.contracts import publish_contracts, take_master
+from services.marketdata.streams.live import follow_demand, open_live
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 SHARD = "all"
 CONFLATION = timedelta(milliseconds=100)
 RATE_WINDOW = timedelta(seconds=5)
+MOST_TOLD_APART = 1_000
+"""Quarantined ticks published in a second; beyond it they are only counted."""
 MUTE_AFTER = timedelta(seconds=10)
 """A feed that says nothing for this long while a market is open is not ready, however well it is connected."""
 
@@ -38,15 +43,40 @@ async def run_feed(runtime: "MarketRuntime") -> None:
     while True:
         now = runtime.clock.now()
         day = memory.calendar.trading_day(now)
-        feed = await asyncio.to_thread(open_feed, settings, memory.calendar.hours, day)
+        feed = await _open(runtime, settings, day)
         await go_on(memory, feed, saved or list(memory.board.quotes.values()), now)
         saved = []
-        await publish_contracts(runtime, feed.contracts)
+        if isinstance(feed, LiveFeed):
+            await take_master(runtime)
+        else:
+            await publish_contracts(runtime, feed.contracts)
+        memory.board.begin_day(_midnight(day), memory.listed)
         _announce(memory, settings, feed, day)
         # Modules and the master live as long as the day: walking them in every full collection costs a third of a tick.
         gc.collect()
         gc.freeze()
-        await Pump(runtime, feed).run(settings.step_ms / 1000)
+        await _pump(runtime, feed, settings.step_ms / 1000)
+
+
+async def _open(runtime: "MarketRuntime", settings: MarketDataSettings, day: date) -> MarketFeed:
+    if settings.feed is FeedKind.LIVE:
+        return await open_live(runtime, day)
+    return await asyncio.to_thread(open_feed, settings, runtime.memory.calendar.hours, day)
+
+
+async def _pump(runtime: "MarketRuntime", feed: MarketFeed, step: float) -> None:
+    """Until the trading day ends; a live feed's connections and what they carry are looked after meanwhile."""
+    async with asyncio.TaskGroup() as group:
+        beside = []
+        if isinstance(feed, LiveFeed):
+            beside = [group.create_task(feed.run()), group.create_task(follow_demand(runtime, feed))]
+        await Pump(runtime, feed).run(step)
+        for task in beside:
+            task.cancel()
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), IST)
 
 
 async def go_on(memory: MarketMemory, feed: MarketFeed, quotes: list[Quote], now: datetime) -> None:
@@ -82,10 +112,11 @@ class Pump:
         self._conflated_at = runtime.clock.now()
         self._rate_since = self._conflated_at
         self._rate_ticks = 0
-        self._exchanges = {contract.exchange for contract in feed.contracts}
+        self._exchanges = {contract.exchange for contract in feed.contracts or runtime.memory.listed.values()}
         self._open: dict[Exchange, bool] = {}
         self._open_until = self._conflated_at
         self._heard_at = self._conflated_at
+        self._told_apart = 0
 
     async def run(self, step: float) -> None:
         """Until the trading day ends."""
@@ -118,8 +149,7 @@ class Pump:
         memory = self._memory
         fault = memory.board.take(tick)
         if fault is not None:
-            metrics.REFUSED.labels(fault).inc()
-            memory.status.refused[fault] = memory.status.refused.get(fault, 0) + 1
+            self._keep_apart(tick, fault)
             return
         self._runtime.publish_bulk(tick)
         metrics.TICKS.labels(tick.source).inc()
@@ -128,6 +158,16 @@ class Pump:
         self._heard_at = now
         self._runtime.ready["feed"] = True
 
+    def _keep_apart(self, tick: Tick, fault: TickFault) -> None:
+        """Count it, and tell who wants to know why, but no more of them a second than anybody would read."""
+        refused = self._memory.status.refused
+        refused[fault] = refused.get(fault, 0) + 1
+        metrics.REFUSED.labels(fault).inc()
+        if self._told_apart < MOST_TOLD_APART:
+            self._told_apart += 1
+            metrics.QUARANTINED.inc()
+            self._runtime.publish_bulk(TickQuarantined(instrument=tick.instrument, fault=fault, tick=tick))
+
     def _trades(self, tick: Tick, now: datetime) -> bool:
         return self._is_open(symbols.split(tick.instrument)[0], now)
 
@@ -135,6 +175,7 @@ class Pump:
         """Asked of the calendar once a second."""
         if now >= self._open_until:
             self._open, self._open_until = {}, now + timedelta(seconds=1)
+            self._told_apart = 0
         if exchange not in self._open:
             self._open[exchange] = self._memory.calendar.is_open(exchange, now)
         return self._open[exchange]

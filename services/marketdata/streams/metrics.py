@@ -4,6 +4,12 @@ from prometheus_client import Counter, Gauge
 
 TICKS = Counter("marketdata_ticks", "Ticks passed on", ["source"])
 REFUSED = Counter("marketdata_ticks_refused", "Bad ticks, by fault", ["fault"])
+QUARANTINED = Counter("marketdata_ticks_quarantined", "Bad ticks told on their own topic")
+TICKER_RECONNECTS = Gauge("marketdata_ticker_reconnects", "Connections to brokers' tickers that were made anew")
+TICKERS_CONNECTED = Gauge("marketdata_tickers_connected", "Connections to brokers' tickers that stand")
+TICKER_TAKEOVERS = Gauge("marketdata_ticker_takeovers", "Times that another source took over an instrument")
+STRANGERS = Gauge("marketdata_ticks_of_strangers", "Packets of instruments that nobody asked for")
+WANTED = Gauge("marketdata_instruments_wanted", "Instruments asked of the live feed", ["fate"])
 LATE = Gauge("marketdata_ticks_late", "Ticks received too late for their minute's candle")
 MISSED = Gauge("marketdata_ticks_missed", "Ticks that Kafka brought too late for a candle they belong to")
 UNREADABLE = Counter("marketdata_ticks_unreadable", "Messages of the tick topic that are no ticks")

@@ -68,6 +68,8 @@ _OF_TODAY = f"""
     SELECT {_FIELDS} FROM exposures WHERE quantity <> 0 OR (version > 0 AND pnl_day >= current_date - 1)
 """  # noqa: S608 - constants only
 
+_HELD = "SELECT DISTINCT instrument FROM exposures WHERE quantity <> 0 ORDER BY instrument"
+
 _MOVED = f"""
     SELECT {_FIELDS} FROM exposures WHERE moved_at > $1 AND moved_by <> $2 AND version > 0
 """  # noqa: S608 - constants only
@@ -150,6 +152,10 @@ class Exposures:
     async def of_today(self) -> list[Exposure]:
         """Every position that today's MTM may count: what is open, and what was closed today or yesterday."""
         return [_exposure(row) for row in await self._connection.fetch(_OF_TODAY)]
+
+    async def instruments_held(self) -> tuple[InstrumentId, ...]:
+        """Everything that somebody has a position in."""
+        return tuple(row[0] for row in await self._connection.fetch(_HELD))
 
     async def moved_elsewhere(self, since: datetime) -> list[Exposure]:
         """Positions that other instances moved."""

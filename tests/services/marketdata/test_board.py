@@ -1,12 +1,14 @@
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
+from libs.common.contracts.enums import OptionType, TickFault
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Quote
-from services.marketdata.domain.ticks import TickFault, fault_of
+from services.marketdata.domain.ticks import fault_of
 from services.marketdata.memory.board import REPEAT_EVERY, QuoteBoard
-from tests.services.marketdata.samples import OPEN, SBIN, tick
+from tests.services.marketdata.samples import OPEN, SBIN, listed, tick
 
 
 @pytest.fixture
@@ -25,6 +27,38 @@ def test_a_crossed_book_is_refused() -> None:
 
 def test_an_index_without_a_book_is_fine() -> None:
     assert fault_of(tick().model_copy(update={"bid": 0.0, "ask": 0.0}), None) is None
+
+
+def test_a_price_outside_the_exchange_s_band_is_refused(board: QuoteBoard) -> None:
+    board.previous_closes = {SBIN: 100.0}
+    board.begin_day(OPEN, {SBIN: listed().model_copy(update={"price_band": Decimal("0.10")})})
+    assert board.take(tick(1, 110)) is None
+    assert board.take(tick(2, 110.1)) is TickFault.BAND
+    assert board.take(tick(3, 89.9)) is TickFault.BAND
+    assert board.take(tick(4, 90)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits", "too_dear"), [(OptionType.CE, 24_000, 25_300), (OptionType.PE, 23_000, 23_001)]
+)
+def test_openalgo_1813_an_index_price_is_no_option_price(
+    board: QuoteBoard, kind: OptionType, fits: float, too_dear: float
+) -> None:
+    """A call is worth at most its underlying, a put at most its strike."""
+    index, option = InstrumentId("NSE_INDEX:NIFTY"), InstrumentId("NFO:NIFTY24NOV2623000XE")
+    terms = {"instrument": option, "option_type": kind, "strike": Decimal(23_000), "spot": index}
+    board.begin_day(OPEN, {option: listed().model_copy(update=terms)})
+    board.take(tick(1, 24_000, instrument=index))
+    board.conflate()
+    assert board.take(tick(2, too_dear, instrument=option)) is TickFault.BAND
+    assert board.take(tick(2, fits, instrument=option)) is None
+
+
+def test_what_is_of_yesterday_or_of_the_future_is_refused(board: QuoteBoard) -> None:
+    board.begin_day(OPEN, {})
+    assert board.take(tick(-1)) is TickFault.OLD_DAY
+    early = tick(60).model_copy(update={"received_at": OPEN})
+    assert board.take(early) is TickFault.FUTURE
 
 
 def test_a_tick_that_is_older_or_the_same_again_is_refused(board: QuoteBoard) -> None:

@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from redis.asyncio import Redis
 
 from libs.common import ids
 from libs.common.clock import FixedClock
-from libs.common.contracts.enums import FeedSource
-from libs.common.contracts.market import Quote, Tick
+from libs.common.contracts import topics
+from libs.common.contracts.enums import FeedSource, TickFault
+from libs.common.contracts.market import Quote, Tick, TickQuarantined
 from libs.common.runtime import Runtime
 from libs.common.settings import MarketHours
 from libs.common.testing.apps import opened
@@ -54,6 +56,19 @@ async def test_a_bad_tick_is_counted_and_goes_no_further(runtime: MarketRuntime,
         pump._pass_on(each, OPEN)
     status = runtime.memory.status
     assert (status.ticks, status.refused) == (1, {"price": 1, "out_of_order": 1})
+
+
+async def test_a_bad_tick_is_told_apart_from_the_good_ones(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
+    bad = tick(1, -7)
+    reader = AIOKafkaConsumer(topics.QUARANTINE.name, bootstrap_servers=os.environ["KAFKA_BOOTSTRAP"])
+    await reader.start()
+    try:
+        Pump(runtime, feed)._pass_on(bad, OPEN)
+        record = await asyncio.wait_for(reader.getone(), 10)
+    finally:
+        await reader.stop()
+    told = TickQuarantined.model_validate_json(record.value)
+    assert (told.fault, told.tick) == (TickFault.PRICE, bad)
 
 
 async def test_every_instrument_of_the_feed_has_a_quote_within_a_minute(

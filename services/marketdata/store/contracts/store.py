@@ -12,7 +12,7 @@ from services.marketdata.domain.expiries import ListedExpiry
 from services.marketdata.store.contracts.columns import listing
 from services.marketdata.store.contracts.custom import CorporateActions, CustomSymbols
 from services.marketdata.store.contracts.downloads import Downloads
-from services.marketdata.store.contracts.master import Master
+from services.marketdata.store.contracts.master import STATEMENT_SECONDS, Master
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -21,6 +21,11 @@ Series = tuple[str, str, str]
 """Exchange, underlying and kind: what has a row of expiries."""
 
 _FIND = "SELECT * FROM contracts WHERE instrument = $1"
+_LISTED = "SELECT * FROM contracts WHERE gone_on IS NULL"
+_TOKENS = """
+    SELECT instrument, token::bigint FROM broker_contracts
+    WHERE source = $1 AND listed AND token IS NOT NULL AND (expiry IS NULL OR expiry >= $2)
+"""
 _EXPIRIES = """
     SELECT exchange, underlying, kind, expiry, bool_or(monthly) AS monthly
     FROM contracts
@@ -57,6 +62,15 @@ class ContractStore(Store):
         """An instrument of today or of any day before: expired contracts stay known for their history."""
         row = await self.connection.fetchrow(_FIND, instrument)
         return listing(row) if row else None
+
+    async def listed(self) -> list[InstrumentListed]:
+        """Every contract of today."""
+        return [listing(row) for row in await self.connection.fetch(_LISTED, timeout=STATEMENT_SECONDS)]
+
+    async def tokens(self, source: MasterSource, day: date) -> dict[InstrumentId, int]:
+        """What a broker calls the instruments that trade on `day`, where it calls them by numbers."""
+        rows = await self.connection.fetch(_TOKENS, source.value, day, timeout=STATEMENT_SECONDS)
+        return {InstrumentId(row[0]): row[1] for row in rows}
 
     async def expiries(self, underlying: str | None = None) -> dict[Series, list[ListedExpiry]]:
         found: dict[Series, list[ListedExpiry]] = {}

@@ -1,0 +1,54 @@
+"""What differs between brokers' tickers: the address, the words to subscribe with, the packets."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from libs.common.contracts.market import DepthLevel
+
+Token = int
+
+
+class TickerError(ConnectionError):
+    """The broker said no, or said what nobody can read. The connection is made anew."""
+
+
+class CredentialsMissing(TickerError):
+    """There is nothing to log in with yet: write the file that MARKETDATA_SOURCES names."""
+
+
+class Packet(NamedTuple):
+    """One instrument's update as the broker sent it. `at` is the exchange's time, if the broker tells it."""
+
+    token: Token
+    ltp: float
+    ltq: int = 0
+    volume: int = 0
+    oi: int = 0
+    bids: tuple[DepthLevel, ...] = ()
+    asks: tuple[DepthLevel, ...] = ()
+    previous_close: float = 0.0
+    at: datetime | None = None
+
+
+class Dialect(Protocol):
+    """A broker's ticker protocol, without I/O but for the credentials."""
+
+    name: str
+    most_tokens: int
+    """How many instruments one connection carries."""
+    silent_after_s: float
+    """A connection on which not even a heartbeat came for so long is dead."""
+
+    def address(self) -> str:
+        """Where to connect, with today's credentials: they are read anew for every connection.
+
+        Raises CredentialsMissing.
+        """
+
+    def subscribe(self, tokens: Sequence[Token]) -> Iterable[str]: ...
+
+    def unsubscribe(self, tokens: Sequence[Token]) -> Iterable[str]: ...
+
+    def read(self, frame: bytes | str) -> Sequence[Packet]:
+        """The packets of a frame; none for a heartbeat. Raises TickerError on a complaint or on garbage."""

@@ -1,0 +1,184 @@
+"""Live prices of one trading day, from one or more brokers' tickers."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from libs.common.clock import Clock
+from libs.common.contracts.enums import FeedSource
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import InstrumentListed, Quote, Tick
+from libs.common.telemetry import log
+from services.marketdata.adapters.live.connection import Connection
+from services.marketdata.adapters.live.dialect import Dialect, Packet, Token
+from services.marketdata.domain.demand import dealt
+from services.marketdata.domain.sources import Arbiter
+
+STALE_AFTER = timedelta(seconds=3)
+"""An instrument's source that says nothing of it for so long, while another does, is replaced by that other."""
+MOST_WAITING = 200_000
+MOMENT = timedelta(microseconds=1)
+
+
+@dataclass
+class Ticker:
+    """One login at one broker, with its connections and what that broker calls the instruments."""
+
+    dialect: Dialect
+    connections: int
+    tokens: Mapping[InstrumentId, Token]
+    instruments: Mapping[Token, InstrumentId] = field(init=False)
+    links: list[Connection] = field(init=False, default_factory=list)
+    held: list[tuple[InstrumentId, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.instruments = {token: instrument for instrument, token in self.tokens.items()}
+        self.held = [() for _ in range(self.connections)]
+
+
+class LiveFeed:
+    """`due` hands out what came since it was last asked; `run` keeps the connections; `carry` says what is wanted."""
+
+    source = FeedSource.LIVE
+    contracts: Sequence[InstrumentListed] = ()
+    """None of its own: a live market's contracts come from brokers' dumps."""
+
+    def __init__(self, tickers: Sequence[Ticker], clock: Clock, is_open: Callable[[], bool]) -> None:
+        self._tickers = tickers
+        self._clock = clock
+        self._arbiter = Arbiter(STALE_AFTER)
+        self._waiting: deque[Tick] = deque(maxlen=MOST_WAITING)
+        self._closes: dict[InstrumentId, float] = {}
+        self._latest: dict[tuple[int, Token], tuple[Packet, datetime]] = {}
+        self._strangers: set[tuple[int, Token]] = set()
+        self.strangers = 0
+        """Packets of instruments that nobody asked for."""
+        for number, ticker in enumerate(tickers):
+            ticker.links = [
+                Connection(ticker.dialect, self._hearer(number), is_open, n) for n in range(ticker.connections)
+            ]
+
+    @property
+    def previous_closes(self) -> Mapping[InstrumentId, float]:
+        return self._closes
+
+    @property
+    def known(self) -> frozenset[InstrumentId]:
+        """What at least one source has a name for."""
+        return frozenset(instrument for ticker in self._tickers for instrument in ticker.tokens)
+
+    @property
+    def most(self) -> int:
+        """How many instruments the smallest source carries: each carries them all, so that each may take over."""
+        return min(ticker.connections * ticker.dialect.most_tokens for ticker in self._tickers)
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        return {
+            "tickers": [
+                {
+                    "broker": ticker.dialect.name,
+                    "connections": [link.connected for link in ticker.links],
+                    "reconnects": sum(link.reconnects for link in ticker.links),
+                    "instruments": sum(map(len, ticker.held)),
+                }
+                for ticker in self._tickers
+            ],
+            "takeovers": self.takeovers,
+            "strangers": self.strangers,
+        }
+
+    @property
+    def connected(self) -> int:
+        return sum(link.connected for ticker in self._tickers for link in ticker.links)
+
+    @property
+    def reconnects(self) -> int:
+        return sum(link.reconnects for ticker in self._tickers for link in ticker.links)
+
+    @property
+    def takeovers(self) -> int:
+        return self._arbiter.takeovers
+
+    def resume(self, quotes: Iterable[Quote], day: date) -> None:
+        """The market itself goes on."""
+
+    def carry(self, instruments: Sequence[InstrumentId]) -> None:
+        """From now on these and no others, at most `most` of them; what stays keeps its connection."""
+        for ticker in self._tickers:
+            own = [instrument for instrument in instruments if instrument in ticker.tokens]
+            ticker.held = dealt(own, ticker.held, ticker.dialect.most_tokens)
+            for link, held in zip(ticker.links, ticker.held, strict=True):
+                link.carry([ticker.tokens[instrument] for instrument in held])
+
+    async def run(self) -> None:
+        """Keep every connection until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for ticker in self._tickers:
+                for link in ticker.links:
+                    group.create_task(link.run())
+
+    def due(self, now: datetime) -> Sequence[Tick]:
+        ticks = list(self._waiting)
+        self._waiting.clear()
+        return ticks
+
+    def _hearer(self, number: int) -> Callable[[Sequence[Packet]], None]:
+        instruments = self._tickers[number].instruments
+
+        def hear(packets: Sequence[Packet]) -> None:
+            received_at = self._clock.now()
+            for packet in packets:
+                instrument = instruments.get(packet.token)
+                if instrument is None:
+                    self._refuse_stranger(number, packet.token)
+                elif self._arbiter.admits(number, instrument, received_at):
+                    self._take(number, instrument, packet, received_at)
+
+        return hear
+
+    def _take(self, number: int, instrument: InstrumentId, packet: Packet, received_at: datetime) -> None:
+        """A tick of each packet that says something new.
+
+        Brokers tell the exchange's time to the second: within one, each tick is a microsecond after the one before,
+        so that all keep their order and none is taken for a repeat of another.
+        """
+        key = (number, packet.token)
+        known = self._latest.get(key)
+        if known is not None and known[0] == packet:
+            return
+        at = packet.at or received_at
+        if known is not None and packet.at is not None and known[0].at == packet.at:
+            at = known[1] + MOMENT
+        self._latest[key] = packet, at
+        if packet.previous_close > 0:
+            self._closes[instrument] = packet.previous_close
+        bid = packet.bids[0] if packet.bids else None
+        ask = packet.asks[0] if packet.asks else None
+        self._waiting.append(
+            Tick(
+                instrument=instrument,
+                at=at,
+                received_at=received_at,
+                source=FeedSource.LIVE,
+                ltp=packet.ltp,
+                ltq=packet.ltq,
+                volume=packet.volume,
+                oi=packet.oi,
+                bid=bid.price if bid else 0.0,
+                ask=ask.price if ask else 0.0,
+                bid_quantity=bid.quantity if bid else 0,
+                ask_quantity=ask.quantity if ask else 0,
+                bids=packet.bids,
+                asks=packet.asks,
+            )
+        )
+
+    def _refuse_stranger(self, number: int, token: Token) -> None:
+        """A reply about an instrument that nobody asked for must not become another one's price (openalgo#1813)."""
+        self.strangers += 1
+        if (number, token) not in self._strangers and len(self._strangers) < 1_000:
+            self._strangers.add((number, token))
+            log.warning("tick_of_stranger", broker=self._tickers[number].dialect.name, token=token)

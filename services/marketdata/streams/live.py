@@ -1,0 +1,114 @@
+"""The live feed: opened on today's contracts and logins, and told which instruments are needed."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from libs.common.contracts.enums import Exchange, PriceNeed
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.masters import MasterSource
+from libs.common.settings import load
+from libs.common.telemetry import log
+from services.marketdata.adapters.live import LiveFeed
+from services.marketdata.adapters.live.feed import Ticker
+from services.marketdata.adapters.zerodha import KiteDialect
+from services.marketdata.domain.chain import key_of
+from services.marketdata.domain.demand import NearTheMoney, Reason, wanted
+from services.marketdata.settings import LiveSettings, TickerSettings
+from services.marketdata.streams import metrics
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+    from services.marketdata.memory import MarketMemory
+    from services.marketdata.store import ContractStore
+
+    MarketRuntime = Runtime[ContractStore, MarketMemory]
+
+LOOK_SECONDS = 1.0
+MASTER_SECONDS = 2.0
+REASONS = {
+    PriceNeed.POSITION: Reason.POSITION,
+    PriceNeed.ORDER: Reason.ORDER,
+    PriceNeed.STRATEGY: Reason.STRATEGY,
+}
+
+
+async def open_live(runtime: "MarketRuntime", day: date) -> LiveFeed:
+    """The feed of one trading day. Waits for the first dump of each broker whose ticker is to be read."""
+    settings = load(LiveSettings)
+    tickers = [Ticker(_dialect(each), each.connections, await _tokens(runtime, each, day)) for each in settings.tickers]
+    memory = runtime.memory
+
+    def is_open() -> bool:
+        now = runtime.clock.now()
+        return any(memory.calendar.is_open(exchange, now) for exchange in (Exchange.NSE, Exchange.MCX))
+
+    return LiveFeed(tickers, runtime.clock, is_open)
+
+
+async def follow_demand(runtime: "MarketRuntime", feed: LiveFeed) -> None:
+    """Until cancelled: carry what somebody needs now, the most needed first when the feed is full."""
+    memory = runtime.memory
+    known = feed.known
+    near = await asyncio.to_thread(NearTheMoney, list(memory.listed.values()))
+    told: tuple[InstrumentId, ...] | None = None
+    while True:
+        now = wanted(_demand(memory, near, runtime.clock.now()), known, feed.most)
+        if now.carried != told:
+            feed.carry(now.carried)
+            told = now.carried
+            log.info("demand_changed", carried=len(now.carried), dropped=len(now.dropped))
+        metrics.WANTED.labels("carried").set(len(now.carried))
+        metrics.WANTED.labels("dropped").set(len(now.dropped))
+        _measure(feed)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _dialect(ticker: TickerSettings) -> KiteDialect:
+    return KiteDialect(ticker.credentials, ticker.address)
+
+
+async def _tokens(runtime: "MarketRuntime", ticker: TickerSettings, day: date) -> Mapping[InstrumentId, int]:
+    waiting = False
+    while True:
+        async with runtime.transaction() as unit:
+            tokens = await unit.store.tokens(MasterSource(ticker.broker), day)
+        if tokens:
+            return tokens
+        if not waiting:
+            log.warning("ticker_waits_for_master", broker=ticker.broker, hint="MARKETDATA_MASTERS must name it")
+        waiting = True
+        await asyncio.sleep(MASTER_SECONDS)
+
+
+def _demand(memory: "MarketMemory", near: NearTheMoney, at: datetime) -> dict[Reason, set[InstrumentId]]:
+    demand: dict[Reason, set[InstrumentId]] = {reason: set() for reason in Reason}
+    demand[Reason.STANDING] |= near.spots
+    for said in memory.needs.now(at):
+        asked = demand[REASONS[said.need]]
+        asked.update(said.instruments)
+        for underlying in said.underlyings:
+            asked |= near.of(underlying, memory.board.quotes)
+    watched = memory.board.watched
+    demand[Reason.VIEWER] |= watched.instruments
+    for name in watched.chains:
+        contracts = memory.desk.contracts(key_of(name)) if _is_chain(name) else None
+        if contracts is not None:
+            demand[Reason.VIEWER].update(contracts.options)
+    return demand
+
+
+def _is_chain(name: str) -> bool:
+    try:
+        key_of(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _measure(feed: LiveFeed) -> None:
+    metrics.TICKERS_CONNECTED.set(feed.connected)
+    metrics.TICKER_RECONNECTS.set(feed.reconnects)
+    metrics.TICKER_TAKEOVERS.set(feed.takeovers)
+    metrics.STRANGERS.set(feed.strangers)

@@ -1,0 +1,208 @@
+"""The live feed against a ticker that speaks Kite's protocol and misbehaves as brokers do."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from libs.common.clock import SystemClock
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import Tick
+from services.marketdata.adapters.live import LiveFeed, connection
+from services.marketdata.adapters.live.feed import Ticker
+from services.marketdata.adapters.zerodha import KiteDialect
+from tools.stub_ticker import packets
+from tools.stub_ticker.server import StubTicker
+
+SBIN, INFY = InstrumentId("NSE:SBIN"), InstrumentId("NSE:INFY")
+TOKENS = {SBIN: 779_521, INFY: 408_065}
+AT = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+async def ticker() -> AsyncIterator[StubTicker]:
+    async with StubTicker().running() as ticker:
+        yield ticker
+
+
+@pytest.fixture
+def credentials(tmp_path: Path) -> Path:
+    return logged_in(tmp_path / "kite.json", "today")
+
+
+def logged_in(file: Path, token: str) -> Path:
+    file.write_text(json.dumps({"api_key": "key", "access_token": token}))
+    return file
+
+
+class Running:
+    """A feed with its connections running, and what came from it."""
+
+    def __init__(self, feed: LiveFeed) -> None:
+        self.feed = feed
+        self.ticks: list[Tick] = []
+
+    async def sees(self, count: int) -> list[Tick]:
+        await until(lambda: len(self._pulled()) >= count)
+        return self.ticks
+
+    def _pulled(self) -> list[Tick]:
+        self.ticks += self.feed.due(AT)
+        return self.ticks
+
+
+@pytest.fixture
+async def running(ticker: StubTicker, credentials: Path) -> AsyncIterator[Running]:
+    async with asyncio.TaskGroup() as group:
+        feed = LiveFeed([source(ticker, credentials)], SystemClock(), lambda: True)
+        task = group.create_task(feed.run())
+        feed.carry([SBIN])
+        await until(lambda: ticker.subscribed == {TOKENS[SBIN]})
+        yield Running(feed)
+        task.cancel()
+
+
+def source(ticker: StubTicker, credentials: Path, connections: int = 1) -> Ticker:
+    return Ticker(KiteDialect(credentials, ticker.address), connections, TOKENS)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+def price(token: int, rupees: float, at: datetime = AT, volume: int = 0) -> bytes:
+    return packets.frame(packets.full(token, rupees, at, volume=volume))
+
+
+async def test_a_price_arrives_with_its_depth_and_time(ticker: StubTicker, running: Running) -> None:
+    body = packets.full(TOKENS[SBIN], 812.35, AT, bids=[(10, 812.3, 2)], asks=[(20, 812.4, 3)], close=800)
+    await ticker.say(packets.frame(body), TOKENS[SBIN])
+    [tick] = await running.sees(1)
+    assert (tick.instrument, tick.at, tick.ltp, tick.bid, tick.ask, tick.ask_quantity) == (
+        SBIN, AT, 812.35, 812.3, 812.4, 20,
+    )  # fmt: skip
+    assert running.feed.previous_closes == {SBIN: 800}
+
+
+async def test_ticks_of_one_second_keep_their_order_and_repeats_are_dropped(
+    ticker: StubTicker, running: Running
+) -> None:
+    for volume in (1, 2, 2, 3):
+        await ticker.say(price(TOKENS[SBIN], 100, volume=volume))
+    ticks = await running.sees(3)
+    assert [tick.volume for tick in ticks] == [1, 2, 3]
+    assert ticks[0].at < ticks[1].at < ticks[2].at < AT + timedelta(seconds=1)
+
+
+async def test_openalgo_1813_an_index_price_never_fills_an_option(ticker: StubTicker, running: Running) -> None:
+    await ticker.say(price(256_265, 22_950))
+    await ticker.say(price(TOKENS[SBIN], 812))
+    assert [tick.ltp for tick in await running.sees(1)] == [812]
+    assert running.feed.strangers == 1
+
+
+async def test_subscriptions_follow_demand_without_a_new_connection(ticker: StubTicker, running: Running) -> None:
+    running.feed.carry([INFY])
+    await until(lambda: ticker.subscribed == {TOKENS[INFY]})
+    running.feed.carry([INFY, SBIN])
+    await until(lambda: ticker.subscribed == set(TOKENS.values()))
+    assert len(ticker.logins) == 1
+
+
+async def test_a_lost_connection_comes_back_with_its_subscriptions(ticker: StubTicker, running: Running) -> None:
+    await ticker.drop_all()
+    await until(lambda: len(ticker.logins) == 2 and ticker.subscribed == {TOKENS[SBIN]})
+    await ticker.say(price(TOKENS[SBIN], 812))
+    assert await running.sees(1)
+
+
+async def test_openalgo_1419_token_rollover_without_restart(
+    ticker: StubTicker, running: Running, credentials: Path
+) -> None:
+    ticker.login = "tomorrow"
+    await ticker.drop_all()
+    await until(lambda: ticker.logins.count("today") >= 2)
+    logged_in(credentials, "tomorrow")
+    await until(lambda: ticker.subscribed == {TOKENS[SBIN]})
+    assert ticker.logins[-1] == "tomorrow"
+
+
+async def test_openalgo_1396_connected_but_mute(
+    ticker: StubTicker, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First it is subscribed again, then connected again."""
+    monkeypatch.setattr(connection, "MUTE_SECONDS", 0.5)
+    ticker.mute = True
+    await until(lambda: ticker.subscriptions >= 2)
+    await until(lambda: len(ticker.logins) >= 2)
+
+
+async def test_a_closed_market_is_not_mute(
+    ticker: StubTicker, credentials: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MUTE_SECONDS", 0.2)
+    feed = LiveFeed([source(ticker, credentials)], SystemClock(), lambda: False)
+    feed.carry([SBIN])
+    task = asyncio.create_task(feed.run())
+    await until(lambda: bool(ticker.subscribed))
+    await asyncio.sleep(1.5)
+    assert (len(ticker.logins), ticker.subscriptions) == (1, 1)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_a_connection_without_a_heartbeat_is_dead(
+    ticker: StubTicker, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KiteDialect, "silent_after_s", 0.6)
+    ticker.heartbeats = False
+    await until(lambda: len(ticker.logins) >= 2)
+
+
+async def test_another_login_takes_over_what_the_first_lost(ticker: StubTicker, credentials: Path) -> None:
+    async with StubTicker().running() as second:
+        feed = LiveFeed([source(ticker, credentials), source(second, credentials)], SystemClock(), lambda: True)
+        feed.carry([SBIN])
+        task = asyncio.create_task(feed.run())
+        running = Running(feed)
+        await until(lambda: bool(ticker.subscribed and second.subscribed))
+        await ticker.say(price(TOKENS[SBIN], 100))
+        await running.sees(1)
+        await second.say(price(TOKENS[SBIN], 101))
+        ticker.login = "nobody's"
+        await ticker.drop_all()
+        moment = 0
+
+        async def hears_the_second() -> None:
+            nonlocal moment
+            while len(running.ticks) < 2:
+                moment += 1
+                await second.say(price(TOKENS[SBIN], 102, AT + timedelta(seconds=moment)))
+                running.ticks += feed.due(AT)
+                await asyncio.sleep(0.1)
+
+        async with asyncio.timeout(15):
+            await hears_the_second()
+        assert [tick.ltp for tick in running.ticks] == [100, 102]
+        assert feed.takeovers == 1
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_many_instruments_are_dealt_over_the_connections(
+    ticker: StubTicker, credentials: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KiteDialect, "most_tokens", 1)
+    feed = LiveFeed([source(ticker, credentials, connections=2)], SystemClock(), lambda: True)
+    assert feed.most == 2
+    feed.carry([SBIN, INFY])
+    task = asyncio.create_task(feed.run())
+    await until(lambda: sorted(len(tokens) for tokens in ticker.tokens.values()) == [1, 1])
+    assert ticker.subscribed == set(TOKENS.values())
+    task.cancel()
+    await asyncio.wait([task])
