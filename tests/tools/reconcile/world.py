@@ -75,6 +75,13 @@ class Placed:
         return found
 
 
+@dataclass(frozen=True)
+class Booked:
+    order_id: UUID
+    quantity: int
+    price: Decimal
+
+
 @dataclass
 class Held:
     quantity: int = 0
@@ -126,12 +133,14 @@ class World:
         self.books: defaultdict[tuple[str, UUID], Held] = defaultdict(Held)
         self.versions: defaultdict[str, int] = defaultdict(int)
         self.panics: list[rows.Panic] = []
+        self.fills: list[Booked] = []
         self.epochs: dict[str, tuple[int, bool]] = {}
         self.capital = capital
         self.realised = ZERO
         self.used = ZERO
         self.funds_version = 0
         self._ids = 0
+        self._ends: defaultdict[str, int] = defaultdict(int)
         self.user_id, self.account_id, self.strategy_id = self.new_id(), self.new_id(), self.new_id()
         saved = Account(
             account_id=self.account_id,
@@ -154,7 +163,8 @@ class World:
     def say(self, topic: Topic, message: Message, message_id: UUID | None = None, story: UUID | None = None) -> Record:
         self.now += timedelta(milliseconds=10)
         own = message_id or self.new_id()
-        offset = sum(1 for each in self.records if each.topic == topic.name)
+        offset = self._ends[topic.name]
+        self._ends[topic.name] += 1
         record = Record(
             topic.name,
             0,
@@ -270,6 +280,7 @@ class World:
         placed.filled += quantity
         placed.value += quantity * price
         placed.fill_ids.append(self.new_id())
+        self.fills.append(Booked(order_id, quantity, price))
         status = OrderStatus.FILLED if placed.filled >= placed.quantity else OrderStatus.PARTIALLY_FILLED
         self.step(
             order_id,
@@ -609,12 +620,13 @@ class World:
     def repeat(self, name: str) -> None:
         """The same message once more on the wire."""
         known = self.find(name)
-        offset = sum(1 for each in self.records if each.topic == known.topic)
-        self.records.append(replace(known, offset=offset))
+        self.records.append(replace(known, offset=self._ends[known.topic]))
+        self._ends[known.topic] += 1
 
     def unsay(self, name: str, place: int = 0) -> None:
         """As if a message had never been written."""
         gone = self.find(name, place)
+        self._ends[gone.topic] -= 1
         later = [each for each in self.records if each is not gone]
         self.records = [
             replace(each, offset=each.offset - 1) if each.topic == gone.topic and each.offset > gone.offset else each
