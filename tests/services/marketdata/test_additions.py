@@ -24,7 +24,7 @@ from services.marketdata.app import app
 from services.marketdata.domain.candles import candles_of
 from services.marketdata.domain.intervals import Interval
 from services.marketdata.memory import MarketMemory
-from services.marketdata.store.series import Selection, TimeSeries
+from services.marketdata.store.series import Candle, Selection, TimeSeries
 from services.marketdata.store.series.archive import Archive, ArchiveRefused
 from tests.services.marketdata.samples import OPEN, listed, tick
 from tests.services.marketdata.test_history import FOREVER, candle, history, write
@@ -97,6 +97,7 @@ async def test_every_format_carries_the_same_rows(
         assert answer.status_code == 200
         return answer.content
 
+    page: list[dict[str, Any]] = []
     for _ in range(300):
         page = orjson.loads(await content("json"))["candles"]
         if len(page) == 10 and page[-1]["volume"] == 50:
@@ -230,6 +231,7 @@ async def test_missing_history_is_fetched_from_a_broker_window_by_window(
     assert all("/instruments/historical/5633/minute" in request for request in broker.asked)
     assert "authorization: token key:token" in broker.asked[0].lower()
     chosen = Selection(name, Interval.ONE_MINUTE, OPEN - timedelta(days=200), OPEN)
+    found: list[Candle] = []
     for _ in range(100):
         found = await memory.series.candles(chosen, 100)
         if len(found) == 90:

@@ -175,11 +175,12 @@ async def test_a_corrected_minute_corrects_every_longer_candle(series: TimeSerie
     await history(series, instrument, Interval.ONE_DAY, 1)
     await write(series, [candle(instrument, OPEN + MINUTE, 500)])
     for interval in (Interval.FIVE_MINUTES, Interval.ONE_DAY):
+        found = await history(series, instrument, interval, 1)
         for _ in range(100):
-            found = await history(series, instrument, interval, 1)
             if found[0].high == 502:
                 break
             await asyncio.sleep(0.1)
+            found = await history(series, instrument, interval, 1)
         assert found[0].high == 502
 
 

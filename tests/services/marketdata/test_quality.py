@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import InstrumentId
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
@@ -65,10 +66,18 @@ def test_a_candle_that_copies_the_one_before_is_a_duplicate() -> None:
     assert judge(copied, OPEN, CLOSE).duplicates == [OPEN + 5 * MINUTE]
 
 
-@pytest.mark.parametrize("wrong", [{"high": 99.0}, {"low": 101.0}, {"low": 0.0}, {"close": -1.0}])
-def test_an_impossible_candle_is_told(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        QUIET[3]._replace(high=99.0),
+        QUIET[3]._replace(low=101.0),
+        QUIET[3]._replace(low=0.0),
+        QUIET[3]._replace(close=-1.0),
+    ],
+)
+def test_an_impossible_candle_is_told(wrong: Minute) -> None:
     broken = [*QUIET]
-    broken[3] = broken[3]._replace(**wrong)
+    broken[3] = wrong
     assert judge(broken, OPEN, CLOSE).invalid == [OPEN + 3 * MINUTE]
 
 
@@ -85,7 +94,7 @@ def test_recorded_days_are_judged_as_they_are_known_to_be(shared_data: Path) -> 
     whole = candle_files.clean(candle_files.read_csv(content), BarLabel.END, nifty, None).candles
     calendar = TradingCalendar(MarketHours.EXCHANGE)
     for day, outside in ((10, 3), (11, 2)):
-        session = calendar.session(candle_files.split(nifty)[0], datetime(2021, 6, day).date())  # noqa: DTZ001 - a date
+        session = calendar.session(Exchange.NSE_INDEX, datetime(2021, 6, day).date())  # noqa: DTZ001 - a date
         assert session is not None
         rows = whole.filter(whole["start"].is_between(session.open - HOUR, session.close + HOUR))
         found = judge([Minute(*row[:6]) for row in rows.iter_rows()], session.open, session.close)
