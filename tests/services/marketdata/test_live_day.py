@@ -1,0 +1,75 @@
+"""A trading day on a broker's ticker, from the broker's contract dump to a quote."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from libs.common.clock import FixedClock
+from libs.common.contracts.enums import FeedSource, PriceNeed
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import PricesRequested
+from libs.common.contracts.masters import MasterSource
+from libs.common.runtime import Runtime
+from libs.common.testing import deliver
+from libs.common.testing.apps import opened
+from services.marketdata.app import app
+from services.marketdata.memory import MarketMemory
+from services.marketdata.store import ContractStore
+from services.marketdata.streams.feed import run_feed
+from tests.services.marketdata.samples import OPEN
+from tests.services.marketdata.test_live_feed import until
+from tools.stub_ticker import packets
+from tools.stub_ticker.server import StubTicker
+
+SBIN = InstrumentId("NSE:SBIN")
+TOKEN = 779_521
+DUMP = f"{SBIN},NSE,SBIN,STATE BANK,EQUITY,,,,,,1,0.05,,,,{TOKEN},SBIN\n"
+
+
+MarketRuntime = Runtime[ContractStore, MarketMemory]
+
+
+@pytest.fixture
+async def ticker() -> AsyncIterator[StubTicker]:
+    async with StubTicker().running() as ticker:
+        yield ticker
+
+
+@pytest.fixture
+async def runtime(ticker: StubTicker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[MarketRuntime]:
+    async with opened(app, clock=FixedClock(OPEN)) as runtime:
+        credentials = tmp_path / "kite.json"
+        credentials.write_text(json.dumps({"api_key": "key", "access_token": ticker.login}))
+        tickers = [{"credentials": str(credentials), "address": ticker.address, "connections": 1}]
+        monkeypatch.setenv("MARKETDATA_FEED", "live")
+        monkeypatch.setenv("MARKETDATA_TICKERS", json.dumps(tickers))
+        await runtime.pool.execute("DELETE FROM broker_contracts WHERE source = 'zerodha'")
+        yield runtime
+        await runtime.pool.execute("DELETE FROM broker_contracts WHERE source = 'zerodha'")
+
+
+async def test_what_somebody_holds_is_subscribed_to_and_quoted(runtime: MarketRuntime, ticker: StubTicker) -> None:
+    memory = runtime.memory
+    day = asyncio.create_task(run_feed(runtime))
+    try:
+        async with runtime.transaction() as unit:
+            await unit.store.master.stage(DUMP.encode())
+            await unit.store.master.replace(MasterSource.ZERODHA, OPEN.date())
+        await until(lambda: bool(ticker.tokens))
+        assert not ticker.subscribed
+        async with runtime.pool.acquire() as connection:
+            held = PricesRequested(needed_by="risk", need=PriceNeed.POSITION, instruments=(SBIN,))
+            await deliver(app, connection, held, memory=memory, now=OPEN)
+        await until(lambda: ticker.subscribed == {TOKEN})
+        await ticker.say(packets.frame(packets.full(TOKEN, 812.35, OPEN, close=800)))
+        await until(lambda: SBIN in memory.board.books)
+        tick = memory.board.books[SBIN]
+        assert (tick.ltp, tick.source) == (812.35, FeedSource.LIVE)
+    finally:
+        day.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await day
