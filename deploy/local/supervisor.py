@@ -47,7 +47,7 @@ class Supervisor:
                 conf.writelines(map(self._section, programs))
 
     def _section(self, program: Program) -> str:
-        variables = (f'{name}="{value}"' for name, value in sorted(program.environment.items()))
+        variables = (f"{name}={_quoted(value)}" for name, value in sorted(program.environment.items()))
         values = {
             "name": program.name,
             "command": shlex.join(program.command),
@@ -166,3 +166,8 @@ def carries(environ: Path, mark: bytes) -> bool:
         return mark in environ.read_bytes().split(b"\0")
     except OSError:  # it has ended, or it is not ours to read
         return False
+
+
+def _quoted(value: str) -> str:
+    """For supervisord, which knows both quotes and no way to escape them: JSON has the double ones."""
+    return f"'{value}'" if '"' in value else f'"{value}"'
