@@ -11,7 +11,7 @@ CHOICES := $(if $(FEED),MARKETDATA_FEED=$(FEED)) $(if $(SPEED),REPLAY_SPEED=$(SP
 LOCK := .local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header
 UV_VERSION := 0.13.8
 
-.PHONY: help up down status logs demo bench reconcile topology fmt check lint test test-servers lock clean-data python servers
+.PHONY: help up down status logs demo bench reconcile backup restore topology fmt check lint test test-servers lock clean-data python servers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -36,6 +36,12 @@ bench: python ## latency, throughput and cost of an order on the running stack
 
 reconcile: python ## prove on the running stack that no order was lost, doubled or sent past a panic
 	@$(PYTHON) -m tools.reconcile
+
+backup: python ## copy everything that the running stack keeps, as of one moment, to backups/ (TO=…)
+	@$(PYTHON) -m tools.backup take $(if $(TO),--to $(TO))
+
+restore: python ## put a backup in the place of what the stack has, with trading halted (FROM=backups/…)
+	@$(PYTHON) -m tools.backup restore $(or $(FROM),$(error FROM=backups/… says which backup))
 
 topology: python ## write the pages that are generated from the services' manifests
 	@$(PYTHON) -m libs.common.topology --write

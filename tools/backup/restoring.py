@@ -41,7 +41,7 @@ class Restored:
             lines.append(f"After the backup the log had {told}: listed in {self.aside / 'after'}.")
         lines.append(
             "All trading is halted (scope ALL): compare positions with the brokers' books, then lift it with "
-            "POST /api/v2/risk/panic/reset. Orders that were on their way are denied, never sent again."
+            "POST /api/v2/risk/panic/global/reset. Orders that were on their way are denied, never sent again."
         )
         return "\n".join(lines) + "\n"
 

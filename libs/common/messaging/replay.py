@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from libs.common.clock import FixedClock
 from libs.common.messaging.consumer import INBOX_DAYS
 from libs.common.messaging.envelope import Record, decode, read_envelope, type_of
 from libs.common.messaging.errors import Undecodable
@@ -52,7 +53,7 @@ class Replay:
     """Handles records with a service's handlers, in transactions of the caller's.
 
     `said` gets what the handlers say; nothing is published. `set_aside` are places that are not to be handled:
-    what waits as parked, or was discarded.
+    what waits as parked, or was discarded. `clock` is moved along, for memory that asks for the time.
     """
 
     def __init__(
@@ -62,11 +63,15 @@ class Replay:
         *,
         said: Callable[[Sequence[Record]], None],
         set_aside: frozenset[tuple[str, int, int]] = frozenset(),
+        clock: FixedClock | None = None,
+        batch: int = BATCH,
     ) -> None:
         self._service = service
         self._memory = memory
         self._said = said
         self._set_aside = set_aside
+        self._clock = clock
+        self._size = batch
         self._types = {(s.topic.name, s.message.__name__): s.message for s in service.consumes}
         self._streams = {(s.topic.name, s.message.__name__): s for s in service.streams}
         self._known: set[UUID] = set()
@@ -83,12 +88,14 @@ class Replay:
         await connection.execute(_PLAN)
         async for record in records:
             await self._take(record, connection)
-            if len(self._batch) >= BATCH:
+            if len(self._batch) >= self._size:
                 await self._flush(connection)
         await self._flush(connection)
         return self.done
 
     async def _take(self, record: Logged, connection: Connection) -> None:
+        if self._clock:
+            self._clock.at = max(self._clock.at, record.said_at)
         place = (record.topic, type_of(record.headers))
         if place in self._streams:
             await self._flush(connection)

@@ -1,0 +1,95 @@
+"""State that can be had again from the log: the gateway's projections, risk's ledger, and any service's decisions."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from libs.common.messaging.log import Logged
+from tests.chaos.audit import quiet
+from tests.chaos.scenario import Chaos
+from tools import replay
+from tools.backup import records, taking
+from tools.client import Platform
+from tools.digest import differing, digest
+
+REBUILT = ("gateway", "risk")
+SMALL_BATCHES = 37
+
+
+@pytest.mark.scenario(12)
+async def test_projections_and_risks_state_built_anew_from_the_log_are_what_they_were(chaos: Chaos) -> None:
+    async with Platform(chaos.world.gateway_url) as platform:
+        for user in chaos.world.users:
+            platform.use_key(user.api_key)
+            limit = {
+                "level": "USER",
+                "trailing_stop": "1000000",
+                "identical_order_window_s": 1,
+                "max_open_positions": 999,
+            }
+            await platform.post("/api/v2/risk/limits/", limit)
+    async with chaos.scenario(12, "rebuild from the log") as scenario:
+        await asyncio.sleep(chaos.pick(60, 5))
+    for service in REBUILT:
+        await scenario.faults.take_away(service)
+    before = await digest(chaos.admin_url, REBUILT)
+    for service in REBUILT:
+        command = (sys.executable, "-m", f"services.{service}", "rebuild")
+        await asyncio.to_thread(chaos.stack.execute, command)
+    after = await digest(chaos.admin_url, REBUILT)
+    for service in REBUILT:
+        await scenario.faults.bring_back(service)
+    assert differing(before, after) == []
+    for service in REBUILT:
+        await scenario.faults.ready(service)
+    async with chaos.scenario(12, "orders after a rebuild"):
+        await asyncio.sleep(1)
+
+
+@pytest.mark.scenario(12)
+async def test_a_service_that_runs_is_not_rebuilt_under_its_own_hands(chaos: Chaos) -> None:
+    before = await digest(chaos.admin_url, ("risk",))
+    environment = chaos.stack.environment()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.risk", "rebuild"), env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    assert (process.returncode, b"still run" in said) == (1, True), said.decode()
+    assert differing(before, await digest(chaos.admin_url, ("risk",))) == []
+
+
+@pytest.mark.scenario(12)
+@pytest.mark.parametrize("service", replay.SERVICES)
+async def test_a_recorded_log_gives_the_same_state_and_the_same_words_each_time(
+    chaos: Chaos, service: str, recording: Path
+) -> None:
+    """In other batches too, so that nothing depends on what came along."""
+    first = await replay.replay(service, replay.recorded(recording), chaos.admin_url)
+    again = await replay.replay(service, replay.recorded(recording), chaos.admin_url, batch=SMALL_BATCHES)
+    assert first.handled > 0
+    assert differing(first.tables, again.tables) == []
+    assert first.said == again.said
+
+
+@pytest.fixture(scope="session")
+async def recording(chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log of what these tests did so far."""
+    await quiet(chaos.admin_url)
+    return await taking.take(chaos.stack, tmp_path_factory.mktemp("recording"))
+
+
+async def test_a_log_in_files_is_the_log_as_it_was(tmp_path: Path) -> None:
+    """Texts, poison, empty values and headers survive; a reader finds its place by the offset that it had."""
+    kept = [
+        Logged("t", 0, 7, 1, b"key", [("ce_id", b"1"), ("odd", b"\xff\x00")], b'{"a": "\xe2\x82\xb9"}'),
+        Logged("t", 0, 9, 2, None, [], b"\x80poison"),
+        Logged("t", 0, 12, 3, b"", [], None),
+    ]
+    records.write(tmp_path / "t" / "0.ndjson.gz", kept)
+    found: AsyncIterator[Logged] = records.each(tmp_path, "t", 0)
+    assert [record async for record in found] == kept
+    had = [record.offset for record in kept]
+    assert [records.moved(offset, had) for offset in (0, 7, 8, 9, 10, 13)] == [0, 0, 1, 1, 2, 3]

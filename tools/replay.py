@@ -1,0 +1,115 @@
+"""A recorded log handled again by a service's live handlers, in a database of its own, under the recorded time.
+
+python -m tools.replay FROM [SERVICE …]    FROM is a backup (python -m tools.backup take)
+
+Prints a digest of the tables and one of everything that was said. The same log gives the same digests, whenever and in
+whatever batches it is handled: if not, a handler asks something else than its message, its store and its time.
+Timers and what goes out to brokers are not run; needs POSTGRES_ADMIN_URL for the scratch database.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import importlib
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from libs.common import database, ids
+from libs.common.clock import FixedClock
+from libs.common.messaging.envelope import Record
+from libs.common.messaging.log import Logged, in_order_of_time
+from libs.common.messaging.replay import BATCH, Replay
+from libs.common.service import Service
+from tools.backup import records
+from tools.digest import digest, whole
+
+SERVICES = ("gateway", "trading", "risk", "strategy", "signals")
+"""Those whose state follows from messages; marketdata and the paper venue live on ticks."""
+DAWN = datetime(2000, 1, 1, tzinfo=UTC)
+Partitions = Callable[[set[str]], list[AsyncIterator[Logged]]]
+"""The partitions of some topics, from their beginning."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    handled: int
+    tables: dict[str, str]
+    said: str
+
+
+async def replay(name: str, partitions: Partitions, admin_url: str, *, batch: int = BATCH) -> Outcome:
+    service: Service[Any, Any] = importlib.import_module(f"services.{name}.app").app
+    if name == "gateway":
+        service = replace(service, streams=())  # prices for clients that nobody has here
+    scratch = f"replay_{ids.new_id().hex}"
+    url = urlsplit(admin_url)._replace(path=f"/{scratch}").geturl()
+    admin = await asyncpg.connect(admin_url, timeout=10)
+    try:
+        await admin.execute(f'CREATE DATABASE "{scratch}"')
+        await _prepare(url, name)
+        return await _replay(service, partitions, url, batch)
+    finally:
+        await admin.execute(f'DROP DATABASE IF EXISTS "{scratch}" WITH (FORCE)')
+        await admin.close()
+
+
+async def _replay(service: Service[Any, Any], partitions: Partitions, url: str, batch: int) -> Outcome:
+    said = hashlib.sha256()
+
+    def hear(spoken: Sequence[Record]) -> None:
+        for record in spoken:
+            envelope = replace(record.envelope, traceparent=None)  # the number of this very trace
+            said.update(f"{record.topic} {envelope}\n".encode() + record.value)
+
+    memory, clock = service.memory(), FixedClock(DAWN)
+    if hasattr(memory, "clock"):
+        memory.clock = clock
+    handler = Replay(service, memory, said=hear, clock=clock, batch=batch)
+    pool = await database.open_pool(url, service.name, size=2)
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            done = await handler.run(in_order_of_time(partitions(handler.topics)), connection)
+    finally:
+        await pool.close()
+    return Outcome(done.handled, await digest(url, (service.name,)), said.hexdigest())
+
+
+async def _prepare(url: str, name: str) -> None:
+    connection = await asyncpg.connect(url, timeout=10)
+    await connection.execute(f'CREATE SCHEMA "{name}"')
+    await connection.close()
+    await database.migrate(url, name)
+
+
+def recorded(root: Path) -> Partitions:
+    """Of a backup's log."""
+
+    def partitions(topics: set[str]) -> list[AsyncIterator[Logged]]:
+        found = [place for place in records.partitions(root / "kafka") if place[0] in topics]
+        return [records.each(root / "kafka", *place) for place in found]
+
+    return partitions
+
+
+async def _main(root: Path, names: Sequence[str]) -> None:
+    for name in names:
+        done = await replay(name, recorded(root), os.environ["POSTGRES_ADMIN_URL"])
+        sys.stdout.write(f"{name:10} {done.handled:8} messages  tables {whole(done.tables)}  said {done.said}\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, metavar="FROM")
+    parser.add_argument("service", nargs="*", default=SERVICES)
+    arguments = parser.parse_args()
+    asyncio.run(_main(arguments.source, arguments.service))
