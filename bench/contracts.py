@@ -49,6 +49,7 @@ HEADER = (
     "segment,exchange"
 )
 SYLLABLES = ("TATA", "BANK", "STEEL", "POWER", "INFO", "SUN", "ADANI", "BAJAJ", "FIN", "AUTO", "INDIA", "OIL", "GODREJ")
+SYLLABLES += ("GAS", "MARU", "CIPLA", "DABUR", "HAVELLS")
 
 
 Figures = dict[str, object]
