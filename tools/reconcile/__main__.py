@@ -58,7 +58,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--trail", type=int, default=60, help="messages to show of each counterexample")
     parser.add_argument("--answered", help='JSON lines of what a client was told: {"order_id": …, "status": 201}')
     parser.add_argument("--seen", help="tags in the books of brokers behind HTTP, a line for each order there")
-    parser.add_argument("--explained", help="ids of parked messages that somebody knows about, a line each")
+    parser.add_argument("--explained", help="ids of messages or orders that somebody knows about, a line each")
     parser.add_argument("--json", help="where to write the report for programs")
     return parser
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 
 from libs.common.clock import SystemClock
@@ -14,13 +14,15 @@ from tools.reconcile.checks.delivery import check_delivery
 from tools.reconcile.checks.orders import check_orders
 from tools.reconcile.checks.owner import check_owner
 from tools.reconcile.checks.panics import check_epochs
+from tools.reconcile.checks.signals import check_signals
 from tools.reconcile.fold import Fold
 from tools.reconcile.record import Partition
 from tools.reconcile.report import Report
 from tools.reconcile.rest import unrest
-from tools.reconcile.rows import Panic
+from tools.reconcile.rows import SERVICES, DiscardedRow, Panic
 from tools.reconcile.rules import Findings
 from tools.reconcile.sources import Options, Sources
+from tools.reconcile.tables import Tables
 from tools.reconcile.trail import trails
 
 LOOK_S = 0.3
@@ -43,7 +45,10 @@ async def reconcile(sources: Sources, options: Options | None = None) -> Report:
 async def _reconcile(sources: Sources, options: Options) -> Report:
     began = time.monotonic()
     findings = Findings()
+    findings.explained.update(sources.explained)
     fold = Fold(findings)
+    await sources.tables.begin()
+    fold.discarded = {place async for place in _discarded(sources.tables)}
     until, why = await _read(sources, fold, options.wait_s)
     now = options.now or SystemClock().now()
     await _check(sources, fold, options, findings, now, at_rest=why is None)
@@ -61,6 +66,12 @@ async def _reconcile(sources: Sources, options: Options) -> Report:
         trails=kept,
         left_out=left_out,
     )
+
+
+async def _discarded(tables: Tables) -> AsyncIterator[tuple[str, int, int]]:
+    for service in SERVICES:
+        async for row in tables.read(DiscardedRow, service):
+            yield row.topic, row.partition, row.message_offset
 
 
 async def _read(sources: Sources, fold: Fold, wait_s: float) -> tuple[Mapping[Partition, int], str | None]:
@@ -98,6 +109,7 @@ async def _check(
         return
     owner = await check_owner(facts, tables, findings)
     check_orders(facts, owner.accounts, findings)
+    await check_signals(facts, tables, findings)
     await check_calls(tables, findings)
     if sources.seen is not None:
         await check_seen(facts, owner.accounts, sources.seen, tables, findings)

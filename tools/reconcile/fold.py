@@ -10,9 +10,10 @@ from decimal import Context, Decimal, localcontext
 from typing import TypeVar
 from uuid import UUID
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from libs.common.contracts import topics
+from libs.common.contracts.algos import SignalActedOn
 from libs.common.contracts.base import Message
 from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
 from libs.common.contracts.enums import ExecutionKind
@@ -28,6 +29,7 @@ from libs.common.contracts.orders import (
 )
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
 from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicResetRequested
+from libs.common.contracts.signals import SignalReceived
 from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested, VenueOrderRequested
 from tools.reconcile import history
 from tools.reconcile.books import Books
@@ -43,6 +45,12 @@ ENDINGS = frozenset({ExecutionKind.REJECTED, ExecutionKind.CANCELLED, ExecutionK
 M = TypeVar("M", bound=Message)
 
 
+class Named(BaseModel):
+    """Whatever names an order."""
+
+    order_id: UUID | None = None
+
+
 @dataclass
 class Facts:
     """All that the log told."""
@@ -55,6 +63,10 @@ class Facts:
     change_clearances: dict[tuple[UUID, str], int] = field(default_factory=dict)
     """Epochs of the changes that risk cleared, by order and story."""
     changes_sent: list[tuple[UUID, str, int]] = field(default_factory=list)
+    signals: dict[UUID, int] = field(default_factory=dict)
+    """How many messages told of each signal."""
+    asked_on_signals: list[tuple[UUID, UUID, int]] = field(default_factory=list)
+    """Signal, order that an algo says it asked for, when."""
     last: dict[tuple[Partition, str], int] = field(default_factory=dict)
     """The newest offset of each type in each partition."""
     spans: Mapping[Partition, Span] = field(default_factory=dict)
@@ -76,6 +88,8 @@ class Facts:
 class Fold:
     def __init__(self, findings: Findings) -> None:
         self.facts = Facts()
+        self.discarded: set[tuple[str, int, int]] = set()
+        """Places of messages that somebody gave up by command."""
         self._findings = findings
         self._seen: set[int] = set()
         self._executions: dict[int, int] = {}
@@ -93,6 +107,8 @@ class Fold:
         self._read(topics.PANIC_REQUESTS.name, PanicRequested, self._panic_asked)
         self._read(topics.PANIC_REQUESTS.name, PanicResetRequested, self._panic_asked)
         self._read(topics.PANICS.name, PanicRaised, self._panic_raised)
+        self._read(topics.SIGNALS.name, SignalReceived, self._signal)
+        self._read(topics.STRATEGY_DECISIONS.name, SignalActedOn, self._acted_on)
         for event in topics.TRADING_EVENTS.carries:
             self._read(topics.TRADING_EVENTS.name, event, self._happened)
 
@@ -103,6 +119,8 @@ class Fold:
         facts = self.facts
         facts.records += 1
         kind = record.type
+        if (record.topic, record.partition, record.offset) in self.discarded:
+            self._explain(record)
         facts.last[(record.topic, record.partition), kind] = record.offset
         reader = self._readers.get((record.topic, kind))
         if reader is None:
@@ -123,6 +141,15 @@ class Fold:
             handle(model.model_validate_json(record.value), record)
 
         self._readers[topic, model.__name__] = read
+
+    def _explain(self, record: Record) -> None:
+        self._findings.explained.add(record.id)
+        try:
+            order_id = Named.model_validate_json(record.value).order_id
+        except ValidationError:
+            return
+        if order_id is not None:
+            self._findings.explained.add(str(order_id))
 
     def _requested(self, wish: OrderRequested, record: Record) -> None:
         found = self.facts.order(wish.order_id, wish.account_id)
@@ -187,6 +214,13 @@ class Fold:
 
     def _panic_raised(self, raised: PanicRaised, record: Record) -> None:
         self.facts.acknowledged.setdefault(raised.panic_id, record.millis)
+
+    def _signal(self, signal: SignalReceived, record: Record) -> None:
+        self.facts.signals[signal.signal_id] = self.facts.signals.get(signal.signal_id, 0) + 1
+
+    def _acted_on(self, acted: SignalActedOn, record: Record) -> None:
+        asked = ((acted.signal_id, UUID(order_id), record.millis) for order_id in acted.order_ids)
+        self.facts.asked_on_signals.extend(asked)
 
     def _happened(self, event: Message, record: Record) -> None:
         is_cut = self.facts.spans[record.topic, record.partition].low > 0

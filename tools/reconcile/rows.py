@@ -62,6 +62,17 @@ class ParkedRow(Row):
     parked_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class DiscardedRow(Row):
+    """A message that somebody gave up by command."""
+
+    source: ClassVar[str] = "message_discarded"
+    since: ClassVar[str | None] = "message_discarded"
+    topic: str
+    partition: int
+    message_offset: int
+
+
 # Trading, the owner of orders, positions and funds
 
 
@@ -278,6 +289,19 @@ class RiskHalt(Row):
     scope: str
     epoch: int
     halted: bool
+
+
+# Signals
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedAlert(Row):
+    service: ClassVar[str] = "signals"
+    source: ClassVar[str] = (
+        "(SELECT signal_id, received_at FROM webhook_log WHERE fate = 'ACCEPTED' AND signal_id IS NOT NULL) AS taken"
+    )
+    signal_id: UUID
+    received_at: datetime
 
 
 # Strategy's copies

@@ -22,6 +22,7 @@ class Rule(StrEnum):
     FUNDS = "funds are what capital, realised profit and margin leave, to the paisa"
     COPIES = "copies and projections agree with their owner"
     CACHE = "Redis shows what its owner says"
+    SIGNALS = "every alert that was taken became one signal, and what algos asked for on it was asked"
     OUTBOX = "no outbox row is older than a minute"
     PARKED = "no parked message is unexplained"
 
@@ -66,8 +67,13 @@ class Findings:
     broken: Counter[Rule] = field(default_factory=Counter)
     checked: Counter[Rule] = field(default_factory=Counter)
     unproven: Counter[tuple[Rule, str]] = field(default_factory=Counter)
+    explained: set[str] = field(default_factory=set)
+    """Ids of messages and orders that somebody gave up, or knows about: what they lack is no finding."""
 
     def add(self, rule: Rule, about: Subject, what: str, at: datetime | None = None) -> None:
+        if not self.explained.isdisjoint(about.tokens):
+            self.cannot(rule, "somebody gave it up, or knows about it")
+            return
         self.broken[rule] += 1
         finding = Finding(rule, about, what, at or EVER)
         known = self.first.get(rule)

@@ -13,8 +13,9 @@ from tools.reconcile.tables import PostgresTables, Tables
 
 @dataclass(frozen=True)
 class Sources:
-    """`answered` are a client's notes of what it was told, `seen` the tags (or order ids) in the books of
-    brokers behind HTTP, one for each order there, `explained` the ids of parked messages that somebody knows about."""
+    """`answered` are a client's notes of what it was told. `seen` are the tags (or order ids) in the books of brokers
+    behind HTTP, one for each order there. `explained` are ids of messages and orders that somebody knows about.
+    """
 
     log: Log
     tables: Tables

@@ -24,6 +24,7 @@ from libs.common.contracts.orders import (
     OrderTerms,
     OrderTriggered,
 )
+from libs.common.contracts.signals import SignalReceived
 from libs.common.contracts.venue import ExecutionReported
 from tests.tools.reconcile.memory import MemoryCache
 from tests.tools.reconcile.world import BEGINNING, INSTRUMENT, NIL, UNIT, ZERO, World, busy_world
@@ -584,6 +585,24 @@ def strategy_lacks_an_account(world: World) -> None:
     world.drop(rows.StrategyAccount)
 
 
+# Alerts
+
+
+@of(Rule.SIGNALS, "told as a signal 0 times")
+def an_alert_that_was_taken_is_lost(world: World) -> None:
+    world.unsay("SignalReceived")
+
+
+@of(Rule.SIGNALS, "told as a signal 2 times")
+def an_alert_becomes_two_signals(world: World) -> None:
+    world.say(topics.SIGNALS, SignalReceived.model_validate_json(world.find("SignalReceived").value))
+
+
+@of(Rule.SIGNALS, "asked for on signal")
+def an_algos_order_is_never_asked_for(world: World) -> None:
+    world.falsify("SignalActedOn", order_ids=[str(NOWHERE)])
+
+
 # What waits
 
 
@@ -758,6 +777,16 @@ async def test_a_parked_message_that_somebody_explained_breaks_nothing() -> None
     world = busy_world().settle()
     a_message_is_parked(world)
     assert (await check(world, explained=frozenset({str(NOWHERE)}))).passed
+
+
+async def test_a_request_that_somebody_discarded_is_not_called_lost() -> None:
+    world = busy_world().settle()
+    risk_loses_a_request(world)
+    record = world.find("OrderRequested", -1)
+    world.common[rows.DiscardedRow, "risk"] = [rows.DiscardedRow(record.topic, 0, record.offset)]
+    report = await check(world)
+    assert report.passed, report.text()
+    assert "somebody gave it up" in report.text()
 
 
 async def test_an_outbox_row_is_named_when_it_is_older_than_a_minute() -> None:

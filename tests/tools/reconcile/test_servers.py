@@ -175,7 +175,7 @@ async def test_a_sound_history_on_real_servers_breaks_no_rule(sound: Servers) ->
     await sound.keep(world)
     report = await sound.check(world)
     assert report.passed, report.text()
-    assert (report.orders, report.fills, report.messages) == (8, 5, len(world.records))
+    assert (report.orders, report.fills, report.messages) == (9, 5, len(world.records))
     assert all(report.findings.checked[rule] for rule in Rule if rule is not Rule.CACHE)
 
 

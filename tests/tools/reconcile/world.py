@@ -13,6 +13,7 @@ from uuid import UUID
 
 from libs.common.contracts import topics
 from libs.common.contracts.accounts import Account, AccountSaved
+from libs.common.contracts.algos import SignalActedOn
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import (
     Broker,
@@ -24,6 +25,7 @@ from libs.common.contracts.enums import (
     Product,
     RiskLevel,
     Side,
+    SignalType,
 )
 from libs.common.contracts.orders import (
     FillReported,
@@ -38,6 +40,7 @@ from libs.common.contracts.orders import (
 )
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionState
 from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicReset, PanicResetRequested
+from libs.common.contracts.signals import SignalReceived
 from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested, VenueOrderRequested
 from libs.common.service import Topic
 from tests.tools.reconcile.memory import MemoryLog, MemoryTables
@@ -358,6 +361,30 @@ class World:
         self._move(UNIT * quantity - placed.margin)
         placed.margin = UNIT * quantity
 
+    def alert(self) -> UUID:
+        """An alert makes an algo buy."""
+        terms = self.wish(Side.BUY, 2, "85.00", strategy_id=self.strategy_id)
+        signal_id = self.new_id()
+        signal = SignalReceived(
+            signal_id=signal_id,
+            group_id=self.new_id(),
+            user_id=self.user_id,
+            signal_type=SignalType.ENTRY,
+            action=Side.BUY,
+            symbol=None,
+            quantity=None,
+            price=None,
+            account_id=None,
+            alert_name=None,
+            received_at=self.now,
+        )
+        self.rows[rows.AcceptedAlert].append(rows.AcceptedAlert(signal_id, self.now))
+        self.say(topics.SIGNALS, signal)
+        acted = {"algo_id": self.strategy_id, "user_id": self.user_id, "signal_id": signal_id}
+        said = SignalActedOn(**acted, signal_type=SignalType.ENTRY, order_ids=(str(terms["order_id"]),))
+        self.say(topics.STRATEGY_DECISIONS, said)
+        return self.place(terms)
+
     def panic(self, scope: str | None = None) -> None:
         name = scope or f"ACCOUNT:{self.account_id}"
         panic_id, epoch = self.new_id(), self.epochs.get(name, (0, False))[0] + 1
@@ -661,4 +688,5 @@ def busy_world() -> World:
     world.place(world.wish(Side.BUY, 7, "80.00"))
     changed = world.place(world.wish(Side.BUY, 4, "81.00"))
     world.modify(changed, 6)
+    world.alert()
     return world
