@@ -754,6 +754,45 @@ async def test_an_order_that_two_calls_place_is_named() -> None:
     assert "by two calls" in report.text()
 
 
+# Midnight
+
+
+def next_day() -> World:
+    world = busy_world()
+    world.begin_day()
+    sold = world.place(world.wish(Side.SELL, 4, "120.00"), opens=False)
+    world.fill(sold, 4, "120.00")
+    return world
+
+
+async def test_openalgo_1426_a_position_older_than_a_day_is_sound() -> None:
+    report = await check(next_day().settle())
+    assert report.passed, report.text()
+
+
+async def test_a_day_that_begins_without_a_trade_is_sound() -> None:
+    world = busy_world()
+    world.begin_day()
+    assert (await check(world.settle())).passed
+
+
+async def test_a_days_profit_that_is_counted_on_the_next_day_again_is_named() -> None:
+    world = next_day().settle()
+    row = world.rows[rows.TradingPosition][0]
+    world.change(rows.TradingPosition, realised_pnl=row.realised_pnl + 40)
+    report = await check(world)
+    assert Rule.PNL in report.broken
+
+
+async def test_a_day_that_loses_its_profit_is_named() -> None:
+    world = busy_world()
+    world.realised = ZERO
+    world.begin_day()
+    report = await check(world.settle())
+    assert Rule.PNL in report.broken
+    assert "since its capital of" in report.text()
+
+
 # Notes from outside, and what cannot be proven
 
 

@@ -45,6 +45,7 @@ from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested,
 from libs.common.service import Topic
 from tests.tools.reconcile.memory import MemoryLog, MemoryTables
 from tools.reconcile import Sources, rows
+from tools.reconcile.facts import trading_day
 from tools.reconcile.record import Record
 from tools.reconcile.rest import READERS
 
@@ -110,6 +111,10 @@ class Held:
         self.sold, self.sold_value = self.sold + max(-signed, 0), self.sold_value + price * max(-signed, 0)
         return gain
 
+    def begin_day(self) -> None:
+        self.realised = self.bought_value = self.sold_value = ZERO
+        self.bought = self.sold = 0
+
     def state(self) -> PositionState:
         return PositionState(
             quantity=self.quantity,
@@ -138,7 +143,7 @@ class World:
         self.panics: list[rows.Panic] = []
         self.fills: list[Booked] = []
         self.epochs: dict[str, tuple[int, bool]] = {}
-        self.capital = capital
+        self.capital = self.opening = capital
         self.realised = ZERO
         self.used = ZERO
         self.funds_version = 0
@@ -306,24 +311,8 @@ class World:
         held = abs(net.quantity)
         gain = net.take(signed, price)
         book.take(signed, price)
-        self.versions[INSTRUMENT] += 1
         placed.margin -= min(UNIT * quantity, placed.margin)
-        self.say(
-            topics.TRADING_EVENTS,
-            PositionChanged(
-                account_id=self.account_id,
-                user_id=self.user_id,
-                instrument=INSTRUMENT,
-                product=Product.MIS,
-                net=net.state(),
-                strategy_id=strategy_id,
-                book=book.state(),
-                margin=UNIT * abs(net.quantity),
-                version=self.versions[INSTRUMENT],
-                order_id=order_id,
-                fill_quantity=quantity,
-            ),
-        )
+        self._tell_position(strategy_id, order_id, quantity)
         freed = UNIT * max(held - abs(net.quantity), 0)
         self.realised += gain
         if gain or freed:
@@ -406,6 +395,37 @@ class World:
         self.say(topics.PANICS, PanicReset(**whose, epoch=epoch, reset_by=self.user_id))
         self.epochs[name] = (epoch, False)
 
+    def begin_day(self) -> None:
+        """Midnight: the day's profit becomes balance, quantities and averages carry over (openalgo#1426)."""
+        self.now = (self.now + timedelta(days=1)).replace(hour=18, minute=30)
+        self.opening, self.realised = self.opening + self.realised, ZERO
+        self._tell_funds()
+        last = next(reversed(self.orders))
+        self.nets[INSTRUMENT].begin_day()
+        for (_, strategy_id), book in self.books.items():
+            book.begin_day()
+            self._tell_position(strategy_id if strategy_id != NIL else None, last, 0)
+
+    def _tell_position(self, strategy_id: UUID | None, order_id: UUID, quantity: int) -> None:
+        net = self.nets[INSTRUMENT]
+        self.versions[INSTRUMENT] += 1
+        self.say(
+            topics.TRADING_EVENTS,
+            PositionChanged(
+                account_id=self.account_id,
+                user_id=self.user_id,
+                instrument=INSTRUMENT,
+                product=Product.MIS,
+                net=net.state(),
+                strategy_id=strategy_id,
+                book=self.books[INSTRUMENT, strategy_id or NIL].state(),
+                margin=UNIT * abs(net.quantity),
+                version=self.versions[INSTRUMENT],
+                order_id=order_id,
+                fill_quantity=quantity,
+            ),
+        )
+
     def _move(self, margin: Decimal) -> None:
         self.used += margin
         self._tell_funds()
@@ -417,10 +437,10 @@ class World:
             FundsChanged(
                 account_id=self.account_id,
                 user_id=self.user_id,
-                opening_balance=self.capital,
+                opening_balance=self.opening,
                 realised_pnl=self.realised,
                 used_margin=self.used,
-                available=self.capital + self.realised - self.used,
+                available=self.opening + self.realised - self.used,
                 version=self.funds_version,
             ),
         )
@@ -604,21 +624,21 @@ class World:
                 deleted=False,
                 capital=self.capital,
                 version=1,
-                opening_balance=self.capital,
+                opening_balance=self.opening,
                 realised_pnl=self.realised,
                 used_margin=self.used,
                 funds_version=self.funds_version,
-                day=self.now.date(),
+                day=trading_day(self.now),
                 square_offs=0,
             )
         )
         positions = int(any(net.quantity for net in self.nets.values()) or (open_now and bool(self.nets)))
         self.rows[rows.RiskAccount].append(
-            rows.RiskAccount(self.account_id, self.user_id, True, self.capital, self.realised, blocked, held, positions)
+            rows.RiskAccount(self.account_id, self.user_id, True, self.opening, self.realised, blocked, held, positions)
         )
-        left = self.capital + self.realised - self.used
+        left = self.opening + self.realised - self.used
         self.rows[rows.ShownFunds].append(
-            rows.ShownFunds(self.account_id, self.capital, self.realised, self.used, left, self.funds_version)
+            rows.ShownFunds(self.account_id, self.opening, self.realised, self.used, left, self.funds_version)
         )
         self.rows[rows.ShownAccount].append(rows.ShownAccount(self.account_id, 1, False))
         self.rows[rows.StrategyAccount].append(rows.StrategyAccount(self.account_id, self.user_id, "own", True))
