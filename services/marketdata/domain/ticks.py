@@ -57,7 +57,8 @@ def fault_of(
         return TickFault.PRICE
     if tick.bid and tick.ask and tick.bid > tick.ask:
         return TickFault.CROSSED
-    if not bounds.low <= tick.ltp <= bounds.high or (spot is not None and tick.ltp > spot * ABOVE_SPOT):
+    outside = not bounds.low <= tick.ltp <= bounds.high or (spot is not None and tick.ltp > spot * ABOVE_SPOT)
+    if outside and not tick.instrument.startswith(_CUSTOM):
         return TickFault.BAND
     if day_starts is not None and tick.at < day_starts:
         return TickFault.OLD_DAY
