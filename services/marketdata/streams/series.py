@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from questdb import QuestDBError
 
 from libs.common.clock import Clock, stopwatch
@@ -43,6 +43,8 @@ COMMIT_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 DELIVERY_SECONDS = 10.0
 ASK_SECONDS = 90.0
+FUTURE: Micros = 3_600_000_000
+"""A receipt so far ahead of our clock is a fault."""
 GRACE: Micros = 1_000_000
 """A quiet partition's minute is closed by the clock, this much later than a busy one's by its ticks."""
 
@@ -78,6 +80,14 @@ async def _in_thread(writer: "SeriesWriter") -> None:
         raise
 
 
+def _note_commit(error: KafkaError | None, _: list[TopicPartition]) -> None:
+    """The next commit is a second away. Unheard, a failure would come out of `consume` as something that is not even a
+    BaseException: it ends the thread, and its future never hears of that.
+    """
+    if error is not None:
+        log.warning("series_commit_failed", error=str(error))
+
+
 @dataclass(slots=True)
 class Partition:
     """One partition of ours: its candle book, and how far it was read and written."""
@@ -89,8 +99,12 @@ class Partition:
     received: Micros = 0
     """The newest receipt of a tick."""
 
-    def take(self, tick: Print) -> None:
+    def take(self, tick: Print, latest: Micros) -> None:
+        """A tick received after `latest` was stamped by a wrong clock: it must not close minutes that go on."""
         row = tick.row
+        if row.received_at > latest:
+            metrics.FUTURE.inc()
+            return
         self.book.add(row.instrument, row.at, row.received_at, row.ltp, row.volume, row.oi, row.source, tick.offset)
         if row.received_at > self.received:
             self.received = row.received_at
@@ -130,6 +144,7 @@ class SeriesWriter:
                 "session.timeout.ms": 10_000,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
+                "on_commit": _note_commit,
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": 32_768,
@@ -165,11 +180,12 @@ class SeriesWriter:
         for message in messages:
             if (error := message.error()) is not None:
                 raise KafkaException(error)
+        latest = micros(self._clock.now()) + FUTURE
         for each in read_all(messages):
             partition = self._partitions[each.partition]
             if each.offset >= partition.written:
                 batch.rows.append(each.row)
-            partition.take(each)
+            partition.take(each, latest)
         for message in messages:
             self._partitions[message.partition() or 0].position = (message.offset() or 0) + 1
 
@@ -240,10 +256,12 @@ class SeriesWriter:
         status.candles += len(batch.candles)
         books = [partition.book for partition in self._partitions.values()]
         status.late = sum(book.late for book in books)
-        status.missed = sum(book.missed for book in books)
+        for book in books:
+            metrics.MISSED.inc(len(book.missed))
+            status.missed.update(book.missed)
+            book.missed.clear()
         status.waiting = sum(
             max((self._end(number) or 0) - partition.position, 0) for number, partition in self._partitions.items()
         )
         metrics.LATE.set(status.late)
-        metrics.MISSED.set(status.missed)
         metrics.ROWS_WAITING.set(status.waiting)
