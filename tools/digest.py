@@ -4,7 +4,8 @@ python -m tools.digest [SERVICE …]            the digest of each table, and of
 python -m tools.digest --dump DIR [SERVICE …] the dumps themselves, to compare what differs
 
 Reads POSTGRES_ADMIN_URL. Every row of a table is one line of PostgreSQL's own COPY text, in the order of these lines,
-so the order in which rows came and lie on disk does not matter. Left out, by rule and for the reason given:
+so the order in which rows came and lie on disk does not matter; an amount is written without trailing zeros (0 is 0.00).
+Left out, by rule and for the reason given:
 """
 
 import argparse
@@ -35,7 +36,7 @@ LEFT_OUT_COLUMNS = {
 SERVICES = ("gateway", "trading", "risk", "strategy", "marketdata", "signals", "walkforward")
 
 _COLUMNS = """
-    SELECT table_name, column_name FROM information_schema.columns
+    SELECT table_name, column_name, data_type FROM information_schema.columns
     WHERE table_schema = $1 AND table_name NOT LIKE 'message\\_%' ORDER BY table_name, ordinal_position
 """
 
@@ -66,18 +67,19 @@ def differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
 
 async def _columns(connection: asyncpg.Connection, service: str) -> dict[str, list[str]]:
     columns: dict[str, list[str]] = {}
-    for table, column in await connection.fetch(_COLUMNS, service):
+    for table, column, kind in await connection.fetch(_COLUMNS, service):
         if table == "alembic_version" or f"{service}.{table}" in LEFT_OUT_TABLES:
             continue
         if not {f"{service}.{table}.{column}", f"{service}.*.{column}"} & LEFT_OUT_COLUMNS.keys():
-            columns.setdefault(table, []).append(column)
+            name = f'"{column}"'
+            columns.setdefault(table, []).append(f"trim_scale({name})" if kind == "numeric" else name)
     return columns
 
 
 async def _digest(
     connection: asyncpg.Connection, service: str, table: str, columns: list[str], dump: Path | None
 ) -> str:
-    names = ", ".join(f'"{name}"' for name in columns)
+    names = ", ".join(columns)
     row = f'ROW({names})::text COLLATE "C"'
     query = f'SELECT {names} FROM "{service}"."{table}" ORDER BY {row}'  # noqa: S608 - names from the catalogue
     seen = hashlib.sha256()

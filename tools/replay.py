@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +34,7 @@ from tools.digest import digest, whole
 SERVICES = ("gateway", "trading", "risk", "strategy", "signals")
 """Those whose state follows from messages; marketdata and the paper venue live on ticks."""
 DAWN = datetime(2000, 1, 1, tzinfo=UTC)
+A_BATCH = timedelta(milliseconds=5)
 Partitions = Callable[[set[str]], list[AsyncIterator[Logged]]]
 """The partitions of some topics, from their beginning."""
 
@@ -72,7 +73,7 @@ async def _replay(service: Service[Any, Any], partitions: Partitions, url: str, 
     memory, clock = service.memory(), FixedClock(DAWN)
     if hasattr(memory, "clock"):
         memory.clock = clock
-    handler = Replay(service, memory, said=hear, clock=clock, batch=batch)
+    handler = Replay(service, memory, said=hear, clock=clock, batch=batch, within=A_BATCH)
     pool = await database.open_pool(url, service.name, size=2)
     try:
         async with pool.acquire() as connection, connection.transaction():

@@ -16,7 +16,7 @@ from tools.client import Platform
 from tools.digest import differing, digest
 
 REBUILT = ("gateway", "risk")
-SMALL_BATCHES = 37
+SMALL_BATCHES = 3
 
 
 @pytest.mark.scenario(12)

@@ -54,6 +54,7 @@ class Replay:
 
     `said` gets what the handlers say; nothing is published. `set_aside` are places that are not to be handled:
     what waits as parked, or was discarded. `clock` is moved along, for memory that asks for the time.
+    `within` keeps a batch as short as a live one, which never holds the answer to what it says itself.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Replay:
         set_aside: frozenset[tuple[str, int, int]] = frozenset(),
         clock: FixedClock | None = None,
         batch: int = BATCH,
+        within: timedelta | None = None,
     ) -> None:
         self._service = service
         self._memory = memory
@@ -72,6 +74,7 @@ class Replay:
         self._set_aside = set_aside
         self._clock = clock
         self._size = batch
+        self._within = within
         self._types = {(s.topic.name, s.message.__name__): s.message for s in service.consumes}
         self._streams = {(s.topic.name, s.message.__name__): s for s in service.streams}
         self._known: set[UUID] = set()
@@ -111,8 +114,11 @@ class Replay:
             delivery = Delivery(decode(message, record.value), read_envelope(record.headers, record.key))
         except Undecodable as error:
             raise _failed(record, error) from error
-        if self._is_new(delivery.envelope.id):
-            self._batch.append((record, delivery))
+        if not self._is_new(delivery.envelope.id):
+            return
+        if self._batch and self._within and record.said_at - self._batch[0][0].said_at > self._within:
+            await self._flush(connection)
+        self._batch.append((record, delivery))
 
     def _is_new(self, message_id: UUID) -> bool:
         if message_id in self._known:
