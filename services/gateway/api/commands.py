@@ -65,7 +65,11 @@ class Commands:
         if again and (row := await self._decided(order_id)):
             return row
         with self._runtime.memory.waiters.for_order(order_id) as future:
-            await self._send(order, order_id)
+            try:
+                await self._send(order, order_id)
+            except MessagingUnavailable:
+                if not future.done():  # else Kafka has it, and only its confirmation is late
+                    raise
             try:
                 row = await self._wait(future, order_id, lambda: self._decided(order_id))
                 return row or await self._open(order)

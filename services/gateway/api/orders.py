@@ -10,7 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from libs.common import ids
-from libs.common.contracts.enums import Exchange, OrderStatus
+from libs.common.clock import stopwatch
+from libs.common.contracts.enums import Exchange, OrderPurpose, OrderStatus
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, StrategyId
 from libs.common.contracts.orders import (
     OrderCancelled,
@@ -43,6 +44,8 @@ _BODY = {"requestBody": {"required": True, "content": {"application/json": {"sch
 _BODY["requestBody"]["content"] = {
     "application/json": {"schema": models.PlaceOrder.model_json_schema(ref_template="#/components/schemas/{model}")}
 }
+_OVERLOADED = "more orders are on their way than can be decided quickly; nothing was taken, try again"
+_TRY_AGAIN = {"Retry-After": "1"}
 _REFUSED: dict[int | str, dict[str, object]] = {422: {"model": models.OrderProblem}}
 
 
@@ -57,7 +60,7 @@ async def place(request: Request) -> Response:
     """Answers once the order is accepted, or refused: 201, or 422 with the rule, the limit and the value.
 
     The order is in the book either way. Past two seconds the answer is 202. The body is read by hand: this is the
-    road that has to be fast.
+    road that has to be fast. 503 `overloaded` when too many orders are on their way: exits are taken all the same.
     """
     edge = edge_of(request)
     identity = await edge.identify_trader(request)
@@ -73,7 +76,16 @@ async def place(request: Request) -> Response:
         order = _order(body, order_id, identity, edge)
         return _placed(await edge.commands.place(order, again=again))
 
-    return await edge.commands.once(request, identity, run)
+    admission = edge.memory.admission
+    if body.purpose is OrderPurpose.ENTRY and not admission.takes():
+        raise Problem(503, "overloaded", _OVERLOADED, headers=_TRY_AGAIN)
+    began = stopwatch()
+    admission.begin()
+    try:
+        return await edge.commands.once(request, identity, run)
+    finally:
+        now = stopwatch()
+        admission.end(now - began, now)
 
 
 @router.post("/modify", response_model=models.OrderView, responses={**models.PROBLEMS, **models.TAKEN})

@@ -40,6 +40,11 @@ async def status(_: Reader, edge: TheEdge) -> Response:
                 "stale": age is None or age > STALE_S,
             },
             "stream_clients": len(edge.memory.hub),
+            "admission": {
+                "orders_under_way": edge.memory.admission.under_way,
+                "limit": int(edge.memory.admission.limit),
+                "refused": edge.memory.admission.refused,
+            },
             "instances": "one" if edge.memory.siblings.alone else "several",
         }
     )
