@@ -7,6 +7,7 @@ from libs.common.contracts.enums import Exchange
 from libs.common.service import Memory
 from libs.common.settings import CommonSettings, load
 from libs.common.trading_calendar import TradingCalendar
+from services.gateway.memory.admission import Admission
 from services.gateway.memory.cache import Cache
 from services.gateway.memory.hub import Hub
 from services.gateway.memory.passwords import Passwords
@@ -34,6 +35,7 @@ class GatewayMemory(Memory):
         self.quotes = QuoteView(self.calendar)
         self.spelling = Spelling()
         self.waiters = Waiters()
+        self.admission = Admission()
         self._batch: GatewayStore | None = None
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
