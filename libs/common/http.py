@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.common import problems
 from libs.common.telemetry import continue_trace, trace
+from libs.common.websocket import WebSocket
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
@@ -78,6 +80,13 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _sockets(runtime: "Runtime[Any, Any]") -> Any:
+    """What uvicorn is to make of a request to upgrade: a factory of protocols, or nothing."""
+    if runtime.service.sockets is None:
+        return "none"
+    return functools.partial(WebSocket, runtime.service.sockets(runtime))
+
+
 class Listener:
     """Serves the app until drained: refuses new connections, lets running requests end."""
 
@@ -88,15 +97,13 @@ class Listener:
             host=own.host,
             port=own.port,
             http="httptools",
-            ws="websockets-sansio",
+            ws=_sockets(runtime),
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
             date_header=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,
-            ws_ping_interval=20,
-            ws_ping_timeout=20,
             backlog=2048,
         )
         self._server = _Server(config)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
     from fastapi import APIRouter
 
+    from libs.common import websocket
     from libs.common.runtime import Runtime
 
 
@@ -213,6 +214,8 @@ class Service(Generic[S, V]):
     timers: Sequence[Timer[S, V]] = ()
     produces: Sequence[Topic] = ()
     routes: "Callable[[Runtime[S, V]], APIRouter] | None" = None
+    sockets: "Callable[[Runtime[S, V]], websocket.Open] | None" = None
+    """Who holds the conversations of WebSocket clients."""
     background: "Sequence[Callable[[Runtime[S, V]], Awaitable[None]]]" = ()
     committed: "Callable[[Sequence[Delivery], Runtime[S, V]], Awaitable[None]] | None" = None
     topics: dict[type[Message], Topic] = field(init=False, repr=False, compare=False)

@@ -4,8 +4,9 @@ from libs.common.contracts import topics
 from libs.common.contracts.accounts import AccountDeleted, AccountSaved
 from libs.common.contracts.algos import AlgoDeleted, AlgoSaved, SignalActedOn, SignalSkipped
 from libs.common.contracts.base import RequestRefused
-from libs.common.contracts.market import InstrumentListed, QuotesConflated
+from libs.common.contracts.market import InstrumentListed, QuotesConflated, WatchedConflated
 from libs.common.contracts.masters import CorporateActionsImported, CustomSymbolDeleted, CustomSymbolSaved
+from libs.common.contracts.options import ChainConflated
 from libs.common.contracts.orders import (
     FillReported,
     OrderAccepted,
@@ -29,6 +30,7 @@ from libs.common.contracts.signals import SignalGroupDeleted, SignalGroupSaved, 
 from libs.common.service import Service, Start, every, on, stream
 from services.gateway import handlers, streams, timers
 from services.gateway.api import routes
+from services.gateway.api.stream import recheck, sockets
 from services.gateway.memory import GatewayMemory
 from services.gateway.projections import books, contracts, entities, risk, signals
 from services.gateway.store import GatewayStore
@@ -82,7 +84,11 @@ app = Service(
         on(topics.CORPORATE_ACTIONS, CorporateActionsImported, entities.imported),
         on(topics.MARKETDATA_REFUSALS, RequestRefused, entities.refused),
     ],
-    streams=[stream(topics.QUOTES, QuotesConflated, streams.quotes, Start.RECENT)],
+    streams=[
+        stream(topics.QUOTES, QuotesConflated, streams.quotes, Start.RECENT),
+        stream(topics.WATCHED, WatchedConflated, streams.watched, Start.LATEST),
+        stream(topics.CHAINS, ChainConflated, streams.chains, Start.LATEST),
+    ],
     timers=[every(600, timers.forget)],
     produces=[
         topics.ORDER_REQUESTS,
@@ -96,5 +102,7 @@ app = Service(
         topics.CORPORATE_ACTION_REQUESTS,
     ],
     routes=routes,
+    sockets=sockets,
+    background=[recheck],
     committed=handlers.tell,
 )

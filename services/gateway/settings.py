@@ -38,5 +38,11 @@ class GatewaySettings(BaseSettings):
 
     cors_origins: str = ""
     """Comma-separated origins that browsers may call from; none by default."""
+    stream_connections: int = 100
+    """WebSocket connections of one user to one instance."""
+    stream_topics: int = 3000
+    """Instruments that one user may stream, by mode, over all his connections to one instance."""
+    stream_chains: int = 50
+    """Option chains that one user may stream over all his connections to one instance."""
     stream_quotes: int = 500
     """Quotes that one WebSocket client may subscribe to."""

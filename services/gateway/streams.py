@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from libs.common.contracts.market import QuotesConflated
+from libs.common.contracts.market import QuotesConflated, WatchedConflated
+from libs.common.contracts.options import ChainConflated
 from services.gateway.memory import GatewayMemory
 
 
@@ -10,3 +11,15 @@ async def quotes(batches: Sequence[QuotesConflated], memory: GatewayMemory) -> N
     for batch in batches:
         memory.quotes.update(batch.quotes, batch.at)
         memory.hub.quoted(batch.quotes)
+
+
+async def watched(batches: Sequence[WatchedConflated], memory: GatewayMemory) -> None:
+    """What clients look at, told faster."""
+    for batch in batches:
+        memory.quotes.update(batch.quotes, batch.at)
+        memory.hub.quoted(batch.quotes)
+        memory.hub.deepened(batch.depths)
+
+
+async def chains(batches: Sequence[ChainConflated], memory: GatewayMemory) -> None:
+    memory.hub.chained(batches)

@@ -18,7 +18,6 @@ from services.gateway.api import (
     positions,
     risk,
     signals,
-    stream,
     system,
 )
 from services.gateway.api.edge import Edge, EdgeRouter, GatewayRuntime
@@ -40,10 +39,10 @@ _PARTS = (
     auth,
     admin,
     system,
-    stream,
 )
 
 
 def routes(runtime: GatewayRuntime) -> APIRouter:
     """Orders come first: the road that has to be fast is the first that is looked at."""
-    return EdgeRouter(Edge(runtime, load(GatewaySettings)), [part.router for part in _PARTS])
+    runtime.memory.edge = edge = Edge(runtime, load(GatewaySettings))
+    return EdgeRouter(edge, [part.router for part in _PARTS])

@@ -1,27 +1,31 @@
-"""The WebSocket: authenticate, subscribe, and be told of every change with its number."""
+"""The WebSocket: authenticate, subscribe, and be told of every change with its number, and of prices as they move.
+
+docs/decisions/0012-stream.md says why it does not go through ASGI.
+"""
 
 import asyncio
-import contextlib
-from typing import Any
+from collections import deque
 from uuid import UUID
 
+import asyncpg
 import orjson
-from fastapi import WebSocket, WebSocketDisconnect
 
 from libs.common.problems import Problem
 from libs.common.telemetry import log
-from services.gateway.api.edge import Edge, Router, edge_of
+from libs.common.websocket import Open, WebSocket
+from services.gateway.api.edge import Edge, GatewayRuntime
+from services.gateway.api.subscriptions import Wish, subscribe, unsubscribe
 from services.gateway.domain.roles import Identity
-from services.gateway.domain.symbols import instrument_of
-from services.gateway.memory.client import TOO_SLOW, Client, TooSlow
-from services.gateway.store import instruments, people
-from services.gateway.store.changes import CHANNEL_NAMES, Channel
+from services.gateway.memory.client import Client
+from services.gateway.store import people
 
-router = Router()
+PATH = "/api/v2/stream"
 AUTHENTICATE_S = 10.0
 RECHECK_S = 30.0
+MOST_WISHES = 32
 UNAUTHENTICATED = 4401
 MALFORMED = 4400
+TOO_MANY = 4429
 
 
 class Closing(Exception):
@@ -33,32 +37,142 @@ class Closing(Exception):
         self.reason = reason
 
 
-@router.websocket("/stream")
-async def stream(socket: WebSocket) -> None:
-    edge = edge_of(socket)
-    await socket.accept()
-    try:
-        identity = await _authenticate(socket, edge)
-        await _converse(socket, edge, identity)
-    except Closing as closing:
-        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-            await socket.close(closing.code, closing.reason)
-    except WebSocketDisconnect:
-        return
+def sockets(runtime: GatewayRuntime) -> Open:
+    """Who holds the conversations of this process. The routes are made before it, and with them the edge."""
+
+    def begin(socket: WebSocket, path: str) -> Conversation | None:
+        return Conversation(socket, runtime.memory.edge) if path == PATH else None
+
+    return begin
 
 
-async def _authenticate(socket: WebSocket, edge: Edge) -> Identity:
-    try:
-        async with asyncio.timeout(AUTHENTICATE_S):
-            wish = _read(await socket.receive_text())
-    except TimeoutError as error:
-        raise Closing(UNAUTHENTICATED, f"authenticate within {AUTHENTICATE_S:g} s") from error
-    if wish.get("action") != "authenticate":
-        raise Closing(UNAUTHENTICATED, "authenticate first")
-    return await _identify(edge, wish)
+class Conversation:
+    """One client's. Its wishes are granted one after the other; between them nothing runs for it."""
+
+    __slots__ = ("_client", "_edge", "_socket", "_task", "_timer", "_wishes")
+
+    def __init__(self, socket: WebSocket, edge: Edge) -> None:
+        self._socket = socket
+        self._edge = edge
+        self._client: Client | None = None
+        self._wishes: deque[str] | None = None
+        self._task: asyncio.Task[None] | None = None
+        late = Closing(UNAUTHENTICATED, f"authenticate within {AUTHENTICATE_S:g} s")
+        self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(
+            AUTHENTICATE_S, self._close, late
+        )
+
+    def heard(self, text: str) -> None:
+        if self._wishes is None:
+            self._wishes = deque()
+        self._wishes.append(text)
+        if self._task is None:
+            self._task = asyncio.create_task(self._grant(), name="stream:wish")
+            self._edge.memory.conversing.add(self._task)
+            self._task.add_done_callback(self._edge.memory.conversing.discard)
+        elif len(self._wishes) == MOST_WISHES:
+            self._socket.listen(False)
+
+    def writable(self) -> None:
+        if self._client is not None:
+            self._edge.memory.hub.wake(self._client)
+
+    def ended(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        if self._client is not None:
+            self._edge.memory.hub.leave(self._client)
+            self._client = None
+
+    async def _grant(self) -> None:
+        try:
+            while self._wishes:
+                await self._answer(_read(self._wishes.popleft()))
+        except Closing as closing:
+            self._close(closing)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("stream_failed", error=repr(error))
+            self._close(Closing(1011, "this is a fault of ours; reconnect with since"))
+        finally:
+            self._task = self._wishes = None
+            self._socket.listen(True)
+
+    def _close(self, closing: Closing) -> None:
+        if self._client is not None:
+            self._edge.memory.hub.leave(self._client)
+            self._client = None
+        self._wishes = None
+        self._socket.close(closing.code, closing.reason)
+
+    async def _answer(self, wish: Wish) -> None:
+        client = self._client
+        if client is None:
+            await self._authenticate(wish)
+            return
+        match wish.get("action"):
+            case "ping":
+                client.say({"type": "pong", "at": self._edge.runtime.clock.now()})
+            case "subscribe":
+                await subscribe(self._edge, client, wish)
+            case "unsubscribe":
+                unsubscribe(self._edge, client, wish)
+            case "authenticate":
+                await self._authenticate_again(client, wish)
+            case unknown:
+                client.say({"type": "error", "error": f"unknown action {unknown!r}"})
+        self._edge.memory.hub.wake(client)
+
+    async def _authenticate(self, wish: Wish) -> None:
+        if wish.get("action") != "authenticate":
+            raise Closing(UNAUTHENTICATED, "authenticate first")
+        identity = await _identify(self._edge, wish)
+        hub, most = self._edge.memory.hub, self._edge.settings.stream_connections
+        if hub.connections(identity.user_id) >= most:
+            raise Closing(TOO_MANY, f"no more than {most} connections of one user")
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._client = client = hub.join(identity, self._socket)
+        client.say({"type": "authenticated", "user_id": identity.user_id, "role": identity.role})
+        hub.wake(client)
+
+    async def _authenticate_again(self, client: Client, wish: Wish) -> None:
+        again = await _identify(self._edge, wish)
+        if again.user_id != client.user_id:
+            raise Closing(UNAUTHENTICATED, "open a new connection for another user")
+        client.identity = again
+        client.say({"type": "authenticated", "user_id": again.user_id, "role": again.role})
 
 
-async def _identify(edge: Edge, wish: dict[str, Any]) -> Identity:
+async def recheck(runtime: GatewayRuntime) -> None:
+    """A stream outlives its access token, but not its session or key: look every RECHECK_S, once for each of them."""
+    while True:
+        await asyncio.sleep(RECHECK_S)
+        try:
+            await recheck_once(runtime.memory.edge)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("stream_recheck_failed", error=repr(error))
+
+
+async def recheck_once(edge: Edge) -> None:
+    clients: dict[tuple[str, bool], list[Client]] = {}
+    for client in edge.memory.hub.clients():
+        clients.setdefault((client.identity.credential, client.identity.by_key), []).append(client)
+    for (credential, by_key), theirs in clients.items():
+        if not await _lives(edge, UUID(credential), by_key):
+            for client in theirs:
+                client.outlet.close(UNAUTHENTICATED, "your session or key has ended")
+
+
+async def _lives(edge: Edge, credential: UUID, by_key: bool) -> bool:
+    if by_key:
+        return await people.key_lives(edge.runtime.pool, credential)
+    return await edge.session_role(credential) is not None
+
+
+async def _identify(edge: Edge, wish: Wish) -> Identity:
     token, api_key = wish.get("token"), wish.get("api_key")
     try:
         return await edge.identify(
@@ -68,113 +182,7 @@ async def _identify(edge: Edge, wish: dict[str, Any]) -> Identity:
         raise Closing(UNAUTHENTICATED, problem.detail) from problem
 
 
-async def _converse(socket: WebSocket, edge: Edge, identity: Identity) -> None:
-    """Read, write and check the credential at once; the first to end ends all."""
-    client = edge.memory.hub.join(identity.user_id, socket.send_text)
-    client.say({"type": "authenticated", "user_id": identity.user_id, "role": identity.role})
-    tasks = [
-        asyncio.create_task(client.write(), name="stream:write"),
-        asyncio.create_task(_listen(socket, edge, client, identity), name="stream:read"),
-        asyncio.create_task(_recheck(edge, identity), name="stream:recheck"),
-    ]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            _explain(task)
-    finally:
-        edge.memory.hub.leave(client)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _explain(task: "asyncio.Task[None]") -> None:
-    error = task.exception()
-    if isinstance(error, TooSlow):
-        raise Closing(TOO_SLOW, "you do not read as fast as you are sent to; reconnect with since") from error
-    if error is None or isinstance(error, (WebSocketDisconnect, RuntimeError)):
-        raise WebSocketDisconnect(1006)
-    if isinstance(error, Closing):
-        raise error
-    log.warning("stream_failed", error=repr(error))
-    raise Closing(1011, "this is a fault of ours; reconnect with since") from error
-
-
-async def _recheck(edge: Edge, identity: Identity) -> None:
-    """A stream outlives its access token, but not its session or key."""
-    while True:
-        await asyncio.sleep(RECHECK_S)
-        credential = UUID(identity.credential)
-        if identity.by_key:
-            lives = await people.key_lives(edge.runtime.pool, credential)
-        else:
-            lives = await edge.session_role(credential) is not None
-        if not lives:
-            raise Closing(UNAUTHENTICATED, "your session or key has ended")
-
-
-async def _listen(socket: WebSocket, edge: Edge, client: Client, identity: Identity) -> None:
-    while True:
-        wish = _read(await socket.receive_text())
-        match wish.get("action"):
-            case "ping":
-                client.say({"type": "pong", "at": edge.runtime.clock.now()})
-            case "subscribe":
-                await _subscribe(edge, client, wish)
-            case "unsubscribe":
-                _unsubscribe(edge, client, wish)
-            case "authenticate":
-                again = await _identify(edge, wish)
-                if again.user_id != identity.user_id:
-                    raise Closing(UNAUTHENTICATED, "open a new connection for another user")
-                client.say({"type": "authenticated", "user_id": again.user_id, "role": again.role})
-            case unknown:
-                client.say({"type": "error", "error": f"unknown action {unknown!r}"})
-
-
-async def _subscribe(edge: Edge, client: Client, wish: dict[str, Any]) -> None:
-    """Acknowledge item by item, then send what the channels hold, or what was missed `since` a number."""
-    channels = {name: "ok" if name in CHANNEL_NAMES else "unknown channel" for name in _names(wish, "channels")}
-    quotes = await _check_quotes(edge, client, _names(wish, "quotes"))
-    client.say({"type": "ack", "action": "subscribe", "channels": channels, "quotes": quotes})
-    since = wish.get("since")
-    for name, fate in channels.items():
-        if fate == "ok":
-            number = since.get(name) if isinstance(since, dict) else None
-            client.watch(Channel(name), number if isinstance(number, int) else None)
-    wanted = [instrument_of(name) for name, fate in quotes.items() if fate == "ok"]
-    edge.memory.hub.watch_quotes(client, [instrument for instrument in wanted if instrument])
-
-
-async def _check_quotes(edge: Edge, client: Client, names: list[str]) -> dict[str, str]:
-    read = {name: instrument_of(name) for name in names}
-    known = await instruments.known(edge.runtime.pool, [each for each in read.values() if each]) if read else set()
-    room = edge.settings.stream_quotes - len(client.instruments)
-    fates: dict[str, str] = {}
-    for name, instrument in read.items():
-        heard = instrument is not None and edge.memory.quotes.ltp(instrument) is not None
-        if instrument is None or not (heard or instrument in known):
-            fates[name] = "unknown instrument"
-        elif instrument not in client.instruments and room <= 0:
-            fates[name] = f"no more than {edge.settings.stream_quotes} quotes"
-        else:
-            fates[name] = "ok"
-            room -= instrument not in client.instruments
-    return fates
-
-
-def _unsubscribe(edge: Edge, client: Client, wish: dict[str, Any]) -> None:
-    channels = _names(wish, "channels")
-    for name in channels:
-        if name in CHANNEL_NAMES:
-            client.watches.pop(Channel(name), None)
-    quotes = _names(wish, "quotes")
-    edge.memory.hub.unwatch_quotes(client, [found for name in quotes if (found := instrument_of(name))])
-    said = {"channels": dict.fromkeys(channels, "ok"), "quotes": dict.fromkeys(quotes, "ok")}
-    client.say({"type": "ack", "action": "unsubscribe", **said})
-
-
-def _read(text: str) -> dict[str, Any]:
+def _read(text: str) -> Wish:
     try:
         wish = orjson.loads(text)
     except ValueError as error:
@@ -182,8 +190,3 @@ def _read(text: str) -> dict[str, Any]:
     if not isinstance(wish, dict):
         raise Closing(MALFORMED, "a frame is a JSON object")
     return wish
-
-
-def _names(wish: dict[str, Any], field: str) -> list[str]:
-    found = wish.get(field)
-    return [name for name in found if isinstance(name, str)][:1000] if isinstance(found, list) else []

@@ -15,12 +15,14 @@ from services.gateway.memory.quotes import QuoteView
 from services.gateway.memory.siblings import Siblings
 from services.gateway.memory.spelling import Spelling
 from services.gateway.memory.waiters import Waiters
+from services.gateway.memory.watching import Watching
 from services.gateway.settings import GatewaySettings
 from services.gateway.store import GatewayStore
 from services.gateway.store.changes import Changes
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
+    from services.gateway.api.edge import Edge
 
 
 class GatewayMemory(Memory):
@@ -28,6 +30,9 @@ class GatewayMemory(Memory):
     cache: Cache
     hub: Hub
     siblings: Siblings
+    watching: Watching
+    edge: "Edge"
+    """What routes and streams stand on; the routes make it."""
     passwords: Passwords
 
     def __init__(self) -> None:
@@ -36,6 +41,8 @@ class GatewayMemory(Memory):
         self.spelling = Spelling()
         self.waiters = Waiters()
         self.admission = Admission()
+        self.conversing: set[asyncio.Task[None]] = set()
+        """What WebSocket clients asked for and is being answered."""
         self._batch: GatewayStore | None = None
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
@@ -45,10 +52,15 @@ class GatewayMemory(Memory):
         self.cache = Cache(runtime.settings.redis_url)
         self.passwords = Passwords(self.settings.password_pepper)
         self.hub = Hub(runtime.pool, runtime.clock, self.quotes)
+        self.watching = Watching(self.cache, self.hub.prices, runtime.clock)
+        await self.watching.open()
         self.siblings = Siblings(self.cache, self.waiters, self.hub)
         await self.siblings.open()
 
     async def close(self) -> None:
+        for task in list(self.conversing):
+            task.cancel()
+        await self.watching.close()
         await self.hub.close()
         await self.siblings.close()
         await self.cache.close()

@@ -1,44 +1,53 @@
 """One WebSocket client: what it watches, what waits to be sent, and how it catches up when it fell behind.
 
 A client is never sent more than its reading allows: past a bounded queue a channel is only marked as behind, and what
-changed meanwhile is read from the projection, as one snapshot, once the queue is empty.
+changed meanwhile is read from the projection, as one snapshot, once the queue is empty. Prices wait only as the newest
+of each topic. Nothing here is a task: an idle client costs its dictionaries.
 """
 
-import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 import asyncpg
 import orjson
 
-from libs.common.clock import Clock
+from libs.common.websocket import text_frame
 from services.gateway.domain import views
+from services.gateway.domain.roles import Identity
+from services.gateway.memory.prices import Topic
 from services.gateway.memory.quotes import QuoteView
 from services.gateway.store import scenes
 from services.gateway.store.changes import Channel, Push
 
 TOO_SLOW = 4408
 
-Send = Callable[[str], Awaitable[None]]
-
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How much waits for a client, how long one frame may take, and how often quotes are sent."""
+    """How much waits for a client, how long it may take nothing, and how often its screen of quotes is sent."""
 
     queued: int = 512
     slow_s: float = 10.0
     quotes_every_s: float = 0.1
 
 
-class TooSlow(Exception):
-    """The client did not take a frame in time."""
+class Outlet(Protocol):
+    """Where a client's frames go."""
+
+    paused_at: float | None
+    """Since when it takes nothing more."""
+    heard_at: float
+
+    def write(self, frames: bytes) -> None: ...
+    def ping(self) -> None: ...
+    def close(self, code: int, reason: str) -> None: ...
 
 
-def frame(content: dict[str, object]) -> str:
-    return orjson.dumps(content, default=str).decode()
+def frame(content: dict[str, object]) -> bytes:
+    return text_frame(orjson.dumps(content, default=str))
 
 
 @dataclass(slots=True)
@@ -52,32 +61,53 @@ class Watch:
 
 
 class Client:
-    def __init__(
-        self, user_id: UUID, send: Send, pool: asyncpg.Pool, clock: Clock, quotes: QuoteView, patience: Patience
-    ) -> None:
-        self.user_id = user_id
+    __slots__ = (
+        "_patience",
+        "_queue",
+        "_quotes",
+        "fresh",
+        "fresh_quotes",
+        "identity",
+        "instruments",
+        "outlet",
+        "quotes_at",
+        "topics",
+        "watches",
+    )
+
+    def __init__(self, identity: Identity, outlet: Outlet, quotes: QuoteView, patience: Patience) -> None:
+        self.identity = identity
+        self.outlet = outlet
         self.watches: dict[Channel, Watch] = {}
         self.instruments: set[str] = set()
-        self._send_text = send
-        self._pool = pool
-        self._clock = clock
+        self.topics: set[Topic] = set()
+        self.fresh: dict[Topic, bytes] = {}
+        """The newest frame of each topic that was not sent yet."""
+        self.fresh_quotes: dict[str, None] = {}
+        self.quotes_at = 0.0
+        """When the next screen of quotes may be sent."""
+        self._queue: deque[bytes] | None = None
         self._quotes = quotes
         self._patience = patience
-        self._queue: deque[str] = deque()
-        self._fresh_quotes: dict[str, None] = {}
-        self._wake = asyncio.Event()
 
-    def watch(self, channel: Channel, since: int | None) -> None:
-        """Begin (again) with what was missed since a number, or with a snapshot."""
-        self.watches[channel] = Watch(since)
-        self._wake.set()
+    @property
+    def user_id(self) -> UUID:
+        return self.identity.user_id
 
     def say(self, content: dict[str, object]) -> None:
         """Queue an answer to the client itself; one that asks without reading is too slow."""
-        if len(self._queue) >= 2 * self._patience.queued:
-            raise TooSlow
-        self._queue.append(frame(content))
-        self._wake.set()
+        if self.waiting >= 2 * self._patience.queued:
+            self.outlet.close(TOO_SLOW, "you ask faster than you read")
+            return
+        self._put(frame(content))
+
+    def send(self, made: bytes) -> None:
+        """Queue a frame that was made elsewhere."""
+        self._put(made)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue) if self._queue else 0
 
     def offer(self, push: Push) -> None:
         watch = self.watches.get(push.channel)
@@ -90,86 +120,69 @@ class Client:
         last = watch.last or 0
         if push.seq <= last:
             return
-        if push.seq > last + 1 or len(self._queue) >= self._patience.queued:
+        if push.seq > last + 1 or self.waiting >= self._patience.queued:
             watch.behind = True
         else:
-            self._queue.append(self._frame_of(push))
+            self._put(self._frame_of(push))
             watch.last = push.seq
-        self._wake.set()
 
     def hear(self, channel: Channel, seq: int) -> None:
         """Elsewhere a change of that number was projected."""
         watch = self.watches.get(channel)
         if watch and not watch.behind and not watch.loading and seq > (watch.last or 0):
             watch.behind = True
-            self._wake.set()
 
-    def quote(self, instrument: str) -> None:
-        self._fresh_quotes[instrument] = None
-        self._wake.set()
+    def flush(self, now: datetime, at: float) -> Channel | None:
+        """Write what waits, if the client takes anything; a channel to catch up with, if there is one."""
+        if self.outlet.paused_at is not None:
+            return None
+        parts: list[bytes] = []
+        if self._queue:
+            parts.extend(self._queue)
+            self._queue = None
+        if self.fresh:
+            parts.extend(self.fresh.values())
+            self.fresh = {}
+        if self.fresh_quotes and at >= self.quotes_at:
+            self.quotes_at = at + self._patience.quotes_every_s
+            parts.extend(self._screen(now))
+        if parts:
+            self.outlet.write(b"".join(parts))
+        if any(watch.loading for watch in self.watches.values()):
+            return None
+        return next((channel for channel, watch in self.watches.items() if watch.behind), None)
 
-    async def write(self) -> None:
-        """Send what there is, for as long as the client lives."""
-        loop = asyncio.get_running_loop()
-        quotes_at = 0.0
-        while True:
-            if self._fresh_quotes and not self._queue:
-                await self._wake_within(quotes_at - loop.time())
-            else:
-                await self._wake.wait()
-            self._wake.clear()
-            await self._write_queue()
-            for channel, watch in list(self.watches.items()):
-                if watch.behind:
-                    await self._catch_up(channel, watch)
-            if self._fresh_quotes and loop.time() >= quotes_at:
-                quotes_at = loop.time() + self._patience.quotes_every_s
-                await self._write_quotes("event")
-            if self._queue:
-                self._wake.set()
+    def _screen(self, now: datetime) -> list[bytes]:
+        instruments, self.fresh_quotes = self.fresh_quotes, {}
+        shown = self._quotes.show_all(instruments, now)
+        return [frame({"type": "event", "channel": "quotes", "data": shown})] if shown else []
 
-    async def _wake_within(self, seconds: float) -> None:
-        """Wait for something more urgent than quotes, until quotes may be sent again."""
-        if seconds <= 0:
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                while not self._queue and not any(watch.behind for watch in self.watches.values()):
-                    self._wake.clear()
-                    await self._wake.wait()
-        except TimeoutError:
-            return
-
-    async def _write_queue(self) -> None:
-        while self._queue:
-            await self._send(self._queue.popleft())
-
-    async def _write_quotes(self, kind: str) -> None:
-        instruments, self._fresh_quotes = self._fresh_quotes, {}
-        shown = self._quotes.show_all(instruments, self._clock.now())
-        if shown:
-            await self._send(frame({"type": kind, "channel": "quotes", "data": shown}))
-
-    async def _catch_up(self, channel: Channel, watch: Watch) -> None:
-        """Read what the client does not know; changes that come while it is read and sent are kept for after it."""
+    async def catch_up(self, channel: Channel, pool: asyncpg.Pool, now: datetime) -> None:
+        """Read what the client does not know; changes that come while it is read are kept for after it."""
+        watch = self.watches[channel]
         watch.behind, watch.loading = False, True
-        async with self._pool.acquire(timeout=5) as connection:
-            scene = await scenes.scene(connection, channel, self.user_id, watch.last, self._clock.now())
+        async with pool.acquire(timeout=5) as connection:
+            scene = await scenes.scene(connection, channel, self.user_id, watch.last, now)
         rows = [views.of_channel(channel, row, self._quotes.ltp) for row in scene.rows]
         content = {"type": "snapshot", "channel": channel, "seq": scene.seq, "since": scene.since, "data": rows}
-        await self._send(frame(content))
+        if self.watches.get(channel) is not watch:
+            return
+        self._put(frame(content))
         watch.last, watch.loading = scene.seq, False
         meanwhile, watch.meanwhile = watch.meanwhile, []
         for push in meanwhile:
             self.offer(push)
 
-    async def _send(self, text: str) -> None:
-        try:
-            async with asyncio.timeout(self._patience.slow_s):
-                await self._send_text(text)
-        except TimeoutError as error:
-            raise TooSlow from error
+    def is_stuck(self, at: float) -> bool:
+        """It has taken nothing for so long that nobody should keep anything for it."""
+        paused_at = self.outlet.paused_at
+        return paused_at is not None and at - paused_at > self._patience.slow_s
 
-    def _frame_of(self, push: Push) -> str:
+    def _put(self, made: bytes) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(made)
+
+    def _frame_of(self, push: Push) -> bytes:
         data = views.of_channel(push.channel, push.row, self._quotes.ltp)
         return frame({"type": "event", "channel": push.channel, "seq": push.seq, "event": push.event, "data": data})

@@ -252,7 +252,7 @@ async def test_quotes_say_their_source_and_age(platform: Platform) -> None:
     for url in ("/api/v2/market/quotes/NSE:SBIN", "/api/v2/market/quotes/sbin?exchange=NSE"):
         found = (await asha.client.get(url)).json()
         assert (found["ltp"], found["source"], found["stale"]) == (815.25, "REPLAYED", False)
-    assert (await asha.client.get("/api/v2/market/quotes/NSE:NOPE")).json()["code"] == "no_quote"
+    assert (await asha.client.get("/api/v2/market/quotes/NSE:NOPE")).json()["code"] == "instrument_unknown"
     bulk = await asha.client.post("/api/v2/market/quotes/bulk", json={"symbols": ["NSE:SBIN", "NSE:NOPE"]})
     assert ([q["ltp"] for q in bulk.json()["data"]], bulk.json()["missing"]) == ([815.25], ["NSE:NOPE"])
 

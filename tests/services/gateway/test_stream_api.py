@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,16 +11,21 @@ import asyncpg
 import orjson
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from libs.common import ids
 from libs.common.clock import stopwatch
-from libs.common.contracts.enums import FeedSource
+from libs.common.contracts.enums import Exchange, FeedSource
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Quote, QuotesConflated
+from libs.common.contracts.market import Depth, DepthLevel, Quote, QuotesConflated, WatchedConflated
+from libs.common.contracts.options import ChainConflated, ChainRow
 from libs.common.testing.apps import served
 from services.gateway import streams
+from services.gateway.api.stream import recheck_once
 from services.gateway.app import app
-from services.gateway.memory.client import Patience, TooSlow
+from services.gateway.domain.roles import Identity, Role
+from services.gateway.memory.client import Client, Patience
+from services.gateway.memory.prices import Mode
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform, forget_counts
 
@@ -104,6 +110,53 @@ def quotes(live: Live, ltp: float, *instruments: str) -> QuotesConflated:
         for instrument in instruments
     )
     return QuotesConflated(shard="0", at=now, quotes=found)
+
+
+def watched(live: Live, ltp: float, *instruments: str, depth: bool = False) -> WatchedConflated:
+    found = quotes(live, ltp, *instruments)
+    depths = tuple(
+        Depth(
+            instrument=quote.instrument,
+            at=quote.at,
+            source=quote.source,
+            bids=(DepthLevel(price=quote.bid, quantity=10, orders=2),),
+            asks=(DepthLevel(price=quote.ask, quantity=20, orders=3),),
+        )
+        for quote in found.quotes
+        if depth
+    )
+    return WatchedConflated(shard="all", at=found.at, quotes=found.quotes, depths=depths)
+
+
+def option_chain(live: Live, strikes: Sequence[float], *, atm: float, full: bool = False) -> ChainConflated:
+    now = live.runtime.clock.now()
+    return ChainConflated(
+        chain="NFO:NIFTY:2026-11-24",
+        exchange=Exchange.NFO,
+        underlying="NIFTY",
+        expiry=date(2026, 11, 24),
+        expires_at=now,
+        minutes_to_expiry=1,
+        at=now,
+        quoted_at=now,
+        market_open=True,
+        lot_size=65,
+        model=None,
+        priced_on=None,
+        underlying_price=None,
+        spot=None,
+        spot_price=None,
+        rate=0.065,
+        dividend_yield=0.0,
+        atm_strike=atm,
+        pcr=None,
+        pcr_volume=None,
+        max_pain=None,
+        call_oi=0,
+        put_oi=0,
+        rows=tuple(ChainRow(strike=strike) for strike in strikes),
+        full=full,
+    )
 
 
 async def test_an_order_and_its_fill_are_told_with_numbers_that_follow_the_snapshot(live: Live) -> None:
@@ -287,18 +340,212 @@ async def test_a_client_that_falls_behind_is_caught_up_with_one_snapshot(live: L
         assert last == 20
 
 
+class Stuck:
+    """The connection of a client that takes nothing."""
+
+    heard_at = 0.0
+
+    def __init__(self) -> None:
+        self.paused_at: float | None = None
+        self.written: list[bytes] = []
+        self.closed: tuple[int, str] | None = None
+
+    def write(self, frames: bytes) -> None:
+        self.written.append(frames)
+
+    def ping(self) -> None: ...
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+
+
+def watcher(live: Live, person: Person) -> tuple[Client, Stuck]:
+    outlet = Stuck()
+    return live.runtime.memory.hub.join(Identity(person.user_id, Role.TRADER, str(ids.new_id())), outlet), outlet
+
+
 async def test_a_client_that_does_not_read_is_dropped_and_told_why(live: Live) -> None:
-    live.runtime.memory.hub.patience = Patience(slow_s=0.2)
+    hub = live.runtime.memory.hub
+    client, outlet = watcher(live, await live.person("asha"))
+    outlet.paused_at = outlet.heard_at = 1000.0
+    hub.sweep(1009.0)
+    assert outlet.closed is None
+    hub.sweep(1011.0)
+    assert outlet.closed is not None
+    assert outlet.closed[0] == 4408
+    assert "read" in outlet.closed[1]
+    hub.leave(client)
+    assert len(hub) == 0
+
+
+async def test_of_what_a_slow_client_did_not_read_only_the_newest_waits(live: Live) -> None:
+    """Conflation: a thousand updates of two instruments are two frames when the client reads again."""
+    hub = live.runtime.memory.hub
+    client, outlet = watcher(live, await live.person("asha"))
+    hub.watch_topics(client, [hub.prices.topic(Mode.QUOTE, name) for name in ("NSE:SBIN", "NSE:INFY")])
+    outlet.paused_at = 1.0
+    for n in range(500):
+        await streams.quotes([quotes(live, 800 + n, "NSE:SBIN", "NSE:INFY")], live.runtime.memory)
+    hub._write()
+    assert outlet.written == []
+    assert len(client.fresh) == 2
+    outlet.paused_at = None
+    hub.wake(client)
+    await asyncio.sleep(0.02)
+    assert b"".join(outlet.written).count(b'"ltp":1299') == 2
+    hub.leave(client)
+    assert hub.prices.topics == {}
+
+
+async def test_a_streamed_quote_is_a_snapshot_then_each_update_by_itself(live: Live) -> None:
     asha = await live.person("asha")
     memory = live.runtime.memory
-    stuck = asyncio.Event()
+    await streams.quotes([quotes(live, 800, "NSE:SBIN", "NSE:INFY")], memory)
+    async with live.reader(asha, quotes=["NSE:SBIN", "NSE:INFY"], mode="quote") as reader:
+        whole = await reader.hear("snapshot", "quotes")
+        assert [(q["instrument"], q["ltp"], q["previous_close"]) for q in whole["data"]] == [
+            ("NSE:SBIN", 800, 800),
+            ("NSE:INFY", 800, 800),
+        ]
+        await streams.watched([watched(live, 801, "NSE:SBIN")], memory)
+        event = await reader.hear("event", "quotes")
+        assert (event["mode"], event["data"]["instrument"], event["data"]["ltp"]) == ("quote", "NSE:SBIN", 801)
+        assert "previous_close" not in event["data"]
+        late = quotes(live, 799, "NSE:SBIN")
+        old = late.quotes[0].model_copy(update={"at": late.at - timedelta(seconds=5)})
+        await streams.quotes([late.model_copy(update={"quotes": (old,)})], memory)
+        await reader.silence()
+        assert memory.quotes.ltp("NSE:SBIN") == 801
+        await reader.say(action="unsubscribe", quotes=["NSE:SBIN", "NSE:INFY"], mode="quote")
+        await reader.hear("ack")
+        await streams.quotes([quotes(live, 900, "NSE:SBIN")], memory)
+        await reader.silence()
+        assert memory.hub.prices.topics == {}
 
-    async def never(_: str) -> None:
-        await stuck.wait()
 
-    client = memory.hub.join(asha.user_id, never)
-    client.say({"type": "hello"})
-    with pytest.raises(TooSlow):
-        await client.write()
-    memory.hub.leave(client)
-    assert len(memory.hub) == 0
+async def test_the_mode_says_how_much_of_a_quote_is_sent(live: Live) -> None:
+    asha = await live.person("asha")
+    await streams.quotes([quotes(live, 800, "NSE:SBIN")], live.runtime.memory)
+    async with live.reader(asha, quotes=["NSE:SBIN"], mode="ltp") as reader:
+        assert set((await reader.hear("snapshot"))["data"][0]) == {"instrument", "at", "source", "ltp"}
+        await reader.say(action="subscribe", quotes=["NSE:SBIN"], mode="depth")
+        assert (await reader.hear("ack"))["quotes"] == {"NSE:SBIN": "ok"}
+        assert (await reader.hear("snapshot", "depth"))["waiting"] == ["NSE:SBIN"]
+        await streams.watched([watched(live, 801, "NSE:SBIN", depth=True)], live.runtime.memory)
+        heard = {frame["channel"]: frame["data"] for frame in (await reader.hear("event"), await reader.hear("event"))}
+        assert heard["quotes"]["ltp"] == 801
+        assert heard["depth"]["bids"] == [[800.95, 10, 2]]
+        await reader.say(action="subscribe", quotes=["NSE:SBIN"], mode="candles")
+        assert "ltp, quote, depth" in (await reader.hear("error"))["error"]
+
+
+async def test_marketdata_learns_what_is_looked_at(live: Live) -> None:
+    asha = await live.person("asha")
+    redis = live.runtime.memory.cache.redis
+    for key in ("watched:quotes", "watched:depths", "watched:chains"):
+        await redis.delete(key)
+    name = "NSE:LOOKEDAT"
+    await streams.quotes([quotes(live, 800, name)], live.runtime.memory)
+    chain = {"exchange": "NFO", "underlying": "NIFTY", "expiry": "2026-11-24"}
+    async with live.reader(asha, quotes=[name], mode="depth", chains=[chain]):
+        async with asyncio.timeout(3):
+            while not await redis.zscore("watched:depths", name):
+                await asyncio.sleep(0.02)
+            while not await redis.zscore("watched:chains", "NFO:NIFTY:2026-11-24"):
+                await asyncio.sleep(0.02)
+        until = float(await redis.zscore("watched:depths", name) or 0)
+        assert 5 < until - live.runtime.clock.now().timestamp() <= 15
+
+
+async def test_a_chain_is_streamed_as_a_snapshot_and_then_its_changed_rows(live: Live) -> None:
+    asha = await live.person("asha")
+    memory = live.runtime.memory
+    wish = {"underlying": "NIFTY", "expiry": "2026-11-24"}
+    async with live.reader(asha, chains=[{**wish, "strikes": 1}]) as reader:
+        await streams.chains([option_chain(live, [100, 110, 120, 130, 140], atm=120, full=True)], memory)
+        whole = await reader.hear("snapshot", "chain")
+        assert whole["chain"] == "NFO:NIFTY:2026-11-24"
+        assert [row["strike"] for row in whole["data"]["rows"]] == [110, 120, 130]
+        await streams.chains([option_chain(live, [100, 120], atm=120)], memory)
+        changed = await reader.hear("event", "chain")
+        assert [row["strike"] for row in changed["data"]["rows"]] == [120]
+        await streams.chains([option_chain(live, [120], atm=130)], memory)
+        moved = await reader.hear("event", "chain")
+        assert moved["data"]["atm_strike"] == 130
+        assert [row["strike"] for row in moved["data"]["rows"]] == [120, 140]
+        await reader.say(action="unsubscribe", chains=[wish])
+        await reader.hear("ack")
+        assert memory.hub.prices.chains == {}
+
+
+async def test_a_slow_reader_of_a_chain_gets_all_of_it_again(live: Live) -> None:
+    hub = live.runtime.memory.hub
+    client, outlet = watcher(live, await live.person("asha"))
+    topic = hub.prices.chain("NFO:NIFTY:2026-11-24").window_of(None)
+    hub.watch_topics(client, [topic])
+    topic.expecting.add(client)
+    outlet.paused_at = 1.0
+    for chain in (
+        option_chain(live, [100, 110], atm=100, full=True),
+        option_chain(live, [100], atm=100),
+        option_chain(live, [110], atm=100),
+    ):
+        await streams.chains([chain], live.runtime.memory)
+    (frame,) = client.fresh.values()
+    assert b'"snapshot"' in frame
+    assert b'"strike":100.0' in frame
+    assert b'"strike":110.0' in frame
+    hub.leave(client)
+
+
+async def test_what_one_user_may_stream_is_limited(live: Live) -> None:
+    settings = live.runtime.memory.edge.settings
+    limits = {"stream_connections": 1, "stream_topics": 2, "stream_chains": 1}
+    live.runtime.memory.edge.settings = settings.model_copy(update=limits)
+    asha = await live.person("asha")
+    names = ["NSE:A1", "NSE:A2", "NSE:A3"]
+    await streams.quotes([quotes(live, 800, *names)], live.runtime.memory)
+    async with live.reader(asha) as reader:
+        days = [{"underlying": "NIFTY", "expiry": day} for day in ("2026-11-24", "2026-12-01", "tomorrow")]
+        await reader.say(action="subscribe", quotes=names, mode="ltp", chains=days)
+        ack = await reader.hear("ack")
+        assert list(ack["quotes"].values()) == ["ok", "ok", "no more than 2 of one user"]
+        assert list(ack["chains"].values())[:2] == ["ok", "no more than 1 chains of one user"]
+        assert "expiry" in list(ack["chains"].values())[2]
+        async with live.reader() as second:
+            await second.say(action="authenticate", token=asha.tokens["access_token"])
+            assert await second.ended() == 4429
+
+
+async def test_a_stream_ends_with_its_session(live: Live) -> None:
+    asha = await live.person("asha")
+    async with live.reader(asha) as reader:
+        await recheck_once(live.runtime.memory.edge)
+        await reader.silence()
+        await asha.client.post("/api/v2/auth/logout", json={"refresh_token": asha.tokens["refresh_token"]})
+        await live.runtime.pool.execute("DELETE FROM sessions")
+        async for key in live.runtime.memory.cache.redis.scan_iter("gateway:session:*"):
+            await live.runtime.memory.cache.redis.delete(key)
+        await recheck_once(live.runtime.memory.edge)
+        assert await reader.ended() == 4401
+
+
+async def test_where_no_stream_is_no_connection_is_made(live: Live) -> None:
+    with pytest.raises(InvalidStatus, match="404"):
+        await connect(live.url.replace("http", "ws") + "/api/v2/elsewhere")
+    assert (await (await live.client()).get("/api/v2/stream")).status_code == 404
+
+
+async def test_a_stopping_gateway_says_goodbye(pool: asyncpg.Pool) -> None:
+    async with served(app) as (url, _):
+        socket = await connect(url.replace("http", "ws") + "/api/v2/stream")
+    with contextlib.suppress(ConnectionClosed):
+        await socket.recv()
+    assert socket.close_code == 1012
+
+
+async def test_a_frame_that_is_no_wish_ends_the_stream(live: Live) -> None:
+    for wrong, code in (("{", 4400), ("[1]", 4400), (b"\x00", 1003)):
+        async with connect(live.url.replace("http", "ws") + "/api/v2/stream") as socket:
+            await socket.send(wrong)
+            assert await Reader(socket).ended() == code

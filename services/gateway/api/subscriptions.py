@@ -1,0 +1,173 @@
+"""What a stream's client may subscribe to, answered item by item."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from services.gateway.api.edge import Edge
+from services.gateway.domain.chains import chain_name
+from services.gateway.domain.symbols import instrument_of
+from services.gateway.memory.client import Client
+from services.gateway.memory.prices import ChainTopic, Mode, Topic, book, shown
+from services.gateway.memory.quotes import QuoteView
+from services.gateway.store import instruments
+from services.gateway.store.changes import CHANNEL_NAMES, Channel
+
+Wish: TypeAlias = dict[str, object]
+MOST_NAMES = 2_000
+MOST_STRIKES = 500
+_ALL = ("at", "source", "ltp", "bid", "ask", "bid_quantity", "ask_quantity", "open", "high", "low", "previous_close")
+WHOLE_QUOTE = (*_ALL, "volume", "oi")
+
+
+async def subscribe(edge: Edge, client: Client, wish: Wish) -> None:
+    """Acknowledge item by item, then send what there is: snapshots first, whatever changes after them."""
+    mode = wish.get("mode")
+    if mode is not None and mode not in tuple(Mode):
+        client.say({"type": "error", "error": f"mode {mode!r} is not one of {', '.join(Mode)}"})
+        return
+    channels = {name: "ok" if name in CHANNEL_NAMES else "unknown channel" for name in names(wish, "channels")}
+    wanted = names(wish, "quotes")
+    room = edge.settings.stream_topics - _topics_of(edge, client) if mode else _room(edge, client)
+    quotes = await _check_quotes(edge, wanted, room, Mode(str(mode)) if mode else None, client)
+    chains = _check_chains(edge, client, wish.get("chains"))
+    ack: dict[str, object] = {"type": "ack", "action": "subscribe", "channels": channels, "quotes": quotes}
+    if chains:
+        ack["chains"] = {str(name): fate for name, (fate, _, _) in chains.items()}
+    client.say(ack)
+    since = wish.get("since")
+    for name, fate in channels.items():
+        if fate == "ok":
+            number = since.get(name) if isinstance(since, dict) else None
+            edge.memory.hub.watch(client, Channel(name), number if isinstance(number, int) else None)
+    found = [instrument for name, fate in quotes.items() if fate == "ok" and (instrument := instrument_of(name))]
+    if mode is None:
+        edge.memory.hub.watch_quotes(client, found)
+    else:
+        _stream(edge, client, Mode(str(mode)), found)
+    _stream_chains(edge, client, [(name, each_side) for fate, name, each_side in chains.values() if fate == "ok"])
+
+
+def unsubscribe(edge: Edge, client: Client, wish: Wish) -> None:
+    channels = names(wish, "channels")
+    for name in channels:
+        if name in CHANNEL_NAMES:
+            client.watches.pop(Channel(name), None)
+    quotes = names(wish, "quotes")
+    found = [instrument for name in quotes if (instrument := instrument_of(name))]
+    hub = edge.memory.hub
+    modes = [Mode(str(wish["mode"]))] if wish.get("mode") in tuple(Mode) else list(Mode)
+    if "mode" not in wish:
+        hub.unwatch_quotes(client, found)
+    gone: list[Topic] = [t for n in found for m in modes if (t := hub.prices.topics.get((m, n)))]
+    said: dict[str, object] = {"channels": dict.fromkeys(channels, "ok"), "quotes": dict.fromkeys(quotes, "ok")}
+    chains = [each for each in map(_chain_wish, _objects(wish.get("chains"))) if each]
+    if chains:
+        named = {name for name, _ in chains}
+        gone += [topic for topic in client.topics if isinstance(topic, ChainTopic) and topic.instrument in named]
+        said["chains"] = dict.fromkeys(named, "ok")
+    hub.unwatch_topics(client, gone)
+    client.say({"type": "ack", "action": "unsubscribe", **said})
+
+
+def names(wish: Wish, field: str) -> list[str]:
+    found = wish.get(field)
+    return [name for name in found if isinstance(name, str)][:MOST_NAMES] if isinstance(found, list) else []
+
+
+def _room(edge: Edge, client: Client) -> int:
+    return edge.settings.stream_quotes - len(client.instruments)
+
+
+def _topics_of(edge: Edge, client: Client) -> int:
+    """What all connections of this user watch."""
+    return sum(len(each.topics) for each in edge.memory.hub.clients_of(client.user_id))
+
+
+async def _check_quotes(
+    edge: Edge, wanted: Sequence[str], room: int, mode: Mode | None, client: Client
+) -> dict[str, str]:
+    read = {name: instrument_of(name) for name in wanted}
+    known = await instruments.known(edge.runtime.pool, [each for each in read.values() if each]) if read else set()
+    has = client.instruments if mode is None else {t.instrument for t in client.topics if t.mode is mode}
+    fates: dict[str, str] = {}
+    for name, instrument in read.items():
+        heard = instrument is not None and edge.memory.quotes.newest(instrument) is not None
+        if instrument is None or not (heard or instrument in known):
+            fates[name] = "unknown instrument"
+        elif instrument not in has and room <= 0:
+            most = edge.settings.stream_quotes if mode is None else edge.settings.stream_topics
+            fates[name] = f"no more than {most} {'quotes' if mode is None else 'of one user'}"
+        else:
+            fates[name] = "ok"
+            room -= instrument not in has
+    return fates
+
+
+def _stream(edge: Edge, client: Client, mode: Mode, found: Sequence[str]) -> None:
+    if not found:
+        return
+    prices = edge.memory.hub.prices
+    client.say(_snapshot(edge.memory.quotes, mode, found) if mode is not Mode.DEPTH else _books(edge, found))
+    edge.memory.hub.watch_topics(client, [prices.topic(mode, instrument) for instrument in found])
+    edge.memory.watching.changed()
+
+
+def _snapshot(quotes: QuoteView, mode: Mode, found: Sequence[str]) -> dict[str, object]:
+    fields = WHOLE_QUOTE if mode is Mode.QUOTE else ("at", "source", "ltp")
+    known = [(name, quote) for name in found if (quote := quotes.newest(name))]
+    data = [shown(quote, fields) for _, quote in known]
+    waiting = sorted(set(found) - {name for name, _ in known})
+    return {"type": "snapshot", "channel": "quotes", "mode": mode, "data": data, "waiting": waiting}
+
+
+def _books(edge: Edge, found: Sequence[str]) -> dict[str, object]:
+    """Books that are not known here yet come as the first event, whole like every other."""
+    known = {name: depth for name in found if (depth := edge.memory.hub.prices.depth(name))}
+    data = [book(depth) for depth in known.values()]
+    waiting = sorted(set(found) - set(known))
+    return {"type": "snapshot", "channel": "depth", "mode": Mode.DEPTH, "data": data, "waiting": waiting}
+
+
+def _check_chains(edge: Edge, client: Client, wished: object) -> dict[str, tuple[str, str, int | None]]:
+    """By what was asked for: its fate, the chain's name, the strikes on each side."""
+    room = edge.settings.stream_chains - sum(
+        isinstance(topic, ChainTopic) for each in edge.memory.hub.clients_of(client.user_id) for topic in each.topics
+    )
+    fates: dict[str, tuple[str, str, int | None]] = {}
+    for each in _objects(wished):
+        read = _chain_wish(each)
+        if read is None:
+            fates[str(each)] = ("write {exchange, underlying, expiry, strikes}", "", None)
+        elif room <= 0:
+            fates[read[0]] = (f"no more than {edge.settings.stream_chains} chains of one user", *read)
+        else:
+            room -= 1
+            fates[read[0]] = ("ok", *read)
+    return fates
+
+
+def _objects(wished: object) -> list[dict[str, object]]:
+    return [each for each in wished if isinstance(each, dict)][:50] if isinstance(wished, list) else []
+
+
+def _chain_wish(each: dict[str, object]) -> tuple[str, int | None] | None:
+    name = chain_name(each.get("exchange", "NFO"), each.get("underlying"), each.get("expiry"))
+    strikes = each.get("strikes")
+    if name is None or not (strikes is None or (isinstance(strikes, int) and 0 <= strikes <= MOST_STRIKES)):
+        return None
+    return name, strikes
+
+
+def _stream_chains(edge: Edge, client: Client, chains: Sequence[tuple[str, int | None]]) -> None:
+    hub = edge.memory.hub
+    now = edge.runtime.clock.now()
+    for name, each_side in chains:
+        chain = hub.prices.chain(name)
+        topic = chain.window_of(each_side)
+        hub.watch_topics(client, [topic])
+        if chain.known(now):
+            client.send(topic.snapshot())
+        else:
+            topic.expecting.add(client)
+    if chains:
+        edge.memory.watching.changed()
