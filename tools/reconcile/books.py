@@ -97,7 +97,7 @@ class Books:
             self._believe_book(event, trading_day(record.time))
         what = f"version {event.version} follows version {held.version} ({record.place})"
         findings.expect(Rule.POSITIONS, event.version == held.version + 1, about, what, record.sent_at)
-        held.version = event.version
+        held.version = max(held.version, event.version)
         if event.fill_quantity:
             self._check_cause(held, event, record, findings)
         else:
@@ -148,6 +148,8 @@ class Books:
             findings.expect(Rule.FUNDS, event.version == owner.version + 1, about, what, record.sent_at)
         if not owner.is_guessed:
             self._check_profit(owner, event, record, findings)
+        if event.version < owner.version:
+            return
         owner.version, owner.opening = event.version, event.opening_balance
         owner.said_realised, owner.used = event.realised_pnl, event.used_margin
 

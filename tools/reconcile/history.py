@@ -52,6 +52,9 @@ def step(known: Order, event: OrderFact, record: Record, findings: Findings, *, 
     """One event after the beginning."""
     if not known.version and known.status is OrderStatus.REQUESTED and is_cut:
         _join_midway(known, event)
+    elif event.version <= known.version:
+        _late(known, event, record, findings)
+        return
     else:
         _check_step(known, event, record, findings)
     known.version = event.version
@@ -69,6 +72,16 @@ def step(known: Order, event: OrderFact, record: Record, findings: Findings, *, 
         case _:
             pass
     known.passes(event.status)
+
+
+def _late(known: Order, event: OrderFact, record: Record, findings: Findings) -> None:
+    """A version that was told already, or one that was left out comes now; a fill counts whenever it comes."""
+    what = f"{type(event).__name__} of version {event.version} comes after version {known.version}: doubled or late"
+    findings.expect(Rule.HISTORY, False, order(known.order_id), f"{what} ({record.place})", record.sent_at)
+    if isinstance(event, FillReported):
+        filled = known.filled
+        _fill(known, event, record, findings)
+        known.filled = filled + event.quantity
 
 
 def _join_midway(known: Order, event: OrderFact) -> None:

@@ -18,6 +18,8 @@ RESTLESS = ("marketdata.", topics.RISK_WATCHES.name)
 MONEY = tuple(sorted(t.name for t in vars(topics).values() if isinstance(t, Topic) and not t.name.startswith(RESTLESS)))
 BATCH = 2_000
 ANSWER_S = 10.0
+SILENT = 0
+"""What goes wrong is raised, not written to the terminal."""
 
 
 class LogUnreadable(Exception):
@@ -47,7 +49,7 @@ class KafkaLog:
         self._bootstrap = bootstrap
         self._prefix = prefix
         self._patience_s = patience_s
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": SILENT})
         self._consumer = self._connect()
         self._next: dict[Partition, int] = {}
         self._low: dict[Partition, int] = {}
@@ -92,6 +94,7 @@ class KafkaLog:
         return Consumer(
             {
                 "bootstrap.servers": self._bootstrap,
+                "log_level": SILENT,
                 "group.id": "reconcile",  # demanded by the client; partitions are assigned by hand, nobody joins it
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,

@@ -164,6 +164,11 @@ def a_version_is_left_out(world: World) -> None:
     world.step(resting.order_id, OrderTriggered, OrderStatus.ACCEPTED)
 
 
+@of(Rule.HISTORY, "doubled or late")
+def an_event_is_told_twice(world: World) -> None:
+    world.say(topics.TRADING_EVENTS, OrderAccepted.model_validate_json(world.find("OrderAccepted").value))
+
+
 @of(Rule.HISTORY, "its fills are")
 def an_event_counts_other_fills(world: World) -> None:
     world.falsify("OrderCancelled", filled_quantity=2)
