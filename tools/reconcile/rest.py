@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from libs.common.contracts import topics
 from tools.reconcile.fold import Facts
+from tools.reconcile.log import RESTLESS
 from tools.reconcile.record import Partition, Span
 from tools.reconcile.rows import SERVICES, OffsetRow, OutboxRow
 from tools.reconcile.tables import Tables
@@ -62,6 +63,8 @@ async def unrest(
             return Unrest(f"{partition[0]}[{partition[1]}] is being written to")
     for service in SERVICES:
         async for row in tables.read(OutboxRow, service):
+            if row.topic.startswith(RESTLESS):
+                continue
             return Unrest(f"{row.type} waits in the outbox of {service} since {row.said_at:%H:%M:%S}")
     for service, reads in READERS.items():
         behind = await _behind(service, reads, facts, tables)

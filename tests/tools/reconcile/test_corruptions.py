@@ -843,6 +843,14 @@ async def test_an_outbox_row_is_named_when_it_is_older_than_a_minute() -> None:
     assert "waits in the outbox of trading for 62 s" in report.text()
 
 
+async def test_prices_that_move_do_not_keep_a_stack_from_rest() -> None:
+    world = busy_world().settle()
+    for topic in (topics.CANDLES, topics.RISK_WATCHES):
+        waiting = rows.OutboxRow(topic.name, "key", NOWHERE, "X", world.now)
+        world.common[rows.OutboxRow, "risk"] = [waiting]
+        assert (await check(world)).passed
+
+
 async def test_a_stack_that_never_comes_to_rest_is_not_proven() -> None:
     world = busy_world().settle()
     report = await check(world, behind="trading")
