@@ -17,7 +17,8 @@ if __name__ == "__main__":
         case []:
             run(app)
         case ["writer"]:
-            run(replace(app, consumes=(), streams=(), timers=(), background=[streams.write_series]))
+            writing = [streams.write_series, streams.repair_candles]
+            run(replace(app, consumes=(), streams=(), timers=(), committed=None, background=writing))
         case ["history", *words]:
             commands.run(words)
         case _:

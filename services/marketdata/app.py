@@ -47,6 +47,7 @@ app = Service(
         streams.tell_watchers,
         streams.tell_chains,
         streams.write_series,
+        streams.repair_candles,
     ],
     committed=streams.note_custom_symbols,
 )

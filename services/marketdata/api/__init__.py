@@ -28,6 +28,6 @@ def routes(runtime: "Runtime[ContractStore, MarketMemory]") -> APIRouter:
         known = asdict(memory.status)
         last = memory.status.last_tick_at
         age = (runtime.clock.now() - last).total_seconds() if last else None
-        return {**known, "last_tick_age_s": age, "writing": asdict(memory.writing)}
+        return {**known, "last_tick_age_s": age, "writing": memory.writing.shown()}
 
     return router

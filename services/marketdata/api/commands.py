@@ -15,14 +15,16 @@ import orjson
 
 from libs.common.clock import SystemClock
 from libs.common.contracts.ids import InstrumentId
+from libs.common.problems import Problem
 from libs.common.settings import CommonSettings, MarketHours, load
 from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.adapters.candle_files import CandleFileUnreadable
 from services.marketdata.adapters.kite_history import HistoryRefused
+from services.marketdata.adapters.recomputed import recomputed
 from services.marketdata.api import keeping
 from services.marketdata.api.additions import broker_history
 from services.marketdata.settings import BarLabel, HistorySettings
-from services.marketdata.store.series import TimeSeries, TimeSeriesUnavailable
+from services.marketdata.store.series import TimeSeries, TimeSeriesUnavailable, candle_row
 from services.marketdata.store.series.archive import Archive, ArchiveRefused
 
 SESSIONS = TradingCalendar(MarketHours.EXCHANGE)
@@ -33,7 +35,7 @@ def run(words: Sequence[str]) -> None:
     arguments = _parser().parse_args(words)
     try:
         asyncio.run(_run(arguments))
-    except (CandleFileUnreadable, HistoryRefused, ArchiveRefused, TimeSeriesUnavailable, OSError) as error:
+    except (CandleFileUnreadable, HistoryRefused, ArchiveRefused, TimeSeriesUnavailable, Problem, OSError) as error:
         raise SystemExit(str(error)) from error
 
 
@@ -53,7 +55,8 @@ async def _run(wanted: argparse.Namespace) -> None:
                 _say(await keeping.quality(series, calendar, wanted.instrument, wanted.day, now))
             case "recompute":
                 for instrument in wanted.instruments:
-                    _say({"instrument": instrument, "candles": await keeping.recompute(series, instrument, wanted.day)})
+                    candles = await recomputed(series, instrument, wanted.day, SystemClock().now())
+                    _say({"instrument": instrument, "candles": await series.write(candles=map(candle_row, candles))})
             case _:
                 await _archive(series, wanted)
     finally:
@@ -114,12 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("day", type=date.fromisoformat)
     again.add_argument("instruments", nargs="+", type=InstrumentId)
 
-    for name, said in (("archive", "a day into a Parquet file, and out of QuestDB"), ("restore", "and back")):
+    for name, said in (("archive", "a day into a Parquet file; ticks leave QuestDB"), ("restore", "and back")):
         moving = commands.add_parser(name, help=said)
         moving.add_argument("table", choices=("ticks", "candles"))
         moving.add_argument("day", type=date.fromisoformat)
         if name == "archive":
-            moving.add_argument("--keep", action="store_true", help="leave the day in QuestDB too")
+            moving.add_argument("--keep", action="store_true", help="leave the ticks in QuestDB too")
     keeping_for = commands.add_parser("ttl", help="how many days QuestDB keeps ticks")
     keeping_for.add_argument("days", type=int)
     return parser

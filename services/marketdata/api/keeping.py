@@ -1,4 +1,4 @@
-"""What admins and operators do to stored history, by route or by command: import, backfill, judge, recompute."""
+"""What admins and operators do to stored history, by route or by command: import, backfill, judge."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -11,14 +11,12 @@ import polars as pl
 from libs.common.contracts.ids import InstrumentId
 from libs.common.trading_calendar import IST, TradingCalendar
 from services.marketdata.adapters import candle_files
-from services.marketdata.adapters.arrow import frame_of
 from services.marketdata.adapters.kite_history import KiteHistory
-from services.marketdata.domain.candles import CandleBook, micros
 from services.marketdata.domain.intervals import Interval
 from services.marketdata.domain.quality import MINUTE, Minute, judge
 from services.marketdata.domain.symbols import split
 from services.marketdata.settings import BarLabel
-from services.marketdata.store.series import CandleRow, Format, Selection, TimeSeries, candle_row
+from services.marketdata.store.series import CandleRow, Selection, TimeSeries
 
 IMPORTED = "IMPORTED"
 DAY = timedelta(days=1)
@@ -95,22 +93,6 @@ async def quality(
 def _minute(row: dict[str, Any]) -> Minute:
     start = datetime.fromisoformat(row["start"])
     return Minute(start, row["open"], row["high"], row["low"], row["close"], row["volume"] or 0)
-
-
-async def recompute(series: TimeSeries, instrument: InstrumentId, day: date) -> int:
-    """Make an Indian day's candles again from its stored ticks, by the same rule; how many there are."""
-    begins = datetime.combine(day, time(), IST)
-    await series.applied("ticks")
-    chosen = Selection(instrument, Interval.TICK, begins, begins + DAY)
-    ticks = frame_of(b"".join([chunk async for chunk in series.export(chosen, Format.CSV)]))
-    book = CandleBook()
-    columns = ticks.select(
-        pl.col("start").dt.epoch("us"), pl.col("received_at").dt.epoch("us"), "ltp", "volume", "oi", "source"
-    )
-    for at, received_at, price, volume, oi, source in columns.iter_rows():
-        book.add(instrument, at, received_at, price, volume, oi, source)
-    candles = book.close(micros(begins + 2 * DAY))
-    return await series.write(candles=map(candle_row, candles))
 
 
 def read_file(path: Path) -> pl.DataFrame:

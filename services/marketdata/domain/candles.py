@@ -92,8 +92,8 @@ class CandleBook:
         self.kept_from = kept_from
         self.late = 0
         """Ticks that were received too late for their candle."""
-        self.missed = 0
-        """Ticks received in time that Kafka brought more than KEPT later: their candle must be recomputed."""
+        self.missed: set[tuple[InstrumentId, Micros]] = set()
+        """Minutes that lack a tick received in time, which Kafka brought more than KEPT later: to be recomputed."""
         self._closed_until: Micros = kept_from
         self._minutes: dict[Micros, dict[InstrumentId, Bar]] = {}
         self._offsets: dict[Micros, int] = {}
@@ -117,7 +117,7 @@ class CandleBook:
             self.late += 1
             return
         if minute < self.kept_from:
-            self.missed += 1
+            self.missed.add((instrument, minute))
             return
         bars = self._minutes.get(minute)
         if bars is None:

@@ -54,10 +54,19 @@ class WritingStatus:
     candles: int = 0
     late: int = 0
     """Ticks received too late for their candle; they are in the tick history."""
-    missed: int = 0
-    """Ticks that Kafka brought too late for a candle they belong to: recompute that day's candles."""
+    missed: set[tuple[InstrumentId, int]] = field(default_factory=set)
+    """Minutes (microseconds since 1970) whose candles wait for repair: Kafka brought ticks of theirs too late."""
     waiting: int = 0
     """Ticks in Kafka that are not in QuestDB yet."""
+
+    def shown(self) -> dict[str, int]:
+        return {
+            "ticks": self.ticks,
+            "candles": self.candles,
+            "late": self.late,
+            "to_repair": len(self.missed),
+            "waiting": self.waiting,
+        }
 
 
 class MarketMemory(Memory):

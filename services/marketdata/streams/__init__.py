@@ -5,6 +5,7 @@ from services.marketdata.streams.custom import note_custom_symbols
 from services.marketdata.streams.feed import run_feed
 from services.marketdata.streams.masters import keep_masters
 from services.marketdata.streams.quotes import save_quotes
+from services.marketdata.streams.repair import repair_candles
 from services.marketdata.streams.series import write_series
 from services.marketdata.streams.watched import follow_watchers, tell_watchers
 
@@ -12,6 +13,7 @@ __all__ = [
     "follow_watchers",
     "keep_masters",
     "note_custom_symbols",
+    "repair_candles",
     "run_feed",
     "save_quotes",
     "tell_chains",

@@ -149,7 +149,7 @@ def test_a_tick_that_kafka_brought_minutes_late_is_told_apart_so_that_its_day_is
     book.add_tick(tick(10))
     book.close(micros(OPEN + 10 * MINUTE))
     book.add_tick(tick(20, 999))
-    assert (book.late, book.missed) == (0, 1)
+    assert (book.late, book.missed) == (0, {(SBIN, micros(OPEN))})
     assert book.close(micros(OPEN + 20 * MINUTE)) == []
 
 

@@ -23,6 +23,7 @@ from services.marketdata.domain.candles import candles_of
 from services.marketdata.domain.intervals import Interval
 from services.marketdata.store.series import Selection, TimeSeries
 from services.marketdata.streams import write_series
+from services.marketdata.streams.repair import repair
 from tests.services.marketdata.samples import OPEN, tick
 
 if TYPE_CHECKING:
@@ -172,6 +173,47 @@ async def test_a_writer_that_is_killed_in_the_middle_of_a_minute_loses_and_chang
             assert len(await eventually(runtime.memory.series, name, Interval.TICK, 480)) == 480
             found = await eventually(runtime.memory.series, name, Interval.ONE_MINUTE, 4)
             assert stored(found) == told(candles_of(ticks), name)
+
+
+async def test_candles_of_ticks_that_kafka_brought_minutes_late_are_repaired(runtime: "MarketRuntime") -> None:
+    """The clock says that the minutes are long over when the ticks come, as after an outage of Kafka."""
+    (name,) = instruments(1)
+    ticks = day_of([name], 4)
+    runtime.clock = FixedClock(OPEN + END + timedelta(minutes=5))
+    missed = runtime.memory.writing.missed
+    async with writing(runtime):
+        await asyncio.sleep(3)
+        for first in (0, 240):
+            for each in ticks[first : first + 240]:
+                runtime.publish_bulk(each)
+            await eventually(runtime.memory.series, name, Interval.TICK, first + 240)
+        for _ in range(100):
+            if missed:
+                break
+            await asyncio.sleep(0.1)
+        assert missed
+        await repair(runtime)
+        assert not missed
+    for _ in range(100):
+        found = stored(await rows(runtime.memory.series, name, Interval.ONE_MINUTE))
+        if found == told(candles_of(ticks), name):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(found)
+
+
+async def test_a_receipt_from_the_future_closes_no_minute(runtime: "MarketRuntime") -> None:
+    """A wrong clock once stamped a tick: the minutes that go on take their ticks all the same."""
+    (name,) = instruments(1)
+    ticks = day_of([name], 2)
+    wrong = tick(1, 500, 0, name).model_copy(update={"received_at": OPEN + timedelta(days=3)})
+    async with writing(runtime):
+        runtime.publish_bulk(wrong)
+        assert await eventually(runtime.memory.series, name, Interval.TICK, 1)
+        for each in ticks:
+            runtime.publish_bulk(each)
+        found = await eventually(runtime.memory.series, name, Interval.ONE_MINUTE, 2)
+    assert stored(found) == told(candles_of(ticks), name)
 
 
 async def test_while_questdb_is_away_ticks_wait_in_kafka(runtime: "MarketRuntime") -> None:

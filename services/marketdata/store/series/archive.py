@@ -31,7 +31,11 @@ class Archive:
         return self._folder / table / f"{day.isoformat()}.parquet"
 
     async def store(self, table: str, day: date, *, drop: bool) -> dict[str, object]:
-        """Write the day's file; QuestDB forgets the day only when the file was read back with every row."""
+        """Write the day's file; QuestDB forgets a day of ticks only when the file was read back with every row.
+
+        Candles are copied and stay: QuestDB would give up every longer candle with them.
+        """
+        drop = drop and table == "ticks"
         await self._series.applied(table)
         where = f"WHERE ts IN '{day.isoformat()}'"
         ((count,),) = await self._series.ask(f"SELECT count() FROM {table} {where}")  # noqa: S608 - our own words

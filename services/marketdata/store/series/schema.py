@@ -11,26 +11,36 @@ from services.marketdata.domain.intervals import STOCKS_OPEN, SUMMED, Interval, 
 
 TICK_DAYS = 3
 
-TABLES = (
-    f"""
+CANDLES = """
+    CREATE TABLE IF NOT EXISTS candles (
+        instrument SYMBOL CAPACITY 65536 INDEX, source SYMBOL, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE,
+        volume LONG, oi LONG, ts TIMESTAMP
+    ) TIMESTAMP(ts) PARTITION BY MONTH WAL DEDUP UPSERT KEYS(ts, instrument)
+"""
+"""By the month: a reader maps every column of every partition, and ten years of days are half of what Linux lets a
+process map (vm.max_map_count). Two such readers at once ended QuestDB."""
+TICKS = f"""
     CREATE TABLE IF NOT EXISTS ticks (
         instrument SYMBOL CAPACITY 65536, source SYMBOL, ltp DOUBLE, ltq LONG, volume LONG, oi LONG,
         bid DOUBLE, ask DOUBLE, bid_quantity LONG, ask_quantity LONG, received_at TIMESTAMP, ts TIMESTAMP,
         bids DOUBLE[][], asks DOUBLE[][]
     ) TIMESTAMP(ts) PARTITION BY DAY TTL {TICK_DAYS} DAYS WAL DEDUP UPSERT KEYS(ts, instrument)
-    """,
-    """
-    CREATE TABLE IF NOT EXISTS candles (
-        instrument SYMBOL CAPACITY 65536 INDEX, source SYMBOL, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE,
-        volume LONG, oi LONG, ts TIMESTAMP
-    ) TIMESTAMP(ts) PARTITION BY DAY WAL DEDUP UPSERT KEYS(ts, instrument)
-    """,
-    # Tables of an earlier release.
+"""
+
+# What tables of an earlier release lack.
+NEW_COLUMNS = (
     "ALTER TABLE ticks ADD COLUMN IF NOT EXISTS bids DOUBLE[][]",
     "ALTER TABLE ticks ADD COLUMN IF NOT EXISTS asks DOUBLE[][]",
 )
-INDEXED = "SELECT \"indexed\" FROM table_columns('candles') WHERE \"column\" = 'instrument'"
-ADD_INDEX = "ALTER TABLE candles ALTER COLUMN instrument ADD INDEX"
+PARTITIONED_BY_DAY = "SELECT table_name FROM tables() WHERE table_name = 'candles' AND partitionBy = 'DAY'"
+OLD_CANDLES = "candles_by_day"
+COPY_OLD_CANDLES = (
+    "INSERT INTO candles SELECT instrument, source, open, high, low, close, volume, oi, ts FROM candles_by_day"
+)
+
+INVALID = "SELECT view_name FROM materialized_views() WHERE view_status = 'invalid' AND view_name LIKE 'candles_%'"
+"""A view gives up when somebody drops a part of its table, by hand say."""
+REFRESH = "REFRESH MATERIALIZED VIEW {} FULL"
 
 CANDLE_COLUMNS = ("source", "open", "high", "low", "close", "volume", "oi")
 SUMS = (
@@ -47,6 +57,10 @@ def sampled(interval: Interval, offset: timedelta) -> str:
     """QuestDB's grid: whole intervals since 1970 UTC, moved by `offset`."""
     minutes = offset // timedelta(minutes=1)
     return f"SAMPLE BY {interval.value} ALIGN TO CALENDAR WITH OFFSET '{minutes // 60:02}:{minutes % 60:02}'"
+
+
+def drop_views() -> list[str]:
+    return [f"DROP MATERIALIZED VIEW IF EXISTS {view_of(each)}" for each in SUMMED]
 
 
 def views() -> list[str]:

@@ -59,12 +59,26 @@ class TimeSeries:
         await self._client.aclose()
 
     async def create_tables(self) -> None:
-        for statement in schema.TABLES:
+        """Whatever is missing; tables of an earlier release are brought up to date."""
+        await self.ask(schema.TICKS)
+        for statement in schema.NEW_COLUMNS:
             await self.ask(statement)
-        if await self.ask(schema.INDEXED) == [[False]]:
-            await self.ask(schema.ADD_INDEX)
+        if await self.ask(schema.PARTITIONED_BY_DAY):
+            await self._repartition()
+        await self.ask(schema.CANDLES)
         for statement in schema.views():
             await self.ask(statement)
+        for (view,) in await self.ask(schema.INVALID):
+            await self.ask(schema.REFRESH.format(view))
+
+    async def _repartition(self) -> None:
+        for statement in schema.drop_views():
+            await self.ask(statement)
+        await self.applied("candles")
+        await self.ask(f"RENAME TABLE candles TO {schema.OLD_CANDLES}")
+        await self.ask(schema.CANDLES)
+        await self.ask(schema.COPY_OLD_CANDLES)
+        await self.ask(f"DROP TABLE {schema.OLD_CANDLES}")
 
     async def rows(self, selection: Selection, newest: int) -> list[dict[str, object]]:
         """The newest rows of the selection, oldest first."""
