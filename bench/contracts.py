@@ -256,7 +256,7 @@ async def search() -> dict[str, Figures]:
             ("", instruments.Filters(underlying="NIFTY", expiry=DAY + timedelta(days=7))),
             ("", instruments.Filters(underlying="BANKNIFTY", strike=Decimal(22_000))),
             ("", instruments.Filters(strike=Decimal(21_500), option_type=OptionType.CE)),
-            ("pe", instruments.Filters(underlying="NIFTY", expiry=DAY, strike=Decimal(23_000))),
+            ("23000 pe", instruments.Filters(underlying="NIFTY", expiry=DAY)),
         ],
     }
     return {f"search_{name}": await _timed(look, queries) for name, queries in wanted.items()}
