@@ -6,7 +6,7 @@ import sys
 
 import uvloop
 
-from bench import books, history, ingest, order_path, report, revaluation, webhook
+from bench import books, contracts, history, ingest, order_path, report, revaluation, webhook
 from bench.conditions import conditions
 from bench.cpu import Meter, idle
 from bench.orders import Mix
@@ -17,7 +17,7 @@ from deploy.local.instance import OFFSETS, Instance
 from deploy.local.stack import Stack
 from tools.client import Platform
 
-PARTS = ("revaluation", "single", "order-path", "webhook", "books", "saturation", "history", "ingest")
+PARTS = ("revaluation", "single", "order-path", "webhook", "books", "saturation", "contracts", "history", "ingest")
 IDLE_SECONDS = 8.0
 LONGEST_PART = 900.0
 
@@ -34,6 +34,8 @@ async def run(part: str, bench: Bench, mix: Mix, arguments: argparse.Namespace) 
             return await books.books(bench, mix)
         case "saturation":
             return await order_path.saturation(bench, mix, arguments.first)
+        case "contracts":
+            return await contracts.measured(Instance(arguments.instance))
         case "history":
             return dict(await history.measure(bench, Instance(arguments.instance)))
         case "ingest":

@@ -8,6 +8,7 @@ of POSTGRES_ADMIN_URL. What needs a memory of its own is measured in a process o
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import psutil
 
+from deploy.local import environment
+from deploy.local.instance import Instance
 from libs.common.clock import stopwatch
 from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
 from libs.common.contracts.ids import InstrumentId
@@ -60,7 +63,9 @@ def measure() -> dict[str, Figures]:
     return {f"contracts.{name}": figures for name, figures in (found | asyncio.run(_in_databases())).items()}
 
 
-async def measured() -> dict[str, Figures]:
+async def measured(instance: Instance) -> dict[str, Figures]:
+    """Within the suite: its own databases beside the stack's, dropped afterwards."""
+    os.environ["POSTGRES_ADMIN_URL"] = environment.load(instance)["POSTGRES_ADMIN_URL"]
     return await asyncio.to_thread(measure)
 
 
