@@ -239,6 +239,11 @@ def edge_of(connection: HTTPConnection) -> Edge:
     return cast(Edge, connection.scope["edge"])
 
 
+def edge_in(runtime: GatewayRuntime) -> Edge:
+    """The edge that the routes of this process stand on."""
+    return cast(Edge, runtime.memory.edge)
+
+
 def no_such(what: str, which: object) -> Problem:
     return Problem(404, "not_found", f"you have no {what} {which}")
 

@@ -13,7 +13,7 @@ import orjson
 from libs.common.problems import Problem
 from libs.common.telemetry import log
 from libs.common.websocket import Open, WebSocket
-from services.gateway.api.edge import Edge, GatewayRuntime
+from services.gateway.api.edge import Edge, GatewayRuntime, edge_in
 from services.gateway.api.subscriptions import Wish, subscribe, unsubscribe
 from services.gateway.domain.roles import Identity
 from services.gateway.memory.client import Client
@@ -41,7 +41,7 @@ def sockets(runtime: GatewayRuntime) -> Open:
     """Who holds the conversations of this process. The routes are made before it, and with them the edge."""
 
     def begin(socket: WebSocket, path: str) -> Conversation | None:
-        return Conversation(socket, runtime.memory.edge) if path == PATH else None
+        return Conversation(socket, edge_in(runtime)) if path == PATH else None
 
     return begin
 
@@ -151,7 +151,7 @@ async def recheck(runtime: GatewayRuntime) -> None:
     while True:
         await asyncio.sleep(RECHECK_S)
         try:
-            await recheck_once(runtime.memory.edge)
+            await recheck_once(edge_in(runtime))
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.warning("stream_recheck_failed", error=repr(error))
 

@@ -22,7 +22,6 @@ from services.gateway.store.changes import Changes
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
-    from services.gateway.api.edge import Edge
 
 
 class GatewayMemory(Memory):
@@ -31,8 +30,8 @@ class GatewayMemory(Memory):
     hub: Hub
     siblings: Siblings
     watching: Watching
-    edge: "Edge"
-    """What routes and streams stand on; the routes make it."""
+    edge: object
+    """What routes and streams stand on: the routes make it (`api.edge.edge_in`)."""
     passwords: Passwords
 
     def __init__(self) -> None:

@@ -21,6 +21,7 @@ from libs.common.contracts.market import Depth, DepthLevel, Quote, QuotesConflat
 from libs.common.contracts.options import ChainConflated, ChainRow
 from libs.common.testing.apps import served
 from services.gateway import streams
+from services.gateway.api.edge import edge_in
 from services.gateway.api.stream import recheck_once
 from services.gateway.app import app
 from services.gateway.domain.roles import Identity, Role
@@ -499,9 +500,9 @@ async def test_a_slow_reader_of_a_chain_gets_all_of_it_again(live: Live) -> None
 
 
 async def test_what_one_user_may_stream_is_limited(live: Live) -> None:
-    settings = live.runtime.memory.edge.settings
+    edge = edge_in(live.runtime)
     limits = {"stream_connections": 1, "stream_topics": 2, "stream_chains": 1}
-    live.runtime.memory.edge.settings = settings.model_copy(update=limits)
+    edge.settings = edge.settings.model_copy(update=limits)
     asha = await live.person("asha")
     names = ["NSE:A1", "NSE:A2", "NSE:A3"]
     await streams.quotes([quotes(live, 800, *names)], live.runtime.memory)
@@ -520,13 +521,13 @@ async def test_what_one_user_may_stream_is_limited(live: Live) -> None:
 async def test_a_stream_ends_with_its_session(live: Live) -> None:
     asha = await live.person("asha")
     async with live.reader(asha) as reader:
-        await recheck_once(live.runtime.memory.edge)
+        await recheck_once(edge_in(live.runtime))
         await reader.silence()
         await asha.client.post("/api/v2/auth/logout", json={"refresh_token": asha.tokens["refresh_token"]})
         await live.runtime.pool.execute("DELETE FROM sessions")
         async for key in live.runtime.memory.cache.redis.scan_iter("gateway:session:*"):
             await live.runtime.memory.cache.redis.delete(key)
-        await recheck_once(live.runtime.memory.edge)
+        await recheck_once(edge_in(live.runtime))
         assert await reader.ended() == 4401
 
 
