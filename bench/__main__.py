@@ -36,10 +36,9 @@ async def run(part: str, bench: Bench, mix: Mix, arguments: argparse.Namespace) 
             return await order_path.saturation(bench, mix, arguments.first)
         case "contracts":
             return await contracts.measured(Instance(arguments.instance))
-        case "history":
-            return dict(await history.measure(bench, Instance(arguments.instance)))
-        case "ingest":
-            return dict(await ingest.measure(bench, Instance(arguments.instance)))
+        case "history" | "ingest":
+            suite = history if part == "history" else ingest
+            return dict(await suite.measure(bench, Instance(arguments.instance)))
         case _:
             return {"revaluation": dict(await revaluation.measure())}
 

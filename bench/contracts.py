@@ -51,9 +51,7 @@ HEADER = (
     "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,instrument_type,"
     "segment,exchange"
 )
-SYLLABLES = ("TATA", "BANK", "STEEL", "POWER", "INFO", "SUN", "ADANI", "BAJAJ", "FIN", "AUTO", "INDIA", "OIL", "GODREJ")
-SYLLABLES += ("GAS", "MARU", "CIPLA", "DABUR", "HAVELLS")
-
+SYLLABLES = tuple("TATA BANK STEEL POWER INFO SUN ADANI BAJAJ FIN AUTO INDIA OIL GAS MARU CIPLA GODREJ HAVELLS".split())  # noqa: SIM905
 
 Figures = dict[str, object]
 

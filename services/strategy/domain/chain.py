@@ -30,23 +30,26 @@ class Contract:
 
 
 _Line = tuple[str, InstrumentKind, OptionType | None]
+_Series = dict[date, dict[Decimal, Contract]]
+_Place = tuple[_Series, date, Decimal]
+"""Where a contract stands, so that it can be taken away: a master has 200,000, and their listings would fill memory."""
 
 
 class Chain:
     """Tradable contracts by underlying, kind, expiry and strike; grows and shrinks as contracts are listed."""
 
     def __init__(self) -> None:
-        self._contracts: dict[InstrumentId, InstrumentListed] = {}
+        self._places: dict[InstrumentId, _Place] = {}
         self._equities: dict[InstrumentId, Contract] = {}
-        self._lines: dict[Exchange, dict[_Line, dict[date, dict[Decimal, Contract]]]] = defaultdict(dict)
+        self._lines: dict[Exchange, dict[_Line, _Series]] = defaultdict(dict)
 
     def learn(self, listed: InstrumentListed) -> None:
         """Take in a contract, new or changed. What is no longer tradable is forgotten."""
-        before = self._contracts.pop(listed.instrument, None)
+        before = self._places.pop(listed.instrument, None)
         if before is not None:
             self._remove(before)
+        self._equities.pop(listed.instrument, None)
         if listed.tradable:
-            self._contracts[listed.instrument] = listed
             self._add(listed)
 
     def equity(self, instrument: InstrumentId) -> Contract | None:
@@ -91,18 +94,17 @@ class Chain:
                 self._equities[listed.instrument] = contract
             case InstrumentListed(underlying=str(underlying), expiry=date() as expiry):
                 line = self._lines[listed.exchange].setdefault((underlying, listed.kind, listed.option_type), {})
-                line.setdefault(expiry, {})[listed.strike or Decimal(0)] = contract
+                strike = listed.strike or Decimal(0)
+                line.setdefault(expiry, {})[strike] = contract
+                self._places[listed.instrument] = line, expiry, strike
             case _:
                 pass
 
-    def _remove(self, listed: InstrumentListed) -> None:
-        self._equities.pop(listed.instrument, None)
-        if listed.underlying is None or listed.expiry is None:
-            return
-        line = self._lines[listed.exchange][listed.underlying, listed.kind, listed.option_type]
-        del line[listed.expiry][listed.strike or Decimal(0)]
-        if not line[listed.expiry]:
-            del line[listed.expiry]
+    def _remove(self, place: _Place) -> None:
+        line, expiry, strike = place
+        del line[expiry][strike]
+        if not line[expiry]:
+            del line[expiry]
 
 
 def choose_expiry(rule: ExpiryRule, listed: Sequence[date]) -> date | None:
