@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import orjson
-from confluent_kafka import Message
 
 from libs.common.contracts.enums import FeedSource
 from libs.common.contracts.ids import InstrumentId
+from libs.common.messaging.bulk_reader import BulkRecord
 from libs.common.telemetry import log
 from services.marketdata.store.series import TickRow
 from services.marketdata.streams import metrics
@@ -26,7 +26,7 @@ class Print(NamedTuple):
     row: TickRow
 
 
-def read_all(messages: Sequence[Message]) -> list[Print]:
+def read_all(messages: Sequence[BulkRecord]) -> list[Print]:
     """What cannot be read is logged, counted and left out: it must not stop the ticks behind it."""
     values = [message.value() or b"null" for message in messages]
     found = []

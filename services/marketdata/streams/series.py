@@ -13,20 +13,22 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 from questdb import QuestDBError
 
 from libs.common.clock import Clock, stopwatch
 from libs.common.contracts import topics
+from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import CandleClosed
 from libs.common.messaging.bulk import BulkPublisher
+from libs.common.messaging.bulk_reader import BulkReader, BulkRecord, Found, Mark
 from libs.common.telemetry import log
 from services.marketdata.domain.candles import CandleBook, Micros, micros
 from services.marketdata.memory.market import WritingStatus
-from services.marketdata.store.series import RowWriter, TickRow, TimeSeries, TimeSeriesUnavailable, candle_row
+from services.marketdata.store.series import RowWriter, TickRow, TimeSeries, candle_row
 from services.marketdata.streams import metrics
 from services.marketdata.streams.records import Print, read_all
 
@@ -48,7 +50,7 @@ FUTURE: Micros = 3_600_000_000
 GRACE: Micros = 1_000_000
 """A quiet partition's minute is closed by the clock, this much later than a busy one's by its ticks."""
 
-FAILURES = (QuestDBError, TimeSeriesUnavailable, KafkaException, OSError, FutureTimeout)
+FAILURES = (QuestDBError, OSError, FutureTimeout)
 
 
 async def write_series(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
@@ -109,9 +111,9 @@ class Partition:
         if row.received_at > self.received:
             self.received = row.received_at
 
-    def mark(self, topic: str, partition: int) -> TopicPartition:
+    def mark(self) -> Mark:
         metadata = orjson.dumps({"written": self.position, "kept_from": self.book.kept_from}).decode()
-        return TopicPartition(topic, partition, self.book.needs_from(self.position), metadata)
+        return Mark(self.book.needs_from(self.position), metadata)
 
 
 @dataclass(slots=True)
@@ -131,39 +133,30 @@ class SeriesWriter:
         self._status: WritingStatus = runtime.memory.writing
         self._clock: Clock = runtime.clock
         self._loop = loop
-        self._topic = topics.TICKS.name
         self._publisher = BulkPublisher(runtime.service, runtime.settings.kafka_bootstrap, runtime.clock)
         self._partitions: dict[int, Partition] = {}
         self._committed_at = stopwatch()
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": runtime.settings.kafka_bootstrap,
-                "group.id": runtime.memory.writer_group,
-                "group.instance.id": f"{runtime.memory.writer_group}-{runtime.settings.instance_id}",
-                "client.id": f"marketdata-{runtime.settings.instance_id}-series",
-                "session.timeout.ms": 10_000,
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "on_commit": _note_commit,
-                "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 100,
-                "queued.max.messages.kbytes": 32_768,
-            }
+        self._reader = BulkReader(
+            topics.TICKS,
+            runtime.settings.kafka_bootstrap,
+            runtime.memory.writer_group,
+            runtime.settings.instance_id,
+            self._assigned,
+            self._revoked,
         )
 
     def run(self) -> None:
         try:
-            self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked)
             with RowWriter(self._series.url) as rows:
                 while not self.stop.is_set():
                     self._round(rows)
             self._commit(wait=True)
         finally:
-            self._consumer.close()
+            self._reader.close()
 
     def _round(self, rows: RowWriter) -> None:
         batch = Batch()
-        self._read(self._consumer.consume(MOST_AT_ONCE, GATHER_SECONDS), batch)
+        self._read(self._reader.read(MOST_AT_ONCE, GATHER_SECONDS), batch)
         for number, partition in self._partitions.items():
             batch.candles += partition.book.close(self._all_received_before(number, partition))
         if batch.rows or batch.candles:
@@ -176,10 +169,7 @@ class SeriesWriter:
         if stopwatch() - self._committed_at > COMMIT_SECONDS:
             self._commit(wait=False)
 
-    def _read(self, messages: Sequence[Message], batch: Batch) -> None:
-        for message in messages:
-            if (error := message.error()) is not None:
-                raise KafkaException(error)
+    def _read(self, messages: Sequence[BulkRecord], batch: Batch) -> None:
         latest = micros(self._clock.now()) + FUTURE
         for each in read_all(messages):
             partition = self._partitions[each.partition]
@@ -194,15 +184,10 @@ class SeriesWriter:
 
         By the ticks' own receipts, or by the clock once the partition has been read to its end.
         """
-        end = self._end(number)
+        end = self._reader.end(number)
         if end is None or partition.position < end:
             return partition.received
         return max(partition.received, micros(self._clock.now()) - GRACE)
-
-    def _end(self, number: int) -> int | None:
-        """As the last fetch told; None before the first."""
-        _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, number), cached=True)
-        return high if high >= 0 else None
 
     def _publish(self, candles: Sequence[CandleClosed]) -> None:
         for candle in candles:
@@ -211,41 +196,31 @@ class SeriesWriter:
             raise OSError(f"Kafka did not take {len(candles)} candles")
 
     def _commit(self, *, wait: bool) -> None:
-        marks = [partition.mark(self._topic, number) for number, partition in self._partitions.items()]
-        if marks and wait:
-            self._consumer.commit(offsets=marks, asynchronous=False)
-        elif marks:
-            self._consumer.commit(offsets=marks)
+        self._reader.commit({number: partition.mark() for number, partition in self._partitions.items()}, wait=wait)
         self._committed_at = stopwatch()
 
-    def _assigned(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+    def _assigned(self, found: Mapping[int, Found]) -> dict[int, int]:
         """Go on where the last writer of these partitions committed."""
-        starts = []
-        counted: dict[Micros, Mapping[Any, tuple[int, int]]] = {}
-        for mark in consumer.committed(assigned, timeout=DELIVERY_SECONDS):
-            low, high = consumer.get_watermark_offsets(
-                TopicPartition(self._topic, mark.partition), timeout=DELIVERY_SECONDS
-            )
-            known = orjson.loads(mark.metadata) if mark.metadata else {}
-            # A log that is younger than the commit was made anew: nothing of it is written yet.
-            valid = low <= mark.offset <= high
-            kept_from: Micros = known.get("kept_from", 0) if mark.offset >= 0 else 0
+        starts = {}
+        counted: dict[Micros, Mapping[InstrumentId, tuple[int, int]]] = {}
+        for number, each in found.items():
+            mark = each.committed or Mark(each.first)
+            known: dict[str, int] = orjson.loads(mark.metadata) if mark.metadata else {}
+            kept_from = known.get("kept_from", 0)
             if kept_from and kept_from not in counted:
                 asked = asyncio.run_coroutine_threadsafe(self._series.counted(kept_from), self._loop)
                 counted[kept_from] = asked.result(ASK_SECONDS)
-            offset = mark.offset if valid else low
-            written = known.get("written", 0) if valid else 0
-            self._partitions[mark.partition] = Partition(CandleBook(kept_from, counted.get(kept_from)), offset, written)
-            starts.append(TopicPartition(self._topic, mark.partition, offset))
-        consumer.assign(starts)
+            book = CandleBook(kept_from, counted.get(kept_from))
+            self._partitions[number] = Partition(book, mark.offset, known.get("written", 0))
+            starts[number] = mark.offset
         log.info("series_assigned", partitions=sorted(self._partitions))
+        return starts
 
-    def _revoked(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+    def _revoked(self, revoked: Sequence[int]) -> None:
         """Every round ends with its rows written, so what was read may be committed."""
         self._commit(wait=True)
-        for mark in revoked:
-            self._partitions.pop(mark.partition, None)
-        consumer.unassign()
+        for number in revoked:
+            self._partitions.pop(number, None)
 
     def _tell(self, batch: Batch) -> None:
         metrics.ROWS.labels("ticks").inc(len(batch.rows))
@@ -261,7 +236,8 @@ class SeriesWriter:
             status.missed.update(book.missed)
             book.missed.clear()
         status.waiting = sum(
-            max((self._end(number) or 0) - partition.position, 0) for number, partition in self._partitions.items()
+            max((self._reader.end(number) or 0) - partition.position, 0)
+            for number, partition in self._partitions.items()
         )
         metrics.LATE.set(status.late)
         metrics.ROWS_WAITING.set(status.waiting)

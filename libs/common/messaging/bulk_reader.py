@@ -1,0 +1,123 @@
+"""Where volume rules, the reading side: librdkafka hands over thousands of records at once, in a caller's thread.
+
+Instances of a group share the partitions. What was read is committed by whoever read it, once it is safe elsewhere.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from libs.common.service import Topic
+
+_ASK_SECONDS = 10.0
+_KEPT_KILOBYTES = 32_768
+"""What librdkafka fetches ahead, at most."""
+
+
+class BulkRecord(Protocol):
+    """A record as the client library has it: nothing is copied."""
+
+    def value(self) -> bytes | None: ...
+    def partition(self) -> int | None: ...
+    def offset(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is committed of a partition: where to go on, and a text of the reader's own."""
+
+    offset: int
+    metadata: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A partition that was given to us: its last commit if it has one within the log, and where the log begins."""
+
+    committed: Mark | None
+    first: int
+
+
+class BulkUnavailable(ConnectionError):
+    """Kafka did not answer, or refused: make a new reader, which goes on from the last commit."""
+
+
+class BulkReader:
+    """Every method belongs to one thread, which also runs `assigned` and `revoked`, within `read`.
+
+    `assigned` says where to begin in each partition; `revoked` is the last chance to commit.
+    """
+
+    def __init__(
+        self,
+        topic: Topic,
+        bootstrap: str,
+        group: str,
+        instance_id: str,
+        assigned: Callable[[Mapping[int, Found]], Mapping[int, int]],
+        revoked: Callable[[Sequence[int]], None],
+    ) -> None:
+        self._topic = topic.name
+        self._on_assigned = assigned
+        self._on_revoked = revoked
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": group,
+                "group.instance.id": f"{group}-{instance_id}",
+                "client.id": f"{group}-{instance_id}",
+                "session.timeout.ms": 10_000,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 100,
+                "queued.max.messages.kbytes": _KEPT_KILOBYTES,
+            }
+        )
+        self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked)
+
+    def read(self, most: int, seconds: float) -> Sequence[BulkRecord]:
+        """At most so many records, waiting at most so long for them. BulkUnavailable when Kafka fails."""
+        try:
+            messages = self._consumer.consume(most, seconds)
+        except KafkaException as error:
+            raise BulkUnavailable(f"Kafka: {error}") from error
+        for message in messages:
+            if (failure := message.error()) is not None:
+                raise BulkUnavailable(f"Kafka: {failure}")
+        return messages
+
+    def end(self, partition: int) -> int | None:
+        """Where the partition ended at the last fetch; None before the first."""
+        _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+        return high if high >= 0 else None
+
+    def commit(self, marks: Mapping[int, Mark], *, wait: bool) -> None:
+        offsets = [TopicPartition(self._topic, number, mark.offset, mark.metadata) for number, mark in marks.items()]
+        try:
+            if offsets and wait:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+            elif offsets:
+                self._consumer.commit(offsets=offsets)
+        except KafkaException as error:
+            raise BulkUnavailable(f"Kafka did not keep the commit: {error}") from error
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _assigned(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        found = {}
+        for place in consumer.committed(assigned, timeout=_ASK_SECONDS):
+            here = TopicPartition(self._topic, place.partition)
+            first, end = consumer.get_watermark_offsets(here, timeout=_ASK_SECONDS)
+            # A log that is younger than the commit was made anew.
+            within = first <= place.offset <= end
+            found[place.partition] = Found(Mark(place.offset, place.metadata or "") if within else None, first)
+        starts = self._on_assigned(found)
+        consumer.assign([TopicPartition(self._topic, number, offset) for number, offset in starts.items()])
+
+    def _revoked(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        self._on_revoked([place.partition for place in revoked])
+        consumer.unassign()
