@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import Query, Response
@@ -51,7 +51,11 @@ async def exchanges(_: Reader, edge: TheEdge) -> Response:
 
 @router.get("/depth/{symbol}", response_model=models.DepthView, responses=models.PROBLEMS)
 async def depth_of(
-    symbol: str, _: Reader, edge: TheEdge, exchange: Exchange | None = None, levels: Literal[5, 20] = 5
+    symbol: str,
+    _: Reader,
+    edge: TheEdge,
+    exchange: Exchange | None = None,
+    levels: Annotated[int, Query(ge=1, le=20)] = 5,
 ) -> Response:
     """The order book: the best five levels, or twenty where the feed gives them."""
     instrument = named_instrument(symbol, exchange)

@@ -1,7 +1,7 @@
 """Depth, and option chains with their Greeks."""
 
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Response
 
@@ -27,7 +27,7 @@ def routes(runtime: "MarketRuntime") -> APIRouter:
     memory = runtime.memory
 
     @router.get("/depth/{instrument}")
-    async def depth(instrument: str, levels: Literal[5, 20] = 5) -> dict[str, object]:
+    async def depth(instrument: str, levels: Annotated[int, Query(ge=1, le=20)] = 5) -> dict[str, object]:
         """The newest order book, its age, and how many levels the feed gives (which may be fewer than asked for)."""
         tick = _book(memory, InstrumentId(instrument))
         found = depth_of(tick).model_dump(mode="json")
