@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from libs.common.service import Topic
+from libs.common.telemetry import log
 
 _ASK_SECONDS = 10.0
 _KEPT_KILOBYTES = 32_768
@@ -44,6 +45,14 @@ class BulkUnavailable(ConnectionError):
     """Kafka did not answer, or refused: make a new reader, which goes on from the last commit."""
 
 
+def _note_commit(error: KafkaError | None, _: list[TopicPartition]) -> None:
+    """The next commit is a second away. Unheard, a failure would come out of `consume` as something that is not even a
+    BaseException: it ends the thread, and its future never hears of that.
+    """
+    if error is not None:
+        log.warning("bulk_commit_failed", error=str(error))
+
+
 class BulkReader:
     """Every method belongs to one thread, which also runs `assigned` and `revoked`, within `read`.
 
@@ -71,6 +80,7 @@ class BulkReader:
                 "session.timeout.ms": 10_000,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
+                "on_commit": _note_commit,
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 100,
                 "queued.max.messages.kbytes": _KEPT_KILOBYTES,

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
-from confluent_kafka import KafkaError, TopicPartition
 from questdb import QuestDBError
 
 from libs.common.clock import Clock, stopwatch
@@ -80,14 +79,6 @@ async def _in_thread(writer: "SeriesWriter") -> None:
         writer.stop.set()
         await running
         raise
-
-
-def _note_commit(error: KafkaError | None, _: list[TopicPartition]) -> None:
-    """The next commit is a second away. Unheard, a failure would come out of `consume` as something that is not even a
-    BaseException: it ends the thread, and its future never hears of that.
-    """
-    if error is not None:
-        log.warning("series_commit_failed", error=str(error))
 
 
 @dataclass(slots=True)
