@@ -4,7 +4,7 @@ python -m tools.digest [SERVICE …]            the digest of each table, and of
 python -m tools.digest --dump DIR [SERVICE …] the dumps themselves, to compare what differs
 
 Reads POSTGRES_ADMIN_URL. Every row of a table is one line of PostgreSQL's own COPY text, in the order of these lines,
-so the order in which rows came and lie on disk does not matter; an amount is written without trailing zeros (0 is 0.00).
+so the order in which rows came and lie on disk does not matter; an amount is written without trailing zeros.
 Left out, by rule and for the reason given:
 """
 
