@@ -47,7 +47,10 @@ class Query:
         """The queries that were meant when these words were misspelled: the n-th guess of each word together."""
         most = max(map(len, meant.values()), default=0)
         guesses = [{word: others[min(n, len(others) - 1)] for word, others in meant.items()} for n in range(most)]
-        return [replace(self, names=tuple(guess.get(word, word).upper() for word in self.names)) for guess in guesses]
+        return [self._named([guess.get(word, word).upper() for word in self.names]) for guess in guesses]
+
+    def _named(self, names: Sequence[str]) -> "Query":
+        return replace(self, symbol="".join((*names, *self.numbers)), names=tuple(names))
 
 
 def parse(query: str) -> Query:

@@ -52,6 +52,7 @@ _CASH = "kind IN ('INDEX', 'EQUITY')"
 _DERIVATIVE = "kind IN ('FUTURE', 'OPTION')"
 _NEAREST = "expiry, underlying, strike NULLS FIRST, symbol"
 """As the index instruments_nearest has it: a broad search reads a few rows in this order and stops."""
+_SHORTEST = "length(symbol), symbol"
 _OF_STRIKE = "expiry, underlying, symbol"
 _NUMBER = """
     $ IN (left(strike::text, length($)), to_char(expiry, 'DD'), to_char(expiry, 'FMDD'), to_char(expiry, 'YY'),
@@ -150,10 +151,12 @@ def _stages(query: Query, filters: Filters, underlyings: Sequence[str]) -> Itera
     if not query.is_empty:
         yield [("symbol = $", query.symbol)], "symbol"
         if query.names and query.numbers:
-            yield [("symbol LIKE $", query.symbol.replace("_", r"\_") + "%")], "symbol"
+            yield [("symbol LIKE $", _begins(query.symbol))], "symbol"
     if filters.may_be_cash and not query.means_a_derivative:
+        if query.names:
+            yield [(_CASH, None), ("symbol LIKE $", _begins(query.symbol))], _SHORTEST
         words = (*query.names, *query.numbers)
-        yield [(_CASH, None), *([("words @@ $::tsquery", _tsquery(words))] if words else [])], "symbol"
+        yield [(_CASH, None), *([("words @@ $::tsquery", _tsquery(words))] if words else [])], _SHORTEST
     if filters.may_be_derivative:
         yield from _derivative_stages(query, filters, underlyings)
 
@@ -186,6 +189,10 @@ async def _select(database: Database, conditions: list[Condition], order: str, l
     where = " AND ".join(c.replace("$", f"${next(places)}") if "$" in c else c for c, _ in conditions)
     text = f"SELECT {SHOWN} FROM instruments WHERE {where} ORDER BY {order} LIMIT {limit:d}"  # noqa: S608
     return [dict(row) for row in await database.fetch(text, *values)]
+
+
+def _begins(symbol: str) -> str:
+    return symbol.replace("\\", "").replace("%", "").replace("_", r"\_") + "%"
 
 
 def _tsquery(words: Sequence[str]) -> str:

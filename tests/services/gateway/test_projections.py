@@ -276,6 +276,7 @@ def universe() -> list[InstrumentListed]:
         listed("SBIN", InstrumentKind.EQUITY, name="STATE BANK OF INDIA"),
         listed("SBICARD", InstrumentKind.EQUITY),
         listed("MARUTI", InstrumentKind.EQUITY, name="MARUTI SUZUKI INDIA"),
+        listed("AMARUTI", InstrumentKind.EQUITY, name="NO RELATION OF MARUTI"),
         listed("GONE", InstrumentKind.EQUITY, tradable=False, delisted=True),
     ]
     for underlying in ("NIFTY", "BANKNIFTY", "NIFTYNXT50", "BAJAJ-AUTO"):
@@ -305,7 +306,8 @@ async def test_contracts_are_found_by_what_the_words_of_a_search_mean(connection
     await deliver(app, connection, *UNIVERSE)
     assert (await search(connection, "sbin"))[0] == "SBIN"
     assert await search(connection, "state bank") == ["SBIN"]
-    assert await search(connection, "mar") == ["MARUTI"]
+    assert await search(connection, "mar") == ["MARUTI", "AMARUTI"]
+    assert await search(connection, "100%_") == []
     assert await search(connection, "gone") == []
     assert await search(connection, "nifty 24000 ce dec") == ["NIFTY24DEC2624000CE", "NIFTYNXT5024DEC2624000CE"]
     assert (await search(connection, "nifty24000pe"))[0] == "NIFTY24NOV2624000PE"
