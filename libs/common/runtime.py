@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -28,7 +29,9 @@ from libs.common.service import Context, Envelope, S, Service, Timer, V
 from libs.common.settings import CommonSettings, ServiceSettings, load, service_settings
 from libs.common.telemetry import log, trace
 
-SEND_SECONDS = 2.0
+LAST_WORDS_SECONDS = 5.0
+"""How long a process may take to end after one of its parts has failed. Whatever it was doing, a kill is harmless."""
+SEND_SECONDS = 1.5
 """How long a caller waits for Kafka to keep a message before it is told that it was not."""
 
 
@@ -221,7 +224,13 @@ async def _run_background(work: Callable[[Runtime[S, V]], Awaitable[None]], runt
 
 async def _endless(work: Coroutine[Any, Any, None], name: str) -> None:
     """A part that ends before it is told to has failed, and the process with it: the supervisor starts it anew."""
-    await work
+    try:
+        await work
+    except Exception as error:
+        log.critical("part_failed", part=name, exc_info=error)
+        # The others are cancelled now. One that swallows that must not keep a process alive that does half of its work.
+        asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, os._exit, 1)
+        raise
     raise RuntimeError(f"{name} ended")
 
 

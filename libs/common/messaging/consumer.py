@@ -42,6 +42,7 @@ PASSING = (
     KafkaError,
     MessagingUnavailable,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a roll-back raises on a connection that broke in the middle of a statement
     asyncpg.PostgresConnectionError,
     asyncpg.TransactionRollbackError,
     asyncpg.OperatorInterventionError,
