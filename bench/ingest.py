@@ -26,7 +26,7 @@ from libs.common.contracts.market import Tick
 from libs.common.messaging.bulk import BulkPublisher
 from libs.common.service import Memory, Service, Store
 
-RATE = 50_000
+RATE = 52_000
 STEADY_SECONDS = 20.0
 KILL_SECONDS = 12.0
 INSTRUMENTS = [InstrumentId(f"NFO:BENCH{n:04}CE") for n in range(1_000)]

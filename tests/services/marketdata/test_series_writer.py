@@ -175,6 +175,28 @@ async def test_a_writer_that_is_killed_in_the_middle_of_a_minute_loses_and_chang
             assert stored(found) == told(candles_of(ticks), name)
 
 
+async def test_writers_share_the_partitions_and_take_them_over_in_the_middle_of_a_minute(
+    runtime: "MarketRuntime",
+) -> None:
+    names = instruments(8)
+    ticks = day_of(names, 4)
+    async with writing(runtime):
+        for each in ticks[:1_000]:
+            runtime.publish_bulk(each)
+        await eventually(runtime.memory.series, names[0], Interval.TICK, 100)
+        runtime.settings = runtime.settings.model_copy(update={"instance_id": "1"})
+        async with writing(runtime):
+            for each in ticks[1_000:2_500]:
+                runtime.publish_bulk(each)
+            await eventually(runtime.memory.series, names[0], Interval.TICK, 300)
+        for each in ticks[2_500:]:
+            runtime.publish_bulk(each)
+        for name in names:
+            assert len(await eventually(runtime.memory.series, name, Interval.TICK, 480)) == 480
+            found = await eventually(runtime.memory.series, name, Interval.ONE_MINUTE, 4)
+            assert stored(found) == told(candles_of(ticks), name)
+
+
 async def test_candles_of_ticks_that_kafka_brought_minutes_late_are_repaired(runtime: "MarketRuntime") -> None:
     """The clock says that the minutes are long over when the ticks come, as after an outage of Kafka."""
     (name,) = instruments(1)
