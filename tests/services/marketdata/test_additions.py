@@ -327,6 +327,7 @@ async def test_views_that_gave_up_are_filled_again_at_the_next_start(series: Tim
     await series.applied("candles")
     await series.create_tables()
     await write(series, [candle(name, OPEN + MINUTE)])
+    found: list[Candle] = []
     for _ in range(300):
         found = await history(series, name, Interval.FIVE_MINUTES, 1)
         if found and found[-1].volume == 20:

@@ -216,6 +216,7 @@ async def test_candles_of_ticks_that_kafka_brought_minutes_late_are_repaired(run
         assert missed
         await repair(runtime)
         assert not missed
+    found: list[tuple[object, ...]] = []
     for _ in range(100):
         found = stored(await rows(runtime.memory.series, name, Interval.ONE_MINUTE))
         if found == told(candles_of(ticks), name):
