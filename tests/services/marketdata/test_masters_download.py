@@ -1,5 +1,6 @@
 """Dumps from fetching to what the platform hears of them, on the real files and the real servers."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -7,9 +8,20 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 
 from libs.common.clock import FixedClock
-from libs.common.contracts.masters import DownloadTrigger, ExpiryRole, MasterSource
+from libs.common.contracts import topics
+from libs.common.contracts.base import Message
+from libs.common.contracts.masters import (
+    ContractsDownloaded,
+    ContractTermsChanged,
+    DownloadTrigger,
+    ExpiryRole,
+    ExpiryRolled,
+    MasterSource,
+)
+from libs.common.messaging.envelope import decode, type_of
 from libs.common.runtime import Runtime
 from libs.common.testing.apps import opened
 from services.marketdata.app import app
@@ -18,7 +30,7 @@ from services.marketdata.settings import MarketDataSettings
 from services.marketdata.store import ContractStore
 from services.marketdata.store.contracts.downloads import Download
 from services.marketdata.streams.contracts import publish_differences
-from services.marketdata.streams.masters import download
+from services.marketdata.streams.masters import AGAIN_AFTER, download
 
 MarketRuntime = Runtime[ContractStore, MarketMemory]
 AUGUST = datetime(2026, 8, 18, 4, tzinfo=UTC)
@@ -28,6 +40,21 @@ HEADER = (
     "segment,exchange"
 )
 TABLES = ("contracts", "broker_contracts", "pending_listings", "master_downloads", "expiry_roles")
+
+
+class Heard:
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def until(self, last: type[Message]) -> list[Message]:
+        """Everything up to the first message of that type and what comes with it, by name."""
+        names = {m.__name__: m for t in (topics.CONTRACT_CHANGES, topics.MASTER_DOWNLOADS) for m in t.carries}
+        found: list[Message] = []
+        async with asyncio.timeout(20):
+            while not any(isinstance(message, last) for message in found):
+                for records in (await self._consumer.getmany(timeout_ms=500)).values():
+                    found += [decode(names[type_of(r.headers)], r.value) for r in records]
+        return sorted(found, key=lambda m: (not isinstance(m, ContractsDownloaded), type(m).__name__))
 
 
 @pytest.fixture
@@ -157,3 +184,84 @@ async def test_brokers_call_one_instrument_by_their_own_names(runtime: MarketRun
 def test_the_setting_names_places_by_broker() -> None:
     settings = MarketDataSettings(masters=json.loads('{"zerodha": "published", "dhan": ["/a.csv", "/b.csv"]}'))
     assert settings.masters == {MasterSource.ZERODHA: "published", MasterSource.DHAN: ["/a.csv", "/b.csv"]}
+
+
+@pytest.fixture
+async def heard(runtime: MarketRuntime) -> AsyncIterator[Heard]:
+    """What is said on the topic of changes from now on, of the underlyings of this test alone."""
+    consumer = AIOKafkaConsumer(
+        topics.CONTRACT_CHANGES.name,
+        topics.MASTER_DOWNLOADS.name,
+        bootstrap_servers=runtime.settings.kafka_bootstrap,
+        auto_offset_reset="latest",
+    )
+    await consumer.start()
+    await consumer.seek_to_end()
+    for partition in consumer.assignment():
+        await consumer.position(partition)
+    yield Heard(consumer)
+    await consumer.stop()
+
+
+async def test_a_days_changes_are_said_as_events(runtime: MarketRuntime, heard: Heard, tmp_path: Path) -> None:
+    path = tmp_path / "instruments.csv"
+    names = ("NIFTY26AUG", "2026-08-18"), ("NIFTY26SEP", "2026-09-29"), ("NIFTY26OCT", "2026-10-27")
+    first = [future(name, expiry, n) for n, (name, expiry) in enumerate(names, 1)]
+    path.write_text("\n".join([HEADER, *first]) + "\n")
+    await fetch(runtime, path)
+    runtime.clock = FixedClock(datetime(2026, 8, 19, 4, tzinfo=UTC))
+    changed = [first[1].replace(",65,FUT", ",75,FUT"), future("NIFTY26DEC", "2026-12-29", 9)]
+    path.write_text("\n".join([HEADER, *changed]) + "\n")
+    await fetch(runtime, path)
+    said = await heard.until(ExpiryRolled)
+    assert [type(m).__name__ for m in said if not isinstance(m, ExpiryRolled)] == [
+        "ContractsDownloaded",
+        "ContractsDownloaded",
+        "ContractAdded",
+        "ContractExpired",
+        "ContractTermsChanged",
+        "ContractWithdrawn",
+    ]
+    (terms,) = [m for m in said if isinstance(m, ContractTermsChanged)]
+    assert (terms.instrument, terms.before.lot_size, terms.after.lot_size) == ("NFO:NIFTY29SEP26FUT", 65, 75)
+    rolled = {m.role: (m.before, m.after) for m in said if isinstance(m, ExpiryRolled)}
+    assert rolled[ExpiryRole.CURRENT_MONTH] == (date(2026, 8, 18), date(2026, 9, 29))
+
+
+async def test_dumps_are_wanted_once_a_day_and_tried_again_when_they_fail(runtime: MarketRuntime) -> None:
+    settings = MarketDataSettings(masters={MasterSource.ZERODHA: "/nowhere.csv"})
+    for _ in range(2):
+        async with runtime.transaction() as unit:
+            await unit.store.downloads.schedule([MasterSource.ZERODHA], AUGUST.date(), AUGUST)
+            wanted = await unit.store.downloads.claim(AUGUST)
+        if wanted is not None:
+            await download(runtime, settings, wanted)
+    assert wanted is None
+    later = AUGUST + AGAIN_AFTER
+    async with runtime.transaction() as unit:
+        again = await unit.store.downloads.claim(later)
+    assert again == Download(MasterSource.ZERODHA, DownloadTrigger.SCHEDULE, 2, None)
+
+
+async def test_an_address_that_breaks_off_or_fails_is_refused(runtime: MarketRuntime) -> None:
+    async def cut_short(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + HEADER.encode())
+        await writer.drain()
+        writer.close()
+
+    async def fails(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    for serve, why in ((cut_short, "complete message body"), (fails, "503")):
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        await fetch(runtime, f"http://127.0.0.1:{port}/instruments.csv")
+        server.close()
+        await server.wait_closed()
+        good, reason, _ = await status(runtime)
+        assert not good
+        assert why in str(reason)
