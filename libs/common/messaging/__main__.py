@@ -13,7 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from libs.common import database
-from libs.common.messaging import admin, parked
+from libs.common.messaging import admin, parked, whole
 from libs.common.service import Connection
 from libs.common.settings import service_settings
 
@@ -53,6 +53,17 @@ async def _discard(connection: Connection, key: str) -> None:
     _say(f"discarded the first message of {key}; {behind} behind it will be handled within seconds")
 
 
+def _ensure_whole() -> None:
+    """Before any service starts; where the administrator's database is not known, nobody can tell."""
+    url = os.environ.get("POSTGRES_ADMIN_URL")
+    lost = asyncio.run(whole.read_beyond_the_end(url, os.environ["KAFKA_BOOTSTRAP"])) if url else []
+    if lost:
+        raise SystemExit(
+            f"The log was lost or replaced: {lost[0]} (and {len(lost) - 1} more). Services would pass over what comes "
+            "next. Bring Kafka's data back, or restore a backup: docs/operations.md"
+        )
+
+
 def main(words: list[str]) -> None:
     match words:
         case ["topics"]:
@@ -62,6 +73,7 @@ def main(words: list[str]) -> None:
                 min_insync=int(os.environ.get("KAFKA_MIN_INSYNC", "1")),
             )
             _say("\n".join(done) or "topics are as declared")
+            _ensure_whole()
         case ["parked", "list", service]:
             asyncio.run(_on(service, _list))
         case ["parked", "show", service, key]:

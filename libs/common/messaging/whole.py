@@ -1,0 +1,39 @@
+"""Is the log still the one that the services have read? A reader beyond its end would pass over what comes next."""
+
+import asyncio
+import contextlib
+
+import asyncpg
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+_READ = "SELECT topic, partition, next_offset FROM {}.message_offsets WHERE next_offset > 0 ORDER BY topic, partition"
+
+
+async def read_beyond_the_end(url: str, bootstrap: str) -> list[str]:
+    """In words, each place up to which a service has read and which Kafka does not have."""
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        schemas = await connection.fetch("SELECT schemaname FROM pg_tables WHERE tablename = 'message_offsets'")
+        read = [(schema, *row) for (schema,) in schemas for row in await connection.fetch(_READ.format(schema))]
+    finally:
+        await connection.close()
+    ends = await asyncio.to_thread(_ends, bootstrap, {(topic, partition) for _, topic, partition, _ in read})
+    return [
+        f"{schema} has read {topic}/{partition} up to {offset}, Kafka has it up to {ends[topic, partition]}"
+        for schema, topic, partition, offset in read
+        if offset > ends[topic, partition]
+    ]
+
+
+def _ends(bootstrap: str, places: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """0 for a topic that is not there."""
+    ends = dict.fromkeys(places, 0)
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "whole", "enable.auto.commit": False})
+    try:
+        for topic, partition in places:
+            with contextlib.suppress(KafkaException):
+                found = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+                ends[topic, partition] = found[1] if found else 0
+    finally:
+        consumer.close()
+    return ends

@@ -1,0 +1,26 @@
+"""The log that services have read must still be there when they start."""
+
+import os
+
+import pytest
+
+from libs.common.messaging.whole import read_beyond_the_end
+from tests.common.ledger import DepositRequested, new_ledger
+
+pytestmark = pytest.mark.servers
+
+
+async def test_services_are_not_started_on_a_log_that_lacks_what_they_have_read() -> None:
+    """Kafka's data lost, PostgreSQL kept: a reader at offset 5 of an empty topic would pass over five messages."""
+    bootstrap = os.environ["KAFKA_BOOTSTRAP"]
+    async with new_ledger() as ledger:
+        await ledger.request(DepositRequested(account_id="asha", amount=1))
+        async with ledger.running():
+            await ledger.eventually({"asha": 1})
+        assert await read_beyond_the_end(ledger.url, bootstrap) == []
+        connection = await ledger.connect()
+        await connection.execute("UPDATE message_offsets SET next_offset = next_offset + 5 WHERE next_offset > 0")
+        await connection.close()
+        [lost] = await read_beyond_the_end(ledger.url, bootstrap)
+        assert f"{ledger.name} has read {ledger.requests.name}/" in lost
+        assert "up to 6, Kafka has it up to 1" in lost
