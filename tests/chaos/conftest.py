@@ -20,7 +20,8 @@ from tests.chaos.world import make_world
 HERE = Path(__file__).parent
 FULL = bool(os.environ.get("CHAOS"))
 SEED = int(os.environ.get("SEED") or random.randrange(1_000_000))
-CHOICES = {"MARKETDATA_FEED": "simulator", "LOG_LEVEL": "INFO"}
+CHOICES = {"MARKETDATA_FEED": "simulator", "LOG_LEVEL": "INFO", "WALKFORWARD_LIQUIDITY": "unlimited"}
+"""With what the simulated market shows, closing everything at once would take it minutes."""
 USERS, ACCOUNTS = (4, 12) if FULL else (2, 12)
 
 

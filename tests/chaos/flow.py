@@ -165,6 +165,9 @@ class Flow:
         """A wish of the test's own, to be sent by it."""
         return self._wish(kind, stopwatch(), account, PLACE, self._terms(kind, account) | terms)
 
+    def cancel(self, account: Account, order_id: str) -> Wish:
+        return self._wish(Kind.CANCEL, stopwatch(), account, CANCEL, {"order_id": order_id}, order_id)
+
     def next_alert(self, due: float) -> Wish:
         return self.alert(self._random.choice(self.world.receivers), due)
 

@@ -16,6 +16,7 @@ LONGEST_LAG_MS = 60_000
 class Record:
     """`at` is when its producer sent it."""
 
+    id: str
     type: str
     key: str
     value: bytes
@@ -52,12 +53,16 @@ def records(bootstrap: str, topic: str, since: datetime) -> Iterator[Record]:
 
 def read(message: Message) -> Record:
     headers = dict(message.headers() or [])
-    name = headers.get("ce_type") or b""
     return Record(
-        type=name.decode() if isinstance(name, bytes) else name,
-        key=(message.key() or b"").decode() if isinstance(message.key(), bytes) else str(message.key()),
+        id=text(headers.get("ce_id")),
+        type=text(headers.get("ce_type")),
+        key=text(message.key()),
         value=message.value() or b"",
         at=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
         partition=message.partition() or 0,
         offset=message.offset() or 0,
     )
+
+
+def text(value: str | bytes | None) -> str:
+    return value.decode() if isinstance(value, bytes) else value or ""

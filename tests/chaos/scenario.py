@@ -41,7 +41,7 @@ class Chaos:
     @property
     def rate(self) -> float:
         """Orders a second."""
-        return 110.0 if self.full else 60.0
+        return 110.0 if self.full else 40.0
 
     def within(self, seconds: float) -> float:
         """A bound to hold in a full run. The short version shares its machine with whoever runs the tests."""

@@ -1,0 +1,174 @@
+"""Five times more than can be done: what cannot be decided soon is refused at once, what reduces risk goes first."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+import psutil
+import pytest
+
+from bench.load import constant_rate
+from bench.wire import LOST, Pool
+from deploy.local.instance import SERVICES
+from libs.common.clock import stopwatch
+from tests.chaos.flow import OPEN, REFUSED, TAKEN, Kind, Wish
+from tests.chaos.scenario import Chaos, Scenario, percentile, place
+from tools.client import Platform
+
+TIMES = 5
+CONNECTIONS = 500
+EARLY_S = 1.0
+"""A refusal that comes later than this is none that helps (median)."""
+BACK_WITHIN = 5.0
+NORMAL_S = 0.35
+MOST_GROWTH_MIB = 400
+"""How much all services together may grow under overload."""
+
+
+@dataclass
+class Answers:
+    """Of requests that nobody repeats."""
+
+    seconds: list[float] = field(default_factory=list)
+    refused_seconds: list[float] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+
+
+@pytest.mark.scenario(10)
+async def test_under_five_times_the_load_exits_and_cancels_go_first(chaos: Chaos) -> None:
+    """Also test_openalgo_804_fd_soak: sockets and memory stay bounded, and are given back."""
+    async with chaos.scenario(10, "overload", flowing=False) as scenario:
+        exits = await exits_and_cancels(scenario)
+        sustainable = await capacity(scenario, chaos.pick(6, 2))
+        before = memory(chaos)
+        async with asyncio.TaskGroup() as group:
+            flood = group.create_task(offer(scenario, sustainable * TIMES, chaos.pick(30, 5)))
+            urgent = group.create_task(in_turn(scenario, exits, chaos.pick(30, 5)))
+        ended = stopwatch()
+        scenario.kills += 1
+        grown = memory(chaos) - before
+        back = await normal_again(scenario, ended)
+        tell(scenario, sustainable, flood.result(), urgent.result(), grown, back)
+
+
+async def exits_and_cancels(scenario: Scenario) -> list[Wish]:
+    """What is wanted most when there is too much to do: to sell what was bought, and to cancel what rests."""
+    account = scenario.flow.world.users[0].spare[-1]
+    wishes = []
+    async with Platform(scenario.flow.world.gateway_url, patience=30) as person:
+        person.use_key(account.user.api_key)
+        quantity = account.instrument.quantity
+        many = scenario.flow.order(Kind.MARKET, account, side="BUY", quantity=quantity * 100)
+        await place(scenario, person, many)
+        for _ in range(50):
+            rests = await place(scenario, person, scenario.flow.order(Kind.RESTING, account))
+            wishes.append(scenario.flow.order(Kind.MARKET, account, side="SELL", purpose="EXIT"))
+            wishes.append(scenario.flow.cancel(account, rests["order_id"]))
+    return wishes
+
+
+async def capacity(scenario: Scenario, seconds: float) -> float:
+    """Orders decided a second when as many clients as that each order one after the other."""
+    answers, until = Answers(), stopwatch() + seconds
+    async with Pool(scenario.flow.world.gateway_url, 48) as pool:
+
+        async def client() -> None:
+            while stopwatch() < until:
+                await ask(scenario, pool, draw(scenario), answers)
+
+        await asyncio.gather(*(client() for _ in range(48)))
+    return max(20.0, answers.statuses[TAKEN] / seconds)
+
+
+def draw(scenario: Scenario) -> Wish:
+    accounts = scenario.flow.world.accounts
+    return scenario.flow.order(Kind.RESTING, accounts[len(scenario.flow.wishes) % len(accounts)])
+
+
+async def ask(scenario: Scenario, pool: Pool, wish: Wish, answers: Answers) -> None:
+    """Once. Its answer is noted, for the checks at the end."""
+    scenario.flow.wishes.append(wish)
+    began = stopwatch()
+    try:
+        status, body = await pool.call(wish.content)
+    except TimeoutError:
+        status, body = LOST, b""
+    took = stopwatch() - began
+    scenario.flow.note(wish, status, body, took)
+    if status in (200, TAKEN, OPEN, REFUSED, 409):
+        wish.status = status
+    answers.statuses[status] += 1
+    (answers.refused_seconds if status in (429, 503) else answers.seconds).append(took)
+
+
+async def offer(scenario: Scenario, rate: float, seconds: float) -> Answers:
+    """Without regard to the answers, from as many connections as there may be; what finds none free is not asked."""
+    answers = Answers()
+    asking: set[asyncio.Task[None]] = set()
+    async with Pool(scenario.flow.world.gateway_url, CONNECTIONS) as pool:
+
+        def start_one(_: int, __: float) -> None:
+            if len(asking) >= CONNECTIONS:
+                answers.statuses[-1] += 1
+                return
+            task = asyncio.create_task(ask(scenario, pool, draw(scenario), answers))
+            asking.add(task)
+            task.add_done_callback(asking.discard)
+
+        await constant_rate(rate, seconds, start_one)
+        await asyncio.gather(*asking)
+    return answers
+
+
+async def in_turn(scenario: Scenario, wishes: list[Wish], seconds: float) -> Answers:
+    answers = Answers()
+    until = stopwatch() + seconds
+    async with Pool(scenario.flow.world.gateway_url, 4) as pool:
+        for wish in wishes:
+            if stopwatch() > until:
+                break
+            await ask(scenario, pool, wish, answers)
+            await asyncio.sleep(seconds / len(wishes) / 2)
+    return answers
+
+
+def memory(chaos: Chaos) -> float:
+    """MiB that the services hold."""
+    pids = chaos.stack.supervisor.pids()
+    return sum(psutil.Process(pids[name]).memory_info().rss for name in SERVICES) / 2**20
+
+
+async def normal_again(scenario: Scenario, since: float) -> float:
+    """Seconds until ten orders in a row were each decided as quickly as ever."""
+    answers, quick = Answers(), 0
+    limit = scenario.chaos.within(NORMAL_S)
+    async with Pool(scenario.flow.world.gateway_url, 4) as pool:
+        while quick < 10 and stopwatch() < since + 60:
+            began = stopwatch()
+            wish = draw(scenario)
+            await ask(scenario, pool, wish, answers)
+            quick = quick + 1 if wish.status == TAKEN and stopwatch() - began < limit else 0
+    return stopwatch() - since
+
+
+def tell(scenario: Scenario, sustainable: float, flood: Answers, urgent: Answers, grown: float, back: float) -> None:
+    refused = sum(count for status, count in flood.statuses.items() if status in (429, 503))
+    refusal = percentile(flood.refused_seconds, 50) if flood.refused_seconds else 0.0
+    late = percentile(urgent.seconds, 95) if urgent.seconds else float("inf")
+    scenario.recoveries.append(back)
+    scenario.figures |= {
+        "sustainable orders/s": round(sustainable),
+        "offered orders/s": round(sustainable * TIMES),
+        "answers": {str(status): count for status, count in sorted(flood.statuses.items())},
+        "refusals, median": f"{refusal:.2f} s",
+        "exits and cancels": f"{dict(urgent.statuses)}, p95 {late:.2f} s",
+        "memory grown by": f"{grown:.0f} MiB",
+    }
+    chaos = scenario.chaos
+    scenario.expect(refused > 0, "nothing was refused")
+    scenario.expect(refusal <= chaos.within(EARLY_S), f"refusals took {refusal:.2f} s (median)")
+    scenario.expect(set(flood.statuses) <= {TAKEN, OPEN, REFUSED, 429, 503, -1}, f"answers {flood.statuses}")
+    said = {status for status in urgent.statuses if status in (429, 503, LOST)}
+    scenario.expect(not said, f"exits and cancels were answered {urgent.statuses}")
+    scenario.expect(grown <= MOST_GROWTH_MIB, f"the services grew by {grown:.0f} MiB")
+    scenario.expect(back <= chaos.within(BACK_WITHIN), f"back to normal only after {back:.1f} s")

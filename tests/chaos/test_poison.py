@@ -1,0 +1,140 @@
+"""A message that cannot be handled: its own account waits, in order, until a person decides; nobody else does."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from datetime import datetime
+
+import orjson
+import pytest
+from confluent_kafka import Producer
+
+from deploy.local.instance import PROJECT
+from libs.common.clock import SystemClock, stopwatch
+from libs.common.contracts import topics
+from libs.common.contracts.accounts import Account as Stored
+from libs.common.ids import new_id
+from libs.common.service import Topic
+from tests.chaos.flow import OPEN, Kind
+from tests.chaos.log import records
+from tests.chaos.scenario import Chaos, Scenario
+from tests.chaos.world import Account
+from tools.client import Platform
+
+OTHERS_GO_ON_WITHIN = 5.0
+SOON = 30.0
+
+
+@pytest.mark.scenario(8)
+async def test_poison_stops_its_own_account_only_until_it_is_discarded(chaos: Chaos) -> None:
+    async with chaos.scenario(8, "poison on money topics") as scenario:
+        for n in range(3 if chaos.full else 1):
+            await unreadable(scenario, chaos.world.users[0].accounts[2 + n])
+            await unbearable(scenario, chaos.world.users[-1].accounts[-1 - n])
+
+
+async def unreadable(scenario: Scenario, account: Account) -> None:
+    """An order request that is no JSON, before risk. What waits behind it is decided in the order in which it came."""
+    since, at = SystemClock().now(), stopwatch()
+    poison(scenario, topics.ORDER_REQUESTS, "OrderRequested", account, b"{not json")
+    await until_parked(scenario, "risk", account)
+    waiting = [await wish_for(scenario, account) for _ in range(3)]
+    await others_go_on(scenario, at, account)
+    await command(scenario, "discard", "risk", account.account_id)
+    await until_free(scenario, "risk", account)
+    await asyncio.sleep(1)
+    decided = await asyncio.to_thread(decisions, scenario, account, since)
+    theirs = [order_id for order_id in decided if order_id in waiting]
+    scenario.expect(theirs == waiting, f"asked for in the order {waiting}, decided in the order {theirs}")
+
+
+async def unbearable(scenario: Scenario, account: Account) -> None:
+    """A request that fits its contract and not the database: trading cannot handle it, now or when it is retried."""
+    at = stopwatch()
+    async with Platform(scenario.flow.world.gateway_url, patience=30) as person:
+        person.use_key(account.user.api_key)
+        stored = await person.get(f"/api/v2/accounts/{account.account_id}")
+    known = {name: stored[name] for name in Stored.model_fields if name in stored}
+    wish = {"account_id": account.account_id, "user_id": stored["user_id"], "expected_version": stored["version"]}
+    content = orjson.dumps({**wish, "account": {**known, "name": "a name with a NUL \0"}})
+    poison(scenario, topics.TRADING_REQUESTS, "AccountSaveRequested", account, content)
+    await until_parked(scenario, "trading", account)
+    await others_go_on(scenario, at, account)
+    await command(scenario, "retry", "trading", account.account_id)
+    await asyncio.sleep(3)
+    await until_parked(scenario, "trading", account)
+    await command(scenario, "discard", "trading", account.account_id)
+    await until_free(scenario, "trading", account)
+
+
+def poison(scenario: Scenario, topic: Topic, kind: str, account: Account, value: bytes) -> None:
+    """As a service with a bug might have written it."""
+    now = SystemClock().now().isoformat()
+    headers: list[tuple[str, str | bytes | None]] = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(new_id())),
+        ("ce_type", kind),
+        ("ce_source", "/tests/chaos"),
+        ("ce_time", now),
+        ("ce_subject", account.account_id),
+    ]
+    bootstrap = scenario.chaos.stack.environment()["KAFKA_BOOTSTRAP"]
+    producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "acks": "all"})
+    producer.produce(topic.name, value, account.account_id, headers=headers)
+    assert producer.flush(10) == 0, "Kafka did not take the poison"
+    scenario.kills += 1
+
+
+async def command(scenario: Scenario, *words: str) -> str:
+    """`python -m libs.common.messaging parked …`, as an operator types it."""
+    call = (sys.executable, "-m", "libs.common.messaging", "parked", *words)
+    variables = os.environ | scenario.chaos.stack.environment()
+    done = await asyncio.to_thread(
+        subprocess.run, call, env=variables, cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    said: str = done.stdout
+    return said
+
+
+async def until_parked(scenario: Scenario, service: str, account: Account) -> None:
+    async with asyncio.timeout(SOON):
+        while account.account_id not in await command(scenario, "list", service):
+            await asyncio.sleep(0.2)
+
+
+async def until_free(scenario: Scenario, service: str, account: Account) -> None:
+    async with asyncio.timeout(SOON):
+        while account.account_id in await command(scenario, "list", service):
+            await asyncio.sleep(0.2)
+
+
+async def others_go_on(scenario: Scenario, since: float, but: Account) -> None:
+    """Every other account has had an order accepted since."""
+    others = {account for account in scenario.flow.world.accounts if account is not but}
+    deadline = since + scenario.chaos.within(OTHERS_GO_ON_WITHIN)
+    while left := others - {wish.account for wish in scenario.flow.accepted_since(since)}:
+        if stopwatch() > deadline:
+            scenario.complaints.append(f"{len(left)} other accounts wait behind a poisoned one")
+            return
+        await asyncio.sleep(0.1)
+
+
+async def wish_for(scenario: Scenario, account: Account) -> str:
+    """An order that has to wait behind the poison: it is taken, and its outcome is open."""
+    wish = scenario.flow.order(Kind.RESTING, account)
+    scenario.flow.send(wish)
+    async with asyncio.timeout(SOON):
+        while not wish.ids:
+            await asyncio.sleep(0.05)
+    (order_id,) = wish.ids
+    scenario.expect(wish.status == OPEN, f"an order behind a parked message was answered {wish.statuses}")
+    return order_id
+
+
+def decisions(scenario: Scenario, account: Account, since: datetime) -> list[str]:
+    """The orders of an account that risk decided, in that order."""
+    bootstrap = scenario.chaos.stack.environment()["KAFKA_BOOTSTRAP"]
+    found = [each for each in records(bootstrap, topics.RISK_DECISIONS.name, since) if each.key == account.account_id]
+    kinds = ("OrderCleared", "OrderDenied")
+    return [str(orjson.loads(each.value)["order_id"]) for each in found if each.type in kinds]
