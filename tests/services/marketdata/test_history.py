@@ -21,7 +21,6 @@ from services.marketdata.domain.intervals import Interval
 from services.marketdata.store.series import (
     Candle,
     Format,
-    RowWriter,
     Selection,
     TickRow,
     TimeSeries,
@@ -80,13 +79,7 @@ async def history(
 
 
 async def write(series: TimeSeries, candles: list[CandleClosed], ticks: list[Tick] | None = None) -> None:
-    def blocking() -> None:
-        with RowWriter(series.url) as rows:
-            rows.add_candles(map(candle_row, candles))
-            rows.add_ticks(map(tick_row, ticks or []))
-            rows.flush()
-
-    await asyncio.to_thread(blocking)
+    await series.write(ticks=map(tick_row, ticks or []), candles=map(candle_row, candles))
 
 
 def tick_row(tick: Tick) -> TickRow:

@@ -83,6 +83,10 @@ class RowWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """What was not flushed is forgotten."""
         self._sender.close(flush=False)
 
     def add_ticks(self, ticks: Iterable[TickRow]) -> None:

@@ -1,6 +1,7 @@
 """Questions to QuestDB over its HTTP interface, answered whole or as a stream of bytes."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,9 +55,13 @@ class TimeSeries:
     def __init__(self, url: str) -> None:
         self.url = url
         self._client = httpx.AsyncClient(base_url=url, timeout=QUERY_SECONDS)
+        self._writing = threading.Lock()
+        self._writer: RowWriter | None = None
 
     async def close(self) -> None:
         await self._client.aclose()
+        if self._writer is not None:
+            self._writer.close()
 
     async def create_tables(self) -> None:
         """Whatever is missing; tables of an earlier release are brought up to date."""
@@ -113,16 +118,15 @@ class TimeSeries:
             raise TimeSeriesUnavailable(f"QuestDB did not take the rows: {error}") from error
 
     def _write(self, ticks: Iterable[TickRow], candles: Iterable[CandleRow]) -> int:
-        written = 0
-        with RowWriter(self.url) as rows:
-            for some in batches(ticks, ROWS_AT_ONCE):
-                rows.add_ticks(some)
-                rows.flush()
-                written += len(some)
-            for more in batches(candles, ROWS_AT_ONCE):
-                rows.add_candles(more)
-                rows.flush()
-                written += len(more)
+        """One connection for all, since each costs QuestDB a thread's attention; after a failure a new one."""
+        with self._writing:
+            writer, self._writer = self._writer or RowWriter(self.url), None
+            try:
+                written = _put(writer, ticks, candles)
+            except BaseException:
+                writer.close()
+                raise
+            self._writer = writer
         return written
 
     async def repeated_ticks(self, instrument: InstrumentId, start: datetime, end: datetime) -> tuple[int, int]:
@@ -176,6 +180,19 @@ class TimeSeries:
 
 _DAY = 86_400_000_000
 _IST = 19_800_000_000
+
+
+def _put(writer: RowWriter, ticks: Iterable[TickRow], candles: Iterable[CandleRow]) -> int:
+    written = 0
+    for some in batches(ticks, ROWS_AT_ONCE):
+        writer.add_ticks(some)
+        writer.flush()
+        written += len(some)
+    for more in batches(candles, ROWS_AT_ONCE):
+        writer.add_candles(more)
+        writer.flush()
+        written += len(more)
+    return written
 
 
 def batches(rows: Iterable[T], size: int) -> Iterator[list[T]]:
