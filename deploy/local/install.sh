@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the project needs and the machine lacks; what is there already is left alone.
 #   deploy/local/install.sh python     the Python environment: enough for `make check`
-#   deploy/local/install.sh servers    that, and PostgreSQL, Redis, HAProxy, Java, Maven, Kafka and QuestDB
+#   deploy/local/install.sh servers    that, and PostgreSQL, Redis, HAProxy, libfaketime (for tests), Java, Maven, Kafka and QuestDB
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,6 +23,7 @@ python() {
 java_release() { java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p'; }
 has_java() { has java && [ "$(java_release)" -ge 17 ]; }
 has_haproxy() { has haproxy || [ -x /usr/sbin/haproxy ]; }
+has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null; }
 has_postgres() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
 
 missing_packages() {
@@ -31,6 +32,7 @@ missing_packages() {
   has_postgres || echo postgresql
   has redis-server || echo redis-server
   has_haproxy || echo haproxy
+  has_faketime || echo libfaketime
   has_java || echo openjdk-17-jre-headless
   has mvn || echo maven
 }

@@ -44,7 +44,7 @@ async def test_what_a_backup_has_is_back_after_everything_was_lost_and_nothing_i
     assert report.passed, report.text()
     await trading_is_halted_until_a_person_lifts_it(chaos)
     async with chaos.scenario(13, "orders after a restore"):
-        await asyncio.sleep(1)
+        await asyncio.sleep(chaos.pick(10, 1))
 
 
 async def trading_is_halted_until_a_person_lifts_it(chaos: Chaos) -> None:
