@@ -7,13 +7,16 @@ SCENARIO=1,7 runs only these.
 import asyncio
 import os
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 
 from deploy.local import bootstrap, environment
+from deploy.local.instance import Instance
 from deploy.local.servers import wipe
 from deploy.local.stack import Stack
+from tests.chaos import report
 from tests.chaos.scenario import Chaos
 from tests.chaos.world import make_world
 
@@ -26,19 +29,28 @@ USERS, ACCOUNTS = (4, 12) if FULL else (2, 12)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What stands here drives all services; SCENARIO picks some by their numbers."""
+    """What stands here drives all services, in the order of the scenarios' numbers; SCENARIO picks some by them."""
     wanted = {int(number) for number in os.environ.get("SCENARIO", "").split(",") if number}
-    dropped = []
-    for item in items:
-        if HERE not in item.path.parents:
-            continue
+    ours = [item for item in items if HERE in item.path.parents]
+    picked = [item for item in ours if not wanted or number_of(item) in wanted]
+    for item in ours:
         item.add_marker(pytest.mark.e2e)
-        marker = item.get_closest_marker("scenario")
-        if wanted and (marker is None or marker.args[0] not in wanted):
-            dropped.append(item)
-    if dropped:
-        config.hook.pytest_deselected(items=dropped)
-        items[:] = [item for item in items if item not in dropped]
+    others = [item for item in items if item not in ours]
+    before = items.index(ours[0]) if ours else 0
+    items[:] = [*others[:before], *sorted(picked, key=place_of), *others[before:]]
+    if len(picked) < len(ours):
+        config.hook.pytest_deselected(items=[item for item in ours if item not in picked])
+
+
+def number_of(item: pytest.Item) -> int:
+    marker = item.get_closest_marker("scenario")
+    return marker.args[0] if marker else 0
+
+
+def place_of(item: pytest.Item) -> tuple[bool, int]:
+    """What moves the clock comes last: what was written in the future stays."""
+    marker = item.get_closest_marker("scenario")
+    return bool(marker and marker.kwargs.get("last")), number_of(item)
 
 
 def pytest_report_header() -> str:
@@ -53,6 +65,8 @@ def stack() -> Stack:
     if not stack.supervisor.running():
         stack.down()
         wipe(stack.instance)
+    if FULL and not os.environ.get("SCENARIO"):
+        shutil.rmtree(stack.instance.home / "chaos", ignore_errors=True)
     stack.start_servers()
     stack.set_up()
     stack.start_services()
@@ -79,3 +93,9 @@ async def all_there(chaos: Chaos) -> None:
     """A scenario begins with everything in its place, whatever the one before left behind."""
     await asyncio.to_thread(chaos.stack.start_servers)
     await asyncio.to_thread(chaos.stack.start_services)
+
+
+def pytest_sessionfinish() -> None:
+    if FULL:
+        instance = Instance("chaos")
+        report.write(instance.home / "chaos", instance)

@@ -53,7 +53,7 @@ async def fails(scenario: Scenario, pid: int, seconds: float) -> None:
         await asyncio.sleep(0.2)
 
 
-@pytest.mark.scenario(11)
+@pytest.mark.scenario(11, last=True)
 async def test_a_clock_that_jumps_by_an_hour_stops_nobody_for_long(chaos: Chaos) -> None:
     """Forward, and back again, while every service is at work; as when a machine's clock is set right."""
     hands = chaos.home / "clock"

@@ -1,0 +1,91 @@
+"""docs/reliability.md, from what the scenarios of `make chaos` kept."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.conditions import conditions
+from bench.page import said, table
+from deploy.local.instance import PROJECT, Instance
+from tests.chaos.scenario import percentile
+
+PAGE = PROJECT / "docs" / "reliability.md"
+Result = Mapping[str, Any]
+INTRODUCTION = """# Reliability
+
+Written by `make chaos` from what it saw. Each scenario offers orders (market, limit, cancels, changes), alerts to
+webhooks, stops and panics at a constant rate, harms the platform meanwhile, and then waits until all is at rest.
+*Lost* and *doubled* are counted by two checkers: what clients were told against the books of the API
+(`tests/chaos/audit.py`), and the log against every service's tables, by code of its own (`make reconcile`,
+[what it proves](reconcile.md)). *Recovery* runs from the fault to the first order that was wished after it and accepted;
+where another instance had to take over, and where a service was scaled, until every account had one accepted.
+
+`make chaos SEED=… SCENARIO=1,7` repeats a run's choices, or runs some. `make test` runs a short version of every scenario.
+"""
+
+
+def results(home: Path) -> list[Result]:
+    kept = [json.loads(path.read_text()) for path in (home / "results").glob("*.json")]
+    return sorted((each for each in kept if each["full"]), key=lambda each: (each["number"], each["title"]))
+
+
+def render(found: Sequence[Result], known: Mapping[str, object]) -> str:
+    return "\n".join((INTRODUCTION, table(HEAD, [*map(row, found), total(found)]), notes(found), setting(found, known)))
+
+
+HEAD = ("", "Scenario", "Faults", "Orders", "Lost", "Doubled", "Recovery p50", "p99", "Passed")
+
+
+def row(each: Result) -> tuple[str, ...]:
+    counts = (str(each[name]) for name in ("faults", "orders", "lost", "doubled"))
+    return (str(each["number"]), each["title"], *counts, *recovery(each["recoveries"]), passed(each))
+
+
+def passed(each: Result) -> str:
+    return "no" if each["wrong"] else "yes"
+
+
+def recovery(seconds: Sequence[float]) -> tuple[str, str]:
+    if not seconds:
+        return "", ""
+    return f"{percentile(seconds, 50):.2f} s", f"{percentile(seconds, 99):.2f} s"
+
+
+def total(found: Sequence[Result]) -> tuple[str, ...]:
+    sums = (str(sum(each[name] for each in found)) for name in ("faults", "orders", "lost", "doubled"))
+    seconds = [each for result in found for each in result["recoveries"]]
+    good = sum(1 for each in found if not each["wrong"])
+    return ("", "**all**", *sums, *recovery(seconds), f"{good} of {len(found)}")
+
+
+KNOWN = {
+    *("number", "title", "seed", "full", "at", "seconds", "faults", "orders", "lost", "doubled", "recoveries", "wrong"),
+    *("statuses", "requests", "never_answered", "alerts", "slowest_answer_s"),
+}
+
+
+def notes(found: Sequence[Result]) -> str:
+    """What else was measured, and what was not as it should be."""
+    lines = []
+    for each in found:
+        figures = [f"{name}: {said(value)}" for name, value in each.items() if name not in KNOWN]
+        answers = f"answers {said(each['statuses'])}; {each['alerts']} alerts; {each['seconds']:.0f} s"
+        lines.append(f"- **{each['number']} {each['title']}**: {'; '.join([*figures, answers])}")
+        lines += [f"  - NOT AS IT SHOULD BE: {words.splitlines()[0]}" for words in each["wrong"]]
+    return (
+        "\n## What was seen\n\nAnswers are HTTP statuses; 0 is a broken connection, -1 none within eight seconds.\n\n"
+        + ("\n".join(lines) + "\n")
+    )
+
+
+def setting(found: Sequence[Result], known: Mapping[str, object]) -> str:
+    rows = [(name, said(value)) for name, value in known.items()]
+    seeds = sorted({each["seed"] for each in found})
+    return f"## Conditions\n\n{table(('', ''), [*rows, ('seed', said(seeds))])}"
+
+
+def write(home: Path, instance: Instance) -> None:
+    found = results(home)
+    if found:
+        PAGE.write_text(render(found, conditions(instance)))
