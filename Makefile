@@ -10,8 +10,9 @@ CHOICES := $(if $(FEED),MARKETDATA_FEED=$(FEED)) $(if $(SPEED),REPLAY_SPEED=$(SP
   $(if $(SHARED_DATA),SHARED_DATA=$(abspath $(SHARED_DATA)))
 LOCK := .local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header
 UV_VERSION := 0.13.8
+CHAOS_SECONDS := 3000
 
-.PHONY: help up down status logs demo bench reconcile backup restore topology fmt check lint test test-servers lock clean-data python servers
+.PHONY: help up down status logs demo bench chaos reconcile backup restore topology fmt check lint test test-servers lock clean-data python servers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -42,6 +43,10 @@ backup: python ## copy everything that the running stack keeps, as of one moment
 
 restore: python ## put a backup in the place of what the stack has, with trading halted (FROM=backups/…)
 	@$(PYTHON) -m tools.backup restore $(or $(FROM),$(error FROM=backups/… says which backup))
+
+chaos: servers ## break the platform on purpose and prove that no order is lost or doubled (SEED=1 SCENARIO=1,7)
+	@CHAOS=1 SEED=$(SEED) SCENARIO=$(SCENARIO) $(STACK) --instance chaos test \
+	  timeout --signal=INT --kill-after=60 $(CHAOS_SECONDS) $(PYTHON) -m pytest -s -v tests/chaos
 
 topology: python ## write the pages that are generated from the services' manifests
 	@$(PYTHON) -m libs.common.topology --write
