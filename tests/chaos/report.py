@@ -18,10 +18,10 @@ Written by `make chaos` from what it saw. Each scenario offers orders (market, l
 webhooks, stops and panics at a constant rate, harms the platform meanwhile, and then waits until all is at rest.
 *Lost* and *doubled* are counted by two checkers: what clients were told against the books of the API
 (`tests/chaos/audit.py`), and the log against every service's tables, by code of its own (`make reconcile`,
-[what it proves](reconcile.md)). *Recovery* runs from the fault to the first order that was wished after it and accepted;
-where another instance had to take over, and where a service was scaled, until every account had one accepted.
+[what it proves](reconcile.md)). *Recovery* runs from the fault to the first order that was wished after it and
+accepted; where another instance had to take over, or a service was scaled, until every account had one accepted.
 
-`make chaos SEED=… SCENARIO=1,7` repeats a run's choices, or runs some. `make test` runs a short version of every scenario.
+`make chaos SEED=… SCENARIO=1,7` repeats a run's choices, or runs some. `make test` runs a short version of each.
 """
 
 
@@ -73,10 +73,8 @@ def notes(found: Sequence[Result]) -> str:
         answers = f"answers {said(each['statuses'])}; {each['alerts']} alerts; {each['seconds']:.0f} s"
         lines.append(f"- **{each['number']} {each['title']}**: {'; '.join([*figures, answers])}")
         lines += [f"  - NOT AS IT SHOULD BE: {words.splitlines()[0]}" for words in each["wrong"]]
-    return (
-        "\n## What was seen\n\nAnswers are HTTP statuses; 0 is a broken connection, -1 none within eight seconds.\n\n"
-        + ("\n".join(lines) + "\n")
-    )
+    head = "Answers are HTTP statuses; 0 is a broken connection, -1 none within eight seconds."
+    return "\n".join(("\n## What was seen", "", head, "", *lines, ""))
 
 
 def setting(found: Sequence[Result], known: Mapping[str, object]) -> str:
