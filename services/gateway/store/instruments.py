@@ -226,7 +226,11 @@ async def exchanges(database: Database) -> list[Row]:
 
 
 async def indices(database: Database) -> list[Row]:
+    """Those of exchanges; a custom symbol is of the same kind and no index."""
     rows = await database.fetch(
-        "SELECT instrument, exchange, symbol, name FROM instruments WHERE kind = 'INDEX' ORDER BY exchange DESC, symbol"
+        """
+        SELECT instrument, exchange, symbol, name FROM instruments
+        WHERE kind = 'INDEX' AND exchange <> 'CUSTOM' AND NOT delisted ORDER BY exchange DESC, symbol
+        """
     )
     return [dict(row) for row in rows]
