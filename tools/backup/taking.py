@@ -22,7 +22,7 @@ async def take(stack: Stack, into: Path) -> Path:
         async with cut(variables["POSTGRES_ADMIN_URL"], log) as moment:
             taken_at = SystemClock().now()
             await databases.dump(variables["POSTGRES_ADMIN_URL"], moment.snapshot, root / databases.DUMP)
-        kept = await _copy_log(log.partitions(), root / "kafka")
+        kept = await copy_log(log.partitions(), root / "kafka")
     await databases.copy_questdb(variables["QUESTDB_URL"], stack.instance.home / "questdb", root / databases.QUESTDB)
     secrets = root / "env"
     secrets.touch(mode=0o600)
@@ -39,7 +39,8 @@ async def take(stack: Stack, into: Path) -> Path:
     return root
 
 
-async def _copy_log(partitions: list[AsyncIterator[Logged]], root: Path) -> int:
+async def copy_log(partitions: list[AsyncIterator[Logged]], root: Path) -> int:
+    """How many records were kept."""
     kept = 0
     for partition in partitions:
         page: list[Logged] = []
