@@ -58,7 +58,7 @@ Figures = dict[str, object]
 
 def measure() -> dict[str, Figures]:
     found = {part: json.loads(_apart(part)) for part in ("load", "risk", "strategy", "walkforward")}
-    return {f"contracts.{name}": figures for name, figures in (found | asyncio.run(_in_databases())).items()}
+    return {"contracts": {**found, **asyncio.run(_in_databases())}}
 
 
 async def measured(instance: Instance) -> dict[str, Figures]:

@@ -27,6 +27,16 @@ TARGETS = (
     ("alert accepted at 100/s, p99", "webhook.accepted.p99_ms", "≤ 50 ms"),
     ("alert to venue request at 100/s, p95", "webhook.to_venue.p95_ms", "≤ 80 ms"),
     ("revaluation of 100,000 open positions, p95", "revaluation.p95_ms", "≤ 10 ms"),
+    ("instrument dump of 113,520 rows read, seconds", "contracts.load.seconds", "≤ 10"),
+    ("instrument dump of 113,520 rows read, peak memory, MiB", "contracts.load.peak_mib", "≤ 500"),
+    ("the same judged, merged and published the first time, seconds", "contracts.take_over.first_s", ""),
+    ("search over 200,000 instruments, beginnings, p95", "contracts.search_prefix.p95_ms", "≤ 20 ms"),
+    ("search over 200,000 instruments, misspelled, p95", "contracts.search_fuzzy.p95_ms", "≤ 20 ms"),
+    (
+        "search over 200,000 instruments, by underlying, expiry, strike, p95",
+        "contracts.search_filtered.p95_ms",
+        "≤ 20 ms",
+    ),
 )
 INTRODUCTION = """# Performance
 
