@@ -6,7 +6,7 @@ import sys
 
 import uvloop
 
-from bench import books, contracts, history, ingest, order_path, report, revaluation, webhook
+from bench import books, chain, contracts, history, ingest, order_path, report, revaluation, stream, webhook
 from bench.conditions import conditions
 from bench.cpu import Meter, idle
 from bench.orders import Mix
@@ -17,7 +17,9 @@ from deploy.local.instance import OFFSETS, Instance
 from deploy.local.stack import Stack
 from tools.client import Platform
 
-PARTS = ("revaluation", "single", "order-path", "webhook", "books", "saturation", "contracts", "history", "ingest")
+ORDERS = ("revaluation", "single", "order-path", "webhook", "books", "saturation")
+MARKET = ("contracts", "history", "ingest", "chain", "stream")
+PARTS = ORDERS + MARKET
 IDLE_SECONDS = 8.0
 LONGEST_PART = 900.0
 
@@ -34,13 +36,24 @@ async def run(part: str, bench: Bench, mix: Mix, arguments: argparse.Namespace) 
             return await books.books(bench, mix)
         case "saturation":
             return await order_path.saturation(bench, mix, arguments.first)
+        case "revaluation":
+            return {"revaluation": dict(await revaluation.measure())}
+        case _:
+            return await market(part, bench, Instance(arguments.instance))
+
+
+async def market(part: str, bench: Bench, instance: Instance) -> dict[str, Figures]:
+    match part:
         case "contracts":
-            return await contracts.measured(Instance(arguments.instance))
+            return await contracts.measured(instance)
         case "history" | "ingest":
             suite = history if part == "history" else ingest
-            return dict(await suite.measure(bench, Instance(arguments.instance)))
+            return dict(await suite.measure(bench, instance))
+        case "chain":
+            return await chain.measure(bench.platform)
         case _:
-            return {"revaluation": dict(await revaluation.measure())}
+            target = await stream.find_target(instance, bench.meter.programs["gateway"])
+            return await stream.measure(target, bench.platform)
 
 
 async def main(arguments: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Signals' arrival log and marketdata's candles, asked of the services that own them."""
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 
 import httpx
@@ -8,6 +9,8 @@ from fastapi.responses import StreamingResponse
 
 from libs.common.problems import Problem
 
+_TLS = ssl.create_default_context()
+"""Made once: reading the certificates takes longer than most answers."""
 _TIMEOUT = httpx.Timeout(5.0, connect=1.0)
 _PATIENT = httpx.Timeout(60.0, connect=1.0)
 """For what takes long, each chunk of it."""
@@ -24,7 +27,7 @@ class Internal:
         """The service's own answer, its problems included; a Problem 503 when it does not answer."""
         wanted = {name: str(value) for name, value in parameters.items() if value is not None}
         try:
-            async with httpx.AsyncClient(timeout=_TIMEOUT, headers=self._headers) as client:
+            async with httpx.AsyncClient(timeout=_TIMEOUT, headers=self._headers, verify=_TLS) as client:
                 answer = await client.get(self._urls[service] + path, params=wanted)
         except httpx.HTTPError as error:
             detail = f"the {service} service does not answer; try again"
@@ -41,7 +44,7 @@ class Internal:
         With a body it is a POST. A Problem 503 when the service does not answer; its own problems are passed on.
         """
         wanted = {name: str(value) for name, value in parameters.items() if value is not None}
-        client = httpx.AsyncClient(timeout=_PATIENT, headers=self._headers)
+        client = httpx.AsyncClient(timeout=_PATIENT, headers=self._headers, verify=_TLS)
         method = "GET" if body is None else "POST"
         try:
             request = client.build_request(method, self._urls[service] + path, params=wanted, content=body)
