@@ -7,7 +7,7 @@ import pytest
 
 from libs.common import ids
 from libs.common.messaging import inbox, parked
-from libs.common.messaging.envelope import Record
+from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.errors import Fenced, MessagingUnavailable
 from libs.common.messaging.inbox import Move
 from libs.common.messaging.outbox import keep
@@ -152,6 +152,23 @@ async def test_a_retry_that_fails_again_stays_parked_in_order(ledger: Ledger) ->
         rows = await parked_rows(ledger, 2)
         assert not any(row.retry_requested for row in rows)
         assert await ledger.balances() == {}
+
+
+async def test_what_comes_while_its_key_is_being_retried_is_retried_with_it(ledger: Ledger) -> None:
+    """The key of a busy account would never be free again: something always comes between the command and the end."""
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 13), deposit_of("a", 2))
+        await parked_rows(ledger, 2)
+    connection = await ledger.connect()
+    await parked.discard_first(connection, "a")
+    wish = deposit_of("a", 3)
+    kept = record(ledger.requests, wish, ledger._envelope(wish, None))
+    late = parked.Arrival(kept.topic, 0, 1_000_000, "a", kept.envelope.type, kept.headers(), kept.value)
+    await parked.park(connection, [(late, parked.BEHIND)], kept.envelope.time)
+    await connection.close()
+    async with ledger.running():
+        await ledger.eventually({"a": 5})
+        await parked_rows(ledger, 0)
 
 
 async def test_parked_keys_still_wait_after_a_restart(ledger: Ledger) -> None:

@@ -62,11 +62,17 @@ class Arrival:
 
 
 async def park(connection: Connection, arrivals: Sequence[tuple[Arrival, str]], now: datetime) -> None:
-    """Keep these messages, each with its reason, behind what is parked of their keys already."""
+    """Keep these messages, each with its reason, behind what is parked of their keys already.
+
+    What comes while its key is being retried is retried with it: a busy key would never be free again.
+    """
     await connection.executemany(
         """
-        INSERT INTO message_parked (topic, partition, message_offset, key, type, headers, value, reason, parked_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING
+        INSERT INTO message_parked
+            (topic, partition, message_offset, key, type, headers, value, reason, parked_at, retry_requested)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
+                EXISTS (SELECT 1 FROM message_parked p WHERE p.key = $4 AND p.retry_requested))
+        ON CONFLICT DO NOTHING
         """,
         [
             (a.topic, a.partition, a.offset, a.key, a.type, _text(a.headers), a.value, reason, now)
