@@ -55,10 +55,10 @@ async def over_the_api(platform: Platform) -> dict[str, Figures]:
         quotes.append(stopwatch() - began)
         await asyncio.sleep(0.02)
     return {
-        "chain.whole": {**percentiles(chains), "strikes": len(chain)},
-        "quotes.bulk": {**percentiles(quotes), "symbols": BULK},
+        "chain_whole": {**percentiles(chains), "strikes": len(chain)},
+        "quotes_bulk": {**percentiles(quotes), "symbols": BULK},
     }
 
 
 async def measure(platform: Platform) -> dict[str, Figures]:
-    return {"chain.kernel": kernel(), **await over_the_api(platform)}
+    return {"chain_kernel": kernel(), **await over_the_api(platform)}

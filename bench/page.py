@@ -32,6 +32,13 @@ TARGETS = (
     ("the same judged, merged and published the first time, seconds", "contracts.take_over.first_s", ""),
     ("search over 200,000 instruments, beginnings, p95", "contracts.search_prefix.p95_ms", "≤ 20 ms"),
     ("search over 200,000 instruments, misspelled, p95", "contracts.search_fuzzy.p95_ms", "≤ 20 ms"),
+    ("volatility and Greeks of a 400-strike chain, p95", "chain_kernel.p95_ms", "≤ 2 ms"),
+    ("NIFTY's option chain over the API, p95", "chain_whole.p95_ms", ""),
+    ("quotes of 500 symbols, p95", "quotes_bulk.p95_ms", "≤ 50 ms"),
+    ("prices to 200 WebSocket clients, delivered messages/s", "stream.at_100000.messages_per_s", "≥ 100000"),
+    ("the same at half as many again", "stream.at_150000.messages_per_s", ""),
+    ("tick to client at 20,000 messages/s, p99", "stream.ticks.p99_ms", "≤ 50 ms"),
+    ("an idle WebSocket client among 5,000, KiB", "stream.idle.kb_each", "≤ 30"),
     (
         "search over 200,000 instruments, by underlying, expiry, strike, p95",
         "contracts.search_filtered.p95_ms",

@@ -225,10 +225,10 @@ async def ticks(target: Target, platform: Platform) -> Figures:
 
 
 async def measure(target: Target, platform: Platform) -> dict[str, Figures]:
-    found: dict[str, Figures] = {"stream.ticks": await ticks(target, platform)}
+    found: Figures = {"ticks": await ticks(target, platform)}
     for rate in RATES:
-        found[f"stream.{rate}"] = await delivered(target, rate)
-    return {**found, "stream.idle": await idle(target)}
+        found[f"at_{rate}"] = await delivered(target, rate)
+    return {"stream": {**found, "idle": await idle(target)}}
 
 
 async def find_target(instance: Instance, process: psutil.Process) -> Target:
