@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 STACK := $(PYTHON) -u -m deploy.local
 TEST_STACK := $(STACK) --instance test
-SOURCES := $(wildcard libs services tests tools deploy bench)
+SOURCES := $(wildcard libs services tests tools deploy bench examples)
 CHOICES := $(if $(FEED),MARKETDATA_FEED=$(FEED)) $(if $(SPEED),REPLAY_SPEED=$(SPEED)) \
   $(if $(SHARED_DATA),SHARED_DATA=$(abspath $(SHARED_DATA)))
 LOCK := .local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header

@@ -1,0 +1,70 @@
+"""The rolling volume-weighted average price of each instrument, from its one-minute candles.
+
+Faust keeps the sums in windowed tables on disk (RocksDB through rocksdict), each with a changelog on Kafka: a worker
+that dies goes on where it stopped, and several share the instruments. What comes out is a topic that anybody may read.
+
+    python examples/rolling_vwap.py worker -l info
+
+A window opens every minute and lasts a quarter of an hour; what is said is the one that ends with the candle. A candle
+may be told twice; only what is newer than the last one of its instrument counts.
+"""
+
+import os
+
+import faust
+
+MINUTE_S = 60
+WINDOW_S = 15 * MINUTE_S
+PARTITIONS = 6
+"""As many as the candles have: a table is kept beside the partition that feeds it."""
+
+
+class Candle(faust.Record, serializer="json"):
+    instrument: str
+    start: str
+    high: float
+    low: float
+    close: float
+    volume: int
+
+
+class Vwap(faust.Record, serializer="json"):
+    instrument: str
+    minute: str
+    vwap: float
+    volume: int
+
+
+app = faust.App(
+    os.environ.get("VWAP_APP", "example-rolling-vwap"),
+    broker=f"kafka://{os.environ.get('KAFKA_BOOTSTRAP', '127.0.0.1:19092')}",
+    store="rocksdb://?driver=rocksdict",
+    datadir=os.environ.get("VWAP_DATA", ".local/faust"),
+    topic_partitions=PARTITIONS,
+    topic_replication_factor=1,
+    web_enabled=False,
+)
+candles = app.topic(os.environ.get("VWAP_CANDLES", "marketdata.candles.v1"), value_type=Candle)
+vwaps = app.topic(os.environ.get("VWAP_TOPIC", "example.vwap.v1"), value_type=Vwap)
+
+newest = app.Table("newest", default=str)
+turnover = app.Table("turnover", default=float).hopping(WINDOW_S, MINUTE_S, expires=2 * WINDOW_S)
+volume = app.Table("volume", default=int).hopping(WINDOW_S, MINUTE_S, expires=2 * WINDOW_S)
+
+
+@app.agent(candles)
+async def roll(stream: faust.StreamT[Candle]) -> None:
+    async for candle in stream:
+        name = candle.instrument
+        if candle.start <= newest[name] or not candle.volume:
+            continue
+        newest[name] = candle.start
+        turnover[name] += (candle.high + candle.low + candle.close) / 3 * candle.volume
+        volume[name] += candle.volume
+        traded = volume[name].current()
+        vwap = Vwap(name, candle.start, round(turnover[name].current() / traded, 4), traded)
+        await (await vwaps.send(key=name, value=vwap))
+
+
+if __name__ == "__main__":
+    app.main()
