@@ -1,6 +1,6 @@
 """Print messages of one topic as they come.
 
-A message's headers tell what it is (CloudEvents: `ce_type`, `ce_id`, `ce_time`; `correlationid` names the story it
+A message's headers tell what it is (CloudEvents: `ce_type`, `ce_id`, `ce_time`; `ce_correlationid` names the story it
 belongs to), so that a reader need not decode what it does not care for. The value is JSON; money is text, times UTC.
 
     python examples/plain_consumer.py --topic trading.events.v1 --type FillReported --from-beginning

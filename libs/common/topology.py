@@ -23,6 +23,8 @@ from libs.common.service import Service, Topic
 Services = Sequence[Service[Any, Any]]
 Schema = dict[str, Any]
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+EXAMPLES = DOCS.parent / "tests" / "contracts" / "examples"
+"""A realistic message of each type; tests hold them to the models."""
 
 
 def services(package: ModuleType) -> list[Service[Any, Any]]:
@@ -132,12 +134,16 @@ def _channel(topic: Topic) -> Schema:
 
 
 def _message(message: type[Message]) -> Schema:
-    return {
+    found: Schema = {
         "name": message.__name__,
         "summary": (message.__doc__ or "").strip().split("\n")[0],
         "traits": [{"$ref": "#/components/messageTraits/cloudEvent"}],
         "payload": {"$ref": f"#/components/schemas/{message.__name__}"},
     }
+    example = EXAMPLES / f"{message.__name__}.json"
+    if example.exists():
+        found["examples"] = [{"payload": json.loads(example.read_text())}]
+    return found
 
 
 def _operations(every: Services) -> Schema:
