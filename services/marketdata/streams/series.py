@@ -142,6 +142,9 @@ class SeriesWriter:
                 while not self.stop.is_set():
                     self._round(rows)
             self._commit(wait=True)
+        except Exception:
+            self._partitions.clear()  # what was read is not all written, and closing must not commit it
+            raise
         finally:
             self._reader.close()
 
