@@ -91,8 +91,9 @@ async def chaos(stack: Stack) -> Chaos:
 @pytest.fixture(autouse=True)
 async def all_there(chaos: Chaos) -> None:
     """A scenario begins with everything in its place, whatever the one before left behind."""
-    await asyncio.to_thread(chaos.stack.start_servers)
-    await asyncio.to_thread(chaos.stack.start_services)
+    if not await asyncio.to_thread(chaos.stack.complete):
+        await asyncio.to_thread(chaos.stack.start_servers)
+        await asyncio.to_thread(chaos.stack.start_services)
 
 
 def pytest_sessionfinish() -> None:

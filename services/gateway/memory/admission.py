@@ -5,7 +5,7 @@ RFC 5681): in time it grows by one for each limit's worth, late it shrinks by a 
 refused here: when there is too much to do, what reduces risk comes first.
 """
 
-FEWEST, MOST = 24, 400
+FEWEST, MOST = 64, 400
 LATE_S = 0.4
 """An answer that takes longer tells that more is under way than can be done."""
 SHRINK, SHRINK_EVERY_S = 0.8, 0.2
