@@ -13,7 +13,8 @@ SECRETS = (
     "GATEWAY_WEBHOOK_SECRET",
     "INTERNAL_TOKEN",
 )
-ADMINISTRATOR = "POSTGRES_"
+SET_UP_ALONE = ("POSTGRES_", "KAFKA_REPLICATION", "KAFKA_MIN_INSYNC")
+"""What the jobs that provision, migrate and make topics are given, and no service."""
 CHOICES = {
     "MARKETDATA_FEED": "simulator",
     "MARKETDATA_RISK_FREE_RATE": "0.065",
@@ -27,6 +28,8 @@ CHOICES = {
     "MARKETDATA_HISTORY_ACCESS_TOKEN": "",
     "REPLAY_SPEED": "1",
     "MARKET_HOURS": "continuous",
+    "KAFKA_REPLICATION": "1",
+    "KAFKA_MIN_INSYNC": "1",
     "LOG_LEVEL": "INFO",
 }
 
@@ -68,7 +71,7 @@ def addresses(instance: Instance, known: Mapping[str, str]) -> dict[str, str]:
 def of_service(service: str, variables: Mapping[str, str]) -> dict[str, str]:
     """A service sees its own variables and the shared ones: no other service's secrets, not the administrator's."""
     others = [f"{name.upper()}_" for name in SERVICES if name != service]
-    hidden = (ADMINISTRATOR, *others)
+    hidden = (*SET_UP_ALONE, *others)
     return {
         name: value
         for name, value in variables.items()

@@ -58,6 +58,19 @@ def test_a_service_is_given_the_variables_of_the_local_stack_and_no_other(name: 
     assert set(CONTAINERS[name]["environment"]) == set(environment.of_service(name, variables))
 
 
+@pytest.mark.parametrize("job", JOBS)
+def test_the_set_up_is_given_what_no_service_sees(job: str, variables: dict[str, str]) -> None:
+    given = set(CONTAINERS[job]["environment"])
+    assert {"POSTGRES_ADMIN_URL", "KAFKA_REPLICATION", "KAFKA_MIN_INSYNC"} <= given <= variables.keys()
+
+
+def test_the_example_and_the_compose_file_choose_what_the_local_stack_does() -> None:
+    example = dict(re.findall(r"^([A-Z_]+)=(.*)$", (PROJECT / ".env.example").read_text(), re.MULTILINE))
+    assert {name: example.get(name) for name in environment.CHOICES} == environment.CHOICES
+    defaults = re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (PROJECT / "docker-compose.yml").read_text())
+    assert {name: value for name, value in defaults if name in example} == {name: example[name] for name, _ in defaults}
+
+
 @pytest.mark.parametrize("name", instance.SERVICES)
 def test_a_service_sees_no_other_services_secrets(name: str, variables: dict[str, str]) -> None:
     seen = environment.of_service(name, variables)
