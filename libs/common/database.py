@@ -24,6 +24,8 @@ from libs.common.service import Connection
 from libs.common.settings import SettingsError
 
 SERVICES = ("gateway", "trading", "risk", "strategy", "marketdata", "signals", "walkforward")
+_FORSAKEN_MS = "5000"
+"""A transaction whose process was stopped in the midst of it ends so soon, and frees what it locked for the others."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,7 +39,12 @@ async def open_pool(url: str, schema: str, *, size: int = 10) -> asyncpg.Pool:
         command_timeout=10,
         init=_money_as_written,
         reset=_nothing_to_reset,
-        server_settings={"search_path": schema, "application_name": schema, "jit": "off"},
+        server_settings={
+            "search_path": schema,
+            "application_name": schema,
+            "jit": "off",
+            "idle_in_transaction_session_timeout": _FORSAKEN_MS,
+        },
     )
     assert pool is not None
     return pool

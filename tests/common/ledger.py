@@ -80,7 +80,7 @@ class Ledger:
     def __init__(self, name: str, url: str) -> None:
         self.name = name
         self.url = url
-        self.requests = Topic(f"{name}.requests.v1", DepositRequested, NoteRequested, key="account_id", partitions=2)
+        self.requests = Topic(f"{name}.requests.v1", DepositRequested, NoteRequested, key="account_id", partitions=6)
         self.events = Topic(f"{name}.events.v1", BalanceChanged, key="account_id", retention=timedelta(hours=1))
         self.heard: list[Delivery] = []
         self.service = Service(

@@ -2,14 +2,13 @@
 
 import asyncio
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
 from libs.common.clock import stopwatch
@@ -18,6 +17,7 @@ from libs.common.messaging import inbox, parked
 from libs.common.messaging.envelope import decode, read_envelope, type_of
 from libs.common.messaging.errors import Fenced, MessagingUnavailable, Undecodable
 from libs.common.messaging.inbox import Move, Partition
+from libs.common.messaging.leases import Leases, Share
 from libs.common.messaging.parked import Arrival, Parked
 from libs.common.messaging.work import Work
 from libs.common.service import Delivery
@@ -35,6 +35,8 @@ once; under load each batch carries more, and the CPU that its fixed cost would 
 """
 LAST_LOOK_S = 0.003
 """So long before the next batch may begin, Kafka is asked what came; asked all the time it would tell it bit by bit."""
+DRAIN_S = 5.0
+"""How long we wait for Kafka to confirm what we said before a partition is handed over."""
 INBOX_DAYS = 7
 PASSING = (
     OSError,
@@ -67,8 +69,8 @@ class Inbound:
         return self.arrival.topic, self.arrival.partition
 
 
-class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
-    """Reads what the service consumes, in the group named after it, from the offsets that PostgreSQL holds."""
+class Consumer:
+    """Reads what the service consumes: the partitions that are leased to it, from the offsets that PostgreSQL holds."""
 
     def __init__(self, runtime: "Runtime[Any, Any]") -> None:
         self._runtime = runtime
@@ -79,13 +81,19 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         self._held_until = 0.0
         self._began = 0.0
         self._pace = PACE_MIN_S
-        self._topics = sorted({s.topic.name for s in self._service.consumes})
+        self._topics = sorted({s.topic for s in self._service.consumes}, key=lambda topic: topic.name)
         self._stored: dict[Partition, int] = {}
         self._seen: dict[Partition, int] = {}
         self._parked_keys: set[str] = set()
+        self._numbers: set[int] = set()
+        """The partitions that we read, of every topic; leased to us, and begun."""
+        self._unsettled: set[int] = set()
+        self._all: list[TopicPartition] = []
         self._busy = asyncio.Lock()
         self._stopping = False
         self._kafka = self._new_kafka()
+        outbox, number = runtime.outbox, runtime.settings.instance_id
+        self._leases = Leases(self._service.name, number, outbox.owner, outbox.session)
         if self._service.consumes:
             runtime.ready["consumer"] = False
 
@@ -94,22 +102,20 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         return AIOKafkaConsumer(
             bootstrap_servers=settings.kafka_bootstrap,
             client_id=f"{self._service.name}-{settings.instance_id}",
-            group_id=self._service.name,
-            group_instance_id=f"{self._service.name}-{settings.instance_id}",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            partition_assignment_strategy=[RangePartitionAssignor],
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=1_000,
-            max_poll_interval_ms=60_000,
             max_partition_fetch_bytes=1_048_576,
             fetch_max_wait_ms=500,
             metadata_max_age_ms=60_000,
         )
 
     async def run(self) -> None:
-        self._kafka.subscribe(self._topics, listener=self)
         await self._kafka.start()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_leases(), name="leases")
+            await self._consume()
+
+    async def _consume(self) -> None:
         last_retry = last_cleaning = 0.0
         loop = asyncio.get_running_loop()
         while not self._stopping:
@@ -132,37 +138,108 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         await asyncio.Event().wait()
 
     async def stop(self) -> None:
-        """Finish the batch in hand, then leave."""
+        """Finish the batch in hand, publish what it said, and leave our partitions to the others."""
         self._stopping = True
         async with self._busy:
+            numbers = set(self._numbers)
+            self._forget(numbers)
             await self._kafka.stop()
+        try:
+            if await self._runtime.outbox.drained(DRAIN_S):
+                await self._leases.leave(numbers)
+        except PASSING as error:
+            log.warning("leases_not_given_back", error=repr(error))
 
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        async with self._busy:
-            self._held.clear()
-            self._stored.clear()
-            self._seen.clear()
-
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Take over: publish what a dead instance left behind, then resume where PostgreSQL says."""
-        partitions = [(tp.topic, tp.partition) for tp in assigned]
+    async def _keep_leases(self) -> None:
+        """Look, hand over what is too much, take what is free; again every second, and whenever there is news."""
         while not self._stopping:
             try:
-                await self._runtime.outbox.adopt()
-                async with self._runtime.pool.acquire(timeout=5) as connection:
-                    self._stored = dict(await inbox.stored_offsets(connection, partitions))
-                    self._parked_keys = await parked.keys(connection)
-                break
+                await self._follow_topics()
+                now = await self._leases.look()
+                await self._lose(self._numbers - now.mine)
+                await self._begin(now.mine - now.give - self._numbers)
+                if now.give:
+                    await self._hand_over(now.give)
+                elif now.take:
+                    await self._take(now.take)
+                self._mark_ready(now)
             except PASSING as error:
-                log.warning("assignment_waits", error=repr(error))
-                await asyncio.sleep(0.5)
-        self._held.clear()
-        self._seen = dict(self._stored)
-        for tp in assigned:
-            self._kafka.seek(tp, self._stored[tp.topic, tp.partition])
+                log.warning("leases_wait", error=repr(error))
+                await asyncio.sleep(0.3)
+            await self._leases.news()
+        await asyncio.Event().wait()
+
+    async def _follow_topics(self) -> None:
+        """Assign all partitions and pause those that are not ours: taking one then disturbs none of the others.
+
+        Until Kafka has told how many a topic has, they are as declared.
+        """
+        known = {t.name: self._kafka.partitions_for_topic(t.name) or range(t.partitions) for t in self._topics}
+        found = [TopicPartition(topic, number) for topic, numbers in known.items() for number in sorted(numbers)]
+        if found == self._all:
+            return
+        await self._leases.know([(tp.topic, tp.partition) for tp in found])
+        async with self._busy:
+            self._forget(self._numbers)
+            self._kafka.assign(found)
+            for tp in found:
+                self._kafka.seek(tp, 0)
+            self._kafka.pause(*found)
+            self._all = found
+
+    async def _take(self, numbers: Collection[int]) -> None:
+        """What the dead who held them have said goes out before we say anything newer."""
+        self._unsettled |= await self._leases.take(numbers)
+        self._leases.look_soon()
+
+    async def _begin(self, numbers: Collection[int]) -> None:
+        """Resume these partitions, which are leased to us, where PostgreSQL says."""
+        if not numbers:
+            return
+        while self._unsettled:
+            owner = min(self._unsettled)
+            if not await self._runtime.outbox.settle(owner):
+                self._leases.look_soon()
+                return
+            self._unsettled.discard(owner)
+        async with self._busy, self._runtime.pool.acquire(timeout=5) as connection:
+            stored = await inbox.stored_offsets(connection, self._leases.owner, numbers)
+            self._parked_keys = await parked.keys(connection)
+            self._stored |= stored
+            self._seen |= stored
+            ours = [TopicPartition(*partition) for partition in stored]
+            for tp in ours:
+                self._kafka.seek(tp, stored[tp.topic, tp.partition])
+            self._kafka.resume(*ours)
+            self._numbers |= set(numbers)
         PARKED.set(len(self._parked_keys))
-        self._runtime.ready["consumer"] = True
-        log.info("partitions_assigned", count=len(partitions))
+        log.info("partitions_begun", numbers=sorted(numbers))
+
+    async def _hand_over(self, numbers: Collection[int]) -> None:
+        """Give back what is too much once all that we said of it is out, so that our successor's words come later."""
+        await self._lose(numbers)
+        if await self._runtime.outbox.drained(DRAIN_S):
+            await self._leases.give_back(numbers)
+            log.info("partitions_handed_over", numbers=sorted(numbers))
+
+    async def _lose(self, numbers: Collection[int]) -> None:
+        if numbers:
+            async with self._busy:
+                self._forget(numbers)
+
+    def _forget(self, numbers: Collection[int]) -> None:
+        gone = set(numbers)
+        self._kafka.pause(*(tp for tp in self._all if tp.partition in gone))
+        self._held = [inbound for inbound in self._held if inbound.arrival.partition not in gone]
+        for partition in [each for each in self._stored if each[1] in gone]:
+            del self._stored[partition]
+            self._seen.pop(partition, None)
+        self._numbers -= gone
+
+    def _mark_ready(self, now: Share) -> None:
+        """Ready once it reads its share; the shares of later come and go without a word."""
+        if not self._runtime.ready["consumer"] and len(self._numbers) >= now.fair:
+            self._runtime.ready["consumer"] = True
 
     async def _gather(self, time: Callable[[], float]) -> None:
         """Add what has come to what waits for company, and know until when that may wait."""
@@ -300,8 +377,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         await self._until_done([Inbound(inbound.arrival, inbound.next_offset, None, reason)])
 
     async def _resume(self) -> None:
-        """Fenced: forget what we thought, read the offsets again and seek to them."""
-        await self.on_partitions_assigned(set(self._kafka.assignment()))
+        """Fenced: forget what we thought, look who holds what, and begin again with what is ours."""
+        self._forget(self._numbers)
+        self._leases.look_soon()
 
     async def _retry_parked(self) -> None:
         """Handle, in order, the messages whose retry was asked for; stop at the first that fails again."""

@@ -1,6 +1,6 @@
 """Messages enter through here: the fence and the inbox, in one statement of the batch's transaction."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -67,20 +67,14 @@ async def enter(
     return set(fresh or ())
 
 
-async def stored_offsets(connection: Connection, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-    """Where to resume each partition: 0 for one never read before."""
-    await connection.execute(
-        """
-        INSERT INTO message_offsets (topic, partition, next_offset)
-        SELECT topic, partition, 0 FROM unnest($1::text[], $2::int[]) AS n (topic, partition)
-        ON CONFLICT DO NOTHING
-        """,
-        [topic for topic, _ in partitions],
-        [partition for _, partition in partitions],
+async def stored_offsets(connection: Connection, owner: int, numbers: Collection[int]) -> dict[Partition, int]:
+    """Where to resume the partitions of these numbers, as far as the owner holds them."""
+    rows = await connection.fetch(
+        "SELECT topic, partition, next_offset FROM message_offsets WHERE owner = $1 AND partition = ANY($2::int[])",
+        owner,
+        list(numbers),
     )
-    rows = await connection.fetch("SELECT topic, partition, next_offset FROM message_offsets")
-    stored = {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
-    return {partition: stored[partition] for partition in partitions}
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
 
 async def forget_before(connection: Connection, horizon: datetime) -> None:

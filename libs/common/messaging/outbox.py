@@ -13,12 +13,10 @@ from aiokafka.errors import KafkaError
 
 from libs.common.clock import Clock
 from libs.common.messaging.envelope import Record
-from libs.common.service import Envelope
+from libs.common.messaging.leases import OWNER_LOCK
+from libs.common.service import Connection, Envelope
 from libs.common.telemetry import OUTBOX_AGE, log
 from libs.common.writes import Writes
-
-OWNER_LOCK = 20_260
-"""The class of the advisory locks that say which process lives: (OWNER_LOCK, owner)."""
 
 _FORGET_SECONDS = 0.25
 _RELAY_SECONDS = 1.0
@@ -30,6 +28,13 @@ _INSERT = """
     SELECT $1, * FROM unnest($2::text[], $3::text[], $4::uuid[], $5::text[], $6::uuid[], $7::uuid[], $8::text[],
                              $9::timestamptz[], $10::bytea[])
     RETURNING seq
+"""
+_LEFT = """
+    SELECT owner, oldest, EXISTS (
+        SELECT 1 FROM pg_locks l
+        WHERE l.locktype = 'advisory' AND l.classid = $1::bigint::oid AND l.objid = owner::oid AND l.granted
+    ) AS lives
+    FROM (SELECT owner, min(said_at) AS oldest FROM message_outbox GROUP BY owner) AS kept
 """
 
 
@@ -58,7 +63,7 @@ async def keep(writes: Writes, owner: int, records: Sequence[Record]) -> list[in
 class Outbox:
     """Publishes what was committed, in that order; after a failure it reads the table until all is out.
 
-    Rows of a process that died are adopted, before anything newer of ours is sent.
+    What a process that died left behind is published too, before anything newer of ours.
     """
 
     def __init__(
@@ -82,9 +87,10 @@ class Outbox:
         self._idle = asyncio.Event()
         self._idle.set()
         self._alive: asyncpg.Connection | None = None
+        self._claiming = asyncio.Lock()
 
     async def open(self) -> None:
-        await self._claim_owner()
+        await self.session()
         await self.adopt()
 
     async def close(self) -> None:
@@ -124,37 +130,50 @@ class Outbox:
                 await self._forget()
                 if self._relaying or loop.time() >= next_relay:
                     next_relay = loop.time() + _RELAY_SECONDS
-                    await self._claim_owner()
+                    await self.session()
                     await self.adopt()
                     await self._relay()
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
                 log.warning("outbox_relay_waits", error=repr(error))
 
     async def adopt(self) -> None:
-        """Take over the rows of processes that are gone: their advisory lock is free."""
-        async with self._pool.acquire() as connection:
-            owners = await connection.fetch(
-                "SELECT owner, min(said_at) AS oldest FROM message_outbox GROUP BY owner", timeout=5
-            )
-            oldest = min((row["oldest"] for row in owners), default=None)
-            OUTBOX_AGE.set((self._clock.now() - oldest).total_seconds() if oldest else 0)
-            for owner in (row["owner"] for row in owners if row["owner"] != self.owner):
-                async with connection.transaction():
-                    if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", OWNER_LOCK, owner):
-                        moved = await connection.execute(
-                            "UPDATE message_outbox SET owner = $1 WHERE owner = $2", self.owner, owner
-                        )
-                        self._relaying = True
-                        log.info("outbox_adopted", rows=moved)
-        if self._relaying:
-            await self._relay()
+        """Publish what processes left behind that are gone."""
+        rows = await self._pool.fetch(_LEFT, OWNER_LOCK, timeout=5)
+        oldest = min((row["oldest"] for row in rows), default=None)
+        OUTBOX_AGE.set((self._clock.now() - oldest).total_seconds() if oldest else 0)
+        for row in rows:
+            if row["owner"] != self.owner and not row["lives"]:
+                await self.settle(row["owner"])
 
-    async def _claim_owner(self) -> None:
-        if self._alive and not self._alive.is_closed():
-            return
-        alive = await self._connect()
-        await alive.execute("SELECT pg_advisory_lock($1, $2)", OWNER_LOCK, self.owner)
-        self._alive = alive
+    async def settle(self, owner: int) -> bool:
+        """Publish the rows of a process that is gone; True when none is left, False while somebody holds its lock."""
+        async with self._order:
+            while True:
+                async with self._pool.acquire(timeout=5) as connection, connection.transaction():
+                    if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", OWNER_LOCK, owner):
+                        return not await connection.fetchval("SELECT 1 FROM message_outbox WHERE owner = $1", owner)
+                    if not (sent := await self._relay_rows(connection, owner)):
+                        return True
+                    log.info("outbox_adopted", rows=sent)
+
+    async def drained(self, seconds: float) -> bool:
+        """True once Kafka has confirmed all that was handed to it; False when it did not in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._in_flight or self._relaying:  # noqa: ASYNC110 - nobody tells when the relay is through
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            return False
+        return True
+
+    async def session(self) -> asyncpg.Connection:
+        """The connection that holds our lock, which tells the others that we live."""
+        async with self._claiming:
+            if self._alive is None or self._alive.is_closed():
+                alive = await self._connect()
+                await alive.execute("SELECT pg_advisory_lock($1, $2)", OWNER_LOCK, self.owner)
+                self._alive = alive
+            return self._alive
 
     async def _send(self, record: Record) -> "Future[Any]":
         confirmation: Future[Any] = await self._producer.send(
@@ -194,15 +213,19 @@ class Outbox:
         await self._idle.wait()
         await self._forget()
         async with self._order:
-            while rows := await self._pool.fetch(
-                "SELECT * FROM message_outbox WHERE owner = $1 ORDER BY seq LIMIT $2", self.owner, _RELAY_ROWS
-            ):
-                confirmations = [await self._send(self._read(row)) for row in rows]
-                await asyncio.gather(*confirmations)
-                await self._pool.execute(
-                    "DELETE FROM message_outbox WHERE seq = ANY($1::bigint[])", [row["seq"] for row in rows]
-                )
+            while await self._relay_rows(self._pool, self.owner):
+                pass
             self._relaying = False
+
+    async def _relay_rows(self, database: "asyncpg.Pool | Connection", owner: int) -> int:
+        """Send the oldest rows of an owner and forget them; how many there were."""
+        rows = await database.fetch(
+            "SELECT * FROM message_outbox WHERE owner = $1 ORDER BY seq LIMIT $2", owner, _RELAY_ROWS
+        )
+        confirmations = [await self._send(self._read(row)) for row in rows]
+        await asyncio.gather(*confirmations)
+        await database.execute("DELETE FROM message_outbox WHERE seq = ANY($1::bigint[])", [row["seq"] for row in rows])
+        return len(rows)
 
     def _read(self, row: asyncpg.Record) -> Record:
         envelope = Envelope(

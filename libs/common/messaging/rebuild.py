@@ -8,13 +8,13 @@ from typing import Any
 
 from libs.common.clock import Clock, SystemClock, stopwatch
 from libs.common.messaging.envelope import Record
+from libs.common.messaging.leases import OWNER_LOCK
 from libs.common.messaging.log import in_order_of_time, reading
 from libs.common.messaging.replay import Replay, Replayed, forget_old_ids, move_offsets, places_set_aside
 from libs.common.runtime import Runtime
 from libs.common.service import Connection, Service
 from libs.common.settings import CommonSettings, load, service_settings
 
-_OWNER_LOCK = 20_260
 _ALIVE = """
     SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
     WHERE l.locktype = 'advisory' AND l.classid = $1 AND l.objid <> $2 AND l.granted
@@ -71,7 +71,7 @@ async def _rebuild(
 
 async def ensure_alone(connection: Connection, service: str, owner: int) -> None:
     """Raises StillRunning when another process of the service lives; `owner` is the caller's own outbox."""
-    others = await connection.fetchval(_ALIVE, _OWNER_LOCK, owner, service)
+    others = await connection.fetchval(_ALIVE, OWNER_LOCK, owner, service)
     if others:
         raise StillRunning(f"{others} of {service} still run: stop them first")
 

@@ -1,0 +1,76 @@
+"""A test's ledger as a process of its own: python -m tests.common.instance <name> <url> <port> <number>"""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import uvloop
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(name: str, url: str, port: str, number: str) -> None:
+    prefix = name.upper()
+    os.environ.update(
+        {f"{prefix}_DATABASE_URL": url, f"{prefix}_PORT": port, "INSTANCE_ID": number, "LOG_LEVEL": "INFO"}
+    )
+    from libs.common.runtime import serve
+    from tests.common.ledger import Ledger
+
+    uvloop.run(serve(Ledger(name, url).service))
+
+
+class Process:
+    """An instance that a test may kill, stop and start."""
+
+    def __init__(self, name: str, url: str, number: int) -> None:
+        self._words = (name, url, str(_free_port()), str(number))
+        self._running: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._running, "it was not started"
+        return self._running.pid
+
+    async def start(self, **environment: str) -> None:
+        """Returns when it is ready."""
+        command = (sys.executable, "-m", "tests.common.instance", *self._words)
+        self._running = await asyncio.to_thread(subprocess.Popen, command, cwd=ROOT, env=os.environ | environment)
+        async with asyncio.timeout(30):
+            while not await self.is_ready():
+                await asyncio.sleep(0.02)
+
+    async def is_ready(self) -> bool:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            try:
+                return (await client.get(f"http://127.0.0.1:{self._words[2]}/health/ready")).is_success
+            except httpx.HTTPError:
+                return False
+
+    async def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    async def ended(self, seconds: float = 15) -> int:
+        """Its exit status."""
+        assert self._running, "it was not started"
+        return await asyncio.to_thread(self._running.wait, seconds)
+
+    def end(self) -> None:
+        if self._running and self._running.poll() is None:
+            self._running.kill()
+            self._running.wait(10)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
