@@ -90,7 +90,7 @@ async def import_history(
     outside: Annotated[bool, Query(description="Keep candles from outside the session too")] = False,
     exchange: Exchange | None = None,
 ) -> Response:
-    """One-minute candles from the body, at most 1 MB; larger files by `python -m services.marketdata import`."""
+    """One-minute candles from the body, up to 1 MB; larger files by `python -m services.marketdata history import`."""
     wanted = {"label": label.value, "format": form.value, "outside": str(outside).lower()}
     path = _path(symbol, exchange, "import")
     return await edge.internal.pass_on(MARKETDATA, path, wanted, body=await request.body())
