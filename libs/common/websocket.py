@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import State
+from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
 LARGEST_MESSAGE = 262_144
@@ -171,6 +171,10 @@ class WebSocket(asyncio.Protocol):
             self._conversation.heard(text)
 
     def _flush(self) -> None:
-        output = b"".join(self._protocol.data_to_send())
-        if output and not self._transport.is_closing():
+        parts = self._protocol.data_to_send()
+        if self._transport.is_closing():
+            return
+        if output := b"".join(parts):
             self._transport.write(output)
+        if SEND_EOF in parts:
+            self._transport.close()
