@@ -30,7 +30,6 @@ AWAKE_SECONDS = 3.0
 
 @pytest.mark.scenario(9)
 async def test_after_a_panic_no_order_leaves_and_everything_is_closed(chaos: Chaos) -> None:
-    """Also test_helios_23_a_limit_that_blocks_and_flattens: what is stopped is flat, not merely blocked."""
     drawn = random.Random(chaos.seed)
     async with chaos.scenario(9, "panics under load") as scenario:
         late: list[float] = []
@@ -139,7 +138,7 @@ def last_out(scenario: Scenario, users: Iterable[User], since: datetime) -> date
 
 @pytest.mark.scenario(9)
 async def test_stops_fire_while_services_are_being_killed(chaos: Chaos) -> None:
-    """A position in a loss beyond its stop is closed, whichever service dies as the stop is set."""
+    """Also test_helios_23_a_limit_that_blocks_and_flattens. A position beyond its stop is closed, whoever dies then."""
     victims = ("risk", "trading", "walkforward", "marketdata", "strategy", "gateway")
     async with chaos.scenario(9, "stops fire while services are killed") as scenario:
         accounts = [account for user in chaos.world.users for account in user.spare]
@@ -151,14 +150,14 @@ async def test_stops_fire_while_services_are_being_killed(chaos: Chaos) -> None:
 
 
 async def stop_out(scenario: Scenario, account: Account, victim: str) -> float:
-    """Buy, set a stop that the spread alone has crossed, kill; seconds from the kill until the position is closed."""
+    """Buy, set stops that the next tick crosses, whichever way it goes, kill; seconds until the position is closed."""
     async with Platform(scenario.flow.world.gateway_url, patience=60) as person:
         person.use_key(account.user.api_key)
         instrument = account.instrument
         bought = scenario.flow.order(Kind.MARKET, account, side="BUY", quantity=instrument.quantity * LOTS)
         await place(scenario, person, bought)
         await holds(person, account, instrument.quantity * LOTS)
-        limit = {"level": "ACCOUNT", "account_id": account.account_id, "stop_loss": "0.05"}
+        limit = {"level": "ACCOUNT", "account_id": account.account_id, "stop_loss": "0.05", "target": "0.05"}
         setting = asyncio.create_task(person.post("/api/v2/risk/limits/", limit))
         await asyncio.sleep(0.02)
         at = await scenario.faults.kill(victim)
