@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import problems
 from libs.common.telemetry import continue_trace, trace
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from libs.common.runtime import Runtime
 
 DRAIN_SECONDS = 5
+NOTICE_SECONDS = 1.0
+"""How long a service that drains still takes requests: within it the edge asks whether we are ready, and hears no."""
 
 
 class Tracing:
@@ -34,12 +36,29 @@ class Tracing:
         await self.app(scope, receive, send)
 
 
+class Draining:
+    """Ask those who keep their connections open to go elsewhere, as soon as we shall stop."""
+
+    def __init__(self, app: ASGIApp, stopping: asyncio.Event) -> None:
+        self.app = app
+        self.stopping = stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_and_part(message: Message) -> None:
+            if message["type"] == "http.response.start" and self.stopping.is_set():
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self.app(scope, receive, send_and_part)
+
+
 def build_app(runtime: "Runtime[Any, Any]") -> FastAPI:
     """The service's FastAPI application, without a server around it."""
     name = runtime.service.name
     app = FastAPI(title=f"OpenAlgo Enhanced: {name}", version="2", redoc_url=None)
     problems.install(app)
     app.add_middleware(Tracing)
+    app.add_middleware(Draining, stopping=runtime.stopping)
 
     @app.get("/health/live", tags=["health"], include_in_schema=False)
     async def live() -> dict[str, str]:
@@ -92,6 +111,7 @@ class Listener:
 
     def __init__(self, runtime: "Runtime[Any, Any]") -> None:
         own = runtime.own_settings
+        self._is_asked = bool(runtime.service.routes or runtime.service.sockets)
         config = uvicorn.Config(
             build_app(runtime),
             host=own.host,
@@ -118,6 +138,9 @@ class Listener:
             await asyncio.Event().wait()
 
     async def drain(self) -> None:
+        """Go on until the edge sends nothing new, then end what is in hand."""
+        if self._is_asked:
+            await asyncio.sleep(NOTICE_SECONDS)
         await self.stop()
 
     async def stop(self) -> None:

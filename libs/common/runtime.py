@@ -24,6 +24,7 @@ from libs.common.messaging.envelope import record
 from libs.common.messaging.errors import MessagingUnavailable
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.streams import StreamReader
+from libs.common.messaging.waiting import until_there
 from libs.common.messaging.work import Work, origin
 from libs.common.service import Context, Envelope, S, Service, Timer, V
 from libs.common.settings import CommonSettings, ServiceSettings, load, service_settings
@@ -51,8 +52,10 @@ class Unit(Generic[S, V]):
     def derive(self, *names: object) -> UUID:
         return ids.derive(self._cause.id, *names)
 
-    def say(self, *messages: Message) -> None:
-        self._work.say(messages, self._cause)
+    def say(self, *messages: Message, correlation_id: UUID | None = None, user_id: UUID | None = None) -> None:
+        """As part of another story than the transaction's own, if `correlation_id` names one."""
+        story = replace(self._cause, correlation_id=correlation_id, user_id=user_id) if correlation_id else self._cause
+        self._work.say(messages, story)
 
 
 class Runtime(Generic[S, V]):
@@ -73,8 +76,16 @@ class Runtime(Generic[S, V]):
 
     async def open(self) -> None:
         url = self.own_settings.database_url
-        self.pool = await database.open_pool(url, self.service.name)
-        self.producer = AIOKafkaProducer(
+        self.pool = await until_there("postgres", lambda: database.open_pool(url, self.service.name), self.stopping)
+        self.producer = await until_there("kafka", self._started_producer, self.stopping)
+        self.bulk = BulkPublisher(self.service, self.settings.kafka_bootstrap, self.clock)
+        self.outbox = Outbox(
+            self.service.name, self.producer, self.pool, lambda: database.connect(url, self.service.name), self.clock
+        )
+        await until_there("postgres", self.outbox.open, self.stopping)
+
+    async def _started_producer(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
             bootstrap_servers=self.settings.kafka_bootstrap,
             client_id=f"{self.service.name}-{self.settings.instance_id}",
             enable_idempotence=True,
@@ -85,12 +96,12 @@ class Runtime(Generic[S, V]):
             retry_backoff_ms=50,
             metadata_max_age_ms=60_000,
         )
-        await self.producer.start()
-        self.bulk = BulkPublisher(self.service, self.settings.kafka_bootstrap, self.clock)
-        self.outbox = Outbox(
-            self.service.name, self.producer, self.pool, lambda: database.connect(url, self.service.name), self.clock
-        )
-        await self.outbox.open()
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
 
     async def close(self) -> None:
         await self.outbox.close()

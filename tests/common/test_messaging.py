@@ -75,10 +75,19 @@ async def test_two_instances_share_the_accounts_and_one_takes_over_from_the_othe
 async def test_a_zombie_that_lost_its_partition_is_fenced(ledger: Ledger) -> None:
     connection = await ledger.connect()
     partition = (ledger.requests.name, 0)
-    await connection.execute("INSERT INTO message_offsets VALUES ($1, $2, 0)", *partition)
-    await inbox.enter(connection, [Move(partition, 0, 10)], [], NOON)
+    await connection.execute("INSERT INTO message_offsets VALUES ($1, $2, 0, 1)", *partition)
+    await inbox.enter(connection, 1, [Move(partition, 0, 10)], [], NOON)
     with pytest.raises(Fenced):
-        await inbox.enter(connection, [Move(partition, 0, 5)], [], NOON)
+        await inbox.enter(connection, 1, [Move(partition, 0, 5)], [], NOON)
+    await connection.close()
+
+
+async def test_who_lost_the_lease_is_fenced_even_before_the_successor_moves_an_offset(ledger: Ledger) -> None:
+    connection = await ledger.connect()
+    partition = (ledger.requests.name, 0)
+    await connection.execute("INSERT INTO message_offsets VALUES ($1, $2, 0, 2)", *partition)
+    with pytest.raises(Fenced):
+        await inbox.enter(connection, 1, [Move(partition, 0, 5)], [], NOON)
     await connection.close()
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 
@@ -15,10 +14,11 @@ from libs.common.clock import stopwatch
 from libs.common.contracts.base import Message
 from libs.common.messaging import inbox, parked
 from libs.common.messaging.envelope import decode, read_envelope, type_of
-from libs.common.messaging.errors import Fenced, MessagingUnavailable, Undecodable
+from libs.common.messaging.errors import Fenced, Undecodable
 from libs.common.messaging.inbox import Move, Partition
 from libs.common.messaging.leases import Leases, Share
 from libs.common.messaging.parked import Arrival, Parked
+from libs.common.messaging.waiting import PASSING, until_there
 from libs.common.messaging.work import Work
 from libs.common.service import Delivery
 from libs.common.telemetry import BATCH_SECONDS, BATCH_SIZE, CONSUMER_LAG, PARKED, log
@@ -38,21 +38,6 @@ LAST_LOOK_S = 0.003
 DRAIN_S = 5.0
 """How long we wait for Kafka to confirm what we said before a partition is handed over."""
 INBOX_DAYS = 7
-PASSING = (
-    OSError,
-    TimeoutError,
-    KafkaError,
-    MessagingUnavailable,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what a roll-back raises on a connection that broke in the middle of a statement
-    asyncpg.PostgresConnectionError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.ObjectInUseError,
-)
-"""Failures that pass: the batch is tried again, nothing is skipped, nothing is parked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +95,7 @@ class Consumer:
         )
 
     async def run(self) -> None:
-        await self._kafka.start()
+        await until_there("kafka", self._kafka.start, self._runtime.stopping)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_leases(), name="leases")
             await self._consume()
@@ -327,7 +312,7 @@ class Consumer:
         async with runtime.pool.acquire(timeout=5) as connection, connection.transaction():
             came = [i.delivery for i in good if i.delivery]
             gate = self._service.store.gate([delivery.message for delivery in came])
-            fresh = await inbox.enter(connection, moves, [delivery.envelope.id for delivery in came], now, gate)
+            fresh = await inbox.enter(connection, runtime.outbox.owner, moves, [d.envelope.id for d in came], now, gate)
             deliveries = _once(came, fresh)
             work = Work(self._service, runtime.memory, connection, now)
             await work.handle(deliveries)
@@ -402,7 +387,9 @@ class Consumer:
                     return False
                 delivery = self._redeliver(found)
                 gate = self._service.store.gate([delivery.message])
-                fresh = await inbox.enter(connection, [], [delivery.envelope.id], runtime.clock.now(), gate)
+                fresh = await inbox.enter(
+                    connection, runtime.outbox.owner, [], [delivery.envelope.id], runtime.clock.now(), gate
+                )
                 work = Work(self._service, runtime.memory, connection, runtime.clock.now())
                 await work.handle([delivery] if delivery.envelope.id in fresh else [])
                 seqs = await work.keep(runtime.outbox.owner)

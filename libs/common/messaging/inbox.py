@@ -14,7 +14,7 @@ _ENTER = """
     WITH moved AS (
         UPDATE message_offsets AS o SET next_offset = n.next
         FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) AS n (topic, partition, previous, next)
-        WHERE o.topic = n.topic AND o.partition = n.partition AND o.next_offset = n.previous
+        WHERE o.topic = n.topic AND o.partition = n.partition AND o.next_offset = n.previous AND o.owner = $7
         RETURNING 1
     ), fresh AS (
         INSERT INTO message_inbox (message_id, received_at)
@@ -43,12 +43,17 @@ class Move:
 
 
 async def enter(
-    connection: Connection, moves: Collection[Move], ids: Collection[UUID], now: datetime, gate: str | None = None
+    connection: Connection,
+    owner: int,
+    moves: Collection[Move],
+    ids: Collection[UUID],
+    now: datetime,
+    gate: str | None = None,
 ) -> set[UUID]:
     """Move the offsets by compare-and-swap and remember the ids; the ids that were not known before.
 
     `gate` is the store's own expression, evaluated in the same round trip.
-    Raises Fenced when another instance has moved an offset since we read it.
+    Raises Fenced when the partition was leased to another instance, which may have moved the offset since we read it.
     """
     ordered = sorted(moves, key=lambda move: move.partition)
     row = await connection.fetchrow(
@@ -59,6 +64,7 @@ async def enter(
         [m.next for m in ordered],
         list(ids),
         now,
+        owner,
     )
     assert row is not None, "a SELECT without FROM has one row"
     moved, fresh = row[0], row[1]

@@ -30,7 +30,7 @@ _LOOK = """
         INSERT INTO message_members (owner, instance, beats) VALUES ($1, $2, 1)
         ON CONFLICT (owner) DO UPDATE SET beats = message_members.beats + 1
     )
-    SELECT m.owner, m.beats, EXISTS (
+    SELECT m.owner, m.instance, m.beats, EXISTS (
         SELECT 1 FROM pg_locks l
         WHERE l.locktype = 'advisory' AND l.classid = $3::bigint::oid AND l.objid = m.owner::oid AND l.granted
     ) AS locked
@@ -154,7 +154,10 @@ class Leases:
         self._news.set()
 
     def _dead(self, members: "list[asyncpg.Record]") -> set[int]:
-        """Who is silent, and who was without his lock at two looks: once may be a database that has just come back."""
+        """Who is silent, and who was without his lock at two looks: once may be a database that has just come back.
+
+        Our own predecessor needs one look only: we would not run if it did.
+        """
         now = asyncio.get_running_loop().time()
         stalled = now - self._looked_at > _STALLED_S
         self._looked_at = now
@@ -164,7 +167,8 @@ class Leases:
                 self._heard[owner] = (beats, now)
         silent = {row["owner"] for row in members if now - self._heard[row["owner"]][1] > SILENT_S}
         unlocked = {row["owner"] for row in members if not row["locked"]}
-        gone, self._unlocked = unlocked & self._unlocked, unlocked
+        replaced = {row["owner"] for row in members if row["instance"] == self._instance}
+        gone, self._unlocked = unlocked & (self._unlocked | replaced), unlocked
         if unlocked - gone:
             asyncio.get_running_loop().call_later(TICK_S / 2, self._news.set)
         return silent | gone

@@ -10,6 +10,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from libs.common.contracts.base import Message
 from libs.common.messaging.envelope import decode, type_of
 from libs.common.messaging.errors import Undecodable
+from libs.common.messaging.waiting import until_there
 from libs.common.service import Start, Stream
 from libs.common.telemetry import log
 
@@ -45,8 +46,8 @@ class StreamReader:
             runtime.ready["streams"] = False
 
     async def run(self) -> None:
-        await self._consumer.start()
-        await self._position()
+        await until_there("kafka", self._consumer.start, self._runtime.stopping)
+        await until_there("kafka", self._position, self._runtime.stopping)
         while not self._stopping:
             await self._check_caught_up()
             try:
