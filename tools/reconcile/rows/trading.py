@@ -1,0 +1,141 @@
+"""Trading, the owner of orders, positions and funds."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import ClassVar
+from uuid import UUID
+
+from tools.reconcile.rows.row import Row
+
+
+class _Trading(Row):
+    __slots__ = ()
+    service: ClassVar[str] = "trading"
+
+
+@dataclass(frozen=True, slots=True)
+class TradingOrder(_Trading):
+    source: ClassVar[str] = "orders"
+    order_id: UUID
+    account_id: UUID
+    user_id: UUID
+    strategy_id: UUID | None
+    instrument: str
+    side: str
+    quantity: int
+    order_type: str
+    product: str
+    price: Decimal | None
+    trigger_price: Decimal | None
+    purpose: str
+    status: str
+    is_open: bool
+    version: int
+    epoch: int
+    margin: Decimal
+    filled_quantity: int
+    filled_value: Decimal
+    broker_order_id: str | None
+    tag: str
+    change: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BookedExecutions(_Trading):
+    """The fills that trading remembers to have booked, by order."""
+
+    source: ClassVar[str] = (
+        "(SELECT order_id, array_agg(execution_id) AS execution_ids FROM executions"
+        " WHERE kind = 'FILLED' GROUP BY order_id) AS booked"
+    )
+    order_id: UUID
+    execution_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TradingAccount(_Trading):
+    source: ClassVar[str] = "accounts"
+    account_id: UUID
+    user_id: UUID
+    name: str
+    broker: str
+    active: bool
+    deleted: bool
+    capital: Decimal
+    version: int
+    opening_balance: Decimal
+    realised_pnl: Decimal
+    used_margin: Decimal
+    funds_version: int
+    day: date
+    square_offs: int
+
+
+@dataclass(frozen=True, slots=True)
+class TradingPosition(_Trading):
+    source: ClassVar[str] = "positions"
+    account_id: UUID
+    instrument: str
+    product: str
+    quantity: int
+    cost: Decimal
+    realised_pnl: Decimal
+    bought_quantity: int
+    sold_quantity: int
+    bought_value: Decimal
+    sold_value: Decimal
+    margin: Decimal
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class TradingBook(_Trading):
+    source: ClassVar[str] = "books"
+    account_id: UUID
+    instrument: str
+    product: str
+    strategy_id: UUID
+    quantity: int
+    cost: Decimal
+    realised_pnl: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class TradingSquareOff(_Trading):
+    source: ClassVar[str] = "square_offs"
+    square_off_id: UUID
+    account_id: UUID
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PanicEpoch(_Trading):
+    source: ClassVar[str] = "panic_epochs"
+    scope: str
+    epoch: int
+    halted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Panic(_Trading):
+    source: ClassVar[str] = "panics"
+    panic_id: UUID
+    scope: str
+    epoch: int
+    raised_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerCall(_Trading):
+    """An order that is to be placed at a broker behind HTTP, and when it was."""
+
+    source: ClassVar[str] = (
+        "(SELECT order_id, call_id, attempts, called_at FROM broker_calls"
+        " WHERE action = 'BrokerOrderRequested') AS placed"
+    )
+    since: ClassVar[str | None] = "broker_calls"
+    order_id: UUID
+    call_id: UUID
+    attempts: int
+    called_at: datetime | None
