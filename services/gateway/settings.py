@@ -29,7 +29,7 @@ class GatewaySettings(BaseSettings):
     order_life_s: float = 2.0
     """Risk denies an order that it sees later than this: a 503 is then never followed by a trade."""
     command_life_s: float = 10.0
-    """How long an idempotency key stays in flight after its instance died."""
+    """How long an idempotency key stays in flight when nobody can tell whether its instance lives."""
 
     signals_url: str = "http://127.0.0.1:8001"
     marketdata_url: str = "http://127.0.0.1:8005"

@@ -29,6 +29,8 @@ from services.gateway.store import GatewayStore, books, idempotency, outcomes, q
 from services.gateway.store.rows import Row
 
 _LOOK_S = 0.2
+_DYING_S = 0.1
+"""The edge repeats a request the moment its instance dies; so long the database may take to notice."""
 _REPLAYED = {"Idempotency-Replayed": "true"}
 _EVENTS: dict[str, type[Message]] = {
     event.__name__: event
@@ -122,7 +124,8 @@ class Commands:
         pool, now = self._runtime.pool, self._runtime.clock.now()
         lease = now + timedelta(seconds=self._settings.command_life_s)
         user_id = identity.user_id
-        if await idempotency.claim(pool, user_id, key, fingerprint, request_id, now, lease):
+        owner = self._runtime.outbox.owner
+        if await idempotency.claim(pool, user_id, key, fingerprint, request_id, now, lease, owner):
             return await self._carry_out(identity, key, request_id, run, again=False, secret=secret)
         claim, body = await idempotency.find(pool, user_id, key)
         found = fate(claim, fingerprint, now)
@@ -130,7 +133,10 @@ class Commands:
             return _stored(claim.status or 200, body or b"")
         if found is Fate.OTHER_BODY:
             raise Problem(422, "idempotency_key_reused", f"the idempotency key {key} was used for another request")
-        taken = await idempotency.take_over(pool, user_id, key, now, lease) if found is Fate.RUN else None
+        taken = await idempotency.take_over(pool, user_id, key, now, lease, owner)
+        if taken is None and claim.owner != owner:
+            await asyncio.sleep(_DYING_S)
+            taken = await idempotency.take_over(pool, user_id, key, now, lease, owner)
         if taken is None:
             raise _in_flight(key)
         answer = await self._carry_out(identity, key, taken, run, again=True, secret=secret)

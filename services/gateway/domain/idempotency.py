@@ -22,6 +22,8 @@ class Claim:
     fingerprint: bytes
     leased_until: datetime
     status: int | None
+    owner: int | None = None
+    """The process that carries it out, as its outbox is known."""
 
 
 def fate(claim: Claim, fingerprint: bytes, now: datetime) -> Fate:

@@ -3,17 +3,27 @@
 from datetime import datetime
 from uuid import UUID
 
+from libs.common.messaging.leases import OWNER_LOCK
 from services.gateway.domain.idempotency import KEPT, Claim
 from services.gateway.store.rows import Database
 
 _CLAIM = """
-    INSERT INTO idempotency_keys AS k (user_id, key, fingerprint, message_id, leased_until, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO idempotency_keys AS k (user_id, key, fingerprint, message_id, leased_until, created_at, owner)
+    VALUES ($1, $2, $3, $4, $5, $6, $8)
     ON CONFLICT (user_id, key) DO UPDATE SET fingerprint = excluded.fingerprint, message_id = excluded.message_id,
-        leased_until = excluded.leased_until, created_at = excluded.created_at, status = NULL, body = NULL
+        leased_until = excluded.leased_until, created_at = excluded.created_at, owner = excluded.owner,
+        status = NULL, body = NULL
     WHERE k.created_at < $7
     RETURNING message_id
 """
+_TAKE_OVER = """
+    UPDATE idempotency_keys k SET leased_until = $4, owner = $5
+    WHERE user_id = $1 AND key = $2 AND status IS NULL AND (leased_until <= $3 OR owner <> $5 AND NOT EXISTS (
+        SELECT 1 FROM pg_locks l
+        WHERE l.locktype = 'advisory' AND l.classid = $6::bigint::oid AND l.objid = k.owner::oid AND l.granted))
+    RETURNING message_id
+"""
+"""Every process holds the advisory lock of its outbox as long as it lives."""
 
 
 async def claim(
@@ -24,35 +34,29 @@ async def claim(
     message_id: UUID,
     now: datetime,
     leased_until: datetime,
+    owner: int,
 ) -> bool:
-    """True when the key is ours: it was free, or its day was over."""
-    found = await database.fetchval(_CLAIM, user_id, key, fingerprint, message_id, leased_until, now, now - KEPT)
+    """True when the key is ours: it was free, or its day was over. `owner` is the process, as its outbox is known."""
+    found = await database.fetchval(_CLAIM, user_id, key, fingerprint, message_id, leased_until, now, now - KEPT, owner)
     return found is not None
 
 
 async def find(database: Database, user_id: UUID, key: str) -> tuple[Claim, bytes | None]:
     row = await database.fetchrow(
-        "SELECT fingerprint, leased_until, status, body FROM idempotency_keys WHERE user_id = $1 AND key = $2",
+        "SELECT fingerprint, leased_until, status, owner, body FROM idempotency_keys WHERE user_id = $1 AND key = $2",
         user_id,
         key,
     )
     if row is None:
         raise LookupError(f"the idempotency key {key} is gone")
-    return Claim(row["fingerprint"], row["leased_until"], row["status"]), row["body"]
+    return Claim(row["fingerprint"], row["leased_until"], row["status"], row["owner"]), row["body"]
 
 
-async def take_over(database: Database, user_id: UUID, key: str, now: datetime, leased_until: datetime) -> UUID | None:
-    """The message id of a claim whose lease ran out, now leased to us; None when another took it first."""
-    found: UUID | None = await database.fetchval(
-        """
-        UPDATE idempotency_keys SET leased_until = $4
-        WHERE user_id = $1 AND key = $2 AND status IS NULL AND leased_until <= $3 RETURNING message_id
-        """,
-        user_id,
-        key,
-        now,
-        leased_until,
-    )
+async def take_over(
+    database: Database, user_id: UUID, key: str, now: datetime, leased_until: datetime, owner: int
+) -> UUID | None:
+    """The message id of a claim whose lease ran out or whose process died, now leased to us; None when it is held."""
+    found: UUID | None = await database.fetchval(_TAKE_OVER, user_id, key, now, leased_until, owner, OWNER_LOCK)
     return found
 
 

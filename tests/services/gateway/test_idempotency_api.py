@@ -142,3 +142,26 @@ async def test_a_repeated_cancel_is_answered_like_the_first_though_the_order_is_
     again = await asha.client.post("/api/v2/trading/orders/cancel", json=body, headers=KEY)
     assert (first.status_code, again.status_code, again.content) == (200, 200, first.content)
     assert len(platform.asked) == 1
+
+
+async def test_the_order_of_a_gateway_that_died_while_waiting_is_answered_by_another_at_once(
+    platform: Platform,
+) -> None:
+    asha = await platform.person("asha")
+    async with opened(app) as dying:
+        other = Platform(dying)
+        client = await other.client(Authorization=asha.client.headers["Authorization"])
+        waiting = asyncio.create_task(client.post(PLACE, json=limit_order(asha), headers=KEY))
+        async with asyncio.timeout(5):
+            while not await platform.runtime.pool.fetchval("SELECT message_id FROM idempotency_keys"):
+                await asyncio.sleep(0.01)
+        claimed = await platform.runtime.pool.fetchval("SELECT message_id FROM idempotency_keys")
+        held = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+        assert (held.status_code, held.json()["code"]) == (409, "idempotency_key_in_flight")
+        nobody = 1  # no process holds the lock of this outbox: so it looks once the one that did has died
+        await platform.runtime.pool.execute("UPDATE idempotency_keys SET owner = $1", nobody)
+        platform.answer = said.yes
+        again = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+        assert (again.status_code, again.json()["order_id"]) == (201, str(claimed))
+        await waiting
+        await other.close()
