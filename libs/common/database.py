@@ -26,6 +26,10 @@ from libs.common.settings import SettingsError
 SERVICES = ("gateway", "trading", "risk", "strategy", "marketdata", "signals", "walkforward")
 _FORSAKEN_MS = "5000"
 """A transaction whose process was stopped in the midst of it ends so soon, and frees what it locked for the others."""
+FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What may come of a question to a PostgreSQL that is away, or goes in the midst of it: the last of them is what a
+roll-back raises on a connection that broke within a statement.
+"""
 _ROOT = Path(__file__).resolve().parents[2]
 
 

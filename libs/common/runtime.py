@@ -163,7 +163,7 @@ async def _tick(runtime: Runtime[S, V], timer: Timer[S, V]) -> None:
         try:
             async with runtime.transaction() as unit:
                 unit.say(*await timer.handler(unit.context))
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except database.FAILURES as error:
             log.warning("timer_waits", timer=timer.handler.__name__, error=repr(error))
 
 

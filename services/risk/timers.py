@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import asyncpg
-
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import PriceNeed, SquareOffReason
 from libs.common.contracts.ids import AccountId, SquareOffId
 from libs.common.contracts.market import PricesRequested
 from libs.common.contracts.orders import SquareOffRequested
 from libs.common.contracts.risk import MTMBreached
+from libs.common.database import FAILURES
 from libs.common.runtime import Runtime, Unit
 from libs.common.service import Connection, Context
 from libs.common.telemetry import log
@@ -22,7 +21,6 @@ from services.risk.store.rebuild import watches_stand
 from services.risk.store.reservations import Reservations
 
 KEEP_DECISIONS = timedelta(days=7)
-PASSING = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 async def act_on_watches(runtime: Runtime[RiskStore, RiskMemory]) -> None:
@@ -50,7 +48,7 @@ async def _in_transaction(runtime: Runtime[RiskStore, RiskMemory], watch: Watch,
             else:
                 await rearm(unit, watch)
             now_watched = await unit.store.limits.watches([watch.limit_id])
-    except PASSING as error:
+    except FAILURES as error:
         log.warning("watch_waits", limit_id=str(watch.limit_id), kind=watch.kind, error=repr(error))
         return
     runtime.memory.rewatch(now_watched)

@@ -4,10 +4,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
-import asyncpg
-
 from libs.common.contracts.ids import InstrumentId, OrderId
 from libs.common.contracts.market import InstrumentListed, Tick
+from libs.common.database import FAILURES
 from libs.common.runtime import Runtime, Unit
 from libs.common.telemetry import log
 from services.walkforward.domain.matching import believes, sweep
@@ -16,7 +15,6 @@ from services.walkforward.memory import Stir, WalkforwardMemory
 from services.walkforward.store import WalkforwardStore
 
 INSTRUMENTS_AT_ONCE = 200
-PASSING = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 async def learn_contracts(contracts: Sequence[InstrumentListed], memory: WalkforwardMemory) -> None:
@@ -35,7 +33,7 @@ async def match_resting(runtime: Runtime[WalkforwardStore, WalkforwardMemory]) -
         stirs = await runtime.memory.stirred(runtime.clock, INSTRUMENTS_AT_ONCE)
         try:
             await decide(stirs, runtime)
-        except PASSING as error:
+        except FAILURES as error:
             log.warning("matching_waits", instruments=len(stirs), error=repr(error))
             runtime.memory.stir_again(stirs)
             await asyncio.sleep(0.5)

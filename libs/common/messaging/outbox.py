@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from libs.common.clock import Clock
+from libs.common.database import FAILURES
 from libs.common.messaging.envelope import Record
 from libs.common.messaging.leases import OWNER_LOCK
 from libs.common.service import Connection, Envelope
@@ -133,7 +134,7 @@ class Outbox:
                     await self.session()
                     await self.adopt()
                     await self._relay()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as error:
+            except (*FAILURES, KafkaError) as error:
                 log.warning("outbox_relay_waits", error=repr(error))
 
     async def adopt(self) -> None:

@@ -7,9 +7,9 @@ import asyncio
 from collections import deque
 from uuid import UUID
 
-import asyncpg
 import orjson
 
+from libs.common.database import FAILURES
 from libs.common.problems import Problem
 from libs.common.telemetry import log
 from libs.common.websocket import Open, WebSocket
@@ -92,7 +92,7 @@ class Conversation:
                 await self._answer(_read(self._wishes.popleft()))
         except Closing as closing:
             self._close(closing)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILURES as error:
             log.warning("stream_failed", error=repr(error))
             self._close(Closing(1011, "this is a fault of ours; reconnect with since"))
         finally:
@@ -152,7 +152,7 @@ async def recheck(runtime: GatewayRuntime) -> None:
         await asyncio.sleep(RECHECK_S)
         try:
             await recheck_once(edge_in(runtime))
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILURES as error:
             log.warning("stream_recheck_failed", error=repr(error))
 
 

@@ -10,6 +10,7 @@ import asyncpg
 from libs.common.clock import Clock
 from libs.common.contracts.market import Depth, Quote
 from libs.common.contracts.options import ChainConflated
+from libs.common.database import FAILURES
 from libs.common.telemetry import log
 from services.gateway.domain.roles import Identity
 from services.gateway.memory.client import TOO_SLOW, Client, Outlet, Patience, Watch
@@ -194,7 +195,7 @@ class Hub:
     async def _catch_up(self, client: Client, channel: Channel) -> None:
         try:
             await client.catch_up(channel, self._pool, self._clock.now())
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILURES as error:
             log.warning("stream_failed", error=repr(error))
             client.outlet.close(1011, "this is a fault of ours; reconnect with since")
         else:
@@ -228,7 +229,7 @@ class Hub:
     async def _look(self) -> None:
         try:
             rows = await scenes.counters(self._pool, list(self._clients))
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILURES as error:
             log.warning("hub_look_failed", error=repr(error))
             return
         for row in rows:

@@ -8,14 +8,13 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from libs.common.contracts.masters import (
     ContractsDownloaded,
     ContractsDownloadRefused,
     DownloadTrigger,
     MasterSource,
 )
+from libs.common.database import FAILURES
 from libs.common.settings import load
 from libs.common.telemetry import log
 from libs.common.trading_calendar import IST
@@ -59,7 +58,7 @@ async def keep_masters(runtime: "MarketRuntime") -> None:
             if today != followed:
                 await publish_differences(runtime)
                 followed = today
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILURES as error:
             log.warning("masters_wait", error=repr(error))
 
 
