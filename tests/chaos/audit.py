@@ -60,9 +60,9 @@ async def quiet(admin_url: str, parked: int = 0) -> list[str]:
         while True:
             left = await _unsettled(connection, parked)
             calm = 0 if left else calm + 1
-            if calm >= 3 or loop.time() > deadline:
+            if calm >= 2 or loop.time() > deadline:
                 return left
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.3)
     finally:
         await connection.close()
 

@@ -37,7 +37,7 @@ async def test_fifty_equal_keys_at_two_gateways_are_one_order(chaos: Chaos) -> N
     """Also test_openalgo_1991_timeout_after_accept: a key is never released, so asking again never orders again."""
     async with chaos.scenario(7, "50 equal keys at two gateways") as scenario, scenario.faults.more(("gateway", 1)):
         urls = [chaos.stack.instance.url("gateway", number) for number in (0, 1)]
-        for n in range(10 if chaos.full else 3):
+        for n in range(10 if chaos.full else 1):
             account = chaos.world.accounts[n % len(chaos.world.accounts)]
             kind = (Kind.RESTING, Kind.MARKET)[n % 2]
             wish = scenario.flow.order(kind, account)
@@ -59,7 +59,7 @@ async def test_fifty_equal_keys_at_two_gateways_are_one_order(chaos: Chaos) -> N
 async def test_fifty_alike_alerts_at_two_listeners_are_one_signal(chaos: Chaos) -> None:
     async with chaos.scenario(7, "50 alike alerts at two listeners") as scenario, scenario.faults.more(("signals", 1)):
         urls = [chaos.stack.instance.url("signals", number) for number in (0, 1)]
-        for n in range(10 if chaos.full else 3):
+        for n in range(10 if chaos.full else 1):
             receiver = chaos.world.receivers[n % len(chaos.world.receivers)]
             answers = await at_once(scenario, scenario.flow.alert(receiver, stopwatch()), urls)
             met = Counter(answer.status_code for answer in answers)

@@ -14,7 +14,7 @@ from tests.chaos.scenario import Chaos
 RESUMES_WITHIN = 5.0
 TAKEN_OVER_WITHIN = 12.0
 ROUNDS = 15
-SHORT = ("trading", "risk", "gateway", "walkforward")
+SHORT = ("trading", "risk", "gateway")
 
 
 @pytest.mark.scenario(1)

@@ -39,11 +39,11 @@ async def test_under_five_times_the_load_exits_and_cancels_go_first(chaos: Chaos
     """Also test_openalgo_804_fd_soak: sockets and memory stay bounded, and are given back."""
     async with chaos.scenario(10, "overload", flowing=False) as scenario:
         exits = await exits_and_cancels(scenario)
-        sustainable = await capacity(scenario, chaos.pick(6, 2))
+        sustainable = await capacity(scenario, chaos.pick(6, 1.5))
         before = memory(chaos)
         async with asyncio.TaskGroup() as group:
-            flood = group.create_task(offer(scenario, sustainable * TIMES, chaos.pick(30, 5)))
-            urgent = group.create_task(in_turn(scenario, exits, chaos.pick(30, 5)))
+            flood = group.create_task(offer(scenario, sustainable * TIMES, chaos.pick(30, 4)))
+            urgent = group.create_task(in_turn(scenario, exits, chaos.pick(30, 4)))
         ended = stopwatch()
         scenario.kills += 1
         grown = memory(chaos) - before

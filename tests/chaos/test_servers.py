@@ -115,8 +115,8 @@ async def blink(scenario: Scenario, server: str) -> None:
 @pytest.mark.scenario(2)
 async def test_without_postgresql_nothing_is_taken_and_nothing_is_lost(chaos: Chaos) -> None:
     async with chaos.scenario(2, "kill -9 of PostgreSQL") as scenario:
-        await outage(scenario, "postgres", chaos.pick(10, 4), {"an order": (), "an alert": ()})
-        for _ in range(3 if chaos.full else 1):
+        await outage(scenario, "postgres", chaos.pick(10, 3), {"an order": (), "an alert": ()})
+        for _ in range(3 if chaos.full else 0):
             await asyncio.sleep(2)
             await blink(scenario, "postgres")
 
@@ -126,7 +126,7 @@ async def test_without_kafka_orders_are_refused_and_alerts_refused_or_kept(chaos
     """An alert that was committed with its signal is kept: the outbox publishes it when Kafka is back."""
     async with chaos.scenario(2, "kill -9 of Kafka") as scenario:
         since = SystemClock().now()
-        await outage(scenario, "kafka", chaos.pick(10, 4), {"an order": (), "an alert": (202,)})
+        await outage(scenario, "kafka", chaos.pick(10, 3), {"an order": (), "an alert": (202,)})
         for _ in range(2 if chaos.full else 0):
             await asyncio.sleep(2)
             await blink(scenario, "kafka")
@@ -148,7 +148,7 @@ async def test_without_redis_and_its_data_trading_goes_on(chaos: Chaos) -> None:
             scenario.kills += 1
             await scenario.faults.forget_redis()
             await scenario.recovers(at, UNTOUCHED_WITHIN, "Redis went")
-            until = stopwatch() + chaos.pick(8, 3)
+            until = stopwatch() + chaos.pick(8, 1)
             while stopwatch() < until:
                 await asks_on(scenario, person, instrument)
                 await asyncio.sleep(0.5)

@@ -86,7 +86,7 @@ def moved_by(hands: Path) -> dict[str, str]:
 @pytest.mark.scenario(11)
 async def test_half_a_request_holds_up_nobody(chaos: Chaos) -> None:
     """The sender stops in the middle of the head, or of the body, and stays connected."""
-    count = 400 if chaos.full else 100
+    count = 400 if chaos.full else 60
     async with chaos.scenario(11, "half-sent requests") as scenario, contextlib.AsyncExitStack() as opened:
         for n in range(count):
             url, path = (

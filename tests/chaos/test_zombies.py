@@ -33,7 +33,7 @@ async def test_a_zombie_does_nothing_twice(chaos: Chaos) -> None:
     """Also test_openalgo_932_dual_execution_paths: two instances hold the same order, one of them acts on it."""
     async with chaos.scenario(4, "SIGSTOP, another takes over, SIGCONT") as scenario:
         if not chaos.full:
-            await freeze(scenario, ("trading",), 14)
+            await freeze(scenario, ("trading",), 10)
             return
         for service in SERVICES:
             await freeze(scenario, (service,), 15)
