@@ -19,8 +19,11 @@ def main(name: str, url: str, port: str, number: str) -> None:
         {f"{prefix}_DATABASE_URL": url, f"{prefix}_PORT": port, "INSTANCE_ID": number, "LOG_LEVEL": "INFO"}
     )
     from libs.common.runtime import serve
+    from tests.common import crashes
     from tests.common.ledger import Ledger
 
+    if point := os.environ.get("CRASH_AT"):
+        crashes.POINTS[point]()
     uvloop.run(serve(Ledger(name, url).service))
 
 
@@ -37,11 +40,11 @@ class Process:
         return self._running.pid
 
     async def start(self, **environment: str) -> None:
-        """Returns when it is ready."""
+        """Returns when it is ready, or has ended."""
         command = (sys.executable, "-m", "tests.common.instance", *self._words)
         self._running = await asyncio.to_thread(subprocess.Popen, command, cwd=ROOT, env=os.environ | environment)
         async with asyncio.timeout(30):
-            while not await self.is_ready():
+            while self._running.poll() is None and not await self.is_ready():
                 await asyncio.sleep(0.02)
 
     async def is_ready(self) -> bool:

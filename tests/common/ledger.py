@@ -140,6 +140,22 @@ class Ledger:
             while await self.balances() != expected:
                 await asyncio.sleep(0.05)
 
+    async def hears(self, seconds: float = 20) -> AsyncIterator[tuple[Envelope, BalanceChanged]]:
+        """Every event on the topic, repeated ones too, oldest first per account; TimeoutError when no more come."""
+        async with reading(self.events) as consumer, asyncio.timeout(seconds):
+            while True:
+                polled = await consumer.getmany(timeout_ms=100)
+                for each in (r for records in polled.values() for r in records):
+                    message: Any = decode(BalanceChanged, each.value)
+                    yield read_envelope(each.headers, each.key), message
+
+    async def forgets_what_it_said(self, seconds: float = 10) -> None:
+        connection = await self.connect()
+        async with asyncio.timeout(seconds):
+            while await connection.fetchval("SELECT count(*) FROM message_outbox"):
+                await asyncio.sleep(0.05)
+        await connection.close()
+
     async def said(self, count: int, seconds: float = 20) -> list[tuple[Envelope, BalanceChanged]]:
         """The first `count` events on the topic (or TimeoutError), oldest first per account."""
         found: list[tuple[Envelope, BalanceChanged]] = []
