@@ -11,6 +11,7 @@ SECRETS = (
     "GATEWAY_JWT_SECRET",
     "GATEWAY_PASSWORD_PEPPER",
     "GATEWAY_WEBHOOK_SECRET",
+    "TRADING_VAULT_SECRET",
     "INTERNAL_TOKEN",
 )
 SET_UP_ALONE = ("POSTGRES_", "KAFKA_REPLICATION", "KAFKA_MIN_INSYNC")
@@ -26,6 +27,7 @@ CHOICES = {
     "MARKETDATA_HISTORY_URL": "",
     "MARKETDATA_HISTORY_API_KEY": "",
     "MARKETDATA_HISTORY_ACCESS_TOKEN": "",
+    "TRADING_ZERODHA_URL": "https://api.kite.trade",
     "REPLAY_SPEED": "1",
     "MARKET_HOURS": "continuous",
     "KAFKA_REPLICATION": "1",
@@ -56,6 +58,7 @@ def addresses(instance: Instance, known: Mapping[str, str]) -> dict[str, str]:
         "MARKETDATA_HISTORY_ARCHIVE": str(instance.home / "archive"),
         "GATEWAY_MARKETDATA_URL": instance.url("marketdata"),
         "GATEWAY_SIGNALS_URL": instance.url("signals"),
+        "GATEWAY_TRADING_URL": instance.url("trading"),
         "GATEWAY_SIGNALS_PUBLIC_URL": instance.url("signals"),
         "SIGNALS_WEBHOOK_SECRET": known["GATEWAY_WEBHOOK_SECRET"],
     }

@@ -2,6 +2,7 @@
 
 from libs.common.contracts import topics
 from libs.common.contracts.accounts import AccountDeleteRequested, AccountSaveRequested
+from libs.common.contracts.brokers import BrokerCancelRequested, BrokerModifyRequested, BrokerOrderRequested
 from libs.common.contracts.orders import (
     OrderCancelRequested,
     OrderCleared,
@@ -14,7 +15,8 @@ from libs.common.contracts.orders import (
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.service import Memory, Service, every, on
-from services.trading.handlers import accounts, executions, funds, orders, panics, square_offs
+from services.trading import api, effects
+from services.trading.handlers import accounts, broker_calls, executions, funds, orders, panics, square_offs
 from services.trading.store import TradingStore
 
 app = Service(
@@ -34,6 +36,10 @@ app = Service(
         on(topics.PANIC_REQUESTS, PanicRequested, panics.raise_panic),
         on(topics.PANIC_REQUESTS, PanicResetRequested, panics.reset_panic),
         on(topics.EXECUTIONS, ExecutionReported, executions.apply_execution),
+        on(topics.BROKER_EXECUTIONS, ExecutionReported, executions.apply_execution),
+        on(topics.BROKER_REQUESTS, BrokerOrderRequested, broker_calls.record),
+        on(topics.BROKER_REQUESTS, BrokerModifyRequested, broker_calls.record),
+        on(topics.BROKER_REQUESTS, BrokerCancelRequested, broker_calls.record),
     ],
     timers=[
         every(1, square_offs.sweep),
@@ -45,6 +51,10 @@ app = Service(
         topics.PANICS,
         topics.TRADING_REFUSALS,
         topics.VENUE_REQUESTS,
+        topics.BROKER_REQUESTS,
+        topics.BROKER_EXECUTIONS,
         topics.ORDER_REQUESTS,
     ],
+    routes=api.routes,
+    background=[effects.work_for_brokers],
 )

@@ -108,9 +108,11 @@ def save(
         return refuse(
             request, "conflict", f"version {request.expected_version} was expected, {account.version} is stored"
         )
+    if account.broker is not wanted.broker:
+        reason = f"the account is at {account.broker}, and so are its orders: make another account for {wanted.broker}"
+        return refuse(request, "conflict", reason)
     return replace(
         account,
-        broker=wanted.broker,
         active=wanted.active,
         capital=wanted.opening_balance,
         version=account.version + 1,

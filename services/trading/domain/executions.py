@@ -1,12 +1,15 @@
 """The order state machine: what a venue's report makes of an order, in whatever order the reports come.
 
     SUBMITTED ─▶ ACCEPTED ─▶ PARTIALLY_FILLED ─▶ FILLED
-        │            │               │
-        └────────────┴───────────────┴──▶ CANCELLED | EXPIRED | REJECTED
+      │    │         │  ▲            │
+      │    └▶ OUTCOME_UNKNOWN        │
+      └──────────┴───┴───────────────┴──▶ CANCELLED | EXPIRED | REJECTED
 
-A final order stays what it is, but for fills: those are booked whenever they come, since money moved.
+A final order stays what it is, but for fills: those are booked whenever they come, since money moved. And an order
+that we took for refused, because its venue's book lacked it, opens again when the venue has it (REJECTED ─▶ ACCEPTED).
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -21,6 +24,7 @@ from libs.common.contracts.orders import (
     OrderExpired,
     OrderModified,
     OrderModifyRefused,
+    OrderOutcomeUnknown,
     OrderRejected,
     OrderTriggered,
 )
@@ -40,8 +44,8 @@ _ENDINGS: dict[ExecutionKind, tuple[OrderStatus, type[OrderRejected | OrderCance
 def report(order: Order, execution: ExecutionReported, fill_id: FillId) -> Step:
     """`fill_id` names the fill if the report is one. Reports that tell nothing new return the order itself."""
     match execution.kind:
-        case ExecutionKind.ACCEPTED:
-            return _accept(order, execution)
+        case ExecutionKind.ACCEPTED | ExecutionKind.UNKNOWN | ExecutionKind.FOUND:
+            return _PRESENCE[execution.kind](order, execution)
         case ExecutionKind.FILLED:
             return _fill(order, execution, fill_id)
         case ExecutionKind.TRIGGERED:
@@ -66,6 +70,30 @@ def _accept(order: Order, execution: ExecutionReported) -> Step:
         return order, []
     after = _next(replace(order, broker_order_id=execution.venue_order_id), OrderStatus.ACCEPTED)
     return after, [OrderAccepted(**_fact(after), broker_order_id=execution.venue_order_id)]
+
+
+def _lose_sight(order: Order, execution: ExecutionReported) -> Step:
+    """Nobody knows whether the venue has it; whatever comes next tells."""
+    if order.status is not OrderStatus.SUBMITTED:
+        return order, []
+    after = _next(order, OrderStatus.OUTCOME_UNKNOWN)
+    return after, [OrderOutcomeUnknown(**_fact(after), reason=execution.reason)]
+
+
+def _reopen(order: Order, execution: ExecutionReported) -> Step:
+    """We took it for refused, and the venue has it after all: it is open, and what it trades is ours."""
+    if order.status is not OrderStatus.REJECTED:
+        return _accept(order, execution)
+    status = OrderStatus.PARTIALLY_FILLED if order.filled_quantity else OrderStatus.ACCEPTED
+    after = _next(replace(order, broker_order_id=execution.venue_order_id), status)
+    return after, [OrderAccepted(**_fact(after), broker_order_id=execution.venue_order_id)]
+
+
+_PRESENCE: Mapping[ExecutionKind, Callable[[Order, ExecutionReported], Step]] = {
+    ExecutionKind.ACCEPTED: _accept,
+    ExecutionKind.UNKNOWN: _lose_sight,
+    ExecutionKind.FOUND: _reopen,
+}
 
 
 def _fill(order: Order, execution: ExecutionReported, fill_id: FillId) -> Step:

@@ -29,6 +29,8 @@ async def apply_execution(execution: ExecutionReported, ctx: Context[TradingStor
     if execution.kind is ExecutionKind.FILLED and accounts.trading_day(ctx.now) > account.day:
         said += await funds.begin_day(account, ctx)
         account = await ctx.store.accounts.owner(order.account_id)
+    if execution.kind is ExecutionKind.FOUND and order.status.is_final:
+        log.error("order_found_after_rejection", order_id=str(order.order_id), broker_order_id=execution.venue_order_id)
     after, facts = executions.report(order, execution, FillId(ctx.derive("fill")))
     said += facts
     ctx.store.orders.save(after)

@@ -17,6 +17,8 @@ from services.trading.domain.square_offs import Plan, SquareOff
 from services.trading.store import TradingStore
 
 ACCOUNTS_PER_SWEEP = 500
+UNEXPECTED = (ExecutionKind.FILLED, ExecutionKind.FOUND)
+"""What may come to an account after it was stopped and squared off."""
 
 
 async def start_square_off(request: SquareOffRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
@@ -59,11 +61,11 @@ async def begin_panic(
 async def follow(order: Order, kind: ExecutionKind, ctx: Context[TradingStore]) -> Sequence[Message]:
     """Something happened to an order: take its square-offs further, or begin one where trading is stopped."""
     account = await ctx.store.accounts.owner(order.account_id)
-    if not account.square_offs and kind is not ExecutionKind.FILLED:
+    if not account.square_offs and kind not in UNEXPECTED:
         return []
     found = [each for each in await ctx.store.square_offs.open(account) if each.covers(order)]
     said = [m for each in found for m in await pursue(rules.judge(each, order, kind, ctx.now), ctx)]
-    if kind is ExecutionKind.FILLED and not found:
+    if kind in UNEXPECTED and not found:
         said += await _stop_late_fill(order, account, ctx)
     return said
 

@@ -18,6 +18,10 @@ from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.orders import Order
 from services.trading.domain.panics import PanicEpoch
 from services.trading.store.accounts import Accounts
+from services.trading.store.brokers.calls import Calls
+from services.trading.store.brokers.credentials import Credentials
+from services.trading.store.brokers.leases import BrokerLeases
+from services.trading.store.brokers.watched import WatchedOrders
 from services.trading.store.executions import Executions
 from services.trading.store.orders import Orders
 from services.trading.store.panics import Panics
@@ -39,6 +43,10 @@ class TradingStore(Store):
         self.positions = Positions(connection)
         self.square_offs = SquareOffs(connection)
         self.panics = Panics(connection)
+        self.calls = Calls(connection)
+        self.watched = WatchedOrders(connection)
+        self.broker_leases = BrokerLeases(connection)
+        self.credentials = Credentials(connection)
 
     @classmethod
     def gate(cls, messages: Sequence[Message]) -> str:
@@ -97,6 +105,8 @@ class TradingStore(Store):
         self.positions.flush(self.writes)
         self.square_offs.flush(self.writes)
         self.panics.flush(self.writes)
+        await self.calls.flush(self.writes)
+        await self.watched.flush()
 
 
 def scopes_of(order: Order | OrderCleared) -> tuple[str, ...]:

@@ -178,7 +178,7 @@ def test_a_fill_after_the_end_still_brings_the_margin_it_was_let_through_with() 
 # The order state machine
 
 LEGAL = {
-    OrderStatus.SUBMITTED: {OrderStatus.ACCEPTED},
+    OrderStatus.SUBMITTED: {OrderStatus.ACCEPTED, OrderStatus.OUTCOME_UNKNOWN},
     OrderStatus.OUTCOME_UNKNOWN: {OrderStatus.ACCEPTED},
     OrderStatus.ACCEPTED: {OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED},
     OrderStatus.PARTIALLY_FILLED: {OrderStatus.FILLED},
@@ -215,6 +215,8 @@ def test_whatever_a_venue_reports_an_order_stays_on_legal_paths(
 def _is_legal(old: OrderStatus, new: OrderStatus, kind: ExecutionKind) -> bool:
     if old is OrderStatus.FILLED and new is OrderStatus.PARTIALLY_FILLED:
         return kind is ExecutionKind.MODIFIED
+    if old is OrderStatus.REJECTED and kind is ExecutionKind.FOUND:
+        return new in (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
     if old in ENDS:
         return new is OrderStatus.FILLED and kind is ExecutionKind.FILLED
     return new in LEGAL[old] or (new in ENDS and old is not OrderStatus.FILLED)

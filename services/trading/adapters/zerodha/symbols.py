@@ -1,0 +1,34 @@
+"""Our symbols in Kite's words. Equities are the same; derivatives write their expiry another way.
+
+We write the day (NIFTY29DEC2624000CE). Kite writes a month (NIFTY26DEC24000CE) for the last expiry of a month, and
+year, month's letter and day (NIFTY2612124000CE) for the weekly ones before it.
+"""
+
+import re
+from datetime import date, timedelta
+
+from libs.common.contracts.enums import Exchange
+from libs.common.contracts.ids import InstrumentId
+
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_DERIVATIVE = re.compile(r"(.+?)(\d{2})([A-Z]{3})(\d{2})(FUT|[\d.]+(?:CE|PE))")
+_OF_DERIVATIVES = (Exchange.NFO, Exchange.BFO, Exchange.MCX, Exchange.CDS, Exchange.BCD)
+_OF_WEEKLY_FUTURES = (Exchange.CDS, Exchange.BCD)
+
+
+def kite_symbol(instrument: InstrumentId) -> tuple[str, str]:
+    """Exchange and tradingsymbol. A ValueError says why there is none."""
+    exchange, _, symbol = instrument.partition(":")
+    if exchange in (Exchange.NSE, Exchange.BSE):
+        return exchange, symbol
+    found = _DERIVATIVE.fullmatch(symbol)
+    if exchange not in _OF_DERIVATIVES or not found or found[3] not in MONTHS:
+        raise ValueError(f"{instrument} has no symbol at zerodha that we know of")
+    name, day, month, year, contract = found.groups()
+    expiry = date(2000 + int(year), MONTHS.index(month) + 1, int(day))
+    is_last = (expiry + timedelta(days=7)).month != expiry.month
+    if contract == "FUT" and not is_last and exchange in _OF_WEEKLY_FUTURES:
+        raise ValueError(f"{instrument} is a weekly future, whose symbol at zerodha we do not know")
+    if is_last or contract == "FUT" or exchange == Exchange.MCX:
+        return exchange, f"{name}{year}{month}{contract}"
+    return exchange, f"{name}{year}{'123456789OND'[expiry.month - 1]}{day}{contract}"

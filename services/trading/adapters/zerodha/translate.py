@@ -1,0 +1,195 @@
+"""Our orders in Kite's words, and Kite's answers and books in ours. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
+from libs.common.contracts.enums import OrderType, Validity
+from libs.common.trading_calendar import IST
+from services.trading.adapters.zerodha.symbols import kite_symbol
+from services.trading.domain.book import STOPS, BookRow, RowState, Terms, Trade
+from services.trading.domain.calls import Answer, NotTaken, Refused, Silent, Taken
+
+VARIETY = "regular"
+MARKET_PROTECTION = "-1"
+"""By the exchange's own band: Kite takes no unprotected market order by API."""
+TOO_MANY = 429
+REFUSING = frozenset(
+    {
+        "TokenException",
+        "UserException",
+        "OrderException",
+        "InputException",
+        "MarginException",
+        "HoldingException",
+        "PermissionException",
+    }
+)
+"""Errors that say no. NetworkException, DataException and GeneralException only say that Kite does not know."""
+
+STATES = {
+    "OPEN": RowState.OPEN,
+    "TRIGGER PENDING": RowState.DORMANT,
+    "COMPLETE": RowState.COMPLETE,
+    "CANCELLED": RowState.CANCELLED,
+    "CANCELLED AMO": RowState.CANCELLED,
+    "REJECTED": RowState.REJECTED,
+}
+"""Every other word is on the way between two of these."""
+
+
+class BadAnswer(Exception):
+    """What came is not what Kite documents; nothing can be concluded from it."""
+
+
+def order_form(request: BrokerOrderRequested) -> Mapping[str, str]:
+    """POST /orders/regular. A ValueError says why the order cannot be put into Kite's words."""
+    exchange, symbol = kite_symbol(request.instrument)
+    return {
+        "exchange": exchange,
+        "tradingsymbol": symbol,
+        "transaction_type": request.side,
+        "quantity": str(request.quantity),
+        "product": request.product,
+        "order_type": request.order_type,
+        "validity": request.validity,
+        "tag": request.tag,
+        **_prices(request.order_type, request.price, request.trigger_price),
+    }
+
+
+def change_form(request: BrokerModifyRequested) -> Mapping[str, str]:
+    """PUT /orders/regular/{order_id}: all terms, so that repeating it changes nothing."""
+    return {
+        "quantity": str(request.quantity),
+        "order_type": request.order_type,
+        "validity": Validity(request.validity),
+        **_prices(request.order_type, request.price, request.trigger_price),
+    }
+
+
+def _prices(order_type: OrderType, price: Decimal | None, trigger_price: Decimal | None) -> Mapping[str, str]:
+    found = {}
+    if price is not None and order_type in (OrderType.LIMIT, OrderType.SL):
+        found["price"] = str(price)
+    if trigger_price is not None and order_type in STOPS:
+        found["trigger_price"] = str(trigger_price)
+    if order_type in (OrderType.MARKET, OrderType.SL_M):
+        found["market_protection"] = MARKET_PROTECTION
+    return found
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+
+class _Placed(_Shape):
+    order_id: str
+
+
+class _Success(_Shape):
+    status: Literal["success"]
+    data: _Placed
+
+
+class _Error(_Shape):
+    status: Literal["error"]
+    error_type: str
+    message: str = ""
+
+
+class _Row(_Shape):
+    order_id: str
+    status: str
+    status_message: str | None = None
+    order_type: OrderType
+    quantity: int
+    price: Decimal = Decimal(0)
+    trigger_price: Decimal = Decimal(0)
+    filled_quantity: int = 0
+    tag: str | None = None
+    order_timestamp: str | None = None
+    exchange_update_timestamp: str | None = None
+
+
+class _Trade(_Shape):
+    trade_id: str
+    order_id: str
+    quantity: int
+    average_price: Decimal
+    fill_timestamp: str
+
+
+class _Rows(_Shape):
+    status: Literal["success"]
+    data: list[_Row]
+
+
+class _Trades(_Shape):
+    status: Literal["success"]
+    data: list[_Trade]
+
+
+_ROWS, _TRADES = TypeAdapter(_Rows), TypeAdapter(_Trades)
+
+
+def answer(status: int, body: bytes) -> Answer:
+    """What Kite's HTTP answer to an order, a change or a cancel says. Anything undocumented is silence."""
+    if status == TOO_MANY:
+        return NotTaken("zerodha takes no more orders for the moment (429)")
+    try:
+        if status == 200:
+            return Taken(_Success.model_validate_json(body).data.order_id)
+        error = _Error.model_validate_json(body)
+    except ValidationError:
+        return Silent(f"zerodha answered {status} with something that is no answer")
+    if 400 <= status < 500 and error.error_type in REFUSING:
+        return Refused(f"{error.message or 'refused'} ({error.error_type})")
+    return Silent(f"zerodha answered {status}: {error.message} ({error.error_type})")
+
+
+def rows(status: int, body: bytes, fallback: datetime) -> list[BookRow]:
+    """GET /orders: the day's. `fallback` dates a row that Kite did not."""
+    try:
+        found = _ROWS.validate_json(body).data if status == 200 else None
+    except ValidationError as error:
+        raise BadAnswer(f"the order book is not as documented: {error.error_count()} faults") from error
+    if found is None:
+        raise BadAnswer(f"zerodha answered {status} instead of its order book")
+    return [_book_row(row, fallback) for row in found]
+
+
+def trades(status: int, body: bytes) -> list[Trade]:
+    """GET /trades: the day's."""
+    try:
+        found = _TRADES.validate_json(body).data if status == 200 else None
+    except ValidationError as error:
+        raise BadAnswer(f"the trades are not as documented: {error.error_count()} faults") from error
+    if found is None:
+        raise BadAnswer(f"zerodha answered {status} instead of its trades")
+    return [
+        Trade(trade.trade_id, trade.order_id, trade.quantity, trade.average_price, _time(trade.fill_timestamp))
+        for trade in found
+    ]
+
+
+def _book_row(row: _Row, fallback: datetime) -> BookRow:
+    at = row.exchange_update_timestamp or row.order_timestamp
+    return BookRow(
+        broker_order_id=row.order_id,
+        tag=row.tag or "",
+        state=STATES.get(row.status, RowState.PASSING),
+        terms=Terms(row.quantity, row.order_type, row.price or None, row.trigger_price or None),
+        filled_quantity=row.filled_quantity,
+        reason=row.status_message or row.status.lower(),
+        at=_time(at) if at else fallback,
+    )
+
+
+def _time(text: str) -> datetime:
+    """`2026-11-23 09:15:01`, in India."""
+    return datetime.fromisoformat(text).replace(tzinfo=IST)

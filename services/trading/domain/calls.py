@@ -1,0 +1,226 @@
+"""One wish to a broker behind HTTP: what may be sent, what an answer makes of it, and when it may be sent again.
+
+    WAITING ─▶ CALLING ─▶ DONE
+       ▲          │ └───▶ AWAITED   taken; the broker's book will show it (changes)
+       └──────────┘
+
+Back to WAITING goes what was proven not to be taken, and whatever is safe to repeat (changes and cancels). An order
+that was asked for and not answered is DONE: it is never placed again, its fate is looked for in the book (domain.book).
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from libs.common.contracts.brokers import BrokerCancelRequested, BrokerModifyRequested, BrokerOrderRequested
+from libs.common.contracts.enums import ExecutionKind, OrderPurpose
+from libs.common.contracts.ids import AccountId, CallId, CorrelationId, OrderId, UserId
+
+Request = BrokerOrderRequested | BrokerModifyRequested | BrokerCancelRequested
+
+
+class CallState(StrEnum):
+    WAITING = "WAITING"
+    CALLING = "CALLING"
+    AWAITED = "AWAITED"
+    DONE = "DONE"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`call_id` is the id of the message that asked for it; `seq` the order of asking."""
+
+    call_id: CallId
+    account_id: AccountId
+    request: Request
+    correlation_id: CorrelationId
+    user_id: UserId | None
+    created_at: datetime
+    not_before: datetime
+    state: CallState = CallState.WAITING
+    attempts: int = 0
+    called_at: datetime | None = None
+    answered_at: datetime | None = None
+    seq: int = 0
+
+    @property
+    def order_id(self) -> OrderId:
+        return self.request.order_id
+
+    @property
+    def is_urgent(self) -> bool:
+        """Cancels and exits go before entries."""
+        return isinstance(self.request, BrokerCancelRequested) or self.request.purpose is not OrderPurpose.ENTRY
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The broker said yes."""
+
+    broker_order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The broker said no."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """It is proven that the broker did nothing: no byte left us, or it said that it was too busy to look."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """No answer, or none that says what was done."""
+
+    reason: str
+
+
+Answer = Taken | Refused | NotTaken | Silent
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long we wait for what. `to_leave`: an order that could not be sent for so long must not surprise its owner.
+
+    An order whose outcome is unknown counts as refused only when at least `absent_reads` books in a row, over at
+    least `absent_for`, lack its tag; the first of them read `grace` after the call could last have been answered.
+    """
+
+    call: timedelta = timedelta(seconds=5)
+    fresh: timedelta = timedelta(milliseconds=500)
+    """From the last look at the panic epochs to the first byte; a process that was paused in between sends nothing."""
+    grace: timedelta = timedelta(seconds=2)
+    to_leave: timedelta = timedelta(seconds=20)
+    first_retry: timedelta = timedelta(milliseconds=250)
+    last_retry: timedelta = timedelta(seconds=4)
+    repeats: int = 5
+    """Of a change or a cancel that nobody answers."""
+    absent_reads: int = 6
+    absent_for: timedelta = timedelta(seconds=30)
+    change_shows: timedelta = timedelta(seconds=10)
+    """A change that the broker took and the exchange does not show after so long was refused by the exchange."""
+
+
+REFUSALS = {
+    BrokerOrderRequested: ExecutionKind.REJECTED,
+    BrokerModifyRequested: ExecutionKind.MODIFY_REJECTED,
+    BrokerCancelRequested: ExecutionKind.CANCEL_REJECTED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of the call, and what is to be said of the order (None: nothing yet)."""
+
+    call: Call
+    said: ExecutionKind | None = None
+    reason: str = ""
+    broker_order_id: str = ""
+
+
+def due(calls: Iterable[Call], unsent: Collection[OrderId], now: datetime) -> Call | None:
+    """The next call that may go. `unsent` orders are not known to be at the broker: nothing of theirs goes but they.
+
+    Cancels and exits first; the calls of one order in the order in which they were asked for.
+    """
+    waiting = sorted((c for c in calls if c.state is CallState.WAITING), key=lambda c: c.seq)
+    first: dict[OrderId, Call] = {}
+    for call in waiting:
+        first.setdefault(call.order_id, call)
+    ready = [
+        call
+        for call in first.values()
+        if call.not_before <= now and (call.order_id not in unsent or isinstance(call.request, BrokerOrderRequested))
+    ]
+    return min(ready, key=lambda c: (not c.is_urgent, c.seq), default=None)
+
+
+def begin(call: Call, now: datetime) -> Call:
+    return replace(call, state=CallState.CALLING, attempts=call.attempts + 1, called_at=now)
+
+
+def done(call: Call, now: datetime) -> Call:
+    return replace(call, state=CallState.DONE, answered_at=now)
+
+
+def refuse(call: Call, reason: str, now: datetime) -> Verdict:
+    """Not sent, and never will be."""
+    return Verdict(done(call, now), REFUSALS[type(call.request)], reason)
+
+
+def drop(call: Call, reason: str, now: datetime) -> Verdict:
+    """An order that never left us: there is nothing to cancel."""
+    return Verdict(done(call, now), ExecutionKind.CANCELLED, reason)
+
+
+def judge(call: Call, answer: Answer, now: datetime, patience: Patience) -> Verdict:
+    """What the broker's answer, or its silence, makes of a call."""
+    match answer:
+        case Refused(reason):
+            return refuse(call, reason, now)
+        case Taken(broker_order_id):
+            return _taken(call, broker_order_id, now)
+        case NotTaken(reason):
+            return _again(call, reason, now, patience) or refuse(call, f"{reason}; nothing was sent", now)
+        case Silent(reason):
+            return _silence(call, reason, now, patience)
+
+
+def _taken(call: Call, broker_order_id: str, now: datetime) -> Verdict:
+    match call.request:
+        case BrokerOrderRequested():
+            return Verdict(done(call, now), ExecutionKind.ACCEPTED, broker_order_id=broker_order_id)
+        case BrokerModifyRequested():
+            return Verdict(replace(call, state=CallState.AWAITED, answered_at=now))
+        case BrokerCancelRequested():
+            return Verdict(done(call, now))
+
+
+def _silence(call: Call, reason: str, now: datetime, patience: Patience) -> Verdict:
+    if isinstance(call.request, BrokerOrderRequested):
+        return Verdict(done(call, now), ExecutionKind.UNKNOWN, reason)
+    if call.attempts < patience.repeats:
+        return Verdict(_wait(call, now, patience))
+    if isinstance(call.request, BrokerModifyRequested):
+        return Verdict(replace(call, state=CallState.AWAITED, answered_at=now))
+    return refuse(call, reason, now)
+
+
+def _again(call: Call, reason: str, now: datetime, patience: Patience) -> Verdict | None:
+    """Sending again is safe, since it was not taken; for as long as its owner may expect it."""
+    if now - call.created_at >= patience.to_leave:
+        return None
+    return Verdict(_wait(call, now, patience), reason=reason)
+
+
+def _wait(call: Call, now: datetime, patience: Patience) -> Call:
+    pause = min(patience.first_retry * 2 ** max(call.attempts - 1, 0), patience.last_retry)
+    return replace(call, state=CallState.WAITING, not_before=now + pause)
+
+
+def orphaned(call: Call, now: datetime) -> Verdict:
+    """Whoever called is gone. An order may be at the broker; a change or a cancel is simply asked for again."""
+    if isinstance(call.request, BrokerOrderRequested):
+        reason = "the call was cut off before its answer was stored"
+        return Verdict(done(call, now), ExecutionKind.UNKNOWN, reason)
+    return Verdict(replace(call, state=CallState.WAITING, not_before=now))
+
+
+def cancel_of(call: Call, calls: Iterable[Call]) -> Call | None:
+    """The cancel that waits behind an order which has not left yet."""
+    return next(
+        (c for c in calls if c.order_id == call.order_id and isinstance(c.request, BrokerCancelRequested)), None
+    )
+
+
+def changes_by_order(calls: Iterable[Call]) -> Mapping[OrderId, Call]:
+    """The oldest change that the book has yet to show, by order."""
+    awaited = sorted((c for c in calls if c.state is CallState.AWAITED), key=lambda c: -c.seq)
+    return {call.order_id: call for call in awaited}

@@ -1,0 +1,232 @@
+"""One account's dealings with its broker: one thing at a time, in order, by one process at a time."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from libs.common.clock import stopwatch
+from libs.common.contracts.ids import AccountId, OrderId
+from libs.common.runtime import Runtime
+from libs.common.service import Memory
+from libs.common.telemetry import log
+from services.trading.adapters.zerodha.client import Kite
+from services.trading.adapters.zerodha.translate import BadAnswer
+from services.trading.domain import book, calls
+from services.trading.domain.book import Book, Watch, Watched
+from services.trading.domain.calls import Answer, Call, CallState, NotTaken
+from services.trading.effects import calling
+from services.trading.effects.calling import Ready, Work
+from services.trading.effects.pace import Pace
+from services.trading.effects.steps import Passed, Step
+from services.trading.settings import TradingSettings
+from services.trading.store import TradingStore
+from services.trading.store.brokers.credentials import Secrets, Vault
+
+PASSING = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""Failures of the database that pass: the desk waits and goes on."""
+LINGERING_POLLS = 5
+"""Looks at the book after everything is over: a fill may show later than the end that it came before."""
+SELDOM = 10
+"""How much rarer the book is read when only orders that were given up are looked for."""
+OFFLINE_POLLS = 10
+"""How much rarer it is read while that fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every desk of a process works with. `owner` is the process."""
+
+    runtime: Runtime[TradingStore, Memory]
+    settings: TradingSettings
+    kite: Kite
+    vault: Vault
+    owner: UUID
+    database: asyncio.Semaphore
+    passed: Passed
+
+
+class Desk:
+    """`news` wakes it: something was asked for."""
+
+    def __init__(self, account_id: AccountId, means: Means) -> None:
+        self.account_id = account_id
+        self.news = asyncio.Event()
+        self._means = means
+        self._patience = means.settings.patience
+        self._pace = Pace(means.settings.broker_calls_per_s)
+        self._poll_at = 0.0
+        self._resume_at = 0.0
+        self._idle_polls = 0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Finish what is in hand, begin nothing."""
+        self._stopping = True
+        self.news.set()
+
+    async def run(self) -> None:
+        """Until nothing is left to do, or the account is somebody else's."""
+        log.info("desk_opened", account_id=str(self.account_id))
+        is_first = True
+        while not self._stopping:
+            self.news.clear()
+            try:
+                if is_first:
+                    await self._adopt()
+                    is_first = False
+                rest = await self._turn()
+            except PASSING as error:
+                log.warning("desk_waits", account_id=str(self.account_id), error=repr(error))
+                rest = 1.0
+            if rest is None:
+                break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.news.wait(), rest)
+        await self._leave()
+
+    @contextlib.asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Work | None]:
+        """Behind the panic's gate, with the account's lease held; None when it is somebody else's."""
+        means = self._means
+        async with means.database, means.runtime.transaction() as work:
+            await work.store.enter()
+            seconds = means.settings.broker_lease_s
+            mine = await work.store.broker_leases.hold(self.account_id, means.owner, seconds)
+            yield work if mine else None
+
+    async def _adopt(self) -> None:
+        """Whoever called for this account before us is gone: what it left in CALLING is nobody's any more."""
+        async with self._transaction() as work:
+            if work is None:
+                return
+            for call in await work.store.calls.open(self.account_id):
+                if call.state is CallState.CALLING:
+                    log.warning("call_orphaned", call_id=str(call.call_id), order_id=str(call.order_id))
+                    watched = await work.store.watched.get(call.order_id)
+                    calling.conclude(calls.orphaned(call, work.now), watched, work)
+
+    async def _turn(self) -> float | None:
+        """Send what may go, or look at the book when it is time; how long to rest then, None when all is done."""
+        wait = max(self._pace.wait(stopwatch()), self._resume_at - stopwatch())
+        async with self._transaction() as work:
+            if work is None:
+                return None
+            open_calls = await work.store.calls.open(self.account_id)
+            watched = await work.store.watched.of_account(self.account_id)
+            call = calls.due(open_calls, unsent(open_calls, watched), work.now) if wait <= 0 else None
+            ready = await self._prepare(call, open_calls, work) if call else None
+            checked_at = stopwatch()
+        if ready is not None:
+            self._means.passed(Step.CALLING)
+            await self._call(ready, checked_at)
+            return 0.0
+        if call is not None:
+            return 0.0
+        if open_calls or watched or self._idle_polls < LINGERING_POLLS:
+            return await self._poll(open_calls, watched, wait)
+        return None
+
+    async def _prepare(self, call: Call, queue: Sequence[Call], work: Work) -> Ready | None:
+        ready = await calling.prepare(call, queue, work, self._means.vault, self._patience)
+        self._means.passed(Step.CHOSEN)
+        return ready
+
+    async def _call(self, ready: Ready, checked_at: float) -> None:
+        """Ask the broker, outside of any transaction, and store the answer, however long that takes."""
+        means = self._means
+        fresh_s = self._patience.fresh.total_seconds()
+        self._pace.go(stopwatch())
+        answer = await means.kite.ask(
+            ready.call.request, ready.broker_order_id, ready.secrets, lambda: stopwatch() - checked_at <= fresh_s
+        )
+        means.passed(Step.ANSWERED)
+        await self._settle(ready.call, answer)
+        self._poll_at = min(self._poll_at, stopwatch() + means.settings.broker_poll_s / 5)
+        if isinstance(answer, NotTaken):
+            self._resume_at = stopwatch() + self._patience.first_retry.total_seconds()
+
+    async def _settle(self, call: Call, answer: Answer) -> None:
+        means = self._means
+        while True:
+            try:
+                async with means.database, means.runtime.transaction() as work:
+                    await work.store.enter()
+                    await calling.settle(call, answer, work, self._patience)
+                    means.passed(Step.JUDGED)
+                means.passed(Step.STORED)
+                return
+            except PASSING as error:
+                log.warning("answer_waits", call_id=str(call.call_id), error=repr(error))
+                await asyncio.sleep(0.5)
+
+    async def _poll(self, open_calls: Sequence[Call], watched: Sequence[Watched], wait: float) -> float:
+        """Read the book and tell what it shows that was not told."""
+        if stopwatch() >= self._poll_at:
+            self._idle_polls = 0 if open_calls or watched else self._idle_polls + 1
+            if await self._read_and_compare(watched):
+                return 0.0
+        now = self._means.runtime.clock.now()
+        pauses = [(call.not_before - now).total_seconds() for call in open_calls if call.not_before > now]
+        return min([max(self._poll_at - stopwatch(), 0.0), *pauses, *([wait] if wait > 0 else [])])
+
+    async def _read_and_compare(self, watched: Sequence[Watched]) -> bool:
+        every = self._means.settings.broker_poll_s
+        if watched and all(each.state is Watch.GIVEN_UP for each in watched):
+            every *= SELDOM
+        try:
+            return await self._compare(await self._read())
+        except BadAnswer as error:
+            every *= OFFLINE_POLLS
+            log.warning("book_unread", account_id=str(self.account_id), error=str(error))
+            return False
+        finally:
+            self._poll_at = stopwatch() + every
+
+    async def _read(self) -> Book | None:
+        """None when the account is somebody else's, or has no credentials."""
+        async with self._transaction() as work:
+            secrets: Secrets | str | None = None
+            if work is not None:
+                account = await work.store.accounts.owner(self.account_id)
+                secrets = await calling.unsealed(self.account_id, account.broker, work, self._means.vault)
+            began_at = self._means.runtime.clock.now()
+        if not isinstance(secrets, Secrets):
+            return None
+        found = await self._means.kite.book(secrets, began_at)
+        self._means.passed(Step.READ)
+        return found
+
+    async def _compare(self, found: Book | None) -> bool:
+        """Whether it told of anything."""
+        has_news = False
+        if found is None:
+            return has_news
+        async with self._transaction() as work:
+            if work is None:
+                return has_news
+            open_calls = await work.store.calls.open(self.account_id)
+            changes = calls.changes_by_order(open_calls)
+            for order in await work.store.watched.in_book(self.account_id, found.tags):
+                look = book.look(order, found, changes.get(order.order_id), self._patience)
+                if look.order != order or look.said or look.settled:
+                    calling.show(look, work)
+                    has_news = has_news or bool(look.said)
+            self._means.passed(Step.COMPARED)
+        self._means.passed(Step.TOLD)
+        return has_news
+
+    async def _leave(self) -> None:
+        try:
+            async with self._means.runtime.pool.acquire(timeout=2) as connection:
+                await TradingStore(connection).broker_leases.give_back(self.account_id, self._means.owner)
+        except PASSING as error:
+            log.warning("lease_not_given_back", account_id=str(self.account_id), error=repr(error))
+
+
+def unsent(open_calls: Sequence[Call], watched: Sequence[Watched]) -> set[OrderId]:
+    """Orders that the broker is not known to have, and may yet turn out to have."""
+    return {order.order_id for order in watched if order.state in (Watch.SENT, Watch.UNKNOWN)}
