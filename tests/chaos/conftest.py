@@ -18,7 +18,7 @@ from deploy.local.servers import wipe
 from deploy.local.stack import Stack
 from tests.chaos import report
 from tests.chaos.scenario import Chaos
-from tests.chaos.world import make_world
+from tests.chaos.world import World, make_world
 
 HERE = Path(__file__).parent
 FULL = bool(os.environ.get("CHAOS"))
@@ -26,6 +26,8 @@ SEED = int(os.environ.get("SEED") or random.randrange(1_000_000))
 CHOICES = {"MARKETDATA_FEED": "simulator", "LOG_LEVEL": "INFO", "WALKFORWARD_LIQUIDITY": "unlimited"}
 """With what the simulated market shows, closing everything at once would take it minutes."""
 USERS, ACCOUNTS = (4, 12) if FULL else (2, 12)
+LONGEST_LOG = 30_000
+"""Orders after which a full run goes on with an empty platform: the checker's time grows with the log."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -83,15 +85,31 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.fixture(scope="session")
 async def chaos(stack: Stack) -> Chaos:
+    return Chaos(stack, await new_world(stack), SEED, FULL)
+
+
+async def begin_anew(chaos: Chaos) -> None:
+    stack = chaos.stack
+    await asyncio.to_thread(stack.down)
+    await asyncio.to_thread(wipe, stack.instance)
+    (stack.instance.home / "demo.json").unlink(missing_ok=True)
+    await asyncio.to_thread(stack.start_servers)
+    await asyncio.to_thread(stack.set_up)
+    await asyncio.to_thread(stack.start_services)
+    chaos.world, chaos.orders = await new_world(stack), 0
+
+
+async def new_world(stack: Stack) -> World:
     facts = await asyncio.to_thread(bootstrap.demo, stack.instance)
-    world = await make_world(facts, USERS, ACCOUNTS)
-    return Chaos(stack, world, SEED, FULL)
+    return await make_world(facts, USERS, ACCOUNTS)
 
 
 @pytest.fixture(autouse=True)
 async def all_there(chaos: Chaos) -> None:
     """A scenario begins with everything in its place, whatever the one before left behind."""
-    if not await asyncio.to_thread(chaos.stack.complete):
+    if chaos.orders > LONGEST_LOG:
+        await begin_anew(chaos)
+    elif not await asyncio.to_thread(chaos.stack.complete):
         await asyncio.to_thread(chaos.stack.start_servers)
         await asyncio.to_thread(chaos.stack.start_services)
 

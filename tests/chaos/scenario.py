@@ -21,7 +21,7 @@ from tools.reconcile import Answered, Options, Rule, Sources, reconcile
 AT_REST_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Chaos:
     """What every scenario needs in hand. `full` is `make chaos`; else the short version of `make test`."""
 
@@ -29,6 +29,8 @@ class Chaos:
     world: World
     seed: int
     full: bool
+    orders: int = 0
+    """In the log since it was begun: the checker reads all of it after every scenario."""
 
     @property
     def home(self) -> Path:
@@ -71,6 +73,7 @@ class Chaos:
         verdict.faults += [*left, *scenario.complaints]
         await self._reconcile(flow, verdict, name)
         scenario.keep(name, verdict, stopwatch() - began)
+        self.orders += verdict.orders
         assert verdict.good, "\n".join(verdict.faults)
 
     async def _reconcile(self, flow: Flow, verdict: Verdict, name: str) -> None:

@@ -25,7 +25,7 @@ async def test_orders_resume_within_seconds_of_any_kill_and_none_is_lost_or_doub
     drawn.shuffle(victims)
     async with chaos.scenario(1, "kill -9 of each service") as scenario:
         for victim in victims:
-            await asyncio.sleep(drawn.uniform(0.1, 1.5))
+            await asyncio.sleep(drawn.uniform(0.1, 1.0))
             at = await scenario.faults.kill(victim)
             scenario.kills += 1
             await scenario.recovers(at, RESUMES_WITHIN, f"the kill of {victim}", done_by(victim))
