@@ -35,6 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = {int(number) for number in os.environ.get("SCENARIO", "").split(",") if number}
     ours = [item for item in items if HERE in item.path.parents]
     picked = [item for item in ours if not wanted or number_of(item) in wanted]
+    if not FULL:
+        picked = [item for item in picked if not item.get_closest_marker("in_full")]
     for item in ours:
         item.add_marker(pytest.mark.e2e)
     others = [item for item in items if item not in ours]
