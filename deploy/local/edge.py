@@ -1,4 +1,4 @@
-"""The edge of a machine: one address for every gateway and every instance of signals. docs/decisions/0009-edge.md"""
+"""The edge of a machine: one address for every gateway and every instance of signals. docs/decisions/0014-edge.md"""
 
 import shutil
 from pathlib import Path

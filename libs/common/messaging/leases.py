@@ -4,7 +4,7 @@ A process is a member as long as it holds the advisory lock of its outbox and it
 once a second, or when another says that something changed, and works out from the same rows who should hold how many
 partitions: it hands over what it has too much of and takes what nobody holds. Nobody waits for all the others, so only
 the partitions that move stand still. A partition's number stands for that partition of every topic: what happens to one
-account is handled in one place. docs/decisions/0010-leases.md
+account is handled in one place. docs/decisions/0013-leases.md
 """
 
 import asyncio
