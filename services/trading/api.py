@@ -32,7 +32,7 @@ class Body(BaseModel):
 
 def routes(runtime: "Runtime[TradingStore, Memory]") -> APIRouter:
     token = runtime.settings.internal_token.encode()
-    vault = Vault(load(TradingSettings).vault_secret)
+    vault = Vault(load(TradingSettings).vault_secret.get_secret_value())
 
     def authenticated(x_internal_token: Annotated[str, Header()] = "") -> None:
         if not secrets.compare_digest(x_internal_token.encode(), token):

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.trading.domain.calls import Patience
@@ -13,7 +13,7 @@ class TradingSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TRADING_", frozen=True, extra="ignore")
 
-    vault_secret: str = Field(min_length=32)
+    vault_secret: SecretStr = Field(min_length=32)
     """Wraps the keys that brokers' credentials are sealed with. With a new one every account must log in again."""
     zerodha_url: str = "https://api.kite.trade"
 

@@ -56,7 +56,7 @@ class Office:
             runtime=self.runtime,
             settings=self.settings,
             kite=self.kite,
-            vault=Vault(self.settings.vault_secret),
+            vault=Vault(self.settings.vault_secret.get_secret_value()),
             owner=new_id(),
             database=asyncio.Semaphore(CONNECTIONS),
             passed=self.passed,

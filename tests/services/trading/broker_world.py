@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
+from pydantic import SecretStr
 
 from libs.common.clock import SystemClock, stopwatch
 from libs.common.contracts import topics
@@ -194,7 +195,7 @@ async def world(pool: asyncpg.Pool) -> AsyncIterator[World]:
     stub = Stub(late_s=0.15, first_number=int(stopwatch() * 1000) % 10**8)
     async with stub.listening() as url:
         settings = TradingSettings(
-            vault_secret=SECRET,
+            vault_secret=SecretStr(SECRET),
             zerodha_url=url,
             broker_connect_s=0.3,
             broker_call_s=0.4,
