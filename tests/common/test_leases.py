@@ -1,0 +1,120 @@
+"""Who reads which partition: fair shares, hand-overs while instances come, go, die and wake up again."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.clock import stopwatch
+from libs.common.messaging.leases import share
+from tests.common.instance import Process
+from tests.common.ledger import DepositRequested, Ledger, new_ledger
+
+ACCOUNTS = [f"account-{n}" for n in range(12)]
+PAUSE_S = 2.0
+TAKE_OVER_S = 12.0
+
+holders = st.dictionaries(st.integers(0, 20), st.none() | st.integers(1, 6), min_size=1)
+living = st.sets(st.integers(1, 5), min_size=1)
+
+
+def settled(held: dict[int, int | None], members: set[int]) -> dict[int, int | None]:
+    """What comes of it when every member looks in turn and does what it found, until nobody finds anything to do."""
+    held = dict(held)
+    for _ in range(50):
+        before = dict(held)
+        for me in sorted(members):
+            now = share(held, members, me)
+            held |= dict.fromkeys(now.give) if now.give else dict.fromkeys(now.take, me)
+        if held == before:
+            return held
+    raise AssertionError(f"never settled: {held}")
+
+
+@given(holders, living)
+def test_every_partition_comes_to_somebody_who_lives_and_the_shares_are_even(
+    held: dict[int, int | None], members: set[int]
+) -> None:
+    after = settled(held, members)
+    assert set(after.values()) <= members
+    counts = [list(after.values()).count(member) for member in members]
+    assert max(counts) - min(counts) <= 1
+
+
+@given(living, st.integers(1, 20))
+def test_when_one_comes_only_what_it_gets_moves(members: set[int], partitions: int) -> None:
+    before = settled(dict.fromkeys(range(partitions)), members)
+    after = settled(before, members | {9})
+    assert {after[n] for n in range(partitions) if after[n] != before[n]} <= {9}
+
+
+@pytest.fixture
+async def ledger() -> AsyncIterator[Ledger]:
+    async with new_ledger() as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def two_instances(ledger: Ledger) -> AsyncIterator[tuple[Process, Process]]:
+    one, other = Process(ledger.name, ledger.url, 0), Process(ledger.name, ledger.url, 1)
+    try:
+        await one.start()
+        await other.start()
+        await booked(ledger, 1)
+        yield one, other
+    finally:
+        one.end()
+        other.end()
+
+
+async def booked(ledger: Ledger, times: int, seconds: float = 20) -> float:
+    """Everybody deposits once more; how long until the last of it was booked, all having deposited so many times."""
+    began = stopwatch()
+    await ledger.request(*(DepositRequested(account_id=account, amount=1) for account in ACCOUNTS))
+    await ledger.eventually(dict.fromkeys(ACCOUNTS, times), seconds)
+    return stopwatch() - began
+
+
+async def test_one_that_leaves_hands_over_within_two_seconds(ledger: Ledger) -> None:
+    async with two_instances(ledger) as (_, other):
+        await other.signal(signal.SIGTERM)
+        assert await booked(ledger, 2) < PAUSE_S
+        assert await other.ended() == 0
+        assert await booked(ledger, 3) < PAUSE_S
+
+
+async def test_one_that_comes_takes_its_share_within_two_seconds(ledger: Ledger) -> None:
+    async with two_instances(ledger):
+        third = Process(ledger.name, ledger.url, 2)
+        starting = asyncio.create_task(third.start())
+        try:
+            times = 1
+            while not starting.done():
+                times += 1
+                assert await booked(ledger, times) < PAUSE_S
+            await starting
+            assert await booked(ledger, times + 1) < PAUSE_S
+        finally:
+            third.end()
+
+
+async def test_who_is_killed_and_stays_dead_is_replaced_within_twelve_seconds(ledger: Ledger) -> None:
+    async with two_instances(ledger) as (_, other):
+        await other.signal(signal.SIGKILL)
+        assert await booked(ledger, 2) < TAKE_OVER_S
+
+
+async def test_one_that_sleeps_is_replaced_and_does_nothing_twice_when_it_wakes(ledger: Ledger) -> None:
+    async with two_instances(ledger) as (_, other):
+        await other.signal(signal.SIGSTOP)
+        assert await booked(ledger, 2) < TAKE_OVER_S
+        await other.signal(signal.SIGCONT)
+        for times in range(3, 8):
+            await booked(ledger, times)
+        said = [envelope.id for envelope, _ in await ledger.said(7 * len(ACCOUNTS))]
+        assert len(set(said)) == 7 * len(ACCOUNTS)
+    assert await ledger.balances() == dict.fromkeys(ACCOUNTS, 7)
