@@ -73,8 +73,8 @@ class Siblings:
                 async with self._cache.redis.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(self._cache.name(_CHANNEL))
                     await self._cache.publish(_CHANNEL, orjson.dumps({"from": self._name, "hello": True}))
-                    while True:
-                        message = await pubsub.get_message(timeout=None)
+                    while not self._closing:
+                        message = await pubsub.get_message(timeout=_LOOK_S)
                         if message:
                             self._hear(message["data"])
             except (RedisError, OSError, TimeoutError) as error:
