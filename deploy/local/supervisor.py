@@ -26,7 +26,10 @@ class Supervisor:
         self.conf = instance.conf / "supervisord.conf"
 
     def configure(self, groups: Mapping[str, Sequence[Program]]) -> None:
-        """The groups start in this order and stop in the other; within a group all at once."""
+        """The first groups start in this order and stop in the other; within a group all at once.
+
+        The third and later ones share a place: a changed one would be stopped, whenever another comes or goes.
+        """
         for directory in (self.instance.conf, self.instance.log, self.instance.run):
             directory.mkdir(parents=True, exist_ok=True)
         self.conf.touch(mode=0o600)
@@ -43,7 +46,7 @@ class Supervisor:
         with self.conf.open("a") as conf:
             for priority, (group, programs) in enumerate(groups.items()):
                 names = ",".join(program.name for program in programs)
-                conf.write(f"\n[group:{group}]\nprograms={names}\npriority={priority}\n")
+                conf.write(f"\n[group:{group}]\nprograms={names}\npriority={min(priority, 2)}\n")
                 conf.writelines(map(self._section, programs))
 
     def _section(self, program: Program) -> str:
