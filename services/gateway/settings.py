@@ -33,6 +33,7 @@ class GatewaySettings(BaseSettings):
 
     signals_url: str = "http://127.0.0.1:8001"
     marketdata_url: str = "http://127.0.0.1:8005"
+    trading_url: str = "http://127.0.0.1:8002"
     signals_public_url: str = "http://127.0.0.1:8001"
     """What TradingView sees: the base of the webhook URLs that are shown."""
 

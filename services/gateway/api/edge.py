@@ -124,7 +124,12 @@ class Edge:
         self.runtime = runtime
         self.settings = settings
         self.commands = Commands(runtime, settings)
-        self.internal = Internal(settings.signals_url, settings.marketdata_url, runtime.settings.internal_token)
+        self.internal = Internal(
+            settings.signals_url,
+            settings.marketdata_url,
+            runtime.settings.internal_token,
+            trading_url=settings.trading_url,
+        )
         self._identities: dict[str, tuple[Identity, float]] = {}
         self._owners: dict[tuple[Kind, UUID], UserId] = {}
 

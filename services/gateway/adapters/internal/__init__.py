@@ -1,4 +1,4 @@
-"""Signals' arrival log and marketdata's candles, asked of the services that own them."""
+"""Signals' arrival log, marketdata's candles and trading's vault, asked of the services that own them."""
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -19,16 +19,33 @@ _KEPT_HEADERS = ("content-type", "content-disposition")
 
 
 class Internal:
-    def __init__(self, signals_url: str, marketdata_url: str, internal_token: str) -> None:
-        self._urls = {"signals": signals_url.rstrip("/"), "marketdata": marketdata_url.rstrip("/")}
+    def __init__(self, signals_url: str, marketdata_url: str, internal_token: str, trading_url: str = "") -> None:
+        urls = {"signals": signals_url, "marketdata": marketdata_url, "trading": trading_url}
+        self._urls = {service: url.rstrip("/") for service, url in urls.items()}
         self._headers = {"X-Internal-Token": internal_token}
 
     async def get(self, service: str, path: str, parameters: Mapping[str, object]) -> tuple[int, bytes]:
         """The service's own answer, its problems included; a Problem 503 when it does not answer."""
         wanted = {name: str(value) for name, value in parameters.items() if value is not None}
+        return await self._ask("GET", service, path, parameters=wanted)
+
+    async def put(self, service: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """As `get`, with a JSON body."""
+        return await self._ask("PUT", service, path, body=body)
+
+    async def _ask(
+        self,
+        method: str,
+        service: str,
+        path: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> tuple[int, bytes]:
+        headers = {**self._headers, "Content-Type": "application/json"} if body else self._headers
         try:
-            async with httpx.AsyncClient(timeout=_TIMEOUT, headers=self._headers, verify=_TLS) as client:
-                answer = await client.get(self._urls[service] + path, params=wanted)
+            async with httpx.AsyncClient(timeout=_TIMEOUT, headers=headers, verify=_TLS) as client:
+                answer = await client.request(method, self._urls[service] + path, params=parameters, content=body)
         except httpx.HTTPError as error:
             detail = f"the {service} service does not answer; try again"
             raise Problem(503, "unavailable", detail, headers={"Retry-After": "2"}) from error

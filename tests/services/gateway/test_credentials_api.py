@@ -1,0 +1,48 @@
+"""Broker credentials pass through the gateway to trading's vault, and leave no trace in it."""
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from libs.common import ids
+from tests.services.gateway.scene import Platform
+from tests.services.gateway.test_history_api import Marketdata
+
+WISH = {"api_key": "kite-app", "access_token": "todays-token"}
+
+
+@pytest.fixture(autouse=True)
+async def trading(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Marketdata]:
+    """There before the gateway is, which takes its address from the environment."""
+    stub = Marketdata()
+    stub.media, stub.answer = "application/json", [b'{"version": 1}']
+    monkeypatch.setenv("GATEWAY_TRADING_URL", await stub.open())
+    yield stub
+    stub.close()
+
+
+async def test_an_owner_sets_them_and_trading_hears_who_he_is(platform: Platform, trading: Marketdata) -> None:
+    asha = await platform.person("asha")
+    answer = await asha.client.put(f"/api/v2/accounts/{asha.account_id}/credentials", json=WISH)
+    assert (answer.status_code, answer.json()) == (200, {"version": 1})
+    assert f"PUT /internal/accounts/{asha.account_id}/credentials" in trading.asked
+    assert f"x-internal-token: {os.environ['INTERNAL_TOKEN']}" in trading.asked.lower()
+    for part in (str(asha.user_id), "kite-app", "todays-token"):
+        assert part in trading.asked
+    assert "todays-token" not in answer.text
+
+
+async def test_nobody_sets_another_s(platform: Platform, trading: Marketdata) -> None:
+    asha, bina = await platform.person("asha"), await platform.person("bina")
+    answer = await bina.client.put(f"/api/v2/accounts/{asha.account_id}/credentials", json=WISH)
+    assert answer.status_code == 404
+    assert (await bina.client.put(f"/api/v2/accounts/{ids.new_id()}/credentials", json=WISH)).status_code == 404
+    assert trading.asked == ""
+
+
+async def test_what_is_missing_is_named_and_what_was_sent_is_not_shown(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    answer = await asha.client.put(f"/api/v2/accounts/{asha.account_id}/credentials", json={"access_token": "secret-1"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "api_key")
+    assert "secret-1" not in answer.text
