@@ -1,0 +1,237 @@
+"""What a broker's book says, told once: for any order of readings, and never more than it proves."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
+from libs.common.contracts.enums import Broker, ExecutionKind, OrderPurpose, OrderType, Product, Side, Validity
+from libs.common.contracts.ids import CallId, CorrelationId
+from libs.common.contracts.venue import ExecutionReported
+from libs.common.ids import new_id
+from libs.common.testing import NOON
+from services.trading.domain import book, calls
+from services.trading.domain.book import Book, BookRow, RowState, Terms, Trade, Watch, Watched
+from services.trading.domain.calls import Call, CallState, Patience
+from tests.services.trading.making import ACCOUNT, SBIN, order_id
+
+K = ExecutionKind
+PATIENCE = Patience()
+TAG = "7KQ3VZ5WJ2XN4DCA6MTB"
+ID = "261123000000001"
+LIMIT = Terms(10, OrderType.LIMIT, Decimal(100), None)
+
+
+def watched(state: Watch = Watch.LIVE, terms: Terms = LIMIT) -> Watched:
+    request = BrokerOrderRequested(
+        order_id=order_id(1),
+        account_id=ACCOUNT,
+        broker=Broker.ZERODHA,
+        instrument=SBIN,
+        side=Side.BUY,
+        quantity=terms.quantity,
+        order_type=terms.order_type,
+        product=Product.MIS,
+        validity=Validity.DAY,
+        price=terms.price,
+        trigger_price=terms.trigger_price,
+        tag=TAG,
+        purpose=OrderPurpose.ENTRY,
+        epoch=0,
+    )
+    call = a_call(request)
+    known = ID if state in (Watch.LIVE, Watch.ENDED) else None
+    return replace(book.watch(call, request, NOON, PATIENCE), state=state, broker_order_id=known)
+
+
+def a_call(request: calls.Request, state: CallState = CallState.DONE) -> Call:
+    own = new_id()
+    return Call(
+        call_id=CallId(own),
+        account_id=ACCOUNT,
+        request=request,
+        correlation_id=CorrelationId(own),
+        user_id=None,
+        created_at=NOON,
+        not_before=NOON,
+        state=state,
+        answered_at=NOON,
+    )
+
+
+def row(state: RowState, filled: int = 0, terms: Terms = LIMIT, name: str = ID) -> BookRow:
+    return BookRow(name, TAG, state, terms, filled, "because", NOON)
+
+
+def trade(number: int, quantity: int, name: str = ID) -> Trade:
+    return Trade(str(number), name, quantity, Decimal(100), NOON + timedelta(seconds=number))
+
+
+def reading(*rows: BookRow, trades: tuple[Trade, ...] = (), at: datetime = NOON) -> Book:
+    return Book(rows, trades, at)
+
+
+def kinds(look: book.Look) -> list[ExecutionKind]:
+    return [said.kind for said in look.said]
+
+
+def read(order: Watched, *readings: Book) -> tuple[Watched, list[ExecutionReported]]:
+    said: list[ExecutionReported] = []
+    for each in readings:
+        look = book.look(order, each, None, PATIENCE)
+        order, said = look.order, [*said, *look.said]
+    return order, said
+
+
+def empty(seconds: float) -> Book:
+    return reading(at=NOON + timedelta(seconds=seconds))
+
+
+def test_an_order_that_nobody_answered_for_counts_as_refused_only_after_many_books_over_a_long_time() -> None:
+    order, said = read(watched(Watch.UNKNOWN), *(empty(10 + n) for n in range(20)))
+    assert (order.state, said) == (Watch.UNKNOWN, [])
+    order, said = read(watched(Watch.UNKNOWN), *(empty(10 + 20 * n) for n in range(5)))
+    assert (order.state, said) == (Watch.UNKNOWN, [])
+    order, said = read(watched(Watch.UNKNOWN), *(empty(10 + 6 * n) for n in range(6)))
+    assert (order.state, [s.kind for s in said]) == (Watch.GIVEN_UP, [K.REJECTED])
+
+
+def test_books_read_before_the_call_could_end_are_no_evidence() -> None:
+    order, said = read(watched(Watch.UNKNOWN), *(empty(n * 0.1) for n in range(70)))
+    assert (order.absent_reads, said) == (0, [])
+
+
+def test_one_book_that_shows_it_ends_all_doubt() -> None:
+    order, _ = read(watched(Watch.UNKNOWN), *(empty(10 + 6 * n) for n in range(5)))
+    look = book.look(order, reading(row(RowState.OPEN), at=NOON + timedelta(seconds=60)), None, PATIENCE)
+    assert (look.order.state, look.order.absent_reads, kinds(look)) == (Watch.LIVE, 0, [K.ACCEPTED])
+
+
+def test_yesterdays_unknown_order_is_never_refused_for_missing_in_todays_book() -> None:
+    tomorrow = 86_400
+    order, said = read(watched(Watch.UNKNOWN), *(empty(tomorrow + 60 * n) for n in range(20)))
+    assert (order.state, said) == (Watch.UNKNOWN, [])
+    alarms = book.look(replace(order, absent_reads=5), empty(tomorrow + 5000), None, PATIENCE).alarms
+    assert "look at the broker" in alarms[0]
+
+
+def test_an_accepted_order_that_a_book_lacks_stays_what_it_is() -> None:
+    accepted = watched()
+    assert read(accepted, *(empty(60 * n) for n in range(1, 50))) == (accepted, [])
+
+
+def test_an_order_that_was_given_up_and_shows_after_all_is_found_and_alarmed() -> None:
+    given_up = watched(Watch.GIVEN_UP)
+    look = book.look(given_up, reading(row(RowState.COMPLETE, 10), trades=(trade(1, 10),)), None, PATIENCE)
+    assert kinds(look) == [K.FOUND, K.FILLED]
+    assert look.alarms
+    assert look.order.state is Watch.ENDED
+
+
+def test_an_order_that_was_given_up_and_shows_as_rejected_is_what_we_said() -> None:
+    look = book.look(watched(Watch.GIVEN_UP), reading(row(RowState.REJECTED)), None, PATIENCE)
+    assert (kinds(look), look.alarms) == ([K.REJECTED], ())
+
+
+def test_a_row_without_our_tag_is_never_taken_for_ours_however_like_it_is() -> None:
+    """openalgo#1991: matching by likeness adopts somebody else's order."""
+    stranger = replace(row(RowState.COMPLETE, 10), tag="", broker_order_id="261123000000099")
+    look = book.look(watched(Watch.UNKNOWN), reading(stranger, at=NOON + timedelta(minutes=1)), None, PATIENCE)
+    assert (look.order.state, look.said) == (Watch.UNKNOWN, ())
+
+
+def test_an_end_waits_for_the_fills_that_its_row_counts() -> None:
+    order, said = read(watched(), reading(row(RowState.CANCELLED, 4)))
+    assert (order.state, said) == (Watch.LIVE, [])
+    order, said = read(order, reading(row(RowState.CANCELLED, 4), trades=(trade(1, 4),)))
+    assert [s.kind for s in said] == [K.FILLED, K.CANCELLED]
+    assert order.state is Watch.ENDED
+
+
+def test_a_trade_after_the_end_is_told_and_alarmed() -> None:
+    look = book.look(watched(Watch.ENDED), reading(row(RowState.CANCELLED, 4), trades=(trade(1, 4),)), None, PATIENCE)
+    assert (kinds(look), bool(look.alarms)) == ([K.FILLED], True)
+
+
+def test_a_broker_that_made_two_orders_of_one_wish_has_both_booked_and_somebody_called() -> None:
+    rows = (row(RowState.COMPLETE, 10), row(RowState.COMPLETE, 10, name="261123000000002"))
+    trades = (trade(1, 10), trade(2, 10, name="261123000000002"))
+    look = book.look(watched(Watch.UNKNOWN), reading(*rows, trades=trades), None, PATIENCE)
+    assert kinds(look) == [K.ACCEPTED, K.FILLED, K.FILLED]
+    assert "2 orders for one wish" in look.alarms[0]
+
+
+def test_a_stop_that_wakes_is_triggered_once() -> None:
+    stop = Terms(10, OrderType.SL, Decimal(99), Decimal(98))
+    awake = Terms(10, OrderType.LIMIT, Decimal(99), Decimal(98))
+    dormant = reading(row(RowState.DORMANT, terms=stop))
+    _, said = read(
+        watched(terms=stop), dormant, reading(row(RowState.OPEN, terms=awake)), reading(row(RowState.OPEN, terms=awake))
+    )
+    assert [s.kind for s in said] == [K.TRIGGERED]
+
+
+def test_a_market_order_that_the_broker_shows_with_a_price_was_not_changed() -> None:
+    market = Terms(10, OrderType.MARKET, None, None)
+    _, said = read(watched(terms=market), reading(row(RowState.OPEN, terms=LIMIT)))
+    assert said == []
+
+
+def change_to(terms: Terms) -> Call:
+    request = BrokerModifyRequested(
+        order_id=order_id(1),
+        account_id=ACCOUNT,
+        broker=Broker.ZERODHA,
+        instrument=SBIN,
+        quantity=terms.quantity,
+        order_type=terms.order_type,
+        validity=Validity.DAY,
+        price=terms.price,
+        trigger_price=terms.trigger_price,
+        purpose=OrderPurpose.ENTRY,
+        epoch=0,
+    )
+    return a_call(request, CallState.AWAITED)
+
+
+def test_a_change_holds_when_the_exchange_shows_it_and_not_while_it_passes() -> None:
+    larger = Terms(12, OrderType.LIMIT, Decimal(101), None)
+    change = change_to(larger)
+    passing = book.look(watched(), reading(row(RowState.PASSING, terms=larger)), change, PATIENCE)
+    assert (passing.said, passing.settled) == ((), None)
+    shown = book.look(watched(), reading(row(RowState.OPEN, terms=larger)), change, PATIENCE)
+    assert (kinds(shown), shown.settled, shown.said[0].quantity) == ([K.MODIFIED], change, 12)
+
+
+def test_a_change_that_the_exchange_does_not_show_in_time_or_that_comes_too_late_was_refused() -> None:
+    change = change_to(Terms(12, OrderType.LIMIT, Decimal(101), None))
+    late = reading(row(RowState.OPEN), at=NOON + timedelta(seconds=11))
+    assert kinds(book.look(watched(), late, change, PATIENCE)) == [K.MODIFY_REJECTED]
+    over = reading(row(RowState.COMPLETE, 10), trades=(trade(1, 10),))
+    assert kinds(book.look(watched(), over, change, PATIENCE)) == [K.FILLED, K.MODIFY_REJECTED]
+
+
+trades_of_ten = st.lists(st.integers(1, 4), min_size=1, max_size=4)
+
+
+@given(trades_of_ten, st.data())
+def test_fills_are_told_once_each_whatever_the_book_shows_when(sizes: list[int], drawn: st.DataObject) -> None:
+    all_trades = tuple(trade(n, size) for n, size in enumerate(sizes))
+    total = sum(sizes)
+    terms = replace(LIMIT, quantity=total)
+    last = reading(row(RowState.COMPLETE, total, terms), trades=all_trades)
+    readings = []
+    for _ in range(drawn.draw(st.integers(0, 6))):
+        shown = tuple(drawn.draw(st.lists(st.sampled_from(all_trades), max_size=6)))
+        state = drawn.draw(st.sampled_from([RowState.PASSING, RowState.OPEN, RowState.COMPLETE]))
+        visible = drawn.draw(st.booleans())
+        readings.append(reading(*([row(state, total, terms)] if visible else []), trades=shown))
+    order, said = read(watched(Watch.UNKNOWN, terms), *readings, last, last)
+    fills = [s for s in said if s.kind is K.FILLED]
+    assert sum(s.quantity for s in fills) == order.filled_quantity == total
+    assert len({s.execution_id for s in said}) == len(said)
+    assert [s.kind for s in said if s.kind is not K.FILLED] == [K.ACCEPTED]
+    assert order.state is Watch.ENDED

@@ -1,0 +1,174 @@
+"""Our words in Kite's and back, held against Kite's own recorded answers."""
+
+import os
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
+from libs.common.contracts.enums import Broker, OrderPurpose, OrderType, Product, Side, Validity
+from libs.common.contracts.ids import InstrumentId
+from libs.common.testing import NOON
+from services.trading.adapters.zerodha import translate
+from services.trading.adapters.zerodha.symbols import kite_symbol
+from services.trading.domain.book import RowState
+from services.trading.domain.calls import NotTaken, Refused, Silent, Taken
+from tests.services.trading.making import ACCOUNT, SBIN, order_id
+
+MOCKS = Path(os.environ.get("SHARED_DATA") or Path(__file__).parents[4] / "shared" / "data") / "kite-mocks"
+
+
+def mock(name: str) -> bytes:
+    file = MOCKS / f"{name}.json"
+    if not file.exists():
+        pytest.skip(f"no recorded answers in {MOCKS}")
+    return file.read_bytes()
+
+
+def wish(order_type: OrderType, price: str | None = None, trigger: str | None = None) -> BrokerOrderRequested:
+    return BrokerOrderRequested(
+        order_id=order_id(1),
+        account_id=ACCOUNT,
+        broker=Broker.ZERODHA,
+        instrument=SBIN,
+        side=Side.BUY,
+        quantity=10,
+        order_type=order_type,
+        product=Product.MIS,
+        validity=Validity.DAY,
+        price=price and Decimal(price),
+        trigger_price=trigger and Decimal(trigger),
+        tag="7KQ3VZ5WJ2XN4DCA6MTB",
+        purpose=OrderPurpose.ENTRY,
+        epoch=0,
+    )
+
+
+def test_an_order_says_everything_and_carries_our_tag() -> None:
+    assert translate.order_form(wish(OrderType.LIMIT, "812.40")) == {
+        "exchange": "NSE",
+        "tradingsymbol": "SBIN",
+        "transaction_type": "BUY",
+        "quantity": "10",
+        "product": "MIS",
+        "order_type": "LIMIT",
+        "validity": "DAY",
+        "tag": "7KQ3VZ5WJ2XN4DCA6MTB",
+        "price": "812.40",
+    }
+
+
+@pytest.mark.parametrize(
+    ("order", "prices"),
+    [
+        (wish(OrderType.MARKET), {"market_protection": "-1"}),
+        (wish(OrderType.SL, "99", "98"), {"price": "99", "trigger_price": "98"}),
+        (wish(OrderType.SL_M, None, "98"), {"trigger_price": "98", "market_protection": "-1"}),
+    ],
+)
+def test_each_order_type_has_its_own_prices_and_market_orders_are_protected(
+    order: BrokerOrderRequested, prices: dict[str, str]
+) -> None:
+    form = translate.order_form(order)
+    assert {n: form[n] for n in ("price", "trigger_price", "market_protection") if n in form} == prices
+
+
+def test_a_change_sends_all_terms() -> None:
+    change = BrokerModifyRequested(
+        order_id=order_id(1),
+        account_id=ACCOUNT,
+        broker=Broker.ZERODHA,
+        instrument=SBIN,
+        quantity=12,
+        order_type=OrderType.LIMIT,
+        validity=Validity.DAY,
+        price=Decimal("101.5"),
+        trigger_price=None,
+        purpose=OrderPurpose.ENTRY,
+        epoch=0,
+    )
+    form = translate.change_form(change)
+    assert form == {"quantity": "12", "order_type": "LIMIT", "validity": "DAY", "price": "101.5"}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("NSE:M&M", ("NSE", "M&M")),
+        ("NFO:NIFTY29DEC2624000CE", ("NFO", "NIFTY26DEC24000CE")),
+        ("NFO:NIFTY22DEC2624000PE", ("NFO", "NIFTY26D2224000PE")),
+        ("NFO:NIFTY06JAN2624000PE", ("NFO", "NIFTY2610624000PE")),
+        ("NFO:NIFTY29DEC26FUT", ("NFO", "NIFTY26DECFUT")),
+        ("BFO:SENSEX01OCT2681000.5CE", ("BFO", "SENSEX26O0181000.5CE")),
+        ("MCX:GOLDPETAL30NOV26FUT", ("MCX", "GOLDPETAL26NOVFUT")),
+        ("NFO:360ONE29DEC26FUT", ("NFO", "360ONE26DECFUT")),
+    ],
+)
+def test_a_derivative_is_written_as_kite_writes_it(ours: str, theirs: tuple[str, str]) -> None:
+    assert kite_symbol(InstrumentId(ours)) == theirs
+
+
+@pytest.mark.parametrize("ours", ["NSE_INDEX:NIFTY", "NFO:NIFTY", "CDS:USDINR04DEC26FUT", "CUSTOM:PAIR"])
+def test_what_cannot_be_written_is_refused_before_anything_is_sent(ours: str) -> None:
+    with pytest.raises(ValueError, match="zerodha"):
+        kite_symbol(InstrumentId(ours))
+
+
+@pytest.mark.parametrize("name", ["order_response", "order_cancel", "order_modify"])
+def test_kites_own_yes_is_taken_for_yes(name: str) -> None:
+    assert translate.answer(200, mock(name)) == Taken("151220000000000")
+
+
+def error(kind: str) -> bytes:
+    return f'{{"status":"error","message":"no","error_type":"{kind}","data":null}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "means"),
+    [
+        (400, error("InputException"), Refused),
+        (400, error("MarginException"), Refused),
+        (403, error("TokenException"), Refused),
+        (429, b"whatever", NotTaken),
+        (503, error("NetworkException"), Silent),
+        (500, error("GeneralException"), Silent),
+        (500, error("OrderException"), Silent),
+        (400, error("NetworkException"), Silent),
+        (400, b"<html>", Silent),
+        (408, b"", Silent),
+        (200, b"<html>", Silent),
+        (200, b'{"status":"success","data":{}}', Silent),
+        (200, error("InputException"), Silent),
+        (302, b"", Silent),
+    ],
+)
+def test_only_what_kite_documents_as_no_is_a_no(status: int, body: bytes, means: type[object]) -> None:
+    assert isinstance(translate.answer(status, body), means)
+
+
+def test_kites_recorded_book_and_trades_are_read() -> None:
+    rows = translate.rows(200, mock("orders"), NOON)
+    assert {row.state for row in rows} <= set(RowState)
+    by_id = {row.broker_order_id: row for row in rows}
+    assert by_id["100000000000000"].state is RowState.CANCELLED
+    ioc = by_id["300000000000000"]
+    assert (ioc.state, ioc.filled_quantity, ioc.terms.price) == (RowState.COMPLETE, 1, Decimal("109.4"))
+    assert ioc.at == datetime(2021, 5, 31, 9, 50, 28, tzinfo=UTC)
+    trades = translate.trades(200, mock("trades"))
+    assert (trades[0].trade_id, trades[0].quantity, trades[0].price) == ("10000000", 1, Decimal("420.65"))
+
+
+def test_every_state_of_a_recorded_history_is_known_or_passing() -> None:
+    states = [row.state for row in translate.rows(200, mock("order_info"), NOON)]
+    assert states[0] is RowState.PASSING
+    assert states[-1] in (RowState.OPEN, RowState.CANCELLED, RowState.COMPLETE)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"status":"success","data":null}', b'{"status":"success","data":[{}]}'])
+def test_a_book_that_is_not_as_documented_proves_nothing(body: bytes) -> None:
+    with pytest.raises(translate.BadAnswer):
+        translate.rows(200, body, NOON)
+    with pytest.raises(translate.BadAnswer):
+        translate.rows(503, error("NetworkException"), NOON)
