@@ -14,21 +14,21 @@ from libs.common.contracts.accounts import (
 from libs.common.contracts.enums import Broker, Exchange, OrderType, Product, Validity
 from libs.common.contracts.ids import AccountId
 from services.gateway.api import models
-from services.gateway.api.commands import pending_request
-from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
+from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader
+from services.gateway.api.owned import Owned, shown
 from services.gateway.domain import views
 from services.gateway.domain.roles import Identity
-from services.gateway.store import entities, queries
+from services.gateway.store import queries
 from services.gateway.store.entities import Kind
-from services.gateway.store.rows import Row
 
 router = Router(prefix="/accounts", tags=["accounts"])
 _ANSWERS = {**models.PROBLEMS, **models.TAKEN}
+_ACCOUNTS = Owned(Kind.ACCOUNT, AccountSaved, AccountDeleted)
 
 
 @router.get("/", response_model=models.Listing[models.AccountView], responses=models.PROBLEMS)
 async def accounts(identity: Reader, edge: TheEdge, user_id: UUID | None = None) -> Response:
-    return Json({"data": await entities.of_user(edge.runtime.pool, Kind.ACCOUNT, edge.whose(identity, user_id))})
+    return await _ACCOUNTS.of_user(edge, identity, user_id)
 
 
 @router.post("/", status_code=201, response_model=models.AccountView, responses=_ANSWERS)
@@ -43,21 +43,20 @@ async def create(body: models.AccountBody, request: Request, identity: Trader, e
 @router.get("/brokers/supported", responses=models.PROBLEMS)
 async def brokers(_: Reader) -> Response:
     """The brokers an account may be at, and what each takes."""
-    paper = {
-        "broker": Broker.PAPER,
-        "name": "Paper trading against live or replayed prices",
-        "exchanges": [e for e in Exchange if not e.endswith("INDEX") and e is not Exchange.CUSTOM],
-        "products": list(Product),
-        "order_types": list(OrderType),
-        "validities": list(Validity),
+    common = {"products": list(Product), "order_types": list(OrderType), "validities": list(Validity)}
+    exchanges = [e for e in Exchange if not e.endswith("INDEX") and e is not Exchange.CUSTOM]
+    paper = {"broker": Broker.PAPER, "name": "Paper trading against live or replayed prices"}
+    zerodha = {
+        "broker": Broker.ZERODHA,
+        "name": "Zerodha, by Kite Connect: orders",
+        "credentials": ["api_key", "access_token"],
     }
-    return Json({"data": [paper]})
+    return Json({"data": [{**each, "exchanges": exchanges, **common} for each in (paper, zerodha)]})
 
 
 @router.get("/{account_id}", response_model=models.AccountView, responses=models.PROBLEMS)
 async def account(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
-    await edge.visible_account(identity, account_id)
-    return Json(await _stored(edge, account_id))
+    return Json(await _ACCOUNTS.visible(edge, identity, account_id))
 
 
 @router.put("/{account_id}", response_model=models.AccountView, responses=_ANSWERS)
@@ -70,15 +69,8 @@ async def change(
 @router.delete("/{account_id}", status_code=204, responses=_ANSWERS)
 async def delete(account_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
     """409 while the account has open orders or positions."""
-
-    async def run(request_id: UUID, again: bool) -> Response:
-        await edge.own_account(identity, account_id)
-        wish = AccountDeleteRequested(account_id=AccountId(account_id), user_id=identity.user_id)
-        done = await edge.commands.ask(wish, request_id, AccountDeleted, identity=identity, again=again)
-        edge.forget_owner(Kind.ACCOUNT, account_id)
-        return Response(status_code=204) if done else pending_request(request_id)
-
-    return await edge.commands.once(request, identity, run)
+    wish = AccountDeleteRequested(account_id=AccountId(account_id), user_id=identity.user_id)
+    return await _ACCOUNTS.delete(edge, identity, request, account_id, wish)
 
 
 @router.post("/{account_id}/activate", response_model=models.AccountView, responses=_ANSWERS)
@@ -95,9 +87,8 @@ async def deactivate(account_id: UUID, request: Request, identity: Trader, edge:
 @router.get("/{account_id}/status", responses=models.PROBLEMS)
 async def status(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
     """Whether the account may trade, what stops it, and what is open in it."""
-    await edge.visible_account(identity, account_id)
+    stored = await _ACCOUNTS.visible(edge, identity, account_id)
     pool = edge.runtime.pool
-    stored = await _stored(edge, account_id)
     halts = await queries.panics_in_force(pool, ["ALL", f"USER:{stored['user_id']}", f"ACCOUNT:{account_id}"])
     funds = await queries.funds(pool, None, account_id)
     return Json(
@@ -119,8 +110,7 @@ async def _change(
     fresh = body.model_dump(exclude_unset=True, exclude_none=True, exclude={"version"})
 
     async def run(request_id: UUID, again: bool) -> Response:
-        await edge.own_account(identity, account_id)
-        stored = await _stored(edge, account_id)
+        stored = await _ACCOUNTS.own(edge, identity, account_id)
         account = Account.model_validate({**stored, **fresh})
         expected = body.version or stored["version"]
         return await _save(edge, identity, request_id, account, expected, again=again)
@@ -134,14 +124,6 @@ async def _save(
     wish = AccountSaveRequested(
         account_id=account.account_id, user_id=identity.user_id, account=account, expected_version=expected
     )
-    saved = await edge.commands.ask(wish, request_id, AccountSaved, identity=identity, again=again)
-    if not isinstance(saved, AccountSaved):
-        return pending_request(request_id)
-    return Json({**saved.account.model_dump(mode="json"), "version": saved.version}, status)
-
-
-async def _stored(edge: Edge, account_id: UUID) -> Row:
-    row = await entities.find(edge.runtime.pool, Kind.ACCOUNT, account_id)
-    if row is None:
-        raise no_such("account", account_id)
-    return row
+    return await _ACCOUNTS.save(
+        edge, identity, request_id, wish, lambda done: shown(done.account, done.version), again=again, status=status
+    )

@@ -8,21 +8,19 @@ from fastapi import Request, Response
 from libs.common.contracts.algos import Algo, AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested
 from libs.common.contracts.ids import AlgoId
 from services.gateway.api import models
-from services.gateway.api.commands import pending_request
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
-from services.gateway.domain import roles
+from services.gateway.api.owned import Owned, shown
 from services.gateway.domain.roles import Identity
-from services.gateway.store import entities
 from services.gateway.store.entities import Kind
-from services.gateway.store.rows import Row
 
 router = Router(prefix="/algos", tags=["algos"])
 _ANSWERS = {**models.PROBLEMS, **models.TAKEN}
+_ALGOS = Owned(Kind.ALGO, AlgoSaved, AlgoDeleted)
 
 
 @router.get("/", response_model=models.Listing[models.AlgoView], responses=models.PROBLEMS)
 async def algos(identity: Reader, edge: TheEdge, user_id: UUID | None = None) -> Response:
-    return Json({"data": await entities.of_user(edge.runtime.pool, Kind.ALGO, edge.whose(identity, user_id))})
+    return await _ALGOS.of_user(edge, identity, user_id)
 
 
 @router.post("/", status_code=201, response_model=models.AlgoView, responses=_ANSWERS)
@@ -37,10 +35,7 @@ async def create(body: models.AlgoBody, request: Request, identity: Trader, edge
 
 @router.get("/{algo_id}", response_model=models.AlgoView, responses=models.PROBLEMS)
 async def algo(algo_id: UUID, identity: Reader, edge: TheEdge) -> Response:
-    row = await entities.find(edge.runtime.pool, Kind.ALGO, algo_id)
-    if row is None or not roles.may_see(identity, UUID(row["user_id"])):  # type: ignore[arg-type]
-        raise no_such("algo", algo_id)
-    return Json(row)
+    return Json(await _ALGOS.visible(edge, identity, algo_id))
 
 
 @router.put("/{algo_id}", response_model=models.AlgoView, responses=_ANSWERS)
@@ -51,15 +46,8 @@ async def change(algo_id: UUID, body: models.AlgoChange, request: Request, ident
 
 @router.delete("/{algo_id}", status_code=204, responses=_ANSWERS)
 async def delete(algo_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
-
-    async def run(request_id: UUID, again: bool) -> Response:
-        await _own(edge, identity, algo_id)
-        wish = AlgoDeleteRequested(algo_id=AlgoId(algo_id), user_id=identity.user_id)
-        done = await edge.commands.ask(wish, request_id, AlgoDeleted, identity=identity, again=again)
-        edge.forget_owner(Kind.ALGO, algo_id)
-        return Response(status_code=204) if done else pending_request(request_id)
-
-    return await edge.commands.once(request, identity, run)
+    wish = AlgoDeleteRequested(algo_id=AlgoId(algo_id), user_id=identity.user_id)
+    return await _ALGOS.delete(edge, identity, request, algo_id, wish)
 
 
 @router.post("/{algo_id}/activate", response_model=models.AlgoView, responses=_ANSWERS)
@@ -77,7 +65,7 @@ async def _change(
     edge: Edge, identity: Identity, request: Request, algo_id: UUID, fresh: dict[str, Any], version: int | None
 ) -> Response:
     async def run(request_id: UUID, again: bool) -> Response:
-        stored = await _own(edge, identity, algo_id)
+        stored = await _ALGOS.own(edge, identity, algo_id)
         algo = Algo.model_validate({**stored, **fresh})
         await _check_owned(edge, identity, algo)
         return await _save(edge, identity, request_id, algo, version or stored["version"], again=again)
@@ -98,14 +86,6 @@ async def _save(
     edge: Edge, identity: Identity, request_id: UUID, algo: Algo, expected: int, *, again: bool, status: int = 200
 ) -> Response:
     wish = AlgoSaveRequested(algo_id=algo.algo_id, user_id=identity.user_id, algo=algo, expected_version=expected)
-    saved = await edge.commands.ask(wish, request_id, AlgoSaved, identity=identity, again=again)
-    if not isinstance(saved, AlgoSaved):
-        return pending_request(request_id)
-    return Json({**saved.algo.model_dump(mode="json"), "version": saved.version}, status)
-
-
-async def _own(edge: Edge, identity: Identity, algo_id: UUID) -> Row:
-    row = await entities.find(edge.runtime.pool, Kind.ALGO, algo_id)
-    if row is None or row["user_id"] != str(identity.user_id):
-        raise no_such("algo", algo_id)
-    return row
+    return await _ALGOS.save(
+        edge, identity, request_id, wish, lambda done: shown(done.algo, done.version), again=again, status=status
+    )

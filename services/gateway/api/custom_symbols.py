@@ -13,10 +13,10 @@ from libs.common.contracts.masters import (
     CustomSymbolSaveRequested,
 )
 from services.gateway.api import models
-from services.gateway.api.commands import pending_request
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
 from services.gateway.api.market import named_instrument
 from services.gateway.api.models import contracts as views
+from services.gateway.api.owned import Owned, shown
 from services.gateway.domain.roles import Identity
 from services.gateway.store import entities
 from services.gateway.store.entities import Kind
@@ -24,13 +24,14 @@ from services.gateway.store.rows import Row
 
 router = Router(prefix="/market/custom-symbols", tags=["custom symbols"])
 _ANSWERS = {**models.PROBLEMS, **models.TAKEN}
+_SYMBOLS = Owned(Kind.CUSTOM_SYMBOL, CustomSymbolSaved, CustomSymbolDeleted)
 
 
 @router.get("/", response_model=models.Listing[views.CustomSymbolView], responses=models.PROBLEMS)
 async def symbols(_: Reader, edge: TheEdge) -> Response:
     """Everybody's: a custom symbol quotes for all, and only its owner changes it."""
     rows = await entities.of_user(edge.runtime.pool, Kind.CUSTOM_SYMBOL, None)
-    return Json({"data": [_shown(row) for row in rows]})
+    return Json({"data": [_named(row) for row in rows]})
 
 
 @router.post("/", status_code=201, response_model=views.CustomSymbolView, responses=_ANSWERS)
@@ -47,7 +48,7 @@ async def symbol(custom_symbol_id: UUID, _: Reader, edge: TheEdge) -> Response:
     row = await entities.find(edge.runtime.pool, Kind.CUSTOM_SYMBOL, custom_symbol_id)
     if row is None:
         raise no_such("custom symbol", custom_symbol_id)
-    return Json(_shown(row))
+    return Json(_named(row))
 
 
 @router.put("/{custom_symbol_id}", response_model=views.CustomSymbolView, responses=_ANSWERS)
@@ -57,7 +58,7 @@ async def change(
     """Its legs, name or tick; the symbol stays what it is."""
 
     async def run(request_id: UUID, again: bool) -> Response:
-        stored = await _own(edge, identity, custom_symbol_id)
+        stored = await _SYMBOLS.own(edge, identity, custom_symbol_id)
         fresh = body.model_dump(exclude_unset=True, exclude_none=True, exclude={"version"})
         version = body.version or stored["version"]
         return await _save(edge, identity, request_id, {**stored, **fresh}, version, again=again)
@@ -67,13 +68,8 @@ async def change(
 
 @router.delete("/{custom_symbol_id}", status_code=204, responses=_ANSWERS)
 async def delete(custom_symbol_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
-    async def run(request_id: UUID, again: bool) -> Response:
-        await _own(edge, identity, custom_symbol_id)
-        wish = CustomSymbolDeleteRequested(custom_symbol_id=custom_symbol_id, user_id=identity.user_id)
-        done = await edge.commands.ask(wish, request_id, CustomSymbolDeleted, identity=identity, again=again)
-        return Response(status_code=204) if done else pending_request(request_id)
-
-    return await edge.commands.once(request, identity, run)
+    wish = CustomSymbolDeleteRequested(custom_symbol_id=custom_symbol_id, user_id=identity.user_id)
+    return await _SYMBOLS.delete(edge, identity, request, custom_symbol_id, wish)
 
 
 async def _save(
@@ -87,18 +83,12 @@ async def _save(
         custom_symbol=wanted,
         expected_version=expected,
     )
-    saved = await edge.commands.ask(wish, request_id, CustomSymbolSaved, identity=identity, again=again)
-    if not isinstance(saved, CustomSymbolSaved):
-        return pending_request(request_id)
-    return Json(_shown({**saved.custom_symbol.model_dump(mode="json"), "version": saved.version}), status)
+
+    def show(done: CustomSymbolSaved) -> Row:
+        return _named(shown(done.custom_symbol, done.version))
+
+    return await _SYMBOLS.save(edge, identity, request_id, wish, show, again=again, status=status)
 
 
-async def _own(edge: Edge, identity: Identity, custom_symbol_id: UUID) -> Row:
-    row = await entities.find(edge.runtime.pool, Kind.CUSTOM_SYMBOL, custom_symbol_id)
-    if row is None or row["user_id"] != str(identity.user_id):
-        raise no_such("custom symbol", custom_symbol_id)
-    return row
-
-
-def _shown(row: Row) -> Row:
+def _named(row: Row) -> Row:
     return {**row, "instrument": f"{Exchange.CUSTOM}:{row['symbol']}"}

@@ -22,6 +22,7 @@ from libs.common.contracts.risk import (
 from services.gateway.api import models
 from services.gateway.api.commands import pending_request
 from services.gateway.api.edge import Admin, Edge, Json, Reader, Router, TheEdge, Trader, no_such
+from services.gateway.api.owned import Owned, shown
 from services.gateway.api.paging import Limit, PageCursor, page, read_cursor
 from services.gateway.domain import roles, views
 from services.gateway.domain.roles import Identity
@@ -32,11 +33,12 @@ from services.gateway.store.rows import Row
 
 router = Router(prefix="/risk", tags=["risk"])
 _ANSWERS = {**models.PROBLEMS, **models.TAKEN}
+_LIMITS = Owned(Kind.RISK_LIMIT, RiskLimitSaved, RiskLimitDeleted)
 
 
 @router.get("/limits/", response_model=models.Listing[models.RiskLimitView], responses=models.PROBLEMS)
 async def limits(identity: Reader, edge: TheEdge, user_id: UUID | None = None) -> Response:
-    return Json({"data": await entities.of_user(edge.runtime.pool, Kind.RISK_LIMIT, edge.whose(identity, user_id))})
+    return await _LIMITS.of_user(edge, identity, user_id)
 
 
 @router.post("/limits/", status_code=201, response_model=models.RiskLimitView, responses=_ANSWERS)
@@ -52,10 +54,7 @@ async def create_limit(body: models.RiskLimitBody, request: Request, identity: T
 
 @router.get("/limits/{limit_id}", response_model=models.RiskLimitView, responses=models.PROBLEMS)
 async def limit_of(limit_id: UUID, identity: Reader, edge: TheEdge) -> Response:
-    row = await entities.find(edge.runtime.pool, Kind.RISK_LIMIT, limit_id)
-    if row is None or not roles.may_see(identity, UUID(row["user_id"])):  # type: ignore[arg-type]
-        raise no_such("risk limit", limit_id)
-    return Json(row)
+    return Json(await _LIMITS.visible(edge, identity, limit_id))
 
 
 @router.put("/limits/{limit_id}", response_model=models.RiskLimitView, responses=_ANSWERS)
@@ -66,7 +65,7 @@ async def change_limit(
     limit = RiskLimit(limit_id=RiskLimitId(limit_id), user_id=identity.user_id, **body.model_dump())
 
     async def run(request_id: UUID, again: bool) -> Response:
-        stored = await _own(edge, identity, limit_id)
+        stored = await _LIMITS.own(edge, identity, limit_id)
         await _check_scope(edge, identity, body)
         return await _save(edge, identity, request_id, limit, stored["version"], again=again)
 
@@ -75,14 +74,8 @@ async def change_limit(
 
 @router.delete("/limits/{limit_id}", status_code=204, responses=_ANSWERS)
 async def delete_limit(limit_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
-
-    async def run(request_id: UUID, again: bool) -> Response:
-        await _own(edge, identity, limit_id)
-        wish = RiskLimitDeleteRequested(limit_id=RiskLimitId(limit_id), user_id=identity.user_id)
-        done = await edge.commands.ask(wish, request_id, RiskLimitDeleted, identity=identity, again=again)
-        return Response(status_code=204) if done else pending_request(request_id)
-
-    return await edge.commands.once(request, identity, run)
+    wish = RiskLimitDeleteRequested(limit_id=RiskLimitId(limit_id), user_id=identity.user_id)
+    return await _LIMITS.delete(edge, identity, request, limit_id, wish)
 
 
 @router.get("/exposure/", response_model=models.Listing[models.ExposureView], responses=models.PROBLEMS)
@@ -257,14 +250,6 @@ async def _save(
     wish = RiskLimitSaveRequested(
         limit_id=limit.limit_id, user_id=identity.user_id, limit=limit, expected_version=expected
     )
-    saved = await edge.commands.ask(wish, request_id, RiskLimitSaved, identity=identity, again=again)
-    if not isinstance(saved, RiskLimitSaved):
-        return pending_request(request_id)
-    return Json({**saved.limit.model_dump(mode="json"), "version": saved.version}, status)
-
-
-async def _own(edge: Edge, identity: Identity, limit_id: UUID) -> Row:
-    row = await entities.find(edge.runtime.pool, Kind.RISK_LIMIT, limit_id)
-    if row is None or row["user_id"] != str(identity.user_id):
-        raise no_such("risk limit", limit_id)
-    return row
+    return await _LIMITS.save(
+        edge, identity, request_id, wish, lambda done: shown(done.limit, done.version), again=again, status=status
+    )

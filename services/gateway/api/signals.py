@@ -17,23 +17,22 @@ from libs.common.contracts.signals import (
 )
 from libs.common.security import WebhookSecrets
 from services.gateway.api import models
-from services.gateway.api.commands import pending_request
-from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
-from services.gateway.domain import roles
+from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader
+from services.gateway.api.owned import Owned, shown
 from services.gateway.domain.roles import Identity
-from services.gateway.store import entities
 from services.gateway.store.entities import Kind
 from services.gateway.store.rows import Row
 
 router = Router(tags=["signals"])
 _ANSWERS = {**models.PROBLEMS, **models.TAKEN}
+_GROUPS = Owned(Kind.SIGNAL_GROUP, SignalGroupSaved, SignalGroupDeleted)
 _Before = Annotated[UUID | None, Query(description="`next_cursor` of the page before")]
 _Limit = Annotated[int, Query(ge=1, le=500)]
 
 
 @router.get("/signals/", response_model=models.Listing[models.SignalGroupView], responses=models.PROBLEMS)
 async def groups(identity: Reader, edge: TheEdge, user_id: UUID | None = None) -> Response:
-    return Json({"data": await entities.of_user(edge.runtime.pool, Kind.SIGNAL_GROUP, edge.whose(identity, user_id))})
+    return await _GROUPS.of_user(edge, identity, user_id)
 
 
 @router.post("/signals/", status_code=201, response_model=models.SignalGroupWithWebhook, responses=_ANSWERS)
@@ -50,7 +49,7 @@ async def create(body: models.SignalGroupBody, request: Request, identity: Trade
 @router.get("/signals/{signal_id}", response_model=models.SignalGroupWithWebhook, responses=models.PROBLEMS)
 async def group(signal_id: UUID, identity: Reader, edge: TheEdge) -> Response:
     """The webhook's secrets are shown to its owner alone, and to no key that may only read."""
-    row = await _visible(edge, identity, signal_id)
+    row = await _GROUPS.visible(edge, identity, signal_id)
     if row["user_id"] != str(identity.user_id) or not identity.may_trade:
         return Json(row)
     return Json({**row, "webhook": _webhook(edge, SignalGroup.model_validate(row))})
@@ -66,15 +65,8 @@ async def change(
 
 @router.delete("/signals/{signal_id}", status_code=204, responses=_ANSWERS)
 async def delete(signal_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
-
-    async def run(request_id: UUID, again: bool) -> Response:
-        await _own(edge, identity, signal_id)
-        wish = SignalGroupDeleteRequested(group_id=SignalGroupId(signal_id), user_id=identity.user_id)
-        done = await edge.commands.ask(wish, request_id, SignalGroupDeleted, identity=identity, again=again)
-        edge.forget_owner(Kind.SIGNAL_GROUP, signal_id)
-        return Response(status_code=204) if done else pending_request(request_id)
-
-    return await edge.commands.once(request, identity, run)
+    wish = SignalGroupDeleteRequested(group_id=SignalGroupId(signal_id), user_id=identity.user_id)
+    return await _GROUPS.delete(edge, identity, request, signal_id, wish)
 
 
 @router.post("/signals/{signal_id}/activate", response_model=models.SignalGroupWithWebhook, responses=_ANSWERS)
@@ -93,7 +85,7 @@ async def rotate(signal_id: UUID, request: Request, identity: Trader, edge: TheE
     """New URL, token and signing key; the old ones stop working."""
 
     async def run(request_id: UUID, again: bool) -> Response:
-        stored = await _own(edge, identity, signal_id)
+        stored = await _GROUPS.own(edge, identity, signal_id)
         group = SignalGroup.model_validate({**stored, "rotation": stored["rotation"] + 1})
         return await _save(edge, identity, request_id, group, stored["version"], again=again)
 
@@ -105,7 +97,7 @@ async def group_logs(
     signal_id: UUID, identity: Reader, edge: TheEdge, limit: _Limit = 100, cursor: _Before = None
 ) -> Response:
     """Every alert that arrived and what became of it, the newest first."""
-    row = await _visible(edge, identity, signal_id)
+    row = await _GROUPS.visible(edge, identity, signal_id)
     return await _logs(edge, UUID(row["user_id"]), signal_id, limit, cursor)
 
 
@@ -137,7 +129,7 @@ async def _change(
     kept = {name: value for name, value in fresh.items() if value is not None or name == "expiry_date"}
 
     async def run(request_id: UUID, again: bool) -> Response:
-        stored = await _own(edge, identity, group_id)
+        stored = await _GROUPS.own(edge, identity, group_id)
         group = SignalGroup.model_validate({**stored, **kept})
         return await _save(edge, identity, request_id, group, version or stored["version"], again=again)
 
@@ -157,11 +149,11 @@ async def _save(
     wish = SignalGroupSaveRequested(
         group_id=group.group_id, user_id=identity.user_id, group=group, expected_version=expected
     )
-    saved = await edge.commands.ask(wish, request_id, SignalGroupSaved, identity=identity, again=again)
-    if not isinstance(saved, SignalGroupSaved):
-        return pending_request(request_id)
-    shown = {**saved.group.model_dump(mode="json"), "version": saved.version}
-    return Json({**shown, "webhook": _webhook(edge, saved.group)}, status)
+
+    def show(done: SignalGroupSaved) -> Row:
+        return {**shown(done.group, done.version), "webhook": _webhook(edge, done.group)}
+
+    return await _GROUPS.save(edge, identity, request_id, wish, show, again=again, status=status)
 
 
 def _webhook(edge: Edge, group: SignalGroup) -> dict[str, object]:
@@ -189,17 +181,3 @@ def _payload(group: SignalGroup, kind: str) -> dict[str, object]:
         "timestamp": "{{timenow}}" if tradingview else None,
         "alert_name": f"{group.name} {kind}",
     }
-
-
-async def _visible(edge: Edge, identity: Identity, group_id: UUID) -> Row:
-    row = await entities.find(edge.runtime.pool, Kind.SIGNAL_GROUP, group_id)
-    if row is None or not roles.may_see(identity, UUID(row["user_id"])):  # type: ignore[arg-type]
-        raise no_such("signal group", group_id)
-    return row
-
-
-async def _own(edge: Edge, identity: Identity, group_id: UUID) -> Row:
-    row = await entities.find(edge.runtime.pool, Kind.SIGNAL_GROUP, group_id)
-    if row is None or row["user_id"] != str(identity.user_id):
-        raise no_such("signal group", group_id)
-    return row

@@ -1,0 +1,88 @@
+"""What people own and change by command: accounts, algos, signal groups, risk limits, custom symbols.
+
+Who sees one, who may change one, and how saving and deleting are answered is the same for all of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from fastapi import Request, Response
+
+from libs.common.contracts.base import Message, Value
+from libs.common.contracts.ids import UserId
+from services.gateway.api.commands import pending_request
+from services.gateway.api.edge import Edge, Json, no_such
+from services.gateway.domain import roles
+from services.gateway.domain.roles import Identity
+from services.gateway.store import entities
+from services.gateway.store.entities import Kind
+from services.gateway.store.rows import Row
+
+Saved = TypeVar("Saved", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Owned(Generic[Saved]):
+    """One kind, with the events by which its service tells that one was saved or deleted."""
+
+    kind: Kind
+    saved: type[Saved]
+    deleted: type[Message]
+
+    async def of_user(self, edge: Edge, identity: Identity, user_id: UUID | None) -> Response:
+        """All of the caller's, or for admins all of anybody's."""
+        return Json({"data": await entities.of_user(edge.runtime.pool, self.kind, edge.whose(identity, user_id))})
+
+    async def visible(self, edge: Edge, identity: Identity, entity_id: UUID) -> Row:
+        """One that the caller may look at; else a Problem 404, which does not tell whether it exists."""
+        row = await entities.find(edge.runtime.pool, self.kind, entity_id)
+        if row is None or not roles.may_see(identity, _owner(row)):
+            raise self._unknown(entity_id)
+        return row
+
+    async def own(self, edge: Edge, identity: Identity, entity_id: UUID) -> Row:
+        """One that the caller may change: his own, even for admins."""
+        row = await entities.find(edge.runtime.pool, self.kind, entity_id)
+        if row is None or _owner(row) != identity.user_id:
+            raise self._unknown(entity_id)
+        return row
+
+    async def save(
+        self,
+        edge: Edge,
+        identity: Identity,
+        request_id: UUID,
+        wish: Message,
+        show: Callable[[Saved], Row],
+        *,
+        again: bool,
+        status: int = 200,
+    ) -> Response:
+        """Ask for it; the answer shows what was saved, or is 202 when that is not known in time."""
+        done = await edge.commands.ask(wish, request_id, self.saved, identity=identity, again=again)
+        return Json(show(done), status) if isinstance(done, self.saved) else pending_request(request_id)
+
+    async def delete(
+        self, edge: Edge, identity: Identity, request: Request, entity_id: UUID, wish: Message
+    ) -> Response:
+        async def run(request_id: UUID, again: bool) -> Response:
+            await self.own(edge, identity, entity_id)
+            done = await edge.commands.ask(wish, request_id, self.deleted, identity=identity, again=again)
+            edge.forget_owner(self.kind, entity_id)
+            return Response(status_code=204) if done else pending_request(request_id)
+
+        return await edge.commands.once(request, identity, run)
+
+    def _unknown(self, entity_id: UUID) -> Exception:
+        return no_such(self.kind.replace("_", " "), entity_id)
+
+
+def shown(entity: Value, version: int) -> Row:
+    """An entity as it is answered right after it was saved."""
+    return {**entity.model_dump(mode="json"), "version": version}
+
+
+def _owner(row: Row) -> UserId:
+    return UserId(UUID(row["user_id"]))
