@@ -91,3 +91,12 @@ async def test_an_unknown_path_is_a_problem_too(client: httpx.AsyncClient) -> No
 
 async def test_an_unavailable_answer_says_when_to_come_back(client: httpx.AsyncClient) -> None:
     assert (await client.post("/orders", json={"lots": -1})).headers["retry-after"] == "1"
+
+
+async def test_callers_are_asked_to_part_once_the_drain_has_begun(
+    client: httpx.AsyncClient, runtime: Runtime[Store, Memory]
+) -> None:
+    assert "connection" not in (await client.post("/orders", json={"lots": 1})).headers
+    runtime.stopping.set()
+    answer = await client.post("/orders", json={"lots": 1})
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
