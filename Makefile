@@ -17,7 +17,7 @@ CHAOS_SECONDS := 3000
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
-up: servers ## the whole stack on this machine (FEED=simulator|replay SPEED=10 SHARED_DATA=…)
+up: servers ## the whole stack on this machine (FEED=simulator|replay|live SPEED=10 SHARED_DATA=…)
 	@$(STACK) up $(CHOICES)
 
 down: python ## stop all of it
