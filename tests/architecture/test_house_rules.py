@@ -36,3 +36,20 @@ def test_no_rule_is_silenced_without_naming_it() -> None:
 
 def test_no_test_is_left_for_later() -> None:
     assert matching(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError|pytest\.mark\.xfail") == []
+
+
+def test_decisions_have_a_number_of_their_own_and_are_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    files = sorted(folder.glob("0*.md"))
+    titles = [file.read_text().splitlines()[0].removeprefix("# ") for file in files]
+    assert [int(file.name[:4]) for file in files] == list(range(1, len(files) + 1))
+    assert [int(title.partition(". ")[0]) for title in titles] == list(range(1, len(files) + 1))
+    listed = re.findall(r"^- \[(.+)\]\((.+)\)$", (folder / "README.md").read_text(), re.MULTILINE)
+    assert listed == list(zip(titles, (file.name for file in files), strict=True))
+
+
+def test_no_page_points_to_a_page_that_is_not_there() -> None:
+    for page in tracked():
+        if page.suffix == ".md":
+            for target in re.findall(r"\]\(([^)#:\s]+)\)", page.read_text()):
+                assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} points to {target}"
