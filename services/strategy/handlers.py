@@ -125,7 +125,7 @@ def _settle(decision: Decision, ctx: Ctx) -> Sequence[Message]:
     return decision.messages
 
 
-async def request_prices(ctx: Ctx) -> Sequence[Event]:
+async def request_prices(ctx: Ctx) -> Sequence[Message]:
     """Timer: an algo that waits for a signal must find prices when it comes."""
     legs = [leg for algo in await ctx.store.active_algos() for leg in algo.legs]
     instruments = tuple(sorted({leg.instrument for leg in legs if leg.instrument}))

@@ -136,7 +136,8 @@ class CandleClosed(Event):
     """A finished 1-minute candle; `start` is its first instant (09:15:00 for the one called 09:16 at its end).
 
     It holds the ticks of its minute that were received less than 2 s after its end, and is said a moment later. It may
-    be said again, the same or corrected by a tick that Kafka brought late: of each (instrument, start) the newest counts.
+    be said again, the same or corrected by a tick that Kafka brought late: of each (instrument, start) the newest
+    counts.
     """
 
     instrument: InstrumentId

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 
-from libs.common.contracts.masters import CorporateActionKind as ActionKind
+from libs.common.contracts.masters import CorporateActionKind
 from libs.common.contracts.masters import CorporateActionTerms
 
 
@@ -19,7 +19,7 @@ class CorporateAction:
     `old` held (1:1: old 1, new 1). A dividend pays `amount` rupees a share.
     """
 
-    kind: ActionKind
+    kind: CorporateActionKind
     ex_date: date
     old: int = 1
     new: int = 1
@@ -75,28 +75,28 @@ def adjustment_on(adjustments: Iterable[Adjustment], day: date) -> Adjustment | 
 def fault_of_action(terms: CorporateActionTerms) -> str | None:
     """Why this is no corporate action; None when it is one."""
     what = f"{terms.kind} of {terms.instrument} on {terms.ex_date}"
-    if terms.kind is ActionKind.DIVIDEND:
+    if terms.kind is CorporateActionKind.DIVIDEND:
         return None if terms.amount > 0 else f"{what}: the amount {terms.amount} is not positive"
     if terms.old <= 0 or terms.new <= 0:
         return f"{what}: {terms.old}:{terms.new} must both be positive"
-    if terms.kind is ActionKind.SPLIT and terms.old == terms.new:
+    if terms.kind is CorporateActionKind.SPLIT and terms.old == terms.new:
         return f"{what}: {terms.old}:{terms.new} changes nothing"
     return None
 
 
 def _shares(action: CorporateAction) -> float:
     """Shares after the action for one before it."""
-    if action.kind is ActionKind.DIVIDEND:
+    if action.kind is CorporateActionKind.DIVIDEND:
         return 1.0
     if action.old <= 0 or action.new <= 0:
         raise ValueError(f"{action.kind} {action.old}:{action.new} on {action.ex_date}: both must be positive")
-    if action.kind is ActionKind.SPLIT:
+    if action.kind is CorporateActionKind.SPLIT:
         return action.new / action.old
     return (action.old + action.new) / action.old
 
 
 def _price_factor(action: CorporateAction, closes: Mapping[date, float] | None) -> float:
-    if action.kind is not ActionKind.DIVIDEND:
+    if action.kind is not CorporateActionKind.DIVIDEND:
         return 1 / _shares(action)
     if closes is None:
         return 1.0

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ async def market(platform: Platform) -> Platform:
                 name=name,
                 kind=InstrumentKind.EQUITY,
                 lot_size=1,
-                tick_size="0.05",  # type: ignore[arg-type]
+                tick_size=Decimal("0.05"),
             )
             for symbol, name in shares.items()
         )
@@ -137,6 +138,7 @@ async def test_an_admin_asks_for_dumps_and_others_do_not(market: Platform) -> No
     url = "/api/v2/market/contracts/download"
     answer = await asha.client.post(url, json={"sources": ["zerodha", "dhan"]})
     assert (answer.status_code, answer.json()["status_url"]) == (202, url)
+    asked: list[MasterSource] = []
     for _ in range(50):
         asked = [m.source for m in market.asked if isinstance(m, ContractsDownloadRequested)]
         if len(asked) == 2:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.contracts.masters import CorporateActionKind
 from services.marketdata.domain.corporate_actions import (
-    ActionKind,
     Adjustment,
     CloseUnknown,
     CorporateAction,
@@ -17,15 +17,15 @@ EX = date(2026, 3, 10)
 
 
 def split(old: int, new: int, ex_date: date = EX) -> CorporateAction:
-    return CorporateAction(ActionKind.SPLIT, ex_date, old, new)
+    return CorporateAction(CorporateActionKind.SPLIT, ex_date, old, new)
 
 
 def bonus(old: int, new: int, ex_date: date = EX) -> CorporateAction:
-    return CorporateAction(ActionKind.BONUS, ex_date, old, new)
+    return CorporateAction(CorporateActionKind.BONUS, ex_date, old, new)
 
 
 def dividend(amount: float, ex_date: date = EX) -> CorporateAction:
-    return CorporateAction(ActionKind.DIVIDEND, ex_date, amount=amount)
+    return CorporateAction(CorporateActionKind.DIVIDEND, ex_date, amount=amount)
 
 
 def test_a_split_of_one_into_five_divides_older_prices_and_multiplies_volumes() -> None:
@@ -75,7 +75,7 @@ def test_a_dividend_as_large_as_the_price_is_refused() -> None:
 _ACTIONS = st.lists(
     st.builds(
         CorporateAction,
-        st.sampled_from((ActionKind.SPLIT, ActionKind.BONUS)),
+        st.sampled_from((CorporateActionKind.SPLIT, CorporateActionKind.BONUS)),
         st.integers(0, 40).map(lambda days: EX + timedelta(days=days)),
         st.integers(1, 10),
         st.integers(1, 10),

@@ -43,7 +43,7 @@ def real(shared_data: Path, source: MasterSource) -> pl.DataFrame:
 def written(tmp_path: Path, source: MasterSource, content: str | bytes, day: date = date(2026, 11, 20)) -> list[Row]:
     path = tmp_path / "dump"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return load(source, [path], day).table.to_dicts()
+    return list(load(source, [path], day).table.to_dicts())
 
 
 def one(table: pl.DataFrame, instrument: str) -> Row:

@@ -230,6 +230,7 @@ async def test_a_days_changes_are_said_as_events(runtime: MarketRuntime, heard: 
 
 async def test_dumps_are_wanted_once_a_day_and_tried_again_when_they_fail(runtime: MarketRuntime) -> None:
     settings = MarketDataSettings(masters={MasterSource.ZERODHA: "/nowhere.csv"})
+    wanted = None
     for _ in range(2):
         async with runtime.transaction() as unit:
             await unit.store.downloads.schedule([MasterSource.ZERODHA], AUGUST.date(), AUGUST)
