@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 
-from libs.common.contracts.masters import CorporateActionKind
-from libs.common.contracts.masters import CorporateActionTerms
+from libs.common.contracts.masters import CorporateActionKind, CorporateActionTerms
 
 
 @dataclass(frozen=True, slots=True)
