@@ -30,6 +30,10 @@ PATIENCE = 40.0
 """How long a wish is repeated before its client gives up."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 FOR_EVER = 86_400.0
+MOST_OPEN = 400
+"""Wishes that are asked for at once. Clients who go on wishing while nothing is answered would keep a platform down
+that has just come back: what they wish beyond this is not asked at all.
+"""
 TWICE = 0.03
 """The share of wishes that are sent twice at once, as by an impatient finger."""
 ALERT_RATE = 4.0
@@ -123,7 +127,8 @@ class Flow:
 
     def _begin(self, rate: float, draw: Callable[[float], Wish]) -> None:
         def start_one(_: int, due: float) -> None:
-            self.send(draw(due))
+            if len(self._open) < MOST_OPEN:
+                self.send(draw(due))
 
         self._tasks.append(asyncio.create_task(constant_rate(rate, FOR_EVER, start_one)))
 
