@@ -397,3 +397,33 @@ async def test_for_any_sequence_of_misbehaviour_and_deaths_we_end_with_what_the_
         assert not (the_world.placed(order) and the_world.events(order, OrderRejected)), "a wrong refusal"
         assert the_world.arrived(order) <= 2
     await the_world.agrees(orders)
+
+
+async def test_a_cancel_of_an_order_of_unknown_outcome_waits_until_the_order_is_found(the_world: World) -> None:
+    account_id = await the_world.account()
+    the_world.stub.plan.script.append(Fault.ERROR_AFTER)
+    the_world.stub.book_faults = [Fault.ERROR_BEFORE]
+    the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.OUTCOME_UNKNOWN)
+    await the_world.tell(OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER))
+    await the_world.becomes(order, S.CANCELLED)
+    await the_world.agrees([order])
+
+
+async def test_a_zombies_silence_takes_nothing_back_that_its_successor_found(the_world: World) -> None:
+    account_id = await the_world.account()
+    the_world.stub.plan.script.append(Fault.SILENT_AFTER)
+    the_world.start(broker_call_s=2.0, broker_lease_s=0.3)
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await asyncio.wait_for(the_world.stub.received.wait(), 5)
+    the_world.start()
+    await the_world.becomes(order, S.ACCEPTED)
+    watch = "SELECT state FROM broker_orders WHERE order_id = $1"
+    for _ in range(100):
+        await asyncio.sleep(0.02)
+        assert await the_world.pool.fetchval(watch, order.order_id) == "LIVE"
+    await the_world.pump()
+    assert len(the_world.events(order, OrderAccepted, OrderOutcomeUnknown)) == 2
