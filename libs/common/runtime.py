@@ -16,11 +16,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from libs.common import database, http, ids, telemetry
-from libs.common.clock import Clock, SystemClock
+from libs.common.clock import Clock, SystemClock, stopwatch
 from libs.common.contracts.base import Message
+from libs.common.messaging import outbox
 from libs.common.messaging.bulk import BulkPublisher
 from libs.common.messaging.consumer import Consumer
-from libs.common.messaging.envelope import record
+from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.errors import MessagingUnavailable
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.streams import StreamReader
@@ -29,6 +30,7 @@ from libs.common.messaging.work import Work, origin
 from libs.common.service import Context, Envelope, S, Service, Timer, V
 from libs.common.settings import CommonSettings, ServiceSettings, load, service_settings
 from libs.common.telemetry import log, trace
+from libs.common.writes import Writes
 
 LAST_WORDS_SECONDS = 5.0
 """How long a process may take to end after one of its parts has failed. Whatever it was doing, a kill is harmless."""
@@ -73,6 +75,8 @@ class Runtime(Generic[S, V]):
         self.bulk: BulkPublisher
         self.ready: dict[str, bool] = {}
         self.stopping = asyncio.Event()
+        self._confirmed_at = -1.0
+        """When Kafka last confirmed what `send` had sent, by the stopwatch."""
 
     async def open(self) -> None:
         url = self.own_settings.database_url
@@ -129,9 +133,9 @@ class Runtime(Generic[S, V]):
         message_id: UUID | None = None,
         correlation_id: UUID | None = None,
     ) -> Envelope:
-        """Publish one message directly; Kafka has it on every in-sync replica when this returns.
+        """Publish one message directly; Kafka has it on every in-sync replica when this returns, or our outbox has it.
 
-        Raises MessagingUnavailable when that takes longer than SEND_SECONDS: it may still arrive.
+        Raises MessagingUnavailable when that takes longer than SEND_SECONDS and Kafka has confirmed nothing since.
         """
         topic = self.service.topic_of(type(message))
         cause = origin(self.service, self.clock.now(), user_id, correlation_id)
@@ -144,12 +148,25 @@ class Runtime(Generic[S, V]):
             correlation_id=correlation_id or own,
         )
         out = record(topic, message, envelope)
+        began = stopwatch()
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await self.producer.send_and_wait(out.topic, out.value, key=out.key, headers=out.headers())
         except (KafkaError, TimeoutError, OSError) as error:
-            raise MessagingUnavailable(f"Kafka did not keep {envelope.type} {own}: {error!r}") from error
+            if self._confirmed_at <= began:
+                raise MessagingUnavailable(f"Kafka did not keep {envelope.type} {own}: {error!r}") from error
+            await self._keep(out)
+        else:
+            self._confirmed_at = stopwatch()
         return envelope
+
+    async def _keep(self, out: Record) -> None:
+        """Kafka is there and slow, so it may well have this message, and nobody may be told that it was not taken: the
+        outbox sends it, under the same id, until it is confirmed.
+        """
+        async with self.pool.acquire(timeout=2) as connection, connection.transaction():
+            await outbox.keep(Writes(connection), self.outbox.owner, [out])
+        self.outbox.relay_soon()
 
     def publish_bulk(self, message: Message) -> None:
         """Buffer a tick, quote or candle for librdkafka; latest-wins data only."""

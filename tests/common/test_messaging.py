@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from libs.common import ids
 from libs.common.messaging import inbox, parked
@@ -212,6 +214,38 @@ async def test_a_message_that_kafka_cannot_keep_is_refused_within_two_seconds(le
         await runtime.producer.stop()
         with pytest.raises(MessagingUnavailable):
             await runtime.send(BalanceChanged(account_id="a", balance=1, amount=1))
+
+
+class Swallower:
+    """A producer that Kafka confirms nothing to of the first message that is sent."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self.producer = producer
+        self.swallowed = False
+
+    async def send_and_wait(self, *message: Any, **more: Any) -> None:
+        if not self.swallowed:
+            self.swallowed = True
+            await asyncio.Event().wait()
+        await self.producer.send_and_wait(*message, **more)
+
+    async def stop(self) -> None:
+        await self.producer.stop()
+
+
+async def test_what_a_slow_kafka_did_not_confirm_in_time_counts_as_taken_and_is_sent_until_it_is(
+    ledger: Ledger,
+) -> None:
+    """It may have it, so nobody may be told otherwise."""
+    async with ledger.running() as runtime:
+        runtime.producer = Swallower(runtime.producer)
+        waiting = asyncio.create_task(runtime.send(BalanceChanged(account_id="a", balance=1, amount=1)))
+        await asyncio.sleep(0.2)
+        await runtime.send(BalanceChanged(account_id="b", balance=2, amount=2))
+        envelope = await waiting
+        said = await ledger.said(2)
+        assert {e.account_id for _, e in said} == {"a", "b"}
+        assert envelope.id in {known.id for known, _ in said}
 
 
 async def parked_rows(ledger: Ledger, count: int) -> list[parked.Parked]:

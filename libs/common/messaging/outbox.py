@@ -192,6 +192,10 @@ class Outbox:
         else:
             self._sent.append(seq)
 
+    def relay_soon(self) -> None:
+        """Somebody has put a row of ours into the table by himself."""
+        self._relaying = True
+
     def _stumble(self, error: BaseException | None) -> None:
         if not self._relaying:
             log.warning("outbox_publish_failed", error=repr(error))
