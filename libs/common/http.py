@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from libs.common.runtime import Runtime
 
 DRAIN_SECONDS = 5
+IDLE_SECONDS = 75
+"""How long a connection may idle: longer than edges keep theirs, so that none is closed just when it is used again."""
 NOTICE_SECONDS = 1.0
 """How long a service that drains still takes requests: within it the edge asks whether we are ready, and hears no."""
 
@@ -73,6 +75,13 @@ def build_app(runtime: "Runtime[Any, Any]") -> FastAPI:
         response.status_code = 200 if good else 503
         return {"status": "ready" if good else "not ready", "service": name, "checks": checks}
 
+    @app.get("/health/serving", tags=["health"], include_in_schema=False)
+    async def serving(response: Response) -> dict[str, object]:
+        """For the edge: ready, and not draining. What all instances need may be away: then each answers that itself."""
+        good = all(runtime.ready.values()) and not runtime.stopping.is_set()
+        response.status_code = 200 if good else 503
+        return {"status": "serving" if good else "not serving", "service": name}
+
     @app.get("/metrics", tags=["health"], include_in_schema=False)
     async def metrics() -> Response:
         """Prometheus text."""
@@ -124,6 +133,7 @@ class Listener:
             server_header=False,
             date_header=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,
+            timeout_keep_alive=IDLE_SECONDS,
             backlog=2048,
         )
         self._server = _Server(config)

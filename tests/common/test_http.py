@@ -65,8 +65,10 @@ async def test_not_ready_until_consuming(client: httpx.AsyncClient, runtime: Run
 
 
 async def test_not_ready_once_the_drain_has_begun(client: httpx.AsyncClient, runtime: Runtime[Store, Memory]) -> None:
+    assert (await client.get("/health/serving")).status_code == 200
     runtime.stopping.set()
     assert (await client.get("/health/ready")).status_code == 503
+    assert (await client.get("/health/serving")).status_code == 503
 
 
 @pytest.mark.parametrize(
