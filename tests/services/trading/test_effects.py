@@ -25,8 +25,9 @@ from libs.common.contracts.orders import (
 from libs.common.contracts.risk import PanicRequested
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.ids import new_id
+from services.trading.effects import work_for_brokers
 from services.trading.effects.steps import Step
-from tests.services.trading.broker_world import TOKEN, World, world
+from tests.services.trading.broker_world import SECRET, TOKEN, World, world
 from tests.services.trading.making import USER, change_to
 from tools.stub_broker.faults import NOT_TAKEN, SAFE, Fault
 
@@ -427,3 +428,22 @@ async def test_a_zombies_silence_takes_nothing_back_that_its_successor_found(the
         assert await the_world.pool.fetchval(watch, order.order_id) == "LIVE"
     await the_world.pump()
     assert len(the_world.events(order, OrderAccepted, OrderOutcomeUnknown)) == 2
+
+
+async def test_the_service_s_own_background_calls_by_its_environment_and_finishes_a_call_before_it_stops(
+    the_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account_id = await the_world.account()
+    monkeypatch.setenv("TRADING_VAULT_SECRET", SECRET)
+    monkeypatch.setenv("TRADING_ZERODHA_URL", the_world.settings.zerodha_url)
+    the_world.stub.plan.script.append(Fault.LATE)
+    the_world.stub.late_s = 0.5
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    working = asyncio.create_task(work_for_brokers(the_world.runtime))
+    await asyncio.wait_for(the_world.stub.received.wait(), 5)
+    working.cancel()
+    await asyncio.wait([working])
+    await the_world.pump()
+    assert await the_world.status(order) is S.ACCEPTED
+    assert await the_world.pool.fetchval("SELECT count(*) FROM broker_leases") == 0
