@@ -12,7 +12,7 @@ LOCK := .local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-
 UV_VERSION := 0.13.8
 CHAOS_SECONDS := 3000
 
-.PHONY: help up down status logs demo bench chaos reconcile backup restore topology fmt check lint test test-servers lock clean-data python servers
+.PHONY: help up down status logs demo bench chaos chaos-short reconcile backup restore topology fmt check lint test test-servers lock clean-data python servers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -64,8 +64,11 @@ lint: python
 	@$(PYTHON) -m mypy $(SOURCES)
 	@.venv/bin/lint-imports
 
-test: servers lint ## every test, on servers of its own (a running stack is not disturbed)
-	@$(TEST_STACK) test $(PYTHON) -m pytest $(PYTEST)
+chaos-short: servers ## a short version of every scenario (SCENARIO=1,7 for some)
+	@SEED=$(SEED) SCENARIO=$(SCENARIO) $(STACK) --instance chaos test $(PYTHON) -m pytest tests/chaos
+
+test: servers lint ## every test but the failure scenarios, on servers of its own (a running stack is not disturbed)
+	@$(TEST_STACK) test $(PYTHON) -m pytest $(or $(PYTEST),--ignore=tests/chaos)
 
 test-servers: servers ## only the servers of `make test`, left running: for one test at a time
 	@$(TEST_STACK) servers

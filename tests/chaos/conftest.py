@@ -1,6 +1,6 @@
 """The whole platform on an instance of its own, harmed on purpose.
 
-`make test` runs a short version of every scenario; `make chaos` the full ones. SEED=… repeats a run's choices,
+`make chaos-short` runs a short version of every scenario; `make chaos` the full ones. SEED=… repeats a run's choices,
 SCENARIO=1,7 runs only these.
 """
 
