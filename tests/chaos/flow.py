@@ -86,13 +86,13 @@ class Wish:
 
 
 class Flow:
-    def __init__(self, world: World, seed: int, journal: Path, gateway_url: str | None = None) -> None:
+    def __init__(self, world: World, seed: int, journal: Path, edge: str | None = None) -> None:
         self.world = world
         self.wishes: list[Wish] = []
         self.slowest_answer = 0.0
         self.without_retry_after = 0
         self._random = random.Random(seed)
-        self._url = gateway_url or world.gateway_url
+        self._gateway_url, self._signals_url = edge or world.gateway_url, edge or world.signals_url
         self._journal_path = journal
         self._journal: IO[bytes]
         self._resting: dict[Account, list[str]] = defaultdict(list)
@@ -108,8 +108,8 @@ class Flow:
     async def __aenter__(self) -> "Flow":
         self._journal_path.parent.mkdir(parents=True, exist_ok=True)
         self._journal = self._stack.enter_context(self._journal_path.open("ab"))
-        self._orders_pool = await self._stack.enter_async_context(Pool(self._url, CONNECTIONS))
-        self._alerts_pool = await self._stack.enter_async_context(Pool(self.world.signals_url, 64))
+        self._orders_pool = await self._stack.enter_async_context(Pool(self._gateway_url, CONNECTIONS))
+        self._alerts_pool = await self._stack.enter_async_context(Pool(self._signals_url, 64))
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -57,14 +57,17 @@ class Chaos:
 
     @contextlib.asynccontextmanager
     async def scenario(
-        self, number: int, title: str, *, gateway_url: str | None = None, parked: int = 0, flowing: bool = True
+        self, number: int, title: str, *, edge: str | None = None, parked: int = 0, flowing: bool = True
     ) -> AsyncIterator["Scenario"]:
-        """Offers orders within, lets them come to rest after, and fails unless every one is accounted for once."""
+        """Offers orders within, lets them come to rest after, and fails unless every one is accounted for once.
+
+        `edge` is the one address of all gateways and listeners; without it the first of each is asked.
+        """
         name = f"{number:02}-{title.split(':')[0].replace(' ', '-').lower()}"
         journal = self.home / f"{name}.jsonl"
         journal.unlink(missing_ok=True)
         since, began = SystemClock().now(), stopwatch()
-        async with Flow(self.world, self.seed + number, journal, gateway_url) as flow:
+        async with Flow(self.world, self.seed + number, journal, edge) as flow:
             scenario = Scenario(number, title, flow, Faults(self.stack), self)
             if flowing:
                 flow.start(self.rate)

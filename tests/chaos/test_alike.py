@@ -55,10 +55,8 @@ async def test_fifty_equal_keys_at_two_gateways_are_one_order(chaos: Chaos) -> N
             scenario.expect(told in ({TAKEN: EQUAL}, {REFUSED: EQUAL}), f"asked again {EQUAL} times, answers {told}")
 
 
-@pytest.mark.in_full
 @pytest.mark.scenario(7)
 async def test_fifty_alike_alerts_at_two_listeners_are_one_signal(chaos: Chaos) -> None:
-    """tests/e2e/test_webhooks.py has the short version, at one listener."""
     async with chaos.scenario(7, "50 alike alerts at two listeners") as scenario, scenario.faults.more(("signals", 1)):
         urls = [chaos.stack.instance.url("signals", number) for number in (0, 1)]
         for n in range(10 if chaos.full else 1):

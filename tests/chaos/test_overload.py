@@ -23,6 +23,9 @@ BACK_WITHIN = 5.0
 NORMAL_S = 0.35
 MOST_GROWTH_MIB = 400
 """How much all services together may grow under overload."""
+MOST_KEPT = 60
+"""Descriptors: connections that pools opened under load and keep for some time."""
+GIVEN_BACK_WITHIN = 10.0
 
 
 @dataclass
@@ -40,7 +43,7 @@ async def test_under_five_times_the_load_exits_and_cancels_go_first(chaos: Chaos
     async with chaos.scenario(10, "overload", flowing=False) as scenario:
         exits = await exits_and_cancels(scenario)
         sustainable = await capacity(scenario, chaos.pick(6, 1.5))
-        before = memory(chaos)
+        before, opened = memory(chaos), descriptors(chaos)
         async with asyncio.TaskGroup() as group:
             flood = group.create_task(offer(scenario, sustainable * TIMES, chaos.pick(30, 4)))
             urgent = group.create_task(in_turn(scenario, exits, chaos.pick(30, 4)))
@@ -48,6 +51,7 @@ async def test_under_five_times_the_load_exits_and_cancels_go_first(chaos: Chaos
         scenario.kills += 1
         grown = memory(chaos) - before
         back = await normal_again(scenario, ended)
+        await gives_back(scenario, opened)
         tell(scenario, sustainable, flood.result(), urgent.result(), grown, back)
 
 
@@ -136,6 +140,20 @@ def memory(chaos: Chaos) -> float:
     """MiB that the services hold."""
     pids = chaos.stack.supervisor.pids()
     return sum(psutil.Process(pids[name]).memory_info().rss for name in SERVICES) / 2**20
+
+
+def descriptors(chaos: Chaos) -> int:
+    """Files and sockets that the services hold open."""
+    pids = chaos.stack.supervisor.pids()
+    return sum(psutil.Process(pids[name]).num_fds() for name in SERVICES)
+
+
+async def gives_back(scenario: Scenario, before: int) -> None:
+    """The callers are gone: their sockets are too, soon."""
+    deadline = stopwatch() + GIVEN_BACK_WITHIN
+    while (kept := descriptors(scenario.chaos) - before) > MOST_KEPT and stopwatch() < deadline:
+        await asyncio.sleep(0.2)
+    scenario.expect(kept <= MOST_KEPT, f"{kept} more descriptors are open than before the overload")
 
 
 async def normal_again(scenario: Scenario, since: float) -> float:

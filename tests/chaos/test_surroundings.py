@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from libs.common.clock import stopwatch
+from libs.common.contracts import topics
 from tests.chaos.flow import PLACE
 from tests.chaos.scenario import Chaos, Scenario
 from tests.chaos.test_servers import probing
@@ -20,6 +21,8 @@ from tools.stream import subscription
 BACK_WITHIN = 30.0
 UNTOUCHED_WITHIN = 1.5
 MOST_MIB_A_SOCKET = 0.15
+A_LITTLE = 4096
+"""Bytes by which a file may still grow when the disk is almost full."""
 
 
 @pytest.mark.scenario(11)
@@ -27,8 +30,9 @@ async def test_a_full_disk_under_kafka_refuses_orders_and_loses_none(chaos: Chao
     """Its files may grow by a little more, and then no further: every write fails as on a full disk."""
     async with chaos.scenario(11, "a full disk under Kafka") as scenario:
         pid = await scenario.faults.pid("kafka")
-        largest = max(path.stat().st_size for path in (chaos.stack.instance.home / "kafka").rglob("*.log"))
-        psutil.Process(pid).rlimit(resource.RLIMIT_FSIZE, (largest + 4096, largest + 4096))
+        kept = (chaos.stack.instance.home / "kafka").glob(f"{topics.ORDER_REQUESTS.name}-*/*.log")
+        room = max(path.stat().st_size for path in kept) + A_LITTLE
+        psutil.Process(pid).rlimit(resource.RLIMIT_FSIZE, (room, room))
         scenario.kills += 1
         at = stopwatch()
         await fails(scenario, pid, chaos.pick(40, 25))
