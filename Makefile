@@ -12,7 +12,7 @@ LOCK := .local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-
 UV_VERSION := 0.13.8
 CHAOS_SECONDS := 3000
 
-.PHONY: help up down status logs demo bench chaos chaos-short reconcile backup restore topology fmt check lint test test-servers lock clean-data python servers
+.PHONY: help up down status logs demo bench chaos chaos-short crashes reconcile backup restore topology fmt check lint test test-servers lock clean-data python servers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -44,9 +44,14 @@ backup: python ## copy everything that the running stack keeps, as of one moment
 restore: python ## put a backup in the place of what the stack has, with trading halted (FROM=backups/…)
 	@$(PYTHON) -m tools.backup restore $(or $(FROM),$(error FROM=backups/… says which backup))
 
-chaos: servers ## break the platform on purpose and prove that no order is lost or doubled (SEED=1 SCENARIO=1,7)
+chaos: $(if $(SCENARIO),servers,crashes) ## break the platform on purpose and prove that no order is lost or doubled (SEED=1 SCENARIO=1,7)
 	@CHAOS=1 SEED=$(SEED) SCENARIO=$(SCENARIO) $(STACK) --instance chaos test \
 	  timeout --signal=INT --kill-after=60 $(CHAOS_SECONDS) $(PYTHON) -m pytest -s -v tests/chaos
+
+crashes: servers ## scenario 6 of it: a process that dies at every step, a broker that misbehaves
+	@mkdir -p .local/chaos
+	@$(TEST_STACK) test $(PYTHON) -m pytest --junitxml=.local/chaos/crashes.xml \
+	  tests/common/test_crashes.py tests/services/trading/test_effects.py
 
 topology: python ## write the pages that are generated from the services' manifests
 	@$(PYTHON) -m libs.common.topology --write

@@ -1,6 +1,7 @@
 """docs/reliability.md, from what the scenarios of `make chaos` kept."""
 
 import json
+import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from bench.page import said, table
 from deploy.local.instance import PROJECT, Instance
 from tests.chaos.scenario import percentile
 
+CRASHES = "crash at every step of a message and of a call; a broker that misbehaves"
 PAGE = PROJECT / "docs" / "reliability.md"
 Result = Mapping[str, Any]
 INTRODUCTION = """# Reliability
@@ -21,6 +23,10 @@ webhooks, stops and panics at a constant rate, harms the platform meanwhile, and
 [what it proves](reconcile.md)). *Recovery* runs from the fault to the first order that was wished after it and
 accepted; where another instance had to take over, or a service was scaled, until every account had one accepted.
 
+Scenario 6 needs no load: a process dies at every step between a message's arrival and the last trace of it, and
+between a call to a broker and its answer; a broker's stub misbehaves in every way that we know. Each case is a fault
+(`tests/common/test_crashes.py`, `tests/services/trading/test_effects.py`).
+
 `make chaos SEED=… SCENARIO=1,7` repeats a run's choices, or runs some. `make test` runs a short version of each.
 """
 
@@ -28,6 +34,21 @@ accepted; where another instance had to take over, or a service was scaled, unti
 def results(home: Path) -> list[Result]:
     kept = [json.loads(path.read_text()) for path in (home / "results").glob("*.json")]
     return sorted((each for each in kept if each["full"]), key=lambda each: (each["number"], each["title"]))
+
+
+def crash_points(written: Path) -> list[Result]:
+    """Scenario 6 needs no stack: its tests' own report, each of them one process that dies or one broker that lies."""
+    if not written.exists():
+        return []
+    suite = ET.parse(written).getroot().find("testsuite")  # noqa: S314
+    assert suite is not None, f"{written} is no report of pytest's"
+    cases = [case for case in suite.iter("testcase") if case.find("skipped") is None]
+    failed = [
+        case.get("name") or "" for case in cases if case.find("failure") is not None or case.find("error") is not None
+    ]
+    figures = {"faults": len(cases), "orders": 0, "lost": 0, "doubled": 0, "alerts": 0, "seed": 0, "wrong": failed}
+    seconds = float(suite.get("time", "0"))
+    return [{"number": 6, "title": CRASHES, "seconds": seconds, "recoveries": [], "statuses": {}, **figures}]
 
 
 def render(found: Sequence[Result], known: Mapping[str, object]) -> str:
@@ -70,8 +91,10 @@ def notes(found: Sequence[Result]) -> str:
     lines = []
     for each in found:
         figures = [f"{name}: {said(value)}" for name, value in each.items() if name not in KNOWN]
-        answers = f"answers {said(each['statuses'])}; {each['alerts']} alerts; {each['seconds']:.0f} s"
-        lines.append(f"- **{each['number']} {each['title']}**: {'; '.join([*figures, answers])}")
+        answers = f"answers {said(each['statuses'])}; {each['alerts']} alerts; " if each["statuses"] else ""
+        lines.append(
+            f"- **{each['number']} {each['title']}**: {'; '.join([*figures, ''])}{answers}{each['seconds']:.0f} s"
+        )
         lines += [f"  - NOT AS IT SHOULD BE: {words.splitlines()[0]}" for words in each["wrong"]]
     head = "Answers are HTTP statuses; 0 is a broken connection, -1 none within eight seconds."
     return "\n".join(("\n## What was seen", "", head, "", *lines, ""))
@@ -79,11 +102,11 @@ def notes(found: Sequence[Result]) -> str:
 
 def setting(found: Sequence[Result], known: Mapping[str, object]) -> str:
     rows = [(name, said(value)) for name, value in known.items()]
-    seeds = sorted({each["seed"] for each in found})
+    seeds = sorted({each["seed"] for each in found} - {0})
     return f"## Conditions\n\n{table(('', ''), [*rows, ('seed', said(seeds))])}"
 
 
 def write(home: Path, instance: Instance) -> None:
-    found = results(home)
+    found = sorted([*results(home), *crash_points(instance.home / "crashes.xml")], key=lambda each: each["number"])
     if found:
         PAGE.write_text(render(found, conditions(instance)))
