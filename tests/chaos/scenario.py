@@ -19,7 +19,7 @@ from tools.client import Json, Platform
 from tools.reconcile import Answered, Options, Rule, Sources, reconcile
 
 AT_REST_SECONDS = 60.0
-SHORT_OF_A_CHECK = 45.0
+SHORT_OF_A_CHECK = 150.0
 """The short version does without the checker for so long, and has it look at all once more at the end."""
 
 

@@ -33,37 +33,44 @@ async def at_once(scenario: Scenario, wish: Wish, urls: list[str]) -> list[httpx
 
 
 @pytest.mark.scenario(7)
-async def test_fifty_equal_keys_at_two_gateways_are_one_order(chaos: Chaos) -> None:
+async def test_fifty_equal_keys_and_alerts_at_two_of_each_are_one(chaos: Chaos) -> None:
     """Also test_openalgo_1991_timeout_after_accept: a key is never released, so asking again never orders again."""
-    async with chaos.scenario(7, "50 equal keys at two gateways") as scenario, scenario.faults.more(("gateway", 1)):
-        urls = [chaos.stack.instance.url("gateway", number) for number in (0, 1)]
+    async with (
+        chaos.scenario(7, "50 equal keys at two gateways, 50 alike alerts at two listeners") as scenario,
+        scenario.faults.more(("gateway", 1), ("signals", 1)),
+    ):
         for n in range(10 if chaos.full else 1):
-            account = chaos.world.accounts[n % len(chaos.world.accounts)]
-            kind = (Kind.RESTING, Kind.MARKET)[n % 2]
-            wish = scenario.flow.order(kind, account)
-            answers = await at_once(scenario, wish, urls)
-            met = Counter(answer.status_code for answer in answers)
-            named = {named_in(kind, answer.status_code, answer.content) for answer in answers} - {None}
-            scenario.expect(len(named) == 1, f"{EQUAL} equal requests named {named}, answers {met}")
-            scenario.expect(set(met) <= {TAKEN, OPEN, REFUSED, 409, 503}, f"{EQUAL} equal requests were answered {met}")
-            told: Counter[int] = Counter()
-            for _ in range(5):  # an answer may be open for as long as the order takes
-                told = Counter(answer.status_code for answer in await at_once(scenario, wish, urls))
-                if not told.keys() & {OPEN, 409, 503}:
-                    break
-                await asyncio.sleep(1)
-            scenario.expect(told in ({TAKEN: EQUAL}, {REFUSED: EQUAL}), f"asked again {EQUAL} times, answers {told}")
+            await one_order(scenario, (Kind.RESTING, Kind.MARKET)[n % 2], n)
+            await one_signal(scenario, n)
 
 
-@pytest.mark.scenario(7)
-async def test_fifty_alike_alerts_at_two_listeners_are_one_signal(chaos: Chaos) -> None:
-    async with chaos.scenario(7, "50 alike alerts at two listeners") as scenario, scenario.faults.more(("signals", 1)):
-        urls = [chaos.stack.instance.url("signals", number) for number in (0, 1)]
-        for n in range(10 if chaos.full else 1):
-            receiver = chaos.world.receivers[n % len(chaos.world.receivers)]
-            answers = await at_once(scenario, scenario.flow.alert(receiver, stopwatch()), urls)
-            met = Counter(answer.status_code for answer in answers)
-            named = {named_in(Kind.ALERT, answer.status_code, answer.content) for answer in answers} - {None}
-            scenario.expect(len(named) == 1, f"{EQUAL} alike alerts became the signals {named}, answers {met}")
-            scenario.expect(met[202] == 1, f"{EQUAL} alike alerts were answered {met}")
-            scenario.expect(set(met) <= {200, 202, 429, 503}, f"{EQUAL} alike alerts were answered {met}")
+async def one_order(scenario: Scenario, kind: Kind, n: int) -> None:
+    urls, accounts = both(scenario, "gateway"), scenario.flow.world.accounts
+    wish = scenario.flow.order(kind, accounts[n % len(accounts)])
+    answers = await at_once(scenario, wish, urls)
+    met = Counter(answer.status_code for answer in answers)
+    named = {named_in(kind, answer.status_code, answer.content) for answer in answers} - {None}
+    scenario.expect(len(named) == 1, f"{EQUAL} equal requests named {named}, answers {met}")
+    scenario.expect(set(met) <= {TAKEN, OPEN, REFUSED, 409, 503}, f"{EQUAL} equal requests were answered {met}")
+    told: Counter[int] = Counter()
+    for _ in range(5):  # an answer may be open for as long as the order takes
+        told = Counter(answer.status_code for answer in await at_once(scenario, wish, urls))
+        if not told.keys() & {OPEN, 409, 503}:
+            break
+        await asyncio.sleep(1)
+    scenario.expect(told in ({TAKEN: EQUAL}, {REFUSED: EQUAL}), f"asked again {EQUAL} times, answers {told}")
+
+
+async def one_signal(scenario: Scenario, n: int) -> None:
+    receivers = scenario.flow.world.receivers
+    wish = scenario.flow.alert(receivers[n % len(receivers)], stopwatch())
+    answers = await at_once(scenario, wish, both(scenario, "signals"))
+    met = Counter(answer.status_code for answer in answers)
+    named = {named_in(Kind.ALERT, answer.status_code, answer.content) for answer in answers} - {None}
+    scenario.expect(len(named) == 1, f"{EQUAL} alike alerts became the signals {named}, answers {met}")
+    scenario.expect(met[202] == 1, f"{EQUAL} alike alerts were answered {met}")
+    scenario.expect(set(met) <= {200, 202, 429, 503}, f"{EQUAL} alike alerts were answered {met}")
+
+
+def both(scenario: Scenario, service: str) -> list[str]:
+    return [scenario.chaos.stack.instance.url(service, number) for number in (0, 1)]

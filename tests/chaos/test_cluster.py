@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -32,14 +33,15 @@ async def all_there() -> None:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Its gateway has a Redis of its own: sessions of these tests are none of the stack's."""
     cluster = Cluster(tmp_path_factory.mktemp("cluster"), FIRST_PORT)
-    before = os.environ["KAFKA_BOOTSTRAP"]
     try:
         cluster.start()
-        os.environ["KAFKA_BOOTSTRAP"] = cluster.bootstrap
-        yield cluster
+        with pytest.MonkeyPatch.context() as surroundings:
+            surroundings.setenv("KAFKA_BOOTSTRAP", cluster.bootstrap)
+            surroundings.setenv("REDIS_URL", urlsplit(os.environ["REDIS_URL"])._replace(path="/13").geturl())
+            yield cluster
     finally:
-        os.environ["KAFKA_BOOTSTRAP"] = before
         cluster.stop()
 
 

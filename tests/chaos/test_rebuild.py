@@ -11,6 +11,7 @@ import pytest
 from libs.common.messaging.log import Logged, reading
 from tests.chaos.audit import quiet
 from tests.chaos.scenario import Chaos
+from tests.chaos.world import User
 from tools import replay
 from tools.backup import records, taking
 from tools.client import Platform
@@ -23,16 +24,7 @@ FULL = bool(os.environ.get("CHAOS"))
 
 @pytest.mark.scenario(12)
 async def test_projections_and_risks_state_built_anew_from_the_log_are_what_they_were(chaos: Chaos) -> None:
-    async with Platform(chaos.world.gateway_url) as platform:
-        for user in chaos.world.users:
-            platform.use_key(user.api_key)
-            limit = {
-                "level": "USER",
-                "trailing_stop": "1000000",
-                "identical_order_window_s": 1,
-                "max_open_positions": 999,
-            }
-            await platform.post("/api/v2/risk/limits/", limit)
+    limits = await set_limits(chaos)
     async with chaos.scenario(12, "rebuild from the log") as scenario:
         await asyncio.sleep(chaos.pick(60, 5))
     for service in REBUILT:
@@ -47,9 +39,28 @@ async def test_projections_and_risks_state_built_anew_from_the_log_are_what_they
     assert differing(before, after) == []
     for service in REBUILT:
         await scenario.faults.ready(service)
+    await lift(chaos, limits)
     if chaos.full:
         async with chaos.scenario(12, "orders after a rebuild"):
             await asyncio.sleep(10)
+
+
+async def set_limits(chaos: Chaos) -> dict[str, User]:
+    """So that risk has watches and recent orders to build anew; whose each is."""
+    limit = {"level": "USER", "trailing_stop": "1000000", "identical_order_window_s": 1, "max_open_positions": 999}
+    made = {}
+    async with Platform(chaos.world.gateway_url) as platform:
+        for user in chaos.world.users:
+            platform.use_key(user.api_key)
+            made[(await platform.post("/api/v2/risk/limits/", limit))["limit_id"]] = user
+    return made
+
+
+async def lift(chaos: Chaos, limits: dict[str, User]) -> None:
+    async with Platform(chaos.world.gateway_url, patience=60) as platform:
+        for limit_id, user in limits.items():
+            platform.use_key(user.api_key)
+            await platform.delete(f"/api/v2/risk/limits/{limit_id}")
 
 
 @pytest.mark.scenario(12)

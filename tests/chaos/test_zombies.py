@@ -29,13 +29,14 @@ async def freeze(scenario: Scenario, services: tuple[str, ...], seconds: float) 
         await scenario.recovers_everywhere(stopwatch(), TAKEN_OVER_WITHIN, f"{', '.join(services)} went on")
 
 
+@pytest.mark.in_full
 @pytest.mark.scenario(4)
 async def test_a_zombie_does_nothing_twice(chaos: Chaos) -> None:
-    """Also test_openalgo_932_dual_execution_paths: two instances hold the same order, one of them acts on it."""
+    """Also test_openalgo_932_dual_execution_paths: two instances hold the same order, one of them acts on it.
+
+    Its short versions are the instance that sleeps through a panic (test_panic.py) and tests/common/test_leases.py.
+    """
     async with chaos.scenario(4, "SIGSTOP, another takes over, SIGCONT") as scenario:
-        if not chaos.full:
-            await freeze(scenario, ("trading",), 10)
-            return
         for service in ALONE:
             await freeze(scenario, (service,), 12)
         await freeze(scenario, SERVICES, FROZEN)

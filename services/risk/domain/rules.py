@@ -288,7 +288,7 @@ def order_is_not_repeated(check: OrderCheck) -> Denial | None:
     windows = [each.identical_order_window_s for each in check.limits if each.identical_order_window_s]
     if not windows or check.last_identical is None or check.changing is not None:
         return None
-    age = (check.now - check.last_identical).total_seconds()
+    age = abs((check.now - check.last_identical).total_seconds())  # by the clock of then, which may have been ahead
     if age >= max(windows):
         return None
     reason = f"the same order was cleared {age:.1f} s ago, within the window of {max(windows)} s"

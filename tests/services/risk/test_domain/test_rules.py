@@ -249,6 +249,14 @@ def test_the_same_order_within_the_window_is_denied() -> None:
     assert denial(check(order(), **guarded)) is None
 
 
+def test_an_order_cleared_in_the_future_of_a_clock_set_back_denies_none() -> None:
+    """Another instance's clock may be ahead by little: within the window it is the same order all the same."""
+    guarded: dict[str, Any] = {"limits": (limit(identical_order_window_s=10),)}
+    assert denial(check(order(), **guarded, last_identical=NOW + timedelta(hours=1))) is None
+    found = refused(order(), **guarded, last_identical=NOW + timedelta(seconds=2))
+    assert found.rule is DenialRule.IDENTICAL_ORDER
+
+
 def test_the_same_order_again_is_no_matter_unless_configured() -> None:
     assert denial(check(order(), last_identical=NOW)) is None
 
