@@ -10,7 +10,7 @@ CHOICES := $(if $(FEED),MARKETDATA_FEED=$(FEED)) $(if $(SPEED),REPLAY_SPEED=$(SP
   $(if $(SHARED_DATA),SHARED_DATA=$(abspath $(SHARED_DATA)))
 LOCK := .local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header
 UV_VERSION := 0.13.8
-CHAOS_SECONDS := 3000
+CHAOS_SECONDS := 2700
 
 .PHONY: help up down status logs demo bench chaos chaos-short crashes reconcile backup restore topology fmt check lint test test-servers lock clean-data python servers
 

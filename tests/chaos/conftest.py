@@ -26,7 +26,7 @@ SEED = int(os.environ.get("SEED") or random.randrange(1_000_000))
 CHOICES = {"MARKETDATA_FEED": "simulator", "LOG_LEVEL": "INFO", "WALKFORWARD_LIQUIDITY": "unlimited"}
 """With what the simulated market shows, closing everything at once would take it minutes."""
 USERS, ACCOUNTS = (4, 12) if FULL else (2, 12)
-LONGEST_LOG = 30_000
+LONGEST_LOG = 20_000
 """Orders after which a full run goes on with an empty platform: the checker's time grows with the log."""
 
 
@@ -107,9 +107,9 @@ async def new_world(stack: Stack) -> World:
 
 
 @pytest.fixture(autouse=True)
-async def all_there(chaos: Chaos) -> None:
+async def all_there(chaos: Chaos, request: pytest.FixtureRequest) -> None:
     """A scenario begins with everything in its place, whatever the one before left behind."""
-    if chaos.orders > LONGEST_LOG:
+    if chaos.orders > LONGEST_LOG or (request.node.get_closest_marker("on_a_new_log") and chaos.full and chaos.orders):
         await begin_anew(chaos)
     elif not await asyncio.to_thread(chaos.stack.complete):
         await asyncio.to_thread(chaos.stack.start_servers)

@@ -39,7 +39,7 @@ async def test_fifty_equal_keys_and_alerts_at_two_of_each_are_one(chaos: Chaos) 
         chaos.scenario(7, "50 equal keys at two gateways, 50 alike alerts at two listeners") as scenario,
         scenario.faults.more(("gateway", 1), ("signals", 1)),
     ):
-        for n in range(10 if chaos.full else 1):
+        for n in range(6 if chaos.full else 1):
             await one_order(scenario, (Kind.RESTING, Kind.MARKET)[n % 2], n)
             await one_signal(scenario, n)
 

@@ -24,10 +24,10 @@ async def test_what_a_backup_has_is_back_after_everything_was_lost_and_nothing_i
 ) -> None:
     async with Flow(chaos.world, chaos.seed + 13, tmp_path / "journal.jsonl") as flow:
         flow.start(chaos.rate)
-        await asyncio.sleep(chaos.pick(30, 3))
+        await asyncio.sleep(chaos.pick(10, 3))
         before = await orders(chaos)
         backup = await taking.take(chaos.stack, tmp_path)
-        await asyncio.sleep(chaos.pick(30, 2))
+        await asyncio.sleep(chaos.pick(10, 2))
         await flow.settle()
     lost_at_most = await orders(chaos)
     facts = manifest.verify(backup)
@@ -44,7 +44,7 @@ async def test_what_a_backup_has_is_back_after_everything_was_lost_and_nothing_i
     assert report.passed, report.text()
     await trading_is_halted_until_a_person_lifts_it(chaos)
     async with chaos.scenario(13, "orders after a restore"):
-        await asyncio.sleep(chaos.pick(10, 1))
+        await asyncio.sleep(chaos.pick(5, 1))
 
 
 async def trading_is_halted_until_a_person_lifts_it(chaos: Chaos) -> None:

@@ -100,7 +100,7 @@ async def test_what_was_accepted_outlives_the_leader_and_then_two_nodes_and_the_
         coming = asyncio.create_task(customers.come())
         try:
             await customers.seen(customers.kept, 0, BACK_WITHIN)
-            for _ in range(5 if FULL else 1):
+            for _ in range(3 if FULL else 1):
                 await the_leader_dies(cluster, ledger, customers)
             await two_nodes_die(cluster, customers, client)
         finally:

@@ -13,7 +13,7 @@ from tests.chaos.scenario import Chaos
 
 RESUMES_WITHIN = 5.0
 TAKEN_OVER_WITHIN = 12.0
-ROUNDS = 15
+ROUNDS = 14
 SHORT = ("trading", "risk", "gateway")
 
 

@@ -33,7 +33,7 @@ async def test_after_a_panic_no_order_leaves_and_everything_is_closed(chaos: Cha
     drawn = random.Random(chaos.seed)
     async with chaos.scenario(9, "panics under load") as scenario:
         late: list[float] = []
-        for n in range(12) if chaos.full else (1,):
+        for n in range(8) if chaos.full else (1,):
             await asyncio.sleep(drawn.uniform(1, 2))
             late.append(await panic(scenario, None if n % 4 == 1 else chaos.world.users[n % len(chaos.world.users)]))
         scenario.figures["panics"] = len(late)
@@ -75,7 +75,7 @@ async def test_a_trading_instance_that_slept_through_a_panic_sends_nothing(chaos
     async with chaos.scenario(9, "a trading instance sleeps through a panic") as scenario:
         late = []
         async with scenario.faults.more(("trading", 1)):
-            for n in range(4 if chaos.full else 1):
+            for n in range(2 if chaos.full else 1):
                 await scenario.flow.resumed_everywhere(stopwatch(), 60)
                 await asyncio.sleep(drawn.uniform(0.2, 1.2))
                 async with contextlib.AsyncExitStack() as asleep:

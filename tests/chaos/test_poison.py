@@ -29,7 +29,7 @@ SOON = 30.0
 @pytest.mark.scenario(8)
 async def test_poison_stops_its_own_account_only_until_it_is_discarded(chaos: Chaos) -> None:
     async with chaos.scenario(8, "poison on money topics") as scenario:
-        for n in range(3 if chaos.full else 1):
+        for n in range(2 if chaos.full else 1):
             async with asyncio.TaskGroup() as both:
                 both.create_task(unreadable(scenario, chaos.world.users[0].accounts[2 + n]))
                 both.create_task(unbearable(scenario, chaos.world.users[-1].accounts[-1 - n]))

@@ -22,11 +22,12 @@ SMALL_BATCHES = 3
 FULL = bool(os.environ.get("CHAOS"))
 
 
+@pytest.mark.on_a_new_log
 @pytest.mark.scenario(12)
 async def test_projections_and_risks_state_built_anew_from_the_log_are_what_they_were(chaos: Chaos) -> None:
     limits = await set_limits(chaos)
     async with chaos.scenario(12, "rebuild from the log") as scenario:
-        await asyncio.sleep(chaos.pick(60, 5))
+        await asyncio.sleep(chaos.pick(20, 4))
     for service in REBUILT:
         await scenario.faults.take_away(service)
     before = await digest(chaos.admin_url, REBUILT)
@@ -42,7 +43,7 @@ async def test_projections_and_risks_state_built_anew_from_the_log_are_what_they
     await lift(chaos, limits)
     if chaos.full:
         async with chaos.scenario(12, "orders after a rebuild"):
-            await asyncio.sleep(10)
+            await asyncio.sleep(5)
 
 
 async def set_limits(chaos: Chaos) -> dict[str, User]:

@@ -64,7 +64,7 @@ async def test_any_gateway_behind_the_address_answers_for_any_order(chaos: Chaos
     edge = await asyncio.to_thread(chaos.stack.start_edge)
     try:
         async with chaos.scenario(5, "two gateways behind one address", edge=edge) as scenario:
-            for n in range(30 if chaos.full else 3):
+            for n in range(15 if chaos.full else 3):
                 await ask_the_other(scenario, n)
             at = await scenario.faults.kill("gateway-1")
             scenario.kills += 1

@@ -115,8 +115,8 @@ async def blink(scenario: Scenario, server: str) -> None:
 @pytest.mark.scenario(2)
 async def test_without_postgresql_nothing_is_taken_and_nothing_is_lost(chaos: Chaos) -> None:
     async with chaos.scenario(2, "kill -9 of PostgreSQL") as scenario:
-        await outage(scenario, "postgres", chaos.pick(10, 3), {"an order": (), "an alert": ()})
-        for _ in range(3 if chaos.full else 0):
+        await outage(scenario, "postgres", chaos.pick(6, 3), {"an order": (), "an alert": ()})
+        for _ in range(2 if chaos.full else 0):
             await asyncio.sleep(2)
             await blink(scenario, "postgres")
 
@@ -126,8 +126,8 @@ async def test_without_kafka_orders_are_refused_and_alerts_refused_or_kept(chaos
     """An alert that was committed with its signal is kept: the outbox publishes it when Kafka is back."""
     async with chaos.scenario(2, "kill -9 of Kafka") as scenario:
         since = SystemClock().now()
-        await outage(scenario, "kafka", chaos.pick(10, 3), {"an order": (), "an alert": (202,)})
-        for _ in range(2 if chaos.full else 0):
+        await outage(scenario, "kafka", chaos.pick(6, 3), {"an order": (), "an alert": (202,)})
+        if chaos.full:
             await asyncio.sleep(2)
             await blink(scenario, "kafka")
         await asyncio.sleep(1)
@@ -143,12 +143,12 @@ async def test_without_redis_and_its_data_trading_goes_on(chaos: Chaos) -> None:
         Platform(chaos.world.gateway_url, patience=2) as person,
     ):
         await person.log_in(user.email, user.password)
-        for _ in range(3 if chaos.full else 1):
+        for _ in range(2 if chaos.full else 1):
             at = await scenario.faults.take_away("redis")
             scenario.kills += 1
             await scenario.faults.forget_redis()
             await scenario.recovers(at, UNTOUCHED_WITHIN, "Redis went")
-            until = stopwatch() + chaos.pick(8, 1)
+            until = stopwatch() + chaos.pick(5, 1)
             while stopwatch() < until:
                 await asks_on(scenario, person, instrument)
                 await asyncio.sleep(0.5)
@@ -174,12 +174,12 @@ async def test_without_questdb_trading_goes_on_and_no_tick_is_missing_or_doubled
     drawn = random.Random(chaos.seed)
     async with chaos.scenario(2, "kill -9 of QuestDB") as scenario:
         since = SystemClock().now()
-        for _ in range(3 if chaos.full else 1):
+        for _ in range(2 if chaos.full else 1):
             await asyncio.sleep(drawn.uniform(1, 2))
             at = await scenario.faults.take_away("questdb")
             scenario.kills += 1
             await scenario.recovers(at, UNTOUCHED_WITHIN, "QuestDB went")
-            await asyncio.sleep(chaos.pick(6, 2))
+            await asyncio.sleep(chaos.pick(5, 2))
             await scenario.faults.bring_back("questdb")
             await scenario.faults.answers("questdb")
         await asyncio.sleep(1)

@@ -70,7 +70,7 @@ async def test_a_clock_that_jumps_by_an_hour_stops_nobody_for_long(chaos: Chaos)
             scenario.kills += 1
             at = stopwatch()
             await scenario.recovers_everywhere(at, BACK_WITHIN, f"the clock was set to {position.strip()} s")
-            await asyncio.sleep(chaos.pick(10, 2))
+            await asyncio.sleep(chaos.pick(5, 2))
 
 
 def moved_by(hands: Path) -> dict[str, str]:
@@ -128,7 +128,7 @@ async def test_thousands_of_idle_sockets_hold_up_nobody(chaos: Chaos) -> None:
         try:
             for _ in range(3):
                 await scenario.recovers(stopwatch(), UNTOUCHED_WITHIN, f"{count} sockets were opened")
-                await asyncio.sleep(chaos.pick(5, 1))
+                await asyncio.sleep(chaos.pick(3, 0.5))
             grown = (psutil.Process(pid).memory_info().rss - before) / 2**20
             scenario.figures["MiB for each"] = round(grown / count, 3)
             scenario.expect(grown <= 50 + count * MOST_MIB_A_SOCKET, f"{count} sockets cost {grown:.0f} MiB")

@@ -10,7 +10,6 @@ from tests.chaos.scenario import Chaos, Scenario
 
 TAKEN_OVER_WITHIN = 12.0
 SERVICES = ("trading", "risk", "walkforward", "gateway", "strategy", "signals")
-ALONE = ("trading", "risk", "walkforward")
 FROZEN = 60.0
 
 
@@ -37,6 +36,4 @@ async def test_a_zombie_does_nothing_twice(chaos: Chaos) -> None:
     Its short versions are the instance that sleeps through a panic (test_panic.py) and tests/common/test_leases.py.
     """
     async with chaos.scenario(4, "SIGSTOP, another takes over, SIGCONT") as scenario:
-        for service in ALONE:
-            await freeze(scenario, (service,), 12)
         await freeze(scenario, SERVICES, FROZEN)
