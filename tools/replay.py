@@ -4,7 +4,8 @@ python -m tools.replay FROM [SERVICE …]    FROM is a backup (python -m tools.b
 
 Prints a digest of the tables and one of everything that was said. The same log gives the same digests, whenever and in
 whatever batches it is handled: if not, a handler asks something else than its message, its store and its time.
-Timers and what goes out to brokers are not run; needs POSTGRES_ADMIN_URL for the scratch database.
+Timers and what goes out to brokers are not run; needs POSTGRES_ADMIN_URL for the scratch database. What cannot be
+handled is passed over and named: live it was parked, and a person discarded it.
 """
 
 import argparse
@@ -44,6 +45,7 @@ class Outcome:
     handled: int
     tables: dict[str, str]
     said: str
+    given_up: tuple[str, ...] = ()
 
 
 async def replay(name: str, partitions: Partitions, admin_url: str, *, batch: int = BATCH) -> Outcome:
@@ -73,14 +75,23 @@ async def _replay(service: Service[Any, Any], partitions: Partitions, url: str, 
     memory, clock = service.memory(), FixedClock(DAWN)
     if hasattr(memory, "clock"):
         memory.clock = clock
-    handler = Replay(service, memory, said=hear, clock=clock, batch=batch, within=A_BATCH)
+    given_up: list[str] = []
+    handler = Replay(
+        service,
+        memory,
+        said=hear,
+        clock=clock,
+        batch=batch,
+        within=A_BATCH,
+        given_up=lambda failed: given_up.append(str(failed)),
+    )
     pool = await database.open_pool(url, service.name, size=2)
     try:
         async with pool.acquire() as connection, connection.transaction():
             done = await handler.run(in_order_of_time(partitions(handler.topics)), connection)
     finally:
         await pool.close()
-    return Outcome(done.handled, await digest(url, (service.name,)), said.hexdigest())
+    return Outcome(done.handled, await digest(url, (service.name,)), said.hexdigest(), tuple(given_up))
 
 
 async def _prepare(url: str, name: str) -> None:
@@ -104,6 +115,8 @@ async def _main(root: Path, names: Sequence[str]) -> None:
     for name in names:
         done = await replay(name, recorded(root), os.environ["POSTGRES_ADMIN_URL"])
         sys.stdout.write(f"{name:10} {done.handled:8} messages  tables {whole(done.tables)}  said {done.said}\n")
+        for each in done.given_up:
+            sys.stdout.write(f"           given up {each}\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from libs.common.clock import FixedClock
+from libs.common.contracts.base import Message
 from libs.common.messaging.consumer import INBOX_DAYS
 from libs.common.messaging.envelope import Record, decode, read_envelope, type_of
 from libs.common.messaging.errors import Undecodable
@@ -55,6 +56,7 @@ class Replay:
     `said` gets what the handlers say; nothing is published. `set_aside` are places that are not to be handled:
     what waits as parked, or was discarded. `clock` is moved along, for memory that asks for the time.
     `within` keeps a batch as short as a live one, which never holds the answer to what it says itself.
+    `given_up` gets what cannot be handled, which is passed over then, as after a discard; without it the replay fails.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Replay:
         clock: FixedClock | None = None,
         batch: int = BATCH,
         within: timedelta | None = None,
+        given_up: Callable[[ReplayFailed], None] | None = None,
     ) -> None:
         self._service = service
         self._memory = memory
@@ -75,6 +78,7 @@ class Replay:
         self._clock = clock
         self._size = batch
         self._within = within
+        self._given_up = given_up
         self._types = {(s.topic.name, s.message.__name__): s.message for s in service.consumes}
         self._streams = {(s.topic.name, s.message.__name__): s for s in service.streams}
         self._known: set[UUID] = set()
@@ -110,15 +114,21 @@ class Replay:
         if (record.topic, record.partition, record.offset) in self._set_aside:
             self.done.skipped += 1
             return
-        try:
-            delivery = Delivery(decode(message, record.value), read_envelope(record.headers, record.key))
-        except Undecodable as error:
-            raise _failed(record, error) from error
-        if not self._is_new(delivery.envelope.id):
+        delivery = self._read(record, message)
+        if delivery is None or not self._is_new(delivery.envelope.id):
             return
         if self._batch and self._within and record.said_at - self._batch[0][0].said_at > self._within:
             await self._flush(connection)
         self._batch.append((record, delivery))
+
+    def _read(self, record: Logged, message: type[Message]) -> Delivery | None:
+        try:
+            return Delivery(decode(message, record.value), read_envelope(record.headers, record.key))
+        except Undecodable as error:
+            if self._given_up is None:
+                raise _failed(record, error) from error
+            self._given_up(_failed(record, error))
+            return None
 
     def _is_new(self, message_id: UUID) -> bool:
         if message_id in self._known:
@@ -138,7 +148,10 @@ class Replay:
                 said = await self._handle([delivery for _, delivery in batch], connection)
         except Exception as error:
             if len(batch) == 1:
-                raise _failed(batch[0][0], error) from error
+                if self._given_up is None:
+                    raise _failed(batch[0][0], error) from error
+                self._given_up(_failed(batch[0][0], error))
+                return
             for each in batch:
                 self._batch = [each]
                 await self._flush(connection)
