@@ -32,9 +32,8 @@ from services.gateway.domain.search import parse
 from services.gateway.memory.spelling import Spelling
 from services.gateway.store import GatewayStore, instruments
 from services.marketdata.adapters import masters
-from services.marketdata.domain.masters import fault_of_dump
+from services.marketdata.domain.masters import STAGED, fault_of_dump
 from services.marketdata.store import ContractStore
-from services.marketdata.store.contracts.master import STAGED
 from services.risk.memory import RiskMemory
 from services.strategy.domain.chain import Chain
 from services.walkforward.memory import WalkforwardMemory
@@ -62,8 +61,8 @@ def measure() -> dict[str, Figures]:
 
 
 async def measured(instance: Instance) -> dict[str, Figures]:
-    """Within the suite: its own databases beside the stack's, dropped afterwards."""
-    os.environ["POSTGRES_ADMIN_URL"] = environment.load(instance)["POSTGRES_ADMIN_URL"]
+    """Within the suite: its own databases beside the stack's, dropped afterwards; settings are those of the stack."""
+    os.environ.update(environment.load(instance))
     return await asyncio.to_thread(measure)
 
 
@@ -209,7 +208,7 @@ async def take_over() -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "instruments.csv"
         path.write_text("\n".join([HEADER, *dump()]))
-        table = masters.load(MasterSource.ZERODHA, [path], DAY).table.with_columns(price_band=None)
+        table = masters.load(MasterSource.ZERODHA, [path], DAY).table
     rows = table.select(STAGED).write_csv(include_header=False).encode()
     pool = await Databases.pool("marketdata")
     figures: Figures = {"rows": table.height}

@@ -23,6 +23,7 @@ CHOICES = {
     "MARKETDATA_CHAIN_HZ": "4",
     "MARKETDATA_MASTERS": "{}",
     "MARKETDATA_MASTERS_AT": "08:40",
+    "MARKETDATA_MASTERS_CA": "",
     "MARKETDATA_TICKERS": "[]",
     "MARKETDATA_HISTORY_URL": "",
     "MARKETDATA_HISTORY_API_KEY": "",
@@ -60,6 +61,8 @@ def addresses(instance: Instance, known: Mapping[str, str]) -> dict[str, str]:
         "GATEWAY_SIGNALS_URL": instance.url("signals"),
         "GATEWAY_TRADING_URL": instance.url("trading"),
         "GATEWAY_SIGNALS_PUBLIC_URL": instance.url("signals"),
+        "GATEWAY_TRUSTED_PROXIES": "127.0.0.1",
+        "SIGNALS_TRUSTED_PROXIES": "127.0.0.1",
         "SIGNALS_WEBHOOK_SECRET": known["GATEWAY_WEBHOOK_SECRET"],
     }
     for service in SERVICES:

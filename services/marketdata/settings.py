@@ -3,15 +3,20 @@
 from datetime import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from libs.common.contracts.masters import MasterSource
 from services.marketdata.domain.pricing import DIVIDEND_YIELD, RISK_FREE_RATE
 
 PUBLISHED = "published"
+
+
+def _named(path: object) -> object:
+    """Compose passes an empty text where nothing is set."""
+    return path or None
 
 
 class FeedKind(StrEnum):
@@ -40,6 +45,9 @@ class MarketDataSettings(BaseSettings):
     """
     masters_at: time = time(8, 40)
     """When dumps are fetched every day, Indian time: the exchanges' are made anew by 08:30."""
+    masters_ca: Annotated[Path | None, BeforeValidator(_named)] = None
+    """A PEM file of authorities that dumps' https addresses are checked against instead of the public ones: for a
+    mirror inside, or a proxy that signs by itself."""
 
 
 class TickerSettings(BaseModel):
@@ -50,6 +58,8 @@ class TickerSettings(BaseModel):
     """A file with the day's login as JSON: `{"api_key": "…", "access_token": "…"}`, read anew for every connection."""
     connections: int = Field(default=3, ge=1, le=3)
     address: str = "wss://ws.kite.trade"
+    quotes: str = "https://api.kite.trade"
+    """Where quotes are asked for while the ticker gives nothing."""
 
 
 class LiveSettings(BaseSettings):

@@ -1,7 +1,8 @@
 """Price history: a page of JSON, or all of it as a stream of CSV, Parquet, Arrow or JSON lines."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +12,21 @@ from fastapi.responses import StreamingResponse
 
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
+from libs.common.contracts.masters import CorporateActionKind
 from libs.common.problems import Problem
+from libs.common.trading_calendar import IST
 from services.marketdata.adapters import arrow
-from services.marketdata.domain.corporate_actions import Adjustment, adjustment_factors
+from services.marketdata.domain.corporate_actions import (
+    LONGEST_PAUSE,
+    Adjustment,
+    CorporateAction,
+    NotAdjustable,
+    adjustment_factors,
+)
 from services.marketdata.domain.intervals import Interval
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store import ContractStore
-from services.marketdata.store.series import Format, Selection
+from services.marketdata.store.series import Format, Selection, TimeSeries
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
@@ -63,7 +72,8 @@ def routes(runtime: "MarketRuntime") -> APIRouter:
         """Candles, or ticks, that start in [start, end), oldest first.
 
         JSON holds the newest `limit` of them; `next` is the `end` to ask for the page before. Every other format is
-        all of them, streamed. Times without an offset are refused.
+        all of them, streamed. Times without an offset are refused. `adjusted`: as if every split, bonus and dividend
+        since then had happened before.
         """
         contract = await listed(runtime, instrument)
         answer = _answer(form)
@@ -72,10 +82,11 @@ def routes(runtime: "MarketRuntime") -> APIRouter:
             interval_of(interval),
             aware(start, "start") or EARLIEST,
             aware(end, "end") or runtime.clock.now() + timedelta(days=1),
-            await _adjustments(runtime, contract.instrument) if adjusted else (),
         )
         if selection.start >= selection.end:
             raise Problem(422, "invalid", f"start {selection.start} is not before end {selection.end}")
+        if adjusted:
+            selection = await _adjusted(runtime, selection)
         if answer is Answer.JSON:
             return await _page(memory, selection, limit, adjusted=adjusted)
         return await _stream(memory, selection, answer)
@@ -119,10 +130,31 @@ async def _rest(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[byt
         yield chunk
 
 
-async def _adjustments(runtime: "MarketRuntime", instrument: InstrumentId) -> Sequence[Adjustment]:
-    """For splits and bonuses, as charts show them; dividends stay in the prices."""
+async def _adjusted(runtime: "MarketRuntime", selection: Selection) -> Selection:
+    """For the splits, bonuses and dividends since the selection's beginning."""
     async with runtime.pool.acquire(timeout=2) as connection:
-        return adjustment_factors(await ContractStore(connection).corporate_actions.of(instrument))
+        actions = await ContractStore(connection).corporate_actions.of(selection.instrument)
+    since = selection.start.astimezone(IST).date()
+    try:
+        return replace(selection, adjustments=await _factors(runtime.memory.series, selection, actions, since))
+    except NotAdjustable as error:
+        raise Problem(409, "not_adjustable", str(error), instrument=selection.instrument) from error
+
+
+async def _factors(
+    series: TimeSeries, selection: Selection, actions: Sequence[CorporateAction], since: date
+) -> Sequence[Adjustment]:
+    """Actions from before the first stored candle change nothing that can be read."""
+    due = [action for action in actions if action.ex_date > since]
+    closes: dict[date, float] = {}
+    for action in [each for each in due if each.kind is CorporateActionKind.DIVIDEND]:
+        ex = datetime.combine(action.ex_date, time(), IST)
+        before = await series.close_before(selection.instrument, ex)
+        if before is None:
+            due.remove(action)
+        elif ex - before[0] <= LONGEST_PAUSE:
+            closes[action.ex_date] = before[1]
+    return adjustment_factors(due, closes)
 
 
 async def listed(runtime: "MarketRuntime", instrument: str) -> InstrumentListed:

@@ -4,10 +4,13 @@ are applied when it is read.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from itertools import groupby
 
 from libs.common.contracts.masters import CorporateActionKind, CorporateActionTerms
+
+LONGEST_PAUSE = timedelta(days=10)
+"""A close that is older is not that of the session before an ex-date: the longest run of holidays is five days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +41,18 @@ class Adjustment:
     volume: float
 
 
-class CloseUnknown(LookupError):
-    """A dividend cannot be taken out of prices without the close before its ex-date."""
+class NotAdjustable(ValueError):
+    """An action that cannot be taken out of prices: it makes no sense, or the close before its ex-date is unknown."""
 
 
-def adjustment_factors(
-    actions: Iterable[CorporateAction], closes: Mapping[date, float] | None = None
-) -> list[Adjustment]:
+def adjustment_factors(actions: Iterable[CorporateAction], closes: Mapping[date, float]) -> list[Adjustment]:
     """The adjustments, the earliest first; a candle of day d takes the first one with d < before, or none.
 
-    `closes` gives the unadjusted close of the last session before each dividend's ex-date, by that ex-date; without
-    `closes` dividends are left in (prices adjusted for splits and bonuses only, as charts usually show them).
-    Dividends by the method of CRSP and Yahoo: factor 1 - dividend / close before the ex-date. ValueError for an action
-    that makes no sense, CloseUnknown for a dividend whose close is not given.
+    A split or bonus divides prices by the shares that one share became, and multiplies volumes with them. A dividend
+    multiplies prices with (close - dividend) / close, where `closes` gives, by the ex-date, the unadjusted close of
+    the last session before it, and leaves volumes. That is the method of the Center for Research in Security Prices
+    (CRSP, "Data Descriptions Guide", factors to adjust price and shares), which Yahoo's adjusted close follows too.
+    NotAdjustable for an action that makes no sense, and for a dividend whose close is not given.
     """
     adjustments: list[Adjustment] = []
     price = volume = 1.0
@@ -88,20 +90,21 @@ def _shares(action: CorporateAction) -> float:
     if action.kind is CorporateActionKind.DIVIDEND:
         return 1.0
     if action.old <= 0 or action.new <= 0:
-        raise ValueError(f"{action.kind} {action.old}:{action.new} on {action.ex_date}: both must be positive")
+        raise NotAdjustable(f"{action.kind} {action.old}:{action.new} on {action.ex_date}: both must be positive")
     if action.kind is CorporateActionKind.SPLIT:
         return action.new / action.old
     return (action.old + action.new) / action.old
 
 
-def _price_factor(action: CorporateAction, closes: Mapping[date, float] | None) -> float:
+def _price_factor(action: CorporateAction, closes: Mapping[date, float]) -> float:
     if action.kind is not CorporateActionKind.DIVIDEND:
         return 1 / _shares(action)
-    if closes is None:
-        return 1.0
     close = closes.get(action.ex_date)
     if close is None:
-        raise CloseUnknown(f"no close before the ex-date {action.ex_date} of a dividend of {action.amount}")
+        raise NotAdjustable(
+            f"the close before the dividend of {action.amount} on {action.ex_date} is unknown: no candle of the"
+            f" {LONGEST_PAUSE.days} days before it is stored; import or backfill them"
+        )
     if not 0 < action.amount < close:
-        raise ValueError(f"a dividend of {action.amount} on {action.ex_date} from a price of {close}")
-    return 1 - action.amount / close
+        raise NotAdjustable(f"a dividend of {action.amount} on {action.ex_date} from a price of {close}")
+    return (close - action.amount) / close

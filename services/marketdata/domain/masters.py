@@ -1,8 +1,37 @@
-"""When a broker's dump is good enough to replace the one before it, and what a difference between two masters is."""
+"""An instrument's terms; when a broker's dump is good enough to replace the one before it, and what a difference
+between two masters is.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
+from typing import Any, Protocol
+
+from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import InstrumentListed
+
+TERMS = (
+    "exchange",
+    "symbol",
+    "name",
+    "kind",
+    "underlying",
+    "spot",
+    "expiry",
+    "strike",
+    "option_type",
+    "lot_size",
+    "tick_size",
+    "freeze_quantity",
+    "price_band",
+    "monthly",
+)
+PUBLISHED = tuple(name for name in TERMS if name != "monthly")
+"""What InstrumentListed carries; a month's mark alone is no reason to publish."""
+STAGED = ("instrument", *TERMS, "token", "broker_symbol")
+"""The columns of a broker's dump, in this order."""
 
 LEAST_KEPT = 0.8
 """Of yesterday's contracts that have not expired nearly all are listed today; some far strikes come and go."""
@@ -52,3 +81,31 @@ def fault_of_dump(census: Sequence[ExchangeCensus], unreadable: int) -> str | No
                 f" expired are in it (at least {LEAST_KEPT:.0%} must be): it looks cut short"
             )
     return None
+
+
+class Terms(Protocol):
+    """A row of a table of the master, wherever it is."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+def listing(terms: Terms) -> InstrumentListed:
+    """The message that other services read."""
+    return InstrumentListed(
+        instrument=InstrumentId(terms["instrument"]),
+        exchange=Exchange(terms["exchange"]),
+        symbol=terms["symbol"],
+        name=terms["name"] or terms["symbol"],
+        kind=InstrumentKind(terms["kind"]),
+        underlying=terms["underlying"],
+        spot=terms["spot"],
+        expiry=terms["expiry"],
+        strike=None if terms["strike"] is None else Decimal(terms["strike"]),
+        option_type=OptionType(terms["option_type"]) if terms["option_type"] else None,
+        lot_size=terms["lot_size"],
+        tick_size=Decimal(terms["tick_size"]),
+        freeze_quantity=terms["freeze_quantity"],
+        price_band=terms["price_band"],
+        tradable=terms["tradable"],
+        delisted=terms["gone_on"] is not None,
+    )

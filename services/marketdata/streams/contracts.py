@@ -18,11 +18,10 @@ from libs.common.contracts.masters import (
 )
 from libs.common.settings import load
 from libs.common.telemetry import log
-from services.marketdata.domain.masters import Change
+from services.marketdata.domain.masters import TERMS, Change, listing
 from services.marketdata.memory import MarketMemory
 from services.marketdata.settings import MarketDataSettings
 from services.marketdata.store import ContractStore
-from services.marketdata.store.contracts.columns import TERMS, listing
 from services.marketdata.streams.custom import load_custom_symbols
 from services.marketdata.streams.rollover import roll_expiries
 

@@ -23,7 +23,6 @@ from services.marketdata.adapters.masters import FORMATS, MasterMalformed, place
 from services.marketdata.domain.masters import fault_of_dump
 from services.marketdata.settings import PUBLISHED, MarketDataSettings
 from services.marketdata.store.contracts.downloads import Download
-from services.marketdata.store.contracts.master import STAGED
 from services.marketdata.streams import metrics
 from services.marketdata.streams.contracts import publish_differences
 
@@ -82,7 +81,7 @@ async def _take_over(
     runtime: "MarketRuntime", settings: MarketDataSettings, wanted: Download, folder: Path, day: date
 ) -> None:
     source = wanted.source
-    fetched = await places.fetch(places_of(settings, source), folder)
+    fetched = await places.Places(settings.masters_ca).fetch(places_of(settings, source), folder)
     unchanged = fetched.checksum == wanted.checksum
     dump = await asyncio.to_thread(masters.load, source, fetched.paths, day)
     rows = await asyncio.to_thread(_as_csv, dump)
@@ -109,13 +108,13 @@ async def _take_over(
     await publish_differences(runtime, announce=wanted.checksum is not None)
 
 
-def places_of(settings: MarketDataSettings, source: MasterSource) -> list[str]:
+def places_of(settings: MarketDataSettings, source: MasterSource) -> list[places.Place]:
     """Where the operator says that a broker's dump is."""
     said = settings.masters.get(source)
     if said is None:
         raise places.DumpUnavailable(f"MARKETDATA_MASTERS names no address or file for {source.value}")
     if said != PUBLISHED:
-        return [said] if isinstance(said, str) else said
+        return [said] if isinstance(said, str) else list(said)
     published = FORMATS[source].published if source in FORMATS else ()
     if not published:
         raise places.DumpUnavailable(f"{source.value} publishes no dump without a login: name a file")
@@ -136,5 +135,4 @@ async def _claim(runtime: "MarketRuntime") -> Download | None:
 
 
 def _as_csv(dump: masters.Dump) -> bytes:
-    table = dump.table.with_columns(price_band=None)
-    return table.select(STAGED).write_csv(include_header=False).encode()
+    return dump.table.write_csv(include_header=False).encode()

@@ -13,9 +13,8 @@ from libs.common.contracts.masters import MasterSource
 from libs.common.service import Connection
 from libs.common.testing import NOON
 from services.marketdata.domain import symbols
-from services.marketdata.domain.masters import Change
+from services.marketdata.domain.masters import TERMS, Change
 from services.marketdata.store import ContractStore
-from services.marketdata.store.contracts.columns import TERMS
 from tests.services.marketdata.samples import listed
 
 DAY = date(2026, 11, 23)

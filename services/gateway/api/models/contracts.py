@@ -93,7 +93,7 @@ class Downloads(BaseModel):
 class DownloadWanted(Body):
     """Whose dumps to fetch; all that are configured when it is left out."""
 
-    sources: list[MasterSource] | None = Field(default=None, min_length=1, max_length=20)
+    sources: list[MasterSource] | None = Field(default=None, min_length=1, max_length=len(MasterSource))
 
 
 class ListedExpiry(BaseModel):

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import polars as pl
 
 from services.marketdata.adapters.masters.table import MasterMalformed
@@ -80,3 +81,14 @@ def json(content: bytes) -> pl.DataFrame:
 
 def is_json(content: bytes) -> bool:
     return content.lstrip()[:1] in (b"[", b"{")
+
+
+def document(content: bytes) -> dict[str, object]:
+    """One JSON object."""
+    try:
+        said = orjson.loads(content)
+    except ValueError as error:
+        raise MasterMalformed(f"it is no JSON: {error}") from error
+    if not isinstance(said, dict):
+        raise MasterMalformed("it is no JSON object")
+    return said

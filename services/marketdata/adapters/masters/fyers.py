@@ -5,9 +5,9 @@ Copies in circulation have a header line of somebody's own; columns go by their 
 
 import polars as pl
 
-from libs.common.contracts.enums import InstrumentKind
 from services.marketdata.adapters.masters import files
-from services.marketdata.adapters.masters.table import CASH_SERIES, compact, decimals, short_expiry, text, whole
+from services.marketdata.adapters.masters.layout import Layout, Price
+from services.marketdata.adapters.masters.table import CASH_SERIES, compact, short_expiry, text, whole
 
 _COLUMNS = [
     "token",
@@ -28,56 +28,44 @@ _COLUMNS = [
     "strike",
     "option_type",
 ]
-_EXCHANGES = {
-    ("10", "10"): "NSE",
-    ("10", "11"): "NFO",
-    ("10", "12"): "CDS",
-    ("11", "20"): "MCX",
-    ("12", "10"): "BSE",
-    ("12", "11"): "BFO",
-    ("12", "12"): "BCD",
-}
-_INDEX = "10"
 _BOND_TYPES = ("2", "3", "5", "6", "7", "8")
+_CASH = text("segment") == "10"
+_OPTION = text("option_type").is_in(["CE", "PE"])
+# NSE:SBIN-EQ; the symbol may hold hyphens itself (NSE:BAJAJ-AUTO-EQ).
+_OF_NSE = (text("exchange") == "10") & text("ticker").str.extract(r"-([A-Z0-9]+)$").is_in(CASH_SERIES)
+_OF_BSE = (text("exchange") == "12") & ~text("type").is_in(_BOND_TYPES)
+_EXPIRY = pl.from_epoch(whole("expiry"), "s").dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Kolkata").dt.date()
+
+FYERS = Layout(
+    columns=tuple(_COLUMNS),
+    market=("exchange", "segment"),
+    markets={
+        "10/10": "NSE",
+        "10/11": "NFO",
+        "10/12": "CDS",
+        "11/20": "MCX",
+        "12/10": "BSE",
+        "12/11": "BFO",
+        "12/12": "BCD",
+    },
+    index=_CASH & (text("type") == "10"),
+    option=~_CASH & _OPTION,
+    future=~_CASH & ~_OPTION,
+    share=_CASH & (_OF_NSE | _OF_BSE),
+    underlying=compact("underlying"),
+    symbol=compact("underlying"),
+    name=text("details"),
+    expiry=_EXPIRY,
+    strike=Price("strike"),
+    option_type=text("option_type"),
+    lot_size=whole("lot"),
+    tick_size=Price("tick"),
+    monthly=text("ticker").str.replace(r"^[A-Z]+:", "").str.starts_with(compact("underlying") + short_expiry(_EXPIRY)),
+    token=text("token"),
+    broker_symbol=text("ticker"),
+)
 
 
 def read(content: bytes) -> pl.DataFrame:
     table = files.csv(content, _COLUMNS)
-    table = table.filter(text("token").str.contains(r"^\d{10,}$") | (pl.int_range(pl.len()) > 0))
-    names = {f"{exchange}/{segment}": ours for (exchange, segment), ours in _EXCHANGES.items()}
-    market = (text("exchange") + "/" + text("segment")).replace_strict(names, default=None, return_dtype=pl.String)
-    table = table.with_columns(market.alias("market")).filter(pl.col("market").is_not_null())
-    cash = pl.col("market").is_in(["NSE", "BSE"])
-    option = text("option_type").is_in(["CE", "PE"])
-    index = cash & (text("type") == _INDEX)
-    # NSE:SBIN-EQ; the symbol may hold hyphens itself (NSE:BAJAJ-AUTO-EQ).
-    series = text("ticker").str.extract(r"-([A-Z0-9]+)$")
-    listed_share = (pl.col("market") == "BSE") & ~text("type").is_in(_BOND_TYPES)
-    share = cash & ~index & (((pl.col("market") == "NSE") & series.is_in(CASH_SERIES)) | listed_share)
-    table = table.filter(~cash | index | share)
-    at = pl.from_epoch(whole("expiry"), "s").dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Kolkata")
-    kind = (
-        pl.when(index)
-        .then(pl.lit(InstrumentKind.INDEX.value))
-        .when(cash)
-        .then(pl.lit(InstrumentKind.EQUITY.value))
-        .when(option)
-        .then(pl.lit(InstrumentKind.OPTION.value))
-        .otherwise(pl.lit(InstrumentKind.FUTURE.value))
-    )
-    month = compact("underlying") + short_expiry(at.dt.date())
-    return table.select(
-        pl.when(index).then(pl.col("market") + "_INDEX").otherwise(pl.col("market")).alias("exchange"),
-        kind.alias("kind"),
-        compact("underlying").alias("base"),
-        text("details").alias("name"),
-        pl.when(~cash).then(at.dt.date()).alias("expiry"),
-        decimals(table["strike"]).alias("strike"),
-        text("option_type").alias("option_type"),
-        pl.when(index).then(pl.lit(1)).otherwise(whole("lot")).alias("lot_size"),
-        decimals(table["tick"]).alias("tick_size"),
-        pl.lit(None, pl.Int64).alias("freeze_quantity"),
-        text("ticker").str.replace(r"^[A-Z]+:", "").str.starts_with(month).alias("monthly"),
-        text("token").alias("token"),
-        text("ticker").alias("broker_symbol"),
-    )
+    return FYERS.rows(table.filter(text("token").str.contains(r"^\d{10,}$") | (pl.int_range(pl.len()) > 0)))

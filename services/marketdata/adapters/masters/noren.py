@@ -1,63 +1,100 @@
-"""The Noren family: Shoonya and Zebu (`NFO_symbols.txt`, zipped), Flattrade (its own columns' spelling)."""
+"""The Noren family: Shoonya and Zebu (`NFO_symbols.txt`, zipped), Flattrade (its own columns' spelling); Firstock,
+which adds largest orders and may lack the plain symbol; Definedge, whose one file has no header and writes paise.
+"""
+
+from dataclasses import replace
 
 import polars as pl
 
-from libs.common.contracts.enums import InstrumentKind
 from services.marketdata.adapters.masters import files
-from services.marketdata.adapters.masters.table import (
-    CASH_SERIES,
-    compact,
-    decimals,
-    demand,
-    of_markets,
-    parsed_date,
-    text,
-    whole,
-)
+from services.marketdata.adapters.masters.layout import EXCHANGES, Layout, Price
+from services.marketdata.adapters.masters.table import CASH_SERIES, compact, parsed_date, text, whole
 
-_EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX")
-_OPTIONAL = ("expiry", "optiontype", "strikeprice", "ticksize", "gngd")
 _BSE_SHARES = ("A", "B", "X", "XT", "T", "M", "MT", "Z", "ZP", "P", "NS", "NT", "EQ", "IF")
+_DEFINEDGE_COLUMNS = [
+    "exchange",
+    "token",
+    "symbol",
+    "tradingsymbol",
+    "instrument",
+    "expiry",
+    "ticksize",
+    "lotsize",
+    "optiontype",
+    "strikeprice",
+    "precision",
+    "multiplier",
+    "isin",
+    "pricemultiplier",
+    "company",
+]
+_KIND = text("instrument")
+_OPTION = text("optiontype").is_in(["CE", "PE"])
+_SERIES = text("tradingsymbol").str.extract(r"-([A-Z0-9]{2})$")
+# NIFTY24NOV26C24000, NIFTY24NOV26F, and on BFO SENSEX26NOV84000CE, SENSEX26NOVFUT, SENSEX26N1984000CE
+_WRITTEN_UNDERLYING = r"^(.+?)(?:\d{2}[A-Z]{3}\d{2}(?:F$|[CP]\d)|\d{2}(?:[A-Z]{3}|[1-9OND]\d{2})(?:FUT$|[\d.]+[CP]E$))"
+
+NOREN = Layout(
+    columns=("exchange", "token", "lotsize", "symbol", "tradingsymbol", "instrument"),
+    optional=("expiry", "optiontype", "strikeprice", "ticksize"),
+    market=("exchange",),
+    markets=EXCHANGES,
+    # NSE's file calls an index INDEX or, in some years, UNDIND.
+    index=_KIND.is_in(["INDEX", "UNDIND"]),
+    option=_OPTION,
+    future=_KIND.str.contains(r"^(?:FUT|OPT)"),
+    share=((pl.col("exchange") == "NSE") & _KIND.is_in(CASH_SERIES))
+    | ((pl.col("exchange") == "BSE") & _KIND.is_in(_BSE_SHARES)),
+    underlying=compact("symbol"),
+    symbol=compact("symbol"),
+    # Index rows swap the two: symbol `Nifty Bank`, trading symbol `NIFTY BANK`; but `Nifty Fin Services`, `FINNIFTY`.
+    index_symbol=compact("tradingsymbol"),
+    name=text("symbol"),
+    expiry=parsed_date("expiry", "%d-%b-%Y"),
+    strike=Price("strikeprice"),
+    option_type=text("optiontype"),
+    lot_size=whole("lotsize"),
+    tick_size=Price("ticksize"),
+    token=text("token"),
+    broker_symbol=text("tradingsymbol"),
+)
+FIRSTOCK = replace(
+    NOREN,
+    columns=("exchange", "token", "lotsize", "tradingsymbol", "ticksize"),
+    optional=("companyname", "expiry", "instrument", "optiontype", "strikeprice", "freezeqty"),
+    future=_KIND.str.contains(r"^FUT"),
+    # Some of its cash files name no kind of instrument; then the trading symbol's series tells.
+    share=((pl.col("exchange") == "NSE") & (_SERIES.is_in(CASH_SERIES)))
+    | ((pl.col("exchange") == "BSE") & (_KIND.is_null() | _KIND.is_in(_BSE_SHARES))),
+    underlying=compact("tradingsymbol").str.extract(_WRITTEN_UNDERLYING),
+    symbol=compact("tradingsymbol").str.replace(r"-[A-Z0-9]{2}$", ""),
+    name=text("companyname"),
+    freeze_quantity=whole("freezeqty"),
+)
+DEFINEDGE = replace(
+    NOREN,
+    columns=tuple(_DEFINEDGE_COLUMNS),
+    optional=(),
+    name=pl.coalesce(text("company"), text("symbol")),
+    expiry=text("expiry").str.zfill(8).str.to_date("%d%m%Y", strict=False),
+    strike=Price("strikeprice", 100),
+    tick_size=Price("ticksize", 100),
+)
 
 
 def read(content: bytes) -> pl.DataFrame:
+    return NOREN.rows(_lower(content).rename({"strike": "strikeprice"}, strict=False))
+
+
+def read_firstock(content: bytes) -> pl.DataFrame:
+    return FIRSTOCK.rows(_lower(content).rename({"symbol": "companyname"}, strict=False))
+
+
+def read_definedge(content: bytes) -> pl.DataFrame:
+    return DEFINEDGE.rows(files.csv(content, _DEFINEDGE_COLUMNS))
+
+
+def _lower(content: bytes) -> pl.DataFrame:
+    """Without the nameless column that a comma at the end of each line makes."""
     table = files.csv(content)
-    table = table.select(pl.col(name).alias(name.lower()) for name in table.columns if name)
-    table = table.rename({"strike": "strikeprice"}, strict=False)
-    demand(table, ("exchange", "token", "lotsize", "symbol", "tradingsymbol", "instrument"))
-    table = table.with_columns(pl.lit(None, pl.String).alias(name) for name in _OPTIONAL if name not in table.columns)
-    table = table.filter(of_markets("exchange", _EXCHANGES))
-    instrument = text("instrument")
-    # NSE's file calls an index INDEX or, in some years, UNDIND.
-    index = instrument.is_in(["INDEX", "UNDIND"])
-    option = text("optiontype").is_in(["CE", "PE"])
-    derivative = option | instrument.str.contains(r"^(?:FUT|OPT)")
-    shares = pl.when(pl.col("exchange") == "NSE").then(instrument.is_in(CASH_SERIES))
-    share = shares.when(pl.col("exchange") == "BSE").then(instrument.is_in(_BSE_SHARES)).otherwise(pl.lit(value=False))
-    table = table.filter(pl.col("exchange").is_null() | index | derivative.fill_null(value=False) | share)
-    derivative = derivative.fill_null(value=False)
-    kind = (
-        pl.when(index)
-        .then(pl.lit(InstrumentKind.INDEX.value))
-        .when(option)
-        .then(pl.lit(InstrumentKind.OPTION.value))
-        .when(derivative)
-        .then(pl.lit(InstrumentKind.FUTURE.value))
-        .otherwise(pl.lit(InstrumentKind.EQUITY.value))
-    )
-    # Index rows swap the two: symbol `Nifty Bank`, trading symbol `NIFTY BANK`; but `Nifty Fin Services`, `FINNIFTY`.
-    return table.select(
-        pl.when(index).then(pl.col("exchange") + "_INDEX").otherwise(pl.col("exchange")).alias("exchange"),
-        kind.alias("kind"),
-        pl.when(index).then(compact("tradingsymbol")).otherwise(compact("symbol")).alias("base"),
-        text("symbol").alias("name"),
-        parsed_date("expiry", "%d-%b-%Y").alias("expiry"),
-        decimals(table["strikeprice"]).alias("strike"),
-        text("optiontype").alias("option_type"),
-        pl.when(index).then(pl.lit(1)).otherwise(whole("lotsize")).alias("lot_size"),
-        decimals(table["ticksize"]).alias("tick_size"),
-        pl.lit(None, pl.Int64).alias("freeze_quantity"),
-        pl.lit(None, pl.Boolean).alias("monthly"),
-        text("token").alias("token"),
-        text("tradingsymbol").alias("broker_symbol"),
-    )
+    return table.select(pl.col(name).alias(name.lower()) for name in table.columns if name)

@@ -4,7 +4,7 @@ All columns are text but for the expiry (a date), the numbers of pieces and the 
 written without trailing zeros, never floats.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal, InvalidOperation
 
@@ -12,6 +12,7 @@ import polars as pl
 
 from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
 from services.marketdata.domain import rules
+from services.marketdata.domain.masters import STAGED
 from services.marketdata.domain.rules import INDEX_RULES
 
 FIELDS: Mapping[str, pl.DataType] = {
@@ -31,25 +32,6 @@ FIELDS: Mapping[str, pl.DataType] = {
 }
 """What a format makes of its rows. `base` is the underlying of a derivative, else the symbol itself; `monthly` says
 whether the dump marks the expiry as the month's, null where it does not say."""
-
-COLUMNS = (
-    "instrument",
-    "exchange",
-    "symbol",
-    "name",
-    "kind",
-    "underlying",
-    "spot",
-    "expiry",
-    "strike",
-    "option_type",
-    "lot_size",
-    "tick_size",
-    "freeze_quantity",
-    "monthly",
-    "token",
-    "broker_symbol",
-)
 
 CASH_SERIES = ("EQ", "BE", "BZ", "SM", "ST", "SZ", "RR", "IV")
 """NSE series that trade like shares: rolling, trade-for-trade, SME, REITs and InvITs. Bonds and funds are left out."""
@@ -84,11 +66,6 @@ def demand(table: pl.DataFrame, columns: Sequence[str]) -> None:
     if missing:
         found = ", ".join(table.columns[:8])
         raise MasterMalformed(f"columns {', '.join(missing)} are missing; it begins with {found}")
-
-
-def of_markets(column: str, markets: Iterable[str]) -> pl.Expr:
-    """Rows of these markets, and those that name none: a line that was cut short counts as unreadable."""
-    return pl.col(column).is_in(list(markets)) | pl.col(column).is_null()
 
 
 def mapped(column: pl.Series, of: Callable[[str], str | None]) -> pl.Series:
@@ -169,7 +146,7 @@ def finish(rows: pl.DataFrame, day: date) -> tuple[pl.DataFrame, int]:
         _freezes(good, day),
     ).with_columns((pl.col("exchange") + ":" + pl.col("symbol")).alias("instrument"))
     listed = named.unique("instrument", keep="first", maintain_order=True)
-    return listed.select(COLUMNS), rows.height - good.height
+    return listed.with_columns(price_band=None).select(STAGED), rows.height - good.height
 
 
 def _spot() -> pl.Expr:
@@ -203,4 +180,26 @@ def _freezes(rows: pl.DataFrame, day: date) -> pl.Series:
 
 
 def parsed_date(column: str, form: str) -> pl.Expr:
+    """Months as words, in any capitals."""
     return text(column).str.to_titlecase().str.to_date(form, strict=False)
+
+
+_DATES = (
+    (r"\d{4}-\d{2}-\d{2}", "%Y-%m-%d"),
+    (r"(?i)\d{1,2}-[A-Z]{3}-\d{4}", "%d-%b-%Y"),
+    (r"(?i)\d{1,2} [A-Z]{3} \d{4}", "%d %b %Y"),
+    (r"(?i)\d{1,2}[A-Z]{3}\d{4}", "%d%b%Y"),
+    (r"\d{2}/\d{2}/\d{4}", "%d/%m/%Y"),
+)
+
+
+def date_of(column: str, form: str | None = None) -> pl.Expr:
+    """The date that a text begins with, whatever time follows.
+
+    Without a `form`, in any of the unambiguous manners that brokers have; what is in none of them is unreadable.
+    """
+    forms = [each for each in _DATES if form in (None, each[1])]
+    return pl.coalesce(
+        text(column).str.extract(f"^({pattern})").str.to_titlecase().str.to_date(each, strict=False)
+        for pattern, each in forms
+    )

@@ -2,60 +2,39 @@
 
 import polars as pl
 
-from libs.common.contracts.enums import InstrumentKind
 from services.marketdata.adapters.masters import files
-from services.marketdata.adapters.masters.table import (
-    CASH_SERIES,
-    compact,
-    decimals,
-    demand,
-    of_markets,
-    short_expiry,
-    text,
-    whole,
-)
+from services.marketdata.adapters.masters.layout import EXCHANGES, Layout, Price
+from services.marketdata.adapters.masters.table import CASH_SERIES, compact, date_of, short_expiry, text, whole
 
 NEEDED = ("instrument_token", "tradingsymbol", "name", "expiry", "strike", "tick_size", "lot_size", "instrument_type")
-_EXCHANGES = ("NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX")
+_KIND = text("instrument_type")
+_EXPIRY = date_of("expiry", "%Y-%m-%d")
+# NSE's shares carry their series unless it is EQ: `20MICRONS`, `MAXHEIGHTS-BE`, and bonds `667GS2035-GS`.
+_SERIES = pl.when(pl.col("exchange") == "NSE").then(text("tradingsymbol").str.extract(r"-([A-Z0-9]{2})$"))
+_WITHOUT_SERIES = pl.when(_SERIES.is_in(CASH_SERIES)).then(compact("tradingsymbol").str.replace(r"-[A-Z0-9]{2}$", ""))
+
+ZERODHA = Layout(
+    columns=(*NEEDED, "segment", "exchange"),
+    market=("exchange",),
+    markets=EXCHANGES,
+    index=text("segment") == "INDICES",
+    future=_KIND == "FUT",
+    option=_KIND.is_in(["CE", "PE"]),
+    share=(_KIND == "EQ") & (_SERIES.is_null() | _SERIES.is_in(CASH_SERIES)),
+    underlying=compact("name"),
+    symbol=pl.coalesce(_WITHOUT_SERIES, compact("tradingsymbol")),
+    index_symbol=compact("tradingsymbol"),
+    name=text("name"),
+    expiry=_EXPIRY,
+    strike=Price("strike"),
+    option_type=_KIND,
+    lot_size=whole("lot_size"),
+    tick_size=Price("tick_size"),
+    monthly=text("tradingsymbol").str.starts_with(text("name") + short_expiry(_EXPIRY)),
+    token=text("instrument_token"),
+    broker_symbol=text("tradingsymbol"),
+)
 
 
 def read(content: bytes) -> pl.DataFrame:
-    table = files.csv(content)
-    demand(table, (*NEEDED, "segment", "exchange"))
-    table = table.filter(of_markets("exchange", _EXCHANGES))
-    index, derivative = pl.col("segment") == "INDICES", pl.col("instrument_type").is_in(["FUT", "CE", "PE"])
-    # NSE's shares carry their series unless it is EQ: `20MICRONS`, `MAXHEIGHTS-BE`, and bonds `667GS2035-GS`.
-    series = pl.when(pl.col("exchange") == "NSE").then(pl.col("tradingsymbol").str.extract(r"-([A-Z0-9]{2})$"))
-    share = ~derivative & ~index & (pl.col("instrument_type") == "EQ")
-    plain = pl.when(series.is_in(CASH_SERIES)).then(pl.col("tradingsymbol").str.replace(r"-[A-Z0-9]{2}$", ""))
-    kind = (
-        pl.when(index)
-        .then(pl.lit(InstrumentKind.INDEX.value))
-        .when(pl.col("instrument_type") == "FUT")
-        .then(pl.lit(InstrumentKind.FUTURE.value))
-        .when(derivative)
-        .then(pl.lit(InstrumentKind.OPTION.value))
-        .otherwise(pl.lit(InstrumentKind.EQUITY.value))
-    )
-    table = table.filter(
-        pl.col("exchange").is_null() | index | derivative | (share & (series.is_null() | series.is_in(CASH_SERIES)))
-    )
-    expiry = text("expiry").str.to_date("%Y-%m-%d", strict=False)
-    return table.select(
-        pl.when(index).then(pl.col("exchange") + "_INDEX").otherwise(pl.col("exchange")).alias("exchange"),
-        kind.alias("kind"),
-        pl.when(derivative)
-        .then(compact("name"))
-        .otherwise(pl.coalesce(plain, "tradingsymbol").str.replace_all(r"\s+", "").str.to_uppercase())
-        .alias("base"),
-        text("name").alias("name"),
-        expiry.alias("expiry"),
-        decimals(table["strike"]).alias("strike"),
-        pl.col("instrument_type").alias("option_type"),
-        pl.when(index).then(pl.lit(1)).otherwise(whole("lot_size")).alias("lot_size"),
-        decimals(table["tick_size"]).alias("tick_size"),
-        pl.lit(None, pl.Int64).alias("freeze_quantity"),
-        pl.col("tradingsymbol").str.starts_with(pl.col("name") + short_expiry(expiry)).alias("monthly"),
-        text("instrument_token").alias("token"),
-        text("tradingsymbol").alias("broker_symbol"),
-    )
+    return ZERODHA.rows(files.csv(content))

@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING
 
 from libs.common.contracts.masters import MasterSource
 from libs.common.service import Connection
-from services.marketdata.domain.masters import Change, ExchangeCensus
-from services.marketdata.store.contracts.columns import PUBLISHED, TERMS, names
+from services.marketdata.domain.masters import PUBLISHED, STAGED, TERMS, Change, ExchangeCensus
+from services.marketdata.store.contracts.columns import names
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
 STATEMENT_SECONDS = 60.0
 """A dump has some 150,000 rows; other statements end within the pool's ten seconds."""
-
-STAGED = ("instrument", *TERMS, "token", "broker_symbol")
-"""The columns of a dump as CSV, in this order."""
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('marketdata.master'))"
 

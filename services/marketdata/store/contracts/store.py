@@ -9,7 +9,7 @@ from libs.common.contracts.market import InstrumentListed
 from libs.common.contracts.masters import ExpiryRole, MasterSource
 from libs.common.service import Connection, Store
 from services.marketdata.domain.expiries import ListedExpiry
-from services.marketdata.store.contracts.columns import listing
+from services.marketdata.domain.masters import listing
 from services.marketdata.store.contracts.custom import CorporateActions, CustomSymbols
 from services.marketdata.store.contracts.downloads import Downloads
 from services.marketdata.store.contracts.master import STATEMENT_SECONDS, Master

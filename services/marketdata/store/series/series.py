@@ -93,6 +93,14 @@ class TimeSeries:
     async def candles(self, selection: Selection, newest: int) -> list[Candle]:
         return [_candle(row) for row in await self.ask(selection.sql(newest))]
 
+    async def close_before(self, instrument: InstrumentId, at: datetime) -> tuple[datetime, float] | None:
+        """The last one-minute candle that starts before `at`, as it was traded: its start and close."""
+        rows = await self.ask(
+            f"SELECT ts, close FROM candles WHERE instrument = '{quoted(instrument)}'"  # noqa: S608 - see questions.py
+            f" AND ts < '{literal(at)}' LATEST ON ts PARTITION BY instrument"
+        )
+        return (datetime.fromisoformat(str(rows[0][0])), float(str(rows[0][1]))) if rows else None
+
     def export(self, selection: Selection, form: Format) -> AsyncIterator[bytes]:
         """The whole selection as QuestDB writes it, by the chunk: nobody on the way holds more than one."""
         return self.export_sql(selection.sql(), form)
