@@ -51,7 +51,7 @@ chaos: $(if $(SCENARIO),servers,crashes) ## break the platform on purpose and pr
 crashes: servers ## scenario 6 of it: a process that dies at every step, a broker that misbehaves
 	@mkdir -p .local/chaos
 	@$(TEST_STACK) test $(PYTHON) -m pytest --junitxml=.local/chaos/crashes.xml \
-	  tests/common/test_crashes.py tests/services/trading/test_effects.py
+	  tests/common/test_crashes.py tests/services/trading/test_effects.py tests/services/trading/test_broker_deaths.py
 
 topology: python ## write the pages that are generated from the services' manifests
 	@$(PYTHON) -m libs.common.topology --write

@@ -78,8 +78,9 @@ def stack() -> Stack:
     return stack
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """The stack ends with the last test here: nobody else needs its memory and its CPU."""
+    """The stack ends with the last test here, when that has put away what it used: nobody else needs its memory."""
     is_last = nextitem is None or HERE not in nextitem.path.parents
     if is_last and not os.environ.get("CHAOS_KEEP"):
         Stack("chaos").down()

@@ -22,7 +22,8 @@ from tests.common.ledger import DepositRequested, Ledger, LedgerMemory, LedgerSt
 FIRST_PORT = 29_660
 FULL = bool(os.environ.get("CHAOS"))
 PAUSE_S = 0.01 if FULL else 0.02
-REFUSED_WITHIN = 3.0
+REFUSED_WITHIN = 3.0 if FULL else 12.0
+"""Three more Kafkas start and die while others may test on the same machine."""
 BACK_WITHIN = 30.0
 
 
