@@ -2,7 +2,14 @@
 
 from libs.common.contracts import topics
 from libs.common.contracts.accounts import AccountDeleted, AccountSaved
-from libs.common.contracts.algos import AlgoDeleted, AlgoSaved, SignalActedOn, SignalSkipped
+from libs.common.contracts.algos import (
+    AlgoDeleted,
+    AlgoSaved,
+    LegRefused,
+    SignalActedOn,
+    SignalSkipped,
+    SquareOffRefused,
+)
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.market import InstrumentListed, QuotesConflated, WatchedConflated
 from libs.common.contracts.masters import CorporateActionsImported, CustomSymbolDeleted, CustomSymbolSaved
@@ -78,6 +85,8 @@ app = Service(
         on(topics.SIGNALS, SignalReceived, signals.received),
         on(topics.STRATEGY_DECISIONS, SignalActedOn, signals.decided),
         on(topics.STRATEGY_DECISIONS, SignalSkipped, signals.decided),
+        on(topics.STRATEGY_DECISIONS, LegRefused, risk.algo_in_trouble),
+        on(topics.STRATEGY_DECISIONS, SquareOffRefused, risk.algo_in_trouble),
         on(topics.CONTRACTS, InstrumentListed, contracts.listed),
         on(topics.CUSTOM_SYMBOLS, CustomSymbolSaved, entities.saved),
         on(topics.CUSTOM_SYMBOLS, CustomSymbolDeleted, entities.deleted),
@@ -97,6 +106,7 @@ app = Service(
         topics.RISK_REQUESTS,
         topics.SIGNAL_REQUESTS,
         topics.STRATEGY_REQUESTS,
+        topics.WATCHES,
         topics.MASTER_REQUESTS,
         topics.CUSTOM_SYMBOL_REQUESTS,
         topics.CORPORATE_ACTION_REQUESTS,

@@ -3,6 +3,7 @@
 from libs.common.contracts import topics
 from libs.common.contracts.accounts import AccountDeleted, AccountSaved
 from libs.common.contracts.algos import AlgoDeleteRequested, AlgoSaveRequested
+from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.market import InstrumentListed, QuotesConflated
 from libs.common.contracts.orders import (
     OrderCancelled,
@@ -33,6 +34,7 @@ app = Service(
         on(topics.SIGNALS, SignalReceived, handlers.act_on_signal),
         on(topics.TRADING_EVENTS, PositionChanged, handlers.book_position, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, SquareOffCompleted, handlers.complete_square_off),
+        on(topics.TRADING_REFUSALS, RequestRefused, handlers.square_off_refused),
         on(topics.TRADING_EVENTS, OrderDenied, handlers.end_entry, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, OrderRejected, handlers.end_entry, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, OrderCancelled, handlers.end_entry, patience=BOOKKEEPING_S),

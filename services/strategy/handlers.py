@@ -1,12 +1,13 @@
 """Load, decide, save, say. No rule lives here."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from libs.common.contracts.accounts import AccountDeleted, AccountSaved
 from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested
-from libs.common.contracts.base import Event, Message
+from libs.common.contracts.base import Event, Message, RequestRefused
 from libs.common.contracts.enums import PriceNeed
-from libs.common.contracts.ids import AccountId, AlgoId, StrategyId
+from libs.common.contracts.ids import AccountId, AlgoId, SquareOffId, StrategyId
 from libs.common.contracts.market import PricesRequested
 from libs.common.contracts.orders import (
     OrderCancelled,
@@ -14,6 +15,7 @@ from libs.common.contracts.orders import (
     OrderExpired,
     OrderRejected,
     SquareOffCompleted,
+    SquareOffRequested,
 )
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.signals import SignalReceived
@@ -83,7 +85,21 @@ async def end_entry(event: OrderDenied | OrderRejected | OrderCancelled | OrderE
     holding = _holding(event.strategy_id, event.account_id, ctx)
     if holding is None or event.order_id not in holding.entries:
         return []
-    return _advance(holdings.ended(holding, event.order_id), ctx)
+    algo = ctx.store.algo(holding.algo_id).algo
+    assert algo is not None
+    situation = ctx.memory.situation(ctx.now, ctx.store.accounts)
+    return _settle(decisions.leg_ended(algo, holding, event.order_id, event.instrument, event.reason, situation), ctx)
+
+
+async def square_off_refused(event: RequestRefused, ctx: Ctx) -> Sequence[Message]:
+    """Trading refuses what many ask of it; only our square-offs are ours to answer for."""
+    if event.request != SquareOffRequested.__name__:
+        return []
+    square_off_id = SquareOffId(UUID(event.entity_id))
+    found = ctx.store.closing(square_off_id)
+    if found is None:
+        return []
+    return _settle(decisions.square_off_refused(*found, square_off_id, event.reason), ctx)
 
 
 async def complete_square_off(event: SquareOffCompleted, ctx: Ctx) -> Sequence[Message]:

@@ -6,12 +6,14 @@ The row of an algo is the lock of all that it holds: whoever handles a signal or
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from pydantic import TypeAdapter
 
 from libs.common.contracts.algos import Algo, AlgoDeleteRequested, AlgoSaveRequested
-from libs.common.contracts.base import Message
-from libs.common.contracts.ids import AccountId, AlgoId, SignalGroupId
+from libs.common.contracts.base import Message, RequestRefused
+from libs.common.contracts.ids import AccountId, AlgoId, SignalGroupId, SquareOffId
+from libs.common.contracts.orders import SquareOffRequested
 from libs.common.contracts.signals import SignalReceived
 from libs.common.service import Connection, Store
 from services.strategy.domain.algos import KnownAccount
@@ -25,16 +27,17 @@ _ALGOS_LOCKED = """
 _DEFINITIONS = "SELECT definition FROM algos WHERE definition IS NOT NULL"
 _HOLDINGS = "SELECT state FROM holdings WHERE algo_id = ANY($1::uuid[])"
 _OVERDUE = "SELECT DISTINCT algo_id FROM holdings WHERE reversal_deadline < $1"
+_CLOSING = "SELECT DISTINCT algo_id FROM holdings WHERE closing_id = ANY($1::uuid[])"
 _SAVE_ALGO = """
     INSERT INTO algos (algo_id, user_id, version, group_ids, definition) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (algo_id) DO UPDATE SET
         version = excluded.version, group_ids = excluded.group_ids, definition = excluded.definition
 """
 _SAVE_HOLDINGS = """
-    INSERT INTO holdings (algo_id, account_id, reversal_deadline, state)
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[])
+    INSERT INTO holdings (algo_id, account_id, reversal_deadline, closing_id, state)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::text[])
     ON CONFLICT (algo_id, account_id) DO UPDATE SET
-        reversal_deadline = excluded.reversal_deadline, state = excluded.state
+        reversal_deadline = excluded.reversal_deadline, closing_id = excluded.closing_id, state = excluded.state
 """
 _FORGET_HOLDINGS = """
     DELETE FROM holdings USING unnest($1::uuid[], $2::uuid[]) AS gone (algo_id, account_id)
@@ -70,18 +73,21 @@ class StrategyStore(Store):
         self._changed_holdings: dict[tuple[AlgoId, AccountId], None] = {}
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
+        group_ids = {message.group_id for message in messages if isinstance(message, SignalReceived)}
         algo_ids: set[AlgoId] = set()
-        group_ids: set[SignalGroupId] = set()
+        refused: list[UUID] = []
         for message in messages:
             match message:
-                case SignalReceived():
-                    group_ids.add(message.group_id)
                 case AlgoSaveRequested() | AlgoDeleteRequested():
                     algo_ids.add(message.algo_id)
+                case RequestRefused(request=SquareOffRequested.__name__):
+                    refused.append(UUID(message.entity_id))
                 case _:
                     strategy_id = getattr(message, "strategy_id", None)
                     if strategy_id is not None:
                         algo_ids.add(AlgoId(strategy_id))
+        if refused:
+            algo_ids |= {row["algo_id"] for row in await self.connection.fetch(_CLOSING, refused)}
         if algo_ids or group_ids:
             await self._load(algo_ids, group_ids)
         requested = [message.algo for message in messages if isinstance(message, AlgoSaveRequested)]
@@ -107,6 +113,15 @@ class StrategyStore(Store):
 
     def holdings(self, algo_id: AlgoId) -> Mapping[AccountId, Holding]:
         return self._holdings.get(algo_id, {})
+
+    def closing(self, square_off_id: SquareOffId) -> tuple[Algo, Holding] | None:
+        """What is being closed by that square-off; None when it is not one of ours, or no longer."""
+        for algo_id, held in self._holdings.items():
+            for holding in held.values():
+                is_it = holding.closing is not None and holding.closing.square_off_id == square_off_id
+                if is_it and (algo := self.algo(algo_id).algo):
+                    return algo, holding
+        return None
 
     def save_algo(self, algo: Algo, version: int) -> None:
         self._algos[algo.algo_id] = Known(algo, version)
@@ -197,6 +212,7 @@ class StrategyStore(Store):
                 gone.append((algo_id, account_id))
             else:
                 deadline = holding.reversal.deadline if holding.reversal else None
-                kept.append((algo_id, account_id, deadline, _STATE.dump_json(holding).decode()))
+                closing = holding.closing.square_off_id if holding.closing else None
+                kept.append((algo_id, account_id, deadline, closing, _STATE.dump_json(holding).decode()))
         self.writes.add_rows(_SAVE_HOLDINGS, kept)
         self.writes.add_rows(_FORGET_HOLDINGS, gone)

@@ -6,6 +6,7 @@ from libs.common.contracts.base import Event, Request, Value
 from libs.common.contracts.enums import (
     ExpiryRule,
     InstrumentKind,
+    LegRefusedRule,
     OptionType,
     Product,
     RepeatRule,
@@ -17,8 +18,10 @@ from libs.common.contracts.ids import (
     AccountId,
     AlgoId,
     InstrumentId,
+    OrderId,
     SignalGroupId,
     SignalId,
+    SquareOffId,
     UserId,
 )
 
@@ -66,6 +69,7 @@ class Algo(Value):
     accounts: tuple[LinkedAccount, ...]
     mappings: tuple[SignalMapping, ...] = ()
     on_repeat: RepeatRule = RepeatRule.IGNORE
+    on_leg_refused: LegRefusedRule = LegRefusedRule.CLOSE_OTHERS
     active: bool = True
 
 
@@ -111,3 +115,28 @@ class SignalActedOn(Event):
     signal_type: SignalType
     order_ids: tuple[str, ...] = ()
     square_off_ids: tuple[str, ...] = ()
+
+
+class LegRefused(Event):
+    """One leg of an entry was denied, rejected, cancelled or expired short, while other legs traded or still may.
+
+    `square_off_id` closes what the algo holds in the account; None when the algo keeps it (`on_leg_refused`).
+    """
+
+    algo_id: AlgoId
+    user_id: UserId
+    account_id: AccountId
+    order_id: OrderId
+    instrument: InstrumentId
+    reason: str
+    square_off_id: SquareOffId | None
+
+
+class SquareOffRefused(Event):
+    """Trading refused to close what the algo holds in the account: nothing is on its way. The next exit asks again."""
+
+    algo_id: AlgoId
+    user_id: UserId
+    account_id: AccountId
+    square_off_id: SquareOffId
+    reason: str

@@ -154,6 +154,8 @@ class FeedSource(StrEnum):
     """Where a price came from; anything but LIVE is shown as such wherever the price is shown."""
 
     LIVE = "LIVE"
+    POLLED = "POLLED"
+    """A broker's quote that we asked for over HTTP, because its ticker gives nothing: seconds apart."""
     SIMULATED = "SIMULATED"
     REPLAYED = "REPLAYED"
     DERIVED = "DERIVED"
@@ -216,6 +218,8 @@ class SquareOffReason(StrEnum):
     CLOSE = "CLOSE"
     """A person asked for it."""
     SIGNAL_EXIT = "SIGNAL_EXIT"
+    LEG_REFUSED = "LEG_REFUSED"
+    """One leg of an algo's entry did not trade whole: the others are closed."""
     MTM_BREACH = "MTM_BREACH"
     PANIC = "PANIC"
 
@@ -239,3 +243,10 @@ class RepeatRule(StrEnum):
     IGNORE = "ignore"
     ADD = "add"
     REVERSE = "reverse"
+
+
+class LegRefusedRule(StrEnum):
+    """What an algo does when one leg of an entry is refused or ends short, while others trade or may."""
+
+    CLOSE_OTHERS = "close_others"
+    KEEP = "keep"

@@ -72,6 +72,18 @@ class PricesRequested(Request):
     underlyings: tuple[str, ...] = ()
 
 
+class WatchRenewed(Event):
+    """What clients of one gateway look at, told of within milliseconds until `until`. It adds to what was said before,
+    and is said again before it ends; a chain is named `NFO:NIFTY:2026-11-24`.
+    """
+
+    watcher: str
+    until: datetime
+    quotes: tuple[InstrumentId, ...] = ()
+    depths: tuple[InstrumentId, ...] = ()
+    chains: tuple[str, ...] = ()
+
+
 class TickQuarantined(Event):
     """A bad tick, kept apart: nobody trades, draws or stores its price."""
 

@@ -175,6 +175,8 @@ STRATEGY_DECISIONS = Topic(
     "strategy.decisions.v1",
     algos.SignalActedOn,
     algos.SignalSkipped,
+    algos.LegRefused,
+    algos.SquareOffRefused,
     key="algo_id",
     retention=YEARS,
 )
@@ -185,6 +187,7 @@ TICKS = Topic("marketdata.ticks.v1", market.Tick, key="instrument", retention=HO
 PRICE_REQUESTS = Topic(
     "marketdata.price-requests.v1", market.PricesRequested, key="needed_by", partitions=1, retention=HOUR
 )
+WATCHES = Topic("gateway.watches.v1", market.WatchRenewed, key="watcher", partitions=1, retention=HOUR)
 QUARANTINE = Topic("marketdata.quarantine.v1", market.TickQuarantined, key="instrument", retention=DAY)
 QUOTES = Topic("marketdata.quotes.v1", market.QuotesConflated, key="shard", partitions=1, retention=HOUR)
 WATCHED = Topic("marketdata.watched.v1", market.WatchedConflated, key="shard", partitions=1, retention=HOUR)

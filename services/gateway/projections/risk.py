@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from libs.common.contracts.algos import LegRefused, SquareOffRefused
 from libs.common.contracts.base import Message
 from libs.common.contracts.orders import SquareOffCompleted, SquareOffStarted
 from libs.common.contracts.risk import MTMBreached, PanicRaised, PanicReset
@@ -26,4 +27,10 @@ async def square_off_changed(event: SquareOffStarted | SquareOffCompleted, ctx: 
     store.risk.square_off(event, ctx.cause.time)
     store.risk.happened(ctx.cause.id, event.user_id, event, ctx.cause.time, event.account_id)
     store.outcomes.ended(event.square_off_id, event, ctx.cause.time)
+    return NOTHING
+
+
+async def algo_in_trouble(event: LegRefused | SquareOffRefused, ctx: Ctx) -> Sequence[Message]:
+    """Its owner should look at what it holds."""
+    ctx.memory.follow(ctx.store).risk.happened(ctx.cause.id, event.user_id, event, ctx.cause.time, event.account_id)
     return NOTHING

@@ -4,10 +4,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from libs.common.contracts.algos import Algo, LinkedAccount, SignalActedOn, SignalSkipped
+from libs.common.contracts.algos import (
+    Algo,
+    LegRefused,
+    LinkedAccount,
+    SignalActedOn,
+    SignalSkipped,
+    SquareOffRefused,
+)
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import OrderPurpose, OrderType, RepeatRule, Side, SignalType, SquareOffReason
-from libs.common.contracts.ids import AccountId, OrderId, SignalId, SquareOffId, StrategyId
+from libs.common.contracts.enums import (
+    LegRefusedRule,
+    OrderPurpose,
+    OrderType,
+    RepeatRule,
+    Side,
+    SignalType,
+    SquareOffReason,
+)
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, SignalId, SquareOffId, StrategyId
 from libs.common.contracts.orders import OrderRequested, SquareOffRequested
 from libs.common.contracts.signals import SignalReceived
 from libs.common.ids import derive
@@ -195,13 +210,15 @@ def _square_off(answer: _Answer, holding: Holding, situation: Situation) -> None
     answer.holdings.append(holdings.closing(holding, square_off_id, situation.market.now))
 
 
-def _square_off_request(holding: Holding, square_off_id: SquareOffId) -> SquareOffRequested:
+def _square_off_request(
+    holding: Holding, square_off_id: SquareOffId, reason: SquareOffReason = SquareOffReason.SIGNAL_EXIT
+) -> SquareOffRequested:
     return SquareOffRequested(
         square_off_id=square_off_id,
         account_id=holding.account_id,
         user_id=holding.user_id,
         strategy_id=StrategyId(holding.algo_id),
-        reason=SquareOffReason.SIGNAL_EXIT,
+        reason=reason,
     )
 
 
@@ -238,6 +255,54 @@ def _enter(
     answer.requests.extend(orders)
     quantities = {order.order_id: order.quantity for order in orders}
     answer.holdings.append(holdings.entering(holding, quantities, action, now))
+
+
+def leg_ended(
+    algo: Algo, holding: Holding, order_id: OrderId, instrument: InstrumentId, reason: str, situation: Situation
+) -> Decision:
+    """Nothing more comes of one order of an entry, and it did not trade whole: a leg of a spread may stand alone now.
+
+    What the algo holds in the account is closed, with whatever still fills behind it, unless its rule is to keep it.
+    """
+    entry = holding.entries[order_id]
+    left = holdings.ended(holding, order_id)
+    if entry.legs == 1 or left.closing is not None or not left.occupied:
+        return advance(algo, left, situation)
+    square_off_id = SquareOffId(derive(order_id, "leg-refused"))
+    closes = algo.on_leg_refused is LegRefusedRule.CLOSE_OTHERS
+    said = LegRefused(
+        algo_id=algo.algo_id,
+        user_id=algo.user_id,
+        account_id=holding.account_id,
+        order_id=order_id,
+        instrument=instrument,
+        reason=reason,
+        square_off_id=square_off_id if closes else None,
+    )
+    if not closes:
+        return Decision((said,), (left,))
+    request = _square_off_request(left, square_off_id, SquareOffReason.LEG_REFUSED)
+    return Decision((said, request), (holdings.closing(left, square_off_id, situation.market.now),))
+
+
+def square_off_refused(algo: Algo, holding: Holding, square_off_id: SquareOffId, reason: str) -> Decision:
+    """Trading closes nothing (it knows no such account): say so, and be free for the next exit."""
+    if holding.closing is None or holding.closing.square_off_id != square_off_id:
+        return Decision()
+    said: list[Message] = [
+        SquareOffRefused(
+            algo_id=algo.algo_id,
+            user_id=algo.user_id,
+            account_id=holding.account_id,
+            square_off_id=square_off_id,
+            reason=reason,
+        )
+    ]
+    if holding.reversal is not None:
+        answer = _Answer(algo, holding.reversal.signal_id, holding.reversal.signal_type)
+        answer.skip(f"the old position cannot be closed: {reason}")
+        said.extend(answer.decision().messages)
+    return Decision(tuple(said), (holdings.refused(holding, square_off_id),))
 
 
 def advance(algo: Algo, holding: Holding, situation: Situation) -> Decision:

@@ -18,10 +18,11 @@ risk denies what is older than its `expires_at`."""
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An order that we asked for, and how much of it is not yet filled or given up."""
+    """An order that we asked for, and how much of it is not yet filled or given up; one of `legs` of its entry."""
 
     remaining: int
     requested_at: datetime
+    legs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ class Holding:
 
 def entering(holding: Holding, orders: Mapping[OrderId, int], action: Side, now: datetime) -> Holding:
     """These orders, with their quantities, are on their way."""
-    entries = {**holding.entries, **{order_id: Entry(quantity, now) for order_id, quantity in orders.items()}}
-    return replace(holding, entries=entries, direction=action, closing=None, reversal=None)
+    fresh = {order_id: Entry(quantity, now, len(orders)) for order_id, quantity in orders.items()}
+    return replace(holding, entries={**holding.entries, **fresh}, direction=action, closing=None, reversal=None)
 
 
 def booked(
@@ -110,3 +111,10 @@ def closed(holding: Holding, square_off_id: SquareOffId, now: datetime) -> Holdi
     if own is not None and own.square_off_id == square_off_id:
         own = replace(own, answered=True)
     return replace(holding, entries=entries, closing=own)
+
+
+def refused(holding: Holding, square_off_id: SquareOffId) -> Holding:
+    """Our square-off will not happen, and neither will what waited for it."""
+    if holding.closing is None or holding.closing.square_off_id != square_off_id:
+        return holding
+    return replace(holding, closing=None, reversal=None)

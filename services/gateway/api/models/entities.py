@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from libs.common.contracts.algos import AlgoLeg, LinkedAccount, SignalMapping
-from libs.common.contracts.enums import Broker, Product, RepeatRule, SignalSource
+from libs.common.contracts.enums import Broker, LegRefusedRule, Product, RepeatRule, SignalSource
 from services.gateway.api.models.common import Body, Money, Name
 
 
@@ -90,6 +90,7 @@ class AlgoBody(Body):
     accounts: list[LinkedAccount] = Field(min_length=1, max_length=200)
     mappings: list[SignalMapping] = Field(default=[], max_length=50)
     on_repeat: RepeatRule = RepeatRule.IGNORE
+    on_leg_refused: LegRefusedRule = LegRefusedRule.CLOSE_OTHERS
     active: bool = True
 
 
@@ -100,6 +101,7 @@ class AlgoChange(Body):
     accounts: list[LinkedAccount] | None = Field(default=None, min_length=1, max_length=200)
     mappings: list[SignalMapping] | None = Field(default=None, max_length=50)
     on_repeat: RepeatRule | None = None
+    on_leg_refused: LegRefusedRule | None = None
     active: bool | None = None
     version: int | None = None
 
