@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import problems
+from libs.common.connections import Connection, Unfinished
 from libs.common.telemetry import continue_trace, trace
 from libs.common.websocket import WebSocket
 
@@ -121,17 +122,19 @@ class Listener:
     def __init__(self, runtime: "Runtime[Any, Any]") -> None:
         own = runtime.own_settings
         self._is_asked = bool(runtime.service.routes or runtime.service.sockets)
+        self._unfinished = Unfinished(own.request_s, own.unfinished_requests)
         config = uvicorn.Config(
             build_app(runtime),
             host=own.host,
             port=own.port,
-            http="httptools",
+            http=functools.partial(Connection, self._unfinished),  # type: ignore[arg-type]  # a class that makes them
             ws=_sockets(runtime),
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
             date_header=False,
+            forwarded_allow_ips=own.trusted_proxies,
             timeout_graceful_shutdown=DRAIN_SECONDS,
             timeout_keep_alive=IDLE_SECONDS,
             backlog=2048,
@@ -140,9 +143,11 @@ class Listener:
         self._served = asyncio.Event()
 
     async def run(self) -> None:
+        watching = asyncio.create_task(self._unfinished.watch(), name="unfinished requests")
         try:
             await self._server.serve()
         finally:
+            watching.cancel()
             self._served.set()
         if self._server.should_exit:
             await asyncio.Event().wait()

@@ -46,7 +46,7 @@ def load(settings: type[T]) -> T:
 
 
 def service_settings(service: str) -> "ServiceSettings":
-    """The database and listener of one service: `<SERVICE>_DATABASE_URL`, `<SERVICE>_HOST`, `<SERVICE>_PORT`."""
+    """The database and listener of one service: `<SERVICE>_DATABASE_URL`, `<SERVICE>_HOST`, `<SERVICE>_PORT`, ..."""
 
     class Settings(ServiceSettings):
         model_config = SettingsConfigDict(env_prefix=f"{service.upper()}_", frozen=True, extra="ignore")
@@ -58,3 +58,11 @@ class ServiceSettings(BaseSettings):
     database_url: str
     host: str = "127.0.0.1"
     port: int
+    trusted_proxies: str = "127.0.0.1,::1"
+    """Comma-separated addresses and networks whose X-Forwarded-For names the client: the edge's. Of all others it
+    is not believed, or everybody could be anybody to what counts by address.
+    """
+    request_s: float = 20.0
+    """How long a client may take to send one request whole, from its first byte (or from connecting)."""
+    unfinished_requests: int = 1000
+    """Connections that may owe a request at once; past it, the one that owes longest is closed."""

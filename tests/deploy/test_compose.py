@@ -92,6 +92,12 @@ def test_only_the_edge_is_published_and_only_on_the_loopback() -> None:
     assert published == {"edge": ["${EDGE_ADDRESS:-127.0.0.1:8000}:8000"]}
 
 
+def test_only_the_network_of_the_edge_is_believed_about_its_clients() -> None:
+    [network] = COMPOSE["networks"]["default"]["ipam"]["config"]
+    assert CONTAINERS["gateway"]["environment"]["GATEWAY_TRUSTED_PROXIES"] == network["subnet"]
+    assert CONTAINERS["signals"]["environment"]["SIGNALS_TRUSTED_PROXIES"] == network["subnet"]
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_our_containers_can_write_nothing_and_gain_nothing(name: str) -> None:
     container = CONTAINERS[name]

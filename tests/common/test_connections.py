@@ -1,0 +1,151 @@
+"""Clients that send half a request and stop, and who a request comes from, on the real listener."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import APIRouter, Request
+
+from libs.common import http
+from libs.common.runtime import Runtime
+from libs.common.service import Memory, Service, Store
+from libs.common.testing.apps import opened
+
+HALF_A_HEAD = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Le"
+HALF_A_BODY = b'POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n{"lots"'
+WHOLE = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def routes(_: Runtime[Store, Memory]) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/orders")
+    async def place(request: Request) -> dict[str, object]:
+        return {"size": len(await request.body()), "from": request.client.host if request.client else None}
+
+    @router.post("/slow")
+    async def slow(request: Request) -> dict[str, object]:
+        await asyncio.sleep(1.2)
+        return {"size": len(await request.body())}
+
+    return router
+
+
+SERVICE = Service(name="walkforward", store=Store, memory=Memory, routes=routes)
+
+
+@contextlib.asynccontextmanager
+async def listening(**settings: object) -> AsyncIterator[int]:
+    async with opened(SERVICE) as runtime:
+        runtime.own_settings = runtime.own_settings.model_copy(update=settings)
+        listener = http.Listener(runtime)
+        serving = asyncio.create_task(listener.run())
+        port = runtime.own_settings.port
+        await _until_up(port)
+        try:
+            yield port
+        finally:
+            await listener.stop()
+            serving.cancel()
+            await asyncio.wait([serving])
+
+
+async def _until_up(port: int) -> None:
+    async with asyncio.timeout(5):
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.02)
+
+
+async def sent(port: int, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    await writer.drain()
+    return reader, writer
+
+
+async def heard(reader: asyncio.StreamReader) -> bytes:
+    """All until the server closes."""
+    async with asyncio.timeout(5):
+        return await reader.read()
+
+
+@pytest.mark.parametrize("half", [b"", b"\r\n", HALF_A_HEAD, HALF_A_BODY, WHOLE + HALF_A_HEAD, WHOLE + HALF_A_BODY])
+async def test_a_client_that_sends_half_a_request_and_stops_is_let_go(half: bytes) -> None:
+    async with listening(request_s=0.5) as port:
+        reader, writer = await sent(port, half)
+        answer = await heard(reader)
+        writer.close()
+    assert answer.count(b"HTTP/1.1 200") == half.count(WHOLE)
+    assert answer.count(b"HTTP/1.1 408") == 1
+    assert b'"code":"request_timeout"' in answer
+
+
+async def test_a_request_that_arrives_in_pieces_but_in_time_is_answered() -> None:
+    async with listening(request_s=2.0) as port:
+        reader, writer = await sent(port, HALF_A_BODY)
+        await asyncio.sleep(0.3)
+        writer.write(b" " * (40 - len(b'{"lots"')))
+        assert b"200" in await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+
+
+async def test_a_drip_of_bytes_buys_no_time() -> None:
+    async with listening(request_s=0.5) as port:
+        reader, writer = await sent(port, b"POST /orders HTTP/1.1\r\n")
+        answer = asyncio.create_task(heard(reader))
+        for _ in range(30):
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"X-Drip: 1\r\n")
+                await writer.drain()
+            await asyncio.sleep(0.1)
+            if answer.done():
+                break
+        assert answer.done()
+        assert b"408" in answer.result()
+        writer.close()
+
+
+async def test_a_slow_answer_of_ours_is_no_fault_of_the_client() -> None:
+    async with listening(request_s=0.5) as port:
+        reader, writer = await sent(port, WHOLE.replace(b"/orders", b"/slow") + HALF_A_BODY)
+        assert b"200" in await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+
+
+async def test_an_idle_connection_that_was_answered_is_kept() -> None:
+    async with listening(request_s=0.5) as port:
+        reader, writer = await sent(port, WHOLE)
+        assert b"200" in await asyncio.wait_for(reader.readline(), 5)
+        await asyncio.sleep(1.2)
+        writer.write(WHOLE)
+        await writer.drain()
+        async with asyncio.timeout(5):
+            await reader.readuntil(b"HTTP/1.1 200")
+        writer.close()
+
+
+async def test_of_too_many_half_requests_the_oldest_goes_and_honest_clients_are_served() -> None:
+    async with listening(request_s=60.0, unfinished_requests=20) as port:
+        halves = [await sent(port, HALF_A_BODY) for _ in range(40)]
+        assert b"408" in await heard(halves[0][0])
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.post("/orders", json={})).status_code == 200
+        assert not halves[-1][0].at_eof()
+        for _, writer in halves:
+            writer.close()
+
+
+@pytest.mark.parametrize(("trusted", "seen"), [("127.0.0.1", "203.0.113.7"), ("10.9.0.0/16", "127.0.0.1")])
+async def test_a_client_is_who_a_trusted_proxy_says_and_nobody_else_may_say_it(trusted: str, seen: str) -> None:
+    forwarded = {"X-Forwarded-For": "203.0.113.7"}
+    async with (
+        listening(trusted_proxies=trusted) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=forwarded) as client,
+    ):
+        assert (await client.post("/orders", json={})).json()["from"] == seen
