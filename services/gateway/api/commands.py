@@ -96,15 +96,14 @@ class Commands:
         async def look() -> Message | None:
             return await self._ended(request_id, ends)
 
-        if again and (found := await look()):
-            return found
-        with self._runtime.memory.waiters.for_event(request_id, *ends, RequestRefused) as future:
-            await self._send(message, request_id, identity)
-            try:
-                found = await self._wait(future, request_id, look)
-            except UNAVAILABLE as error:
-                log.warning("outcome_not_seen", request_id=str(request_id), error=repr(error))
-                found = None
+        found = await look() if again else None
+        if found is None:
+            with self._runtime.memory.waiters.for_event(request_id, *ends, RequestRefused) as future:
+                await self._send(message, request_id, identity)
+                try:
+                    found = await self._wait(future, request_id, look)
+                except UNAVAILABLE as error:
+                    log.warning("outcome_not_seen", request_id=str(request_id), error=repr(error))
         if isinstance(found, RequestRefused):
             raise Problem(answers.refusal_status(found.code), found.code, found.reason)
         return found

@@ -12,6 +12,7 @@ from fastapi import Request, Response
 
 from libs.common.contracts.base import Message, Value
 from libs.common.contracts.ids import UserId
+from libs.common.problems import Problem
 from services.gateway.api.commands import pending_request
 from services.gateway.api.edge import Edge, Json, no_such
 from services.gateway.domain import roles
@@ -67,13 +68,26 @@ class Owned(Generic[Saved]):
     async def delete(
         self, edge: Edge, identity: Identity, request: Request, entity_id: UUID, wish: Message
     ) -> Response:
+        """204 however often a key repeats it; without a key, 410 to its owner once it is gone."""
+
         async def run(request_id: UUID, again: bool) -> Response:
-            await self.own(edge, identity, entity_id)
+            gone = await self._gone(edge, identity, entity_id)
+            if gone and not again:
+                raise gone
+            if gone is None:
+                await self.own(edge, identity, entity_id)
             done = await edge.commands.ask(wish, request_id, self.deleted, identity=identity, again=again)
             edge.forget_owner(self.kind, entity_id)
             return Response(status_code=204) if done else pending_request(request_id)
 
         return await edge.commands.once(request, identity, run)
+
+    async def _gone(self, edge: Edge, identity: Identity, entity_id: UUID) -> Problem | None:
+        found = await entities.deletion(edge.runtime.pool, self.kind, entity_id)
+        if found is None or found[0] != identity.user_id:
+            return None
+        what = f"your {self.kind.replace('_', ' ')} {entity_id}"
+        return Problem(410, "already_deleted", f"{what} was deleted before", deleted_at=found[1])
 
     def _unknown(self, entity_id: UUID) -> Exception:
         return no_such(self.kind.replace("_", " "), entity_id)

@@ -89,6 +89,14 @@ async def owner(database: Database, kind: Kind, entity_id: UUID) -> UUID | None:
     return found
 
 
+async def deletion(database: Database, kind: Kind, entity_id: UUID) -> tuple[UUID, datetime] | None:
+    """Whose it was, and when it was deleted; None for one that is there or never was."""
+    row = await database.fetchrow(
+        "SELECT user_id, updated_at FROM entities WHERE kind = $1 AND entity_id = $2 AND deleted", kind.value, entity_id
+    )
+    return (row["user_id"], row["updated_at"]) if row else None
+
+
 def _read(row: Row) -> Row:
     body: Row = orjson.loads(row["body"])
     return {**body, "version": row["version"], "updated_at": row["updated_at"]}

@@ -203,11 +203,11 @@ async def key_lives(database: Database, key_id: UUID) -> bool:
 
 
 async def revoke_key(database: Database, user_id: UUID, key_id: UUID, now: datetime) -> bool:
-    """False when the user has no such key."""
+    """False when the user never had such a key; one that is revoked already stays as it is."""
     done = await database.fetchval(
         """
-        UPDATE api_keys SET revoked_at = $3
-        WHERE key_id = $2 AND user_id = $1 AND revoked_at IS NULL RETURNING key_id
+        UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3)
+        WHERE key_id = $2 AND user_id = $1 RETURNING key_id
         """,
         user_id,
         key_id,

@@ -153,6 +153,8 @@ async def test_an_api_key_is_shown_once_and_stops_when_deleted(platform: Platfor
     assert "api_key" not in listed
     assert (await asha.client.delete(f"/api/v2/auth/api-keys/{made['key_id']}")).status_code == 204
     assert (await client.get(PROFILE)).status_code == 401
+    assert (await asha.client.delete(f"/api/v2/auth/api-keys/{made['key_id']}")).status_code == 204
+    assert (await asha.client.delete(f"/api/v2/auth/api-keys/{asha.user_id}")).status_code == 404
 
 
 async def test_a_key_that_may_read_cannot_trade_and_no_key_makes_keys(platform: Platform) -> None:

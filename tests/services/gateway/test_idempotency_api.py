@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import httpx
 
-from libs.common.contracts.base import Message
+from libs.common.contracts.accounts import AccountDeleteRequested
+from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.orders import OrderRequested
 from libs.common.service import Envelope
 from libs.common.testing.apps import opened
 from services.gateway.app import app
 from services.gateway.domain.idempotency import KEPT
 from tests.services.gateway import said
-from tests.services.gateway.scene import Platform
+from tests.services.gateway.scene import Person, Platform
 from tests.services.gateway.test_orders_api import PLACE, limit_order
 
 KEY = {"Idempotency-Key": "wish-1"}
@@ -165,3 +167,56 @@ async def test_the_order_of_a_gateway_that_died_while_waiting_is_answered_by_ano
         assert (again.status_code, again.json()["order_id"]) == (201, str(claimed))
         await waiting
         await other.close()
+
+
+def account_url(person: Person) -> str:
+    return f"/api/v2/accounts/{person.account_id}"
+
+
+async def test_a_repeated_deletion_is_answered_like_the_first_though_nothing_is_there_any_more(
+    platform: Platform,
+) -> None:
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    first = await asha.client.delete(account_url(asha), headers=KEY)
+    again = await asha.client.delete(account_url(asha), headers=KEY)
+    assert (first.status_code, again.status_code) == (204, 204)
+    assert len(platform.asked) == 1
+
+
+async def test_a_deletion_whose_answer_came_too_late_is_found_by_its_key(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    taken = await asha.client.delete(account_url(asha), headers=KEY)
+    assert taken.status_code == 202
+    deleted = said.account_deleted(asha.user_id, asha.account_id)
+    await platform.project(deleted, correlation_id=UUID(taken.json()["id"]))
+    assert (await asha.client.delete(account_url(asha), headers=KEY)).status_code == 204
+    assert len(platform.asked) == 1
+
+
+async def test_a_deletion_that_was_refused_too_late_is_not_called_done(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    taken = await asha.client.delete(account_url(asha), headers=KEY)
+    assert taken.status_code == 202
+    refused = RequestRefused(
+        entity_id=str(asha.account_id),
+        request=AccountDeleteRequested.__name__,
+        code="conflict",
+        reason="the account has open orders or positions",
+    )
+    await platform.project(refused, correlation_id=UUID(taken.json()["id"]))
+    again = await asha.client.delete(account_url(asha), headers=KEY)
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+
+
+async def test_a_deletion_repeated_without_a_key_says_that_it_is_gone_and_to_its_owner_alone(
+    platform: Platform,
+) -> None:
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    platform.answer = said.yes
+    assert (await asha.client.delete(account_url(asha))).status_code == 204
+    again = await asha.client.delete(account_url(asha))
+    assert (again.status_code, again.json()["code"]) == (410, "already_deleted")
+    assert "deleted_at" in again.json()
+    assert (await ravi.client.delete(account_url(asha))).status_code == 404
+    assert len(platform.asked) == 1
