@@ -1,9 +1,9 @@
-"""What an account's broker knows it by: handed to trading's vault, and never shown again."""
+"""What an account's broker knows it by, handed to trading's vault and never shown again; and what the broker posts."""
 
 from uuid import UUID
 
 import orjson
-from fastapi import Response
+from fastapi import Request, Response
 from pydantic import BaseModel, Field, SecretStr
 
 from libs.common.problems import PROBLEM_JSON, Problem
@@ -12,13 +12,18 @@ from services.gateway.api.edge import Router, TheEdge, Trader
 from services.gateway.api.models.common import Body
 
 router = Router(prefix="/accounts", tags=["accounts"])
+MAX_POSTBACK = 16_384
 
 
 class CredentialsBody(Body):
-    """Zerodha: the app's `api_key`, and the day's `access_token`, which ends at about 6:00 IST."""
+    """Zerodha: the app's `api_key`, and the day's `access_token`, which ends at about 6:00 IST.
+
+    With the app's `api_secret` its postbacks are taken, sent to `/api/v2/accounts/{account_id}/postback`.
+    """
 
     api_key: SecretStr = Field(min_length=1, max_length=200)
     access_token: SecretStr = Field(min_length=1, max_length=2000)
+    api_secret: SecretStr | None = Field(default=None, min_length=1, max_length=200)
 
 
 class CredentialsSet(BaseModel):
@@ -39,8 +44,19 @@ async def set_credentials(account_id: UUID, body: CredentialsBody, identity: Tra
         "user_id": str(identity.user_id),
         "api_key": body.api_key.get_secret_value(),
         "access_token": body.access_token.get_secret_value(),
+        **({"api_secret": body.api_secret.get_secret_value()} if body.api_secret else {}),
     }
     path = f"/internal/accounts/{account_id}/credentials"
     status, answer = await edge.internal.put("trading", path, orjson.dumps(content))
     media = "application/json" if status == 200 else PROBLEM_JSON
     return Response(answer, status, media_type=media)
+
+
+@router.post("/{account_id}/postback", status_code=204, responses=models.PROBLEMS)
+async def postback(account_id: UUID, request: Request, edge: TheEdge) -> Response:
+    """For the broker: something happened to an order of the account. Signed, so nobody logs in for it."""
+    body = await request.body()
+    if not 0 < len(body) <= MAX_POSTBACK:
+        raise Problem(413 if body else 400, "invalid", f"a postback has 1 to {MAX_POSTBACK} bytes")
+    status, answer = await edge.internal.post("trading", f"/internal/accounts/{account_id}/postback", body)
+    return Response(answer, status, media_type=PROBLEM_JSON) if status >= 400 else Response(status_code=204)

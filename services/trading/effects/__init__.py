@@ -18,7 +18,7 @@ from services.trading.effects.desk import PASSING, Desk, Means
 from services.trading.effects.steps import Passed, count
 from services.trading.settings import TradingSettings
 from services.trading.store import TradingStore
-from services.trading.store.brokers.calls import CHANNEL, account_of
+from services.trading.store.brokers.calls import BOOKS, CHANNEL, account_of
 from services.trading.store.brokers.credentials import Vault
 
 LOOK_SECONDS = 1.0
@@ -114,7 +114,13 @@ class Office:
             url = self.runtime.own_settings.database_url
             self._listening = await database.connect(url, self.runtime.service.name)
             await self._listening.add_listener(CHANNEL, self._heard)
+            await self._listening.add_listener(BOOKS, self._hinted)
 
     def _heard(self, _: object, __: int, ___: str, payload: object) -> None:
         desk = self.desks.get(account_of(str(payload)))
         (desk.news if desk else self._news).set()
+
+    def _hinted(self, _: object, __: int, ___: str, payload: object) -> None:
+        """Where nothing is watched nothing is read."""
+        if desk := self.desks.get(account_of(str(payload))):
+            desk.look_soon()

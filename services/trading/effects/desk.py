@@ -32,6 +32,8 @@ LINGERING_POLLS = 5
 """Looks at the book after everything is over: a fill may show later than the end that it came before."""
 SELDOM = 10
 """How much rarer the book is read when only orders that were given up are looked for."""
+HINTED_POLLS = 5
+"""How much more often at most, while the broker tells that there is news."""
 OFFLINE_POLLS = 10
 """How much rarer it is read while that fails."""
 
@@ -59,9 +61,17 @@ class Desk:
         self._patience = means.settings.patience
         self._pace = Pace(means.settings.broker_calls_per_s)
         self._poll_at = 0.0
+        self._polled_at = 0.0
         self._resume_at = 0.0
         self._idle_polls = 0
         self._stopping = False
+        self._hinted = False
+
+    def look_soon(self) -> None:
+        """Somebody says that the book has news. However often he says it, it is read `HINTED_POLLS` times as often."""
+        self._hinted = True
+        self._poll_at = min(self._poll_at, self._polled_at + self._means.settings.broker_poll_s / HINTED_POLLS)
+        self.news.set()
 
     def stop(self) -> None:
         """Finish what is in hand, begin nothing."""
@@ -145,7 +155,7 @@ class Desk:
         )
         means.passed(Step.ANSWERED)
         await self._settle(ready.call, answer)
-        self._poll_at = min(self._poll_at, stopwatch() + means.settings.broker_poll_s / 5)
+        self._poll_at = min(self._poll_at, stopwatch() + means.settings.broker_poll_s / HINTED_POLLS)
         if isinstance(answer, NotTaken):
             self._resume_at = stopwatch() + self._patience.first_retry.total_seconds()
 
@@ -177,6 +187,7 @@ class Desk:
         every = self._means.settings.broker_poll_s
         if watched and all(each.state is Watch.GIVEN_UP for each in watched):
             every *= SELDOM
+        self._hinted = False
         try:
             return await self._compare(await self._read())
         except BadAnswer as error:
@@ -184,7 +195,8 @@ class Desk:
             log.warning("book_unread", account_id=str(self.account_id), error=str(error))
             return False
         finally:
-            self._poll_at = stopwatch() + every
+            self._polled_at = stopwatch()
+            self._poll_at = self._polled_at + (every / HINTED_POLLS if self._hinted else every)
 
     async def _read(self) -> Book | None:
         """None when the account is somebody else's, or has no credentials."""

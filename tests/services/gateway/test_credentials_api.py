@@ -46,3 +46,26 @@ async def test_what_is_missing_is_named_and_what_was_sent_is_not_shown(platform:
     answer = await asha.client.put(f"/api/v2/accounts/{asha.account_id}/credentials", json={"access_token": "secret-1"})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "api_key")
     assert "secret-1" not in answer.text
+
+
+async def test_what_a_broker_posts_goes_to_trading_as_it_came_and_needs_no_login(
+    platform: Platform, trading: Marketdata
+) -> None:
+    trading.answer = [b""]
+    client = await platform.client()
+    account_id = ids.new_id()
+    body = b'{"order_id":"1", "checksum":"abc"}'
+    answer = await client.post(f"/api/v2/accounts/{account_id}/postback", content=body)
+    assert answer.status_code == 204
+    assert f"POST /internal/accounts/{account_id}/postback" in trading.asked
+    assert body.decode() in trading.asked
+
+
+@pytest.mark.parametrize(("size", "status"), [(0, 400), (20_000, 413)])
+async def test_what_is_no_postback_by_its_size_goes_nowhere(
+    platform: Platform, trading: Marketdata, size: int, status: int
+) -> None:
+    client = await platform.client()
+    answer = await client.post(f"/api/v2/accounts/{ids.new_id()}/postback", content=b"x" * size)
+    assert answer.status_code == status
+    assert trading.asked == ""

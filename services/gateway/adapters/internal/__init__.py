@@ -33,6 +33,10 @@ class Internal:
         """As `get`, with a JSON body."""
         return await self._ask("PUT", service, path, body=body)
 
+    async def post(self, service: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """As `put`."""
+        return await self._ask("POST", service, path, body=body)
+
     async def _ask(
         self,
         method: str,

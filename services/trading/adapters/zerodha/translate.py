@@ -1,5 +1,7 @@
 """Our orders in Kite's words, and Kite's answers and books in ours. Pure."""
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -175,6 +177,22 @@ def trades(status: int, body: bytes) -> list[Trade]:
         Trade(trade.trade_id, trade.order_id, trade.quantity, trade.average_price, _time(trade.fill_timestamp))
         for trade in found
     ]
+
+
+class _Postback(_Shape):
+    order_id: str
+    order_timestamp: str
+    checksum: str
+
+
+def is_postback(body: bytes, api_secret: str) -> bool:
+    """Whether Kite posted this about an order of the app that has the secret (Kite Connect 3, Postbacks)."""
+    try:
+        said = _Postback.model_validate_json(body)
+    except ValidationError:
+        return False
+    expected = hashlib.sha256(f"{said.order_id}{said.order_timestamp}{api_secret}".encode()).hexdigest()
+    return hmac.compare_digest(expected.encode(), said.checksum.encode())
 
 
 def _book_row(row: _Row, fallback: datetime) -> BookRow:

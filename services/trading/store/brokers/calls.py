@@ -14,6 +14,8 @@ from services.trading.domain.calls import Call, CallState, Request
 
 CHANNEL = "broker_calls"
 """Where PostgreSQL tells the effects of every instance, at the commit, that an account has something to send."""
+BOOKS = "broker_books"
+"""Where every instance hears that an account's broker says that something happened to an order of it."""
 INSERT = """
 INSERT INTO broker_calls (call_id, account_id, order_id, action, request, user_id, correlation_id, created_at, state,
                           attempts, not_before)

@@ -35,10 +35,14 @@ class VaultLocked(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What a broker knows an account by. Its text form shows nothing."""
+    """What a broker knows an account by. Its text form shows nothing.
+
+    With `api_secret` what the broker posts to us can be told from what others do; orders need none.
+    """
 
     api_key: str = field(repr=False)
     access_token: str = field(repr=False)
+    api_secret: str | None = field(default=None, repr=False)
 
 
 _SECRETS: TypeAdapter[Secrets] = TypeAdapter(Secrets)
