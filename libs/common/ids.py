@@ -1,5 +1,6 @@
 """Ids: UUIDv7 everywhere, drawn fresh at the edges and derived from the cause everywhere else."""
 
+from datetime import datetime
 from hashlib import blake2b
 from uuid import UUID
 
@@ -16,6 +17,11 @@ def new_id() -> UUID:
     return UUID(int=uuid_utils.uuid7().int)
 
 
+def new_text() -> str:
+    """A fresh one as text, for who makes tens of thousands a second."""
+    return str(uuid_utils.uuid7())
+
+
 def derive(cause: UUID, *names: object) -> UUID:
     """The UUIDv7 that always follows from `cause` and `names`: the cause's time, and a hash where randomness was."""
     digest = blake2b(cause.bytes + "\x1f".join(map(str, names)).encode(), digest_size=16)
@@ -27,3 +33,8 @@ def derive(cause: UUID, *names: object) -> UUID:
 def unix_time(uuid7: UUID) -> float:
     """When a UUIDv7 was drawn, in seconds since 1970, to the millisecond."""
     return (uuid7.int >> 80) / 1000
+
+
+def first_of(moment: datetime) -> UUID:
+    """No UUIDv7 that was drawn at the moment or later is smaller."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)

@@ -16,7 +16,7 @@ from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.service import Memory, Service, every, on
 from services.trading import api, effects
-from services.trading.handlers import accounts, broker_calls, executions, funds, orders, panics, square_offs
+from services.trading.handlers import accounts, archive, broker_calls, executions, funds, orders, panics, square_offs
 from services.trading.store import TradingStore
 
 app = Service(
@@ -44,6 +44,7 @@ app = Service(
     timers=[
         every(1, square_offs.sweep),
         every(5, funds.begin_days),
+        every(60, archive.archive),
     ],
     produces=[
         topics.TRADING_EVENTS,

@@ -9,7 +9,10 @@ from libs.common.contracts.ids import AccountId, InstrumentId, OrderId
 
 
 class VenueOrderRequested(Request):
-    """`order_id` is the idempotency key: the venue acts on it once, however often it arrives."""
+    """`order_id` is the idempotency key: the venue acts on it once, however often it arrives.
+
+    After `expires_at` it refuses the order: neither an outage nor a venue that reads its topic anew makes old trades.
+    """
 
     order_id: OrderId
     account_id: AccountId
@@ -22,6 +25,7 @@ class VenueOrderRequested(Request):
     price: Decimal | None
     trigger_price: Decimal | None
     tag: str
+    expires_at: datetime | None = None
 
 
 class VenueModifyRequested(Request):

@@ -18,7 +18,7 @@ from services.trading.store import TradingStore
 
 
 async def apply_execution(execution: ExecutionReported, ctx: Context[TradingStore]) -> Sequence[Message]:
-    order = await ctx.store.orders.get(execution.order_id)
+    order = await ctx.store.order(execution.order_id, ctx.now)
     if order is None:
         log.warning("execution_of_unknown_order", order_id=str(execution.order_id), kind=execution.kind)
         return []

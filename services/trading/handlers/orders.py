@@ -24,7 +24,7 @@ from services.trading.store import TradingStore
 
 async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore]) -> Sequence[Message]:
     """The attempt and the message that carries it out commit together: nothing is sent twice, nor forgotten."""
-    if _is_repeat(await ctx.store.orders.get(cleared.order_id)):
+    if _is_repeat(await ctx.store.order(cleared.order_id, ctx.now)):
         return []
     account = await ctx.store.accounts.get(cleared.account_id)
     if account is None:
@@ -47,7 +47,7 @@ async def _deny(cleared: OrderCleared, denial: Denial, ctx: Context[TradingStore
 
 
 async def record_denial(denied: OrderDenied, ctx: Context[TradingStore]) -> Sequence[Message]:
-    if _is_repeat(await ctx.store.orders.get(denied.order_id)):
+    if _is_repeat(await ctx.store.order(denied.order_id, ctx.now)):
         return []
     return await square_offs.record_denial(denied, ctx)
 

@@ -5,19 +5,22 @@ recorded, and whatever is recorded later sees its epoch. Then the accounts' rows
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import ExecutionKind
-from libs.common.contracts.ids import AccountId, StrategyId
+from libs.common.contracts.ids import AccountId, OrderId, StrategyId
 from libs.common.contracts.orders import OrderCancelRequested, OrderCleared, OrderDenied, OrderModifyCleared
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.contracts.venue import ExecutionReported
+from libs.common.ids import first_of
 from libs.common.service import Connection, Store
 from services.trading.domain import panics as rules
 from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.orders import Order
 from services.trading.domain.panics import PanicEpoch
 from services.trading.store.accounts import Accounts
+from services.trading.store.archive import Archive
 from services.trading.store.brokers.calls import Calls
 from services.trading.store.brokers.credentials import Credentials
 from services.trading.store.brokers.leases import BrokerLeases
@@ -29,6 +32,9 @@ from services.trading.store.positions import Positions
 from services.trading.store.square_offs import SquareOffs
 
 NAMING_AN_ORDER = (ExecutionReported, OrderCleared, OrderDenied, OrderModifyCleared, OrderCancelRequested)
+
+KEPT = timedelta(days=7)
+"""How long an order stays where the order path works, after it was made; what ended is archived then."""
 
 SHARED_GATE = "pg_advisory_xact_lock_shared(7264150917)"
 CLOSED_GATE = "pg_advisory_xact_lock(7264150917)"
@@ -47,6 +53,7 @@ class TradingStore(Store):
         self.watched = WatchedOrders(connection)
         self.broker_leases = BrokerLeases(connection)
         self.credentials = Credentials(connection)
+        self.archive = Archive(connection)
 
     @classmethod
     def gate(cls, messages: Sequence[Message]) -> str:
@@ -73,6 +80,18 @@ class TradingStore(Store):
         await self.reads.send()
         self.positions.found(self.orders.loaded(filling))
         self.panics.found(scope for order in self.orders.loaded(standing) for scope in scopes_of(order))
+
+    async def order(self, order_id: OrderId, now: datetime) -> Order | None:
+        """The order, wherever it is kept. Its account is locked by the caller.
+
+        Only one that is older than KEPT can be in the archive: a young one costs no second question.
+        """
+        found = await self.orders.get(order_id)
+        if found is None and order_id < first_of(now - KEPT) and await self.archive.bring_back(order_id):
+            self.orders.forget(order_id)
+            self.executions.check_again()
+            found = await self.orders.get(order_id)
+        return found
 
     async def enter(self) -> None:
         """Take the gate, before any row: for timers. A batch takes it as it enters."""

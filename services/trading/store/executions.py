@@ -36,6 +36,10 @@ class Executions:
         )
         return True
 
+    def check_again(self) -> None:
+        """Some came back from the archive since they were looked for."""
+        self._checked.clear()
+
     def ask(self, reads: Reads, execution_ids: Iterable[str]) -> None:
         missing = [each for each in execution_ids if each not in self._checked]
         if missing:

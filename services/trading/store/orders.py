@@ -58,6 +58,10 @@ class Orders:
         await reads.send()
         return self._known[order_id]
 
+    def forget(self, order_id: OrderId) -> None:
+        """It was looked for in vain, and is there now."""
+        self._known.pop(order_id, None)
+
     async def open(self, account_id: AccountId) -> Sequence[Order]:
         reads = Reads(self._connection)
         self.ask_open(reads, {account_id})

@@ -53,13 +53,19 @@ def arrive(
         expires_at=_expires_at(request, now, latency, ends),
     )
     terms = Terms(request.side, request.quantity, request.order_type, request.price, request.trigger_price)
-    reason = refusal(request.instrument, listing, session, now) or flaw(terms, listing)
+    reason = _too_late(request, now) or refusal(request.instrument, listing, session, now) or flaw(terms, listing)
     if not reason and session and session.in_closing_auction(now) and request.order_type in STOPS:
         reason = "the closing auction takes limit and market orders only"
     if reason:
         return end(order, OrderStatus.REJECTED, reason, now)
     accepted = replace(order, executions=1)
     return Change(accepted, (report(accepted, ExecutionKind.ACCEPTED, now),))
+
+
+def _too_late(request: VenueOrderRequested, now: datetime) -> str:
+    if request.expires_at is None or now <= request.expires_at:
+        return ""
+    return f"the order reached the venue {int((now - request.expires_at).total_seconds())} s after it had expired"
 
 
 def without_market(order: Order, now: datetime) -> Change:

@@ -64,6 +64,22 @@ async def test_the_same_order_acts_once_however_often_it_arrives(connection: Con
     assert await told(connection, knows, asked) == []
 
 
+async def test_an_order_that_arrives_after_its_time_is_refused_and_never_trades(connection: Connection) -> None:
+    knows = memory(tick(ask=100.0))
+    late = request(BUY).model_copy(update={"expires_at": NOON - timedelta(seconds=7)})
+    [refused] = await told(connection, knows, late)
+    assert (refused.kind, refused.reason) == (K.REJECTED, "the order reached the venue 7 s after it had expired")
+    assert await told(connection, knows, late) == []
+    in_time = request(BUY).model_copy(update={"expires_at": NOON})
+    assert [each.kind for each in await told(connection, knows, in_time)] == [K.ACCEPTED, K.FILLED]
+
+
+async def test_a_venue_that_lost_its_book_and_reads_a_month_anew_trades_none_of_it(connection: Connection) -> None:
+    knows = memory(tick(ask=100.0))
+    month = [request(BUY).model_copy(update={"expires_at": NOON - timedelta(days=day, seconds=1)}) for day in range(30)]
+    assert {each.kind for each in await told(connection, knows, *month)} == {K.REJECTED}
+
+
 async def test_deciding_again_after_a_crash_reports_the_same_executions(connection: Connection) -> None:
     asked = request(BUY)
 

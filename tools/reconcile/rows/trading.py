@@ -16,7 +16,7 @@ class _Trading(Row):
 
 @dataclass(frozen=True, slots=True)
 class TradingOrder(_Trading):
-    source: ClassVar[str] = "orders"
+    source: ClassVar[str] = "(SELECT * FROM orders UNION ALL SELECT * FROM archived_orders) AS ever"
     order_id: UUID
     account_id: UUID
     user_id: UUID
@@ -46,7 +46,8 @@ class BookedExecutions(_Trading):
     """The fills that trading remembers to have booked, by order."""
 
     source: ClassVar[str] = (
-        "(SELECT order_id, array_agg(execution_id) AS execution_ids FROM executions"
+        "(SELECT order_id, array_agg(execution_id) AS execution_ids"
+        " FROM (SELECT * FROM executions UNION ALL SELECT * FROM archived_executions) AS ever"
         " WHERE kind = 'FILLED' GROUP BY order_id) AS booked"
     )
     order_id: UUID

@@ -1,11 +1,15 @@
 """Our orders in the words of the paper venue."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from libs.common.contracts.base import Message
 from libs.common.contracts.orders import OrderModifyCleared
 from libs.common.contracts.venue import VenueCancelRequested, VenueModifyRequested, VenueOrderRequested
 from services.trading.domain.orders import Order
+
+REACHES_WITHIN = timedelta(seconds=60)
+"""From the wish to the venue. Risk lets an exit through 30 s after it; the rest is ours."""
 
 
 class PaperBroker:
@@ -23,6 +27,7 @@ class PaperBroker:
                 price=order.price,
                 trigger_price=order.trigger_price,
                 tag=order.tag,
+                expires_at=order.requested_at + REACHES_WITHIN,
             )
         ]
 

@@ -1,0 +1,23 @@
+"""What ended long ago leaves the order path's tables, by night."""
+
+from collections.abc import Sequence
+
+from libs.common.contracts.base import Message
+from libs.common.service import Context
+from libs.common.telemetry import log
+from libs.common.trading_calendar import IST
+from services.trading.store import KEPT, TradingStore
+
+NIGHT_ENDS_AT = 8
+"""o'clock in India. From midnight until then no Indian exchange trades."""
+ORDERS_AT_ONCE = 20_000
+
+
+async def archive(ctx: Context[TradingStore]) -> Sequence[Message]:
+    """Timer: up to 20,000 orders a minute, some 9 million a night."""
+    if ctx.now.astimezone(IST).hour >= NIGHT_ENDS_AT:
+        return []
+    moved = await ctx.store.archive.move(ctx.now - KEPT, ORDERS_AT_ONCE)
+    if moved:
+        log.info("archived", orders=moved)
+    return []

@@ -1,0 +1,111 @@
+"""What ended long ago leaves the order path's tables, and is as good as there when somebody asks after all."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import count
+from uuid import UUID
+
+import pytest
+
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import OrderStatus
+from libs.common.contracts.ids import AccountId, OrderId
+from libs.common.contracts.orders import FillReported, OrderCleared, OrderSubmitted
+from libs.common.ids import first_of
+from libs.common.messaging.work import Work, origin
+from libs.common.service import Connection, Memory
+from libs.common.testing import NOON, deliver
+from services.trading.app import app
+from services.trading.handlers import archive as handlers
+from services.trading.store import KEPT
+from tests.services.trading.making import ACCOUNT, accepted, account_save, cancelled, cleared, execution, filled
+
+LONG_AGO = NOON - KEPT - timedelta(hours=1)
+NIGHT = NOON + timedelta(hours=14)
+"""02:00 in India."""
+_numbers = count(1)
+
+
+def an_order(at: datetime = LONG_AGO, account_id: AccountId = ACCOUNT) -> OrderCleared:
+    own = UUID(int=first_of(at).int | 0x7 << 76 | 0x2 << 62 | next(_numbers))
+    return cleared(order=OrderId(own), account_id=account_id)
+
+
+async def archive(connection: Connection, now: datetime = NIGHT) -> Sequence[Message]:
+    work = Work(app, Memory(), connection, now)
+    return await handlers.archive(work.context(origin(app, now)))
+
+
+async def hot(connection: Connection) -> list[tuple[OrderId, str]]:
+    return [tuple(row) for row in await connection.fetch("SELECT order_id, status FROM orders ORDER BY order_id")]
+
+
+async def counts(connection: Connection) -> dict[str, int]:
+    tables = ("orders", "executions", "archived_orders", "archived_executions")
+    return {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in tables}  # noqa: S608
+
+
+@pytest.fixture
+async def ended(connection: Connection) -> OrderCleared:
+    """An old order that was filled whole, by two executions."""
+    order = an_order()
+    await deliver(app, connection, account_save(), now=LONG_AGO)
+    await deliver(app, connection, order, accepted(order), filled(order, 10, name="fill-1"), now=LONG_AGO)
+    return order
+
+
+async def test_what_ended_long_ago_is_put_away_with_its_executions_and_the_rest_stays(
+    connection: Connection, ended: OrderCleared
+) -> None:
+    still_open, young = an_order(), an_order(NOON)
+    await deliver(app, connection, still_open, accepted(still_open), young, cancelled(young))
+    assert await archive(connection) == []
+    kept = {order_id for order_id, _ in await hot(connection)}
+    assert kept == {still_open.order_id, young.order_id}
+    assert await counts(connection) == {"orders": 2, "executions": 2, "archived_orders": 1, "archived_executions": 2}
+    assert await archive(connection) == []
+    assert (await counts(connection))["archived_orders"] == 1
+
+
+async def test_it_waits_for_the_night(connection: Connection, ended: OrderCleared) -> None:
+    await archive(connection, NOON)
+    assert (await counts(connection))["archived_orders"] == 0
+
+
+async def test_an_archived_order_that_is_cleared_again_is_not_sent_again(
+    connection: Connection, ended: OrderCleared
+) -> None:
+    await archive(connection)
+    assert await deliver(app, connection, ended) == []
+    assert await hot(connection) == [(ended.order_id, OrderStatus.FILLED)]
+    young = an_order(NOON)
+    assert any(isinstance(each, OrderSubmitted) for each in await deliver(app, connection, young))
+
+
+async def test_a_fill_that_was_booked_before_the_archive_is_not_booked_again(
+    connection: Connection, ended: OrderCleared
+) -> None:
+    await archive(connection)
+    assert await deliver(app, connection, filled(ended, 10, name="fill-1")) == []
+    held = await connection.fetchval("SELECT sum(quantity) FROM positions")
+    assert held == 10
+
+
+async def test_a_fill_that_comes_after_the_archive_is_booked_all_the_same(connection: Connection) -> None:
+    order = an_order()
+    await deliver(app, connection, account_save(), now=LONG_AGO)
+    await deliver(app, connection, order, accepted(order), cancelled(order), now=LONG_AGO)
+    await archive(connection)
+    said = await deliver(app, connection, filled(order, 4, name="late"), filled(order, 4, name="late"))
+    assert [each.quantity for each in said if isinstance(each, FillReported)] == [4]
+    assert await connection.fetchval("SELECT sum(quantity) FROM positions") == 4
+    assert await counts(connection) == {"orders": 1, "executions": 3, "archived_orders": 0, "archived_executions": 0}
+
+
+async def test_a_young_order_costs_no_look_into_the_archive(connection: Connection) -> None:
+    await deliver(app, connection, account_save())
+    await connection.execute("ALTER TABLE archived_orders RENAME TO gone")
+    young = an_order(NOON)
+    said = await deliver(app, connection, young, accepted(young), filled(young, 10))
+    assert any(isinstance(each, FillReported) for each in said)
+    assert await deliver(app, connection, execution(an_order(NOON), accepted(young).kind)) == []
