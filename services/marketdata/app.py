@@ -1,14 +1,14 @@
 """The whole of marketdata at a glance: one feed drives it; people ask for dumps, custom symbols, corporate actions."""
 
 from libs.common.contracts import topics
-from libs.common.contracts.market import PricesRequested
+from libs.common.contracts.market import PricesRequested, WatchRenewed
 from libs.common.contracts.masters import (
     ContractsDownloadRequested,
     CorporateActionsImportRequested,
     CustomSymbolDeleteRequested,
     CustomSymbolSaveRequested,
 )
-from libs.common.service import Service, on
+from libs.common.service import Service, Start, on, stream
 from services.marketdata import api, handlers, streams
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store import ContractStore
@@ -24,6 +24,7 @@ app = Service(
         on(topics.CUSTOM_SYMBOL_REQUESTS, CustomSymbolDeleteRequested, handlers.delete_custom_symbol),
         on(topics.CORPORATE_ACTION_REQUESTS, CorporateActionsImportRequested, handlers.import_corporate_actions),
     ],
+    streams=[stream(topics.WATCHES, WatchRenewed, streams.note_watchers, Start.RECENT)],
     produces=[
         topics.CONTRACTS,
         topics.CONTRACT_CHANGES,
@@ -43,7 +44,7 @@ app = Service(
         streams.run_feed,
         streams.keep_masters,
         streams.save_quotes,
-        streams.follow_watchers,
+        streams.forget_watchers,
         streams.tell_watchers,
         streams.tell_chains,
         streams.write_series,

@@ -73,7 +73,7 @@ def test_every_request_type_has_a_handler() -> None:
 def test_only_prices_and_entity_state_are_streams() -> None:
     """Nothing that moves money may be at-least-once."""
     prices = {"marketdata.ticks.v1", "marketdata.quotes.v1", "marketdata.watched.v1", "marketdata.chains.v1"}
-    allowed = prices | {"marketdata.contracts.v1"}
+    allowed = prices | {"marketdata.contracts.v1", "gateway.watches.v1"}
     for service in EVERY:
         assert {s.topic.name for s in service.streams} <= allowed, service.name
 

@@ -1,1 +1,1 @@
-"""A broker's ticker for tests and trials: Kite's binary frames over a WebSocket on this machine."""
+"""A broker's ticker for tests and trials: Kite's frames over a WebSocket, its quotes over HTTP, on this machine."""

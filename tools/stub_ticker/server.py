@@ -1,4 +1,4 @@
-"""The server: it says what it is told to, keeps what clients said, and misbehaves on demand."""
+"""The server: it says what it is told to, answers for quotes, keeps what clients said, and misbehaves on demand."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 HEARTBEAT = b"\x00"
@@ -25,6 +26,11 @@ class StubTicker:
     heartbeats: bool = True
     logins: list[str] = field(default_factory=list)
     tokens: dict[ServerConnection, set[int]] = field(default_factory=dict)
+    quotes: dict[str, dict[str, object]] = field(default_factory=dict)
+    """What `/quote` answers, by the token that it is asked for."""
+    quotes_status: HTTPStatus = HTTPStatus.OK
+    asked: list[list[str]] = field(default_factory=list)
+    """The tokens of each question for quotes."""
     subscriptions: int = 0
     """How many words of subscription came, those of lost connections included."""
     _server: Server | None = None
@@ -34,6 +40,10 @@ class StubTicker:
         assert self._server is not None, "not running"
         host, port = next(iter(self._server.sockets)).getsockname()[:2]
         return f"ws://{host}:{port}"
+
+    @property
+    def quotes_address(self) -> str:
+        return self.address.replace("ws", "http", 1)
 
     @property
     def subscribed(self) -> set[int]:
@@ -58,9 +68,20 @@ class StubTicker:
             connection.transport.abort()
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        said = parse_qs(urlsplit(request.path).query).get("access_token", [""])[0]
+        address = urlsplit(request.path)
+        if address.path == "/quote":
+            return self._quotes(parse_qs(address.query).get("i", []), request.headers.get("Authorization", ""))
+        said = parse_qs(address.query).get("access_token", [""])[0]
         self.logins.append(said)
         return None if said == self.login else connection.respond(HTTPStatus.FORBIDDEN, "token expired\n")
+
+    def _quotes(self, tokens: list[str], authorization: str) -> Response:
+        self.asked.append(tokens)
+        status = self.quotes_status if authorization.endswith(f":{self.login}") else HTTPStatus.FORBIDDEN
+        found = {token: self.quotes[token] for token in tokens if token in self.quotes}
+        body = orjson.dumps({"status": "success", "data": found} if status is HTTPStatus.OK else {"status": "error"})
+        headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"})
+        return Response(status.value, status.phrase, headers, body)
 
     async def _serve(self, connection: ServerConnection) -> None:
         tokens = self.tokens[connection] = set()

@@ -51,7 +51,9 @@ class GatewayMemory(Memory):
         self.cache = Cache(runtime.settings.redis_url)
         self.passwords = Passwords(self.settings.password_pepper)
         self.hub = Hub(runtime.pool, runtime.clock, self.quotes)
-        self.watching = Watching(self.cache, self.hub.prices, runtime.clock)
+        self.watching = Watching(
+            runtime.publish_bulk, self.hub.prices, runtime.clock, f"gateway-{runtime.settings.instance_id}"
+        )
         await self.watching.open()
         self.siblings = Siblings(self.cache, self.waiters, self.hub)
         await self.siblings.open()

@@ -1,7 +1,7 @@
 """Redis, as something that may be away: every question has an answer without it."""
 
 import asyncio
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable
 from typing import TypeVar
 
 from redis.asyncio import Redis
@@ -53,10 +53,6 @@ class Cache:
         pipeline.expire(_PREFIX + key, window_s, nx=True)  # type: ignore[unused-awaitable]
         found = await self._ask(pipeline.execute(), default=None)
         return int(found[0]) if found else self._count_here(key, window_s)
-
-    async def renew(self, key: str, members: Collection[str], until: float) -> None:
-        """Make these members of a sorted set that another service reads count until a Unix time."""
-        await self._ask(self.redis.zadd(key, dict.fromkeys(members, until)), default=0)
 
     async def publish(self, channel: str, message: bytes) -> bool:
         return await self._ask(self.redis.publish(_PREFIX + channel, message), default=None) is not None

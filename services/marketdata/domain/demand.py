@@ -83,6 +83,17 @@ def change(held: Collection[T], wanted_now: Collection[T]) -> Change[T]:
     return Change(tuple(each for each in after if each not in before), tuple(e for e in before if e not in after))
 
 
+def turn(ranked: Sequence[T], most: int, n: int) -> Sequence[T]:
+    """What the `n`-th question is about, where one may be about `most`: every second one about those most needed, the
+    others about the rest in turn.
+    """
+    first, rest = ranked[:most], ranked[most:]
+    if not rest or n % 2 == 0:
+        return first
+    at = n // 2 % -(-len(rest) // most) * most
+    return rest[at : at + most]
+
+
 class NearTheMoney:
     """What an underlying's name stands for: its spot, its next futures, its next options near the spot."""
 

@@ -27,12 +27,16 @@ class Bounds:
 ANY_PRICE = Bounds()
 
 
-def bounds_of(contract: InstrumentListed | None, previous_close: float | None) -> Bounds:
-    """Half a tick wider than the band, which exchanges round to the tick."""
+def bounds_of(
+    contract: InstrumentListed | None, previous_close: float | None, band: tuple[float, float] | None = None
+) -> Bounds:
+    """By the `band` in force where it is known, else by that of the contract around the close of the day before: half
+    a tick wider, since exchanges round to the tick.
+    """
+    low, high = band or (0.0, inf)
     if contract is None:
-        return ANY_PRICE
-    low, high = 0.0, inf
-    if contract.price_band is not None and previous_close:
+        return Bounds(low, high)
+    if band is None and contract.price_band is not None and previous_close:
         reach = previous_close * float(contract.price_band) + float(contract.tick_size) / 2
         low, high = previous_close - reach, previous_close + reach
     if contract.option_type is OptionType.PE and contract.strike is not None:

@@ -39,6 +39,7 @@ class QuoteBoard:
         self._latest: dict[InstrumentId, Tick] = {}
         self._times: dict[InstrumentId, datetime] = {}
         self._ranges: dict[InstrumentId, tuple[date, DayRange]] = {}
+        self._bands: dict[InstrumentId, tuple[float, float]] = {}
         self._bounds: dict[InstrumentId, Bounds] = {}
         self._unpublished: set[InstrumentId] = set()
         self._unsaved: set[InstrumentId] = set()
@@ -59,7 +60,7 @@ class QuoteBoard:
         for instrument in instruments:
             if self.quotes.pop(instrument, None):
                 self._slots[hash(instrument) % REPEAT_EVERY].remove(instrument)
-            for known in (self._latest, self._times, self._ranges, self._bounds, self.books):
+            for known in (self._latest, self._times, self._ranges, self._bounds, self._bands, self.books):
                 known.pop(instrument, None)
             self.earlier_oi.forget(instrument)
             self._unpublished.discard(instrument)
@@ -89,13 +90,20 @@ class QuoteBoard:
 
     def begin_day(self, starts: datetime, contracts: Mapping[InstrumentId, InstrumentListed]) -> None:
         """Judge prices by these contracts and by the closes of the day before `starts`."""
-        self.day_starts, self.contracts, self._bounds = starts, contracts, {}
+        self.day_starts, self.contracts, self._bounds, self._bands = starts, contracts, {}, {}
+
+    def limit(self, bands: Mapping[InstrumentId, tuple[float, float]]) -> None:
+        """The lowest and highest prices that the exchange takes from now on today."""
+        self._bands.update(bands)
+        for instrument in bands:
+            self._bounds.pop(instrument, None)
 
     def _fault_of(self, tick: Tick) -> TickFault | None:
         instrument = tick.instrument
         bounds = self._bounds.get(instrument)
         if bounds is None:
-            bounds = bounds_of(self.contracts.get(instrument), self.previous_closes.get(instrument))
+            close, band = self.previous_closes.get(instrument), self._bands.get(instrument)
+            bounds = bounds_of(self.contracts.get(instrument), close, band)
             self._bounds[instrument] = bounds
         spot = self.quotes.get(bounds.spot) if bounds.spot else None
         return fault_of(tick, self._times.get(instrument), bounds, spot.ltp if spot else None, self.day_starts)

@@ -1,24 +1,16 @@
-"""What somebody looks at right now, as the gateways say in Redis: told of faster than every other instrument.
+"""What somebody looks at right now, as the gateways say: told of faster than every other instrument.
 
-Sorted sets `watched:quotes`, `watched:depths` (instruments) and `watched:chains` (`NFO:NIFTY:2026-11-24`); the score is
-the Unix time until which the entry counts. Whoever watches renews it; nobody has to take it back.
+Whoever watches says it again before it ends; nobody has to take it back.
 """
 
 import asyncio
-from enum import StrEnum
-
-from redis.asyncio import Redis
+from datetime import datetime
+from typing import TypeVar
 
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Tick
+from libs.common.contracts.market import Tick, WatchRenewed
 
-REDIS_SECONDS = 2.0
-
-
-class Interest(StrEnum):
-    QUOTES = "watched:quotes"
-    DEPTHS = "watched:depths"
-    CHAINS = "watched:chains"
+Name = TypeVar("Name")
 
 
 class Watched:
@@ -28,6 +20,9 @@ class Watched:
         self.depths: frozenset[InstrumentId] = frozenset()
         self.chains: frozenset[str] = frozenset()
         self.ticked = asyncio.Event()
+        self._quotes: dict[InstrumentId, datetime] = {}
+        self._depths: dict[InstrumentId, datetime] = {}
+        self._chains: dict[str, datetime] = {}
         self._fresh: dict[InstrumentId, Tick] = {}
 
     def take(self, tick: Tick) -> None:
@@ -40,20 +35,28 @@ class Watched:
         ticks, self._fresh = list(self._fresh.values()), {}
         return ticks
 
-    async def follow(self, redis: Redis, now: float) -> frozenset[InstrumentId]:
-        """Read what is watched now; returns the instruments whose depth nobody watched before.
-
-        While Redis does not answer (RedisError, OSError) the last known answer stands.
-        """
-        pipeline = redis.pipeline(transaction=False)
-        for interest in Interest:
-            pipeline.zremrangebyscore(interest, "-inf", now)  # type: ignore[unused-awaitable]  # sent by execute
-            pipeline.zrange(interest, 0, -1)  # type: ignore[unused-awaitable]
-        async with asyncio.timeout(REDIS_SECONDS):
-            answers = await pipeline.execute()
-        quotes, depths, chains = (frozenset(each.decode() for each in answers[n]) for n in (1, 3, 5))
+    def note(self, said: WatchRenewed) -> frozenset[InstrumentId]:
+        """Returns the instruments whose depth nobody watched before."""
         before = self.depths
-        self.depths = frozenset(map(InstrumentId, depths))
-        self.instruments = frozenset(map(InstrumentId, quotes)) | self.depths
-        self.chains = chains
+        self._quotes.update(dict.fromkeys(said.quotes, said.until))
+        self._depths.update(dict.fromkeys(said.depths, said.until))
+        self._chains.update(dict.fromkeys(said.chains, said.until))
+        self._count()
         return self.depths - before
+
+    def forget(self, now: datetime) -> None:
+        """What has ended."""
+        if _forget(self._quotes, now) + _forget(self._depths, now) + _forget(self._chains, now):
+            self._count()
+
+    def _count(self) -> None:
+        self.depths = frozenset(self._depths)
+        self.instruments = frozenset(self._quotes) | self.depths
+        self.chains = frozenset(self._chains)
+
+
+def _forget(held: dict[Name, datetime], now: datetime) -> int:
+    ended = [name for name, until in held.items() if until <= now]
+    for name in ended:
+        del held[name]
+    return len(ended)

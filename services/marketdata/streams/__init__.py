@@ -7,12 +7,13 @@ from services.marketdata.streams.masters import keep_masters
 from services.marketdata.streams.quotes import save_quotes
 from services.marketdata.streams.repair import repair_candles
 from services.marketdata.streams.series import write_series
-from services.marketdata.streams.watched import follow_watchers, tell_watchers
+from services.marketdata.streams.watched import forget_watchers, note_watchers, tell_watchers
 
 __all__ = [
-    "follow_watchers",
+    "forget_watchers",
     "keep_masters",
     "note_custom_symbols",
+    "note_watchers",
     "repair_candles",
     "run_feed",
     "save_quotes",

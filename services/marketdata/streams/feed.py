@@ -85,7 +85,10 @@ async def go_on(memory: MarketMemory, feed: MarketFeed, quotes: list[Quote], now
     Prices of another feed are another market's, and those of a clock that was ahead would make every tick of today
     seem old: both are dropped.
     """
-    if any(q.at > now or q.source not in (feed.source, FeedSource.DERIVED) for q in quotes):
+    same_market = {feed.source, FeedSource.DERIVED}
+    if feed.source is FeedSource.LIVE:
+        same_market.add(FeedSource.POLLED)
+    if any(q.at > now or q.source not in same_market for q in quotes):
         await memory.drop_quotes([q.instrument for q in quotes])
         quotes = []
     day = memory.calendar.trading_day(now)
@@ -162,6 +165,8 @@ class Pump:
         """Count it, and tell who wants to know why, but no more of them a second than anybody would read."""
         refused = self._memory.status.refused
         refused[fault] = refused.get(fault, 0) + 1
+        if fault is TickFault.BAND and isinstance(self._feed, LiveFeed):
+            self._feed.doubt_band(tick.instrument)
         metrics.REFUSED.labels(fault).inc()
         if self._told_apart < MOST_TOLD_APART:
             self._told_apart += 1

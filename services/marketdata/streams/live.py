@@ -59,6 +59,7 @@ async def follow_demand(runtime: "MarketRuntime", feed: LiveFeed) -> None:
             feed.carry(now.carried)
             told = now.carried
             log.info("demand_changed", carried=len(now.carried), dropped=len(now.dropped))
+        memory.board.limit(feed.new_bands())
         metrics.WANTED.labels("carried").set(len(now.carried))
         metrics.WANTED.labels("dropped").set(len(now.dropped))
         _measure(feed)
@@ -66,7 +67,7 @@ async def follow_demand(runtime: "MarketRuntime", feed: LiveFeed) -> None:
 
 
 def _dialect(ticker: TickerSettings) -> KiteDialect:
-    return KiteDialect(ticker.credentials, ticker.address)
+    return KiteDialect(ticker.credentials, ticker.address, ticker.quotes)
 
 
 async def _tokens(runtime: "MarketRuntime", ticker: TickerSettings, day: date) -> Mapping[InstrumentId, int]:
@@ -109,6 +110,7 @@ def _is_chain(name: str) -> bool:
 
 def _measure(feed: LiveFeed) -> None:
     metrics.TICKERS_CONNECTED.set(feed.connected)
+    metrics.TICKERS_POLLED.set(feed.polling)
     metrics.TICKER_RECONNECTS.set(feed.reconnects)
     metrics.TICKER_TAKEOVERS.set(feed.takeovers)
     metrics.STRANGERS.set(feed.strangers)

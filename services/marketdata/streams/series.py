@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from services.marketdata.store import ContractStore
 
 GROUP = "marketdata-series"
-MOST_AT_ONCE = 10_000
+MOST_AT_ONCE = 20_000
 GATHER_SECONDS = 0.25
 """How long rows wait for company: QuestDB's cost is per write."""
 COMMIT_SECONDS = 1.0
@@ -170,8 +170,9 @@ class SeriesWriter:
             if each.offset >= partition.written:
                 batch.rows.append(each.row)
             partition.take(each, latest)
-        for message in messages:
-            self._partitions[message.partition() or 0].position = (message.offset() or 0) + 1
+        newest = {message.partition() or 0: message.offset() or 0 for message in messages}
+        for number, offset in newest.items():
+            self._partitions[number].position = offset + 1
 
     def _all_received_before(self, number: int, partition: Partition) -> Micros:
         """Every tick of the partition that was received earlier than this has been read.

@@ -1,42 +1,37 @@
 """What clients look at, told within milliseconds: marketdata.watched.v1. Everybody else reads the conflated quotes."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
-
-from libs.common.contracts.market import WatchedConflated
-from libs.common.telemetry import log
+from libs.common.contracts.market import WatchedConflated, WatchRenewed
+from services.marketdata.memory import MarketMemory
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
-    from services.marketdata.memory import MarketMemory
     from services.marketdata.store import ContractStore
 
     MarketRuntime = Runtime[ContractStore, MarketMemory]
 
-FOLLOW_SECONDS = 0.25
+FORGET_SECONDS = 0.25
 TELL_SECONDS = 0.01
 MOST_AT_ONCE = 500
 """Quotes in one message."""
 
 
-async def follow_watchers(runtime: "MarketRuntime") -> None:
-    """Learn from Redis what is watched. A book that nobody watched before is told at once, as it is."""
-    board = runtime.memory.board
-    away = False
+async def note_watchers(requests: Sequence[WatchRenewed], memory: MarketMemory) -> None:
+    """A book that nobody watched before is told at once, as it is."""
+    board = memory.board
+    for said in requests:
+        for instrument in board.watched.note(said) & board.books.keys():
+            board.watched.take(board.books[instrument])
+
+
+async def forget_watchers(runtime: "MarketRuntime") -> None:
+    """Until the process stops: who does not say it again looks no longer."""
     while True:
-        try:
-            fresh = await board.watched.follow(runtime.memory.redis, runtime.clock.now().timestamp())
-        except (RedisError, OSError) as error:
-            if not away:
-                log.warning("watchers_unknown", error=repr(error))
-            away = True
-        else:
-            away = False
-            for instrument in fresh & board.books.keys():
-                board.watched.take(board.books[instrument])
-        await asyncio.sleep(FOLLOW_SECONDS)
+        runtime.memory.board.watched.forget(runtime.clock.now())
+        await asyncio.sleep(FORGET_SECONDS)
 
 
 async def tell_watchers(runtime: "MarketRuntime") -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,9 +15,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from libs.common import ids
 from libs.common.clock import stopwatch
+from libs.common.contracts.base import Message
 from libs.common.contracts.enums import Exchange, FeedSource
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Depth, DepthLevel, Quote, QuotesConflated, WatchedConflated
+from libs.common.contracts.market import Depth, DepthLevel, Quote, QuotesConflated, WatchedConflated, WatchRenewed
 from libs.common.contracts.options import ChainConflated, ChainRow
 from libs.common.testing.apps import served
 from services.gateway import streams
@@ -25,10 +26,13 @@ from services.gateway.api.edge import edge_in
 from services.gateway.api.stream import recheck_once
 from services.gateway.app import app
 from services.gateway.domain.roles import Identity, Role
+from services.gateway.memory import watching
 from services.gateway.memory.client import Client, Patience
 from services.gateway.memory.prices import Mode
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform, forget_counts
+
+NIFTY_CHAIN = {"exchange": "NFO", "underlying": "NIFTY", "expiry": "2026-11-24"}
 
 
 class Reader:
@@ -341,6 +345,12 @@ async def test_a_client_that_falls_behind_is_caught_up_with_one_snapshot(live: L
         assert last == 20
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
 class Stuck:
     """The connection of a client that takes nothing."""
 
@@ -440,22 +450,39 @@ async def test_the_mode_says_how_much_of_a_quote_is_sent(live: Live) -> None:
         assert "ltp, quote, depth" in (await reader.hear("error"))["error"]
 
 
-async def test_marketdata_learns_what_is_looked_at(live: Live) -> None:
+class Said:
+    """What this process publishes, kept in place of the buffer to Kafka."""
+
+    def __init__(self) -> None:
+        self.wishes: list[WatchRenewed] = []
+
+    def publish(self, message: Message) -> None:
+        assert isinstance(message, WatchRenewed)
+        self.wishes.append(message)
+
+    async def close(self) -> None: ...
+
+
+async def test_marketdata_learns_what_is_looked_at_at_once_and_again(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "RENEW_S", 0.4)
+    said = live.runtime.bulk = Said()  # type: ignore[assignment]
     asha = await live.person("asha")
-    redis = live.runtime.memory.cache.redis
-    for key in ("watched:quotes", "watched:depths", "watched:chains"):
-        await redis.delete(key)
-    name = "NSE:LOOKEDAT"
-    await streams.quotes([quotes(live, 800, name)], live.runtime.memory)
-    chain = {"exchange": "NFO", "underlying": "NIFTY", "expiry": "2026-11-24"}
-    async with live.reader(asha, quotes=[name], mode="depth", chains=[chain]):
-        async with asyncio.timeout(3):
-            while not await redis.zscore("watched:depths", name):
-                await asyncio.sleep(0.02)
-            while not await redis.zscore("watched:chains", "NFO:NIFTY:2026-11-24"):
-                await asyncio.sleep(0.02)
-        until = float(await redis.zscore("watched:depths", name) or 0)
-        assert 5 < until - live.runtime.clock.now().timestamp() <= 15
+    await streams.quotes([quotes(live, 800, "NSE:SBIN", "NSE:INFY")], live.runtime.memory)
+    async with live.reader(asha, quotes=["NSE:SBIN"], mode="depth", chains=[NIFTY_CHAIN]) as reader:
+        await until(lambda: bool(said.wishes))
+        first = said.wishes[0]
+        assert (first.depths, first.quotes, first.chains) == (("NSE:SBIN",), (), ("NFO:NIFTY:2026-11-24",))
+        assert 10 < (first.until - live.runtime.clock.now()).total_seconds() <= 15
+        await reader.say(action="subscribe", quotes=["NSE:INFY"], mode="ltp")
+        await until(lambda: any(each.quotes == ("NSE:INFY",) for each in said.wishes))
+        everything = (("NSE:INFY",), ("NSE:SBIN",), ("NFO:NIFTY:2026-11-24",))
+        await until(lambda: any((each.quotes, each.depths, each.chains) == everything for each in said.wishes))
+    await asyncio.sleep(0.5)
+    said.wishes.clear()
+    await asyncio.sleep(0.5)
+    assert said.wishes == []
 
 
 async def test_a_chain_is_streamed_as_a_snapshot_and_then_its_changed_rows(live: Live) -> None:

@@ -1,4 +1,4 @@
-"""What clients look at: learned from Redis, told within milliseconds; chains and depth over the internal API."""
+"""What clients look at: learned from the gateways, told within milliseconds; chains and depth over the internal API."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from libs.common import http
 from libs.common.clock import FixedClock
 from libs.common.contracts.base import Message
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import DepthLevel, Tick, WatchedConflated
+from libs.common.contracts.market import DepthLevel, Tick, WatchedConflated, WatchRenewed
 from libs.common.contracts.options import ChainConflated
 from libs.common.runtime import Runtime
 from libs.common.testing.apps import opened
@@ -23,12 +23,12 @@ from services.marketdata.app import app
 from services.marketdata.memory import MarketMemory
 from services.marketdata.memory.board import QuoteBoard
 from services.marketdata.store import ContractStore
-from services.marketdata.streams import follow_watchers, tell_chains, tell_watchers
+from services.marketdata.streams import forget_watchers, note_watchers, tell_chains, tell_watchers
 from tests.services.marketdata.samples import SBIN, listed, tick
 from tests.services.marketdata.test_chain import EXPIRY, KEY, MASTER, NOW, market, quote
 
 MarketRuntime = Runtime[ContractStore, MarketMemory]
-AT = NOW.timestamp()
+UNTIL = NOW + timedelta(seconds=15)
 
 
 class Told:
@@ -76,12 +76,16 @@ def booked(seconds: float, ltp: float) -> Tick:
     return tick(seconds, ltp).model_copy(update={"bids": levels, "asks": levels})
 
 
+def looking(**names: tuple[str, ...]) -> WatchRenewed:
+    return WatchRenewed.model_validate({"watcher": "gateway-0", "until": UNTIL, **names})
+
+
 async def test_only_what_somebody_looks_at_is_told_at_once(runtime: MarketRuntime) -> None:
-    board, redis = runtime.memory.board, runtime.memory.redis
-    await redis.zadd("watched:quotes", {SBIN: AT + 15, "NSE:OVER": AT - 1})
-    async with running(follow_watchers, tell_watchers, runtime=runtime) as told:
-        await until(lambda: board.watched.instruments)
-        assert board.watched.instruments == {SBIN}
+    board = runtime.memory.board
+    over = WatchRenewed(watcher="gateway-1", until=NOW, quotes=(InstrumentId("NSE:OVER"),))
+    await note_watchers([over, looking(quotes=(SBIN,))], runtime.memory)
+    async with running(forget_watchers, tell_watchers, runtime=runtime) as told:
+        await until(lambda: board.watched.instruments == {SBIN})
         for n in range(3):
             board.take(booked(n, 100 + n))
         board.take(tick(1, 5, instrument=InstrumentId("NSE:OTHER")))
@@ -94,25 +98,12 @@ async def test_only_what_somebody_looks_at_is_told_at_once(runtime: MarketRuntim
 
 async def test_a_book_that_somebody_begins_to_watch_is_told_as_it_is(runtime: MarketRuntime) -> None:
     runtime.memory.board.take(booked(0, 100))
-    async with running(follow_watchers, tell_watchers, runtime=runtime) as told:
-        await runtime.memory.redis.zadd("watched:depths", {SBIN: AT + 15})
+    async with running(tell_watchers, runtime=runtime) as told:
+        await note_watchers([looking(depths=(SBIN,))], runtime.memory)
         await until(lambda: told.messages)
     (message,) = told.messages
     assert isinstance(message, WatchedConflated)
     assert len(message.depths[0].bids) == 20
-
-
-async def test_while_redis_is_away_what_was_watched_stays_watched(runtime: MarketRuntime) -> None:
-    board = runtime.memory.board
-    here = runtime.memory.redis
-    await here.zadd("watched:quotes", {SBIN: AT + 15})
-    async with running(follow_watchers, tell_watchers, runtime=runtime) as told:
-        await until(lambda: board.watched.instruments)
-        runtime.memory.redis = Redis.from_url("redis://127.0.0.1:9")
-        await asyncio.sleep(0.4)
-        board.take(booked(0, 100))
-        await until(lambda: told.messages)
-        runtime.memory.redis = here
 
 
 def put_chain_on(runtime: MarketRuntime) -> None:
@@ -122,8 +113,8 @@ def put_chain_on(runtime: MarketRuntime) -> None:
 
 async def test_a_watched_chain_is_told_whole_and_then_by_its_changed_rows(runtime: MarketRuntime) -> None:
     put_chain_on(runtime)
-    await runtime.memory.redis.zadd("watched:chains", {str(KEY): AT + 15, "NFO:NOSUCH:2026-11-24": AT + 15})
-    async with running(follow_watchers, tell_chains, runtime=runtime) as told:
+    await note_watchers([looking(chains=(str(KEY), "NFO:NOSUCH:2026-11-24"))], runtime.memory)
+    async with running(tell_chains, runtime=runtime) as told:
         await until(lambda: told.messages)
         one = MASTER[4].instrument
         changed = runtime.memory.board.quotes[one].model_copy(update={"volume": 999})

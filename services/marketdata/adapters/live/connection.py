@@ -34,6 +34,8 @@ class Connection:
         """`hear` takes every packet; `is_open` says whether prices are to be expected now."""
         self.dialect = dialect
         self.connected = False
+        self.hearing = False
+        """Prices come."""
         self.reconnects = 0
         self._hear = hear
         self._is_open = is_open
@@ -63,7 +65,7 @@ class Connection:
                     await self._follow(socket)
             except LOST as error:
                 log.warning("ticker_lost", broker=self.dialect.name, connection=self._number, error=str(error))
-            self.connected = False
+            self.connected = self.hearing = False
             attempt += 1
             self.reconnects += 1
             await asyncio.sleep(wait_before(attempt, random.random))
@@ -85,7 +87,7 @@ class Connection:
                 last_frame = loop.time()
                 packets = self.dialect.read(frame)
                 if packets:
-                    self._heard_at, self._resubscribed = last_frame, False
+                    self._heard_at, self._resubscribed, self.hearing = last_frame, False, True
                     self._hear(packets)
             self._mind_silence(loop.time())
 
@@ -108,6 +110,7 @@ class Connection:
             return
         if now - self._heard_at <= MUTE_SECONDS:
             return
+        self.hearing = False
         if self._resubscribed:
             raise TickerError(f"connected, and mute for {2 * MUTE_SECONDS:.0f} s")
         log.warning("ticker_mute", broker=self.dialect.name, connection=self._number, instruments=len(self._told))

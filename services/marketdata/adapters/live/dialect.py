@@ -1,6 +1,6 @@
 """What differs between brokers' tickers: the address, the words to subscribe with, the packets."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -29,10 +29,20 @@ class Packet(NamedTuple):
     asks: tuple[DepthLevel, ...] = ()
     previous_close: float = 0.0
     at: datetime | None = None
+    band: tuple[float, float] | None = None
+    """The lowest and the highest price that the exchange takes now, if the broker tells them."""
+
+
+class Question(NamedTuple):
+    """A GET, with today's credentials."""
+
+    url: str
+    params: Sequence[tuple[str, str]]
+    headers: Mapping[str, str]
 
 
 class Dialect(Protocol):
-    """A broker's ticker protocol, without I/O but for the credentials."""
+    """A broker's ticker protocol and its quotes over HTTP, without I/O but for the credentials."""
 
     name: str
     most_tokens: int
@@ -52,3 +62,14 @@ class Dialect(Protocol):
 
     def read(self, frame: bytes | str) -> Sequence[Packet]:
         """The packets of a frame; none for a heartbeat. Raises TickerError on a complaint or on garbage."""
+
+    most_quotes: int
+    """How many instruments one question may be about."""
+    ask_every_s: float
+    """The broker's rate limit."""
+
+    def ask_quotes(self, tokens: Sequence[Token]) -> Question:
+        """Raises CredentialsMissing."""
+
+    def read_quotes(self, status: int, body: bytes) -> Mapping[str, Packet]:
+        """By what the broker says it answers: the token that was asked for, as text. Raises TickerError."""

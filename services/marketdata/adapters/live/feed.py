@@ -13,6 +13,7 @@ from libs.common.contracts.market import InstrumentListed, Quote, Tick
 from libs.common.telemetry import log
 from services.marketdata.adapters.live.connection import Connection
 from services.marketdata.adapters.live.dialect import Dialect, Packet, Token
+from services.marketdata.adapters.live.polling import Poller
 from services.marketdata.domain.demand import dealt
 from services.marketdata.domain.sources import Arbiter
 
@@ -24,13 +25,14 @@ MOMENT = timedelta(microseconds=1)
 
 @dataclass
 class Ticker:
-    """One login at one broker, with its connections and what that broker calls the instruments."""
+    """One login at one broker, with its connections, its last resort, and what that broker calls the instruments."""
 
     dialect: Dialect
     connections: int
     tokens: Mapping[InstrumentId, Token]
     instruments: Mapping[Token, InstrumentId] = field(init=False)
     links: list[Connection] = field(init=False, default_factory=list)
+    poller: Poller = field(init=False)
     held: list[tuple[InstrumentId, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,14 +53,36 @@ class LiveFeed:
         self._arbiter = Arbiter(STALE_AFTER)
         self._waiting: deque[Tick] = deque(maxlen=MOST_WAITING)
         self._closes: dict[InstrumentId, float] = {}
-        self._latest: dict[tuple[int, Token], tuple[Packet, datetime]] = {}
+        self._latest: dict[tuple[int, Token], Packet] = {}
+        self._at: dict[InstrumentId, tuple[datetime, datetime]] = {}
+        """The exchange's time of an instrument's last packet, and the time that its tick was given."""
+        self._bands: dict[InstrumentId, tuple[float, float]] = {}
         self._strangers: set[tuple[int, Token]] = set()
         self.strangers = 0
         """Packets of instruments that nobody asked for."""
         for number, ticker in enumerate(tickers):
             ticker.links = [
-                Connection(ticker.dialect, self._hearer(number), is_open, n) for n in range(ticker.connections)
+                Connection(ticker.dialect, self._hearer(number, number, FeedSource.LIVE), is_open, n)
+                for n in range(ticker.connections)
             ]
+            ticker.poller = self._poller(number, is_open)
+
+    def _poller(self, number: int, is_open: Callable[[], bool]) -> Poller:
+        """Counts less than any login's ticker."""
+        ticker = self._tickers[number]
+        hear = self._hearer(number, len(self._tickers) + number, FeedSource.POLLED)
+
+        def bound(packet: Packet) -> None:
+            assert packet.band is not None
+            self._bands[ticker.instruments[packet.token]] = packet.band
+
+        def refuse(token: Token) -> None:
+            self._refuse_stranger(number, token)
+
+        def is_lost() -> bool:
+            return not any(link.hearing for link in ticker.links)
+
+        return Poller(ticker.dialect, hear, bound, refuse, is_open, is_lost)
 
     @property
     def previous_closes(self) -> Mapping[InstrumentId, float]:
@@ -83,6 +107,8 @@ class LiveFeed:
                     "connections": [link.connected for link in ticker.links],
                     "reconnects": sum(link.reconnects for link in ticker.links),
                     "instruments": sum(map(len, ticker.held)),
+                    "polling": ticker.poller.polling,
+                    "polled": ticker.poller.polled,
                 }
                 for ticker in self._tickers
             ],
@@ -93,6 +119,11 @@ class LiveFeed:
     @property
     def connected(self) -> int:
         return sum(link.connected for ticker in self._tickers for link in ticker.links)
+
+    @property
+    def polling(self) -> int:
+        """How many logins are asked for quotes because their tickers give none."""
+        return sum(ticker.poller.polling for ticker in self._tickers)
 
     @property
     def reconnects(self) -> int:
@@ -109,14 +140,27 @@ class LiveFeed:
         """From now on these and no others, at most `most` of them; what stays keeps its connection."""
         for ticker in self._tickers:
             own = [instrument for instrument in instruments if instrument in ticker.tokens]
+            ticker.poller.carry([ticker.tokens[instrument] for instrument in own])
             ticker.held = dealt(own, ticker.held, ticker.dialect.most_tokens)
             for link, held in zip(ticker.links, ticker.held, strict=True):
                 link.carry([ticker.tokens[instrument] for instrument in held])
+
+    def new_bands(self) -> Mapping[InstrumentId, tuple[float, float]]:
+        """The exchange's price bands that became known since the last call."""
+        bands, self._bands = self._bands, {}
+        return bands
+
+    def doubt_band(self, instrument: InstrumentId) -> None:
+        """Ask for it again: a price lies outside."""
+        for ticker in self._tickers:
+            if instrument in ticker.tokens:
+                ticker.poller.doubt(ticker.tokens[instrument])
 
     async def run(self) -> None:
         """Keep every connection until cancelled."""
         async with asyncio.TaskGroup() as group:
             for ticker in self._tickers:
+                group.create_task(ticker.poller.run())
                 for link in ticker.links:
                     group.create_task(link.run())
 
@@ -125,7 +169,8 @@ class LiveFeed:
         self._waiting.clear()
         return ticks
 
-    def _hearer(self, number: int) -> Callable[[Sequence[Packet]], None]:
+    def _hearer(self, number: int, rank: int, source: FeedSource) -> Callable[[Sequence[Packet]], None]:
+        """Of the ticker of that number; of several sources the one of the lowest rank counts."""
         instruments = self._tickers[number].instruments
 
         def hear(packets: Sequence[Packet]) -> None:
@@ -134,25 +179,28 @@ class LiveFeed:
                 instrument = instruments.get(packet.token)
                 if instrument is None:
                     self._refuse_stranger(number, packet.token)
-                elif self._arbiter.admits(number, instrument, received_at):
-                    self._take(number, instrument, packet, received_at)
+                elif self._arbiter.admits(rank, instrument, received_at):
+                    self._take(rank, instrument, packet, received_at, source)
 
         return hear
 
-    def _take(self, number: int, instrument: InstrumentId, packet: Packet, received_at: datetime) -> None:
+    def _take(
+        self, rank: int, instrument: InstrumentId, packet: Packet, received_at: datetime, source: FeedSource
+    ) -> None:
         """A tick of each packet that says something new.
 
         Brokers tell the exchange's time to the second: within one, each tick is a microsecond after the one before,
         so that all keep their order and none is taken for a repeat of another.
         """
-        key = (number, packet.token)
-        known = self._latest.get(key)
-        if known is not None and known[0] == packet:
+        if self._latest.get((rank, packet.token)) == packet:
             return
+        self._latest[rank, packet.token] = packet
         at = packet.at or received_at
-        if known is not None and packet.at is not None and known[0].at == packet.at:
+        known = self._at.get(instrument)
+        if known is not None and packet.at == known[0]:
             at = known[1] + MOMENT
-        self._latest[key] = packet, at
+        if packet.at is not None:
+            self._at[instrument] = packet.at, at
         if packet.previous_close > 0:
             self._closes[instrument] = packet.previous_close
         bid = packet.bids[0] if packet.bids else None
@@ -162,7 +210,7 @@ class LiveFeed:
                 instrument=instrument,
                 at=at,
                 received_at=received_at,
-                source=FeedSource.LIVE,
+                source=source,
                 ltp=packet.ltp,
                 ltq=packet.ltq,
                 volume=packet.volume,
