@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import datetime
 
+import asyncpg
 import orjson
 import pytest
 from confluent_kafka import Producer
@@ -24,24 +25,27 @@ from tools.client import Platform
 
 OTHERS_GO_ON_WITHIN = 5.0
 SOON = 30.0
+POISONER = "/tests/chaos"
 
 
 @pytest.mark.scenario(8)
 async def test_poison_stops_its_own_account_only_until_it_is_discarded(chaos: Chaos) -> None:
     async with chaos.scenario(8, "poison on money topics") as scenario:
         for n in range(2 if chaos.full else 1):
+            first, second = chaos.world.users[0].accounts[2 + n], chaos.world.users[-1].accounts[-1 - n]
+            others = [account for account in chaos.world.accounts if account not in (first, second)]
             async with asyncio.TaskGroup() as both:
-                both.create_task(unreadable(scenario, chaos.world.users[0].accounts[2 + n]))
-                both.create_task(unbearable(scenario, chaos.world.users[-1].accounts[-1 - n]))
+                both.create_task(unreadable(scenario, first, others))
+                both.create_task(unbearable(scenario, second, others))
 
 
-async def unreadable(scenario: Scenario, account: Account) -> None:
+async def unreadable(scenario: Scenario, account: Account, others: list[Account]) -> None:
     """An order request that is no JSON, before risk. What waits behind it is decided in the order in which it came."""
     since, at = SystemClock().now(), stopwatch()
     poison(scenario, topics.ORDER_REQUESTS, "OrderRequested", account, b"{not json")
     await until_parked(scenario, "risk", account)
     waiting = [await wish_for(scenario, account) for _ in range(3)]
-    await others_go_on(scenario, at, account)
+    await others_go_on(scenario, at, others)
     await command(scenario, "discard", "risk", account.account_id)
     await until_free(scenario, "risk", account)
     await asyncio.sleep(1)
@@ -50,7 +54,7 @@ async def unreadable(scenario: Scenario, account: Account) -> None:
     scenario.expect(theirs == waiting, f"asked for in the order {waiting}, decided in the order {theirs}")
 
 
-async def unbearable(scenario: Scenario, account: Account) -> None:
+async def unbearable(scenario: Scenario, account: Account, others: list[Account]) -> None:
     """A request that fits its contract and not the database: trading cannot handle it, now or when it is retried."""
     at = stopwatch()
     async with Platform(scenario.flow.world.gateway_url, patience=30) as person:
@@ -61,9 +65,9 @@ async def unbearable(scenario: Scenario, account: Account) -> None:
     content = orjson.dumps({**wish, "account": {**known, "name": "a name with a NUL \0"}})
     poison(scenario, topics.TRADING_REQUESTS, "AccountSaveRequested", account, content)
     await until_parked(scenario, "trading", account)
-    await others_go_on(scenario, at, account)
+    await others_go_on(scenario, at, others)
+    scenario.expect(account.account_id in await command(scenario, "list", "trading"), "the command lists no parked one")
     await command(scenario, "retry", "trading", account.account_id)
-    await asyncio.sleep(3)
     await until_parked(scenario, "trading", account)
     await command(scenario, "discard", "trading", account.account_id)
     await until_free(scenario, "trading", account)
@@ -76,7 +80,7 @@ def poison(scenario: Scenario, topic: Topic, kind: str, account: Account, value:
         ("ce_specversion", b"1.0"),
         ("ce_id", str(new_id())),
         ("ce_type", kind),
-        ("ce_source", "/tests/chaos"),
+        ("ce_source", POISONER),
         ("ce_time", now),
         ("ce_subject", account.account_id),
     ]
@@ -99,22 +103,32 @@ async def command(scenario: Scenario, *words: str) -> str:
 
 
 async def until_parked(scenario: Scenario, service: str, account: Account) -> None:
+    """Also again, after a retry."""
     async with asyncio.timeout(SOON):
-        while account.account_id not in await command(scenario, "list", service):
+        while await parked(scenario, service, account) != [False]:
             await asyncio.sleep(0.2)
 
 
 async def until_free(scenario: Scenario, service: str, account: Account) -> None:
     async with asyncio.timeout(SOON):
-        while account.account_id in await command(scenario, "list", service):
+        while await parked(scenario, service, account):
             await asyncio.sleep(0.2)
 
 
-async def others_go_on(scenario: Scenario, since: float, but: Account) -> None:
-    """Every other account has had an order accepted since."""
-    others = {account for account in scenario.flow.world.accounts if account is not but}
+async def parked(scenario: Scenario, service: str, account: Account) -> list[bool]:
+    """Of each poisoned message of an account, whether it waits for a retry."""
+    connection = await asyncpg.connect(scenario.chaos.admin_url, timeout=10)
+    try:
+        sql = f"SELECT retry_requested FROM {service}.message_parked WHERE key = $1 AND headers::text LIKE $2"  # noqa: S608
+        return [row[0] for row in await connection.fetch(sql, account.account_id, f"%{POISONER}%")]
+    finally:
+        await connection.close()
+
+
+async def others_go_on(scenario: Scenario, since: float, others: list[Account]) -> None:
+    """Each has had an order accepted since."""
     deadline = since + scenario.chaos.within(OTHERS_GO_ON_WITHIN)
-    while left := others - {wish.account for wish in scenario.flow.accepted_since(since)}:
+    while left := set(others) - {wish.account for wish in scenario.flow.accepted_since(since)}:
         if stopwatch() > deadline:
             scenario.complaints.append(f"{len(left)} other accounts wait behind a poisoned one")
             return
