@@ -81,7 +81,7 @@ async def test_a_service_that_runs_is_not_rebuilt_under_its_own_hands(chaos: Cha
 async def test_a_recorded_log_gives_the_same_state_and_the_same_words_each_time(
     chaos: Chaos, service: str, recording: Path
 ) -> None:
-    """In other batches too, so that nothing depends on what came along."""
+    """In other batches too, so that nothing depends on what came along (also test_nautilus_3878)."""
     first = await replay.replay(service, replay.recorded(recording), chaos.admin_url)
     again = await replay.replay(service, replay.recorded(recording), chaos.admin_url, batch=SMALL_BATCHES)
     assert first.handled > 0

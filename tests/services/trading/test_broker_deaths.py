@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from libs.common.contracts.brokers import BrokerOrderRequested
 from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.orders import (
     FillReported,
@@ -14,9 +15,10 @@ from libs.common.contracts.orders import (
     OrderModified,
     OrderModifyRefused,
 )
+from libs.common.contracts.venue import VenueOrderRequested
 from services.trading.effects.steps import Step
 from tests.services.trading.broker_world import World, world
-from tests.services.trading.making import USER, change_to
+from tests.services.trading.making import USER, account_save, change_to
 from tests.services.trading.test_effects import STEPS_OF_A_CALL
 from tools.stub_broker.faults import Fault
 
@@ -143,3 +145,17 @@ async def test_nautilus_3104_position_older_than_history(the_world: World) -> No
     assert the_world.said == [], "an empty book says nothing of what is over"
     assert await the_world.status(order) is S.FILLED
     assert await the_world.held(order.account_id) == 10
+
+
+async def test_openalgo_1055_an_order_of_a_paper_account_never_reaches_a_broker(the_world: World) -> None:
+    """The account says where its orders go, not a switch of the whole platform; also while others trade for real."""
+    paper = account_save()
+    await the_world.tell(paper)
+    real = the_world.market(await the_world.account())
+    order = the_world.market(paper.account_id)
+    the_world.start()
+    await the_world.tell(order, real)
+    await the_world.becomes(real, S.FILLED)
+    assert the_world.arrived(order) == 0
+    assert [m.order_id for m in the_world.said if isinstance(m, BrokerOrderRequested)] == [real.order_id]
+    assert [m.order_id for m in the_world.said if isinstance(m, VenueOrderRequested)] == [order.order_id]
