@@ -8,7 +8,7 @@ import pytest
 
 from bench.wire import LOST
 from libs.common.clock import stopwatch
-from tests.chaos.flow import AWAY, Kind
+from tests.chaos.flow import AWAY, REFUSED, Kind
 from tests.chaos.scenario import Chaos, Scenario, place
 from tools.client import Platform
 
@@ -60,6 +60,8 @@ async def test_a_rolling_restart_of_every_service_fails_no_request(chaos: Chaos)
         never = FAILED if chaos.full else HARMED
         failed = Counter(status for wish in scenario.flow.wishes for status in set(wish.statuses) & never)
         scenario.expect(not failed, f"requests failed while services restarted: {dict(failed)}")
+        denied = sum(1 for wish in scenario.flow.orders if wish.status == REFUSED)
+        scenario.expect(not (chaos.full and denied), f"{denied} orders were denied while services restarted")
 
 
 @pytest.mark.scenario(5)
