@@ -96,13 +96,13 @@ async def flat(scenario: Scenario, user: User, since: float) -> None:
     """Pending orders are cancelled and positions closed, and stay so while the panic is in force."""
     async with Platform(scenario.flow.world.gateway_url, patience=30) as person:
         person.use_key(user.api_key)
-        deadline = since + FLAT_WITHIN
+        within = scenario.chaos.within(FLAT_WITHIN)
         while True:
             left = await at_stake(person)
             if not left:
                 return
-            if stopwatch() > deadline:
-                scenario.complaints.append(f"{FLAT_WITHIN:.0f} s after a panic there are still {left[:3]}")
+            if stopwatch() > since + within:
+                scenario.complaints.append(f"{within:.0f} s after a panic there are still {left[:3]}")
                 return
             await asyncio.sleep(0.2)
 

@@ -32,7 +32,7 @@ class Probe:
     answers: list[tuple[str, int, float, bool]] = field(default_factory=list)
     """What was asked, the status, the seconds that it took, and whether it said when to try again."""
 
-    def complaints(self, what: str, kept: tuple[int, ...]) -> list[str]:
+    def complaints(self, what: str, kept: tuple[int, ...], within: float) -> list[str]:
         """Each answer is a 503 with Retry-After, or one of those that may be kept; all are quick."""
         asked = [(status, seconds, told) for name, status, seconds, told in self.answers if name == what]
         wrong = {status for status, _, _ in asked if status != 503 and status not in kept}
@@ -41,7 +41,7 @@ class Probe:
         found = [f"{what} answered {sorted(wrong)} while it could not keep anything"] if wrong else []
         if silent:
             found.append(f"{silent} of {len(asked)} refusals of {what} have no Retry-After")
-        if slowest > ANSWERED_WITHIN:
+        if slowest > within:
             found.append(f"{what} took {slowest:.2f} s to refuse")
         return found if asked else [f"{what} was never asked"]
 
@@ -95,8 +95,11 @@ async def outage(scenario: Scenario, server: str, seconds: float, kept: dict[str
     await asyncio.sleep(0.5)
     async with probing(scenario) as probe:
         await asyncio.sleep(max(0.5, at + seconds - stopwatch()))
+    within = scenario.chaos.within(ANSWERED_WITHIN)
     for what, may_be_kept in kept.items():
-        scenario.complaints += [f"{server} away: {words}" for words in probe.complaints(what, may_be_kept)]
+        scenario.complaints += [f"{server} away: {words}" for words in probe.complaints(what, may_be_kept, within)]
+    slowest = max((seconds for _, _, seconds, _ in probe.answers), default=0.0)
+    scenario.figures[f"slowest refusal without {server}"] = f"{slowest:.2f} s"
     back = await scenario.faults.bring_back(server)
     await scenario.faults.answers(server)
     await scenario.recovers(back, BACK_WITHIN[server], f"the return of {server}")
