@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -165,9 +165,7 @@ class Scenario:
             "recoveries": [round(each, 3) for each in self.recoveries],
             **self.figures,
         }
-        path = self.chaos.home / "results" / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=2, default=str) + "\n")
+        keep_result(self.chaos.home, name, result)
         self._tell(verdict, seconds)
 
     def _tell(self, verdict: Verdict, seconds: float) -> None:
@@ -178,6 +176,13 @@ class Scenario:
             "; ".join(verdict.faults) or "every order accounted for, once",
         )
         sys.stdout.write("\n" + "\n  ".join(lines) + "\n")
+
+
+def keep_result(home: Path, name: str, result: Mapping[str, object]) -> None:
+    """For the report."""
+    path = home / "results" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2, default=str) + "\n")
 
 
 async def place(scenario: Scenario, gateway: Platform, wish: Wish) -> Json:

@@ -28,6 +28,7 @@ async def test_projections_and_risks_state_built_anew_from_the_log_are_what_they
     limits = await set_limits(chaos)
     async with chaos.scenario(12, "rebuild from the log") as scenario:
         await asyncio.sleep(chaos.pick(20, 4))
+        scenario.kills += len(REBUILT)
     for service in REBUILT:
         await scenario.faults.take_away(service)
     before = await digest(chaos.admin_url, REBUILT)
