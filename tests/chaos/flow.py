@@ -90,7 +90,6 @@ class Flow:
         self.world = world
         self.wishes: list[Wish] = []
         self.slowest_answer = 0.0
-        self.without_retry_after = 0
         self._random = random.Random(seed)
         self._gateway_url, self._signals_url = edge or world.gateway_url, edge or world.signals_url
         self._journal_path = journal

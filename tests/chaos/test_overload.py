@@ -13,6 +13,7 @@ from deploy.local.instance import SERVICES
 from libs.common.clock import stopwatch
 from tests.chaos.flow import OPEN, REFUSED, TAKEN, Kind, Wish
 from tests.chaos.scenario import Chaos, Scenario, percentile, place
+from tests.chaos.test_servers import probing
 from tools.client import Platform
 
 TIMES = 5
@@ -44,11 +45,14 @@ async def test_under_five_times_the_load_exits_and_cancels_go_first(chaos: Chaos
         exits = await exits_and_cancels(scenario)
         sustainable = await capacity(scenario, chaos.pick(6, 1.5))
         before, opened = memory(chaos), descriptors(chaos)
-        async with asyncio.TaskGroup() as group:
+        async with probing(scenario) as probe, asyncio.TaskGroup() as group:
             flood = group.create_task(offer(scenario, sustainable * TIMES, chaos.pick(30, 4)))
             urgent = group.create_task(in_turn(scenario, exits, chaos.pick(30, 4)))
         ended = stopwatch()
         scenario.kills += 1
+        told = [told for _, status, _, told in probe.answers if status in (429, 503)]
+        scenario.figures["refusals looked at closely"] = len(told)
+        scenario.expect(all(told), f"{told.count(False)} of {len(told)} refusals have no Retry-After")
         grown = memory(chaos) - before
         back = await normal_again(scenario, ended)
         await gives_back(scenario, opened)
