@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
+from libs.common.contracts.masters import MasterSource
 from libs.common.problems import Problem
 from libs.common.settings import MarketHours, load
 from libs.common.trading_calendar import TradingCalendar
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from libs.common.runtime import Runtime
 
     MarketRuntime = Runtime[ContractStore, MarketMemory]
+
+
+SPEAKER = MasterSource.ZERODHA
+"""Whose tokens the history API's dialect (Kite Connect) takes."""
 
 
 class FileFormat(StrEnum):
@@ -69,21 +75,31 @@ def routes(runtime: "MarketRuntime") -> APIRouter:
         since, until = aware(start, "start"), aware(end, "end")
         if since is None or until is None or since >= until:
             raise Problem(422, "invalid", f"start {start} is not before end {end}")
-        return {"instrument": contract.instrument, "kept": await _backfill(memory, contract, since, until)}
+        return {"instrument": contract.instrument, "kept": await _backfill(runtime, contract, since, until)}
 
     return router
 
 
-async def _backfill(memory: MarketMemory, contract: InstrumentListed, since: datetime, until: datetime) -> int:
-    if contract.broker_token is None:
-        raise Problem(422, "no_broker_token", f"no broker's token of {contract.instrument} is known")
-    broker = broker_history()
+async def _backfill(runtime: "MarketRuntime", contract: InstrumentListed, since: datetime, until: datetime) -> int:
+    broker, series = broker_history(), runtime.memory.series
     try:
-        return await keeping.backfill(memory.series, broker, contract.instrument, contract.broker_token, since, until)
+        token = await _token(runtime, contract.instrument)
+        return await keeping.backfill(series, broker, contract.instrument, token, since, until)
     except HistoryRefused as error:
         raise Problem(502, "broker_refused", str(error)) from error
     finally:
         await broker.close()
+
+
+async def _token(runtime: "MarketRuntime", instrument: InstrumentId) -> str:
+    """What the broker behind the history API calls it, by its dump; expired contracts keep their tokens."""
+    async with runtime.pool.acquire(timeout=2) as connection:
+        known = await ContractStore(connection).brokers_of(instrument)
+    token = next((row["token"] for row in known if row["source"] == SPEAKER.value), None)
+    if token is None:
+        detail = f"{SPEAKER.value}'s dump has no {instrument}: name it in MARKETDATA_MASTERS"
+        raise Problem(422, "no_broker_token", f"{detail}, or backfill by command with the token")
+    return str(token)
 
 
 def broker_history() -> KiteHistory:

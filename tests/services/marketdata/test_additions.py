@@ -55,15 +55,25 @@ async def memory(client: httpx.AsyncClient) -> MarketMemory:
 @pytest.fixture
 async def client(symbol: str) -> AsyncIterator[httpx.AsyncClient]:
     async with opened(app, clock=FixedClock(OPEN + timedelta(days=30))) as runtime:
-        contract = listed(symbol).model_copy(update={"broker_token": "5633"})
+        contract = listed(symbol)
         runtime.memory.listed = {contract.instrument: contract}
         await runtime.memory.series.create_tables()
         application = http.build_app(runtime)
         application.state.memory = runtime.memory
+        await runtime.pool.execute(_KNOWN_TO_BROKER, contract.instrument, symbol)
         transport = httpx.ASGITransport(application, raise_app_exceptions=False)
         token = {"X-Internal-Token": os.environ["INTERNAL_TOKEN"]}
         async with httpx.AsyncClient(transport=transport, base_url="http://test/internal", headers=token) as client:
             yield client
+        await runtime.pool.execute("DELETE FROM broker_contracts WHERE instrument = $1", contract.instrument)
+
+
+_KNOWN_TO_BROKER = """
+    INSERT INTO broker_contracts
+        (source, instrument, exchange, symbol, name, kind, lot_size, tick_size, token, broker_symbol, listed, seen_on)
+    VALUES ('zerodha', $1, 'NSE', $2, $2, 'EQUITY', 1, 0.05, '5633', $2, true, '2026-11-23'),
+        ('dhan', $1, 'NSE', $2, $2, 'EQUITY', 1, 0.05, '77', $2, true, '2026-11-23')
+"""
 
 
 async def fifty(memory: MarketMemory, name: InstrumentId) -> None:
@@ -256,6 +266,19 @@ async def test_what_a_broker_refuses_is_told_with_its_words(
         answer = await client.post(f"/history/{name}/backfill", params=wanted)
     assert (answer.status_code, answer.json()["code"]) == (502, "broker_refused")
     assert "Incorrect `api_key`" in answer.json()["detail"]
+
+
+async def test_what_the_brokers_dump_does_not_have_is_not_asked_for(
+    client: httpx.AsyncClient, memory: MarketMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = listed("UNKNOWNTOKITE")
+    memory.listed = {unknown.instrument: unknown}
+    wanted = {"start": f"2026-08-01T00:00:00{INDIAN}", "end": f"2026-08-02T00:00:00{INDIAN}"}
+    async with StubBroker() as broker:
+        monkeypatch.setenv("MARKETDATA_HISTORY_URL", broker.url)
+        answer = await client.post(f"/history/{unknown.instrument}/backfill", params=wanted)
+        assert (answer.status_code, answer.json()["code"], broker.asked) == (422, "no_broker_token", [])
+    assert "MARKETDATA_MASTERS" in answer.json()["detail"]
 
 
 @pytest.fixture

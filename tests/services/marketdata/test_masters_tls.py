@@ -225,6 +225,7 @@ async def test_the_authority_of_the_settings_is_the_one_that_counts(
             assert wanted is not None
             await download(runtime, settings, wanted)
             row = await runtime.pool.fetchrow("SELECT good_at, reason FROM master_downloads")
+            assert row is not None
             standing.append((row["good_at"] is not None, row["reason"] or ""))
         for table in ("contracts", "broker_contracts", "pending_listings", "master_downloads"):
             await runtime.pool.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own
