@@ -52,7 +52,9 @@ async def history(
     since: From = None,
     until: To = None,
     limit: Annotated[int, Query(ge=1, le=5000, description="Rows on a page of JSON")] = 500,
-    adjusted: Annotated[bool, Query(description="Prices and volumes as if today's shares had always been")] = False,
+    adjusted: Annotated[
+        bool, Query(description="As if every split, bonus and dividend since then had happened before")
+    ] = False,
     form: Annotated[HistoryFormat, Query(alias="format")] = HistoryFormat.JSON,
 ) -> Response:
     """Candles, or ticks (`interval=tick`), oldest first.

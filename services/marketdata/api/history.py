@@ -131,25 +131,25 @@ async def _rest(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[byt
 
 
 async def _adjusted(runtime: "MarketRuntime", selection: Selection) -> Selection:
-    """For the splits, bonuses and dividends since the selection's beginning."""
+    """For the splits, bonuses and dividends since the selection's beginning; those announced for later wait."""
     async with runtime.pool.acquire(timeout=2) as connection:
         actions = await ContractStore(connection).corporate_actions.of(selection.instrument)
-    since = selection.start.astimezone(IST).date()
+    since, today = selection.start.astimezone(IST).date(), runtime.clock.now().astimezone(IST).date()
+    due = [action for action in actions if since < action.ex_date <= today]
     try:
-        return replace(selection, adjustments=await _factors(runtime.memory.series, selection, actions, since))
+        return replace(selection, adjustments=await _factors(runtime.memory.series, selection.instrument, due))
     except NotAdjustable as error:
         raise Problem(409, "not_adjustable", str(error), instrument=selection.instrument) from error
 
 
 async def _factors(
-    series: TimeSeries, selection: Selection, actions: Sequence[CorporateAction], since: date
+    series: TimeSeries, instrument: InstrumentId, actions: Sequence[CorporateAction]
 ) -> Sequence[Adjustment]:
-    """Actions from before the first stored candle change nothing that can be read."""
-    due = [action for action in actions if action.ex_date > since]
-    closes: dict[date, float] = {}
-    for action in [each for each in due if each.kind is CorporateActionKind.DIVIDEND]:
+    """A dividend from before the first stored candle changes nothing that can be read."""
+    due, closes = list(actions), dict[date, float]()
+    for action in [each for each in actions if each.kind is CorporateActionKind.DIVIDEND]:
         ex = datetime.combine(action.ex_date, time(), IST)
-        before = await series.close_before(selection.instrument, ex)
+        before = await series.close_before(instrument, ex)
         if before is None:
             due.remove(action)
         elif ex - before[0] <= LONGEST_PAUSE:
