@@ -63,6 +63,7 @@ async def follow_demand(runtime: "MarketRuntime", feed: LiveFeed) -> None:
         metrics.WANTED.labels("carried").set(len(now.carried))
         metrics.WANTED.labels("dropped").set(len(now.dropped))
         _measure(feed)
+        memory.status.details = feed.details
         await asyncio.sleep(LOOK_SECONDS)
 
 

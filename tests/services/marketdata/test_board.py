@@ -38,6 +38,18 @@ def test_a_price_outside_the_exchange_s_band_is_refused(board: QuoteBoard) -> No
     assert board.take(tick(4, 90)) is None
 
 
+def test_the_band_that_the_exchange_has_in_force_counts_and_may_move_in_the_day(board: QuoteBoard) -> None:
+    board.previous_closes = {SBIN: 100.0}
+    board.begin_day(OPEN, {SBIN: listed().model_copy(update={"price_band": Decimal("0.10")})})
+    board.limit({SBIN: (80.0, 120.0)})
+    assert board.take(tick(1, 120)) is None
+    assert board.take(tick(2, 120.05)) is TickFault.BAND
+    board.limit({SBIN: (80.0, 140.0)})
+    assert board.take(tick(3, 120.05)) is None
+    board.begin_day(OPEN, {})
+    assert board.take(tick(4, 500)) is None
+
+
 @pytest.mark.parametrize(
     ("kind", "fits", "too_dear"), [(OptionType.CE, 24_000, 25_300), (OptionType.PE, 23_000, 23_001)]
 )

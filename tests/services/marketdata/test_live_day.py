@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,14 @@ async def runtime(ticker: StubTicker, monkeypatch: pytest.MonkeyPatch, tmp_path:
         await runtime.pool.execute("DELETE FROM broker_contracts WHERE source = 'zerodha'")
 
 
+def said_of(memory: MarketMemory) -> dict[str, Any]:
+    """What status tells of the only login now."""
+    tickers = memory.status.details.get("tickers", [{}])
+    assert isinstance(tickers, list)
+    found: dict[str, Any] = tickers[0]
+    return found
+
+
 async def test_what_somebody_holds_is_subscribed_to_and_quoted(runtime: MarketRuntime, ticker: StubTicker) -> None:
     memory = runtime.memory
     day = asyncio.create_task(run_feed(runtime))
@@ -69,6 +78,10 @@ async def test_what_somebody_holds_is_subscribed_to_and_quoted(runtime: MarketRu
         await until(lambda: SBIN in memory.board.books)
         tick = memory.board.books[SBIN]
         assert (tick.ltp, tick.source) == (812.35, FeedSource.LIVE)
+        await until(lambda: said_of(memory)["connections"] == [True] and said_of(memory)["silent_s"] != [None])
+        ticker.login = "tomorrow"
+        await ticker.drop_all()
+        await until(lambda: said_of(memory)["silent_s"] == [None])
     finally:
         day.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -51,7 +51,14 @@ async def feeding(ticker: StubTicker, folder: Path, *, is_open: bool = True) -> 
         task.cancel()
 
 
-def quoted(ticker: StubTicker, ltp: float, at: datetime = AT, token: int = TOKENS[SBIN], about: int = 0) -> None:
+def quoted(
+    ticker: StubTicker,
+    ltp: float,
+    at: datetime = AT,
+    token: int = TOKENS[SBIN],
+    about: int = 0,
+    band: tuple[float, float] = (0, 0),
+) -> None:
     """Kite's answer for `token`, which is about `about`."""
     ticker.quotes[str(token)] = {
         "instrument_token": about or token,
@@ -60,6 +67,8 @@ def quoted(ticker: StubTicker, ltp: float, at: datetime = AT, token: int = TOKEN
         "last_quantity": 5,
         "volume": 900,
         "oi": 0,
+        "lower_circuit_limit": band[0],
+        "upper_circuit_limit": band[1],
         "ohlc": {"open": 1, "high": 1, "low": 1, "close": 800.0},
         "depth": {
             "buy": [{"price": ltp - 0.05, "quantity": 10, "orders": 2}, {"price": 0, "quantity": 0, "orders": 0}],
@@ -134,6 +143,26 @@ async def test_a_broker_that_refuses_is_asked_ever_more_seldom(ticker: StubTicke
         ticker.quotes_status = HTTPStatus.OK
         quoted(ticker, 813)
         assert (await running.sees(1))[0].source is FeedSource.POLLED
+
+
+async def test_the_bands_of_what_is_carried_are_asked_for_once_and_when_a_price_lies_outside(
+    ticker: StubTicker, tmp_path: Path
+) -> None:
+    quoted(ticker, 812, band=(730.0, 895.0))
+    quoted(ticker, 24_000, token=TOKENS[INFY])
+    async with feeding(ticker, tmp_path) as running:
+        await until(lambda: bool(ticker.subscribed))
+        await ticker.say(price(TOKENS[SBIN], 812))
+        await until(lambda: bool(ticker.asked))
+        await asyncio.sleep(0.5)
+        assert running.feed.new_bands() == {SBIN: (730.0, 895.0)}
+        assert [sorted(asked) for asked in ticker.asked] == [sorted(map(str, TOKENS.values()))]
+        quoted(ticker, 812, band=(700.0, 950.0))
+        running.feed.doubt_band(SBIN)
+        await until(lambda: len(ticker.asked) == 2)
+        assert ticker.asked[1] == [str(TOKENS[SBIN])]
+        await until(lambda: running.feed.new_bands() == {SBIN: (700.0, 950.0)})
+        assert {tick.source for tick in await running.sees(1)} == {FeedSource.LIVE}
 
 
 async def test_nothing_is_asked_while_the_market_is_closed(ticker: StubTicker, tmp_path: Path) -> None:

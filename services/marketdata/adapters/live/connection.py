@@ -45,6 +45,11 @@ class Connection:
         self._heard_at = 0.0
         self._resubscribed = False
 
+    @property
+    def silent_s(self) -> float | None:
+        """How long ago the last price came, None where none comes."""
+        return round(asyncio.get_running_loop().time() - self._heard_at, 1) if self.hearing else None
+
     def carry(self, tokens: Sequence[Token]) -> None:
         """From now on these and no others. They are said again whenever the connection is new."""
         self._wanted = tuple(tokens)

@@ -105,6 +105,7 @@ class LiveFeed:
                 {
                     "broker": ticker.dialect.name,
                     "connections": [link.connected for link in ticker.links],
+                    "silent_s": [link.silent_s for link in ticker.links],
                     "reconnects": sum(link.reconnects for link in ticker.links),
                     "instruments": sum(map(len, ticker.held)),
                     "polling": ticker.poller.polling,

@@ -1,7 +1,7 @@
 """Kite's quotes over HTTP (kite.trade/docs/connect/v3/market-quotes): at most 500 instruments, once a second."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
@@ -64,6 +64,6 @@ def _packet(quote: KiteQuote) -> Packet:
         tuple(level for level in quote.depth.buy if level.quantity),
         tuple(level for level in quote.depth.sell if level.quantity),
         quote.ohlc.close,
-        quote.timestamp.replace(tzinfo=IST) if quote.timestamp else None,
+        quote.timestamp.replace(tzinfo=IST).astimezone(UTC) if quote.timestamp else None,
         (quote.lower_circuit_limit, quote.upper_circuit_limit) if quote.upper_circuit_limit else None,
     )
