@@ -24,6 +24,7 @@ from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.errors import MessagingUnavailable
 from libs.common.messaging.outbox import Outbox
+from libs.common.messaging.partitioner import partition_for
 from libs.common.messaging.streams import StreamReader
 from libs.common.messaging.waiting import until_there
 from libs.common.messaging.work import Work, origin
@@ -94,6 +95,7 @@ class Runtime(Generic[S, V]):
             client_id=f"{self.service.name}-{self.settings.instance_id}",
             enable_idempotence=True,
             acks="all",
+            partitioner=partition_for,
             linger_ms=0,
             max_batch_size=262_144,
             request_timeout_ms=10_000,
