@@ -4,12 +4,15 @@ Faust keeps the sums in windowed tables on disk (RocksDB through rocksdict), eac
 that dies goes on where it stopped, and several share the instruments. What comes out is a topic that anybody may read.
 
     python examples/rolling_vwap.py worker -l info
+    python examples/plain_consumer.py --topic example.vwap.v1
 
-A window opens every minute and lasts a quarter of an hour; what is said is the one that ends with the candle. A candle
-may be told twice; only what is newer than the last one of its instrument counts.
+A window opens every minute and lasts a quarter of an hour, by the candles' own time: a replay at ten times the speed
+says the same. Each candle counts in the fifteen windows that hold its minute; what is said is the oldest of them, which
+ends with it. A candle may be told twice; only what is newer than the last one of its instrument counts.
 """
 
 import os
+from datetime import datetime
 
 import faust
 
@@ -48,8 +51,9 @@ candles = app.topic(os.environ.get("VWAP_CANDLES", "marketdata.candles.v1"), val
 vwaps = app.topic(os.environ.get("VWAP_TOPIC", "example.vwap.v1"), value_type=Vwap)
 
 newest = app.Table("newest", default=str)
-turnover = app.Table("turnover", default=float).hopping(WINDOW_S, MINUTE_S, expires=2 * WINDOW_S)
-volume = app.Table("volume", default=int).hopping(WINDOW_S, MINUTE_S, expires=2 * WINDOW_S)
+window = faust.HoppingWindow(WINDOW_S, MINUTE_S, expires=2 * WINDOW_S)
+turnover = app.Table("turnover", default=float).using_window(window).relative_to_field(Candle.start)
+volume = app.Table("volume", default=int).using_window(window).relative_to_field(Candle.start)
 
 
 @app.agent(candles)
@@ -61,8 +65,10 @@ async def roll(stream: faust.StreamT[Candle]) -> None:
         newest[name] = candle.start
         turnover[name] += (candle.high + candle.low + candle.close) / 3 * candle.volume
         volume[name] += candle.volume
-        traded = volume[name].current()
-        vwap = Vwap(name, candle.start, round(turnover[name].current() / traded, 4), traded)
+        # .current() would be the window that has just opened, with this candle alone.
+        ending = window.earliest(datetime.fromisoformat(candle.start).timestamp())
+        traded = volume[name][ending]
+        vwap = Vwap(name, candle.start, round(turnover[name][ending] / traded, 4), traded)
         await (await vwaps.send(key=name, value=vwap))
 
 
