@@ -31,7 +31,9 @@ async def test_every_service_scales_up_and_down_under_load(chaos: Chaos) -> None
                 began = stopwatch()
                 await asyncio.to_thread(chaos.stack.scale, service, count)
                 await scenario.recovers_everywhere(stopwatch(), RESUMES_WITHIN, f"{service} was scaled to {count}")
-                no_longer_than(scenario, began, NO_PAUSE_LONGER_THAN, f"{service} to {count}")
+                no_longer_than(
+                    scenario, began, chaos.pick(NO_PAUSE_LONGER_THAN, RESUMES_WITHIN), f"{service} to {count}"
+                )
 
 
 def no_longer_than(scenario: Scenario, since: float, within: float, what: str) -> None:
