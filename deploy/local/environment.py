@@ -29,6 +29,7 @@ CHOICES = {
     "MARKETDATA_HISTORY_API_KEY": "",
     "MARKETDATA_HISTORY_ACCESS_TOKEN": "",
     "TRADING_ZERODHA_URL": "https://api.kite.trade",
+    "TRADING_ZERODHA_UPDATES_URL": "",
     "REPLAY_SPEED": "1",
     "MARKET_HOURS": "continuous",
     "KAFKA_REPLICATION": "1",

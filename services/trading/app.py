@@ -44,7 +44,7 @@ app = Service(
     timers=[
         every(1, square_offs.sweep),
         every(5, funds.begin_days),
-        every(60, archive.archive),
+        every(20, archive.archive),
     ],
     produces=[
         topics.TRADING_EVENTS,

@@ -7,6 +7,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.trading.domain.calls import Patience
 
+KITE = "https://api.kite.trade"
+KITE_UPDATES = "wss://ws.kite.trade"
+
 
 class TradingSettings(BaseSettings):
     """The vault's secret has no default: without it the process does not start."""
@@ -15,7 +18,9 @@ class TradingSettings(BaseSettings):
 
     vault_secret: SecretStr = Field(min_length=32)
     """Wraps the keys that brokers' credentials are sealed with. With a new one every account must log in again."""
-    zerodha_url: str = "https://api.kite.trade"
+    zerodha_url: str = KITE
+    zerodha_updates_url: str = ""
+    """The WebSocket of its order updates; empty: Kite's own, or none where `zerodha_url` is not Kite's."""
 
     broker_connect_s: float = 2.0
     broker_call_s: float = Field(default=5.0, gt=0)
@@ -39,6 +44,10 @@ class TradingSettings(BaseSettings):
     """Longer than a call: how soon another instance takes over an account whose own died."""
     broker_accounts: int = 500
     """Accounts that one instance works for at once."""
+
+    @property
+    def updates_url(self) -> str:
+        return self.zerodha_updates_url or (KITE_UPDATES if self.zerodha_url == KITE else "")
 
     @property
     def patience(self) -> Patience:

@@ -13,6 +13,7 @@ from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.runtime import Runtime
 from libs.common.service import Memory
 from libs.common.telemetry import log
+from services.trading.adapters.zerodha import updates
 from services.trading.adapters.zerodha.client import Kite
 from services.trading.adapters.zerodha.translate import BadAnswer
 from services.trading.domain import book, calls
@@ -66,6 +67,7 @@ class Desk:
         self._idle_polls = 0
         self._stopping = False
         self._hinted = False
+        self._updates: tuple[Secrets, asyncio.Task[None]] | None = None
 
     def look_soon(self) -> None:
         """Somebody says that the book has news. However often he says it, it is read `HINTED_POLLS` times as often."""
@@ -81,6 +83,13 @@ class Desk:
     async def run(self) -> None:
         """Until nothing is left to do, or the account is somebody else's."""
         log.info("desk_opened", account_id=str(self.account_id))
+        try:
+            await self._work()
+        finally:
+            await self._listen(None)
+        await self._leave()
+
+    async def _work(self) -> None:
         is_first = True
         while not self._stopping:
             self.news.clear()
@@ -96,7 +105,6 @@ class Desk:
                 break
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.news.wait(), rest)
-        await self._leave()
 
     @contextlib.asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Work | None]:
@@ -208,9 +216,24 @@ class Desk:
             began_at = self._means.runtime.clock.now()
         if not isinstance(secrets, Secrets):
             return None
+        await self._listen(secrets)
         found = await self._means.kite.book(secrets, began_at)
         self._means.passed(Step.READ)
         return found
+
+    async def _listen(self, secrets: Secrets | None) -> None:
+        """Listen to the broker's order updates with these credentials; with none, no longer."""
+        if self._updates is not None:
+            before, task = self._updates
+            if before == secrets:
+                return
+            self._updates = None
+            task.cancel()
+            await asyncio.wait([task])
+        url = self._means.settings.updates_url
+        if secrets is not None and url:
+            listening = updates.listen(url, secrets, self.look_soon)
+            self._updates = secrets, asyncio.create_task(listening, name=f"updates:{self.account_id}")
 
     async def _compare(self, found: Book | None) -> bool:
         """Whether it told of anything."""

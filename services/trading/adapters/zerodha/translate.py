@@ -179,6 +179,18 @@ def trades(status: int, body: bytes) -> list[Trade]:
     ]
 
 
+class _Update(_Shape):
+    type: str
+
+
+def is_order_update(frame: str) -> bool:
+    """Whether a text frame of Kite's WebSocket is about an order; prices and heartbeats are binary ones."""
+    try:
+        return _Update.model_validate_json(frame).type == "order"
+    except ValidationError:
+        return False
+
+
 class _Postback(_Shape):
     order_id: str
     order_timestamp: str
