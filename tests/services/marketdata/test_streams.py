@@ -30,7 +30,7 @@ from services.marketdata.streams import feed as feed_stream
 from services.marketdata.streams import save_quotes
 from services.marketdata.streams.contracts import publish_contracts
 from services.marketdata.streams.feed import Pump
-from tests.services.marketdata.samples import OPEN, listed, tick
+from tests.services.marketdata.samples import OPEN, SBIN, listed, tick
 from tests.services.marketdata.test_simulator import DAY, STEP, simulator
 
 MarketRuntime = Runtime[ContractStore, MarketMemory]
@@ -59,17 +59,46 @@ async def test_a_bad_tick_is_counted_and_goes_no_further(runtime: MarketRuntime,
     assert (status.ticks, status.refused) == (1, {"price": 1, "out_of_order": 1})
 
 
-async def test_a_bad_tick_is_told_apart_from_the_good_ones(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
-    bad = tick(1, -7)
-    reader = AIOKafkaConsumer(topics.QUARANTINE.name, bootstrap_servers=os.environ["KAFKA_BOOTSTRAP"])
+BAD = {
+    "zero": (TickFault.PRICE, tick(60, 0)),
+    "negative": (TickFault.PRICE, tick(60, -7)),
+    "crossed": (TickFault.CROSSED, tick(60).model_copy(update={"bid": 100.1, "ask": 100.0})),
+    "out of order": (TickFault.OUT_OF_ORDER, tick(29)),
+    "the same again": (TickFault.OUT_OF_ORDER, tick(30)),
+    "above the circuit band": (TickFault.BAND, tick(60, 110.05)),
+    "below the circuit band": (TickFault.BAND, tick(60, 89.95)),
+    "from yesterday": (TickFault.OLD_DAY, tick(-86_400)),
+    "from the future": (TickFault.FUTURE, tick(60).model_copy(update={"received_at": OPEN})),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+async def test_a_bad_tick_is_counted_and_quarantined_and_not_passed_on(
+    kind: str, runtime: MarketRuntime, feed: SimulatedFeed
+) -> None:
+    fault, bad = BAD[kind]
+    memory = runtime.memory
+    memory.board.begin_day(OPEN - timedelta(hours=9, minutes=15), {})
+    memory.board.limit({SBIN: (90.0, 110.0)})
+    pump = Pump(runtime, feed)
+    topics_read = (topics.QUARANTINE.name, topics.TICKS.name)
+    reader = AIOKafkaConsumer(*topics_read, bootstrap_servers=os.environ["KAFKA_BOOTSTRAP"])
     await reader.start()
     try:
-        Pump(runtime, feed)._pass_on(bad, OPEN)
-        record = await asyncio.wait_for(reader.getone(), 10)
+        await reader.seek_to_end()
+        for each in (tick(30), bad, tick(90, 100.05)):
+            pump._pass_on(each, OPEN)
+        records = [await asyncio.wait_for(reader.getone(), 10) for _ in range(3)]
     finally:
         await reader.stop()
-    told = TickQuarantined.model_validate_json(record.value)
-    assert (told.fault, told.tick) == (TickFault.PRICE, bad)
+    kept_apart = [r.value or b"" for r in records if r.topic == topics.QUARANTINE.name]
+    passed_on = [r.value or b"" for r in records if r.topic == topics.TICKS.name]
+    [quarantined] = [TickQuarantined.model_validate_json(value) for value in kept_apart]
+    assert (quarantined.fault, quarantined.tick) == (fault, bad)
+    assert [Tick.model_validate_json(value) for value in passed_on] == [tick(30), tick(90, 100.05)]
+    assert memory.status.refused == {fault: 1}
+    assert memory.status.ticks == 2
+    assert memory.board.conflate()[0].ltp == 100.05
 
 
 async def test_every_instrument_of_the_feed_has_a_quote_within_a_minute(

@@ -1,0 +1,202 @@
+"""Quotes, depth, chains, exchanges, indices and intervals over the public API, on the real marketdata beside it."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+
+from libs.common.clock import FixedClock
+from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import DepthLevel, InstrumentListed, Quote
+from libs.common.runtime import Runtime
+from libs.common.settings import MarketHours
+from libs.common.testing.apps import opened, served
+from libs.common.trading_calendar import IST, TradingCalendar
+from services.gateway import app as gateway
+from services.gateway.memory.quotes import STALE_S, QuoteView
+from services.marketdata import app as marketdata
+from services.marketdata.memory import MarketMemory
+from services.marketdata.store import ContractStore
+from tests.services.gateway.scene import Person, Platform, forget_counts
+from tests.services.marketdata.samples import tick
+from tests.services.marketdata.test_chain import EXPIRY, MASTER, NOW, SPOT, STRIKES, market
+
+MarketRuntime = Runtime[ContractStore, MarketMemory]
+SBIN, RARE = InstrumentId("NSE:SBIN"), InstrumentId("NSE:RARE")
+OPTION_FIELDS = {
+    "instrument", "at", "source", "ltp", "bid", "ask", "bid_quantity", "ask_quantity", "volume", "oi", "oi_change",
+    "iv", "standing", "delta", "gamma", "theta", "vega", "rho",
+}  # fmt: skip
+
+
+@dataclasses.dataclass
+class Place:
+    """A gateway, marketdata, and somebody who is logged in."""
+
+    gateway: Platform
+    market: MarketRuntime
+    asha: Person
+
+    async def get(self, path: str, status: int = 200, **wanted: object) -> dict[str, Any]:
+        answer = await self.asha.client.get(f"/api/v2/market/{path}", params={k: str(v) for k, v in wanted.items()})
+        assert answer.status_code == status, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def hear(self, *quotes: Quote, ago: float = 0) -> None:
+        """The gateway heard these, so many seconds ago."""
+        now = self.gateway.runtime.clock.now()
+        self.gateway.runtime.memory.quotes.update(quotes, now - timedelta(seconds=ago))
+
+    def quote(self, instrument: str, ltp: float, ago: float = 0) -> Quote:
+        at = self.gateway.runtime.clock.now() - timedelta(seconds=ago)
+        plain = dict.fromkeys(("open", "high", "low", "previous_close", "bid", "ask"), ltp)
+        return Quote(
+            instrument=InstrumentId(instrument), at=at, source=FeedSource.REPLAYED, ltp=ltp, **plain,
+            bid_quantity=1, ask_quantity=1, volume=900, oi=0,
+        )  # fmt: skip
+
+
+@pytest.fixture
+async def place(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    async with served(marketdata.app, clock=FixedClock(NOW)) as (url, runtime):
+        monkeypatch.setenv("GATEWAY_MARKETDATA_URL", url)
+        async with opened(gateway.app) as own:
+            await forget_counts(own.memory.cache)
+            platform = Platform(own)
+            shares = [share(name) for name in ("SBIN", "RARE")]
+            spot = share("NIFTY").model_copy(
+                update={"instrument": SPOT, "exchange": Exchange.NSE_INDEX, "kind": InstrumentKind.INDEX}
+            )
+            runtime.memory.listed = {each.instrument: each for each in (*MASTER, *shares, spot)}
+            runtime.memory.board.restore(market().values())
+            await platform.project(*shares, spot)
+            yield Place(platform, runtime, await platform.person("asha"))
+            await platform.close()
+
+
+def share(symbol: str) -> InstrumentListed:
+    return InstrumentListed(
+        instrument=InstrumentId(f"NSE:{symbol}"),
+        exchange=Exchange.NSE,
+        symbol=symbol,
+        name=symbol,
+        kind=InstrumentKind.EQUITY,
+        lot_size=1,
+        tick_size=Decimal("0.05"),
+    )
+
+
+def traded_at(place: Place, at: datetime) -> None:
+    """From now on the gateway goes by the exchanges' hours, at this moment."""
+    place.gateway.runtime.clock = FixedClock(at)
+    place.gateway.runtime.memory.quotes = QuoteView(TradingCalendar(MarketHours.EXCHANGE))
+
+
+async def test_a_quote_says_everything_and_its_age(place: Place) -> None:
+    place.hear(place.quote(SBIN, 815.25, ago=3))
+    found = await place.get("quotes/NSE:SBIN")
+    assert set(found) == {*Quote.model_fields, "age_s", "stale", "market_open"}
+    assert (found["ltp"], found["source"], found["stale"]) == (815.25, "REPLAYED", False)
+    assert 3 <= found["age_s"] < 10
+
+
+async def test_a_quote_that_is_not_repeated_any_more_is_stale_and_says_how_old_it_is(place: Place) -> None:
+    place.hear(place.quote(SBIN, 815.25, ago=60), ago=STALE_S + 1)
+    found = await place.get("quotes/NSE:SBIN")
+    assert (found["ltp"], found["stale"]) == (815.25, True)
+    assert found["age_s"] >= 60
+    bulk = await place.asha.client.post("/api/v2/market/quotes/bulk", json={"symbols": ["NSE:SBIN"]})
+    assert [each["stale"] for each in bulk.json()["data"]] == [True]
+
+
+@pytest.mark.parametrize(("hour", "is_open"), [(11, True), (20, False)])
+async def test_a_quote_says_whether_its_market_is_open(place: Place, hour: int, is_open: bool) -> None:
+    friday = datetime(2026, 11, 20, hour, tzinfo=IST)
+    tokens = place.gateway.runtime.clock
+    traded_at(place, friday)
+    place.hear(place.quote(SBIN, 815.25, ago=7))
+    shown = place.gateway.runtime.memory.quotes.show(SBIN, friday)
+    assert shown is not None
+    assert (shown["market_open"], shown["age_s"]) == (is_open, 7)
+    place.gateway.runtime.clock = tokens
+
+
+async def test_an_unknown_symbol_is_told_from_one_that_was_not_heard_of(place: Place) -> None:
+    unknown = await place.get("quotes/NSE:NOPE", 404)
+    assert (unknown["code"], unknown["instrument"]) == ("instrument_unknown", "NSE:NOPE")
+    silent = await place.get("quotes/NSE:RARE", 404)
+    assert (silent["code"], silent["instrument"]) == ("no_quote", "NSE:RARE")
+    assert isinstance(silent["market_open"], bool)
+    assert "open" in silent["detail"] or "closed" in silent["detail"]
+    assert (await place.get("quotes/SBIN", 422))["code"] == "invalid"
+
+
+async def test_five_hundred_symbols_are_quoted_at_once_and_the_missing_ones_named(place: Place) -> None:
+    names = [f"NSE:S{n}" for n in range(500)]
+    place.hear(*(place.quote(name, 100 + n) for n, name in enumerate(names)))
+    body = {"symbols": [*names, "NSE:NOPE"]}
+    found = (await place.asha.client.post("/api/v2/market/quotes/bulk", json=body)).json()
+    assert [each["ltp"] for each in found["data"]] == [100 + n for n in range(500)]
+    assert found["missing"] == ["NSE:NOPE"]
+
+
+async def test_depth_has_its_levels_and_age(place: Place) -> None:
+    levels = tuple(DepthLevel(price=100 - 0.05 * n, quantity=n, orders=n) for n in range(1, 21))
+    at = NOW - timedelta(seconds=2)
+    heard = tick().model_copy(update={"at": at, "received_at": at, "bids": levels, "asks": levels})
+    place.market.memory.board.books[SBIN] = heard
+    found = await place.get("depth/NSE:SBIN")
+    assert (len(found["bids"]), len(found["asks"]), found["levels"], found["age_s"]) == (5, 5, 5, 2.0)
+    assert found["bids"][0] == {"price": 99.95, "quantity": 1, "orders": 1}
+    assert {"market_open", "source", "at", "ltp"} <= set(found)
+    assert len((await place.get("depth/NSE:SBIN", levels=20))["bids"]) == 20
+    assert (await place.get("depth/NSE:RARE", 404))["code"] == "no_depth"
+    assert (await place.get("depth/NSE:NOPE", 404))["code"] == "instrument_unknown"
+    assert (await place.get("depth/NSE:SBIN", 422, levels=21))["code"] == "invalid"
+
+
+async def test_an_option_chain_has_every_field_of_every_strike_and_of_the_whole(place: Place) -> None:
+    call = MASTER[2 * STRIKES.index(24_400)].instrument
+    place.market.memory.board.earlier_oi.known[call] = 1_000
+    chain = await place.get("option-chain/NIFTY", expiry=EXPIRY)
+    assert [row["strike"] for row in chain["rows"]] == STRIKES
+    for row in chain["rows"]:
+        for side in ("call", "put"):
+            assert set(row[side]) == OPTION_FIELDS
+            assert all(row[side][name] is not None for name in OPTION_FIELDS - {"oi_change"})
+    at_the_money = next(row for row in chain["rows"] if row["strike"] == chain["atm_strike"])
+    assert chain["atm_strike"] == 24_400
+    assert at_the_money["call"]["oi_change"] == at_the_money["call"]["oi"] - 1_000
+    assert at_the_money["call"]["rho"] > 0 > at_the_money["put"]["rho"]
+    assert (chain["pcr"], chain["spot"], chain["market_open"]) == (2.0, SPOT, True)
+    assert chain["max_pain"] in STRIKES
+    left = datetime.fromisoformat(chain["expires_at"]) - NOW
+    assert chain["minutes_to_expiry"] == left.total_seconds() // 60
+    assert chain["quoted_at"] is not None
+    near = await place.get("option-chain/NIFTY", strikes=2)
+    assert [row["strike"] for row in near["rows"]] == [24_300, 24_350, 24_400, 24_450, 24_500]
+    assert (near["pcr"], near["max_pain"]) == (chain["pcr"], chain["max_pain"])
+
+
+async def test_a_chain_that_there_is_not_is_a_problem_that_says_what_there_is(place: Place) -> None:
+    assert (await place.get("option-chain/HIFTY", 404))["code"] == "chain_unknown"
+    other = await place.get("option-chain/NIFTY", 404, expiry="2026-11-25")
+    assert (other["code"], other["expiries"]) == ("expiry_unknown", [str(EXPIRY)])
+    assert (await place.get("option-chain/NIFTY/expiries"))["expiries"] == [str(EXPIRY)]
+
+
+async def test_exchanges_indices_and_intervals_are_listed(place: Place) -> None:
+    counts = {each["exchange"]: each["instruments"] for each in (await place.get("exchanges"))["data"]}
+    assert set(counts) == set(Exchange)
+    assert (counts["NSE"], counts["NSE_INDEX"], counts["MCX"]) == (2, 1, 0)
+    place.hear(place.quote(SPOT, 24_410))
+    [index] = (await place.get("indices"))["data"]
+    assert (index["instrument"], index["quote"]["ltp"]) == (SPOT, 24_410)
+    intervals = (await place.get("intervals"))["data"]
+    assert {"1m", "3m", "5m", "10m", "15m", "30m", "1h", "1d"} <= set(intervals)
