@@ -171,3 +171,10 @@ def settings(template: str) -> dict[str, str]:
 
 def pins(lock: str) -> set[str]:
     return set(re.findall(r"^([a-z0-9][^ ]*==[^ ]+)", (PROJECT / lock).read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("edge", ["deploy/local/templates/haproxy.cfg", "deploy/traefik/routes.yml"])
+def test_the_edge_gives_signals_the_alerts_alone_and_the_gateway_its_own_routes_about_them(edge: str) -> None:
+    text = (PROJECT / edge).read_text()
+    given = set(re.findall(r"/api/v2/webhooks[/a-z]*", text))
+    assert given == {"/api/v2/webhooks/tradingview", "/api/v2/webhooks/custom/"}

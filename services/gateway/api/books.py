@@ -1,4 +1,4 @@
-"""The tradebook and funds."""
+"""The tradebook, funds and holdings."""
 
 from datetime import datetime
 from typing import Annotated
@@ -8,12 +8,13 @@ from fastapi import Query, Response
 
 from libs.common.contracts.enums import Exchange
 from services.gateway.api import models
-from services.gateway.api.edge import Json, Reader, Router, TheEdge, no_such
+from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, no_such
 from services.gateway.api.orders import narrowed
 from services.gateway.api.paging import Limit, PageCursor, aware, page, read_cursor
 from services.gateway.domain import views
 from services.gateway.store import queries
 from services.gateway.store.queries import Filter
+from services.gateway.store.rows import Row
 
 router = Router(prefix="/trading", tags=["books"])
 
@@ -68,3 +69,21 @@ async def account_funds(account_id: UUID, identity: Reader, edge: TheEdge) -> Re
     if not rows:
         raise no_such("funds of account", account_id)
     return Json(views.funds(rows[0]))
+
+
+@router.get("/holdings/", response_model=models.Listing[models.HoldingView], responses=models.PROBLEMS)
+async def holdings(identity: Reader, edge: TheEdge, user_id: UUID | None = None) -> Response:
+    """Shares bought for delivery (CNC) on an earlier Indian day and not sold since, of all your accounts."""
+    return _held(edge, await queries.positions(edge.runtime.pool, edge.whose(identity, user_id)))
+
+
+@router.get("/holdings/{account_id}", response_model=models.Listing[models.HoldingView], responses=models.PROBLEMS)
+async def account_holdings(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
+    await edge.visible_account(identity, account_id)
+    return _held(edge, await queries.positions(edge.runtime.pool, None, account_id))
+
+
+def _held(edge: Edge, rows: list[Row]) -> Response:
+    prices = edge.memory.quotes.ltp
+    found = (views.shares(row, prices(row["instrument"])) for row in rows)
+    return Json({"data": [each for each in found if each is not None]})

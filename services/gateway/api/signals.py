@@ -15,6 +15,7 @@ from libs.common.contracts.signals import (
     SignalGroupSaved,
     SignalGroupSaveRequested,
 )
+from libs.common.problems import PROBLEM_JSON
 from libs.common.security import WebhookSecrets
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader
@@ -112,6 +113,16 @@ async def logs(
 ) -> Response:
     """The same over all your groups."""
     return await _logs(edge, edge.whose(identity, user_id), group_id, limit, cursor)
+
+
+@router.post("/webhooks/{signal_id}/test", response_model=models.WebhookTrial, responses=models.PROBLEMS)
+async def test(signal_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    """What would become of the alert in the body if it came now. Nothing is kept, counted or traded."""
+    await _GROUPS.own(edge, identity, signal_id)
+    path, body = f"/internal/webhooks/{signal_id}/test", await request.body()
+    status, content = await edge.internal.post("signals", path, body, {"user_id": identity.user_id})
+    media = "application/json" if status == 200 else PROBLEM_JSON
+    return Response(content, status, media_type=media)
 
 
 async def _logs(edge: Edge, user_id: UUID, group_id: UUID | None, limit: int, before: UUID | None) -> Response:

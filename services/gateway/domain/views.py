@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from libs.common.contracts.enums import Product
 from services.gateway.domain.valuation import Holding
 
 Row: TypeAlias = Mapping[str, Any]
@@ -77,6 +78,29 @@ def position(row: Row, ltp: Decimal | None) -> View:
         "unrealised_pnl": held.unrealised_pnl,
         "mtm": held.realised_pnl + held.unrealised_pnl,
         "value": held.value,
+    }
+
+
+def shares(row: Row, ltp: Decimal | None) -> View | None:
+    """What a CNC position holds since an earlier day, valued at the last price; None when that is nothing.
+
+    What is sold today leaves the demat first; what is bought today is a position until tomorrow.
+    """
+    since_before = row["quantity"] - row["bought_quantity"] + row["sold_quantity"]
+    quantity = min(row["quantity"], since_before)
+    if row["product"] != Product.CNC or quantity <= 0:
+        return None
+    invested = quantity * row["average_price"]
+    value = None if ltp is None else quantity * ltp
+    return {
+        "account_id": row["account_id"],
+        "instrument": row["instrument"],
+        "quantity": quantity,
+        "average_price": row["average_price"],
+        "invested": invested,
+        "ltp": ltp,
+        "value": value,
+        "pnl": None if value is None else value - invested,
     }
 
 

@@ -1,10 +1,10 @@
-"""The public webhooks, and the log of arrivals for the gateway."""
+"""The public webhooks; for the gateway the log of arrivals, and what would become of an alert."""
 
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
-from services.signals.api import arrivals, webhooks
+from services.signals.api import arrivals, trial, webhooks
 from services.signals.memory import SignalsMemory
 from services.signals.store import SignalsStore
 
@@ -16,4 +16,5 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
     router = APIRouter()
     router.include_router(webhooks.routes(runtime))
     router.include_router(arrivals.routes(runtime))
+    router.include_router(trial.routes(runtime))
     return router

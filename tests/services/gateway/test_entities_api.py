@@ -1,6 +1,7 @@
 """Accounts, signal groups, algos, limits, panics, positions, market data over HTTP."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -9,15 +10,16 @@ import pytest
 from libs.common import ids
 from libs.common.contracts.accounts import AccountDeleteRequested, AccountSaveRequested
 from libs.common.contracts.base import Message, RequestRefused
-from libs.common.contracts.enums import FeedSource
+from libs.common.contracts.enums import FeedSource, Product
 from libs.common.contracts.ids import InstrumentId, SignalGroupId
 from libs.common.contracts.market import Quote
 from libs.common.contracts.orders import SquareOffRequested, SquareOffStarted
+from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.risk import PanicRequested
 from libs.common.security import WebhookSecrets
 from libs.common.service import Envelope
 from tests.services.gateway import said
-from tests.services.gateway.scene import Platform
+from tests.services.gateway.scene import Person, Platform
 
 ALGO: dict[str, Any] = {
     "name": "Buy CE",
@@ -229,6 +231,41 @@ async def test_positions_are_valued_at_the_last_price_and_closed(platform: Platf
     request = platform.asked[-1]
     assert isinstance(request, SquareOffRequested)
     assert (request.instrument, request.product, request.reason) == ("NSE:SBIN", "MIS", "CLOSE")
+
+
+def carried(asha: Person, product: Product, quantity: int, bought: int, sold: int) -> PositionChanged:
+    """A CNC position of which so much was traded today."""
+    changed = said.position(said.terms(asha.user_id, asha.account_id), quantity)
+    state = changed.net.model_copy(update={"bought_quantity": bought, "sold_quantity": sold})
+    return changed.model_copy(update={"net": state, "book": state, "product": product})
+
+
+@pytest.mark.parametrize(
+    ("product", "quantity", "bought", "sold", "held"),
+    [
+        (Product.CNC, 10, 0, 0, 10),
+        (Product.CNC, 10, 10, 0, 0),
+        (Product.CNC, 10, 4, 0, 6),
+        (Product.CNC, 6, 0, 4, 6),
+        (Product.CNC, 8, 2, 4, 8),
+        (Product.CNC, -5, 0, 5, 0),
+        (Product.MIS, 10, 0, 0, 0),
+    ],
+)
+async def test_shares_of_an_earlier_day_are_holdings_and_todays_are_not(
+    platform: Platform, product: Product, quantity: int, bought: int, sold: int, held: int
+) -> None:
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    await platform.project(carried(asha, product, quantity, bought, sold))
+    memory = platform.runtime.memory
+    memory.quotes.update([quote(platform, "NSE:SBIN", 815.25)], platform.runtime.clock.now())
+    url = f"/api/v2/trading/holdings/{asha.account_id}"
+    for path in ("/api/v2/trading/holdings/", url):
+        found = (await asha.client.get(path)).json()["data"]
+        assert [(each["quantity"], each["ltp"]) for each in found] == ([(held, "815.25")] if held else [])
+        assert all(Decimal(each["pnl"]) == 3 * held for each in found)
+    assert (await ravi.client.get("/api/v2/trading/holdings/")).json()["data"] == []
+    assert (await ravi.client.get(url)).status_code == 404
 
 
 async def test_a_close_that_takes_long_says_where_to_look(platform: Platform) -> None:

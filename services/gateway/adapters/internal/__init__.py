@@ -33,9 +33,12 @@ class Internal:
         """As `get`, with a JSON body."""
         return await self._ask("PUT", service, path, body=body)
 
-    async def post(self, service: str, path: str, body: bytes) -> tuple[int, bytes]:
+    async def post(
+        self, service: str, path: str, body: bytes, parameters: Mapping[str, object] | None = None
+    ) -> tuple[int, bytes]:
         """As `put`."""
-        return await self._ask("POST", service, path, body=body)
+        wanted = {name: str(value) for name, value in (parameters or {}).items()}
+        return await self._ask("POST", service, path, parameters=wanted, body=body)
 
     async def _ask(
         self,

@@ -13,6 +13,7 @@ from services.gateway.api.models.entities import (
     SignalGroupView,
     SignalGroupWithWebhook,
     Webhook,
+    WebhookTrial,
 )
 from services.gateway.api.models.market import DepthView, Expiries, InstrumentView, QuotesFound, QuotesWanted, QuoteView
 from services.gateway.api.models.orders import (
@@ -44,6 +45,7 @@ from services.gateway.api.models.portfolio import (
     ClosePositions,
     FillView,
     FundsView,
+    HoldingView,
     Pnl,
     PositionView,
     SquareOffView,
@@ -77,6 +79,7 @@ __all__ = [
     "ExposureView",
     "FillView",
     "FundsView",
+    "HoldingView",
     "InstrumentView",
     "KeyRequest",
     "KeyView",
@@ -115,4 +118,5 @@ __all__ = [
     "UserChange",
     "ViolationView",
     "Webhook",
+    "WebhookTrial",
 ]

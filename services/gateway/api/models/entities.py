@@ -110,3 +110,12 @@ class AlgoView(AlgoBody):
     algo_id: UUID
     user_id: UUID
     version: int
+
+
+class WebhookTrial(BaseModel):
+    """What would become of the alert now: its `fate` as in the log, and what was understood if it would be accepted."""
+
+    fate: str
+    reason: str
+    field: str | None
+    signal: dict[str, Any] | None

@@ -65,6 +65,19 @@ class PositionView(BaseModel):
     updated_at: datetime
 
 
+class HoldingView(BaseModel):
+    """`quantity` can be sold; `value` and `pnl` are null while no price is known."""
+
+    account_id: UUID
+    instrument: str
+    quantity: int
+    average_price: Decimal
+    invested: Decimal
+    ltp: Decimal | None
+    value: Decimal | None
+    pnl: Decimal | None
+
+
 class Pnl(BaseModel):
     realised_pnl: Decimal
     unrealised_pnl: Decimal

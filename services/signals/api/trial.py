@@ -1,0 +1,82 @@
+"""What would become of an alert, asked by the gateway for the group's owner: nothing is kept, counted or passed on."""
+
+import hmac
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Request
+
+from libs.common.contracts.ids import SignalGroupId, SignalId
+from libs.common.ids import new_id
+from libs.common.problems import Problem
+from libs.common.trading_calendar import IST
+from services.signals.api.bodies import Oversized, TooSlow, read_body
+from services.signals.domain import alerts, fates, payloads
+from services.signals.domain.fates import Accepted, Fate, Outcome, Refusal
+from services.signals.memory import SignalsMemory
+from services.signals.store import SignalsStore
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+
+def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
+    router = APIRouter()
+    settings = runtime.memory.settings
+
+    @router.post("/internal/webhooks/{group_id}/test", summary="What would become of this alert now")
+    async def test(
+        group_id: UUID, user_id: UUID, request: Request, x_internal_token: Annotated[str, Header()] = ""
+    ) -> dict[str, object]:
+        if not hmac.compare_digest(x_internal_token.encode(), runtime.settings.internal_token.encode()):
+            raise Problem(401, "unauthorized", "X-Internal-Token is missing or wrong")
+        body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
+        if isinstance(body, TooSlow):
+            raise Problem(408, "request_timeout", "the body did not arrive in time", headers={"Connection": "close"})
+        return _told(await _outcome(runtime, SignalGroupId(group_id), user_id, body))
+
+    return router
+
+
+async def _outcome(
+    runtime: "Runtime[SignalsStore, SignalsMemory]", group_id: SignalGroupId, user_id: UUID, body: bytes | Oversized
+) -> Outcome:
+    """The same rules as for a real alert, less the credential, the signature and the rate."""
+    settings, at = runtime.memory.settings, runtime.clock.now()
+    today = at.astimezone(IST).date()
+    async with runtime.pool.acquire(timeout=2) as connection:
+        store = SignalsStore(connection)
+        receiver = await store.find(group_id)
+        if receiver is None or receiver.group.user_id != user_id:
+            raise Problem(404, "not_found", f"there is no signal group {group_id}")
+        if isinstance(body, Oversized):
+            return Refusal(Fate.OVERSIZED, f"the body is longer than {settings.max_body_bytes} bytes")
+        payload = payloads.decode(body)
+        if isinstance(payload, payloads.Malformed):
+            return Refusal(Fate.MALFORMED, payload.problem)
+        alert = alerts.read(payload)
+        if isinstance(alert, alerts.Invalid):
+            return Refusal(Fate.INVALID, f"{alert.field}: {alert.problem}", field=alert.field)
+        if (stale := fates.check_age(alert, at, settings.stale_after_s)) is not None:
+            return stale
+        return fates.decide(
+            receiver,
+            alert,
+            signal_id=SignalId(new_id()),
+            duplicate_of=await store.alike(receiver.group, payloads.fingerprint(body, payload), alert.alert_id, at),
+            market_open=runtime.memory.calendar.is_open(fates.exchange_of(alert.symbol), at),
+            at=at,
+            today=today,
+            day_ends=datetime.combine(today + timedelta(days=1), time.min, IST),
+        )
+
+
+def _told(outcome: Outcome) -> dict[str, object]:
+    fate, reason, _ = fates.told(outcome)
+    understood = None
+    if isinstance(outcome, Accepted):
+        names = {"signal_type", "action", "symbol", "quantity", "price", "account_id", "alert_name"}
+        understood = outcome.signal.model_dump(mode="json", include=names)
+    field = outcome.field if isinstance(outcome, Refusal) else None
+    return {"fate": fate, "reason": reason, "field": field, "signal": understood}
