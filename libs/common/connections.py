@@ -90,11 +90,14 @@ class Connection(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def give_up(self, seconds: float) -> None:
-        """Answer 408 if nothing was answered, and close; who waits for the body hears that the client is gone."""
+        """Answer 408 to what was begun and not answered, and close; who waits for the body hears that the client is
+        gone. Who said nothing hears nothing: a proxy may have opened the connection for later.
+        """
         if self.transport.is_closing():
             self.transport.abort()
             return
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        is_unanswered = self.cycle is None or self.cycle.response_complete or not self.cycle.response_started
+        if self._in_request and is_unanswered:
             detail = f"the request did not arrive whole within {seconds:g} s; send it again on a new connection"
             body = orjson.dumps(Problem(408, "request_timeout", detail).body())
             head = f"HTTP/1.1 408 Request Timeout\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {len(body)}\r\n"

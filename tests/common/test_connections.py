@@ -82,8 +82,7 @@ async def test_a_client_that_sends_half_a_request_and_stops_is_let_go(half: byte
         answer = await heard(reader)
         writer.close()
     assert answer.count(b"HTTP/1.1 200") == half.count(WHOLE)
-    assert answer.count(b"HTTP/1.1 408") == 1
-    assert b'"code":"request_timeout"' in answer
+    assert answer.count(b"HTTP/1.1 408") == answer.count(b'"code":"request_timeout"') == bool(half.strip())
 
 
 async def test_a_request_that_arrives_in_pieces_but_in_time_is_answered() -> None:
