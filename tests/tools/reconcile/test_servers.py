@@ -104,8 +104,9 @@ def tables_of(service: str, world: World) -> Iterator[tuple[str, dict[str, Any]]
         if owner == service:
             yield from ((kind.source, values(row)) for row in found)
     for kind, found in world.rows.items():
-        if kind.service == service and kind.source.isidentifier():
-            yield from ((kind.source, values(row)) for row in found)
+        table = "orders" if kind is rows.TradingOrder else kind.source  # some of trading's may be archived
+        if kind.service == service and table.isidentifier():
+            yield from ((table, values(row)) for row in found)
     if service == "trading":
         yield from executions(world)
     if service == "gateway":
