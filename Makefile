@@ -69,11 +69,12 @@ lint: python
 	@$(PYTHON) -m mypy $(SOURCES)
 	@.venv/bin/lint-imports
 
-chaos-short: servers ## a short version of every scenario (SCENARIO=1,7 for some)
+chaos-short: servers ## a short version of every scenario, as `make test` ends with (SCENARIO=1,7 for some)
 	@SEED=$(SEED) SCENARIO=$(SCENARIO) $(STACK) --instance chaos test $(PYTHON) -m pytest tests/chaos
 
-test: servers lint ## every test but the failure scenarios, on servers of its own (a running stack is not disturbed)
+test: servers lint ## every test, then chaos-short, on servers of their own (a running stack is not disturbed; PYTEST=… for some)
 	@$(TEST_STACK) test $(PYTHON) -m pytest $(or $(PYTEST),--ignore=tests/chaos)
+	@$(if $(PYTEST),,$(MAKE) chaos-short)
 
 test-servers: servers ## only the servers of `make test`, left running: for one test at a time
 	@$(TEST_STACK) servers
