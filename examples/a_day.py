@@ -81,7 +81,7 @@ price.plot(day["ts"].to_list(), day["close"].to_list(), linewidth=1)
 price.fill_between(day["ts"].to_list(), day["low"].to_list(), day["high"].to_list(), alpha=0.2)
 price.set_title(f"{asked.instrument}, {asked.day}")
 volume.bar(day["ts"].to_list(), day["volume"].to_list(), width=timedelta(minutes=1))
-volume.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=IST))
+volume.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=IST))  # type: ignore[no-untyped-call]  # matplotlib gives it no types
 figure.autofmt_xdate()
 figure.savefig(asked.out, dpi=120)
 print(f"drawn to {asked.out}")

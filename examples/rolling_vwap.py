@@ -13,8 +13,10 @@ ends with it. A candle may be told twice; only what is newer than the last one o
 
 import os
 from datetime import datetime
+from typing import cast
 
 import faust
+from faust.types import FieldDescriptorT
 
 MINUTE_S = 60
 WINDOW_S = 15 * MINUTE_S
@@ -51,9 +53,10 @@ candles = app.topic(os.environ.get("VWAP_CANDLES", "marketdata.candles.v1"), val
 vwaps = app.topic(os.environ.get("VWAP_TOPIC", "example.vwap.v1"), value_type=Vwap)
 
 newest = app.Table("newest", default=str)
+start = cast("FieldDescriptorT[str]", Candle.start)  # of the class it is the field, which the annotation does not say
 window = faust.HoppingWindow(WINDOW_S, MINUTE_S, expires=2 * WINDOW_S)
-turnover = app.Table("turnover", default=float).using_window(window).relative_to_field(Candle.start)
-volume = app.Table("volume", default=int).using_window(window).relative_to_field(Candle.start)
+turnover = app.Table("turnover", default=float).using_window(window).relative_to_field(start)
+volume = app.Table("volume", default=int).using_window(window).relative_to_field(start)
 
 
 @app.agent(candles)
