@@ -94,6 +94,11 @@ class MarketMemory(Memory):
         self.series = TimeSeries(settings.questdb_url)
 
     async def close(self) -> None:
+        """Redis gets what was told last: an instrument that rarely trades would show an older quote for long."""
+        try:
+            await self.save_quotes(self.board.unsaved())
+        except (RedisError, OSError) as error:
+            log.warning("last_quotes_not_saved", error=repr(error))
         await self.redis.aclose()
         await self.series.close()
 
@@ -118,7 +123,8 @@ class MarketMemory(Memory):
         # A flat list: the mapping's type in the client's stubs is invariant in its keys.
         items = [item for i, quote in quotes.items() for item in (i, quote.__pydantic_serializer__.to_json(quote))]
         async with asyncio.timeout(REDIS_SECONDS):
-            await self.redis.hset(QUOTES_HASH, items=items)
+            if items:
+                await self.redis.hset(QUOTES_HASH, items=items)
         await self.board.earlier_oi.save(self.redis)
 
     async def drop_quotes(self, instruments: Sequence[InstrumentId]) -> None:

@@ -34,6 +34,9 @@ async def save_quotes(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
             if not away:
                 log.warning("redis_away", error=repr(error), waiting=len(quotes))
             away = True
+        except asyncio.CancelledError:
+            memory.board.not_saved(quotes)
+            raise
         else:
             if away:
                 log.info("redis_back", saved=len(quotes))

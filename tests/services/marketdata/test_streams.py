@@ -128,6 +128,20 @@ async def test_the_latest_quotes_are_in_redis_for_everyone(runtime: MarketRuntim
     assert {quote.instrument: quote for quote in saved} == memory.board.quotes
 
 
+async def test_who_stops_leaves_its_newest_quotes_in_redis(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
+    memory = runtime.memory
+    writing = asyncio.create_task(save_quotes(runtime))
+    await asyncio.sleep(0)
+    Pump(runtime, feed).step(OPEN)
+    memory.board.conflate()
+    told = dict(memory.board.quotes)
+    writing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await writing
+    await memory.close()
+    assert {quote.instrument: quote for quote in await memory.saved_quotes()} == told
+
+
 async def test_a_restart_takes_up_prices_and_volumes(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
     memory = runtime.memory
     pump = Pump(runtime, feed)
