@@ -214,12 +214,17 @@ async def idle(target: Target) -> Figures:
 
 
 async def ticks(target: Target, platform: Platform) -> Figures:
-    """From the feed's tick, through marketdata, Kafka and the gateway, to every client: fifty shares of the feed."""
+    """From the feed's tick, through marketdata, Kafka and the gateway, to every client: fifty shares of the feed.
+
+    Nothing where the feed has no shares (`FEED=replay`).
+    """
     found = await platform.get("/api/v2/market/contracts/search", kind="EQUITY", exchange="NSE", limit=200)
     quoted = await platform.post(
         "/api/v2/market/quotes/bulk", {"symbols": [each["instrument"] for each in found["data"]]}
     )
     names = [quote["instrument"] for quote in quoted["data"] if not quote["stale"]][:EACH_WATCHES]
+    if not names:
+        return {}
     figures = await heard(target, watching(target, lambda _: names))
     return {"rate": figures["messages_per_s"], **figures}
 
