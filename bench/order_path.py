@@ -7,7 +7,8 @@ from bench.window import CONNECTIONS, TAKEN, Bench, clear, measure
 from bench.wire import Pool
 from libs.common.clock import stopwatch
 
-WARM_UP = 5.0
+WARM_UP = 20.0
+"""Some thousands of orders: until then Java still compiles, and PostgreSQL's caches fill."""
 FIRST_RATE, STEP, LAST_RATE = 300, 100, 2000
 STEP_SECONDS = 10.0
 LATEST_P95_MS = 150.0
