@@ -143,11 +143,12 @@ class Listener:
         self._served = asyncio.Event()
 
     async def run(self) -> None:
-        watching = asyncio.create_task(self._unfinished.watch(), name="unfinished requests")
         try:
-            await self._server.serve()
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._unfinished.watch(), name="unfinished requests")
+                await self._server.serve()
+                watching.cancel()
         finally:
-            watching.cancel()
             self._served.set()
         if self._server.should_exit:
             await asyncio.Event().wait()

@@ -11,7 +11,7 @@ from services.trading.store import KEPT, TradingStore
 NIGHT_ENDS_AT = 8
 """o'clock in India. From midnight until then no Indian exchange trades."""
 ORDERS_AT_ONCE = 5_000
-"""Their accounts wait meanwhile: less than a second."""
+"""Their accounts wait meanwhile. Four times as many took 2 to 5 s on two busy cores."""
 
 
 async def archive(ctx: Context[TradingStore]) -> Sequence[Message]:
