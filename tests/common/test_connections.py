@@ -9,6 +9,7 @@ import pytest
 from fastapi import APIRouter, Request
 
 from libs.common import http
+from libs.common.connections import Unfinished
 from libs.common.runtime import Runtime
 from libs.common.service import Memory, Service, Store
 from libs.common.testing.apps import opened
@@ -148,3 +149,13 @@ async def test_a_client_is_who_a_trusted_proxy_says_and_nobody_else_may_say_it(t
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=forwarded) as client,
     ):
         assert (await client.post("/orders", json={})).json()["from"] == seen
+
+
+async def test_a_watch_that_fails_ends_the_listener_instead_of_going_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing(_: Unfinished) -> None:
+        raise OSError("no more descriptors")
+
+    monkeypatch.setattr(Unfinished, "watch", failing)
+    async with opened(SERVICE) as runtime:
+        with pytest.raises(ExceptionGroup, match="unhandled"):
+            await asyncio.wait_for(http.Listener(runtime).run(), 10)

@@ -96,7 +96,8 @@ class MarketMemory(Memory):
     async def close(self) -> None:
         """Redis gets what was told last: an instrument that rarely trades would show an older quote for long."""
         try:
-            await self.save_quotes(self.board.unsaved())
+            if quotes := self.board.unsaved():
+                await self.save_quotes(quotes)
         except (RedisError, OSError) as error:
             log.warning("last_quotes_not_saved", error=repr(error))
         await self.redis.aclose()
@@ -123,8 +124,7 @@ class MarketMemory(Memory):
         # A flat list: the mapping's type in the client's stubs is invariant in its keys.
         items = [item for i, quote in quotes.items() for item in (i, quote.__pydantic_serializer__.to_json(quote))]
         async with asyncio.timeout(REDIS_SECONDS):
-            if items:
-                await self.redis.hset(QUOTES_HASH, items=items)
+            await self.redis.hset(QUOTES_HASH, items=items)
         await self.board.earlier_oi.save(self.redis)
 
     async def drop_quotes(self, instruments: Sequence[InstrumentId]) -> None:

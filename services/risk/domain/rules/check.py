@@ -53,7 +53,7 @@ class OrderCheck:
 
     @cached_property
     def listed(self) -> Instrument:
-        """The instrument, once `instrument_known` has passed."""
+        """The instrument, once `instrument_is_known` has passed."""
         assert self.instrument is not None
         return self.instrument
 
