@@ -1,7 +1,7 @@
 """Every reason to refuse an order, one small function each, in the order in which they are asked.
 
-Square-offs meet SQUARE_OFF alone. Other orders meet STANDING and CORRECTNESS, LIMITS unless they only reduce a position,
-and at last the margin.
+Square-offs meet SQUARE_OFF alone. Other orders meet STANDING and CORRECTNESS, LIMITS unless they only reduce a
+position, and at last the margin.
 """
 
 from libs.common.contracts.enums import OrderPurpose
