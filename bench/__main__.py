@@ -10,6 +10,7 @@ from bench import books, chain, contracts, history, ingest, order_path, report, 
 from bench.conditions import conditions
 from bench.cpu import Meter, idle
 from bench.orders import Mix
+from bench.profile.measure import profile
 from bench.report import Figures
 from bench.window import Bench
 from bench.world import find_world
@@ -17,7 +18,7 @@ from deploy.local.instance import OFFSETS, Instance
 from deploy.local.stack import Stack
 from tools.client import Platform
 
-ORDERS = ("revaluation", "single", "order-path", "webhook", "books", "saturation")
+ORDERS = ("revaluation", "single", "order-path", "webhook", "books", "saturation", "profile")
 MARKET = ("contracts", "history", "ingest", "chain", "stream")
 PARTS = ORDERS + MARKET
 IDLE_SECONDS = 8.0
@@ -36,6 +37,8 @@ async def run(part: str, bench: Bench, mix: Mix, arguments: argparse.Namespace) 
             return await books.books(bench, mix)
         case "saturation":
             return await order_path.saturation(bench, mix, arguments.first)
+        case "profile":
+            return await profile(bench, mix, arguments.rate, Instance(arguments.instance))
         case "revaluation":
             return {"revaluation": dict(await revaluation.measure())}
         case _:
