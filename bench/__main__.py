@@ -19,8 +19,11 @@ from deploy.local.stack import Stack
 from tools.client import Platform
 
 ORDERS = ("revaluation", "single", "order-path", "webhook", "books", "saturation", "profile")
-MARKET = ("contracts", "history", "ingest", "chain", "stream")
+MARKET = ("contracts", "history", "ingest", "chain", "stream", "ticks")
 PARTS = ORDERS + MARKET
+WHOLE = "order-path"
+"""The part whose conditions stand for the whole page's; each other part keeps only what may differ."""
+MAY_DIFFER = ("at", "commit", "feed")
 IDLE_SECONDS = 8.0
 LONGEST_PART = 900.0
 
@@ -56,7 +59,7 @@ async def market(part: str, bench: Bench, instance: Instance) -> dict[str, Figur
             return await chain.measure(bench.platform)
         case _:
             target = await stream.find_target(instance, bench.meter.programs["gateway"])
-            return await stream.measure(target, bench.platform)
+            return await (stream.measure(target) if part == "stream" else stream.ticks(target, bench.platform))
 
 
 async def main(arguments: argparse.Namespace) -> None:
@@ -70,32 +73,31 @@ async def main(arguments: argparse.Namespace) -> None:
         platform.use_key(world.api_key)
         bench = Bench(world, platform, Meter(instance))
         known = await setting(bench, instance, mix)
-        report.show(known)
-        report.keep(latest, known)
+        report.show({"conditions": known})
         for part in arguments.parts or PARTS:
             print(f"{part} …")
             async with asyncio.timeout(LONGEST_PART):
                 found = await run(part, bench, mix, arguments)
             report.show(found)
-            report.keep(latest, found)
+            report.keep(latest, found, {name: known[name] for name in MAY_DIFFER})
+            if part == WHOLE:
+                report.keep(latest, {"conditions": known})
     print(f"kept in {latest}")
 
 
-async def setting(bench: Bench, instance: Instance, mix: Mix) -> dict[str, Figures]:
+async def setting(bench: Bench, instance: Instance, mix: Mix) -> Figures:
     """The conditions, among them what the stack uses while nobody orders anything."""
     known = conditions(instance)
     first = bench.meter.read()
     await asyncio.sleep(IDLE_SECONDS)
     resting = idle(first, bench.meter.read())
     return {
-        "conditions": {
-            **known,
-            "accounts": len(bench.world.accounts),
-            "instruments": len(bench.world.instruments),
-            "market_orders_in_ten": mix.market_in_ten,
-            "warm_up_s": order_path.WARM_UP,
-            "idle_cpu_ms_per_s": resting,
-        }
+        **known,
+        "accounts": len(bench.world.accounts),
+        "instruments": len(bench.world.instruments),
+        "market_orders_in_ten": mix.market_in_ten,
+        "warm_up_s": order_path.WARM_UP,
+        "idle_cpu_ms_per_s": resting,
     }
 
 

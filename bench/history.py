@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import json
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
@@ -11,11 +12,18 @@ from bench.report import Figures
 from bench.window import Bench
 from deploy.local.instance import Instance
 from libs.common.clock import stopwatch
+from tools.client import Platform
 
 ROWS = 1_000_000
 FROM, TO = "2000-01-01T00:00:00Z", "2008-01-01T00:00:00Z"
 """Years that no other history of a local stack has."""
 FORMATS = ("csv", "parquet", "arrow", "ndjson")
+ADJUSTED = ("csv", "parquet")
+ACTIONS = (
+    {"kind": "split", "ex_date": "2002-01-01", "old": 1, "new": 2},
+    {"kind": "dividend", "ex_date": "2004-01-01", "amount": 1},
+)
+"""Within the benched years, so that both change what is read. The close before the dividend is 19."""
 CHUNK = 262_144
 SAMPLE_SECONDS = 0.05
 PATIENCE = 240.0
@@ -29,7 +37,27 @@ async def measure(bench: Bench, instance: Instance) -> dict[str, Figures]:
     for form in FORMATS:
         await download(bench, name, form)
         figures[form] = await download(bench, name, form)
+    await act(bench, instance, name)
+    for form in ADJUSTED:
+        await download(bench, name, form, adjusted=True)
+        figures[f"adjusted_{form}"] = await download(bench, name, form, adjusted=True)
     return {"history": figures}
+
+
+async def act(bench: Bench, instance: Instance, name: str) -> None:
+    """Imports the split and the dividend, which only an admin may: the demo user is one, as the first of the stack."""
+    facts = json.loads((instance.home / "demo.json").read_text())
+    path = "/api/v2/market/corporate-actions/"
+    async with Platform(bench.world.gateway_url, patience=30) as admin:
+        await admin.log_in(facts["email"], facts["password"])
+        await admin.post(path, [{"instrument": name, **action} for action in ACTIONS])
+    wanted = {"interval": "1m", "from": FROM, "to": "2000-01-02T00:00:00Z", "limit": 1}
+    closes = []
+    for adjusted in ("false", "true"):
+        answer = await bench.platform.get(f"/api/v2/market/history/{quote(name)}", **wanted, adjusted=adjusted)
+        closes.append(float(answer["candles"][0]["close"]))
+    if closes[1] >= closes[0]:
+        raise SystemExit(f"the history is not adjusted: a close of {closes[0]} is {closes[1]}")
 
 
 async def prepare(questdb: httpx.AsyncClient, name: str) -> None:
@@ -57,12 +85,12 @@ async def _number(questdb: httpx.AsyncClient, question: str) -> int:
     return int(answer.json()["dataset"][0][0])
 
 
-async def download(bench: Bench, name: str, form: str) -> Figures:
+async def download(bench: Bench, name: str, form: str, *, adjusted: bool = False) -> Figures:
     """Seconds until the last byte, and by how much the two services grew meanwhile."""
     processes = {each: bench.meter.programs[each] for each in ("marketdata", "gateway")}
     before = {each: process.memory_info().rss for each, process in processes.items()}
     peak = dict(before)
-    done = asyncio.create_task(asyncio.to_thread(_read, bench, name, form))
+    done = asyncio.create_task(asyncio.to_thread(_read, bench, name, form, adjusted))
     while not done.done():
         for each, process in processes.items():
             peak[each] = max(peak[each], _memory(process))
@@ -79,11 +107,12 @@ def _memory(process: psutil.Process) -> int:
     return int(process.memory_info().rss)
 
 
-def _read(bench: Bench, name: str, form: str) -> tuple[float, int]:
+def _read(bench: Bench, name: str, form: str, adjusted: bool) -> tuple[float, int]:
     """The smallest client there is: the measured machine runs it too."""
     place = urlsplit(bench.world.gateway_url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
-    wanted = urlencode({"interval": "1m", "from": FROM, "to": TO, "format": form})
+    asked = {"interval": "1m", "from": FROM, "to": TO, "format": form, "adjusted": str(adjusted).lower()}
+    wanted = urlencode(asked)
     began = stopwatch()
     connection.request("GET", f"/api/v2/market/history/{quote(name)}?{wanted}", headers=bench.world.headers)
     answer = connection.getresponse()

@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.report import cell
+from bench.profile.measure import OTHER_THREADS
+from bench.profile.stages import Stage
+from bench.report import MEASURED, cell
 from deploy.local.instance import PROJECT, Instance
 
 PAGE = PROJECT / "docs" / "performance.md"
@@ -38,6 +40,8 @@ TARGETS = (
     ("ticks lost by kill -9 of marketdata and of QuestDB", "ingest.killed.lost", "0"),
     ("history of 1,000,000 candles as CSV, seconds", "history.csv.seconds", "≤ 3"),
     ("the same as Parquet, seconds", "history.parquet.seconds", "≤ 3"),
+    ("those candles adjusted for a split and a dividend, as CSV, seconds", "history.adjusted_csv.seconds", "≤ 3"),
+    ("the same as Parquet, seconds", "history.adjusted_parquet.seconds", "≤ 3"),
     ("by how much the gateway grew meanwhile, MB", "history.csv.gateway_grew_mb", "flat"),
     ("volatility and Greeks of a 400-strike chain, p95", "chain_kernel.p95_ms", "≤ 2 ms"),
     ("NIFTY's option chain over the API, p95", "chain_whole.p95_ms", ""),
@@ -45,7 +49,7 @@ TARGETS = (
     ("prices to 200 WebSocket clients, delivered messages/s", "stream.at_100000.messages_per_s", "≥ 100000"),
     ("the same at half as many again", "stream.at_150000.messages_per_s", ""),
     ("a quote on Kafka to its 200 clients at 20,000 messages/s, p99", "stream.at_20000.p99_ms", "≤ 50 ms"),
-    ("a tick in the feed to its clients, p99 (simulator)", "stream.ticks.p99_ms", "≤ 50 ms"),
+    ("a tick in the feed to its clients, p99 (simulator)", "ticks.p99_ms", "≤ 50 ms"),
     ("an idle WebSocket client among 5,000, KiB", "stream.idle.kb_each", "≤ 30"),
     (
         "search over 200,000 instruments, by underlying, expiry, strike, p95",
@@ -59,10 +63,17 @@ Written by `python -m bench.page` from what `make bench` measured on the running
 seven services, Kafka, PostgreSQL, Redis, QuestDB, the feed and the load generator.
 [How we measure](decisions/0007-how-we-measure.md) says what the figures mean.
 """
+PROFILED = """py-spy looked at one process after the other,
+{samples_per_s} times a second for {seconds} s at {rate:.0f} orders/s.
+Each sample counts for the innermost stage that its stack tells; together they share out what the process
+uses per order while nobody looks. Samples in which it waited for a core are left out. The stacks are kept as
+`.local/bench/profile/*.raw`, from which every flame-graph viewer (speedscope, flamegraph.pl) draws the graph.
+"""
+FUNCTIONS = 12
 
 
 def render(figures: Json) -> str:
-    parts = (INTRODUCTION, targets(figures), cost(figures), steps(figures), conditions(figures))
+    parts = (INTRODUCTION, targets(figures), cost(figures), stages(figures), steps(figures), conditions(figures))
     return "\n".join(part for part in parts if part)
 
 
@@ -79,6 +90,41 @@ def cost(figures: Json) -> str:
     return f"{heading}\n{table(('Process', 'at 200/s', 'at saturation'), rows)}" if rows else ""
 
 
+def stages(figures: Json) -> str:
+    """Milliseconds of CPU per order by stage of the road and by process, and the functions that had most."""
+    profile = figures.get("profile", {})
+    found: Json = {name: each["stages"] for name, each in profile.get("processes", {}).items()}
+    if not found:
+        return ""
+    known = [*map(str, Stage), OTHER_THREADS]
+    rows = [
+        (
+            stage,
+            *(cell(each.get(stage)) for each in found.values()),
+            cell(sum(e.get(stage, 0.0) for e in found.values())),
+        )
+        for stage in known
+        if any(stage in each for each in found.values())
+    ]
+    sums = [sum(each.values()) for each in found.values()]
+    total = ("all of it", *map(cell, sums), cell(sum(sums)))
+    most = [(name, each) for name, process in profile["processes"].items() for each in process["functions"]]
+    most.sort(key=lambda pair: -float(pair[1]["cpu_ms"]))
+    functions = [
+        (f"`{each['function']}` ({each['file']})", name, each["stage"], cell(each["cpu_ms"]))
+        for name, each in most[:FUNCTIONS]
+    ]
+    return "\n".join(
+        (
+            "## Where an order's CPU goes, by process and stage\n",
+            PROFILED.format(**profile),
+            table(("Milliseconds per order", *found, "together"), [*rows, total]),
+            "The functions with most of their own:\n",
+            table(("Function", "Process", "Stage", "ms"), functions),
+        )
+    )
+
+
 def steps(figures: Json) -> str:
     taken = find(figures, "saturation.steps") or []
     names = ("offered", "rate", "p50_ms", "p95_ms", "p99_ms", "cpu_ms_per_order", "lost", "duplicated")
@@ -89,7 +135,18 @@ def steps(figures: Json) -> str:
 def conditions(figures: Json) -> str:
     known = figures.get("conditions", {})
     rows = [(name, said(value)) for name, value in known.items()]
-    return f"## Conditions\n\n{table(('', ''), rows)}"
+    return f"## Conditions\n\n{table(('', ''), rows)}{elsewhere(figures)}"
+
+
+def elsewhere(figures: Json) -> str:
+    """Which parts another commit or another feed gave than the order path."""
+    known = figures.get("conditions", {})
+    others: dict[tuple[str, ...], list[str]] = {}
+    for part, of in figures.get(MEASURED, {}).items():
+        if any(of[name] != known.get(name) for name in ("commit", "feed")):
+            others.setdefault((of["at"][:10], of["commit"], of["feed"]), []).append(part)
+    rows = [(", ".join(parts), *of) for of, parts in others.items()]
+    return f"\nMeasured otherwise:\n\n{table(('Part', 'on', 'commit', 'feed'), rows)}" if rows else ""
 
 
 def said(value: object) -> str:

@@ -3,17 +3,23 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 Figures = dict[str, object]
 
 LATENCY = ("rate", "p50_ms", "p95_ms", "p99_ms", "p999_ms")
+MEASURED = "measured"
 COUNTS = ("lost", "duplicated", "refused", "late", "cpu_ms_per_order")
 
 
-def keep(path: Path, results: Mapping[str, object]) -> None:
-    """Adds these results to the file: a sub-run replaces its own and leaves the others."""
+def keep(path: Path, results: Mapping[str, object], measured: Mapping[str, object] | None = None) -> None:
+    """Adds these results to the file: a sub-run replaces its own and leaves the others. Of each it is kept when and
+    on what it was measured, since the others may be of another day, another commit or another feed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    known: dict[str, object] = json.loads(path.read_text()) if path.exists() else {}
+    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if measured:
+        known[MEASURED] = known.get(MEASURED, {}) | {part: dict(measured) for part in results}
     path.write_text(json.dumps(known | dict(results), indent=2, default=str) + "\n")
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from pathlib import Path
 
-from bench.conditions import conditions
 from bench.orders import Mix
 from bench.profile.sample import PER_SECOND, NotAllowed, Sample, sample
 from bench.profile.stacks import shared_out
@@ -36,10 +35,8 @@ async def profile(bench: Bench, mix: Mix, rate: float, instance: Instance) -> di
             print(error)
             return {}
         processes[name] = told(sampled, alone.cpu[name] / len(alone.attempts))
-    known = conditions(instance)
     return {
         "profile": {
-            **{name: known[name] for name in ("at", "commit", "feed")},
             "rate": rate,
             "seconds": SAMPLED_SECONDS,
             "samples_per_s": PER_SECOND,

@@ -35,6 +35,8 @@ class Sample:
 
 async def sample(process: psutil.Process, seconds: int, raw: Path) -> Sample:
     """Stops the process for an instant some hundred times a second: it is slower meanwhile than it is alone."""
+    if not SPY.exists():
+        raise NotAllowed(f"there is no {SPY.name} beside {sys.executable}: install the development dependencies")
     raw.parent.mkdir(parents=True, exist_ok=True)
     wanted = ("--pid", str(process.pid), "--duration", str(seconds), "--rate", str(PER_SECOND), "--output", str(raw))
     spy = await asyncio.create_subprocess_exec(
