@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -23,18 +22,18 @@ from libs.common.messaging.bulk import BulkPublisher
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.errors import MessagingUnavailable
+from libs.common.messaging.leadership import Leadership
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.partitioner import partition_for
 from libs.common.messaging.streams import StreamReader
 from libs.common.messaging.waiting import until_there
 from libs.common.messaging.work import Work, origin
+from libs.common.parts import endless
 from libs.common.service import Context, Envelope, S, Service, Timer, V
 from libs.common.settings import CommonSettings, ServiceSettings, load, service_settings
 from libs.common.telemetry import log, trace
 from libs.common.writes import Writes
 
-LAST_WORDS_SECONDS = 5.0
-"""How long a process may take to end after one of its parts has failed. Whatever it was doing, a kill is harmless."""
 SEND_SECONDS = 1.5
 """How long a caller waits for Kafka to keep a message before it is told that it was not."""
 
@@ -75,6 +74,7 @@ class Runtime(Generic[S, V]):
         self.outbox: Outbox
         self.bulk: BulkPublisher
         self.ready: dict[str, bool] = {}
+        self.lead = Leadership(self)
         self.stopping = asyncio.Event()
         self._confirmed_at = -1.0
         """When Kafka last confirmed what `send` had sent, by the stopwatch."""
@@ -214,7 +214,7 @@ async def _live(runtime: Runtime[S, V], server: "http.Listener") -> None:
         tasks: list[asyncio.Task[None]] = []
 
         def own(work: Coroutine[Any, Any, None], name: str) -> None:
-            tasks.append(group.create_task(_endless(work, name), name=name))
+            tasks.append(group.create_task(endless(work, name), name=name))
 
         own(runtime.outbox.run(), "outbox")
         own(server.run(), "http")
@@ -250,18 +250,6 @@ def _spare_the_collector() -> None:
 
 async def _run_background(work: Callable[[Runtime[S, V]], Awaitable[None]], runtime: Runtime[S, V]) -> None:
     await work(runtime)
-
-
-async def _endless(work: Coroutine[Any, Any, None], name: str) -> None:
-    """A part that ends before it is told to has failed, and the process with it: the supervisor starts it anew."""
-    try:
-        await work
-    except Exception as error:
-        log.critical("part_failed", part=name, exc_info=error)
-        # The others are cancelled now. One that swallows that must not keep a process alive that does half of its work.
-        asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, os._exit, 1)
-        raise
-    raise RuntimeError(f"{name} ended")
 
 
 async def _first(*waits: Coroutine[Any, Any, Any]) -> None:

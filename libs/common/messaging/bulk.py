@@ -75,9 +75,13 @@ class BulkPublisher:
         """
         return self.dropped == 0 and (self._producer is None or self._producer.flush(seconds) == 0)
 
-    async def close(self) -> None:
+    async def flush(self, seconds: float) -> None:
+        """Wait until Kafka has what was published until now, at most so long."""
         if self._producer:
-            await asyncio.to_thread(self._producer.flush, _FLUSH_SECONDS)
+            await asyncio.to_thread(self._producer.flush, seconds)
+
+    async def close(self) -> None:
+        await self.flush(_FLUSH_SECONDS)
 
     def _start(self) -> Producer:
         self._producer = Producer(

@@ -16,6 +16,7 @@ from libs.common.messaging import inbox, parked
 from libs.common.messaging.envelope import decode, read_envelope, type_of
 from libs.common.messaging.errors import Fenced, Undecodable
 from libs.common.messaging.inbox import Move, Partition
+from libs.common.messaging.leadership import LEAD
 from libs.common.messaging.leases import Leases, Share
 from libs.common.messaging.parked import Arrival, Parked
 from libs.common.messaging.waiting import PASSING, until_there
@@ -97,6 +98,7 @@ class Consumer:
     async def run(self) -> None:
         await until_there("kafka", self._kafka.start, self._runtime.stopping)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._runtime.lead.run(), name="lead")
             group.create_task(self._keep_leases(), name="leases")
             await self._consume()
 
@@ -129,6 +131,7 @@ class Consumer:
             numbers = set(self._numbers)
             self._forget(numbers)
             await self._kafka.stop()
+        await self._runtime.lead.resign()
         try:
             if await self._runtime.outbox.drained(DRAIN_S):
                 await self._leases.leave(numbers)
@@ -143,6 +146,7 @@ class Consumer:
                 now = await self._leases.look()
                 await self._lose(self._numbers - now.mine)
                 await self._begin(now.mine - now.give - self._numbers)
+                await self._runtime.lead.settle(now, LEAD in self._numbers)
                 if now.give:
                     await self._hand_over(now.give)
                 elif now.take:
@@ -203,6 +207,8 @@ class Consumer:
     async def _hand_over(self, numbers: Collection[int]) -> None:
         """Give back what is too much once all that we said of it is out, so that our successor's words come later."""
         await self._lose(numbers)
+        if LEAD in numbers:
+            await self._runtime.lead.resign()
         if await self._runtime.outbox.drained(DRAIN_S):
             await self._leases.give_back(numbers)
             log.info("partitions_handed_over", numbers=sorted(numbers))

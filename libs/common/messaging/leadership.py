@@ -1,0 +1,128 @@
+"""Who leads: of all instances of a service, the one that holds partition 0 does what only one may do at a time.
+
+No election of its own: the lease of the partition is the lease of the lead, with the same hand-over and bounds. The
+leader's tasks begin once the partition is read, and have ended, their last words out, before it is given back.
+While PostgreSQL is away nobody can take the lease, so the leader goes on. docs/decisions/0016-leader.md
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from libs.common.messaging.leases import SILENT_S, Share
+from libs.common.parts import endless
+from libs.common.telemetry import log
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+LEAD = 0
+"""The partition whose holder leads. Of too many, a member gives back the highest: this one moves when its holder goes.
+"""
+STOP_S, FLUSH_S = 4.0, 2.0
+"""How long tasks may take to end, and Kafka to confirm what they said: together less than the silence after which
+another may take the lead. When they take longer the process ends.
+"""
+_AWAKE_S = 0.5
+_LOOKS = 2
+"""How many looks it takes to believe in our lease again after a sleep: the first may have been asked before."""
+
+
+class Role(Enum):
+    UNKNOWN = "starting"
+    """Nobody has told us yet; or we have resigned, and go."""
+    LEADER = "leader"
+    STANDBY = "standby"
+
+
+class Leadership:
+    """Runs the service's `leader` tasks or its `standby` tasks, never both."""
+
+    def __init__(self, runtime: "Runtime[Any, Any]") -> None:
+        self._runtime = runtime
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._turn = asyncio.Lock()
+        self.role = Role.UNKNOWN
+        self._awake_at = 0.0
+        self._doubts = 0
+
+    async def run(self) -> None:
+        """Owns the tasks: a failure of one is a failure of the process."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            self._group, self._awake_at = group, loop.time()
+            while True:
+                self._notice_sleep()
+                await asyncio.sleep(_AWAKE_S)
+
+    def leads(self) -> bool:
+        """Whether what only the leader may do may be done at this moment. To be asked right before it is done.
+
+        Who slept so long that the others may think it dead has to look first.
+        """
+        self._notice_sleep()
+        return self.role is Role.LEADER and not self._doubts
+
+    async def settle(self, now: Share, begun: bool) -> None:
+        """After a look: lead once partition 0 is `begun`, stand by when it is another's."""
+        async with self._turn:
+            self._notice_sleep()
+            self._doubts = max(0, self._doubts - 1)
+            stopping = self._runtime.stopping.is_set()
+            if LEAD in now.mine:
+                if begun and self.role is not Role.LEADER and not stopping:
+                    await self._become(Role.LEADER, self._runtime.service.leader)
+            elif self.role is Role.LEADER or (self.role is Role.UNKNOWN and LEAD not in now.take and not stopping):
+                await self._become(Role.STANDBY, self._runtime.service.standby)
+
+    async def resign(self) -> None:
+        """Before partition 0 is given back: end everything, and wait until Kafka has what it said."""
+        async with self._turn:
+            await self._end()
+            if self.role is Role.LEADER:
+                await self._runtime.bulk.flush(FLUSH_S)
+                log.info("lead_resigned")
+            self.role = Role.UNKNOWN
+
+    async def _become(self, role: Role, works: "Sequence[Callable[[Runtime[Any, Any]], Awaitable[None]]]") -> None:
+        if role is Role.STANDBY:
+            self.role = role  # whoever is ended now has no last words: another leads already
+            await self._end()
+        else:
+            await self._end()
+            self.role = role
+        if works:
+            log.info("leads" if role is Role.LEADER else "stands_by")
+            assert self._group, "run() is started before any lease is looked at"
+            for work in works:
+                name = f"{role.value}:{work.__name__}"
+                self._tasks.append(self._group.create_task(_begin(work, self._runtime, name), name=name))
+
+    async def _end(self) -> None:
+        """One after the other, as the manifest lists them: who comes later hears the last of those before."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + STOP_S
+        while self._tasks:
+            task = self._tasks[0]
+            task.cancel()
+            _, running = await asyncio.wait([task], timeout=max(0, until - loop.time()))
+            if running:
+                raise RuntimeError(f"{task.get_name()} did not end within {STOP_S:g} s")
+            del self._tasks[0]
+
+    def _notice_sleep(self) -> None:
+        if self._group is None:
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._awake_at > SILENT_S:
+            log.warning("slept", seconds=round(now - self._awake_at, 1))
+            self._doubts = _LOOKS
+        self._awake_at = now
+
+
+async def _begin(
+    work: "Callable[[Runtime[Any, Any]], Awaitable[None]]", runtime: "Runtime[Any, Any]", name: str
+) -> None:
+    await endless(work(runtime), name)
