@@ -1,24 +1,34 @@
 """How many new orders may be on their way at once: as many as are decided quickly. One more is refused, at once.
 
-The limit follows the answers, as TCP's window follows the acknowledgements (additive increase, multiplicative decrease;
-RFC 5681): in time it grows by one for each limit's worth, late it shrinks by a fifth. Exits and cancels are never
-refused here: when there is too much to do, what reduces risk comes first.
+What is late tells of too much only while it stays late: partitions that move, a service that is restarted or a slow
+second leave a queue that goes away by itself, and whoever turned orders away for it would make a pause an outage. So
+the answers of half a second are judged together, and only when most were late several times in a row does the limit
+shrink (a queue that stands, and not one that passes: CoDel's distinction, RFC 8289); it grows back while they are quick.
+Exits and cancels are never refused here: when there is too much to do, what reduces risk comes first.
 """
 
-FEWEST, MOST = 64, 400
+FEWEST, START, MOST = 64, 256, 400
+"""START is what 110 orders a second leave under way in a pause of two seconds, the longest that partitions may take."""
 LATE_S = 0.4
 """An answer that takes longer tells that more is under way than can be done."""
-SHRINK, SHRINK_EVERY_S = 0.8, 0.2
+LOOK_S = 0.5
+STANDS_AFTER = 3
+"""So many late looks in a row: the queue stands."""
+SHRINK, GROW = 0.7, 1.1
 
 
 class Admission:
     """One per process. Times are seconds on any clock that never jumps."""
 
     def __init__(self) -> None:
-        self.limit = float(MOST) / 4
+        self.limit = float(START)
         self.under_way = 0
         self.refused = 0
-        self._shrunk_at = 0.0
+        self._looked_at = 0.0
+        self._late = self._quick = 0
+        """Answers since the last look."""
+        self._late_looks = 0
+        """In a row."""
 
     def takes(self) -> bool:
         """Whether a new order may come in; a refusal is counted."""
@@ -31,11 +41,23 @@ class Admission:
         self.under_way += 1
 
     def end(self, seconds: float, now: float) -> None:
-        """An order was answered after so many seconds. The limit grows only while it is what holds orders back."""
-        if seconds <= LATE_S:
-            if self.under_way * 2 > self.limit:
-                self.limit = min(MOST, self.limit + 1 / self.limit)
-        elif now - self._shrunk_at > SHRINK_EVERY_S:
-            self._shrunk_at = now
-            self.limit = max(FEWEST, self.limit * SHRINK)
+        """An order was answered after so many seconds."""
+        if now - self._looked_at >= LOOK_S:
+            self._look()
+            self._looked_at = now
+        if seconds > LATE_S:
+            self._late += 1
+        else:
+            self._quick += 1
         self.under_way -= 1
+
+    def _look(self) -> None:
+        """The limit grows beyond where it began only while it is what holds orders back."""
+        late, self._late, self._quick = self._late > self._quick, 0, 0
+        self._late_looks = self._late_looks + 1 if late else 0
+        if self._late_looks >= STANDS_AFTER:
+            self.limit = max(FEWEST, self.limit * SHRINK)
+        elif not late and self.limit < START:
+            self.limit = min(START, self.limit * GROW)
+        elif not late and self.under_way * 2 > self.limit:
+            self.limit = min(MOST, self.limit * GROW)

@@ -1,11 +1,14 @@
 """What a client hears when more is asked than can be done."""
 
 import asyncio
+from collections import deque
+from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.memory.admission import FEWEST, LATE_S, MOST, Admission
+from services.gateway.memory.admission import FEWEST, LATE_S, MOST, START, Admission
 from tests.services.gateway import said
 from tests.services.gateway.scene import Platform
 from tests.services.gateway.test_orders_api import PLACE, limit_order
@@ -33,7 +36,7 @@ async def test_an_order_too_many_is_refused_at_once_and_an_exit_is_not(platform:
 async def test_the_status_page_tells_how_many_orders_are_under_way(platform: Platform) -> None:
     asha = await platform.person("asha")
     status = (await asha.client.get("/api/v2/system/status")).json()["admission"]
-    assert status == {"orders_under_way": 0, "limit": MOST // 4, "refused": 0}
+    assert status == {"orders_under_way": 0, "limit": START, "refused": 0}
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 0.5)), max_size=300))
@@ -47,26 +50,81 @@ def test_the_limit_stays_within_its_bounds_whatever_the_answers(answers: list[tu
         assert admission.under_way == 0
 
 
-def test_the_limit_shrinks_under_late_answers_and_grows_back_under_quick_ones() -> None:
-    admission, start = Admission(), Admission().limit
-    for n in range(20):
-        admission.begin()
-        admission.end(LATE_S * 2, n * 1.0)
-    assert admission.limit == FEWEST
-    for _ in range(int(admission.limit)):
-        admission.begin()
-    for _ in range(20_000):
-        admission.begin()
-        admission.end(LATE_S / 2, 30.0)
-        if not admission.takes():
-            continue
-        admission.begin()
-    assert admission.limit > start
+@dataclass
+class Line:
+    """Orders that stand in one line before a platform that decides so many a second: what comes of them."""
+
+    admission: Admission = field(default_factory=Admission)
+    capacity: float = 400.0
+    now: float = 0.0
+    refused: int = 0
+    waits: list[float] = field(default_factory=list)
+    """Seconds, of those answered in the last `offer`."""
+    _standing: deque[float] = field(default_factory=deque)
+    _due: float = 0.0
+    _done: float = 0.0
+
+    def offer(self, rate: float, seconds: float, *, deciding: bool = True) -> None:
+        """So many orders a second for so long, decided meanwhile or (while partitions move) not."""
+        self.waits = []
+        for _ in range(round(seconds * 100)):
+            self.now += 0.01
+            self._due += rate * 0.01
+            while self._due >= 1:
+                self._due -= 1
+                if self.admission.takes():
+                    self.admission.begin()
+                    self._standing.append(self.now)
+                else:
+                    self.refused += 1
+            self._done = min(self._done + self.capacity * 0.01 * deciding, len(self._standing))
+            while self._done >= 1:
+                self._done -= 1
+                wait = self.now - self._standing.popleft()
+                self.waits.append(wait)
+                self.admission.end(wait, self.now)
+
+
+@pytest.mark.parametrize("pause", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("before", [0.0, 60.0])
+def test_no_order_is_refused_for_a_pause_in_which_partitions_move(pause: float, before: float) -> None:
+    line = Line()
+    line.offer(110, before)
+    for _ in range(5):
+        line.offer(110, pause, deciding=False)
+        line.offer(110, 3)
+    assert line.refused == 0
+
+
+@pytest.mark.parametrize("capacity", [150, 300, 600, 1000])
+def test_under_five_times_the_load_what_is_taken_is_decided_quickly(capacity: float) -> None:
+    line = Line(capacity=capacity)
+    line.offer(capacity * 5, 6)
+    line.offer(capacity * 5, 24)
+    assert line.refused > 0
+    assert max(line.waits) < LATE_S * 2
+    assert len(line.waits) > 0.95 * capacity * 24, "what can be decided is not refused"
+
+
+def test_no_order_is_refused_for_a_pause_once_an_overload_is_over() -> None:
+    line = Line()
+    line.offer(2000, 30)
+    line.offer(110, 10)
+    before = line.refused
+    line.offer(110, 2, deciding=False)
+    line.offer(110, 3)
+    assert line.refused == before
+
+
+def test_a_platform_that_decides_more_is_let_have_more() -> None:
+    line = Line(capacity=1500)
+    line.offer(1400, 5)
+    line.offer(1400, 0.2, deciding=False)
+    line.offer(1600, 10)
+    assert line.admission.limit > START
 
 
 def test_an_idle_platform_does_not_open_the_gates() -> None:
-    admission = Admission()
-    for n in range(1000):
-        admission.begin()
-        admission.end(LATE_S / 10, float(n))
-    assert admission.limit == Admission().limit
+    line = Line()
+    line.offer(5, 600)
+    assert line.admission.limit == START
