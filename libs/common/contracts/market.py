@@ -32,7 +32,6 @@ class InstrumentListed(Event):
     tradable: bool = True
     delisted: bool = False
     """It is gone: expired, withdrawn or, for a custom symbol, deleted. It stays known for its history."""
-    broker_token: str | None = None
 
 
 class DepthLevel(Value):

@@ -98,7 +98,7 @@ class Answers:
                 raise Problem(404, "instrument_unknown", detail, instrument=instrument)
             brokers = await store.brokers_of(found.instrument)
         return {
-            **found.model_dump(mode="json", exclude={"broker_token"}),
+            **found.model_dump(mode="json"),
             "expired": found.expiry is not None and found.expiry < self._today,
             "brokers": [dict(row) for row in brokers],
         }
