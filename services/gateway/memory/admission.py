@@ -3,7 +3,7 @@
 What is late tells of too much only while it stays late: partitions that move, a service that is restarted or a slow
 second leave a queue that goes away by itself, and whoever turned orders away for it would make a pause an outage. So
 the answers of half a second are judged together, and only when most were late several times in a row does the limit
-shrink (a queue that stands, and not one that passes: CoDel's distinction, RFC 8289); it grows back while they are quick.
+shrink (a queue that stands, not one that passes: CoDel's distinction, RFC 8289); it grows back while they are quick.
 Exits and cancels are never refused here: when there is too much to do, what reduces risk comes first.
 """
 
