@@ -1,6 +1,7 @@
 """`python -m bench.page`: writes docs/performance.md from the newest figures."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,13 +64,13 @@ Written by `python -m bench.page` from what `make bench` measured on the running
 seven services, Kafka, PostgreSQL, Redis, QuestDB, the feed and the load generator.
 [How we measure](decisions/0007-how-we-measure.md) says what the figures mean.
 """
-PROFILED = """py-spy looked at one process after the other,
-{samples_per_s} times a second for {seconds} s at {rate:.0f} orders/s.
-Each sample counts for the innermost stage that its stack tells; together they share out what the process
-uses per order while nobody looks. Samples in which it waited for a core are left out. The stacks are kept as
-`.local/bench/profile/*.raw`, from which every flame-graph viewer (speedscope, flamegraph.pl) draws the graph.
+PROFILED = """\
+py-spy looked at one process after the other, {samples_per_s} times a second for {seconds} s at {rate:.0f} orders/s
+({samples} samples). Each counts for the innermost stage that its stack tells; together they share out what the
+process uses per order while nobody looks. Samples in which it waited for a core are left out. The stacks are kept
+as `.local/bench/profile/*.raw`, from which every flame-graph viewer (speedscope, flamegraph.pl) draws the graph.
 """
-FUNCTIONS = 12
+FUNCTIONS = 15
 
 
 def render(figures: Json) -> str:
@@ -108,19 +109,20 @@ def stages(figures: Json) -> str:
     ]
     sums = [sum(each.values()) for each in found.values()]
     total = ("all of it", *map(cell, sums), cell(sum(sums)))
-    most = [(name, each) for name, process in profile["processes"].items() for each in process["functions"]]
-    most.sort(key=lambda pair: -float(pair[1]["cpu_ms"]))
+    most: Counter[tuple[str, str, str]] = Counter()
+    for process in profile["processes"].values():
+        for each in process["functions"]:
+            most[each["function"], each["file"], each["stage"]] += each["cpu_ms"]
     functions = [
-        (f"`{each['function']}` ({each['file']})", name, each["stage"], cell(each["cpu_ms"]))
-        for name, each in most[:FUNCTIONS]
+        (f"`{function}` ({file})", stage, cell(ms)) for (function, file, stage), ms in most.most_common(FUNCTIONS)
     ]
     return "\n".join(
         (
             "## Where an order's CPU goes, by process and stage\n",
-            PROFILED.format(**profile),
+            PROFILED.format(**profile, samples=sum(each["samples"] for each in profile["processes"].values())),
             table(("Milliseconds per order", *found, "together"), [*rows, total]),
-            "The functions with most of their own:\n",
-            table(("Function", "Process", "Stage", "ms"), functions),
+            "The functions with most of their own, in all of these processes together (`write`: to a socket):\n",
+            table(("Function", "Stage", "ms"), functions),
         )
     )
 

@@ -13,10 +13,10 @@ from deploy.local.instance import Instance
 PROCESSES = ("gateway", "risk", "trading", "walkforward", "strategy")
 WARM_UP = 15.0
 ALONE_SECONDS = 15.0
-SAMPLED_SECONDS = 12
+SAMPLED_SECONDS = 20
 BEFORE, AFTER = 1.5, 0.5
 """Seconds of the load around the sampled ones."""
-MOST_FUNCTIONS = 8
+MOST_FUNCTIONS = 25
 OTHER_THREADS = "threads beside the loop"
 """librdkafka's, which read prices, and those that work is given to: known to the kernel's accounts, not to py-spy."""
 

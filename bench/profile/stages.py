@@ -15,14 +15,15 @@ class Stage(StrEnum):
     """In the order of the road."""
 
     HTTP = "HTTP and WebSocket"
-    READING = "reading Kafka"
+    ASKING = "Kafka: fetch requests"
+    READING = "Kafka: taking records over"
     DECODING = "decoding messages"
     BATCH = "batch: pace, inbox, leases"
     HANDLERS = "handlers and domain"
     STORE = "store: asyncpg and SQL"
     ENCODING = "encoding messages"
-    PRODUCING = "outbox and producer"
-    ANSWERS = "Kafka's connections"
+    PRODUCING = "Kafka: outbox and producer"
+    ANSWERS = "Kafka: connections"
     PRICES = "prices and other streams"
     METRICS = "metrics and logs"
     LOOP = "event loop and sockets"
@@ -60,6 +61,8 @@ RULES = (
     rule(Stage.ENCODING, r"libs/common/messaging/envelope"),
     rule(Stage.DECODING, r"libs/common/messaging/consumer", "_decode", "_read"),
     rule(Stage.READING, r"libs/common/messaging/consumer", "_poll", "_gather"),
+    rule(Stage.ASKING, r"aiokafka/consumer/fetcher", "_fetch_requests_routine", "_get_actions_per_node"),
+    rule(Stage.ASKING, r"aiokafka/consumer/fetcher", "_proc_fetch_request", "_select_read_replica"),
     rule(Stage.READING, r"aiokafka/consumer/"),
     rule(Stage.PRODUCING, r"aiokafka/(producer/|partitioner)|libs/common/messaging/(outbox|partitioner)"),
     rule(Stage.PRODUCING, r"libs/common/runtime", "send"),

@@ -33,6 +33,7 @@ WRITE = "UVStream_write (loop.c);write (libc.so.6)"
         (f"{BATCH};Outbox._send ({MESSAGING}/outbox.py);murmur2 (aiokafka/partitioner.py)", Stage.PRODUCING),
         (f"{LOOP};Sender._send (aiokafka/producer/sender.py);send (aiokafka/conn.py);{WRITE}", Stage.PRODUCING),
         (f"{LOOP};Fetcher._proc (aiokafka/consumer/fetcher.py);decode (aiokafka/protocol/struct.py)", Stage.READING),
+        (f"{LOOP};Fetcher._proc_fetch_request (aiokafka/consumer/fetcher.py);send (aiokafka/conn.py)", Stage.ASKING),
         (f"{POLL};AIOKafkaConsumer.getmany (aiokafka/consumer/consumer.py)", Stage.READING),
         (f"{POLL};Consumer._read ({MESSAGING}/consumer.py);_decode ({MESSAGING}/consumer.py);"
          f"read_envelope ({MESSAGING}/envelope.py);UUID.__init__ (uuid.py)", Stage.DECODING),
@@ -74,5 +75,5 @@ def test_lines_with_their_numbers_and_files_without_are_understood() -> None:
 
 def test_what_is_shared_out_adds_up_and_comes_in_the_order_of_the_road() -> None:
     shares = shared_out(2.0, Counter({Stage.LOOP: 1, Stage.READING: 3}))
-    assert list(shares.items()) == [("reading Kafka", 1.5), ("event loop and sockets", 0.5)]
+    assert list(shares.items()) == [("Kafka: taking records over", 1.5), ("event loop and sockets", 0.5)]
     assert shared_out(2.0, Counter()) == {}
