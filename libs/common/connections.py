@@ -13,6 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from libs.common.problems import PROBLEM_JSON, Problem
 
 _LOOK_SECONDS = 0.5
+_TURNS = 4
+"""Turns of the loop in which a connection that was just accepted is read for the first time, if anything came."""
 
 
 class Unfinished:
@@ -22,13 +24,28 @@ class Unfinished:
         self._seconds = seconds
         self._most = most
         self._since: dict[Connection, float] = {}
+        self._choosing = False
 
     def __len__(self) -> int:
         return len(self._since)
 
     def begin(self, connection: "Connection", now: float) -> None:
-        """From now on it owes a request. One too many, and the one that waits longest goes: an honest one is quick."""
-        if self._since.setdefault(connection, now) == now and len(self._since) > self._most:
+        """From now on it owes a request. One too many, and the one that waits longest goes: an honest one is quick.
+
+        Only what has come by then is read first: after a moment in which we stood still hundreds are accepted at once,
+        and what the honest among them sent is here already.
+        """
+        self._since.setdefault(connection, now)
+        if len(self._since) > self._most and not self._choosing:
+            self._choosing = True
+            self._choose(_TURNS)
+
+    def _choose(self, turns: int) -> None:
+        if turns and len(self._since) > self._most:
+            asyncio.get_running_loop().call_soon(self._choose, turns - 1)
+            return
+        self._choosing = False
+        while len(self._since) > self._most:
             self._cut(next(iter(self._since)))
 
     def end(self, connection: "Connection") -> None:

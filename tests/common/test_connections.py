@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import httpx
@@ -139,6 +140,20 @@ async def test_of_too_many_half_requests_the_oldest_goes_and_honest_clients_are_
         assert not halves[-1][0].at_eof()
         for _, writer in halves:
             writer.close()
+
+
+async def test_whoever_came_while_we_stood_still_is_answered_however_many_they_are() -> None:
+    """Their requests are here already: they owe nothing, though we have read nothing of them yet."""
+    many = 120
+    async with listening(request_s=60.0, unfinished_requests=20) as port:
+        # Blocks the loop, so that nothing is accepted meanwhile
+        sockets = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(many)]
+        for each in sockets:
+            each.sendall(WHOLE)
+        answers = await asyncio.to_thread(lambda: [each.recv(17) for each in sockets])
+        for each in sockets:
+            each.close()
+    assert answers == [b"HTTP/1.1 200 OK\r\n"] * many
 
 
 @pytest.mark.parametrize(("trusted", "seen"), [("127.0.0.1", "203.0.113.7"), ("10.9.0.0/16", "127.0.0.1")])
