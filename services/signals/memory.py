@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import SignalGroupId
 from libs.common.security import WebhookSecrets
 from libs.common.service import Memory
@@ -71,7 +72,7 @@ class SignalsMemory(Memory):
     def __init__(self) -> None:
         self.settings = load(SignalsSettings)
         self.secrets = WebhookSecrets(self.settings.webhook_secret)
-        self.calendar = TradingCalendar()
+        self.calendar: TradingCalendar
         self.limiter: RateLimiter
         self.deciding: set[asyncio.Task[Any]] = set()
         """Alerts being decided; a task lives on when its sender was told 503."""
@@ -79,6 +80,8 @@ class SignalsMemory(Memory):
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.calendar = TradingCalendar(runtime.settings.market_hours)
+        # The calendar's library takes a third of a second to load, which no alert should wait for.
+        await asyncio.to_thread(self.calendar.is_open, Exchange.NSE, runtime.clock.now())
         self.limiter = RateLimiter(Redis.from_url(runtime.settings.redis_url, socket_connect_timeout=1))
 
     def turn(self, group_id: SignalGroupId) -> asyncio.Lock:

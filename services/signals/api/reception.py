@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import math
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -21,6 +20,7 @@ from libs.common.problems import unavailable
 from libs.common.telemetry import log
 from libs.common.trading_calendar import IST
 from services.signals.api.bodies import Oversized
+from services.signals.api.judging import judge, understand
 from services.signals.domain import alerts, fates, payloads
 from services.signals.domain.fates import Accepted, Arrival, Fate, Outcome, Receiver, Refusal
 from services.signals.memory import SignalsMemory
@@ -131,18 +131,12 @@ class _Reception:
         return Refusal(Fate.RATE_LIMITED, reason, retry_after_s=math.ceil(wait))
 
     def _read(self, group: SignalGroup) -> alerts.Alert | Refusal:
-        if self.call.payload is None:
-            return Refusal(Fate.OVERSIZED, f"the body is longer than {self.memory.settings.max_body_bytes} bytes")
-        if group.signature_required and not self._signed(group):
+        is_whole = self.call.payload is not None
+        if is_whole and group.signature_required and not self._signed(group):
             return Refusal(
                 Fate.UNAUTHORIZED, "X-Signature is missing or is not sha256=<HMAC-SHA256 of the body, in hex>"
             )
-        if isinstance(self.call.payload, payloads.Malformed):
-            return Refusal(Fate.MALFORMED, self.call.payload.problem)
-        alert = alerts.read(self.call.payload)
-        if isinstance(alert, alerts.Invalid):
-            return Refusal(Fate.INVALID, f"{alert.field}: {alert.problem}", field=alert.field)
-        return fates.check_age(alert, self.at, self.memory.settings.stale_after_s) or alert
+        return understand(self.call.payload, self.memory.settings, self.at)
 
     def _signed(self, group: SignalGroup) -> bool:
         key = self.memory.secrets.signing_key(group.group_id, group.rotation)
@@ -155,15 +149,14 @@ class _Reception:
             receiver = await unit.store.lock(found.group.group_id)
             if receiver is None:
                 return None
-            outcome = fates.decide(
+            outcome = await judge(
+                unit.store,
+                self.memory,
                 receiver,
                 alert,
+                content_hash=self.content_hash,
                 signal_id=SignalId(unit.derive("signal")),
-                duplicate_of=await unit.store.alike(receiver.group, self.content_hash, alert.alert_id, self.at),
-                market_open=self.memory.calendar.is_open(fates.exchange_of(alert.symbol), self.at),
                 at=self.at,
-                today=self.today,
-                day_ends=datetime.combine(self.today + timedelta(days=1), time.min, IST),
             )
             arrival = self._arrival(receiver.group, outcome, alert.alert_id)
             if isinstance(outcome, Accepted):

@@ -1,7 +1,6 @@
 """What would become of an alert, asked by the gateway for the group's owner: nothing is kept, counted or passed on."""
 
 import hmac
-from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -12,8 +11,9 @@ from libs.common.ids import new_id
 from libs.common.problems import Problem
 from libs.common.trading_calendar import IST
 from services.signals.api.bodies import Oversized, TooSlow, read_body
-from services.signals.domain import alerts, fates, payloads
-from services.signals.domain.fates import Accepted, Fate, Outcome, Refusal
+from services.signals.api.judging import judge, understand
+from services.signals.domain import fates, payloads
+from services.signals.domain.fates import Accepted, Outcome, Refusal
 from services.signals.memory import SignalsMemory
 from services.signals.store import SignalsStore
 
@@ -42,34 +42,22 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
 async def _outcome(
     runtime: "Runtime[SignalsStore, SignalsMemory]", group_id: SignalGroupId, user_id: UUID, body: bytes | Oversized
 ) -> Outcome:
-    """The same rules as for a real alert, less the credential, the signature and the rate."""
-    settings, at = runtime.memory.settings, runtime.clock.now()
-    today = at.astimezone(IST).date()
+    """What a real alert would hear in the same order, less the credential, the signature and the rate."""
+    memory, at = runtime.memory, runtime.clock.now()
     async with runtime.pool.acquire(timeout=2) as connection:
         store = SignalsStore(connection)
         receiver = await store.find(group_id)
         if receiver is None or receiver.group.user_id != user_id:
             raise Problem(404, "not_found", f"there is no signal group {group_id}")
-        if isinstance(body, Oversized):
-            return Refusal(Fate.OVERSIZED, f"the body is longer than {settings.max_body_bytes} bytes")
-        payload = payloads.decode(body)
-        if isinstance(payload, payloads.Malformed):
-            return Refusal(Fate.MALFORMED, payload.problem)
-        alert = alerts.read(payload)
-        if isinstance(alert, alerts.Invalid):
-            return Refusal(Fate.INVALID, f"{alert.field}: {alert.problem}", field=alert.field)
-        if (stale := fates.check_age(alert, at, settings.stale_after_s)) is not None:
-            return stale
-        return fates.decide(
-            receiver,
-            alert,
-            signal_id=SignalId(new_id()),
-            duplicate_of=await store.alike(receiver.group, payloads.fingerprint(body, payload), alert.alert_id, at),
-            market_open=runtime.memory.calendar.is_open(fates.exchange_of(alert.symbol), at),
-            at=at,
-            today=today,
-            day_ends=datetime.combine(today + timedelta(days=1), time.min, IST),
-        )
+        refusal = fates.admit(receiver.group, at.astimezone(IST).date())
+        payload = None if isinstance(body, Oversized) else payloads.decode(body)
+        alert = refusal or understand(payload, memory.settings, at)
+        if isinstance(alert, Refusal):
+            return alert
+        raw = b"" if isinstance(body, Oversized) else body
+        content_hash = payloads.fingerprint(raw, payload or payloads.Malformed(""))
+        signal_id = SignalId(new_id())
+        return await judge(store, memory, receiver, alert, content_hash=content_hash, signal_id=signal_id, at=at)
 
 
 def _told(outcome: Outcome) -> dict[str, object]:

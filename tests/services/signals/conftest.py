@@ -1,8 +1,38 @@
-"""The secret that webhook addresses derive from, as the tests know it."""
+"""Signals on a real database, Redis and Kafka, as a sender meets it."""
 
-import os
+from collections.abc import AsyncIterator
 
-from libs.common.security import WebhookSecrets
+import asyncpg
+import httpx
+import pytest
 
-SECRET = os.environ.setdefault("SIGNALS_WEBHOOK_SECRET", "a secret for tests alone")
-SECRETS = WebhookSecrets(SECRET)
+from libs.common.clock import FixedClock
+from libs.common.contracts.signals import SignalGroup
+from libs.common.testing import NOON, deliver, service_app
+from services.signals.app import app
+from tests.services.signals.test_domain import a_group, save
+from tests.services.signals.webhooks import Make
+
+
+@pytest.fixture
+async def make(pool: asyncpg.Pool) -> Make:
+    """Save a group as a request from the gateway would."""
+
+    async def make(**changes: object) -> SignalGroup:
+        group = a_group(**changes)
+        async with pool.acquire() as connection, connection.transaction():
+            await deliver(app, connection, save(group))
+        return group
+
+    return make
+
+
+@pytest.fixture
+async def clock() -> FixedClock:
+    return FixedClock(NOON)
+
+
+@pytest.fixture
+async def client(pool: asyncpg.Pool, clock: FixedClock) -> AsyncIterator[httpx.AsyncClient]:
+    async with service_app(app, clock=clock) as client:
+        yield client

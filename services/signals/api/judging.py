@@ -1,0 +1,50 @@
+"""An alert under its group's rules. One that counts and one that is only tried are judged here, both alike."""
+
+from datetime import datetime, time, timedelta
+
+from libs.common.contracts.ids import SignalId
+from libs.common.trading_calendar import IST
+from services.signals.domain import alerts, fates, payloads
+from services.signals.domain.alerts import Alert
+from services.signals.domain.fates import Fate, Outcome, Receiver, Refusal
+from services.signals.memory import SignalsMemory
+from services.signals.settings import SignalsSettings
+from services.signals.store import SignalsStore
+
+
+def understand(
+    payload: payloads.Payload | payloads.Malformed | None, settings: SignalsSettings, at: datetime
+) -> Alert | Refusal:
+    """The alert, or why it cannot be taken for one. `payload` is None when the body was oversized."""
+    if payload is None:
+        return Refusal(Fate.OVERSIZED, f"the body is longer than {settings.max_body_bytes} bytes")
+    if isinstance(payload, payloads.Malformed):
+        return Refusal(Fate.MALFORMED, payload.problem)
+    alert = alerts.read(payload)
+    if isinstance(alert, alerts.Invalid):
+        return Refusal(Fate.INVALID, f"{alert.field}: {alert.problem}", field=alert.field)
+    return fates.check_age(alert, at, settings.stale_after_s) or alert
+
+
+async def judge(
+    store: SignalsStore,
+    memory: SignalsMemory,
+    receiver: Receiver,
+    alert: Alert,
+    *,
+    content_hash: bytes,
+    signal_id: SignalId,
+    at: datetime,
+) -> Outcome:
+    """What becomes of it, as the group and its log are now; keeps nothing."""
+    today = at.astimezone(IST).date()
+    return fates.decide(
+        receiver,
+        alert,
+        signal_id=signal_id,
+        duplicate_of=await store.alike(receiver.group, content_hash, alert.alert_id, at),
+        market_open=memory.calendar.is_open(fates.exchange_of(alert.symbol), at),
+        at=at,
+        today=today,
+        day_ends=datetime.combine(today + timedelta(days=1), time.min, IST),
+    )

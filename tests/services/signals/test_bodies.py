@@ -1,0 +1,88 @@
+"""What an alert's body may be, and what is said of one that is not understood."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import orjson
+import pytest
+
+from libs.common.clock import stopwatch
+from libs.common.testing import served
+from services.signals.app import app
+from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, custom, logged, problem, the_fate
+
+
+@pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", "application/x-www-form-urlencoded", None])
+async def test_the_content_type_does_not_matter(
+    client: httpx.AsyncClient, make: Make, content_type: str | None
+) -> None:
+    group = await make()
+    headers = {"content-type": content_type} if content_type else {}
+    answer = await client.post(TRADINGVIEW, content=b"\xef\xbb\xbf" + orjson.dumps(alert(group)), headers=headers)
+    assert answer.status_code == 202, answer.text
+
+
+async def test_a_malformed_body_is_told_where_it_breaks(client: httpx.AsyncClient, make: Make) -> None:
+    group = await make()
+    answer = await client.post(custom(group), content=b'{"action": "buy", "price": }')
+    assert "column" in problem(answer, 400, "malformed")["detail"]
+    assert (await the_fate(client, group))[0] == "MALFORMED"
+    problem(await client.post(TRADINGVIEW, content=b"not json"), 400, "malformed")
+    problem(await client.post(TRADINGVIEW, content=b""), 400, "malformed")
+
+
+async def test_a_field_that_is_not_understood_is_named(client: httpx.AsyncClient, make: Make) -> None:
+    group = await make()
+    body = problem(await client.post(TRADINGVIEW, json=alert(group, action="hold")), 422, "invalid")
+    assert body["field"] == "action"
+    assert (await the_fate(client, group)) == ("INVALID", body["detail"])
+
+
+async def test_without_a_group_the_missing_field_is_named(client: httpx.AsyncClient) -> None:
+    assert problem(await client.post(TRADINGVIEW, json={"action": "buy"}), 422, "invalid")["field"] == "strategy_id"
+
+
+async def test_more_than_64_kib_is_refused_and_logged(client: httpx.AsyncClient, make: Make) -> None:
+    group = await make()
+    fitting = orjson.dumps({"action": "buy"}).ljust(65_536)
+    assert (await client.post(custom(group), content=fitting)).status_code == 202
+    problem(await client.post(custom(group), content=fitting + b" "), 413, "oversized")
+    assert [row["fate"] for row in await logged(client, group)] == ["OVERSIZED", "ACCEPTED"]
+    problem(await client.post(TRADINGVIEW, content=fitting + b" "), 413, "oversized")
+
+
+async def test_an_endless_body_is_cut_off(pool: asyncpg.Pool, make: Make) -> None:
+    group = await make()
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 50_000_000:
+            sent += 16_384
+            yield b" " * 16_384
+
+    async with served(app) as (url, _), httpx.AsyncClient(base_url=url) as client:
+        try:
+            answer = await client.post(custom(group), content=endless())
+            assert answer.status_code == 413
+        except httpx.TransportError:
+            pass  # the listener hung up before we had finished: the answer may be lost
+        fates = [row["fate"] for row in await logged(client, group)]
+    assert sent < 50_000_000
+    assert fates == ["OVERSIZED"]
+
+
+async def test_a_body_that_trickles_is_not_waited_for(pool: asyncpg.Pool) -> None:
+    async with served(app) as (url, _):
+        port = int(url.rsplit(":", 1)[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"POST {TRADINGVIEW} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{"
+        writer.write(head.encode())
+        began = stopwatch()
+        status = await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    assert b"408" in status
+    assert stopwatch() - began < 3

@@ -1,0 +1,147 @@
+"""A group's own rules for an alert: switched on, in hours, within its rate, its day and its window."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime
+
+import asyncpg
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from libs.common.clock import FixedClock
+from libs.common.contracts import topics
+from libs.common.contracts.signals import SignalReceived
+from libs.common.settings import MarketHours
+from libs.common.testing import service_app
+from services.signals.app import app
+from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, logged, problem, the_fate
+
+
+async def test_a_group_that_is_off_answers_403(client: httpx.AsyncClient, make: Make) -> None:
+    group = await make(active=False)
+    problem(await client.post(TRADINGVIEW, json=alert(group)), 403, "disabled")
+    assert (await the_fate(client, group))[0] == "DISABLED"
+
+
+async def test_an_expired_group_answers_410_from_the_next_indian_day(
+    client: httpx.AsyncClient, make: Make, clock: FixedClock
+) -> None:
+    group = await make(expiry_date=date(2026, 11, 24))
+    clock.at = datetime(2026, 11, 24, 18, 29, 59, tzinfo=UTC)
+    assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
+    clock.at = datetime(2026, 11, 24, 18, 30, tzinfo=UTC)
+    problem(await client.post(TRADINGVIEW, json=alert(group)), 410, "expired")
+
+
+async def test_market_hours_are_those_of_the_exchange(
+    pool: asyncpg.Pool, make: Make, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKET_HOURS", MarketHours.EXCHANGE)
+    group = await make(market_hours_only=True)
+    clock.at = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
+    async with service_app(app, clock=clock) as client:
+        problem(await client.post(TRADINGVIEW, json=alert(group)), 403, "market_closed")
+        assert (await the_fate(client, group))[0] == "MARKET_CLOSED"
+        clock.at = datetime(2026, 11, 25, 6, 30, tzinfo=UTC)
+        assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
+
+
+async def test_calls_above_the_rate_are_told_when_to_come_again(
+    client: httpx.AsyncClient, make: Make, clock: FixedClock
+) -> None:
+    group = await make(max_per_minute=6)
+    statuses = [(await client.post(TRADINGVIEW, json=alert(group, price=n))).status_code for n in range(6)]
+    assert statuses == [202] * 6
+    refused = await client.post(TRADINGVIEW, json=alert(group))
+    problem(refused, 429, "rate_limited")
+    assert refused.headers["retry-after"] == "10"
+    clock.at = datetime.fromtimestamp(clock.at.timestamp() + 10.01, UTC)
+    assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
+
+
+async def test_the_rate_is_limited_without_redis(
+    pool: asyncpg.Pool, make: Make, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    group = await make(max_per_minute=2)
+    async with service_app(app, clock=clock) as client:
+        statuses = [(await client.post(TRADINGVIEW, json=alert(group))).status_code for _ in range(3)]
+    assert statuses == [202, 202, 429]
+
+
+async def test_the_days_limit_ends_at_indian_midnight(client: httpx.AsyncClient, make: Make, clock: FixedClock) -> None:
+    group = await make(max_signals_per_day=1)
+    assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
+    refused = await client.post(TRADINGVIEW, json=alert(group))
+    problem(refused, 429, "daily_limit")
+    assert refused.headers["retry-after"] == str(12 * 3600)
+    clock.at = datetime(2026, 11, 24, 18, 30, tzinfo=UTC)
+    assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
+
+
+async def test_a_repetition_within_the_window_is_not_passed_on(client: httpx.AsyncClient, make: Make) -> None:
+    group = await make(duplicate_window_s=30)
+    first = await client.post(TRADINGVIEW, json=alert(group, alert_id="x", price=1))
+    again = await client.post(TRADINGVIEW, json=alert(group, alert_id="x", price=2))
+    assert again.status_code == 200
+    assert again.json() == {"status": "duplicate", "signal_id": first.json()["signal_id"]}
+    assert [row["fate"] for row in await logged(client, group)] == ["DUPLICATE", "ACCEPTED"]
+
+
+async def test_fifty_alike_at_once_make_one_signal(pool: asyncpg.Pool, make: Make) -> None:
+    group = await make(duplicate_window_s=30)
+    async with signals_said() as said, service_app(app) as client:
+        answers = await asyncio.gather(*(client.post(TRADINGVIEW, json=alert(group)) for _ in range(50)))
+        rows = await logged(client, group, limit=100)
+        signals = [signal for signal in await said() if signal.group_id == group.group_id]
+    assert sorted(answer.status_code for answer in answers) == [200] * 49 + [202]
+    assert len({answer.json()["signal_id"] for answer in answers}) == 1
+    assert sorted(row["fate"] for row in rows) == ["ACCEPTED"] + ["DUPLICATE"] * 49
+    assert [str(signal.signal_id) for signal in signals] == [answers[0].json()["signal_id"]]
+
+
+async def test_alike_alerts_at_two_instances_make_one_signal(pool: asyncpg.Pool, make: Make) -> None:
+    groups = [await make(duplicate_window_s=30) for _ in range(20)]
+    async with service_app(app) as one, service_app(app) as other:
+        for client in (one, other):
+            await client.post(TRADINGVIEW, json=alert(groups[0], price=1))
+        for group in groups:
+            answers = await asyncio.gather(*(client.post(TRADINGVIEW, json=alert(group)) for client in (one, other)))
+            assert sorted(answer.status_code for answer in answers) == [200, 202]
+
+
+async def test_fifty_different_at_once_are_counted_exactly(client: httpx.AsyncClient, make: Make) -> None:
+    group = await make(max_signals_per_day=20)
+    answers = await asyncio.gather(*(client.post(TRADINGVIEW, json=alert(group, price=n)) for n in range(50)))
+    assert sorted(answer.status_code for answer in answers) == [202] * 20 + [429] * 30
+
+
+def signals_said() -> "_SignalsSaid":
+    return _SignalsSaid()
+
+
+class _SignalsSaid:
+    """What is published on the signals topic from here on."""
+
+    async def __aenter__(self) -> Callable[[], Awaitable[list[SignalReceived]]]:
+        self.consumer = AIOKafkaConsumer(bootstrap_servers=os.environ["KAFKA_BOOTSTRAP"], enable_auto_commit=False)
+        await self.consumer.start()
+        partitions = [TopicPartition(topics.SIGNALS.name, n) for n in range(topics.SIGNALS.partitions)]
+        self.consumer.assign(partitions)
+        for partition, end in (await self.consumer.end_offsets(partitions)).items():
+            self.consumer.seek(partition, end)
+        return self._read
+
+    async def _read(self) -> list[SignalReceived]:
+        found: list[SignalReceived] = []
+        for _ in range(4):
+            polled = await self.consumer.getmany(timeout_ms=500)
+            found.extend(
+                SignalReceived.model_validate_json(record.value or b"") for batch in polled.values() for record in batch
+            )
+        return found
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.consumer.stop()
