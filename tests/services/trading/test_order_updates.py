@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import asyncpg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -83,6 +85,52 @@ async def test_a_connection_that_breaks_is_made_anew_and_what_was_missed_is_look
         await asyncio.wait_for(heard.get(), 5)
         await ticker.say(ORDER)
         await asyncio.wait_for(heard.get(), 5)
+
+
+async def test_accounts_that_were_dropped_together_do_not_come_back_together() -> None:
+    came_back: list[float] = []
+    loop = asyncio.get_running_loop()
+    async with ticking() as ticker:
+        tasks = [
+            asyncio.create_task(updates.listen(ticker.url, Secrets(f"{n}", "token"), lambda: None, 1.0))
+            for n in range(30)
+        ]
+        await ticker.connected(30)
+        dropped = loop.time()
+        await asyncio.gather(*(socket.close() for socket in ticker.sockets[:30]))
+        for n in range(31, 61):
+            await ticker.connected(n)
+            came_back.append(loop.time() - dropped)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert came_back[-1] - came_back[0] > 0.4
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
+def test_tries_in_a_row_come_ever_later_up_to_a_minute(attempt: int, drawn: float) -> None:
+    pause = updates.wait_before(attempt, 1.0, lambda: drawn)
+    assert 0 <= pause <= updates.LONGEST_PAUSE_S
+    assert pause == drawn * updates.wait_before(attempt, 1.0, lambda: 1.0)
+    assert updates.wait_before(attempt + 1, 1.0, lambda: drawn) >= pause
+
+
+async def test_a_broker_that_hangs_up_at_once_is_asked_ever_more_rarely() -> None:
+    pauses: list[float] = []
+
+    async def hang_up(socket: ServerConnection) -> None:
+        pauses.append(asyncio.get_running_loop().time())
+
+    async with serve(hang_up, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        listener = updates.listen(f"ws://127.0.0.1:{port}", Secrets("a", "b"), lambda: None, 0.1, lambda: 1.0)
+        task = asyncio.create_task(listener)
+        async with asyncio.timeout(10):
+            while len(pauses) < 4:
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task])
+    assert pauses[3] - pauses[0] >= 0.1 + 0.2 + 0.4
 
 
 @pytest.fixture
