@@ -23,7 +23,7 @@ MARKET = ("contracts", "history", "ingest", "chain", "stream", "ticks")
 PARTS = ORDERS + MARKET
 WHOLE = "order-path"
 """The part whose conditions stand for the whole page's; each other part keeps only what may differ."""
-MAY_DIFFER = ("at", "commit", "feed")
+MAY_DIFFER = ("at", "commit", "feed", "load_before")
 IDLE_SECONDS = 8.0
 LONGEST_PART = 900.0
 

@@ -146,9 +146,9 @@ def elsewhere(figures: Json) -> str:
     others: dict[tuple[str, ...], list[str]] = {}
     for part, of in figures.get(MEASURED, {}).items():
         if any(of[name] != known.get(name) for name in ("commit", "feed")):
-            others.setdefault((of["at"][:10], of["commit"], of["feed"]), []).append(part)
+            others.setdefault((of["at"][:16], of["commit"], of["feed"], said(of["load_before"])), []).append(part)
     rows = [(", ".join(parts), *of) for of, parts in others.items()]
-    return f"\nMeasured otherwise:\n\n{table(('Part', 'on', 'commit', 'feed'), rows)}" if rows else ""
+    return f"\nMeasured otherwise:\n\n{table(('Part', 'at', 'commit', 'feed', 'load before'), rows)}" if rows else ""
 
 
 def said(value: object) -> str:

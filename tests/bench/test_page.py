@@ -31,22 +31,22 @@ def test_a_part_that_is_measured_again_replaces_itself_alone_and_says_on_what(tm
 
 
 def test_the_page_names_the_parts_that_another_commit_or_feed_gave() -> None:
-    at = "2026-11-21T10:00:00+00:00"
+    run = {"at": "2026-11-21T10:00:00+00:00", "load_before": [0.5, 1.25]}
     page = render(
         {
             "conditions": {"commit": "b", "feed": "replay"},
             "ticks": {"p99_ms": 40.0},
             "measured": {
-                "ticks": {"at": at, "commit": "b", "feed": "simulator"},
-                "chain_whole": {"at": at, "commit": "a", "feed": "replay"},
-                "quotes_bulk": {"at": at, "commit": "a", "feed": "replay"},
-                "order_path": {"at": at, "commit": "b", "feed": "replay"},
+                "ticks": {**run, "commit": "b", "feed": "simulator"},
+                "chain_whole": {**run, "commit": "a", "feed": "replay"},
+                "quotes_bulk": {**run, "commit": "a", "feed": "replay"},
+                "order_path": {**run, "commit": "b", "feed": "replay"},
             },
         }
     )
     assert "| a tick in the feed to its clients, p99 (simulator) | 40.00 | ≤ 50 ms |" in page
-    assert "| ticks | 2026-11-21 | b | simulator |" in page
-    assert "| chain_whole, quotes_bulk | 2026-11-21 | a | replay |" in page
+    assert "| ticks | 2026-11-21T10:00 | b | simulator | 0.5, 1.25 |" in page
+    assert "| chain_whole, quotes_bulk | 2026-11-21T10:00 | a | replay | 0.5, 1.25 |" in page
     assert "| order_path |" not in page
 
 
