@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from libs.common.messaging import inbox
-from libs.common.messaging.consumer import Consumer
+from libs.common.messaging.handling import Handling
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.work import Work
 
@@ -63,7 +63,7 @@ def _always(*_: object) -> bool:
     return True
 
 
-def _has_batch(_: Consumer, batch: Any) -> bool:
+def _has_batch(_: Handling, batch: Any) -> bool:
     return bool(batch)
 
 
@@ -76,7 +76,7 @@ def _has_confirmed(outbox: Outbox) -> bool:
 
 
 POINTS: dict[str, Arm] = {
-    "polled": before(Consumer, "_until_done", _has_batch),
+    "polled": before(Handling, "until_done", _has_batch),
     "transaction begun": before(inbox, "enter", _always),
     "fenced and entered": after(inbox, "enter", _always),
     "handled": after(Work, "handle", _always),

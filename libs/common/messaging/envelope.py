@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
+from confluent_kafka import Message as Received
 from pydantic import ValidationError
 
 from libs.common.contracts.base import Message
@@ -48,6 +50,12 @@ class Record:
 
 def record(topic: Topic, message: Message, envelope: Envelope) -> Record:
     return Record(topic.name, envelope, message.__pydantic_serializer__.to_json(message))
+
+
+def headers_of(received: Received) -> Headers:
+    """The headers of a record as librdkafka has it, without those that have no value."""
+    headers = cast("Sequence[tuple[str, bytes | None]]", received.headers() or ())
+    return [(name, value) for name, value in headers if value is not None]
 
 
 def type_of(headers: Iterable[tuple[str, bytes]]) -> str:

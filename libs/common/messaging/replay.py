@@ -9,9 +9,9 @@ from uuid import UUID
 
 from libs.common.clock import FixedClock
 from libs.common.contracts.base import Message
-from libs.common.messaging.consumer import INBOX_DAYS
 from libs.common.messaging.envelope import Record, decode, read_envelope, type_of
 from libs.common.messaging.errors import Undecodable
+from libs.common.messaging.handling import INBOX_DAYS
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.log import Logged
 from libs.common.messaging.work import Work

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import asyncpg
 from aiokafka.errors import KafkaError
+from confluent_kafka import KafkaException
 
 from libs.common.messaging.errors import MessagingUnavailable
 from libs.common.telemetry import log
@@ -17,6 +18,7 @@ PASSING = (
     OSError,
     TimeoutError,
     KafkaError,
+    KafkaException,
     MessagingUnavailable,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what a roll-back raises on a connection that broke in the middle of a statement

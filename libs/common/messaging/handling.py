@@ -1,0 +1,195 @@
+"""How a batch is handled: one PostgreSQL transaction with its offsets, inbox and outbox; what cannot be is parked."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from libs.common.clock import stopwatch
+from libs.common.messaging import inbox, parked
+from libs.common.messaging.errors import Fenced
+from libs.common.messaging.inbound import Consumed, Inbound
+from libs.common.messaging.inbox import Move, Partition
+from libs.common.messaging.parked import Arrival, Parked
+from libs.common.messaging.waiting import PASSING
+from libs.common.messaging.work import Work
+from libs.common.service import Connection, Delivery
+from libs.common.telemetry import BATCH_SECONDS, BATCH_SIZE, PARKED, log
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+INBOX_DAYS = 7
+
+
+class Handling:
+    """One batch at a time. `offsets` are those of our partitions, as PostgreSQL has them as far as we know."""
+
+    def __init__(self, runtime: "Runtime[Any, Any]", consumed: Consumed) -> None:
+        self._runtime = runtime
+        self._service = runtime.service
+        self._consumed = consumed
+        self._parked_keys: set[str] = set()
+        self.offsets: dict[Partition, int] = {}
+        self.stopping = False
+
+    async def begin(self, connection: Connection, owner: int, numbers: Collection[int]) -> Mapping[Partition, int]:
+        """Know where these partitions, which are leased to us, go on; and which keys wait."""
+        stored = await inbox.stored_offsets(connection, owner, numbers)
+        await self._look_for_parked(connection)
+        self.offsets |= stored
+        return stored
+
+    def forget(self, numbers: Collection[int]) -> list[Partition]:
+        """These partitions are not ours any more; which those were."""
+        gone = [partition for partition in self.offsets if partition[1] in numbers]
+        for partition in gone:
+            del self.offsets[partition]
+        return gone
+
+    async def until_done(self, batch: list[Inbound]) -> None:
+        """Handle the batch, whatever it takes: again after what passes, one by one after a handler's bug.
+
+        Fenced when the partitions are not ours any more.
+        """
+        pause = 0.05
+        while not self.stopping:
+            try:
+                await self._handle(batch)
+                return
+            except Fenced:
+                raise
+            except PASSING as error:
+                log.warning("batch_waits", messages=len(batch), error=repr(error))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+            except Exception as error:  # noqa: BLE001 - a handler's bug parks one key, never the partition
+                if len(batch) == 1:
+                    await self._park_failed(batch[0], error)
+                    return
+                log.error("batch_failed", messages=len(batch), exc_info=error)
+                for inbound in batch:
+                    await self.until_done([inbound])
+                return
+
+    async def retry_parked(self) -> None:
+        """Handle, in order, the messages whose retry was asked for; stop at the first that fails again."""
+        if not self._parked_keys:
+            return
+        try:
+            async with self._runtime.pool.acquire(timeout=5) as connection:
+                while await self._retry_next(connection):
+                    pass
+                await self._look_for_parked(connection)
+        except PASSING as error:
+            log.warning("parked_retry_waits", error=repr(error))
+
+    async def forget_old_ids(self) -> None:
+        horizon = self._runtime.clock.now() - timedelta(days=INBOX_DAYS)
+        try:
+            async with self._runtime.pool.acquire(timeout=5) as connection:
+                await inbox.forget_before(connection, horizon)
+        except PASSING as error:
+            log.warning("inbox_cleaning_waits", error=repr(error))
+
+    async def _handle(self, batch: Sequence[Inbound]) -> None:
+        began = stopwatch()
+        runtime = self._runtime
+        now = runtime.clock.now()
+        good, waiting = self._set_aside(batch)
+        moves = self._moves(batch)
+        async with runtime.pool.acquire(timeout=5) as connection, connection.transaction():
+            came = [i.delivery for i in good if i.delivery]
+            gate = self._service.store.gate([delivery.message for delivery in came])
+            fresh = await inbox.enter(connection, runtime.outbox.owner, moves, [d.envelope.id for d in came], now, gate)
+            deliveries = _once(came, fresh)
+            work = Work(self._service, runtime.memory, connection, now)
+            await work.handle(deliveries)
+            seqs = await work.keep(runtime.outbox.owner)
+            if waiting:
+                await parked.park(connection, waiting, now)
+        for move in moves:
+            self.offsets[move.partition] = move.next
+        if waiting:
+            self._parked_keys.update(arrival.key for arrival, _ in waiting)
+            PARKED.set(len(self._parked_keys))
+            log.error("parked", messages=len(waiting), reason=waiting[0][1])
+        await runtime.outbox.publish(seqs, work.records)
+        BATCH_SIZE.observe(len(batch))
+        BATCH_SECONDS.observe(stopwatch() - began)
+        if self._service.committed:
+            await self._service.committed(deliveries, runtime)
+
+    def _set_aside(self, batch: Sequence[Inbound]) -> tuple[list[Inbound], list[tuple[Arrival, str]]]:
+        """Part the batch: what cannot be decoded waits, and whatever follows of a key that waits."""
+        if not self._parked_keys and not any(inbound.fault for inbound in batch):
+            return list(batch), []
+        good: list[Inbound] = []
+        waiting: list[tuple[Arrival, str]] = []
+        keys = set(self._parked_keys)
+        for inbound in batch:
+            if inbound.fault or inbound.arrival.key in keys:
+                waiting.append((inbound.arrival, inbound.fault or parked.BEHIND))
+                keys.add(inbound.arrival.key)
+            else:
+                good.append(inbound)
+        return good, waiting
+
+    def _moves(self, batch: Sequence[Inbound]) -> list[Move]:
+        nexts: dict[Partition, int] = {}
+        for inbound in batch:
+            nexts[inbound.partition] = inbound.next_offset
+        try:
+            return [Move(partition, self.offsets[partition], offset) for partition, offset in nexts.items()]
+        except KeyError as error:
+            raise Fenced(f"{error} was revoked while its batch was in hand") from error
+
+    async def _park_failed(self, inbound: Inbound, error: Exception) -> None:
+        """The handler cannot handle this message: keep it, with the reason, and go on with other keys."""
+        reason = f"{type(error).__name__}: {error}"
+        log.error("message_parked", type=inbound.arrival.type, key=inbound.arrival.key, exc_info=error)
+        await self.until_done([Inbound(inbound.arrival, None, reason)])
+
+    async def _look_for_parked(self, connection: Connection) -> None:
+        self._parked_keys = await parked.keys(connection)
+        PARKED.set(len(self._parked_keys))
+
+    async def _retry_next(self, connection: Connection) -> bool:
+        runtime = self._runtime
+        found: Parked | None = None
+        try:
+            async with connection.transaction():
+                found = await parked.next_to_retry(connection)
+                if found is None:
+                    return False
+                delivery = self._consumed.redeliver(found)
+                gate = self._service.store.gate([delivery.message])
+                fresh = await inbox.enter(
+                    connection, runtime.outbox.owner, [], [delivery.envelope.id], runtime.clock.now(), gate
+                )
+                work = Work(self._service, runtime.memory, connection, runtime.clock.now())
+                await work.handle([delivery] if delivery.envelope.id in fresh else [])
+                seqs = await work.keep(runtime.outbox.owner)
+                await parked.remove(connection, found.seq)
+        except PASSING:
+            raise
+        except Exception as error:
+            if found is None:
+                raise
+            await parked.failed_again(connection, found.key, found.seq, f"{type(error).__name__}: {error}")
+            return True
+        await runtime.outbox.publish(seqs, work.records)
+        if self._service.committed:
+            await self._service.committed([delivery], runtime)
+        return True
+
+
+def _once(deliveries: Sequence[Delivery], fresh: set[UUID]) -> list[Delivery]:
+    """The deliveries whose ids are fresh, the first of each id."""
+    kept = []
+    for delivery in deliveries:
+        if delivery.envelope.id in fresh:
+            fresh.discard(delivery.envelope.id)
+            kept.append(delivery)
+    return kept
