@@ -273,3 +273,20 @@ def test_listings_have_exact_decimals(shared_data: Path) -> None:
     assert by_kind[InstrumentKind.OPTION].exchange is Exchange.CDS
     assert isinstance(by_kind[InstrumentKind.OPTION].strike, Decimal)
     assert not by_kind[InstrumentKind.INDEX].tradable
+
+
+@pytest.mark.parametrize(("places", "value"), [((6, 8), b"\x01\x00"), ((8, 10), b"\x63\x00")], ids=["locked", "packed"])
+def test_a_zip_that_cannot_be_unpacked_is_refused_with_the_reason(
+    tmp_path: Path, places: tuple[int, int], value: bytes
+) -> None:
+    """A broker may put a password on its file, or pack it in a manner that Python does not know (here: WinZip AES)."""
+    path = tmp_path / "NFO_symbols.txt.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("NFO_symbols.txt", "Exchange,Token\n")
+    content = bytearray(path.read_bytes())
+    for header, place in zip((b"PK\x03\x04", b"PK\x01\x02"), places, strict=True):
+        start = content.index(header) + place
+        content[start : start + 2] = value
+    path.write_bytes(content)
+    with pytest.raises(MasterMalformed, match=r"NFO_symbols\.txt\.zip is .*(encrypted|compression)"):
+        load(MasterSource.SHOONYA, [path], date(2026, 11, 20))

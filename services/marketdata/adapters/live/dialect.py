@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 from libs.common.contracts.market import DepthLevel
 
 Token = int
+Band = tuple[float, float]
+"""The lowest and the highest price that the exchange takes now."""
 
 
 class TickerError(ConnectionError):
@@ -29,8 +31,8 @@ class Packet(NamedTuple):
     asks: tuple[DepthLevel, ...] = ()
     previous_close: float = 0.0
     at: datetime | None = None
-    band: tuple[float, float] | None = None
-    """The lowest and the highest price that the exchange takes now, if the broker tells them."""
+    band: Band | None = None
+    """If the broker tells it."""
 
 
 class Question(NamedTuple):

@@ -12,7 +12,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed, Quote, Tick
 from libs.common.telemetry import log
 from services.marketdata.adapters.live.connection import Connection
-from services.marketdata.adapters.live.dialect import Dialect, Packet, Token
+from services.marketdata.adapters.live.dialect import Band, Dialect, Packet, Token
 from services.marketdata.adapters.live.polling import Poller
 from services.marketdata.domain.demand import dealt
 from services.marketdata.domain.sources import Arbiter
@@ -56,7 +56,7 @@ class LiveFeed:
         self._latest: dict[tuple[int, Token], Packet] = {}
         self._at: dict[InstrumentId, tuple[datetime, datetime]] = {}
         """The exchange's time of an instrument's last packet, and the time that its tick was given."""
-        self._bands: dict[InstrumentId, tuple[float, float]] = {}
+        self._bands: dict[InstrumentId, Band] = {}
         self._strangers: set[tuple[int, Token]] = set()
         self.strangers = 0
         """Packets of instruments that nobody asked for."""
@@ -72,9 +72,8 @@ class LiveFeed:
         ticker = self._tickers[number]
         hear = self._hearer(number, len(self._tickers) + number, FeedSource.POLLED)
 
-        def bound(packet: Packet) -> None:
-            assert packet.band is not None
-            self._bands[ticker.instruments[packet.token]] = packet.band
+        def bound(token: Token, band: Band) -> None:
+            self._bands[ticker.instruments[token]] = band
 
         def refuse(token: Token) -> None:
             self._refuse_stranger(number, token)
@@ -146,7 +145,7 @@ class LiveFeed:
             for link, held in zip(ticker.links, ticker.held, strict=True):
                 link.carry([ticker.tokens[instrument] for instrument in held])
 
-    def new_bands(self) -> Mapping[InstrumentId, tuple[float, float]]:
+    def new_bands(self) -> Mapping[InstrumentId, Band]:
         """The exchange's price bands that became known since the last call."""
         bands, self._bands = self._bands, {}
         return bands

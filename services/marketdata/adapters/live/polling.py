@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import httpx
 
 from libs.common.telemetry import log
-from services.marketdata.adapters.live.dialect import Dialect, Packet, TickerError, Token
+from services.marketdata.adapters.live.dialect import Band, Dialect, Packet, TickerError, Token
 from services.marketdata.domain.demand import turn
 from services.marketdata.domain.sources import wait_before
 
@@ -25,13 +25,13 @@ class Poller:
         self,
         dialect: Dialect,
         hear: Callable[[Sequence[Packet]], None],
-        bound: Callable[[Packet], None],
+        bound: Callable[[Token, Band], None],
         refuse: Callable[[Token], None],
         is_open: Callable[[], bool],
         is_lost: Callable[[], bool],
     ) -> None:
-        """`hear` takes the quotes that are to be passed on, `bound` every one with a band, each about an instrument
-        that was asked for; `refuse` the token of anything else.
+        """`hear` takes the quotes that are to be passed on, `bound` every band, each about an instrument that was
+        asked for; `refuse` the token of anything else.
         """
         self.polling = False
         self.polled = 0
@@ -92,7 +92,7 @@ class Poller:
             self._unbounded.pop(token, None)
         for packet in packets:
             if packet.band is not None:
-                self._bound(packet)
+                self._bound(packet.token, packet.band)
         if self.polling:
             self.polled += len(packets)
             self._hear(packets)

@@ -35,6 +35,8 @@ def texts(path: Path) -> Iterator[bytes]:
             yield _filled(path, raw)
     except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
         raise MasterMalformed(f"{path.name} is cut short or damaged: {error}") from error
+    except RuntimeError as error:  # what zipfile says of a password, and of a compression that it does not know
+        raise MasterMalformed(f"{path.name} is a zip that cannot be unpacked: {error}") from error
 
 
 def _unpacked(raw: bytes) -> bytes:

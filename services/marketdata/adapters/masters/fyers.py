@@ -7,7 +7,7 @@ import polars as pl
 
 from services.marketdata.adapters.masters import files
 from services.marketdata.adapters.masters.layout import Layout, Price
-from services.marketdata.adapters.masters.table import CASH_SERIES, compact, short_expiry, text, whole
+from services.marketdata.adapters.masters.table import CASH_SERIES, compact, indian_date, short_expiry, text, whole
 
 _COLUMNS = [
     "token",
@@ -34,7 +34,7 @@ _OPTION = text("option_type").is_in(["CE", "PE"])
 # NSE:SBIN-EQ; the symbol may hold hyphens itself (NSE:BAJAJ-AUTO-EQ).
 _OF_NSE = (text("exchange") == "10") & text("ticker").str.extract(r"-([A-Z0-9]+)$").is_in(CASH_SERIES)
 _OF_BSE = (text("exchange") == "12") & ~text("type").is_in(_BOND_TYPES)
-_EXPIRY = pl.from_epoch(whole("expiry"), "s").dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Kolkata").dt.date()
+_EXPIRY = indian_date(whole("expiry"), "s")
 
 FYERS = Layout(
     columns=tuple(_COLUMNS),

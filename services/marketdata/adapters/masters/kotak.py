@@ -6,7 +6,7 @@ import polars as pl
 
 from services.marketdata.adapters.masters import files
 from services.marketdata.adapters.masters.layout import Layout, Price
-from services.marketdata.adapters.masters.table import CASH_SERIES, compact, text, whole
+from services.marketdata.adapters.masters.table import CASH_SERIES, compact, indian_date, text, whole
 
 _SINCE_1980_S: Final = 315_513_000
 """Some segments count an expiry's seconds from 1980 Indian time, the others from 1970 as usual."""
@@ -56,7 +56,7 @@ KOTAK = Layout(
     underlying=compact("pSymbolName"),
     symbol=compact("pSymbolName"),
     name=text("pDesc"),
-    expiry=pl.from_epoch(_SECONDS, "s").dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Kolkata").dt.date(),
+    expiry=indian_date(_SECONDS, "s"),
     strike=Price("dStrikePrice", 100),
     option_type=text("pOptionType"),
     lot_size=whole("lLotSize"),

@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 
 from libs.common.contracts.enums import InstrumentKind
-from services.marketdata.adapters.masters.table import FIELDS, decimals, demand
+from services.marketdata.adapters.masters.table import decimals, demand
 
 Scale = int | Decimal
 
@@ -87,7 +87,7 @@ class Layout:
             self.monthly.alias("monthly"),
             self.token.alias("token"),
             self.broker_symbol.alias("broker_symbol"),
-        ).select(list(FIELDS))
+        )
 
     def _placed(self, table: pl.DataFrame) -> pl.DataFrame:
         """The rows of our exchanges and kinds, and those that were cut short."""

@@ -7,10 +7,12 @@ written without trailing zeros, never floats.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from typing import Literal
 
 import polars as pl
 
 from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
+from libs.common.trading_calendar import IST
 from services.marketdata.domain import rules
 from services.marketdata.domain.masters import STAGED
 from services.marketdata.domain.rules import INDEX_RULES
@@ -113,7 +115,6 @@ def finish(rows: pl.DataFrame, day: date) -> tuple[pl.DataFrame, int]:
 
     A contract that makes no sense (no lot, no expiry, no strike) is unreadable, never guessed.
     """
-    rows = rows.select([pl.col(name).cast(kind) for name, kind in FIELDS.items()])
     derivative, option = pl.col("kind").is_in(DERIVATIVE_KINDS), pl.col("kind") == InstrumentKind.OPTION.value
     number = pl.col("strike").cast(pl.Float64, strict=False)
     sound = (
@@ -182,6 +183,11 @@ def _freezes(rows: pl.DataFrame, day: date) -> pl.Series:
 def parsed_date(column: str, form: str) -> pl.Expr:
     """Months as words, in any capitals."""
     return text(column).str.to_titlecase().str.to_date(form, strict=False)
+
+
+def indian_date(since_1970: pl.Expr, unit: Literal["s", "ms"]) -> pl.Expr:
+    """The date in India of an instant."""
+    return pl.from_epoch(since_1970, unit).dt.replace_time_zone("UTC").dt.convert_time_zone(IST.key).dt.date()
 
 
 _DATES = (

@@ -4,7 +4,16 @@ import polars as pl
 
 from services.marketdata.adapters.masters import files
 from services.marketdata.adapters.masters.layout import INDICES, Layout, Price
-from services.marketdata.adapters.masters.table import compact, date_of, decimals, demand, short_expiry, text, whole
+from services.marketdata.adapters.masters.table import (
+    compact,
+    date_of,
+    decimals,
+    demand,
+    indian_date,
+    short_expiry,
+    text,
+    whole,
+)
 
 _MARKETS = {
     "NSE_EQ": "NSE",
@@ -76,10 +85,7 @@ JSON = Layout(
     underlying=pl.coalesce(compact("underlying_symbol"), compact("asset_symbol")),
     symbol=compact("trading_symbol"),
     name=text("name"),
-    expiry=pl.from_epoch(whole("expiry"), "ms")
-    .dt.replace_time_zone("UTC")
-    .dt.convert_time_zone("Asia/Kolkata")
-    .dt.date(),
+    expiry=indian_date(whole("expiry"), "ms"),
     strike=Price("strike_price"),
     option_type=text("instrument_type"),
     lot_size=whole("lot_size"),

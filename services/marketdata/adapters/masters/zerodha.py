@@ -6,7 +6,6 @@ from services.marketdata.adapters.masters import files
 from services.marketdata.adapters.masters.layout import EXCHANGES, Layout, Price
 from services.marketdata.adapters.masters.table import CASH_SERIES, compact, date_of, short_expiry, text, whole
 
-NEEDED = ("instrument_token", "tradingsymbol", "name", "expiry", "strike", "tick_size", "lot_size", "instrument_type")
 _KIND = text("instrument_type")
 _EXPIRY = date_of("expiry", "%Y-%m-%d")
 # NSE's shares carry their series unless it is EQ: `20MICRONS`, `MAXHEIGHTS-BE`, and bonds `667GS2035-GS`.
@@ -14,7 +13,18 @@ _SERIES = pl.when(pl.col("exchange") == "NSE").then(text("tradingsymbol").str.ex
 _WITHOUT_SERIES = pl.when(_SERIES.is_in(CASH_SERIES)).then(compact("tradingsymbol").str.replace(r"-[A-Z0-9]{2}$", ""))
 
 ZERODHA = Layout(
-    columns=(*NEEDED, "segment", "exchange"),
+    columns=(
+        "instrument_token",
+        "tradingsymbol",
+        "name",
+        "expiry",
+        "strike",
+        "tick_size",
+        "lot_size",
+        "instrument_type",
+        "segment",
+        "exchange",
+    ),
     market=("exchange",),
     markets=EXCHANGES,
     index=text("segment") == "INDICES",
