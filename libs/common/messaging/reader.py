@@ -19,6 +19,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _ANSWER_S = 5.0
+_LIVELY_S, _LOOK_EVERY_S = 0.1, 0.002
+"""So long after a message the loop looks by itself, so often; only then does the thread wait. A thread that wakes up
+waits for the interpreter, which a busy loop keeps for milliseconds (at 200 orders/s: p95 79 ms instead of 49).
+"""
 _AHEAD = 2_000
 """Messages fetched ahead of each partition."""
 _AHEAD_KILOBYTES = 16_384
@@ -32,6 +36,7 @@ class Reader:
         """Where everything was read at some time; kept only if `tell_ends`."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-reader")
         self._closed = False
+        self._lively_until = 0.0
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -85,9 +90,16 @@ class Reader:
         """What has come, at most so many, each partition's in order; waits at most so long for the first."""
         if self._closed:
             return ()
+        loop = asyncio.get_running_loop()
         messages = self._consumer.consume(most, 0)
-        if not messages and seconds > 0:
-            messages = await asyncio.get_running_loop().run_in_executor(self._thread, self._wait, most, seconds)
+        until = min(loop.time() + seconds, self._lively_until)
+        while not messages and loop.time() < until:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            messages = () if self._closed else self._consumer.consume(most, 0)
+        if not messages and seconds > 0 and not self._closed:
+            messages = await loop.run_in_executor(self._thread, self._wait, most, seconds)
+        if messages:
+            self._lively_until = loop.time() + _LIVELY_S
         return [message for message in messages if message.error() is None or self._note(message)]
 
     def lag(self, partition: Partition, position: int) -> int | None:
