@@ -71,6 +71,8 @@ process uses per order while nobody looks. Samples in which it waited for a core
 as `.local/bench/profile/*.raw`, from which every flame-graph viewer (speedscope, flamegraph.pl) draws the graph.
 """
 FUNCTIONS = 15
+LEAST = 0.005
+"""Milliseconds; less is shown as nothing."""
 
 
 def render(figures: Json) -> str:
@@ -97,15 +99,11 @@ def stages(figures: Json) -> str:
     found: Json = {name: each["stages"] for name, each in profile.get("processes", {}).items()}
     if not found:
         return ""
-    known = [*map(str, Stage), OTHER_THREADS]
+    by_stage = {stage: [each.get(stage, 0.0) for each in found.values()] for stage in (*map(str, Stage), OTHER_THREADS)}
     rows = [
-        (
-            stage,
-            *(cell(each.get(stage)) for each in found.values()),
-            cell(sum(e.get(stage, 0.0) for e in found.values())),
-        )
-        for stage in known
-        if any(stage in each for each in found.values())
+        (stage, *(cell(ms) if ms >= LEAST else "" for ms in (*row, sum(row))))
+        for stage, row in by_stage.items()
+        if sum(row) >= LEAST
     ]
     sums = [sum(each.values()) for each in found.values()]
     total = ("all of it", *map(cell, sums), cell(sum(sums)))
@@ -116,6 +114,10 @@ def stages(figures: Json) -> str:
     functions = [
         (f"`{function}` ({file})", stage, cell(ms)) for (function, file, stage), ms in most.most_common(FUNCTIONS)
     ]
+    seen = ", ".join(
+        f"{name} {each['busy_by_samples']:.2f} ({each['busy_by_kernel']:.2f})"
+        for name, each in profile["processes"].items()
+    )
     return "\n".join(
         (
             "## Where an order's CPU goes, by process and stage\n",
@@ -123,6 +125,7 @@ def stages(figures: Json) -> str:
             table(("Milliseconds per order", *found, "together"), [*rows, total]),
             "The functions with most of their own, in all of these processes together (`write`: to a socket):\n",
             table(("Function", "Stage", "ms"), functions),
+            f"How much of the time each was seen running (and how much of a core the kernel says it used): {seen}.\n",
         )
     )
 

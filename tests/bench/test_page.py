@@ -8,6 +8,8 @@ from bench.report import keep
 
 PROCESS = {
     "samples": 10,
+    "busy_by_samples": 0.41,
+    "busy_by_kernel": 0.25,
     "stages": {"handlers and domain": 0.5, "event loop and sockets": 0.25, "threads beside the loop": 0.01},
     "functions": [{"function": "write", "file": "libc.so.6", "stage": "event loop and sockets", "cpu_ms": 0.2}],
 }
@@ -55,6 +57,7 @@ def test_the_profile_adds_up_over_stages_and_processes() -> None:
     assert "| Milliseconds per order | risk | trading | together |" in page
     assert "| handlers and domain | 0.50 | 0.50 | 1.00 |" in page
     assert "| all of it | 0.76 | 0.76 | 1.52 |" in page
+    assert "risk 0.41 (0.25), trading 0.41 (0.25)." in page
     assert "| `write` (libc.so.6) | event loop and sockets | 0.40 |" in page
 
 
