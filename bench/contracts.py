@@ -18,8 +18,11 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import asyncpg
 import psutil
 
+from bench.latency import percentiles
+from bench.report import Figures
 from deploy.local import environment
 from deploy.local.instance import Instance
 from libs.common.clock import stopwatch
@@ -51,8 +54,6 @@ HEADER = (
     "segment,exchange"
 )
 SYLLABLES = tuple("TATA BANK STEEL POWER INFO SUN ADANI BAJAJ FIN AUTO INDIA OIL GAS MARU CIPLA GODREJ HAVELLS".split())  # noqa: SIM905
-
-Figures = dict[str, object]
 
 
 def measure() -> dict[str, Figures]:
@@ -264,8 +265,8 @@ async def search() -> dict[str, Figures]:
     return {f"search_{name}": await _timed(look, queries) for name, queries in wanted.items()}
 
 
-async def _project(pool: "object", batch: list[InstrumentListed]) -> None:
-    async with pool.acquire() as connection, connection.transaction():  # type: ignore[attr-defined]
+async def _project(pool: asyncpg.Pool, batch: list[InstrumentListed]) -> None:
+    async with pool.acquire() as connection, connection.transaction():
         store = GatewayStore(connection)
         for listed in batch:
             store.instruments.listed(listed)
@@ -282,11 +283,8 @@ async def _timed(look: Look, queries: list[tuple[str, instruments.Filters]]) -> 
         for query in queries:
             began = stopwatch()
             await look(*query)
-            taken.append((stopwatch() - began) * 1000)
-    taken.sort()
-    at = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
-    shares = {name: round(taken[int(share * (len(taken) - 1))], 2) for name, share in at.items()}
-    return {"instruments": SEARCHED, "queries": len(queries), "empty": found.count(0), **shares}
+            taken.append(stopwatch() - began)
+    return {"instruments": SEARCHED, "queries": len(queries), "empty": found.count(0), **percentiles(taken)}
 
 
 def main(words: list[str]) -> None:

@@ -9,7 +9,6 @@ Figures = dict[str, object]
 
 LATENCY = ("rate", "p50_ms", "p95_ms", "p99_ms", "p999_ms")
 MEASURED = "measured"
-COUNTS = ("lost", "duplicated", "refused", "late", "cpu_ms_per_order")
 
 
 def keep(path: Path, results: Mapping[str, object], measured: Mapping[str, object] | None = None) -> None:

@@ -180,6 +180,8 @@ async def delivered(target: Target, rate: int) -> Figures:
         return {"rate": rate, **await heard(target, watching(target, made_up))}
     finally:
         publishing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await publishing
         await source.close()
 
 

@@ -42,7 +42,7 @@ class Narrator:
 
     def _padded(self, width: int) -> int:
         """Escape sequences take no room on the screen."""
-        return width + (len(self._bold("")) if self.colour else 0)
+        return width + len(self._bold(""))
 
     def _bold(self, text: str) -> str:
         return f"\033[1m{text}\033[0m" if self.colour else text

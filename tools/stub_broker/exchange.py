@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import count
 
 from libs.common.clock import Clock
@@ -111,7 +110,7 @@ class Exchange:
                 "transaction_type": order.fields["transaction_type"],
                 "average_price": paid,
                 "quantity": quantity,
-                "fill_timestamp": f"{now + timedelta(0):%Y-%m-%d %H:%M:%S}",
+                "fill_timestamp": f"{now:%Y-%m-%d %H:%M:%S}",
             }
         )
         filled = order.number("filled_quantity") + quantity
