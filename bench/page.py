@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.profile.measure import OTHER_THREADS
+from bench.profile.measure import LIBRDKAFKA, OTHER_THREADS
 from bench.profile.stages import Stage
 from bench.report import MEASURED, cell
 from deploy.local.instance import PROJECT, Instance
@@ -99,7 +99,10 @@ def stages(figures: Json) -> str:
     found: Json = {name: each["stages"] for name, each in profile.get("processes", {}).items()}
     if not found:
         return ""
-    by_stage = {stage: [each.get(stage, 0.0) for each in found.values()] for stage in (*map(str, Stage), OTHER_THREADS)}
+    by_stage = {
+        stage: [each.get(stage, 0.0) for each in found.values()]
+        for stage in (*map(str, Stage), LIBRDKAFKA, OTHER_THREADS)
+    }
     rows = [
         (stage, *(cell(ms) if ms >= LEAST else "" for ms in (*row, sum(row))))
         for stage, row in by_stage.items()

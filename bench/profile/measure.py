@@ -17,8 +17,9 @@ SAMPLED_SECONDS = 20
 BEFORE, AFTER = 1.5, 0.5
 """Seconds of the load around the sampled ones."""
 MOST_FUNCTIONS = 25
-OTHER_THREADS = "threads beside the loop"
-"""librdkafka's, which read prices, and those that work is given to: known to the kernel's accounts, not to py-spy."""
+LIBRDKAFKA = "Kafka: librdkafka's threads"
+OTHER_THREADS = "other threads"
+"""Both known to the kernel's accounts, not to py-spy."""
 
 
 async def profile(bench: Bench, mix: Mix, rate: float, instance: Instance) -> dict[str, Figures]:
@@ -61,19 +62,24 @@ async def under_load(bench: Bench, mix: Mix, rate: float, name: str, raw: Path) 
 
 def told(sampled: Sample, cpu_ms: float) -> Figures:
     """Its CPU per order, left alone, shared out among the stages as its samples are."""
-    loop_ms = cpu_ms * sampled.loop_share
-    stages = shared_out(loop_ms, sampled.fold.stages) | {OTHER_THREADS: cpu_ms - loop_ms}
+    parts = sampled.used.shared_out(cpu_ms)
+    stages = shared_out(parts.loop, sampled.fold.stages) | {LIBRDKAFKA: parts.kafka, OTHER_THREADS: parts.others}
     counted = max(sampled.fold.samples, 1)
     most = sampled.fold.functions.most_common(MOST_FUNCTIONS)
     return {
         "cpu_ms": round(cpu_ms, 3),
         "samples": sampled.fold.samples,
         "busy_by_samples": round(sampled.fold.samples / (PER_SECOND * sampled.seconds), 3),
-        "busy_by_kernel": round(sampled.loop_ms / (1000 * sampled.seconds), 3),
+        "busy_by_kernel": round(sampled.used.loop / (1000 * sampled.seconds), 3),
         "waited_for_a_core": round(sampled.fold.waiting / (PER_SECOND * sampled.seconds), 3),
         "stages": {stage: round(ms, 3) for stage, ms in stages.items() if ms},
         "functions": [
-            {"function": frame.function, "file": frame.file, "stage": stage, "cpu_ms": round(loop_ms * n / counted, 3)}
+            {
+                "function": frame.function,
+                "file": frame.file,
+                "stage": stage,
+                "cpu_ms": round(parts.loop * n / counted, 3),
+            }
             for (stage, frame), n in most
         ],
     }

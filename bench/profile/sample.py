@@ -12,6 +12,8 @@ from bench.profile.stacks import Fold, fold, parse
 PER_SECOND = 100
 SPY = Path(sys.executable).with_name("py-spy")
 PATIENCE = 30.0
+LIBRDKAFKA = "rdk:"
+"""How the names of its threads begin."""
 
 
 class NotAllowed(Exception):
@@ -19,18 +21,29 @@ class NotAllowed(Exception):
 
 
 @dataclass(frozen=True)
+class Used:
+    """Milliseconds of CPU by the kernel's accounts: of the thread with the event loop, of librdkafka's, of the rest."""
+
+    loop: float
+    kafka: float
+    others: float
+
+    def since(self, before: "Used") -> "Used":
+        return Used(self.loop - before.loop, self.kafka - before.kafka, self.others - before.others)
+
+    def shared_out(self, milliseconds: float) -> "Used":
+        """So much in all, in the same proportions."""
+        part = milliseconds / max(self.loop + self.kafka + self.others, 0.001)
+        return Used(self.loop * part, self.kafka * part, self.others * part)
+
+
+@dataclass(frozen=True)
 class Sample:
-    """What one process did for some seconds. CPU in milliseconds: of the event loop's thread, and of all others."""
+    """What one process did for some seconds."""
 
     fold: Fold
     seconds: float
-    loop_ms: float
-    others_ms: float
-
-    @property
-    def loop_share(self) -> float:
-        used = self.loop_ms + self.others_ms
-        return self.loop_ms / used if used else 1.0
+    used: Used
 
 
 async def sample(process: psutil.Process, seconds: int, raw: Path) -> Sample:
@@ -59,16 +72,24 @@ async def sample(process: psutil.Process, seconds: int, raw: Path) -> Sample:
             "It needs root, or the kernel's leave to trace other processes (sysctl kernel.yama.ptrace_scope=0)."
         )
     stacks = parse((await asyncio.to_thread(raw.read_text)).splitlines())
-    return Sample(fold(stacks), seconds, after[0] - before[0], after[1] - before[1])
+    return Sample(fold(stacks), seconds, after.since(before))
 
 
-def used(process: psutil.Process) -> tuple[float, float]:
-    """Milliseconds of CPU of the main thread, in which the event loop runs, and of all others together."""
-    loop = others = 0.0
+def used(process: psutil.Process) -> Used:
+    loop = kafka = others = 0.0
     for thread in process.threads():
         spent = 1000 * (thread.user_time + thread.system_time)
         if thread.id == process.pid:
             loop += spent
+        elif named(process.pid, thread.id).startswith(LIBRDKAFKA):
+            kafka += spent
         else:
             others += spent
-    return loop, others
+    return Used(loop, kafka, others)
+
+
+def named(pid: int, thread: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/task/{thread}/comm").read_text()
+    except OSError:  # it has ended since
+        return ""

@@ -15,7 +15,6 @@ class Stage(StrEnum):
     """In the order of the road."""
 
     HTTP = "HTTP and WebSocket"
-    ASKING = "Kafka: fetch requests"
     READING = "Kafka: taking records over"
     DECODING = "decoding messages"
     BATCH = "batch: pace, inbox, leases"
@@ -23,7 +22,6 @@ class Stage(StrEnum):
     STORE = "store: asyncpg and SQL"
     ENCODING = "encoding messages"
     PRODUCING = "Kafka: outbox and producer"
-    ANSWERS = "Kafka: connections"
     PRICES = "prices and other streams"
     METRICS = "metrics and logs"
     LOOP = "event loop and sockets"
@@ -59,15 +57,13 @@ RULES = (
     rule(Stage.METRICS, r"libs/common/telemetry|prometheus_client/|logging/|structlog/"),
     rule(Stage.DECODING, r"libs/common/messaging/envelope", "read_envelope", "decode", "type_of", "_headers"),
     rule(Stage.ENCODING, r"libs/common/messaging/envelope"),
-    rule(Stage.DECODING, r"libs/common/messaging/consumer", "_decode", "_read"),
-    rule(Stage.READING, r"libs/common/messaging/consumer", "_poll", "_gather"),
-    rule(Stage.ASKING, r"aiokafka/consumer/fetcher", "_fetch_requests_routine", "_get_actions_per_node"),
-    rule(Stage.ASKING, r"aiokafka/consumer/fetcher", "_proc_fetch_request", "_select_read_replica"),
-    rule(Stage.READING, r"aiokafka/consumer/"),
+    rule(Stage.DECODING, r"libs/common/messaging/inbound"),
+    rule(Stage.READING, r"libs/common/messaging/reader"),
+    rule(Stage.READING, r"libs/common/messaging/consumer", "_gather", "_read"),
     rule(Stage.PRODUCING, r"aiokafka/(producer/|partitioner)|libs/common/messaging/(outbox|partitioner)"),
     rule(Stage.PRODUCING, r"libs/common/runtime", "send"),
     rule(Stage.ENCODING, r"libs/common/messaging/work", "say"),
-    rule(Stage.PRICES, r"libs/common/messaging/(streams|bulk)|confluent_kafka/|redis/|services/\w+/streams"),
+    rule(Stage.PRICES, r"libs/common/messaging/(streams|bulk)|aiokafka/consumer/|redis/|services/\w+/streams"),
     rule(Stage.STORE, r"libs/common/(writes|reads|database)|asyncpg/|services/\w+/store"),
     rule(Stage.HTTP, r"services/\w+/(api|memory/(hub|client|admission|siblings|watching))"),
     rule(Stage.HANDLERS, r"services/\w+/(handlers|domain|effects|projections|memory|timers)"),
@@ -77,8 +73,8 @@ RULES = (
 )
 NATIVE = (rule(Stage.STORE, r"protocol\.c$|asyncpg"), rule(Stage.HTTP, r"parser\.c$|httptools"))
 """Compiled code that the loop calls back when a socket has something."""
-FALLBACK = (rule(Stage.ANSWERS, r"aiokafka/|asyncio/streams"), rule(Stage.HTTP, r"asyncio/sslproto"))
-"""Both of a service's Kafka clients read their answers in here: to whom they go, the stack does not tell."""
+FALLBACK = (rule(Stage.PRODUCING, r"aiokafka/|asyncio/streams"), rule(Stage.HTTP, r"asyncio/sslproto"))
+"""Reached when no caller told more: the producer's connection takes its answers in."""
 
 
 def stage_of(stack: Sequence[Frame]) -> Stage:

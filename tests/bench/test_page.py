@@ -10,7 +10,7 @@ PROCESS = {
     "samples": 10,
     "busy_by_samples": 0.41,
     "busy_by_kernel": 0.25,
-    "stages": {"handlers and domain": 0.5, "event loop and sockets": 0.25, "threads beside the loop": 0.01},
+    "stages": {"handlers and domain": 0.5, "event loop and sockets": 0.25, "other threads": 0.01},
     "functions": [{"function": "write", "file": "libc.so.6", "stage": "event loop and sockets", "cpu_ms": 0.2}],
 }
 PROFILE = {"rate": 200.0, "seconds": 20, "samples_per_s": 100, "processes": {"risk": PROCESS, "trading": PROCESS}}

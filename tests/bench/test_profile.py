@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from bench.profile.sample import Used
 from bench.profile.stacks import fold, parse, shared_out
 from bench.profile.stages import Stage
 
@@ -12,9 +13,9 @@ LOOP = (
     "_run_module_as_main (<frozen runpy>);<module> (services/trading/__main__.py);run (libs/common/runtime.py);"
     "uv_run (core.c)"
 )
-BATCH = f"{LOOP};Consumer.run (libs/common/messaging/consumer.py);Consumer._handle (libs/common/messaging/consumer.py)"
-POLL = f"{LOOP};Consumer._gather (libs/common/messaging/consumer.py);Consumer._poll (libs/common/messaging/consumer.py)"
-HANDLER = f"{BATCH};Work._handle_one (libs/common/messaging/work.py);place (services/trading/handlers/orders.py)"
+BATCH = f"{LOOP};Consumer.run ({MESSAGING}/consumer.py);Handling._handle ({MESSAGING}/handling.py)"
+GATHER = f"{LOOP};Consumer.run ({MESSAGING}/consumer.py);Consumer._gather ({MESSAGING}/consumer.py)"
+HANDLER = f"{BATCH};Work._handle_one ({MESSAGING}/work.py);place (services/trading/handlers/orders.py)"
 WRITE = "UVStream_write (loop.c);write (libc.so.6)"
 
 
@@ -24,7 +25,7 @@ WRITE = "UVStream_write (loop.c);write (libc.so.6)"
         (f"{HANDLER};decide (services/trading/domain/orders.py)", Stage.HANDLERS),
         (f"{HANDLER};Orders.open (services/trading/store/orders.py)", Stage.STORE),
         (f"{HANDLER};BaseModel.__init__ (pydantic/main.py)", Stage.HANDLERS),
-        (f"{BATCH};Consumer._moves ({MESSAGING}/consumer.py)", Stage.BATCH),
+        (f"{BATCH};Handling._moves ({MESSAGING}/handling.py)", Stage.BATCH),
         (f"{BATCH};enter ({MESSAGING}/inbox.py);Connection.fetch (asyncpg/connection.py);{WRITE}", Stage.STORE),
         (f"{BATCH};Work.say ({MESSAGING}/work.py);derive (libs/common/ids.py)", Stage.ENCODING),
         (f"{BATCH};Work.say ({MESSAGING}/work.py);record ({MESSAGING}/envelope.py)", Stage.ENCODING),
@@ -32,13 +33,14 @@ WRITE = "UVStream_write (loop.c);write (libc.so.6)"
          Stage.ENCODING),
         (f"{BATCH};Outbox._send ({MESSAGING}/outbox.py);murmur2 (aiokafka/partitioner.py)", Stage.PRODUCING),
         (f"{LOOP};Sender._send (aiokafka/producer/sender.py);send (aiokafka/conn.py);{WRITE}", Stage.PRODUCING),
-        (f"{LOOP};Fetcher._proc (aiokafka/consumer/fetcher.py);decode (aiokafka/protocol/struct.py)", Stage.READING),
-        (f"{LOOP};Fetcher._proc_fetch_request (aiokafka/consumer/fetcher.py);send (aiokafka/conn.py)", Stage.ASKING),
-        (f"{POLL};AIOKafkaConsumer.getmany (aiokafka/consumer/consumer.py)", Stage.READING),
-        (f"{POLL};Consumer._read ({MESSAGING}/consumer.py);_decode ({MESSAGING}/consumer.py);"
-         f"read_envelope ({MESSAGING}/envelope.py);UUID.__init__ (uuid.py)", Stage.DECODING),
-        (f"{LOOP};AIOKafkaConnection._read (aiokafka/conn.py)", Stage.ANSWERS),
-        (f"{LOOP};StreamReaderProtocol.data_received (asyncio/streams.py)", Stage.ANSWERS),
+        (f"{GATHER};Reader.read ({MESSAGING}/reader.py);0x7f (cimpl.so)", Stage.READING),
+        (f"{GATHER};Consumer._read ({MESSAGING}/consumer.py);merge (heapq.py)", Stage.READING),
+        (f"{GATHER};Consumer._read ({MESSAGING}/consumer.py);Consumed.read ({MESSAGING}/inbound.py)", Stage.DECODING),
+        (f"{GATHER};_decode ({MESSAGING}/inbound.py);read_envelope ({MESSAGING}/envelope.py);UUID.__init__ (uuid.py)",
+         Stage.DECODING),
+        (f"{LOOP};AIOKafkaConnection._read (aiokafka/conn.py)", Stage.PRODUCING),
+        (f"{LOOP};StreamReaderProtocol.data_received (asyncio/streams.py)", Stage.PRODUCING),
+        (f"{LOOP};Fetcher._proc (aiokafka/consumer/fetcher.py);send (aiokafka/conn.py)", Stage.PRICES),
         (f"{LOOP};uv__read (stream.c);data_received (protocol.c);PyObject_Call (loop.c)", Stage.STORE),
         (f"{LOOP};RequestResponseCycle.run_asgi (uvicorn/protocols/http/httptools_impl.py);app (fastapi/routing.py)",
          Stage.HTTP),
@@ -54,7 +56,9 @@ def test_a_sample_counts_for_the_innermost_stage_that_its_frames_tell(stack: str
 
 
 def test_a_wait_for_a_core_and_other_threads_are_no_cpu_of_the_loop() -> None:
-    found = fold(parse([f"{LOOP};epoll_pwait (libc.so.6) 40", "_worker (concurrent/futures/thread.py) 7", f"{POLL} 2"]))
+    found = fold(
+        parse([f"{LOOP};epoll_pwait (libc.so.6) 40", "_worker (concurrent/futures/thread.py) 7", f"{GATHER} 2"])
+    )
     assert (found.waiting, found.samples, found.stages.total()) == (40, 2, 2)
 
 
@@ -77,3 +81,9 @@ def test_what_is_shared_out_adds_up_and_comes_in_the_order_of_the_road() -> None
     shares = shared_out(2.0, Counter({Stage.LOOP: 1, Stage.READING: 3}))
     assert list(shares.items()) == [("Kafka: taking records over", 1.5), ("event loop and sockets", 0.5)]
     assert shared_out(2.0, Counter()) == {}
+
+
+def test_the_threads_of_a_process_share_its_cpu_as_the_kernel_counted_them() -> None:
+    used = Used(loop=700.0, kafka=250.0, others=60.0).since(Used(loop=100.0, kafka=50.0, others=60.0))
+    shares = used.shared_out(1.6)
+    assert (shares.loop, shares.kafka, shares.others) == pytest.approx((1.2, 0.4, 0.0))
