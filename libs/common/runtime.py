@@ -21,7 +21,7 @@ from libs.common.messaging import outbox
 from libs.common.messaging.bulk import BulkPublisher
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.envelope import Record, record
-from libs.common.messaging.errors import MessagingUnavailable
+from libs.common.messaging.errors import MessagingUnavailable, Unconfirmed
 from libs.common.messaging.leadership import Leadership
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.partitioner import partition_for
@@ -36,6 +36,8 @@ from libs.common.writes import Writes
 
 SEND_SECONDS = 1.5
 """How long a caller waits for Kafka to keep a message before it is told that it was not."""
+KEEP_SECONDS = 0.5
+"""How long it then waits for a connection to the outbox."""
 
 
 class Unit(Generic[S, V]):
@@ -137,7 +139,8 @@ class Runtime(Generic[S, V]):
     ) -> Envelope:
         """Publish one message directly; Kafka has it on every in-sync replica when this returns, or our outbox has it.
 
-        Raises MessagingUnavailable when that takes longer than SEND_SECONDS and Kafka has confirmed nothing since.
+        Raises MessagingUnavailable when that takes longer than SEND_SECONDS and Kafka has confirmed nothing since,
+        Unconfirmed when it has, and our outbox cannot take it either.
         """
         topic = self.service.topic_of(type(message))
         cause = origin(self.service, self.clock.now(), user_id, correlation_id)
@@ -166,8 +169,11 @@ class Runtime(Generic[S, V]):
         """Kafka is there and slow, so it may well have this message, and nobody may be told that it was not taken: the
         outbox sends it, under the same id, until it is confirmed.
         """
-        async with self.pool.acquire(timeout=2) as connection, connection.transaction():
-            await outbox.keep(Writes(connection), self.outbox.owner, [out])
+        try:
+            async with self.pool.acquire(timeout=KEEP_SECONDS) as connection, connection.transaction():
+                await outbox.keep(Writes(connection), self.outbox.owner, [out])
+        except database.FAILURES as error:
+            raise Unconfirmed(f"neither Kafka nor the outbox confirmed {out.envelope.id}: {error!r}") from error
         self.outbox.relay_soon()
 
     def publish_bulk(self, message: Message) -> None:

@@ -5,6 +5,10 @@ class MessagingUnavailable(Exception):
     """Kafka did not confirm the message in time. It may still arrive: send it again only under the same id."""
 
 
+class Unconfirmed(MessagingUnavailable):
+    """Kafka is there and slow: it may well have the message, or get it yet. Nobody may hear that it was not."""
+
+
 class Fenced(Exception):
     """Another instance has moved our offsets: we are a zombie and must forget the partitions."""
 

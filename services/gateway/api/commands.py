@@ -15,7 +15,7 @@ from libs.common.contracts import topics
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.orders import OrderRequested
-from libs.common.messaging.errors import MessagingUnavailable
+from libs.common.messaging.errors import MessagingUnavailable, Unconfirmed
 from libs.common.problems import UNAVAILABLE, Problem
 from libs.common.runtime import Runtime
 from libs.common.telemetry import log
@@ -164,7 +164,10 @@ class Commands:
 
     async def _send(self, message: Message, message_id: UUID, identity: Identity | None = None) -> None:
         user_id = identity.user_id if identity else getattr(message, "user_id", None)
-        await self._runtime.send(message, user_id=user_id, message_id=message_id)
+        try:
+            await self._runtime.send(message, user_id=user_id, message_id=message_id)
+        except Unconfirmed as error:  # it may be carried out: its outcome is waited for as any other's
+            log.warning("request_not_confirmed", request_id=str(message_id), error=repr(error))
 
     async def _wait(
         self, future: "asyncio.Future[T]", request_id: UUID, look: Callable[[], Awaitable[T | None]]
