@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from libs.common import database, ids
+from libs.common import database, ids, schemas
 from libs.common.clock import FixedClock
 from libs.common.messaging.envelope import Record
 from libs.common.messaging.log import Logged, in_order_of_time
@@ -98,7 +98,7 @@ async def _prepare(url: str, name: str) -> None:
     connection = await asyncpg.connect(url, timeout=10)
     await connection.execute(f'CREATE SCHEMA "{name}"')
     await connection.close()
-    await database.migrate(url, name)
+    await schemas.migrate(url, name)
 
 
 def recorded(root: Path) -> Partitions:

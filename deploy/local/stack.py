@@ -18,8 +18,8 @@ from deploy.local.servers import Program, postgres_binaries, prepare
 from deploy.local.supervisor import Supervisor
 
 SET_UP = (
-    ("libs.common.database", "provision"),
-    ("libs.common.database", "migrate"),
+    ("libs.common.schemas", "provision"),
+    ("libs.common.schemas", "migrate"),
     ("libs.common.messaging", "topics"),
 )
 PATIENCE = 90.0

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import asyncpg
 
 from libs.common.clock import stopwatch
-from libs.common.database import SERVICES
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.log import KafkaLog
+from libs.common.schemas import SERVICES
 
 LOCK_WAIT = "2s"
 ATTEMPTS = 10

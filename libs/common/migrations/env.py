@@ -1,4 +1,4 @@
-"""Alembic's entry: migrate the schema of the connection that libs.common.database hands over."""
+"""Alembic's entry: migrate the schema of the connection that libs.common.schemas hands over."""
 
 from alembic import context
 

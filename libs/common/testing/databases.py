@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from libs.common import database
+from libs.common import database, schemas
 
 
 class Databases:
@@ -66,5 +66,5 @@ class Databases:
         connection = await asyncpg.connect(url)
         await connection.execute(f'CREATE SCHEMA "{service}"')
         await connection.close()
-        await database.migrate(url, service)
+        await schemas.migrate(url, service)
         return url

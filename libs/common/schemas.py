@@ -1,0 +1,97 @@
+"""A schema and a role per service, and its migrations. Services import none of it: Alembic would slow their start.
+
+python -m libs.common.schemas provision    roles and schemas, from POSTGRES_ADMIN_URL
+python -m libs.common.schemas migrate      every service's schema to its newest version
+"""
+
+import asyncio
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from libs.common.database import connect
+from libs.common.messaging.schema import TABLES
+from libs.common.settings import SettingsError
+
+SERVICES = ("gateway", "trading", "risk", "strategy", "marketdata", "signals", "walkforward")
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+async def migrate(url: str, service: str) -> None:
+    """Bring one service's schema to its newest version: the runtime's tables, then its own migrations."""
+    connection = await connect(url, service)
+    try:
+        for statement in TABLES:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+    versions = _ROOT / "services" / service / "migrations"
+    if not any(versions.glob("[0-9]*.py")):
+        return
+    engine = create_async_engine(
+        url.replace("postgresql://", "postgresql+asyncpg://", 1),
+        poolclass=NullPool,
+        connect_args={"server_settings": {"search_path": service}},
+    )
+    async with engine.connect() as async_connection:
+        await async_connection.run_sync(_upgrade, versions)
+        await async_connection.commit()
+    await engine.dispose()
+
+
+def _upgrade(connection: SyncConnection, versions: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_ROOT / "libs" / "common" / "migrations"))
+    config.set_main_option("version_locations", str(versions))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def provision(admin_url: str, urls: dict[str, str]) -> None:
+    """Make each service's role and schema, or set its password anew. No role sees another's schema."""
+    connection = await asyncpg.connect(admin_url, timeout=5)
+    try:
+        for service, url in urls.items():
+            parts = urlsplit(url)
+            role = parts.username or service
+            exists = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
+            verb = "ALTER" if exists else "CREATE"
+            password = await connection.fetchval("SELECT quote_literal($1::text)", parts.password)
+            await connection.execute(f'{verb} ROLE "{role}" LOGIN PASSWORD {password}')
+            await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{service}" AUTHORIZATION "{role}"')
+            await connection.execute(f'ALTER ROLE "{role}" SET search_path = "{service}"')
+    finally:
+        await connection.close()
+
+
+def _urls() -> dict[str, str]:
+    missing = [f"{s.upper()}_DATABASE_URL" for s in SERVICES if f"{s.upper()}_DATABASE_URL" not in os.environ]
+    if missing:
+        raise SettingsError(f"settings: set {', '.join(missing)}")
+    present = [s for s in SERVICES if importlib.util.find_spec(f"services.{s}")]
+    return {s: os.environ[f"{s.upper()}_DATABASE_URL"] for s in present}
+
+
+async def _main(words: list[str]) -> None:
+    match words:
+        case ["provision"]:
+            await provision(os.environ["POSTGRES_ADMIN_URL"], _urls())
+        case ["migrate"]:
+            for service, url in _urls().items():
+                await migrate(url, service)
+        case _:
+            raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(sys.argv[1:]))
