@@ -206,9 +206,10 @@ def _check(topic: Topic, message: type[Message]) -> None:
 class Service(Generic[S, V]):
     """The manifest. `committed` hears of each batch after its commit; `background` tasks live with the process.
 
-    Of all instances one leads at a time: it runs the `leader` tasks, the others the `standby` tasks. They are cancelled
-    one after the other, as listed, and what the leader's say while they end is out before another leads. A task that is
-    cancelled without `runtime.lead.leads()` has lost the lead and says nothing more.
+    Of all instances one leads at a time and runs the `leader` tasks. The others run the `standby` tasks and read the
+    streams that it `follows`, to their end when they are to lead. Tasks are cancelled one after the other, as listed;
+    what the leader's say while they end is out before another leads. One that is cancelled without
+    `runtime.lead.leads()` has lost the lead and says nothing more.
     """
 
     name: str
@@ -224,6 +225,7 @@ class Service(Generic[S, V]):
     background: "Sequence[Callable[[Runtime[S, V]], Awaitable[None]]]" = ()
     leader: "Sequence[Callable[[Runtime[S, V]], Awaitable[None]]]" = ()
     standby: "Sequence[Callable[[Runtime[S, V]], Awaitable[None]]]" = ()
+    follows: Sequence[Stream[V]] = ()
     committed: "Callable[[Sequence[Delivery], Runtime[S, V]], Awaitable[None]] | None" = None
     topics: dict[type[Message], Topic] = field(init=False, repr=False, compare=False)
     subscriptions: dict[type[Message], Subscription[S, V]] = field(init=False, repr=False, compare=False)
@@ -232,7 +234,7 @@ class Service(Generic[S, V]):
         by_type = {message: topic for topic in self.produces for message in topic.carries}
         object.__setattr__(self, "topics", by_type)
         object.__setattr__(self, "subscriptions", {each.message: each for each in self.consumes})
-        if (self.leader or self.standby) and not self.consumes:
+        if (self.leader or self.standby or self.follows) and not self.consumes:
             raise ValueError(f"{self.name} consumes nothing, so nobody holds the partition that its leader would hold")
 
     def subscription(self, message: type[Message]) -> Subscription[S, V]:

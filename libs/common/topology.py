@@ -9,7 +9,7 @@ import importlib
 import json
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,7 +53,7 @@ def deciders(every: Services, topic: Topic) -> list[str]:
 
 
 def _read_by(service: Service[Any, Any]) -> list[Topic]:
-    return [c.topic for c in service.consumes] + [s.topic for s in service.streams]
+    return [c.topic for c in service.consumes] + [s.topic for s in (*service.streams, *service.follows)]
 
 
 def table(every: Services) -> str:
@@ -75,7 +75,29 @@ def table(every: Services) -> str:
         rows.append(
             f"| `{topic.name}` | {carries} | {topic.key} | {topic.partitions} | {kept(topic)} | {written} | {read} |"
         )
-    return "\n".join(rows) + "\n"
+    return "\n".join([*rows, *_leaders(every)]) + "\n"
+
+
+def _leaders(every: Services) -> list[str]:
+    """What only one instance of a service does at a time."""
+    rows = [
+        "",
+        "## Who leads",
+        "",
+        "Of all instances of a service the one that holds partition 0 (docs/decisions/0016-leader.md).",
+        "",
+        "| service | the leader runs | the others run | and follow |",
+        "| --- | --- | --- | --- |",
+    ]
+    led = [s for s in every if s.leader]
+    for service in led:
+        followed = ", ".join(f"`{stream.topic.name}`" for stream in service.follows)
+        rows.append(f"| {service.name} | {_names(service.leader)} | {_names(service.standby)} | {followed} |")
+    return rows if led else []
+
+
+def _names(works: Sequence[Callable[..., object]]) -> str:
+    return ", ".join(work.__name__ for work in works)
 
 
 def kept(topic: Topic) -> str:

@@ -76,6 +76,9 @@ def test_only_prices_and_entity_state_are_streams() -> None:
     allowed = prices | {"marketdata.contracts.v1", "gateway.watches.v1"}
     for service in EVERY:
         assert {s.topic.name for s in service.streams} <= allowed, service.name
+        needs = {"marketdata.price-requests.v1"}
+        """Whoever stands by hears them too."""
+        assert {s.topic.name for s in service.follows} <= allowed | needs, service.name
 
 
 def test_topics_keyed_alike_are_partitioned_alike() -> None:

@@ -20,11 +20,13 @@ def main(name: str, url: str, port: str, number: str) -> None:
     )
     from libs.common.runtime import serve
     from tests.common import crashes
+    from tests.common.led import led
     from tests.common.ledger import Ledger
 
     if point := os.environ.get("CRASH_AT"):
         crashes.POINTS[point]()
-    uvloop.run(serve(Ledger(name, url).service))
+    service = Ledger(name, url).service
+    uvloop.run(serve(led(service) if os.environ.get("LED") else service))
 
 
 class Process:

@@ -1,10 +1,12 @@
 """Where volume rules, the reading side: librdkafka hands over thousands of records at once, in a caller's thread.
 
 Instances of a group share the partitions. What was read is committed by whoever read it, once it is safe elsewhere.
+A tail reads all of them from now on, and commits nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -13,6 +15,8 @@ from libs.common.service import Topic
 from libs.common.telemetry import log
 
 _ASK_SECONDS = 10.0
+_TAIL_SECONDS = 2.0
+"""Who only follows asks again, and must end soon when it is told to."""
 _KEPT_KILOBYTES = 32_768
 """What librdkafka fetches ahead, at most."""
 
@@ -20,6 +24,7 @@ _KEPT_KILOBYTES = 32_768
 class BulkRecord(Protocol):
     """A record as the client library has it: nothing is copied."""
 
+    def key(self) -> bytes | None: ...
     def value(self) -> bytes | None: ...
     def partition(self) -> int | None: ...
     def offset(self) -> int | None: ...
@@ -90,14 +95,7 @@ class BulkReader:
 
     def read(self, most: int, seconds: float) -> Sequence[BulkRecord]:
         """At most so many records, waiting at most so long for them. BulkUnavailable when Kafka fails."""
-        try:
-            messages = self._consumer.consume(most, seconds)
-        except KafkaException as error:
-            raise BulkUnavailable(f"Kafka: {error}") from error
-        for message in messages:
-            if (failure := message.error()) is not None:
-                raise BulkUnavailable(f"Kafka: {failure}")
-        return messages
+        return _consume(self._consumer, most, seconds)
 
     def end(self, partition: int) -> int | None:
         """Where the partition ended at the last fetch; None before the first."""
@@ -131,3 +129,45 @@ class BulkReader:
     def _revoked(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         self._on_revoked([place.partition for place in revoked])
         consumer.unassign()
+
+
+class BulkTail:
+    """Every partition of a topic from `since` on, for one reader by itself. Every method belongs to one thread."""
+
+    def __init__(self, topic: Topic, bootstrap: str, since: datetime) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"tail-{topic.name}",  # the library wants one; nothing is ever committed to it
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "latest",
+                "fetch.wait.max.ms": 250,
+                "queued.max.messages.kbytes": _KEPT_KILOBYTES,
+            }
+        )
+        at = int(since.timestamp() * 1000)
+        wanted = [TopicPartition(topic.name, number, at) for number in range(topic.partitions)]
+        try:
+            self._consumer.assign(self._consumer.offsets_for_times(wanted, timeout=_TAIL_SECONDS))
+        except KafkaException as error:
+            self._consumer.close()
+            raise BulkUnavailable(f"Kafka: {error}") from error
+
+    def read(self, most: int, seconds: float) -> Sequence[BulkRecord]:
+        """At most so many records, waiting at most so long for them. BulkUnavailable when Kafka fails."""
+        return _consume(self._consumer, most, seconds)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def _consume(consumer: Consumer, most: int, seconds: float) -> Sequence[BulkRecord]:
+    try:
+        messages = consumer.consume(most, seconds)
+    except KafkaException as error:
+        raise BulkUnavailable(f"Kafka: {error}") from error
+    for message in messages:
+        if (failure := message.error()) is not None:
+            raise BulkUnavailable(f"Kafka: {failure}")
+    return messages

@@ -137,11 +137,11 @@ class Consumer:
                 now = await self._leases.look()
                 await self._lose(self._numbers - now.mine)
                 await self._begin(now.mine - now.give - self._numbers)
+                await self._runtime.lead.settle(now, LEAD in self._numbers)
                 if now.give:
                     await self._hand_over(now.give)
                 elif now.take:
                     await self._take(now.take)
-                await self._runtime.lead.settle(now, LEAD in self._numbers)
                 self._tell(now)
             except PASSING as error:
                 log.warning("leases_wait", error=repr(error))
@@ -188,14 +188,14 @@ class Consumer:
 
     async def _hand_over(self, numbers: Collection[int]) -> None:
         """Give back what is too much once all that we said of it is out, so that our successor's words come later."""
+        if LEAD in numbers:
+            await self._runtime.lead.resign()
         await self._lose(numbers)
         if await self._runtime.outbox.drained(DRAIN_S):
             await self._leases.give_back(numbers)
             log.info("partitions_handed_over", numbers=sorted(numbers))
 
     async def _lose(self, numbers: Collection[int]) -> None:
-        if LEAD in numbers:
-            await self._runtime.lead.resign()
         if numbers:
             async with self._busy:
                 self._forget(numbers)

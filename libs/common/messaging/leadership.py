@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from libs.common.clock import stopwatch
 from libs.common.messaging.leases import SILENT_S, Share
+from libs.common.messaging.streams import follow
 from libs.common.parts import endless
 from libs.common.telemetry import log
 
@@ -24,6 +26,8 @@ STOP_S, FLUSH_S = 4.0, 2.0
 """How long tasks may take to end, and Kafka to confirm what they said: together less than the silence after which
 another may take the lead. When they take longer the process ends.
 """
+YIELD_S = 10.0
+"""How long a standby's tasks may take to end before it leads."""
 _AWAKE_S = 0.5
 _LOOKS = 2
 """How many looks it takes to believe in our lease again after a sleep: the first may have been asked before."""
@@ -50,9 +54,8 @@ class Leadership:
 
     async def run(self) -> None:
         """Owns the tasks: a failure of one is a failure of the process."""
-        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
-            self._group, self._awake_at = group, loop.time()
+            self._group, self._awake_at = group, stopwatch()
             while True:
                 self._notice_sleep()
                 await asyncio.sleep(_AWAKE_S)
@@ -75,12 +78,13 @@ class Leadership:
                 if begun and self.role is not Role.LEADER and not stopping:
                     await self._become(Role.LEADER, self._runtime.service.leader)
             elif self.role is Role.LEADER or (self.role is Role.UNKNOWN and LEAD not in now.take and not stopping):
-                await self._become(Role.STANDBY, self._runtime.service.standby)
+                service = self._runtime.service
+                await self._become(Role.STANDBY, [*service.standby, follow] if service.follows else service.standby)
 
     async def resign(self) -> None:
         """Before partition 0 is given back: end everything, and wait until Kafka has what it said."""
         async with self._turn:
-            await self._end()
+            await self._end(STOP_S)
             if self.role is Role.LEADER:
                 await self._runtime.bulk.flush(FLUSH_S)
                 log.info("lead_resigned")
@@ -89,9 +93,9 @@ class Leadership:
     async def _become(self, role: Role, works: "Sequence[Callable[[Runtime[Any, Any]], Awaitable[None]]]") -> None:
         if role is Role.STANDBY:
             self.role = role  # whoever is ended now has no last words: another leads already
-            await self._end()
+            await self._end(STOP_S)
         else:
-            await self._end()
+            await self._end(YIELD_S)
             self.role = role
         if works:
             log.info("leads" if role is Role.LEADER else "stands_by")
@@ -100,22 +104,21 @@ class Leadership:
                 name = f"{role.value}:{work.__name__}"
                 self._tasks.append(self._group.create_task(_begin(work, self._runtime, name), name=name))
 
-    async def _end(self) -> None:
+    async def _end(self, seconds: float) -> None:
         """One after the other, as the manifest lists them: who comes later hears the last of those before."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + STOP_S
+        until = stopwatch() + seconds
         while self._tasks:
             task = self._tasks[0]
             task.cancel()
-            _, running = await asyncio.wait([task], timeout=max(0, until - loop.time()))
+            _, running = await asyncio.wait([task], timeout=max(0, until - stopwatch()))
             if running:
-                raise RuntimeError(f"{task.get_name()} did not end within {STOP_S:g} s")
+                raise RuntimeError(f"{task.get_name()} did not end within {seconds:g} s")
             del self._tasks[0]
 
     def _notice_sleep(self) -> None:
         if self._group is None:
             return
-        now = asyncio.get_running_loop().time()
+        now = stopwatch()
         if now - self._awake_at > SILENT_S:
             log.warning("slept", seconds=round(now - self._awake_at, 1))
             self._doubts = _LOOKS

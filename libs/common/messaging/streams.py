@@ -1,7 +1,9 @@
-"""Streams: every instance reads every partition, without a group, into memory."""
+"""Streams: every instance reads every partition, without a group, into memory; some only while it stands by."""
 
 import asyncio
+import contextlib
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -19,17 +21,20 @@ if TYPE_CHECKING:
 
 _RECENT_SECONDS = 15
 _MAX_RECORDS = 2_000
+_LAST_SECONDS = 1.0
+"""How long the last look of a standby may take: nobody leads meanwhile."""
 
 
 class StreamReader:
     """Feeds the service's stream handlers by the batch. A message that cannot be decoded is logged and passed over."""
 
-    def __init__(self, runtime: "Runtime[Any, Any]") -> None:
+    def __init__(self, runtime: "Runtime[Any, Any]", streams: Sequence[Stream[Any]] | None = None) -> None:
+        """The service's `streams`, which its readiness waits for; or these instead."""
         self._runtime = runtime
-        self._by_type: dict[tuple[str, str], Stream[Any]] = {
-            (s.topic.name, s.message.__name__): s for s in runtime.service.streams
-        }
-        self._starts = {s.topic.name: s.start for s in runtime.service.streams}
+        read = runtime.service.streams if streams is None else streams
+        self._counts = bool(read) and streams is None
+        self._by_type: dict[tuple[str, str], Stream[Any]] = {(s.topic.name, s.message.__name__): s for s in read}
+        self._starts = {s.topic.name: s.start for s in read}
         self._consumer = AIOKafkaConsumer(
             *self._starts,
             bootstrap_servers=runtime.settings.kafka_bootstrap,
@@ -42,7 +47,7 @@ class StreamReader:
         self._behind: dict[TopicPartition, int] = {}
         self.caught_up = asyncio.Event()
         self._stopping = False
-        if runtime.service.streams:
+        if self._counts:
             runtime.ready["streams"] = False
 
     async def run(self) -> None:
@@ -64,6 +69,17 @@ class StreamReader:
     async def stop(self) -> None:
         self._stopping = True
         await self._consumer.stop()
+
+    async def read_to_the_end(self, seconds: float) -> None:
+        """What is there now, whether or not `run` goes on; at most so long."""
+        with contextlib.suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(seconds):
+                partitions = list(self._consumer.assignment())
+                ends = await self._consumer.end_offsets(partitions) if partitions else {}
+                for partition, end in ends.items():
+                    while await self._consumer.position(partition) < end:
+                        polled = await self._consumer.getmany(timeout_ms=200, max_records=_MAX_RECORDS)
+                        await self._deliver([record for records in polled.values() for record in records])
 
     async def _position(self) -> None:
         """Seek each partition to where its stream says it starts; without a group all are ours."""
@@ -90,7 +106,8 @@ class StreamReader:
                 del self._behind[partition]
         if not self._behind:
             self.caught_up.set()
-            self._runtime.ready["streams"] = True
+            if self._counts:
+                self._runtime.ready["streams"] = True
 
     async def _deliver(self, records: list[ConsumerRecord[bytes, bytes]]) -> None:
         grouped: dict[tuple[str, str], list[Message]] = defaultdict(list)
@@ -105,3 +122,14 @@ class StreamReader:
                 log.error("stream_message_undecodable", topic=record.topic, offset=record.offset, error=str(error))
         for key, messages in grouped.items():
             await self._by_type[key].handler(messages, self._runtime.memory)
+
+
+async def follow(runtime: "Runtime[Any, Any]") -> None:
+    """What a standby reads, until it is cancelled: it then reads what is there, since it may be about to lead."""
+    reader = StreamReader(runtime, runtime.service.follows)
+    try:
+        await reader.run()
+    finally:
+        if not runtime.stopping.is_set():
+            await reader.read_to_the_end(_LAST_SECONDS)
+        await reader.stop()

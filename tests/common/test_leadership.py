@@ -1,0 +1,179 @@
+"""One of a service's instances leads at a time, whoever comes, goes, dies, sleeps or loses its database."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from urllib.parse import urlsplit
+
+import pytest
+from redis.asyncio import Redis
+
+from libs.common.service import Service
+from tests.common.instance import Process
+from tests.common.led import Diary, lead
+from tests.common.ledger import Ledger, LedgerMemory, LedgerStore, new_ledger
+from tests.common.test_waiting import forwarding, free_port
+
+Entries = Sequence[tuple[str, str]]
+TAKE_OVER_S = 12.0
+SOME_LOOKS_S = 3.5
+
+
+@pytest.fixture
+async def ledger() -> AsyncIterator[Ledger]:
+    async with new_ledger() as made:
+        yield made
+
+
+@pytest.fixture
+async def diary(ledger: Ledger) -> AsyncIterator[Diary]:
+    async with Redis.from_url(os.environ["REDIS_URL"], decode_responses=True) as redis:
+        yield Diary(redis, ledger.name)
+        await redis.delete(ledger.name)
+
+
+@contextlib.asynccontextmanager
+async def instances(ledger: Ledger, count: int = 2, url: str | None = None) -> AsyncIterator[list[Process]]:
+    """Started one after the other, so that number 0 leads."""
+    processes = [Process(ledger.name, url or ledger.url, number) for number in range(count)]
+    try:
+        for process in processes:
+            await process.start(LED="1")
+        yield processes
+    finally:
+        for process in processes:
+            process.end()
+
+
+async def until(diary: Diary, told: Callable[[Entries], bool], seconds: float = 20) -> Entries:
+    async with asyncio.timeout(seconds):
+        while not told(entries := await diary.read()):
+            await asyncio.sleep(0.05)
+    return entries
+
+
+def of(entries: Entries, instance: str) -> list[str]:
+    return [what for who, what in entries if who == instance]
+
+
+def leaders(entries: Entries) -> list[str]:
+    """Who led, one after the other: twice in the list is twice in the lead."""
+    found: list[str] = []
+    for who, what in entries:
+        if what != "stands by" and found[-1:] != [who]:
+            found.append(who)
+    return found
+
+
+async def test_of_two_instances_one_leads_and_the_other_stands_by(ledger: Ledger, diary: Diary) -> None:
+    async with instances(ledger):
+        entries = await until(diary, lambda told: ("1", "stands by") in told)
+        await asyncio.sleep(SOME_LOOKS_S)
+        entries = await diary.read()
+    assert of(entries, "1") == ["stands by"]
+    assert set(of(entries, "0")) == {"begins", "leads"}
+    assert of(entries, "0").count("begins") == 1
+
+
+async def test_one_that_is_alone_leads_at_once_and_never_stands_by(ledger: Ledger, diary: Diary) -> None:
+    async with instances(ledger, 1):
+        entries = await until(diary, lambda told: ("0", "leads") in told)
+    assert "stands by" not in of(entries, "0")
+
+
+async def test_one_that_is_stopped_says_its_last_words_before_another_begins(ledger: Ledger, diary: Diary) -> None:
+    async with instances(ledger) as (one, _):
+        await until(diary, lambda told: ("1", "stands by") in told)
+        await one.signal(signal.SIGTERM)
+        entries = await until(diary, lambda told: ("1", "leads") in told)
+        assert await one.ended() == 0
+    assert leaders(entries) == ["0", "1"]
+    assert of(entries, "0")[-2:] == ["ends", "concludes"]
+
+
+async def test_when_the_leader_is_killed_another_leads(ledger: Ledger, diary: Diary) -> None:
+    async with instances(ledger, 3) as (one, _, _):
+        await until(diary, lambda told: ("2", "stands by") in told)
+        await one.signal(signal.SIGKILL)
+        await one.ended()
+        await until(diary, lambda told: len(leaders(told)) == 2, TAKE_OVER_S)
+        await one.start(LED="1")
+        await asyncio.sleep(SOME_LOOKS_S)
+        entries = await diary.read()
+    assert len(leaders(entries)) == 2
+    assert of(entries, "0")[-1] == "stands by"
+
+
+async def test_a_leader_that_slept_and_was_replaced_says_nothing_more(ledger: Ledger, diary: Diary) -> None:
+    async with instances(ledger) as (one, _):
+        await until(diary, lambda told: ("1", "stands by") in told)
+        await one.signal(signal.SIGSTOP)
+        await until(diary, lambda told: ("1", "leads") in told, TAKE_OVER_S)
+        await one.signal(signal.SIGCONT)
+        await until(diary, lambda told: ("0", "stands by") in told)
+        await asyncio.sleep(1)
+        entries = await diary.read()
+    assert leaders(entries) == ["0", "1"]
+
+
+async def test_a_leader_that_slept_and_was_not_replaced_leads_on(ledger: Ledger, diary: Diary) -> None:
+    async with instances(ledger, 1) as (one,):
+        await until(diary, lambda told: ("0", "leads") in told)
+        await one.signal(signal.SIGSTOP)
+        await asyncio.sleep(8)
+        before = len(await diary.read())
+        await one.signal(signal.SIGCONT)
+        entries = await until(diary, lambda told: len(told) > before)
+    assert of(entries, "0").count("begins") == 1
+
+
+async def test_while_postgresql_is_away_the_leader_leads_on_and_afterwards_too(ledger: Ledger, diary: Diary) -> None:
+    parts, port = urlsplit(ledger.url), free_port()
+    assert parts.hostname is not None
+    assert parts.port is not None
+    url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
+    async with contextlib.AsyncExitStack() as stack:
+        async with forwarding(port, parts.hostname, parts.port):
+            await stack.enter_async_context(instances(ledger, url=url))
+            await until(diary, lambda told: ("1", "stands by") in told)
+        before = len(await diary.read())
+        await asyncio.sleep(SOME_LOOKS_S)
+        away = (await diary.read())[before:]
+        await stack.enter_async_context(forwarding(port, parts.hostname, parts.port))
+        await asyncio.sleep(SOME_LOOKS_S)
+        entries = await diary.read()
+    assert len(away) > SOME_LOOKS_S / 0.1
+    assert set(away) == {("0", "leads")}
+    assert leaders(entries) == ["0"]
+    assert of(entries, "0").count("begins") == 1
+
+
+async def test_a_leader_that_was_replaced_while_it_could_not_look_stops_at_its_next_look(
+    ledger: Ledger, diary: Diary
+) -> None:
+    parts, port = urlsplit(ledger.url), free_port()
+    assert parts.hostname is not None
+    assert parts.port is not None
+    url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
+    async with contextlib.AsyncExitStack() as stack:
+        async with forwarding(port, parts.hostname, parts.port):
+            await stack.enter_async_context(instances(ledger, 1, url))
+            other = Process(ledger.name, ledger.url, 1)
+            stack.callback(other.end)
+            await other.start(LED="1")
+            await until(diary, lambda told: ("1", "stands by") in told)
+        await until(diary, lambda told: ("1", "leads") in told, TAKE_OVER_S)
+        async with forwarding(port, parts.hostname, parts.port):
+            await until(diary, lambda told: ("0", "stands by") in told)
+            after = len(await diary.read())
+            await asyncio.sleep(1)
+            entries = await diary.read()
+    assert {who for who, _ in entries[after:]} == {"1"}
+    assert "ends" not in of(entries, "0")
+
+
+def test_a_leader_of_a_service_that_consumes_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="consumes nothing"):
+        Service[LedgerStore, LedgerMemory](name="x", store=LedgerStore, memory=LedgerMemory, leader=[lead])
