@@ -18,7 +18,8 @@ if __name__ == "__main__":
             run(app)
         case ["writer"]:
             writing = [streams.write_series, streams.repair_candles]
-            run(replace(app, consumes=(), streams=(), timers=(), committed=None, background=writing))
+            alone = replace(app, leader=(), standby=(), follows=())
+            run(replace(alone, consumes=(), streams=(), committed=None, background=writing))
         case ["history", *words]:
             commands.run(words)
         case _:

@@ -1,7 +1,10 @@
-"""The whole of marketdata at a glance: one feed drives it; people ask for dumps, custom symbols, corporate actions."""
+"""The whole of marketdata at a glance: one feed, the leader's, drives it; the others stand by and answer like it.
+
+Who leads holds partition 0, and what is asked for here has no other: it hears all needs and requests.
+"""
 
 from libs.common.contracts import topics
-from libs.common.contracts.market import PricesRequested, WatchRenewed
+from libs.common.contracts.market import InstrumentListed, PricesRequested, QuotesConflated, WatchRenewed
 from libs.common.contracts.masters import (
     ContractsDownloadRequested,
     CorporateActionsImportRequested,
@@ -40,13 +43,21 @@ app = Service(
         topics.CANDLES,
     ],
     routes=api.routes,
-    background=[
+    leader=[
         streams.run_feed,
         streams.keep_masters,
-        streams.save_quotes,
-        streams.forget_watchers,
         streams.tell_watchers,
         streams.tell_chains,
+        streams.save_quotes,
+    ],
+    standby=[streams.stand_by, streams.keep_books],
+    follows=[
+        stream(topics.QUOTES, QuotesConflated, streams.follow_quotes, Start.RECENT),
+        stream(topics.PRICE_REQUESTS, PricesRequested, streams.follow_needs, Start.RECENT),
+        stream(topics.CONTRACTS, InstrumentListed, streams.follow_master, Start.RECENT),
+    ],
+    background=[
+        streams.forget_watchers,
         streams.write_series,
         streams.repair_candles,
     ],

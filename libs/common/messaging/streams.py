@@ -46,6 +46,7 @@ class StreamReader:
         )
         self._behind: dict[TopicPartition, int] = {}
         self.caught_up = asyncio.Event()
+        self._positioned = False
         self._stopping = False
         if self._counts:
             runtime.ready["streams"] = False
@@ -53,6 +54,7 @@ class StreamReader:
     async def run(self) -> None:
         await until_there("kafka", self._consumer.start, self._runtime.stopping)
         await until_there("kafka", self._position, self._runtime.stopping)
+        self._positioned = True
         while not self._stopping:
             await self._check_caught_up()
             try:
@@ -71,11 +73,12 @@ class StreamReader:
         await self._consumer.stop()
 
     async def read_to_the_end(self, seconds: float) -> None:
-        """What is there now, whether or not `run` goes on; at most so long."""
+        """What is there now, after `run` was cancelled; at most so long."""
+        if not self._positioned:
+            return
         with contextlib.suppress(TimeoutError, KafkaError):
             async with asyncio.timeout(seconds):
-                partitions = list(self._consumer.assignment())
-                ends = await self._consumer.end_offsets(partitions) if partitions else {}
+                ends = await self._consumer.end_offsets(list(self._consumer.assignment()))
                 for partition, end in ends.items():
                     while await self._consumer.position(partition) < end:
                         polled = await self._consumer.getmany(timeout_ms=200, max_records=_MAX_RECORDS)
@@ -130,6 +133,8 @@ async def follow(runtime: "Runtime[Any, Any]") -> None:
     try:
         await reader.run()
     finally:
-        if not runtime.stopping.is_set():
-            await reader.read_to_the_end(_LAST_SECONDS)
-        await reader.stop()
+        try:
+            if not runtime.stopping.is_set():
+                await reader.read_to_the_end(_LAST_SECONDS)
+        finally:
+            await reader.stop()

@@ -24,8 +24,10 @@ def routes(runtime: "Runtime[ContractStore, MarketMemory]") -> APIRouter:
 
     @router.get("/status")
     async def status() -> dict[str, object]:
-        """The feed, its source label, how fast it ticks, how old the last tick is, and what waits for QuestDB."""
-        known = asdict(memory.status)
+        """Whether this instance leads or stands by; the feed, its source label, how fast it ticks, how old the last
+        tick is, and what waits for QuestDB. What is counted, this instance has counted.
+        """
+        known = {"role": runtime.lead.role.value, **asdict(memory.status)}
         last = memory.status.last_tick_at
         age = (runtime.clock.now() - last).total_seconds() if last else None
         return {**known, "last_tick_age_s": age, "writing": memory.writing.shown()}

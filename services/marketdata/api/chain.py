@@ -76,7 +76,7 @@ def _book(memory: MarketMemory, instrument: InstrumentId) -> Tick:
     if instrument not in memory.listed:
         detail = f"{instrument!r} is not in the contract master"
         raise Problem(404, "instrument_unknown", detail, instrument=instrument)
-    tick = memory.board.books.get(instrument)
+    tick = memory.book(instrument)
     if tick is None:
         raise Problem(404, "no_depth", f"no book of {instrument} has been heard", instrument=instrument)
     return tick

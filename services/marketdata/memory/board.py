@@ -49,11 +49,29 @@ class QuoteBoard:
 
     def restore(self, quotes: Iterable[Quote]) -> None:
         """Begin with quotes of an earlier run, which are published again until newer ones come."""
+        known = list(quotes)
+        self.follow(known)
+        self._unpublished.update(quote.instrument for quote in known)
+
+    def stand_by(self) -> None:
+        """Another leads from now on: what we heard and did not tell is not told any more."""
+        self.books.clear()
+        self._latest.clear()
+        self._unpublished.clear()
+        self._unsaved.clear()
+
+    def follow(self, quotes: Iterable[Quote]) -> None:
+        """Take over what another told, unless something newer of the same market is known."""
         for quote in quotes:
-            self._ranges[quote.instrument] = self._day_of(quote.at), range_of(quote)
-            self._times[quote.instrument] = quote.at
+            instrument, before = quote.instrument, self.quotes.get(quote.instrument)
+            if before is not None and quote.at <= before.at and quote.source is before.source:
+                continue
+            day = self._day_of(quote.at)
+            if before is not None and self._ranges[instrument][0] != day:
+                self.earlier_oi.begin(instrument, day, before.oi)
+            self._ranges[instrument] = day, range_of(quote)
+            self._times[instrument] = quote.at
             self._keep(quote)
-            self._unpublished.add(quote.instrument)
 
     def forget(self, instruments: Iterable[InstrumentId]) -> None:
         """Contracts that are not listed any more."""

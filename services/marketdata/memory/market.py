@@ -1,7 +1,7 @@
 """Marketdata's memory: the quote board, its clients of Redis and QuestDB, and what status tells."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from libs.common.clock import Clock
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import InstrumentListed, Quote
+from libs.common.contracts.market import InstrumentListed, Quote, Tick
 from libs.common.service import Memory
 from libs.common.settings import load
 from libs.common.telemetry import log
@@ -46,6 +47,15 @@ class FeedStatus:
     ticks_per_second: float = 0.0
 
 
+class Followed:
+    """What a standby keeps of what the leader said, beside the quotes on its board."""
+
+    def __init__(self) -> None:
+        self.books: dict[bytes, bytes] = {}
+        """The newest tick of each instrument, as it stands in Kafka: few of them are ever asked for."""
+        self.master_changed = asyncio.Event()
+
+
 @dataclass
 class WritingStatus:
     """How the road from Kafka to QuestDB is, of this instance's partitions."""
@@ -77,15 +87,18 @@ class MarketMemory(Memory):
         self.writer_group = WRITER_GROUP
         self.listed: dict[InstrumentId, InstrumentListed] = {}
         self.custom = CustomBook()
+        self.followed = Followed()
         self.needs = Needs()
         self.desk: ChainDesk
         self.calendar: TradingCalendar
+        self.clock: Clock
         self.redis: Redis
         self.series: TimeSeries
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         settings = runtime.settings
         runtime.ready["feed"] = False
+        self.clock = runtime.clock
         self.calendar = TradingCalendar(settings.market_hours)
         self.desk = ChainDesk(self.board, self.calendar, load(PricingSettings))
         self.redis = Redis.from_url(
@@ -94,14 +107,21 @@ class MarketMemory(Memory):
         self.series = TimeSeries(settings.questdb_url)
 
     async def close(self) -> None:
-        """Redis gets what was told last: an instrument that rarely trades would show an older quote for long."""
-        try:
-            if quotes := self.board.unsaved():
-                await self.save_quotes(quotes)
-        except (RedisError, OSError) as error:
-            log.warning("last_quotes_not_saved", error=repr(error))
         await self.redis.aclose()
         await self.series.close()
+
+    def follow(self, quotes: Collection[Quote]) -> None:
+        """Take over what the leader told."""
+        self.board.follow(quotes)
+        newest, known = max((quote.at for quote in quotes), default=None), self.status.last_tick_at
+        if newest is not None and (known is None or known < newest):
+            self.status.last_tick_at = newest
+
+    def book(self, instrument: InstrumentId) -> Tick | None:
+        """The newest tick of an instrument: heard by ourselves, else told by who leads or led."""
+        tick = self.board.books.get(instrument)
+        told = self.followed.books.get(instrument.encode()) if tick is None else None
+        return Tick.model_validate_json(told) if told is not None else tick
 
     async def saved_quotes(self) -> list[Quote]:
         """The newest quotes of an earlier run; none when Redis is away or empty."""

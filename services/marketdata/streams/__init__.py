@@ -1,4 +1,4 @@
-"""The tasks that carry market data: the feed, the contract master, Redis, QuestDB."""
+"""The tasks that carry market data: the feed, the contract master, Redis, QuestDB; and standing by."""
 
 from services.marketdata.streams.chain import tell_chains
 from services.marketdata.streams.custom import note_custom_symbols
@@ -7,16 +7,22 @@ from services.marketdata.streams.masters import keep_masters
 from services.marketdata.streams.quotes import save_quotes
 from services.marketdata.streams.repair import repair_candles
 from services.marketdata.streams.series import write_series
+from services.marketdata.streams.standby import follow_master, follow_needs, follow_quotes, keep_books, stand_by
 from services.marketdata.streams.watched import forget_watchers, note_watchers, tell_watchers
 
 __all__ = [
+    "follow_master",
+    "follow_needs",
+    "follow_quotes",
     "forget_watchers",
+    "keep_books",
     "keep_masters",
     "note_custom_symbols",
     "note_watchers",
     "repair_candles",
     "run_feed",
     "save_quotes",
+    "stand_by",
     "tell_chains",
     "tell_watchers",
     "write_series",

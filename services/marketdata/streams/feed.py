@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from services.marketdata.adapters.source import open_feed
 from services.marketdata.domain import symbols
 from services.marketdata.domain.feed import MarketFeed
 from services.marketdata.memory import MarketMemory
+from services.marketdata.memory.market import FeedStatus
 from services.marketdata.settings import FeedKind, MarketDataSettings
 from services.marketdata.store import ContractStore
 from services.marketdata.streams import metrics
@@ -33,29 +35,43 @@ MOST_TOLD_APART = 1_000
 """Quarantined ticks published in a second; beyond it they are only counted."""
 MUTE_AFTER = timedelta(seconds=10)
 """A feed that says nothing for this long while a market is open is not ready, however well it is connected."""
+AHEAD = timedelta(seconds=2)
+"""By how much the clock of who led before may be ahead of ours."""
 
 
 async def run_feed(runtime: "MarketRuntime") -> None:
     """Open the day's feed, publish its contracts, pass on its ticks; again every trading day."""
     settings = load(MarketDataSettings)
     memory = runtime.memory
-    saved = await memory.saved_quotes()
-    while True:
-        now = runtime.clock.now()
-        day = memory.calendar.trading_day(now)
-        feed = await _open(runtime, settings, day)
-        await go_on(memory, feed, saved or list(memory.board.quotes.values()), now)
-        saved = []
-        if isinstance(feed, LiveFeed):
-            await take_master(runtime)
-        else:
-            await publish_contracts(runtime, feed.contracts)
-        memory.board.begin_day(_midnight(day), memory.listed)
-        _announce(memory, settings, feed, day)
-        # Modules and the master live as long as the day: walking them in every full collection costs a third of a tick.
-        gc.collect()
-        gc.freeze()
-        await _pump(runtime, feed, settings.step_ms / 1000)
+    memory.status = FeedStatus()
+    memory.board.watched.drain()
+    # A standby that takes over stays ready meanwhile: it has quotes, and who asks has nobody else.
+    mute = asyncio.get_running_loop().call_later(MUTE_AFTER.total_seconds(), runtime.ready.update, {"feed": False})
+    try:
+        memory.board.follow(await memory.saved_quotes())
+        while True:
+            now = runtime.clock.now()
+            day = memory.calendar.trading_day(now)
+            feed = await _open(runtime, settings, day)
+            await go_on(memory, feed, list(memory.board.quotes.values()), now)
+            await _list(runtime, feed, settings, day)
+            mute.cancel()
+            await _pump(runtime, feed, settings.step_ms / 1000)
+    finally:
+        mute.cancel()
+
+
+async def _list(runtime: "MarketRuntime", feed: MarketFeed, settings: MarketDataSettings, day: date) -> None:
+    """Say what the feed lists, and judge its ticks by it."""
+    if isinstance(feed, LiveFeed):
+        await take_master(runtime)
+    else:
+        await publish_contracts(runtime, feed.contracts)
+    runtime.memory.board.begin_day(_midnight(day), runtime.memory.listed)
+    _announce(runtime.memory, settings, feed, day)
+    # Modules and the master live as long as the day: walking them in every full collection costs a third of a tick.
+    gc.collect()
+    gc.freeze()
 
 
 async def _open(runtime: "MarketRuntime", settings: MarketDataSettings, day: date) -> MarketFeed:
@@ -70,7 +86,11 @@ async def _pump(runtime: "MarketRuntime", feed: MarketFeed, step: float) -> None
         beside = []
         if isinstance(feed, LiveFeed):
             beside = [group.create_task(feed.run()), group.create_task(follow_demand(runtime, feed))]
-        await Pump(runtime, feed).run(step)
+        pump = Pump(runtime, feed)
+        try:
+            await pump.run(step)
+        finally:
+            pump.end()
         for task in beside:
             task.cancel()
 
@@ -82,18 +102,18 @@ def _midnight(day: date) -> datetime:
 async def go_on(memory: MarketMemory, feed: MarketFeed, quotes: list[Quote], now: datetime) -> None:
     """Take up where the day before or an earlier run ended.
 
-    Prices of another feed are another market's, and those of a clock that was ahead would make every tick of today
+    Prices of another feed are another market's, and those of a clock that was far ahead would make every tick of today
     seem old: both are dropped.
     """
     same_market = {feed.source, FeedSource.DERIVED}
     if feed.source is FeedSource.LIVE:
         same_market.add(FeedSource.POLLED)
-    if any(q.at > now or q.source not in same_market for q in quotes):
+    if any(q.at > now + AHEAD or q.source not in same_market for q in quotes):
         await memory.drop_quotes([q.instrument for q in quotes])
         quotes = []
     day = memory.calendar.trading_day(now)
     memory.board.previous_closes = feed.previous_closes
-    memory.board.restore(q for q in quotes if q.instrument not in memory.board.quotes)
+    memory.board.restore(quotes)
     feed.resume(quotes, day)
 
 
@@ -130,7 +150,8 @@ class Pump:
             now = self._runtime.clock.now()
             if self._memory.calendar.trading_day(now) != day:
                 return
-            self.step(now)
+            if self._runtime.lead.leads():
+                self.step(now)
             wake = max(wake + step, loop.time())
             await asyncio.sleep(wake - loop.time())
 
@@ -141,12 +162,21 @@ class Pump:
                 self._pass_on(tick, now)
         if now - self._conflated_at >= CONFLATION:
             self._conflated_at = now
-            quotes = self._memory.board.conflate()
-            if quotes:
-                self._runtime.publish_bulk(QuotesConflated(shard=SHARD, at=now, quotes=quotes))
+            quotes = self._tell(now)
             for tick in self._memory.custom.ticks(quotes, self._memory.board.quotes, now):
                 self._pass_on(tick, now)
         self._measure(now)
+
+    def end(self) -> None:
+        """Tell what is not told yet, unless somebody else leads already."""
+        if self._runtime.lead.leads():
+            self._tell(self._runtime.clock.now())
+
+    def _tell(self, now: datetime) -> Sequence[Quote]:
+        quotes = self._memory.board.conflate()
+        if quotes:
+            self._runtime.publish_bulk(QuotesConflated(shard=SHARD, at=now, quotes=quotes))
+        return quotes
 
     def _pass_on(self, tick: Tick, now: datetime) -> None:
         memory = self._memory

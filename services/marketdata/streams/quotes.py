@@ -15,16 +15,40 @@ if TYPE_CHECKING:
 
 EVERY_SECONDS = 0.25
 RETRY_SECONDS = 1.0
+LAST_SECONDS = 1.5
 
 
 async def save_quotes(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
-    """Once in EVERY_SECONDS, one HSET of what changed. While Redis is away only the newest of each waits."""
+    """Once in EVERY_SECONDS, one HSET of what changed. While Redis is away only the newest of each waits.
+
+    Who hands the lead over saves what was told last: an instrument that rarely trades would show an older quote for
+    long.
+    """
+    try:
+        await _save_quotes(runtime)
+    finally:
+        if runtime.lead.leads():
+            await _save_the_last(runtime.memory)
+
+
+async def _save_the_last(memory: "MarketMemory") -> None:
+    quotes = memory.board.unsaved()
+    if not quotes:
+        return
+    try:
+        async with asyncio.timeout(LAST_SECONDS):
+            await memory.save_quotes(quotes)
+    except (RedisError, OSError) as error:
+        memory.board.not_saved(quotes)
+        log.warning("last_quotes_not_saved", error=repr(error))
+
+
+async def _save_quotes(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
     memory = runtime.memory
     away = False
     while True:
         await asyncio.sleep(RETRY_SECONDS if away else EVERY_SECONDS)
-        quotes = memory.board.unsaved()
-        if not quotes:
+        if not runtime.lead.leads() or not (quotes := memory.board.unsaved()):
             continue
         try:
             await memory.save_quotes(quotes)

@@ -23,8 +23,9 @@ async def note_watchers(requests: Sequence[WatchRenewed], memory: MarketMemory) 
     """A book that nobody watched before is told at once, as it is."""
     board = memory.board
     for said in requests:
-        for instrument in board.watched.note(said) & board.books.keys():
-            board.watched.take(board.books[instrument])
+        for instrument in board.watched.note(said):
+            if (book := memory.book(instrument)) is not None:
+                board.watched.take(book)
 
 
 async def forget_watchers(runtime: "MarketRuntime") -> None:

@@ -14,6 +14,7 @@ from libs.common.contracts.enums import FeedSource, PriceNeed
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import PricesRequested
 from libs.common.contracts.masters import MasterSource
+from libs.common.messaging.leadership import Role
 from libs.common.runtime import Runtime
 from libs.common.testing import deliver
 from libs.common.testing.apps import opened
@@ -63,6 +64,7 @@ def said_of(memory: MarketMemory) -> dict[str, Any]:
 
 async def test_what_somebody_holds_is_subscribed_to_and_quoted(runtime: MarketRuntime, ticker: StubTicker) -> None:
     memory = runtime.memory
+    runtime.lead.role = Role.LEADER
     day = asyncio.create_task(run_feed(runtime))
     try:
         async with runtime.transaction() as unit:

@@ -16,6 +16,7 @@ from libs.common.clock import FixedClock
 from libs.common.contracts import topics
 from libs.common.contracts.enums import FeedSource, TickFault
 from libs.common.contracts.market import Quote, Tick, TickQuarantined
+from libs.common.messaging.leadership import Role
 from libs.common.runtime import Runtime
 from libs.common.settings import MarketHours
 from libs.common.testing.apps import opened
@@ -38,8 +39,9 @@ MarketRuntime = Runtime[ContractStore, MarketMemory]
 
 @pytest.fixture
 async def runtime() -> AsyncIterator[MarketRuntime]:
-    """With quotes in a Redis database of its own, so that no other test's marketdata goes on from them."""
+    """The leader, with quotes in a Redis database of its own, so that no other test's marketdata goes on from them."""
     async with opened(app, clock=FixedClock(OPEN)) as runtime:
+        runtime.lead.role = Role.LEADER
         await runtime.memory.redis.aclose()
         runtime.memory.redis = Redis.from_url(urlsplit(os.environ["REDIS_URL"])._replace(path="/15").geturl())
         await runtime.memory.redis.flushdb()
@@ -128,7 +130,7 @@ async def test_the_latest_quotes_are_in_redis_for_everyone(runtime: MarketRuntim
     assert {quote.instrument: quote for quote in saved} == memory.board.quotes
 
 
-async def test_who_stops_leaves_its_newest_quotes_in_redis(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
+async def test_who_hands_over_leaves_its_newest_quotes_in_redis(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
     memory = runtime.memory
     writing = asyncio.create_task(save_quotes(runtime))
     await asyncio.sleep(0)
@@ -138,8 +140,22 @@ async def test_who_stops_leaves_its_newest_quotes_in_redis(runtime: MarketRuntim
     writing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await writing
-    await memory.close()
     assert {quote.instrument: quote for quote in await memory.saved_quotes()} == told
+
+
+@pytest.mark.parametrize("role", [Role.STANDBY, Role.UNKNOWN])
+async def test_who_does_not_lead_writes_nothing_to_redis(
+    role: Role, runtime: MarketRuntime, feed: SimulatedFeed
+) -> None:
+    runtime.lead.role = role
+    Pump(runtime, feed).step(OPEN)
+    runtime.memory.board.conflate()
+    writing = asyncio.create_task(save_quotes(runtime))
+    await asyncio.sleep(0.6)
+    writing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await writing
+    assert await runtime.memory.saved_quotes() == []
 
 
 async def test_a_restart_takes_up_prices_and_volumes(runtime: MarketRuntime, feed: SimulatedFeed) -> None:

@@ -12,6 +12,8 @@ from services.marketdata.adapters.live.dialect import Dialect, Packet, TickerErr
 from services.marketdata.domain.demand import change
 from services.marketdata.domain.sources import wait_before
 
+CLOSE_SECONDS = 1.0
+"""How long a broker may take to say good-bye: the next leader waits for us to end."""
 OPEN_SECONDS = 10.0
 MUTE_SECONDS = 15.0
 """Connected, subscribed, the market open, and yet no price for so long: subscribe again, then connect again."""
@@ -62,7 +64,11 @@ class Connection:
                 async with (
                     asyncio.timeout(OPEN_SECONDS) as opening,
                     connect(
-                        self.dialect.address(), open_timeout=None, ping_interval=None, max_size=MOST_BYTES
+                        self.dialect.address(),
+                        open_timeout=None,
+                        close_timeout=CLOSE_SECONDS,
+                        ping_interval=None,
+                        max_size=MOST_BYTES,
                     ) as socket,
                 ):
                     opening.reschedule(None)

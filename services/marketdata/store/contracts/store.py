@@ -1,5 +1,6 @@
 """Marketdata's tables within one transaction."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING
@@ -22,6 +23,11 @@ Series = tuple[str, str, str]
 
 _FIND = "SELECT * FROM contracts WHERE instrument = $1"
 _LISTED = "SELECT * FROM contracts WHERE gone_on IS NULL"
+_LISTED_BY = """
+    SELECT * FROM contracts c WHERE gone_on IS NULL AND EXISTS (
+        SELECT FROM broker_contracts b WHERE b.instrument = c.instrument AND b.source = ANY($1::text[]) AND b.listed
+    )
+"""
 _TOKENS = """
     SELECT instrument, token::bigint FROM broker_contracts
     WHERE source = $1 AND listed AND token IS NOT NULL AND (expiry IS NULL OR expiry >= $2)
@@ -63,9 +69,14 @@ class ContractStore(Store):
         row = await self.connection.fetchrow(_FIND, instrument)
         return listing(row) if row else None
 
-    async def listed(self) -> list[InstrumentListed]:
-        """Every contract of today."""
-        return [listing(row) for row in await self.connection.fetch(_LISTED, timeout=STATEMENT_SECONDS)]
+    async def listed(self, of: Sequence[MasterSource] | None = None) -> list[InstrumentListed]:
+        """Every contract of today, or of those only what these sources list."""
+        if of is None:
+            rows = await self.connection.fetch(_LISTED, timeout=STATEMENT_SECONDS)
+        else:
+            names = [source.value for source in of]
+            rows = await self.connection.fetch(_LISTED_BY, names, timeout=STATEMENT_SECONDS)
+        return await asyncio.to_thread(lambda: [listing(row) for row in rows])
 
     async def tokens(self, source: MasterSource, day: date) -> dict[InstrumentId, int]:
         """What a broker calls the instruments that trade on `day`, where it calls them by numbers."""
