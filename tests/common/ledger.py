@@ -168,7 +168,7 @@ class Ledger:
         return found
 
 
-async def publish(records: Sequence[Record], *, raw_headers: list[tuple[str, bytes]] | None = None) -> None:
+async def publish(records: Sequence[Record], *, raw_headers: Sequence[tuple[str, bytes | None]] | None = None) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=os.environ["KAFKA_BOOTSTRAP"], acks="all")
     await producer.start()
     for each in records:

@@ -201,10 +201,13 @@ async def test_a_message_that_cannot_be_decoded_parks_its_key(ledger: Ledger, va
         assert [row.key for row in await parked_rows(ledger, 1)] == ["a"]
 
 
-async def test_a_record_without_our_headers_is_parked_not_lost(ledger: Ledger) -> None:
+@pytest.mark.parametrize("headers", [[], [("ce_type", None)]], ids=["none", "one without a value"])
+async def test_a_record_without_our_headers_is_parked_not_lost(
+    ledger: Ledger, headers: list[tuple[str, bytes | None]]
+) -> None:
     async with ledger.running():
         envelope = ledger._envelope(deposit_of("a", 1), None)
-        await publish([Record(ledger.requests.name, envelope, b"{}")], raw_headers=[])
+        await publish([Record(ledger.requests.name, envelope, b"{}")], raw_headers=headers)
         rows = await parked_rows(ledger, 1)
         assert "no ce_type" in rows[0].reason
 

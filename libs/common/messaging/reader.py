@@ -37,6 +37,7 @@ class Reader:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-reader")
         self._closed = False
         self._lively_until = 0.0
+        self._waiting: asyncio.Future[list[Message]] | None = None
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -87,17 +88,21 @@ class Reader:
             self._consumer.incremental_unassign([TopicPartition(*partition) for partition in partitions])
 
     async def read(self, most: int, seconds: float) -> Sequence[Message]:
-        """What has come, at most so many, each partition's in order; waits at most so long for the first."""
+        """What has come, at most so many, each partition's in order; waits about so long for the first.
+
+        Loses nothing when it is cancelled: the next `read` has what this one would have had.
+        """
         if self._closed:
             return ()
         loop = asyncio.get_running_loop()
-        messages = self._consumer.consume(most, 0)
+        messages = await self._waited() or self._consumer.consume(most, 0)
         until = min(loop.time() + seconds, self._lively_until)
         while not messages and loop.time() < until:
             await asyncio.sleep(_LOOK_EVERY_S)
-            messages = () if self._closed else self._consumer.consume(most, 0)
+            messages = [] if self._closed else self._consumer.consume(most, 0)
         if not messages and seconds > 0 and not self._closed:
-            messages = await loop.run_in_executor(self._thread, self._wait, most, seconds)
+            self._waiting = loop.run_in_executor(self._thread, self._wait, most, seconds)
+            messages = await self._waited()
         if messages:
             self._lively_until = loop.time() + _LIVELY_S
         return [message for message in messages if message.error() is None or self._note(message)]
@@ -119,6 +124,14 @@ class Reader:
         if self._closed:
             raise ConnectionError("the reader is closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(question, *arguments, **more))
+
+    async def _waited(self) -> list[Message]:
+        """What the thread that waits has got, if one does."""
+        if self._waiting is None:
+            return []
+        messages = await asyncio.shield(self._waiting)
+        self._waiting = None
+        return messages
 
     def _wait(self, most: int, seconds: float) -> list[Message]:
         first = self._consumer.poll(seconds)

@@ -1,0 +1,124 @@
+"""Reading Kafka without a group: partition by partition, from where we say, and nothing of it lost or repeated."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from libs.common import ids
+from libs.common.messaging.inbox import Partition
+from libs.common.messaging.reader import Reader
+
+BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "")
+
+
+class Scene:
+    """A topic of two partitions, somebody who writes to it, and a reader."""
+
+    def __init__(self, topic: str, producer: AIOKafkaProducer, reader: Reader) -> None:
+        self.topic = topic
+        self.producer = producer
+        self.reader = reader
+        self.one: Partition = (topic, 0)
+        self.other: Partition = (topic, 1)
+
+    async def write(self, partition: Partition, *values: str) -> None:
+        for value in values:
+            await self.producer.send_and_wait(self.topic, value.encode(), partition=partition[1])
+
+    async def reads(self, count: int) -> list[str]:
+        """The next `count` values, sorted: partitions come in no order of their own."""
+        values: list[str] = []
+        async with asyncio.timeout(10):
+            while len(values) < count:
+                values += [(m.value() or b"").decode() for m in await self.reader.read(100, 0.2)]
+        return sorted(values)
+
+    async def reads_no_more(self) -> None:
+        assert [m.value() for _ in range(5) for m in await self.reader.read(100, 0.1)] == []
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    topic = f"reader{ids.new_id().hex[-12:]}"
+    admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
+    await asyncio.to_thread(admin.create_topics([NewTopic(topic, 2, 1)])[topic].result)
+    producer = AIOKafkaProducer(bootstrap_servers=BOOTSTRAP, acks="all")
+    await producer.start()
+    reader = Reader(BOOTSTRAP, "test", tell_ends=True)
+    try:
+        yield Scene(topic, producer, reader)
+    finally:
+        await reader.close()
+        await producer.stop()
+        await asyncio.to_thread(admin.delete_topics([topic])[topic].result)
+
+
+async def test_a_partition_is_read_from_where_we_say(scene: Scene) -> None:
+    await scene.write(scene.one, "a0", "a1", "a2")
+    await scene.write(scene.other, "b0", "b1")
+    scene.reader.begin({scene.one: 1})
+    assert await scene.reads(2) == ["a1", "a2"]
+    scene.reader.begin({scene.other: 0})
+    assert await scene.reads(2) == ["b0", "b1"]
+    await scene.reads_no_more()
+
+
+async def test_a_partition_that_was_ended_is_silent_and_the_others_go_on(scene: Scene) -> None:
+    scene.reader.begin({scene.one: 0, scene.other: 0})
+    await scene.write(scene.one, "a0")
+    assert await scene.reads(1) == ["a0"]
+    scene.reader.end([scene.one])
+    await scene.write(scene.one, "a1")
+    await scene.write(scene.other, "b0")
+    assert await scene.reads(1) == ["b0"]
+    await scene.reads_no_more()
+    scene.reader.begin({scene.one: 0})
+    assert await scene.reads(2) == ["a0", "a1"]
+
+
+async def test_a_read_that_is_cancelled_loses_nothing(scene: Scene) -> None:
+    """Cancelled while its thread waits, the message comes, and nobody is there to take it."""
+    scene.reader.begin({scene.one: 0})
+    await scene.reads_no_more()
+    waiting = asyncio.create_task(scene.reader.read(100, 5.0))
+    await asyncio.sleep(0.3)
+    waiting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await waiting
+    await scene.write(scene.one, "a0")
+    await asyncio.sleep(0.3)
+    assert await scene.reads(1) == ["a0"]
+
+
+async def test_it_tells_how_far_behind_it_is_and_when_it_has_reached_an_end(scene: Scene) -> None:
+    await scene.write(scene.one, "a0", "a1", "a2")
+    assert await scene.reader.bounds(scene.one) == (0, 3)
+    scene.reader.begin({scene.one: 0})
+    await scene.reads(3)
+    assert (scene.reader.lag(scene.one, 1), scene.reader.lag(scene.one, 3)) == (2, 0)
+    async with asyncio.timeout(10):
+        while scene.one not in scene.reader.at_end:
+            await scene.reader.read(100, 0.1)
+
+
+async def test_a_moment_is_found_in_the_log(scene: Scene) -> None:
+    await scene.write(scene.one, "a0")
+    after_all = 2**42
+    assert await scene.reader.since([scene.one], 0) == {scene.one: 0}
+    assert await scene.reader.since([scene.one], after_all) == {scene.one: None}
+
+
+async def test_a_topic_that_is_not_there_has_no_partitions(scene: Scene) -> None:
+    assert await scene.reader.partitions([scene.topic, "nowhere.v1"]) == {scene.topic: [0, 1]}
+
+
+async def test_a_closed_reader_reads_nothing_and_answers_nothing(scene: Scene) -> None:
+    await scene.reader.close()
+    assert not await scene.reader.read(10, 0.1)
+    with pytest.raises(ConnectionError, match="closed"):
+        await scene.reader.partitions([scene.topic])
