@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from bench.orders import Mix
-from bench.profile.sample import PER_SECOND, NotAllowed, Sample, sample
+from bench.profile.sample import PER_SECOND, NoProfile, Sample, sample
 from bench.profile.stacks import shared_out
 from bench.report import Figures
 from bench.window import Bench, clear, measure
@@ -23,7 +23,7 @@ OTHER_THREADS = "other threads"
 
 
 async def profile(bench: Bench, mix: Mix, rate: float, instance: Instance) -> dict[str, Figures]:
-    """Nothing is found out where py-spy is not allowed to look: says so, and goes on."""
+    """Nothing where py-spy is not allowed to look, or the machine is busy with other things: says so, and goes on."""
     await measure(bench, mix, rate, WARM_UP)
     await clear(bench)
     alone = await measure(bench, mix, rate, ALONE_SECONDS)
@@ -32,7 +32,7 @@ async def profile(bench: Bench, mix: Mix, rate: float, instance: Instance) -> di
     for name in PROCESSES:
         try:
             sampled = await under_load(bench, mix, rate, name, instance.home / "bench" / "profile" / f"{name}.raw")
-        except NotAllowed as error:
+        except NoProfile as error:
             print(error)
             return {}
         processes[name] = told(sampled, alone.cpu[name] / len(alone.attempts))
@@ -55,9 +55,15 @@ async def under_load(bench: Bench, mix: Mix, rate: float, name: str, raw: Path) 
     try:
         await measure(bench, mix, rate, BEFORE + SAMPLED_SECONDS + AFTER)
         await clear(bench)
-        return await sampling
+        sampled = await sampling
     finally:
         sampling.cancel()
+    if sampled.crowded:
+        raise NoProfile(
+            f"{name} was seen running {sampled.seen:.0%} of the time and used {sampled.busy:.0%} of a core:"
+            " too much else runs on this machine for a profile"
+        )
+    return sampled
 
 
 def told(sampled: Sample, cpu_ms: float) -> Figures:
@@ -69,8 +75,8 @@ def told(sampled: Sample, cpu_ms: float) -> Figures:
     return {
         "cpu_ms": round(cpu_ms, 3),
         "samples": sampled.fold.samples,
-        "busy_by_samples": round(sampled.fold.samples / (PER_SECOND * sampled.seconds), 3),
-        "busy_by_kernel": round(sampled.used.loop / (1000 * sampled.seconds), 3),
+        "busy_by_samples": round(sampled.seen, 3),
+        "busy_by_kernel": round(sampled.busy, 3),
         "waited_for_a_core": round(sampled.fold.waiting / (PER_SECOND * sampled.seconds), 3),
         "stages": {stage: round(ms, 3) for stage, ms in stages.items() if ms},
         "functions": [

@@ -12,12 +12,13 @@ from bench.profile.stacks import Fold, fold, parse
 PER_SECOND = 100
 SPY = Path(sys.executable).with_name("py-spy")
 PATIENCE = 30.0
+CROWDED = 2.5
 LIBRDKAFKA = "rdk:"
 """How the names of its threads begin."""
 
 
-class NotAllowed(Exception):
-    """py-spy could not look into the process; says why, and what to do."""
+class NoProfile(Exception):
+    """py-spy could not look into the process, or saw others get in its way; says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,26 @@ class Sample:
     seconds: float
     used: Used
 
+    @property
+    def seen(self) -> float:
+        """How much of the time the event loop's thread was seen running."""
+        return self.fold.samples / (PER_SECOND * self.seconds)
+
+    @property
+    def busy(self) -> float:
+        """How much of a core it used by the kernel's accounts."""
+        return self.used.loop / (1000 * self.seconds)
+
+    @property
+    def crowded(self) -> bool:
+        """What is pushed off its core looks to py-spy as if it ran: then most samples tell of that."""
+        return self.seen > CROWDED * self.busy
+
 
 async def sample(process: psutil.Process, seconds: int, raw: Path) -> Sample:
     """Stops the process for an instant some hundred times a second: it is slower meanwhile than it is alone."""
     if not SPY.exists():
-        raise NotAllowed(f"there is no {SPY.name} beside {sys.executable}: install the development dependencies")
+        raise NoProfile(f"there is no {SPY.name} beside {sys.executable}: install the development dependencies")
     raw.parent.mkdir(parents=True, exist_ok=True)
     wanted = ("--pid", str(process.pid), "--duration", str(seconds), "--rate", str(PER_SECOND), "--output", str(raw))
     spy = await asyncio.create_subprocess_exec(
@@ -67,7 +83,7 @@ async def sample(process: psutil.Process, seconds: int, raw: Path) -> Sample:
             await spy.wait()
     after = used(process)
     if spy.returncode:
-        raise NotAllowed(
+        raise NoProfile(
             f"py-spy could not sample {process.pid}: {said.decode(errors='replace').strip()[-400:]}\n"
             "It needs root, or the kernel's leave to trace other processes (sysctl kernel.yama.ptrace_scope=0)."
         )

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from bench.profile.sample import Used
-from bench.profile.stacks import fold, parse, shared_out
+from bench.profile.sample import Sample, Used
+from bench.profile.stacks import Fold, fold, parse, shared_out
 from bench.profile.stages import Stage
 
 MESSAGING = "libs/common/messaging"
@@ -87,3 +87,9 @@ def test_the_threads_of_a_process_share_its_cpu_as_the_kernel_counted_them() -> 
     used = Used(loop=700.0, kafka=250.0, others=60.0).since(Used(loop=100.0, kafka=50.0, others=60.0))
     shares = used.shared_out(1.6)
     assert (shares.loop, shares.kafka, shares.others) == pytest.approx((1.2, 0.4, 0.0))
+
+
+def test_a_process_that_mostly_waited_for_a_core_gives_no_profile() -> None:
+    """Of 20 s it was seen running 4 s: it used 2.5 s of a core, or only one."""
+    assert not Sample(Fold(samples=400), 20, Used(2500.0, 0.0, 0.0)).crowded
+    assert Sample(Fold(samples=400), 20, Used(1000.0, 0.0, 0.0)).crowded
