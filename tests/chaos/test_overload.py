@@ -1,6 +1,7 @@
 """Five times more than can be done: what cannot be decided soon is refused at once, what reduces risk goes first."""
 
 import asyncio
+import resource
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -118,6 +119,8 @@ async def offer(scenario: Scenario, rate: float, seconds: float) -> Answers:
     """Without regard to the answers, from as many connections as there may be; what finds none free is not asked."""
     answers = Answers()
     asking: set[asyncio.Task[None]] = set()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     async with Pool(scenario.flow.world.gateway_url, CONNECTIONS) as pool:
 
         def start_one(_: int, __: float) -> None:
