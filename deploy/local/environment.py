@@ -32,6 +32,7 @@ CHOICES = {
     "TRADING_ZERODHA_UPDATES_URL": "",
     "REPLAY_SPEED": "1",
     "MARKET_HOURS": "continuous",
+    "MARKET_DAYS": "",
     "KAFKA_REPLICATION": "1",
     "KAFKA_MIN_INSYNC": "1",
     "LOG_LEVEL": "INFO",

@@ -33,7 +33,7 @@ class SpecialSession:
 
     day: date
     name: str
-    exchanges: frozenset[Exchange]
+    exchanges: frozenset[Exchange] = EVERY
     hours: Hours = ()
 
 

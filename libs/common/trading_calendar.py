@@ -1,12 +1,13 @@
 """When the Indian exchanges trade: sessions by exchange and day, in UTC, decided by the Indian date.
 
-Days come from exchange_calendars' XBOM (which every Indian exchange's holidays follow closely) and from
-`special_sessions` for what it lacks; hours from the project's market-rules.json. The library is imported when the
-first day is asked for: it costs a third of a second, and continuous hours never need it.
+Days come from what an operator names (`market_days`), else from `special_sessions`, else from exchange_calendars' XBOM
+(which every Indian exchange's holidays follow closely); hours from the project's market-rules.json. The library is
+imported when the first day is asked for: it costs a third of a second, and continuous hours never need it.
 
-Known limits. After the library's last day (`known_until`, the end of the year it was released for) weekdays trade and
-holidays are unknown: a platform that stops because a table is old would be worse than one that accepts an order on
-a holiday. MCX's evening sessions on holidays of the stock exchanges are not in our sources and count as closed.
+Exchanges publish a year's holidays in the December before. After the last day that library and operator know of
+(`known_until`) sessions are provisional: weekdays trade but for the national holidays, which need no announcement. A
+platform that stops because a table is old would be worse than one that accepts an order on Holi. It warns every day.
+MCX's evening sessions on holidays of the stock exchanges are not in our sources: closed, unless an operator names them.
 """
 
 import warnings
@@ -17,13 +18,20 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from libs.common.contracts.enums import Exchange
-from libs.common.settings import MarketHours
+from libs.common.market_days import MarketDays, MarketDaysSettings
+from libs.common.settings import MarketHours, load
 from libs.common.special_sessions import CLOSING_AUCTION_FROM, SPECIAL_SESSIONS, Hours, SpecialSession
+from libs.common.telemetry import log
 
 IST = ZoneInfo("Asia/Kolkata")
 NEW_YORK = ZoneInfo("America/New_York")
 SATURDAY = 5
 LONGEST_CLOSURE = 30
+NATIONAL_HOLIDAYS = frozenset({(1, 26), (5, 1), (8, 15), (10, 2), (12, 25)})
+"""Month and day of Republic Day, Maharashtra Day, Independence Day, Gandhi Jayanti and Christmas: every exchange is
+closed, whatever the year. All other holidays follow the moon, or an election."""
+NOTICE = timedelta(days=30)
+"""So long before the end of what is known the warnings begin."""
 
 _SPECIAL = {special.day: special for special in SPECIAL_SESSIONS}
 
@@ -56,8 +64,11 @@ class MarketSession:
 class TradingCalendar:
     """Sessions under the given hours. `derivative_listed` says that a cash stock has futures and options."""
 
-    def __init__(self, hours: MarketHours = MarketHours.EXCHANGE) -> None:
+    def __init__(self, hours: MarketHours = MarketHours.EXCHANGE, named: MarketDays | None = None) -> None:
+        """`named` are an operator's days, by default those of MARKET_DAYS; SettingsError says what is wrong there."""
         self.hours = hours
+        self._named = load(MarketDaysSettings).market_days if named is None else named
+        self._warned_on = date.min
         self._sessions: dict[tuple[Exchange, date, bool], MarketSession | None] = {}
 
     def session(self, exchange: Exchange, day: date, derivative_listed: bool = False) -> MarketSession | None:
@@ -67,11 +78,13 @@ class TradingCalendar:
             if self.hours is MarketHours.CONTINUOUS:
                 self._sessions[asked] = MarketSession(_at(day, time()), _at(day + timedelta(days=1), time()))
             else:
-                self._sessions[asked] = _session(exchange, day, derivative_listed)
+                self._sessions[asked] = self._session(exchange, day, derivative_listed)
         return self._sessions[asked]
 
     def is_open(self, exchange: Exchange, at: datetime, derivative_listed: bool = False) -> bool:
-        session = self.session(exchange, self.trading_day(at), derivative_listed)
+        day = self.trading_day(at)
+        self._warn(day)
+        session = self.session(exchange, day, derivative_listed)
         return session is not None and session.is_open(at)
 
     def trading_day(self, at: datetime) -> date:
@@ -101,19 +114,38 @@ class TradingCalendar:
     @property
     def known_until(self) -> date:
         """The last day whose holidays are known."""
-        return date.max if self.hours is MarketHours.CONTINUOUS else _library_days()[2]
+        if self.hours is MarketHours.CONTINUOUS:
+            return date.max
+        return max(_library_days()[2], self._named.known_until or date.min)
 
+    def is_provisional(self, day: date) -> bool:
+        """Whether the day's session is a guess."""
+        return day > self.known_until
 
-def _session(exchange: Exchange, day: date, derivative_listed: bool) -> MarketSession | None:
-    special = _SPECIAL.get(day)
-    if special is not None and exchange in special.exchanges:
-        return _special_session(special, exchange, derivative_listed)
-    return _ordinary_session(exchange, day, derivative_listed) if _trades(day) else None
+    def _warn(self, day: date) -> None:
+        """Once a day; days that were warned of already, and those before them (a replay's), are passed over."""
+        if day <= self._warned_on:
+            return
+        self._warned_on = day
+        if day > self.known_until - NOTICE:
+            provisional = self.is_provisional(day)
+            log.warning("holidays_unknown", known_until=str(self.known_until), day=str(day), provisional=provisional)
+
+    def _session(self, exchange: Exchange, day: date, derivative_listed: bool) -> MarketSession | None:
+        special = self._named.session(exchange, day)
+        if special is None and self._named.is_holiday(exchange, day):
+            return None
+        special = special or _SPECIAL.get(day)
+        if special is not None and exchange in special.exchanges:
+            return _special_session(special, exchange, derivative_listed)
+        return _ordinary_session(exchange, day, derivative_listed) if _trades(day) else None
 
 
 def _trades(day: date) -> bool:
     sessions, first, last = _library_days()
-    return day in sessions if first <= day <= last else day.weekday() < SATURDAY
+    if first <= day <= last:
+        return day in sessions
+    return day.weekday() < SATURDAY and (day.month, day.day) not in NATIONAL_HOLIDAYS
 
 
 def _special_session(special: SpecialSession, exchange: Exchange, derivative_listed: bool) -> MarketSession:
@@ -159,11 +191,15 @@ def _at(day: date, at: time) -> datetime:
 
 @lru_cache(maxsize=1)
 def _library_days() -> tuple[frozenset[date], date, date]:
-    """The library's trading days with the first and last day that it knows."""
+    """The library's trading days with the first and last day that it knows.
+
+    It is asked for all of them: by itself it tells the twenty years before and the one after the machine's date.
+    """
     with warnings.catch_warnings():
         # What the library does with pandas is deprecated by the newest pandas; not our business.
         warnings.simplefilter("ignore", DeprecationWarning)
-        from exchange_calendars import get_calendar
+        from exchange_calendars.exchange_calendar_xbom import XBOMExchangeCalendar as Bombay
 
-        days: list[date] = [session.date() for session in get_calendar("XBOM").sessions]
-    return frozenset(days), days[0], date(days[-1].year, 12, 31)
+        first, last = Bombay.bound_min(), Bombay.bound_max()
+        days: list[date] = [session.date() for session in Bombay(first, last).sessions]
+    return frozenset(days), first.date(), last.date()

@@ -6,9 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from libs.common.contracts.enums import Exchange
-from libs.common.settings import MarketHours
+from libs.common.market_days import MarketDays
+from libs.common.settings import MarketHours, SettingsError
 from libs.common.special_sessions import SPECIAL_SESSIONS, SpecialSession
 from libs.common.trading_calendar import IST, MarketSession, TradingCalendar
 
@@ -148,10 +150,97 @@ def test_continuous_hours_trade_every_indian_day_from_midnight_to_midnight() -> 
     assert CONTINUOUS.previous_trading_day(Exchange.NSE, date(2026, 11, 23)) == date(2026, 11, 22)
 
 
-def test_after_the_last_known_day_weekdays_trade() -> None:
-    beyond = CALENDAR.known_until + timedelta(days=1)
-    week = [CALENDAR.session(Exchange.NSE, beyond + timedelta(days=n)) for n in range(7)]
-    assert sum(each is not None for each in week) == 5
+def sessions_of(calendar: TradingCalendar, year: int) -> list[date]:
+    days = [date(year, 1, 1) + timedelta(days=n) for n in range(366)]
+    return [day for day in days if day.year == year and calendar.session(Exchange.NSE, day)]
+
+
+def test_after_the_last_known_day_weekdays_trade_but_for_the_national_holidays() -> None:
+    assert CALENDAR.known_until == date(2026, 12, 31)
+    traded = sessions_of(CALENDAR, 2027)
+    assert all(day.weekday() < 5 for day in traded)
+    assert len(traded) == 261 - len([date(2027, 1, 26)])  # in 2027 the other national holidays are on weekends
+    assert date(2027, 1, 1) in traded
+    assert CALENDAR.is_open(Exchange.NSE, ist("2027-01-01 12:00"))
+    closed = ["2027-01-26", "2028-01-26", "2028-05-01", "2028-08-15", "2028-10-02", "2028-12-25"]
+    assert not any(CALENDAR.session(Exchange.MCX, date.fromisoformat(day)) for day in closed)
+
+
+def test_the_library_is_not_older_than_it_is_on_a_machine_whose_year_ends_before_its_last_day() -> None:
+    """By itself it tells one year from the machine's date; the rest of that year would be nothing but holidays."""
+    code = """
+import exchange_calendars.exchange_calendar as library, pandas
+library.GLOBAL_DEFAULT_END = pandas.Timestamp("2026-06-01")
+from datetime import date
+from libs.common.contracts.enums import Exchange
+from libs.common.trading_calendar import TradingCalendar
+calendar = TradingCalendar()
+assert calendar.known_until == date(2026, 12, 31)
+assert calendar.session(Exchange.NSE, date(2026, 9, 1))
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+NAMED = MarketDays.model_validate_json("""
+    {"known_until": "2027-12-31",
+     "holidays": [{"day": "2027-03-22", "name": "Holi"}, {"day": "2026-11-25", "name": "an election"}],
+     "sessions": [{"day": "2027-10-29", "name": "Muhurat", "hours": [["18:00", "19:00"]]},
+                  {"day": "2027-01-30", "name": "budget Saturday", "exchanges": ["NSE", "NFO"]},
+                  {"day": "2027-03-22", "name": "Holi, evening", "exchanges": ["MCX"], "hours": [["17:00", "23:30"]]}]}
+""")
+
+
+def test_an_operator_names_holidays_and_sessions_without_a_release() -> None:
+    named = TradingCalendar(MarketHours.EXCHANGE, NAMED)
+    assert named.known_until == date(2027, 12, 31)
+    assert named.session(Exchange.NSE, date(2027, 3, 22)) is None
+    assert named.session(Exchange.NSE, date(2026, 11, 25)) is None
+    assert CALENDAR.session(Exchange.NSE, date(2026, 11, 25)) is not None
+    assert not named.is_open(Exchange.MCX, ist("2027-03-22 16:59"))
+    assert named.is_open(Exchange.MCX, ist("2027-03-22 17:00"))
+    assert named.is_open(Exchange.NSE, ist("2027-10-29 18:30"))
+    assert named.is_open(Exchange.NFO, ist("2027-01-30 12:00"))
+    assert named.session(Exchange.MCX, date(2027, 1, 30)) is None
+
+
+def test_the_operators_days_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKET_DAYS", NAMED.model_dump_json())
+    assert TradingCalendar(MarketHours.EXCHANGE).known_until == date(2027, 12, 31)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        '{"holidays": [{"day": "22 March"}]}',
+        '{"holiday": []}',
+        '{"sessions": [{"day": "2027-10-29", "name": "Muhurat", "hours": [["19:00", "18:00"]]}]}',
+    ],
+)
+def test_what_an_operator_misspells_stops_the_start_by_name(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("MARKET_DAYS", wrong)
+    with pytest.raises(SettingsError, match="MARKET_DAYS"):
+        TradingCalendar(MarketHours.EXCHANGE)
+
+
+def test_provisional_sessions_are_warned_of_once_a_day_and_a_month_before() -> None:
+    calendar = TradingCalendar(MarketHours.EXCHANGE, MarketDays())
+    moments = ["2026-11-30 10:00", "2026-12-02 10:00", "2026-12-02 11:00", "2027-01-01 10:00", "2026-12-31 10:00"]
+    with capture_logs() as logged:
+        for each in moments:
+            calendar.is_open(Exchange.NSE, ist(each))
+    said = [(line["event"], line["log_level"], line["day"], line["provisional"]) for line in logged]
+    assert said == [
+        ("holidays_unknown", "warning", "2026-12-02", False),
+        ("holidays_unknown", "warning", "2027-01-01", True),
+    ]
+    assert [calendar.is_provisional(date(2026, 12, 31)), calendar.is_provisional(date(2027, 1, 1))] == [False, True]
+
+
+def test_markets_that_never_close_have_nothing_to_warn_of() -> None:
+    with capture_logs() as logged:
+        assert CONTINUOUS.is_open(Exchange.NSE, ist("2027-01-26 03:00"))
+    assert logged == []
+    assert not CONTINUOUS.is_provisional(date(2050, 1, 1))
 
 
 def test_importing_the_calendar_does_not_import_pandas() -> None:
