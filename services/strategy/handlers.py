@@ -120,6 +120,17 @@ async def give_up_reversals(ctx: Ctx) -> Sequence[Message]:
     return said
 
 
+async def request_prices(ctx: Ctx) -> Sequence[Message]:
+    """Timer: an algo that waits for a signal must find prices when it comes."""
+    legs = [leg for algo in await ctx.store.active_algos() for leg in algo.legs]
+    instruments = tuple(sorted({leg.instrument for leg in legs if leg.instrument}))
+    underlyings = tuple(sorted({leg.underlying for leg in legs if leg.underlying}))
+    if not legs:
+        return []
+    need = PriceNeed.STRATEGY
+    return [PricesRequested(needed_by="strategy", need=need, instruments=instruments, underlyings=underlyings)]
+
+
 def _holding(strategy_id: StrategyId, account_id: AccountId, ctx: Ctx) -> Holding | None:
     """What the algo holds in the account; None when the strategy is no algo of ours."""
     algo_id = AlgoId(strategy_id)
@@ -139,14 +150,3 @@ def _settle(decision: Decision, ctx: Ctx) -> Sequence[Message]:
     for holding in decision.holdings:
         ctx.store.save_holding(holding)
     return decision.messages
-
-
-async def request_prices(ctx: Ctx) -> Sequence[Message]:
-    """Timer: an algo that waits for a signal must find prices when it comes."""
-    legs = [leg for algo in await ctx.store.active_algos() for leg in algo.legs]
-    instruments = tuple(sorted({leg.instrument for leg in legs if leg.instrument}))
-    underlyings = tuple(sorted({leg.underlying for leg in legs if leg.underlying}))
-    if not legs:
-        return []
-    need = PriceNeed.STRATEGY
-    return [PricesRequested(needed_by="strategy", need=need, instruments=instruments, underlyings=underlyings)]

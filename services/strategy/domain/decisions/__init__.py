@@ -1,0 +1,16 @@
+"""What an algo does about a signal, and about what becomes of its orders."""
+
+from services.strategy.domain.decisions.decision import Decision, Patience, Situation
+from services.strategy.domain.decisions.on_outcome import advance, give_up, leg_ended, square_off_refused
+from services.strategy.domain.decisions.on_signal import decide
+
+__all__ = [
+    "Decision",
+    "Patience",
+    "Situation",
+    "advance",
+    "decide",
+    "give_up",
+    "leg_ended",
+    "square_off_refused",
+]

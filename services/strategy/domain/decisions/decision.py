@@ -1,0 +1,77 @@
+"""What is known when an algo decides, and what a decision is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from libs.common.contracts.algos import Algo, SignalActedOn, SignalSkipped
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import SignalType
+from libs.common.contracts.ids import AccountId, SignalId
+from libs.common.contracts.orders import OrderRequested, SquareOffRequested
+from services.strategy.domain.algos import KnownAccount
+from services.strategy.domain.holdings import Holding
+from services.strategy.domain.legs import Market
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    signal_max_age: timedelta
+    order_ttl: timedelta
+    reversal: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known at the moment of deciding."""
+
+    market: Market
+    accounts: Mapping[AccountId, KnownAccount]
+    patience: Patience
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is said, and the holdings that changed."""
+
+    messages: tuple[Message, ...] = ()
+    holdings: tuple[Holding, ...] = ()
+
+
+class Answer:
+    """Collects what one signal makes one algo do, account by account."""
+
+    def __init__(self, algo: Algo, signal_id: SignalId, signal_type: SignalType) -> None:
+        self.algo = algo
+        self.signal_id = signal_id
+        self.signal_type = signal_type
+        self.requests: list[OrderRequested | SquareOffRequested] = []
+        self.skipped: dict[tuple[SignalId, str], None] = {}
+        self.holdings: list[Holding] = []
+
+    def skip(self, reason: str, signal_id: SignalId | None = None) -> None:
+        self.skipped[signal_id or self.signal_id, reason] = None
+
+    def decision(self) -> Decision:
+        algo_id, user_id = self.algo.algo_id, self.algo.user_id
+        said: list[Message] = list(self.requests)
+        if self.requests:
+            orders = tuple(str(each.order_id) for each in self.requests if isinstance(each, OrderRequested))
+            square_offs = tuple(
+                str(each.square_off_id) for each in self.requests if isinstance(each, SquareOffRequested)
+            )
+            said.append(
+                SignalActedOn(
+                    algo_id=algo_id,
+                    user_id=user_id,
+                    signal_id=self.signal_id,
+                    signal_type=self.signal_type,
+                    order_ids=orders,
+                    square_off_ids=square_offs,
+                )
+            )
+        said.extend(
+            SignalSkipped(algo_id=algo_id, user_id=user_id, signal_id=signal_id, reason=reason)
+            for signal_id, reason in self.skipped
+        )
+        return Decision(tuple(said), tuple(self.holdings))

@@ -1,0 +1,120 @@
+"""What an algo does about a signal, account by account."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from libs.common.contracts.algos import Algo, LinkedAccount
+from libs.common.contracts.enums import RepeatRule
+from libs.common.contracts.ids import AccountId, SquareOffId
+from libs.common.contracts.signals import SignalReceived
+from libs.common.ids import derive
+from services.strategy.domain import holdings, legs
+from services.strategy.domain.algos import Wish, wish
+from services.strategy.domain.decisions.decision import Answer, Decision, Situation
+from services.strategy.domain.decisions.requests import enter, may_trade, square_off_request
+from services.strategy.domain.holdings import Holding, Reversal
+from services.strategy.domain.legs import Impossible
+
+
+def decide(algo: Algo, held: Mapping[AccountId, Holding], signal: SignalReceived, situation: Situation) -> Decision:
+    """The answer of one algo to one signal: in every account that it concerns."""
+    if signal.user_id != algo.user_id:
+        return Decision()
+    answer = Answer(algo, signal.signal_id, signal.signal_type)
+    match wish(algo, signal):
+        case Wish.NOTHING:
+            answer.skip(f"no mapping of the algo matches {signal.signal_type} {signal.action.lower()}")
+        case Wish.EXIT:
+            _exit(answer, held, signal, situation)
+        case Wish.ENTER:
+            _enter_everywhere(answer, held, signal, situation)
+    return answer.decision()
+
+
+def _exit(answer: Answer, held: Mapping[AccountId, Holding], signal: SignalReceived, situation: Situation) -> None:
+    """Close exactly what the algo opened, wherever it did. Even of an algo that is switched off."""
+    concerned = [h for h in held.values() if signal.account_id in {None, h.account_id}]
+    overdue = situation.market.now - situation.patience.reversal
+    for holding in concerned:
+        if holding.reversal is not None:
+            answer.skip("an exit came before the reversal could enter", holding.reversal.signal_id)
+            holding = replace(holding, reversal=None)
+            answer.holdings.append(holding)
+        if holding.closing_since(overdue) or not holding.occupied:
+            continue
+        _square_off(answer, holding, situation)
+    if not answer.requests:
+        is_closing = any(holding.closing_since(overdue) for holding in concerned)
+        answer.skip("the position is being closed already" if is_closing else "nothing is open")
+
+
+def _enter_everywhere(
+    answer: Answer, held: Mapping[AccountId, Holding], signal: SignalReceived, situation: Situation
+) -> None:
+    refusal = _not_now(answer.algo, signal, situation)
+    linked = [each for each in answer.algo.accounts if signal.account_id in {None, each.account_id}]
+    if refusal or not linked:
+        answer.skip(refusal or f"account {signal.account_id} is not linked to the algo")
+        return
+    ready: list[tuple[LinkedAccount, Holding]] = []
+    for each in linked:
+        holding = held.get(each.account_id) or Holding(answer.algo.algo_id, each.account_id, answer.algo.user_id)
+        if may_trade(answer, each, situation) and _is_free(answer, holding, signal, situation):
+            ready.append((each, holding))
+    contracts = legs.resolve(answer.algo, situation.market) if ready else ()
+    if isinstance(contracts, Impossible):
+        answer.skip(contracts.reason)
+        return
+    for each, holding in ready:
+        enter(answer, holding, each, contracts, signal.action, situation)
+
+
+def _not_now(algo: Algo, signal: SignalReceived, situation: Situation) -> str | None:
+    if not algo.active:
+        return "the algo is inactive"
+    age = situation.market.now - signal.received_at
+    if age > situation.patience.signal_max_age:
+        return f"the signal is {int(age.total_seconds())} s old: too late to enter"
+    return None
+
+
+def _is_free(answer: Answer, holding: Holding, signal: SignalReceived, situation: Situation) -> bool:
+    """May it enter now? While it holds a position the algo's own rule decides."""
+    now, rule = situation.market.now, answer.algo.on_repeat
+    is_closing = holding.closing_since(now - situation.patience.reversal)
+    if not holding.occupied and not is_closing:
+        return True
+    if rule is RepeatRule.REVERSE:
+        _reverse(answer, holding, signal, situation, is_closing)
+        return False
+    if is_closing:
+        answer.skip("the position is being closed")
+        return False
+    if rule is RepeatRule.IGNORE:
+        answer.skip("in position already; the algo ignores repeated entries")
+        return False
+    return True
+
+
+def _reverse(answer: Answer, holding: Holding, signal: SignalReceived, situation: Situation, is_closing: bool) -> None:
+    """Square off, and remember to enter the other way once that is done. The newest wish is the one that counts."""
+    waiting = holding.reversal
+    towards = waiting.action if waiting else holding.direction
+    if towards is signal.action and not (is_closing and waiting is None):
+        answer.skip(f"in position already in the direction of {signal.action.lower()}")
+        return
+    if waiting is not None:
+        answer.skip("a newer signal reversed it before it could enter", waiting.signal_id)
+    deadline = situation.market.now + situation.patience.reversal
+    reversal = Reversal(signal.signal_id, signal.signal_type, signal.action, deadline)
+    holding = replace(holding, reversal=reversal)
+    if is_closing:
+        answer.holdings.append(holding)
+        return
+    _square_off(answer, holding, situation)
+
+
+def _square_off(answer: Answer, holding: Holding, situation: Situation) -> None:
+    square_off_id = SquareOffId(derive(answer.signal_id, "square-off", answer.algo.algo_id, holding.account_id))
+    answer.requests.append(square_off_request(holding, square_off_id))
+    answer.holdings.append(holdings.closing(holding, square_off_id, situation.market.now))

@@ -1,0 +1,82 @@
+"""Algos are created, changed and deleted, and so are the accounts that they trade in."""
+
+from libs.common.contracts.accounts import AccountDeleted
+from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved
+from libs.common.contracts.base import RequestRefused
+from libs.common.contracts.ids import InstrumentId, OrderId, UserId
+from libs.common.ids import new_id
+from libs.common.service import Connection
+from services.strategy.store import StrategyStore
+from tests.services.strategy.desk import Desk, a_change, denied, orders_of, reasons_of, square_offs_of
+from tests.services.strategy.scene import FIRST, SECOND, USER, a_signal, an_account, an_algo, an_exit
+from tests.services.strategy.test_domain import save
+
+
+async def test_an_algo_is_created_changed_and_deleted(desk: Desk) -> None:
+    algo = an_algo()
+    changed = algo.model_copy(update={"name": "RSI"})
+    assert await desk.hear(save(algo)) == [AlgoSaved(algo_id=algo.algo_id, user_id=USER, algo=algo, version=1)]
+    assert await desk.hear(save(changed, 1)) == [AlgoSaved(algo_id=algo.algo_id, user_id=USER, algo=changed, version=2)]
+    [refused] = await desk.hear(save(changed, 1))
+    assert isinstance(refused, RequestRefused)
+    assert (refused.entity_id, refused.request, refused.code) == (str(algo.algo_id), "AlgoSaveRequested", "conflict")
+    delete = AlgoDeleteRequested(algo_id=algo.algo_id, user_id=USER)
+    assert await desk.hear(delete) == [AlgoDeleted(algo_id=algo.algo_id, user_id=USER)]
+    assert await desk.hear(a_signal()) == []
+
+
+async def test_an_algo_in_position_is_not_deleted(desk: Desk) -> None:
+    algo = an_algo()
+    await desk.keep(algo)
+    [order] = orders_of(await desk.hear(a_signal()))
+    delete = AlgoDeleteRequested(algo_id=algo.algo_id, user_id=USER)
+    [refused] = await desk.hear(delete)
+    assert isinstance(refused, RequestRefused)
+    assert refused.code == "conflict"
+    [deleted] = await desk.hear(denied(order), delete)
+    assert isinstance(deleted, AlgoDeleted)
+
+
+async def test_an_account_that_was_deleted_trades_no_more(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    await desk.hear(AccountDeleted(account_id=FIRST, user_id=USER))
+    assert reasons_of(await desk.hear(a_signal())) == [f"account {FIRST} is unknown"]
+
+
+async def test_an_account_saved_in_the_same_batch_is_known(desk: Desk) -> None:
+    stranger = an_account(SECOND, user_id=UserId(new_id()))
+    [refused] = await desk.hear(stranger, save(an_algo(accounts=(SECOND,))))
+    assert isinstance(refused, RequestRefused)
+    assert refused.reason == f"there is no account {SECOND}"
+
+
+async def test_an_algo_deleted_in_the_batch_that_closed_it_leaves_nothing(desk: Desk, connection: Connection) -> None:
+    algo = an_algo()
+    await desk.keep(algo)
+    [order] = orders_of(await desk.hear(a_signal()))
+    await desk.hear(desk.filled(order))
+    [square_off] = square_offs_of(await desk.hear(an_exit()))
+    *changes, _ = desk.flattened(square_off)
+    said = await desk.hear(*changes, AlgoDeleteRequested(algo_id=algo.algo_id, user_id=USER))
+    assert said == [AlgoDeleted(algo_id=algo.algo_id, user_id=USER)]
+    assert await connection.fetchval("SELECT count(*) FROM holdings") == 0
+
+
+async def test_an_empty_holding_leaves_no_row(desk: Desk, connection: Connection) -> None:
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    assert await connection.fetchval("SELECT count(*) FROM holdings") == 1
+    await desk.hear(denied(order))
+    assert await connection.fetchval("SELECT count(*) FROM holdings") == 0
+
+
+async def test_a_batch_without_algos_asks_the_database_nothing() -> None:
+    """Most of what trading says is about orders of people: it must cost strategy nothing."""
+
+    class Untouchable:
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(f"asked for {name}")
+
+    store = StrategyStore(Untouchable())  # type: ignore[arg-type]
+    await store.prefetch([a_change(FIRST, None, InstrumentId("NSE:SBIN"), 5, OrderId(new_id()), 5)])
+    await store.write()

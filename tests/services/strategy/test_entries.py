@@ -1,0 +1,198 @@
+"""What a signal to enter makes an algo ask for, also while it holds something already."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from libs.common.contracts.algos import LinkedAccount, SignalActedOn, SignalSkipped
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import OrderPurpose, OrderType, Product, RepeatRule, Side, SignalType, StrikeRule
+from libs.common.contracts.ids import AccountId, StrategyId, UserId
+from libs.common.ids import new_id
+from libs.common.service import Connection
+from tests.services.strategy.desk import SELL, Desk, denied, orders_of, reasons_of, rejected, square_offs_of
+from tests.services.strategy.scene import (
+    FIRST,
+    LOT,
+    NOW,
+    SECOND,
+    SPREAD,
+    USER,
+    a_signal,
+    an_account,
+    an_algo,
+    an_exit,
+    knowing,
+    option_leg,
+)
+from tests.services.strategy.test_domain import save
+
+
+async def test_an_entry_asks_for_one_order_per_leg_and_account(desk: Desk) -> None:
+    algo = an_algo(SPREAD, (FIRST, SECOND))
+    await desk.keep(algo)
+    signal = a_signal()
+    said = await desk.hear(signal)
+    orders = orders_of(said)
+    assert [(each.account_id, each.side, each.instrument) for each in orders] == [
+        (account, side, instrument)
+        for account in (FIRST, SECOND)
+        for side, instrument in (
+            (Side.BUY, "NFO:NIFTY18AUG2624100CE"),
+            (Side.SELL, "NFO:NIFTY18AUG2624000CE"),
+        )
+    ]
+    for order in orders:
+        assert (order.strategy_id, order.user_id, order.quantity) == (StrategyId(algo.algo_id), USER, LOT)
+        assert (order.order_type, order.purpose, order.product) == (OrderType.MARKET, OrderPurpose.ENTRY, Product.MIS)
+        assert (order.requested_at, order.expires_at) == (NOW, NOW + timedelta(seconds=10))
+    assert said[4:] == [
+        SignalActedOn(
+            algo_id=algo.algo_id,
+            user_id=USER,
+            signal_id=signal.signal_id,
+            signal_type=SignalType.ENTRY,
+            order_ids=tuple(str(order.order_id) for order in orders),
+        )
+    ]
+
+
+async def test_openalgo_932_the_same_signal_handled_again_asks_for_the_same_orders(
+    desk: Desk, connection: Connection
+) -> None:
+    algo, signal = an_algo(SPREAD), a_signal()
+    await desk.keep(algo)
+    savepoint = connection.transaction()
+    await savepoint.start()
+    once = await desk.hear(signal)
+    await savepoint.rollback()
+    assert await desk.hear(signal) == once
+    assert len({order.order_id for order in orders_of(once)}) == 2
+
+
+async def test_an_algo_saved_in_the_same_batch_hears_the_signal(desk: Desk) -> None:
+    assert len(orders_of(await desk.hear(save(an_algo()), a_signal()))) == 1
+
+
+async def test_two_signals_of_one_batch_do_not_enter_twice(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    said = await desk.hear(a_signal(), a_signal())
+    assert len(orders_of(said)) == 1
+    assert reasons_of(said) == ["in position already; the algo ignores repeated entries"]
+
+
+async def test_the_multiplier_and_not_the_alert_decides_the_quantity(desk: Desk) -> None:
+    accounts = (
+        LinkedAccount(account_id=FIRST, multiplier=Decimal("2.5")),
+        LinkedAccount(account_id=SECOND, multiplier=Decimal("0.5")),
+    )
+    await desk.keep(an_algo().model_copy(update={"accounts": accounts}))
+    said = await desk.hear(a_signal(quantity=1))
+    assert [(order.account_id, order.quantity) for order in orders_of(said)] == [(FIRST, 2 * LOT)]
+    assert reasons_of(said) == ["leg 1: 1 lots times 0.5 is less than one lot"]
+
+
+async def test_a_signal_may_be_for_one_account(desk: Desk) -> None:
+    await desk.keep(an_algo(accounts=(FIRST, SECOND)))
+    said = await desk.hear(a_signal(account_id=SECOND))
+    assert [order.account_id for order in orders_of(said)] == [SECOND]
+    stranger = AccountId(new_id())
+    assert reasons_of(await desk.hear(a_signal(account_id=stranger))) == [
+        f"account {stranger} is not linked to the algo"
+    ]
+
+
+async def test_never_half_a_spread(desk: Desk) -> None:
+    await desk.keep(an_algo([option_leg(), option_leg(SELL, StrikeRule.OTM, 11)]))
+    said = await desk.hear(a_signal())
+    assert orders_of(said) == []
+    assert reasons_of(said) == ["leg 2: NIFTY 2026-08-18 lists no strike OTM +11 CE from 24012.0"]
+
+
+async def test_no_entry_on_an_old_price(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    desk.now += timedelta(seconds=16)
+    assert reasons_of(await desk.hear(a_signal(at=desk.now))) == ["leg 1: the spot price of NIFTY is 16 s old"]
+
+
+async def test_a_signal_that_waited_out_an_outage_does_not_enter(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    await desk.pass_time(61)
+    assert reasons_of(await desk.hear(a_signal(at=NOW))) == ["the signal is 61 s old: too late to enter"]
+
+
+async def test_an_inactive_algo_does_not_enter_but_exits(desk: Desk) -> None:
+    algo = an_algo()
+    await desk.keep(algo)
+    [order] = orders_of(await desk.hear(a_signal()))
+    await desk.hear(desk.filled(order), save(algo.model_copy(update={"active": False}), 1))
+    assert reasons_of(await desk.hear(a_signal())) == ["the algo is inactive"]
+    assert len(square_offs_of(await desk.hear(an_exit()))) == 1
+
+
+async def test_another_users_signal_moves_nothing(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    assert await desk.hear(a_signal(user_id=UserId(new_id()))) == []
+
+
+@pytest.mark.parametrize("signal", [a_signal(SignalType.ENTRY, SELL), an_exit(SELL)])
+async def test_a_signal_that_no_mapping_matches_is_skipped_and_says_so(desk: Desk, signal: Message) -> None:
+    algo = an_algo()
+    mapping = algo.mappings[0].model_copy(update={"entry_action": Side.BUY, "exit_action": Side.BUY})
+    await desk.keep(algo.model_copy(update={"mappings": (mapping,)}))
+    [reason] = reasons_of(await desk.hear(signal))
+    assert reason.startswith("no mapping of the algo matches")
+
+
+async def test_only_known_active_accounts_of_the_user_trade(connection: Connection) -> None:
+    unknown, theirs = AccountId(new_id()), AccountId(new_id())
+    algo = an_algo(accounts=(FIRST, SECOND, unknown, theirs))
+    desk = Desk(connection, await knowing())
+    await desk.hear(an_account(FIRST), an_account(SECOND, active=False))
+    await desk.keep(algo)
+    await desk.hear(an_account(theirs, user_id=UserId(new_id())))
+    said = await desk.hear(a_signal())
+    assert [order.account_id for order in orders_of(said)] == [FIRST]
+    assert reasons_of(said) == [
+        f"account paper {SECOND} is inactive",
+        f"account {unknown} is unknown",
+        f"account {theirs} is unknown",
+    ]
+
+
+async def test_several_algos_answer_one_signal_each_for_itself(desk: Desk) -> None:
+    sound, broken = an_algo(), an_algo([option_leg(strike=StrikeRule.OTM, offset=50)])
+    await desk.keep(sound, broken)
+    said = await desk.hear(a_signal())
+    assert [order.strategy_id for order in orders_of(said)] == [sound.algo_id]
+    assert [each.algo_id for each in said if isinstance(each, SignalSkipped)] == [broken.algo_id]
+
+
+async def test_add_enters_again(desk: Desk) -> None:
+    await desk.keep(an_algo(on_repeat=RepeatRule.ADD))
+    [first] = orders_of(await desk.hear(a_signal()))
+    [second] = orders_of(await desk.hear(desk.filled(first), a_signal()))
+    assert second.order_id != first.order_id
+
+
+async def test_after_a_denied_entry_the_next_signal_enters(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    assert len(orders_of(await desk.hear(denied(order), a_signal()))) == 1
+
+
+async def test_a_partly_filled_and_rejected_entry_leaves_what_was_filled(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    await desk.hear(desk.filled(order, 5), rejected(order))
+    assert orders_of(await desk.hear(a_signal())) == []
+    assert len(square_offs_of(await desk.hear(an_exit()))) == 1
+
+
+async def test_flat_again_it_enters_again(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    [square_off] = square_offs_of(await desk.hear(desk.filled(order), an_exit()))
+    assert reasons_of(await desk.hear(a_signal())) == ["the position is being closed"]
+    assert len(orders_of(await desk.hear(*desk.flattened(square_off), a_signal()))) == 1

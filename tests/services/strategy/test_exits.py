@@ -1,0 +1,144 @@
+"""An exit closes what the algo opened and nothing else, and trading may refuse to."""
+
+from libs.common.contracts.algos import SignalActedOn, SignalSkipped, SquareOffRefused
+from libs.common.contracts.base import RequestRefused
+from libs.common.contracts.enums import SignalType, SquareOffReason
+from libs.common.contracts.ids import InstrumentId, OrderId, SquareOffId, StrategyId
+from libs.common.contracts.orders import SquareOffRequested
+from libs.common.ids import new_id
+from tests.services.strategy.desk import SELL, Desk, a_change, completed, denied, orders_of, reasons_of, square_offs_of
+from tests.services.strategy.scene import FIRST, SECOND, USER, a_signal, an_algo, an_exit
+from tests.services.strategy.test_domain import save
+
+
+def refused_by_trading(square_off: SquareOffRequested) -> RequestRefused:
+    return RequestRefused(
+        entity_id=str(square_off.square_off_id),
+        request="SquareOffRequested",
+        code="not_found",
+        reason=f"there is no account {square_off.account_id}",
+    )
+
+
+async def test_a_square_off_that_trading_refuses_is_told_and_the_next_exit_asks_again(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    [square_off] = square_offs_of(await desk.hear(desk.filled(order), an_exit()))
+    [told] = await desk.hear(refused_by_trading(square_off))
+    assert isinstance(told, SquareOffRefused)
+    assert (told.square_off_id, told.account_id) == (square_off.square_off_id, FIRST)
+    assert told.reason == f"there is no account {FIRST}"
+    [again] = square_offs_of(await desk.hear(an_exit()))
+    assert again.square_off_id != square_off.square_off_id
+
+
+async def test_what_waited_for_a_refused_square_off_is_skipped(long: Desk) -> None:
+    reversal = a_signal(action=SELL)
+    [square_off] = square_offs_of(await long.hear(reversal))
+    told, skipped = await long.hear(refused_by_trading(square_off))
+    assert isinstance(told, SquareOffRefused)
+    assert isinstance(skipped, SignalSkipped)
+    assert skipped.signal_id == reversal.signal_id
+
+
+async def test_refusals_of_others_are_not_ours(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    [square_off] = square_offs_of(await desk.hear(desk.filled(order), an_exit()))
+    stranger = square_off.model_copy(update={"square_off_id": SquareOffId(new_id())})
+    assert await desk.hear(refused_by_trading(stranger)) == []
+    saving = RequestRefused(entity_id="ALL", request="PanicRequested", code="invalid", reason="because")
+    assert await desk.hear(saving) == []
+    assert reasons_of(await desk.hear(an_exit())) == ["the position is being closed already"]
+
+
+async def test_an_exit_squares_off_exactly_what_the_algo_opened(desk: Desk) -> None:
+    algo, other = an_algo(accounts=(FIRST, SECOND)), an_algo(mappings=())
+    await desk.keep(algo, other)
+    first, _ = orders_of(await desk.hear(a_signal()))
+    await desk.hear(desk.filled(first))
+    signal = an_exit()
+    said = await desk.hear(signal)
+    assert [(each.account_id, each.strategy_id, each.reason) for each in square_offs_of(said)] == [
+        (FIRST, StrategyId(algo.algo_id), SquareOffReason.SIGNAL_EXIT),
+        (SECOND, StrategyId(algo.algo_id), SquareOffReason.SIGNAL_EXIT),
+    ]
+    assert said[-1] == SignalActedOn(
+        algo_id=algo.algo_id,
+        user_id=USER,
+        signal_id=signal.signal_id,
+        signal_type=SignalType.EXIT,
+        square_off_ids=tuple(str(each.square_off_id) for each in square_offs_of(said)),
+    )
+
+
+async def test_an_exit_may_be_for_one_account(desk: Desk) -> None:
+    await desk.keep(an_algo(accounts=(FIRST, SECOND)))
+    await desk.hear(a_signal())
+    said = await desk.hear(an_exit(account_id=SECOND))
+    assert [each.account_id for each in square_offs_of(said)] == [SECOND]
+
+
+async def test_an_exit_covers_an_account_that_was_unlinked_since(desk: Desk) -> None:
+    algo = an_algo(accounts=(FIRST, SECOND))
+    await desk.keep(algo)
+    await desk.hear(a_signal())
+    await desk.hear(save(algo.model_copy(update={"accounts": algo.accounts[:1]}), 1))
+    assert len(square_offs_of(await desk.hear(an_exit()))) == 2
+
+
+async def test_an_exit_with_nothing_open_is_skipped(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    assert reasons_of(await desk.hear(an_exit())) == ["nothing is open"]
+
+
+async def test_a_repeated_exit_waits_for_the_first(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    await desk.hear(a_signal(), an_exit())
+    assert reasons_of(await desk.hear(an_exit())) == ["the position is being closed already"]
+    await desk.pass_time(61)
+    assert len(square_offs_of(await desk.hear(an_exit()))) == 1
+
+
+async def test_an_entry_that_slips_through_behind_the_square_off_is_closed_too(desk: Desk) -> None:
+    """The entry was still at risk's gate when trading found nothing to square off."""
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    [square_off] = square_offs_of(await desk.hear(an_exit()))
+    assert await desk.hear(completed(square_off)) == []
+    [again] = square_offs_of(await desk.hear(desk.filled(order)))
+    assert again.square_off_id != square_off.square_off_id
+    assert (again.account_id, again.strategy_id) == (square_off.account_id, square_off.strategy_id)
+    assert await desk.hear(*desk.flattened(again)) == []
+    assert len(orders_of(await desk.hear(a_signal()))) == 1
+
+
+async def test_an_entry_denied_behind_the_square_off_leaves_nothing(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    [square_off] = square_offs_of(await desk.hear(an_exit()))
+    assert await desk.hear(completed(square_off), denied(order)) == []
+    assert len(orders_of(await desk.hear(a_signal()))) == 1
+
+
+async def test_positions_without_a_strategy_or_of_an_unknown_one_are_not_ours(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    instrument, order = InstrumentId("NSE:SBIN"), OrderId(new_id())
+    assert await desk.hear(a_change(FIRST, None, instrument, 5, order, 5)) == []
+    assert await desk.hear(a_change(FIRST, StrategyId(new_id()), instrument, 5, order, 5)) == []
+    assert reasons_of(await desk.hear(an_exit())) == ["nothing is open"]
+
+
+async def test_what_a_person_booked_for_the_algo_is_its_too(desk: Desk) -> None:
+    algo = an_algo()
+    await desk.keep(algo)
+    await desk.hear(a_change(FIRST, StrategyId(algo.algo_id), InstrumentId("NSE:SBIN"), 5, OrderId(new_id()), 5))
+    assert len(square_offs_of(await desk.hear(an_exit()))) == 1
+
+
+async def test_openalgo_1694_a_square_off_of_one_instrument_says_nothing_of_the_algo(long: Desk) -> None:
+    [square_off] = square_offs_of(await long.hear(a_signal(action=SELL)))
+    part = completed(square_off).model_copy(
+        update={"instrument": InstrumentId("NSE:SBIN"), "square_off_id": SquareOffId(new_id())}
+    )
+    assert await long.hear(part) == []

@@ -1,0 +1,112 @@
+"""A signal the other way: first flat, then in again."""
+
+from datetime import timedelta
+
+from libs.common.contracts.algos import SignalActedOn, SignalSkipped
+from libs.common.contracts.enums import RepeatRule, Side, SignalType
+from libs.common.contracts.ids import SquareOffId
+from libs.common.ids import new_id
+from libs.common.service import Connection
+from tests.services.strategy.desk import SELL, Desk, completed, orders_of, reasons_of, square_offs_of
+from tests.services.strategy.scene import LOT, USER, a_signal, an_algo, an_exit, knowing
+from tests.services.strategy.test_domain import FUTURE_LEG, save
+
+
+async def test_a_reversal_squares_off_and_enters_the_other_way_when_flat(long: Desk) -> None:
+    signal = a_signal(action=SELL)
+    said = await long.hear(signal)
+    [square_off] = square_offs_of(said)
+    assert orders_of(said) == []
+    said = await long.hear(*long.flattened(square_off))
+    [order] = orders_of(said)
+    assert (order.side, order.quantity) == (SELL, LOT)
+    assert said[-1] == SignalActedOn(
+        algo_id=order.strategy_id,
+        user_id=USER,
+        signal_id=signal.signal_id,
+        signal_type=SignalType.ENTRY,
+        order_ids=(str(order.order_id),),
+    )
+    [back] = square_offs_of(await long.hear(long.filled(order), a_signal()))
+    [order] = orders_of(await long.hear(*long.flattened(back)))
+    assert order.side is Side.BUY
+
+
+async def test_a_signal_in_the_direction_held_is_skipped(long: Desk) -> None:
+    assert reasons_of(await long.hear(a_signal())) == ["in position already in the direction of buy"]
+
+
+async def test_the_newest_of_several_reversals_counts(long: Desk) -> None:
+    older, newer = a_signal(action=SELL), a_signal()
+    [square_off] = square_offs_of(await long.hear(older))
+    said = await long.hear(newer)
+    assert square_offs_of(said) == []
+    assert [each.signal_id for each in said if isinstance(each, SignalSkipped)] == [older.signal_id]
+    [order] = orders_of(await long.hear(*long.flattened(square_off)))
+    assert order.side is Side.BUY
+
+
+async def test_an_exit_calls_a_waiting_reversal_off(long: Desk) -> None:
+    reversal = a_signal(action=SELL)
+    [square_off] = square_offs_of(await long.hear(reversal))
+    said = await long.hear(an_exit())
+    assert reversal.signal_id in {each.signal_id for each in said if isinstance(each, SignalSkipped)}
+    assert await long.hear(*long.flattened(square_off)) == []
+
+
+async def test_a_reversal_gives_up_when_the_old_position_does_not_close(long: Desk) -> None:
+    signal = a_signal(action=SELL)
+    [square_off] = square_offs_of(await long.hear(signal))
+    assert await long.tick() == []
+    await long.pass_time(61)
+    [skipped] = await long.tick()
+    assert isinstance(skipped, SignalSkipped)
+    assert skipped.signal_id == signal.signal_id
+    assert await long.tick() == []
+    assert await long.hear(*long.flattened(square_off)) == []
+    assert len(orders_of(await long.hear(a_signal(at=long.now)))) == 1
+
+
+async def test_a_position_that_closes_too_late_is_not_reversed(long: Desk) -> None:
+    [square_off] = square_offs_of(await long.hear(a_signal(action=SELL)))
+    await long.pass_time(61)
+    said = await long.hear(*long.flattened(square_off))
+    assert orders_of(said) == []
+    assert reasons_of(said) == ["the old position was not closed in time to reverse"]
+
+
+async def test_an_algo_switched_off_meanwhile_does_not_reverse(long: Desk) -> None:
+    said = await long.hear(a_signal(action=SELL))
+    [square_off] = square_offs_of(said)
+    [acted] = [each for each in said if isinstance(each, SignalActedOn)]
+    off = an_algo([FUTURE_LEG], on_repeat=RepeatRule.REVERSE, algo_id=acted.algo_id, active=False)
+    await long.hear(save(off, 1))
+    said = await long.hear(*long.flattened(square_off))
+    assert orders_of(said) == []
+    assert reasons_of(said) == ["the algo was changed before it could reverse"]
+
+
+async def test_another_square_off_of_the_algo_does_not_answer_for_ours(long: Desk) -> None:
+    """A stop-loss that closed the position first: ours is still at work, and would close the new entry."""
+    [square_off] = square_offs_of(await long.hear(a_signal(action=SELL)))
+    stop_loss = square_off.model_copy(update={"square_off_id": SquareOffId(new_id())})
+    assert await long.hear(*long.flattened(stop_loss)) == []
+    assert len(orders_of(await long.hear(completed(square_off)))) == 1
+
+
+async def test_a_reversal_without_a_fresh_price_ends_flat_and_says_why(desk: Desk) -> None:
+    await desk.keep(an_algo(on_repeat=RepeatRule.REVERSE))
+    [order] = orders_of(await desk.hear(a_signal()))
+    [square_off] = square_offs_of(await desk.hear(desk.filled(order), a_signal(action=SELL)))
+    desk.now += timedelta(seconds=20)
+    said = await desk.hear(*desk.flattened(square_off))
+    assert orders_of(said) == []
+    assert reasons_of(said) == ["leg 1: the spot price of NIFTY is 20 s old"]
+
+
+async def test_nautilus_4736_a_reversal_survives_a_restart(long: Desk, connection: Connection) -> None:
+    [square_off] = square_offs_of(await long.hear(a_signal(action=SELL)))
+    restarted = Desk(connection, await knowing())
+    restarted.books = long.books
+    [order] = orders_of(await restarted.hear(*restarted.flattened(square_off)))
+    assert order.side is SELL
