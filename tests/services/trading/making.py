@@ -12,13 +12,16 @@ from libs.common.contracts.enums import (
     OrderPurpose,
     OrderType,
     Product,
+    RiskLevel,
     Side,
     SquareOffReason,
     Validity,
 )
-from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, SquareOffId, StrategyId, UserId
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, PanicId, SquareOffId, StrategyId, UserId
 from libs.common.contracts.orders import OrderCleared, OrderModifyCleared, SquareOffRequested
+from libs.common.contracts.risk import PanicRequested
 from libs.common.contracts.venue import ExecutionReported
+from libs.common.ids import new_id
 from libs.common.testing import NOON
 from services.trading.domain.orders import Order
 
@@ -164,3 +167,9 @@ def square_off(
 
 def later(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
+
+
+def panic() -> PanicRequested:
+    return PanicRequested(
+        panic_id=PanicId(new_id()), scope="ALL", level=RiskLevel.ALL, requested_by=USER, reason="enough"
+    )

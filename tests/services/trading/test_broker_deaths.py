@@ -1,9 +1,7 @@
 """Deaths in the middle of a cancel or a change at a broker, and what the broker did while nobody of ours was there."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 
 from libs.common.contracts.brokers import BrokerOrderRequested
@@ -17,7 +15,7 @@ from libs.common.contracts.orders import (
 )
 from libs.common.contracts.venue import VenueOrderRequested
 from services.trading.effects.steps import Step
-from tests.services.trading.broker_world import World, world
+from tests.services.trading.broker_world import World
 from tests.services.trading.making import USER, account_save, change_to
 from tests.services.trading.test_effects import STEPS_OF_A_CALL
 from tools.stub_broker.faults import Fault
@@ -26,12 +24,6 @@ S = OrderStatus
 CASES = [(step, Fault.NONE) for step in STEPS_OF_A_CALL] + [
     (step, Fault.ERROR_BEFORE) for step in (Step.CALLING, Step.ANSWERED, Step.JUDGED)
 ]
-
-
-@pytest.fixture
-async def the_world(pool: asyncpg.Pool) -> AsyncIterator[World]:
-    async with world(pool) as made:
-        yield made
 
 
 async def resting(the_world: World) -> OrderCleared:

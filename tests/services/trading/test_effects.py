@@ -1,62 +1,20 @@
-"""Orders at a broker that misbehaves, with a process that dies at every step: never two, never lost, never wrong."""
+"""Orders at a broker that misbehaves, by processes that die: nothing is sent twice, nothing is lost."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from libs.common.contracts.brokers import BrokerOrderRequested
-from libs.common.contracts.enums import ExecutionKind, OrderStatus, OrderType, RiskLevel
-from libs.common.contracts.ids import PanicId
-from libs.common.contracts.orders import (
-    FillReported,
-    OrderAccepted,
-    OrderCancelled,
-    OrderCancelRequested,
-    OrderModified,
-    OrderModifyRefused,
-    OrderOutcomeUnknown,
-    OrderRejected,
-)
-from libs.common.contracts.risk import PanicRequested
+from libs.common.contracts.enums import ExecutionKind, OrderType
+from libs.common.contracts.enums import OrderStatus as S
+from libs.common.contracts.orders import FillReported, OrderAccepted, OrderCancelled, OrderOutcomeUnknown, OrderRejected
 from libs.common.contracts.venue import ExecutionReported
-from libs.common.ids import new_id
-from services.trading.effects import work_for_brokers
 from services.trading.effects.steps import Step
-from tests.services.trading.broker_world import SECRET, TOKEN, World, world
-from tests.services.trading.making import USER, change_to
+from tests.services.trading.broker_world import World
+from tests.services.trading.making import panic
 from tools.stub_broker.faults import NOT_TAKEN, SAFE, Fault
-
-S = OrderStatus
-
-
-@pytest.fixture
-async def the_world(pool: asyncpg.Pool) -> AsyncIterator[World]:
-    async with world(pool) as made:
-        yield made
-
-
-def panic() -> PanicRequested:
-    return PanicRequested(
-        panic_id=PanicId(new_id()), scope="ALL", level=RiskLevel.ALL, requested_by=USER, reason="enough"
-    )
-
-
-async def test_an_order_is_placed_by_its_tag_accepted_filled_and_booked(the_world: World) -> None:
-    account_id = await the_world.account()
-    the_world.start()
-    order = the_world.market(account_id)
-    await the_world.tell(order)
-    await the_world.becomes(order, S.FILLED)
-    assert await the_world.held(account_id) == 10
-    assert len(the_world.placed(order)) == the_world.arrived(order) == 1
-    [accepted] = the_world.events(order, OrderAccepted)
-    assert accepted.broker_order_id == the_world.placed(order)[0]
-    assert len(the_world.events(order, FillReported)) == 1
 
 
 @pytest.mark.parametrize("fault", Fault)
@@ -197,71 +155,6 @@ async def test_lean_alpaca_41_fills_shown_twice_and_out_of_order_are_booked_once
     assert await the_world.held(account_id) == 40
 
 
-async def test_a_change_and_a_cancel_are_told_when_the_book_shows_them(the_world: World) -> None:
-    account_id = await the_world.account()
-    the_world.stub.plan.script.extend([Fault.NONE, Fault.SILENT_BEFORE, Fault.NONE, Fault.ERROR_AFTER])
-    the_world.start()
-    order = the_world.order(account_id)
-    await the_world.tell(order)
-    await the_world.becomes(order, S.ACCEPTED)
-    await the_world.tell(change_to(order, 12, "101.5"))
-
-    async def changed() -> bool:
-        return bool(the_world.events(order, OrderModified))
-
-    await the_world.until(changed, "the change")
-    [modified] = the_world.events(order, OrderModified)
-    assert (modified.quantity, str(modified.price)) == (12, "101.5")
-    await the_world.tell(OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER))
-    await the_world.becomes(order, S.CANCELLED)
-    await the_world.agrees([order])
-    assert [c[0] for c in the_world.stub.calls].count("PUT") == 2
-
-
-async def test_a_change_that_the_broker_refuses_leaves_the_order_as_it_was(the_world: World) -> None:
-    account_id = await the_world.account()
-    the_world.stub.plan.script.extend([Fault.NONE, Fault.REFUSED])
-    the_world.start()
-    order = the_world.order(account_id)
-    await the_world.tell(order)
-    await the_world.becomes(order, S.ACCEPTED)
-    await the_world.tell(change_to(order, 12))
-
-    async def refused() -> bool:
-        return bool(the_world.events(order, OrderModifyRefused))
-
-    await the_world.until(refused, "the refusal")
-    assert "insufficient funds" in the_world.events(order, OrderModifyRefused)[0].reason
-    assert await the_world.status(order) is S.ACCEPTED
-
-
-async def test_what_somebody_changes_at_the_brokers_own_screen_is_told(the_world: World) -> None:
-    account_id = await the_world.account()
-    the_world.start()
-    order = the_world.order(account_id)
-    await the_world.tell(order)
-    await the_world.becomes(order, S.ACCEPTED)
-    form = {"quantity": "7", "order_type": OrderType.LIMIT, "price": "99.5"}
-    the_world.stub.exchange.change(the_world.placed(order)[0], form)
-
-    async def told() -> bool:
-        return bool(the_world.events(order, OrderModified))
-
-    await the_world.until(told, "the change")
-    assert the_world.events(order, OrderModified)[0].quantity == 7
-
-
-async def test_after_a_panic_nothing_that_waits_leaves(the_world: World) -> None:
-    account_id = await the_world.account()
-    orders = [the_world.market(account_id) for _ in range(5)]
-    await the_world.tell(*orders)
-    await the_world.tell(panic())
-    the_world.start()
-    for order in orders:
-        await the_world.becomes(order, S.CANCELLED)
-        assert the_world.arrived(order) == 0
-
-
 async def test_a_process_that_was_paused_after_its_last_look_sends_nothing_when_it_wakes_after_a_panic(
     the_world: World,
 ) -> None:
@@ -302,67 +195,6 @@ async def test_a_zombies_late_answer_changes_nothing_that_its_successor_found(th
     assert the_world.arrived(order) == 1
 
 
-async def test_a_broker_that_keeps_silent_for_one_account_keeps_no_other_waiting(the_world: World) -> None:
-    slow, quick = await the_world.account(), await the_world.account()
-    the_world.stub.plan.script.append(Fault.SILENT_AFTER)
-    the_world.start(broker_call_s=5.0, broker_lease_s=20.0)
-    waiting, going = the_world.market(slow), the_world.market(quick)
-    await the_world.tell(waiting)
-    await asyncio.wait_for(the_world.stub.received.wait(), 5)
-    await the_world.tell(going)
-    await the_world.becomes(going, S.FILLED)
-    assert await the_world.status(waiting) is S.SUBMITTED
-
-
-async def test_the_calls_of_an_account_keep_within_the_brokers_rate(the_world: World) -> None:
-    account_id = await the_world.account()
-    orders = [the_world.order(account_id) for _ in range(7)]
-    await the_world.tell(*orders)
-    the_world.start(broker_calls_per_s=3, broker_leave_s=20.0)
-    began = time.monotonic()
-    for order in orders:
-        await the_world.becomes(order, S.ACCEPTED)
-    assert time.monotonic() - began >= 1.9
-    assert [tag for tag in the_world.stub.exchange.placed] == [
-        m.tag for m in the_world.said if isinstance(m, BrokerOrderRequested)
-    ]
-
-
-async def test_an_order_cancelled_before_it_left_never_leaves(the_world: World) -> None:
-    account_id = await the_world.account()
-    order = the_world.order(account_id)
-    await the_world.tell(order)
-    await the_world.tell(OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER))
-    the_world.start()
-    await the_world.becomes(order, S.CANCELLED)
-    assert the_world.arrived(order) == 0
-
-
-async def test_an_account_without_credentials_has_its_orders_refused_with_the_reason(the_world: World) -> None:
-    account_id = await the_world.account()
-    await the_world.pool.execute("DELETE FROM broker_credentials")
-    the_world.start()
-    order = the_world.order(account_id)
-    await the_world.tell(order)
-    await the_world.becomes(order, S.REJECTED)
-    assert "credentials" in the_world.events(order, OrderRejected)[0].reason
-
-
-async def test_no_message_and_no_table_shows_a_credential(the_world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    account_id = await the_world.account()
-    the_world.stub.plan.script.extend([Fault.ERROR_AFTER, Fault.REFUSED])
-    the_world.start()
-    orders = [the_world.market(account_id) for _ in range(3)]
-    await the_world.tell(*orders)
-    for order in orders:
-        await the_world.becomes(order, S.FILLED, S.REJECTED)
-    shown = " ".join(m.model_dump_json() for m in the_world.said) + repr(the_world.offices)
-    for table in ("broker_calls", "broker_orders", "broker_credentials", "executions", "orders"):
-        shown += str([tuple(row) for row in await the_world.pool.fetch(f"SELECT * FROM {table}")])  # noqa: S608
-    captured = capsys.readouterr()
-    assert TOKEN not in shown + captured.out + captured.err
-
-
 stories = st.lists(
     st.tuples(st.sampled_from(Fault), st.booleans(), st.sampled_from([None, *STEPS_OF_A_CALL])), min_size=1, max_size=4
 )
@@ -400,19 +232,6 @@ async def test_for_any_sequence_of_misbehaviour_and_deaths_we_end_with_what_the_
     await the_world.agrees(orders)
 
 
-async def test_a_cancel_of_an_order_of_unknown_outcome_waits_until_the_order_is_found(the_world: World) -> None:
-    account_id = await the_world.account()
-    the_world.stub.plan.script.append(Fault.ERROR_AFTER)
-    the_world.stub.book_faults = [Fault.ERROR_BEFORE]
-    the_world.start()
-    order = the_world.order(account_id)
-    await the_world.tell(order)
-    await the_world.becomes(order, S.OUTCOME_UNKNOWN)
-    await the_world.tell(OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER))
-    await the_world.becomes(order, S.CANCELLED)
-    await the_world.agrees([order])
-
-
 async def test_a_zombies_silence_takes_nothing_back_that_its_successor_found(the_world: World) -> None:
     account_id = await the_world.account()
     the_world.stub.plan.script.append(Fault.SILENT_AFTER)
@@ -428,22 +247,3 @@ async def test_a_zombies_silence_takes_nothing_back_that_its_successor_found(the
         assert await the_world.pool.fetchval(watch, order.order_id) == "LIVE"
     await the_world.pump()
     assert len(the_world.events(order, OrderAccepted, OrderOutcomeUnknown)) == 2
-
-
-async def test_the_service_s_own_background_calls_by_its_environment_and_finishes_a_call_before_it_stops(
-    the_world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    account_id = await the_world.account()
-    monkeypatch.setenv("TRADING_VAULT_SECRET", SECRET)
-    monkeypatch.setenv("TRADING_ZERODHA_URL", the_world.settings.zerodha_url)
-    the_world.stub.plan.script.append(Fault.LATE)
-    the_world.stub.late_s = 0.5
-    order = the_world.order(account_id)
-    await the_world.tell(order)
-    working = asyncio.create_task(work_for_brokers(the_world.runtime))
-    await asyncio.wait_for(the_world.stub.received.wait(), 5)
-    working.cancel()
-    await asyncio.wait([working])
-    await the_world.pump()
-    assert await the_world.status(order) is S.ACCEPTED
-    assert await the_world.pool.fetchval("SELECT count(*) FROM broker_leases") == 0

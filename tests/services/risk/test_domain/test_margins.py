@@ -1,0 +1,56 @@
+"""What an order blocks of an account's margin."""
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from libs.common.contracts.enums import DenialRule, OrderType, Product, Side
+from services.risk.domain.rules import denial
+from tests.services.risk.scene import CALL, FUTURE, order
+from tests.services.risk.test_domain.checking import RICH, check, held, refused
+
+
+def test_an_order_beyond_the_available_margin_is_denied() -> None:
+    found = refused(order(), account=replace(RICH, order_margin=Decimal(98_500)))
+    assert found.reason == "margin 1,600 exceeds available margin 1,500"
+    assert (found.rule, found.limit, found.value) == (DenialRule.MARGIN, "1500", "1600")
+
+
+def test_realised_profit_is_available_for_margin_and_loss_is_not() -> None:
+    poor = replace(RICH, opening_balance=Decimal(1500))
+    assert refused(order(), account=poor).rule is DenialRule.MARGIN
+    assert denial(check(order(), account=replace(poor, realised_pnl=Decimal(100)))) is None
+    assert refused(order(), account=replace(RICH, realised_pnl=Decimal(-98_500))).rule is DenialRule.MARGIN
+
+
+@pytest.mark.parametrize(
+    ("terms", "margin"),
+    [
+        ({"product": Product.CNC}, "8000"),
+        ({"product": Product.MIS}, "1600"),
+        ({"instrument": FUTURE, "quantity": 35, "price": Decimal(24000), "product": Product.NRML}, "100800"),
+        ({"instrument": FUTURE, "quantity": 35, "price": Decimal(24000), "product": Product.MIS}, "50400"),
+        ({"instrument": CALL, "quantity": 75, "price": Decimal(100), "product": Product.NRML}, "7500"),
+        ({"instrument": CALL, "quantity": 75, "price": Decimal(100), "side": Side.SELL}, "108045"),
+        (
+            {"instrument": CALL, "quantity": 75, "price": Decimal(100), "side": Side.SELL, "product": Product.NRML},
+            "216090",
+        ),
+        ({"order_type": OrderType.MARKET, "price": None}, "1600"),
+        ({"order_type": OrderType.SL_M, "price": None, "trigger_price": Decimal(850)}, "1700"),
+    ],
+)
+def test_margin_by_kind_product_and_side(terms: dict[str, Any], margin: str) -> None:
+    assert check(order(**terms)).margin == Decimal(margin)
+
+
+def test_a_sold_option_is_margined_on_its_strike_while_no_spot_price_is_known() -> None:
+    request = order(instrument=CALL, quantity=75, price=Decimal(100), side=Side.SELL)
+    assert check(request, spot=None).margin == Decimal(75 * 24000) * Decimal("0.06")
+
+
+def test_an_order_through_zero_blocks_margin_for_what_it_opens() -> None:
+    through = check(order(side=Side.SELL, quantity=25), net=held(10))
+    assert (through.reducing, through.margin) == (10, Decimal("2400.00"))

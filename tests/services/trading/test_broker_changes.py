@@ -1,0 +1,75 @@
+"""Changes and cancels at a broker, ours and those of others."""
+
+from libs.common.contracts.enums import OrderStatus as S
+from libs.common.contracts.enums import OrderType
+from libs.common.contracts.orders import OrderCancelRequested, OrderModified, OrderModifyRefused
+from tests.services.trading.broker_world import World
+from tests.services.trading.making import USER, change_to
+from tools.stub_broker.faults import Fault
+
+
+async def test_a_change_and_a_cancel_are_told_when_the_book_shows_them(the_world: World) -> None:
+    account_id = await the_world.account()
+    the_world.stub.plan.script.extend([Fault.NONE, Fault.SILENT_BEFORE, Fault.NONE, Fault.ERROR_AFTER])
+    the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.ACCEPTED)
+    await the_world.tell(change_to(order, 12, "101.5"))
+
+    async def changed() -> bool:
+        return bool(the_world.events(order, OrderModified))
+
+    await the_world.until(changed, "the change")
+    [modified] = the_world.events(order, OrderModified)
+    assert (modified.quantity, str(modified.price)) == (12, "101.5")
+    await the_world.tell(OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER))
+    await the_world.becomes(order, S.CANCELLED)
+    await the_world.agrees([order])
+    assert [c[0] for c in the_world.stub.calls].count("PUT") == 2
+
+
+async def test_a_change_that_the_broker_refuses_leaves_the_order_as_it_was(the_world: World) -> None:
+    account_id = await the_world.account()
+    the_world.stub.plan.script.extend([Fault.NONE, Fault.REFUSED])
+    the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.ACCEPTED)
+    await the_world.tell(change_to(order, 12))
+
+    async def refused() -> bool:
+        return bool(the_world.events(order, OrderModifyRefused))
+
+    await the_world.until(refused, "the refusal")
+    assert "insufficient funds" in the_world.events(order, OrderModifyRefused)[0].reason
+    assert await the_world.status(order) is S.ACCEPTED
+
+
+async def test_what_somebody_changes_at_the_brokers_own_screen_is_told(the_world: World) -> None:
+    account_id = await the_world.account()
+    the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.ACCEPTED)
+    form = {"quantity": "7", "order_type": OrderType.LIMIT, "price": "99.5"}
+    the_world.stub.exchange.change(the_world.placed(order)[0], form)
+
+    async def told() -> bool:
+        return bool(the_world.events(order, OrderModified))
+
+    await the_world.until(told, "the change")
+    assert the_world.events(order, OrderModified)[0].quantity == 7
+
+
+async def test_a_cancel_of_an_order_of_unknown_outcome_waits_until_the_order_is_found(the_world: World) -> None:
+    account_id = await the_world.account()
+    the_world.stub.plan.script.append(Fault.ERROR_AFTER)
+    the_world.stub.book_faults = [Fault.ERROR_BEFORE]
+    the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.OUTCOME_UNKNOWN)
+    await the_world.tell(OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER))
+    await the_world.becomes(order, S.CANCELLED)
+    await the_world.agrees([order])

@@ -1,0 +1,118 @@
+"""What leaves for a broker, when, how fast, and with whose credentials."""
+
+import asyncio
+import time
+
+import pytest
+
+from libs.common.contracts.brokers import BrokerOrderRequested
+from libs.common.contracts.enums import OrderStatus as S
+from libs.common.contracts.orders import FillReported, OrderAccepted, OrderCancelRequested, OrderRejected
+from services.trading.effects import work_for_brokers
+from tests.services.trading.broker_world import SECRET, TOKEN, World
+from tests.services.trading.making import USER, panic
+from tools.stub_broker.faults import Fault
+
+
+async def test_an_order_is_placed_by_its_tag_accepted_filled_and_booked(the_world: World) -> None:
+    account_id = await the_world.account()
+    the_world.start()
+    order = the_world.market(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.FILLED)
+    assert await the_world.held(account_id) == 10
+    assert len(the_world.placed(order)) == the_world.arrived(order) == 1
+    [accepted] = the_world.events(order, OrderAccepted)
+    assert accepted.broker_order_id == the_world.placed(order)[0]
+    assert len(the_world.events(order, FillReported)) == 1
+
+
+async def test_after_a_panic_nothing_that_waits_leaves(the_world: World) -> None:
+    account_id = await the_world.account()
+    orders = [the_world.market(account_id) for _ in range(5)]
+    await the_world.tell(*orders)
+    await the_world.tell(panic())
+    the_world.start()
+    for order in orders:
+        await the_world.becomes(order, S.CANCELLED)
+        assert the_world.arrived(order) == 0
+
+
+async def test_a_broker_that_keeps_silent_for_one_account_keeps_no_other_waiting(the_world: World) -> None:
+    slow, quick = await the_world.account(), await the_world.account()
+    the_world.stub.plan.script.append(Fault.SILENT_AFTER)
+    the_world.start(broker_call_s=5.0, broker_lease_s=20.0)
+    waiting, going = the_world.market(slow), the_world.market(quick)
+    await the_world.tell(waiting)
+    await asyncio.wait_for(the_world.stub.received.wait(), 5)
+    await the_world.tell(going)
+    await the_world.becomes(going, S.FILLED)
+    assert await the_world.status(waiting) is S.SUBMITTED
+
+
+async def test_the_calls_of_an_account_keep_within_the_brokers_rate(the_world: World) -> None:
+    account_id = await the_world.account()
+    orders = [the_world.order(account_id) for _ in range(7)]
+    await the_world.tell(*orders)
+    the_world.start(broker_calls_per_s=3, broker_leave_s=20.0)
+    began = time.monotonic()
+    for order in orders:
+        await the_world.becomes(order, S.ACCEPTED)
+    assert time.monotonic() - began >= 1.9
+    assert [tag for tag in the_world.stub.exchange.placed] == [
+        m.tag for m in the_world.said if isinstance(m, BrokerOrderRequested)
+    ]
+
+
+async def test_an_order_cancelled_before_it_left_never_leaves(the_world: World) -> None:
+    account_id = await the_world.account()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.tell(OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER))
+    the_world.start()
+    await the_world.becomes(order, S.CANCELLED)
+    assert the_world.arrived(order) == 0
+
+
+async def test_an_account_without_credentials_has_its_orders_refused_with_the_reason(the_world: World) -> None:
+    account_id = await the_world.account()
+    await the_world.pool.execute("DELETE FROM broker_credentials")
+    the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.REJECTED)
+    assert "credentials" in the_world.events(order, OrderRejected)[0].reason
+
+
+async def test_no_message_and_no_table_shows_a_credential(the_world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    account_id = await the_world.account()
+    the_world.stub.plan.script.extend([Fault.ERROR_AFTER, Fault.REFUSED])
+    the_world.start()
+    orders = [the_world.market(account_id) for _ in range(3)]
+    await the_world.tell(*orders)
+    for order in orders:
+        await the_world.becomes(order, S.FILLED, S.REJECTED)
+    shown = " ".join(m.model_dump_json() for m in the_world.said) + repr(the_world.offices)
+    for table in ("broker_calls", "broker_orders", "broker_credentials", "executions", "orders"):
+        shown += str([tuple(row) for row in await the_world.pool.fetch(f"SELECT * FROM {table}")])  # noqa: S608
+    captured = capsys.readouterr()
+    assert TOKEN not in shown + captured.out + captured.err
+
+
+async def test_the_service_s_own_background_calls_by_its_environment_and_finishes_a_call_before_it_stops(
+    the_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account_id = await the_world.account()
+    monkeypatch.setenv("TRADING_VAULT_SECRET", SECRET)
+    monkeypatch.setenv("TRADING_ZERODHA_URL", the_world.settings.zerodha_url)
+    the_world.stub.plan.script.append(Fault.LATE)
+    the_world.stub.late_s = 0.5
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    working = asyncio.create_task(work_for_brokers(the_world.runtime))
+    await asyncio.wait_for(the_world.stub.received.wait(), 5)
+    working.cancel()
+    await asyncio.wait([working])
+    await the_world.pump()
+    assert await the_world.status(order) is S.ACCEPTED
+    assert await the_world.pool.fetchval("SELECT count(*) FROM broker_leases") == 0
