@@ -1,0 +1,63 @@
+"""A whole chain at one moment."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import Quote
+from libs.common.contracts.options import PricingModel
+from services.marketdata.domain.chain.listed import Contracts, nearest
+from services.marketdata.domain.chain.totals import totals
+from services.marketdata.domain.chain.values import Content, Terms, side, valued
+
+Quotes: TypeAlias = Mapping[InstrumentId, Quote]
+
+
+def worked_out(contracts: Contracts, quotes: Quotes, earlier_oi: Mapping[InstrumentId, int], terms: Terms) -> Content:
+    """The fields of an OptionChain."""
+    spot = quotes.get(contracts.spot) if contracts.spot else None
+    future = quotes.get(contracts.future) if contracts.future else None
+    priced_on = future or spot
+    sides = [*contracts.calls, *contracts.puts]
+    found = [quotes.get(each) if each else None for each in sides]
+    newest = max((quote.at for quote in (*found, spot, future) if quote), default=None)
+    level = (spot or priced_on).ltp if priced_on else None
+    values = valued(contracts, found, priced_on, future is not None, newest, terms)
+    count = len(contracts.strikes)
+    rows = [
+        {
+            "strike": strike,
+            "call": side(contracts.calls[n], found[n], earlier_oi, values[n]),
+            "put": side(contracts.puts[n], found[count + n], earlier_oi, values[count + n]),
+        }
+        for n, strike in enumerate(contracts.strikes)
+    ]
+    left = (terms.expires_at - terms.now).total_seconds()
+    return {
+        "chain": str(contracts.key),
+        "exchange": contracts.key.exchange,
+        "underlying": contracts.key.underlying,
+        "expiry": contracts.key.expiry,
+        "expires_at": terms.expires_at,
+        "minutes_to_expiry": max(int(left // 60), 0),
+        "at": terms.now,
+        "quoted_at": newest,
+        "market_open": terms.market_open,
+        "lot_size": contracts.lot_size,
+        "model": _model(priced_on, future),
+        "priced_on": priced_on.instrument if priced_on else None,
+        "underlying_price": priced_on.ltp if priced_on else None,
+        "spot": contracts.spot,
+        "spot_price": spot.ltp if spot else None,
+        "rate": terms.rate,
+        "dividend_yield": terms.dividends,
+        "atm_strike": contracts.strikes[nearest(contracts.strikes, level)] if level and contracts.strikes else None,
+        **totals(contracts.strikes, found[:count], found[count:]),
+        "rows": rows,
+    }
+
+
+def _model(priced_on: Quote | None, future: Quote | None) -> PricingModel | None:
+    if future is not None:
+        return PricingModel.BLACK_76
+    return PricingModel.BLACK_SCHOLES_MERTON if priced_on else None
