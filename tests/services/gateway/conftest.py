@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from libs.common.testing.apps import opened
+from libs.common.testing.apps import opened, served
 from services.gateway.app import app
 from tests.services.gateway.scene import Platform, counterparty, forget_counts
+from tests.services.gateway.streaming import Live
 
 os.environ.setdefault("GATEWAY_WEBHOOK_SECRET", "a secret of thirty-two characters")
 
@@ -21,3 +22,13 @@ async def platform(pool: asyncpg.Pool) -> AsyncIterator[Platform]:
         async with counterparty(platform):
             yield platform
         await platform.close()
+
+
+@pytest.fixture
+async def live(pool: asyncpg.Pool) -> AsyncIterator[Live]:
+    async with served(app) as (url, runtime):
+        await forget_counts(runtime.memory.cache)
+        live = Live(runtime)
+        live.url = url
+        yield live
+        await live.close()

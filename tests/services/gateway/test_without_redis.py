@@ -23,7 +23,7 @@ from services.marketdata import app as marketdata
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store import ContractStore
 from services.marketdata.streams import save_quotes, tell_chains, tell_watchers
-from tests.services.gateway.test_stream_api import Live, until
+from tests.services.gateway.streaming import Live, until
 from tests.services.marketdata.samples import tick
 from tests.services.marketdata.test_chain import EXPIRY, MASTER, NOW, STRIKES, market
 

@@ -1,0 +1,142 @@
+"""A user's own channels: nothing is missed, nothing is another's."""
+
+from decimal import Decimal
+
+from libs.common.clock import stopwatch
+from libs.common.testing.apps import served
+from services.gateway import streams
+from services.gateway.app import app
+from services.gateway.memory.client import Patience
+from tests.services.gateway import said
+from tests.services.gateway.streaming import Live, quotes
+
+
+async def test_an_order_and_its_fill_are_told_with_numbers_that_follow_the_snapshot(live: Live) -> None:
+    asha = await live.person("asha")
+    before = said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now())
+    await live.project(said.submitted(before), said.accepted(before))
+    channels = ["orders", "fills", "positions", "funds"]
+    async with live.reader(asha, channels=channels) as reader:
+        seqs = {}
+        for _ in channels:
+            snapshot = await reader.hear("snapshot")
+            seqs[snapshot["channel"]] = snapshot["seq"]
+            if snapshot["channel"] == "orders":
+                assert [row["order_id"] for row in snapshot["data"]] == [str(before.order_id)]
+        order = said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now())
+        await live.project(said.submitted(order))
+        await live.project(said.accepted(order), said.filled(order), said.position(order), said.funds(order))
+        for status in ("SUBMITTED", "FILLED"):
+            event = await reader.hear("event", "orders")
+            seqs["orders"] += 1
+            assert (event["seq"], event["data"]["status"]) == (seqs["orders"], status)
+            assert event["data"]["instrument"] == "NSE:SBIN"
+            assert event["data"]["price"] == "812.50"
+        fill = await reader.hear("event", "fills")
+        assert (fill["seq"], fill["data"]["price"]) == (seqs["fills"] + 1, "812.25")
+        assert (await reader.hear("event", "positions"))["data"]["quantity"] == 10
+        assert (await reader.hear("event", "funds"))["data"]["available"] == "9998375"
+
+
+async def test_a_fill_reaches_the_client_within_milliseconds_of_its_commit(live: Live) -> None:
+    asha = await live.person("asha")
+    async with live.reader(asha, channels=["fills"]) as reader:
+        await reader.hear("snapshot")
+        took = []
+        for _ in range(20):
+            order = said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now())
+            await live.project(said.submitted(order), said.accepted(order), said.filled(order))
+            committed = stopwatch()
+            await reader.hear("event", "fills")
+            took.append(stopwatch() - committed)
+        assert sorted(took)[10] < 0.01
+
+
+async def test_a_client_that_reconnects_gets_what_it_missed(live: Live) -> None:
+    asha = await live.person("asha")
+    orders = [said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now()) for _ in range(5)]
+    await live.project(said.submitted(orders[0]))
+    async with live.reader(asha, channels=["orders"]) as reader:
+        seq = (await reader.hear("snapshot"))["seq"]
+    for order in orders[1:]:
+        await live.project(said.submitted(order))
+    await live.project(said.accepted(orders[2]))
+    async with live.reader(asha, channels=["orders"], since={"orders": seq}) as reader:
+        missed = await reader.hear("snapshot")
+        assert (missed["since"], missed["seq"]) == (seq, seq + 5)
+        assert {row["order_id"] for row in missed["data"]} == {str(order.order_id) for order in orders[1:]}
+        await live.project(said.accepted(orders[3]))
+        assert (await reader.hear("event"))["seq"] == seq + 6
+    async with live.reader(asha, channels=["orders"], since={"orders": seq + 6}) as reader:
+        nothing = await reader.hear("snapshot")
+        assert (nothing["since"], nothing["data"]) == (seq + 6, [])
+    async with live.reader(asha, channels=["orders"], since={"orders": 10**9}) as reader:
+        assert (await reader.hear("snapshot"))["since"] is None
+
+
+async def test_numbers_go_on_after_a_restart(live: Live) -> None:
+    asha = await live.person("asha")
+    order = said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now())
+    await live.project(said.submitted(order))
+    async with served(app) as (url, runtime):
+        second = Live(runtime)
+        second.url = url
+        async with second.reader(asha, channels=["orders"]) as reader:
+            seq = (await reader.hear("snapshot"))["seq"]
+            await second.project(said.accepted(order))
+            assert (await reader.hear("event"))["seq"] == seq + 1 == 2
+
+
+async def test_what_another_instance_projects_reaches_the_client_too(live: Live) -> None:
+    asha = await live.person("asha")
+    async with served(app) as (url, runtime):
+        second = Live(runtime)
+        second.url = url
+        async with second.reader(asha, channels=["fills", "orders"]) as reader:
+            await reader.hear("snapshot")
+            await reader.hear("snapshot")
+            order = said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now())
+            await live.project(said.submitted(order), said.accepted(order), said.filled(order))
+            missed = [await reader.hear("snapshot"), await reader.hear("snapshot")]
+            assert {frame["channel"]: frame["seq"] for frame in missed} == {"fills": 1, "orders": 1}
+            await second.project(said.filled(said.terms(asha.user_id, asha.account_id)))
+            assert (await reader.hear("event", "fills"))["seq"] == 2
+
+
+async def test_nobody_hears_of_the_orders_of_another(live: Live) -> None:
+    asha, ravi = await live.person("asha"), await live.person("ravi")
+    async with live.reader(ravi, channels=["orders", "fills", "positions", "funds", "risk", "signals"]) as reader:
+        for _ in range(6):
+            assert (await reader.hear("snapshot"))["data"] == []
+        order = said.terms(asha.user_id, asha.account_id)
+        await live.project(said.submitted(order), said.filled(order, version=2), said.position(order))
+        await reader.silence()
+
+
+async def test_a_position_is_shown_with_its_profit_at_the_last_price(live: Live) -> None:
+    asha = await live.person("asha")
+    await streams.quotes([quotes(live, 815.25, "NSE:SBIN")], live.runtime.memory)
+    order = said.terms(asha.user_id, asha.account_id)
+    async with live.reader(asha, channels=["positions"]) as reader:
+        await reader.hear("snapshot")
+        await live.project(said.position(order))
+        shown = (await reader.hear("event"))["data"]
+        assert (Decimal(shown["ltp"]), Decimal(shown["mtm"])) == (Decimal("815.25"), Decimal("30.00"))
+
+
+async def test_a_client_that_falls_behind_is_caught_up_with_one_snapshot(live: Live) -> None:
+    live.runtime.memory.hub.patience = Patience(queued=3)
+    asha = await live.person("asha")
+    orders = [said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now()) for _ in range(20)]
+    async with live.reader(asha, channels=["orders"]) as reader:
+        await reader.hear("snapshot")
+        await live.project(*(said.submitted(order) for order in orders))
+        heard: set[str] = set()
+        last = 0
+        while len(heard) < len(orders):
+            frame = await reader.hear()
+            rows = frame["data"] if frame["type"] == "snapshot" else [frame["data"]]
+            heard |= {row["order_id"] for row in rows}
+            assert frame["seq"] > last
+            last = frame["seq"]
+        assert last == 20

@@ -1,0 +1,111 @@
+"""How a connection begins, how it ends, and what a client that does not read costs the others."""
+
+import asyncio
+import contextlib
+
+import asyncpg
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from libs.common.testing.apps import served
+from services.gateway import streams
+from services.gateway.api.edge import edge_in
+from services.gateway.api.stream import recheck_once
+from services.gateway.app import app
+from services.gateway.memory.prices import Mode
+from tests.services.gateway.streaming import Live, Reader, quotes, watcher
+
+
+async def test_a_stream_begins_with_a_credential(live: Live) -> None:
+    asha = await live.person("asha")
+    for frame in ({"action": "subscribe", "channels": ["orders"]}, {"action": "authenticate", "token": "x"}):
+        async with live.reader() as reader:
+            await reader.say(**frame)
+            assert await reader.ended() == 4401
+    key = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).json()["api_key"]
+    async with live.reader() as reader:
+        await reader.say(action="authenticate", api_key=key)
+        assert (await reader.hear())["user_id"] == str(asha.user_id)
+
+
+async def test_each_item_is_acknowledged_and_unknown_ones_are_named(live: Live) -> None:
+    """openalgo#1376: a subscription was acknowledged without a result per symbol."""
+    asha = await live.person("asha")
+    await streams.quotes([quotes(live, 812.5, "NSE:SBIN")], live.runtime.memory)
+    async with live.reader(asha) as reader:
+        await reader.say(action="subscribe", channels=["orders", "gossip"], quotes=["NSE:SBIN", "NSE:NOPE", "bad"])
+        ack = await reader.hear("ack")
+        assert ack["channels"] == {"orders": "ok", "gossip": "unknown channel"}
+        assert ack["quotes"] == {"NSE:SBIN": "ok", "NSE:NOPE": "unknown instrument", "bad": "unknown instrument"}
+        await reader.say(action="ping")
+        assert (await reader.hear("pong"))["at"]
+        await reader.say(action="dance")
+        assert "dance" in (await reader.hear("error"))["error"]
+
+
+async def test_a_client_that_does_not_read_is_dropped_and_told_why(live: Live) -> None:
+    hub = live.runtime.memory.hub
+    client, outlet = watcher(live, await live.person("asha"))
+    outlet.paused_at = outlet.heard_at = 1000.0
+    hub.sweep(1009.0)
+    assert outlet.closed is None
+    hub.sweep(1011.0)
+    assert outlet.closed is not None
+    assert outlet.closed[0] == 4408
+    assert "read" in outlet.closed[1]
+    hub.leave(client)
+    assert len(hub) == 0
+
+
+async def test_of_what_a_slow_client_did_not_read_only_the_newest_waits(live: Live) -> None:
+    """Conflation: a thousand updates of two instruments are two frames when the client reads again."""
+    hub = live.runtime.memory.hub
+    client, outlet = watcher(live, await live.person("asha"))
+    hub.watch_topics(client, [hub.prices.topic(Mode.QUOTE, name) for name in ("NSE:SBIN", "NSE:INFY")])
+    outlet.paused_at = 1.0
+    for n in range(500):
+        await streams.quotes([quotes(live, 800 + n, "NSE:SBIN", "NSE:INFY")], live.runtime.memory)
+    hub._write()
+    assert outlet.written == []
+    assert len(client.fresh) == 2
+    outlet.paused_at = None
+    hub.wake(client)
+    await asyncio.sleep(0.02)
+    assert b"".join(outlet.written).count(b'"ltp":1299') == 2
+    hub.leave(client)
+    assert hub.prices.topics == {}
+
+
+async def test_a_stream_ends_with_its_session(live: Live) -> None:
+    asha = await live.person("asha")
+    async with live.reader(asha) as reader:
+        await recheck_once(edge_in(live.runtime))
+        await reader.silence()
+        await asha.client.post("/api/v2/auth/logout", json={"refresh_token": asha.tokens["refresh_token"]})
+        await live.runtime.pool.execute("DELETE FROM sessions")
+        async for key in live.runtime.memory.cache.redis.scan_iter("gateway:session:*"):
+            await live.runtime.memory.cache.redis.delete(key)
+        await recheck_once(edge_in(live.runtime))
+        assert await reader.ended() == 4401
+
+
+async def test_where_no_stream_is_no_connection_is_made(live: Live) -> None:
+    with pytest.raises(InvalidStatus, match="404"):
+        await connect(live.url.replace("http", "ws") + "/api/v2/elsewhere")
+    assert (await (await live.client()).get("/api/v2/stream")).status_code == 404
+
+
+async def test_a_stopping_gateway_says_goodbye(pool: asyncpg.Pool) -> None:
+    async with served(app) as (url, _):
+        socket = await connect(url.replace("http", "ws") + "/api/v2/stream")
+    with contextlib.suppress(ConnectionClosed):
+        await socket.recv()
+    assert socket.close_code == 1012
+
+
+async def test_a_frame_that_is_no_wish_ends_the_stream(live: Live) -> None:
+    for wrong, code in (("{", 4400), ("[1]", 4400), (b"\x00", 1003)):
+        async with connect(live.url.replace("http", "ws") + "/api/v2/stream") as socket:
+            await socket.send(wrong)
+            assert await Reader(socket).ended() == code
