@@ -12,9 +12,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from libs.common.clock import stopwatch
+from tools.client import Away
 
 CHANNELS = ("orders", "fills", "positions", "funds", "signals", "risk")
 RETRY_SECONDS = 0.25
+SUBSCRIBE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,16 @@ class Stream:
         await self.drop()
 
     async def resume(self) -> None:
-        """Connect (again), and return when every channel was told."""
+        """Connect (again), and return when every channel was told. Raises Away when that takes longer than a minute."""
         self._told.clear()
         self._reader = asyncio.create_task(self._read_for_ever())
-        async with asyncio.timeout(60):
-            await self._subscribed.wait()
+        try:
+            async with asyncio.timeout(SUBSCRIBE_SECONDS):
+                await self._subscribed.wait()
+        except TimeoutError as error:
+            await self.drop()
+            untold = ", ".join(each for each in self.channels if each not in self._told)
+            raise Away(f"{self.url} told nothing of {untold} in {SUBSCRIBE_SECONDS:.0f} s") from error
 
     async def drop(self) -> None:
         """Be away, as a client with no network is."""

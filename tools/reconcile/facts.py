@@ -62,7 +62,6 @@ class Order:
     submitted_terms: int = 0
     sent_terms: int = 0
     submitted_at: datetime | None = None
-    submitted_millis: int = 0
     epoch: int = 0
     margin: Decimal = ZERO
     margin_is_known: bool = True

@@ -55,12 +55,9 @@ class KafkaLog:
         self._low: dict[Partition, int] = {}
 
     def spans(self) -> Mapping[Partition, Span]:
-        try:
-            partitions = self._partitions()
-            low = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-            high = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        except KafkaException as error:
-            raise LogUnreadable(f"Kafka at {self._bootstrap} does not tell its offsets: {error}") from error
+        partitions = self._partitions(*MONEY)
+        low = self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        high = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         self._low.update(low)
         return {each: Span(low[each], high[each]) for each in partitions}
 
@@ -75,8 +72,7 @@ class KafkaLog:
             consumer.close()
 
     def newest(self, topic: str, seconds: float) -> list[Record]:
-        known = self._admin.list_topics(timeout=ANSWER_S).topics.get(self._prefix + topic)
-        partitions = [(topic, partition) for partition in known.partitions] if known else []
+        partitions = self._partitions(topic)
         since = int((SystemClock().now().timestamp() - seconds) * 1000)
         low = self._offsets(partitions, OffsetSpec.for_timestamp(since))
         until = self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
@@ -104,20 +100,26 @@ class KafkaLog:
             }
         )
 
-    def _partitions(self) -> list[Partition]:
-        known = self._admin.list_topics(timeout=ANSWER_S).topics
-        named = [(name, known.get(self._prefix + name)) for name in MONEY]
+    def _partitions(self, *names: str) -> list[Partition]:
+        try:
+            known = self._admin.list_topics(timeout=ANSWER_S).topics
+        except KafkaException as error:
+            raise LogUnreadable(f"Kafka at {self._bootstrap} does not tell its topics: {error}") from error
+        named = [(name, known.get(self._prefix + name)) for name in names]
         return [(name, partition) for name, found in named if found for partition in found.partitions]
 
     def _offsets(self, partitions: list[Partition], which: OffsetSpec) -> dict[Partition, int]:
         asked = {TopicPartition(self._prefix + topic, partition): which for topic, partition in partitions}
         if not asked:
             return {}
-        found = self._admin.list_offsets(asked, request_timeout=ANSWER_S)
-        return {
-            (tp.topic.removeprefix(self._prefix), tp.partition): future.result(timeout=ANSWER_S).offset
-            for tp, future in found.items()
-        }
+        try:
+            found = self._admin.list_offsets(asked, request_timeout=ANSWER_S)
+            return {
+                (tp.topic.removeprefix(self._prefix), tp.partition): future.result(timeout=ANSWER_S).offset
+                for tp, future in found.items()
+            }
+        except (KafkaException, TimeoutError) as error:
+            raise LogUnreadable(f"Kafka at {self._bootstrap} does not tell its offsets: {error}") from error
 
     def _read(
         self, consumer: Consumer, following: dict[Partition, int], until: Mapping[Partition, int]
