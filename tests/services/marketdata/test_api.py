@@ -1,6 +1,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from datetime import date
 from typing import Any
 from urllib.parse import quote
 
@@ -9,7 +10,10 @@ import pytest
 
 from libs.common import http, ids
 from libs.common.clock import FixedClock
+from libs.common.market_days import MarketDays
+from libs.common.settings import MarketHours
 from libs.common.testing.apps import opened
+from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.app import app
 from services.marketdata.memory import MarketMemory
 from tests.services.marketdata.samples import OPEN, listed, tick
@@ -87,3 +91,16 @@ async def test_status_tells_how_old_the_last_tick_is(client: httpx.AsyncClient, 
     answer = await client.get("/internal/status")
     assert answer.status_code == 200
     assert answer.json()["last_tick_age_s"] == 3
+
+
+async def test_status_tells_to_which_day_holidays_are_known(client: httpx.AsyncClient, memory: MarketMemory) -> None:
+    told = []
+    for calendar in (
+        TradingCalendar(MarketHours.CONTINUOUS),
+        TradingCalendar(MarketHours.EXCHANGE, MarketDays()),
+        TradingCalendar(MarketHours.EXCHANGE, MarketDays(known_until=date(2027, 12, 31))),
+    ):
+        memory.calendar = calendar
+        body = (await client.get("/internal/status")).json()
+        told.append((body["holidays_known_until"], body["sessions_provisional"]))
+    assert told == [(None, False), ("2026-12-31", False), ("2027-12-31", False)]
