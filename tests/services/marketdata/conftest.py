@@ -1,9 +1,21 @@
 """Real data for tests: SHARED_DATA, which a user's machine may lack and CI may not."""
 
 import os
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
+
+from libs.common import http, ids
+from libs.common.clock import FixedClock
+from libs.common.contracts.ids import InstrumentId
+from libs.common.testing.apps import opened
+from services.marketdata.app import app
+from services.marketdata.memory import MarketMemory
+from services.marketdata.store.series import TimeSeries
+from tests.services.marketdata.samples import OPEN, listed
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +27,54 @@ def shared_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture
+def symbol() -> str:
+    """QuestDB is shared: a stock of this test alone."""
+    return f"H{ids.new_id().hex[-10:].upper()}"
+
+
+@pytest.fixture
+def name(symbol: str) -> InstrumentId:
+    return InstrumentId(f"NSE:{symbol}")
+
+
+@pytest.fixture
+async def memory(client: httpx.AsyncClient) -> MarketMemory:
+    transport = client._transport
+    assert isinstance(transport, httpx.ASGITransport)
+    found: MarketMemory = transport.app.state.memory  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.fixture
+async def client(symbol: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with opened(app, clock=FixedClock(OPEN + timedelta(days=30))) as runtime:
+        contract = listed(symbol)
+        runtime.memory.listed = {contract.instrument: contract}
+        await runtime.memory.series.create_tables()
+        application = http.build_app(runtime)
+        application.state.memory = runtime.memory
+        await runtime.pool.execute(_KNOWN_TO_BROKER, contract.instrument, symbol)
+        transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+        token = {"X-Internal-Token": os.environ["INTERNAL_TOKEN"]}
+        async with httpx.AsyncClient(transport=transport, base_url="http://test/internal", headers=token) as client:
+            yield client
+        await runtime.pool.execute("DELETE FROM broker_contracts WHERE instrument = $1", contract.instrument)
+
+
+_KNOWN_TO_BROKER = """
+    INSERT INTO broker_contracts
+        (source, instrument, exchange, symbol, name, kind, lot_size, tick_size, token, broker_symbol, listed, seen_on)
+    VALUES ('zerodha', $1, 'NSE', $2, $2, 'EQUITY', 1, 0.05, '5633', $2, true, '2026-11-23'),
+        ('dhan', $1, 'NSE', $2, $2, 'EQUITY', 1, 0.05, '77', $2, true, '2026-11-23')
+"""
+
+
+@pytest.fixture
+async def series() -> AsyncIterator[TimeSeries]:
+    series = TimeSeries(os.environ["QUESTDB_URL"])
+    await series.create_tables()
+    yield series
+    await series.close()

@@ -10,6 +10,8 @@ from libs.common.contracts.market import InstrumentListed, Tick
 SBIN = InstrumentId("NSE:SBIN")
 OPEN = datetime(2026, 11, 23, 3, 45, tzinfo=UTC)
 """09:15 IST on a Monday."""
+MINUTE = timedelta(minutes=1)
+INDIAN = "+05:30"
 
 
 def tick(seconds: float = 0, ltp: float = 100.0, volume: int = 0, instrument: InstrumentId = SBIN) -> Tick:

@@ -16,8 +16,8 @@ from libs.common import ids
 from libs.common.contracts.ids import InstrumentId
 from services.marketdata.store.series import TimeSeries
 from tests.services.marketdata.samples import OPEN, tick
-from tests.services.marketdata.test_additions import StubBroker
 from tests.services.marketdata.test_history import candle, write
+from tests.services.marketdata.test_history_broker import StubBroker
 
 MINUTE = timedelta(minutes=1)
 PAST = datetime(2021, 6, 9, 3, 45, tzinfo=UTC)

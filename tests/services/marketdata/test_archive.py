@@ -1,0 +1,99 @@
+"""Days of ticks and candles, archived and brought back; candles made again from their ticks."""
+
+import asyncio
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from libs.common import ids
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import DepthLevel
+from services.marketdata.adapters.recomputed import recomputed
+from services.marketdata.domain.candles import candles_of
+from services.marketdata.domain.intervals import Interval
+from services.marketdata.store.series import Candle, Selection, TimeSeries
+from services.marketdata.store.series.archive import Archive, ArchiveRefused
+from tests.services.marketdata.samples import MINUTE, OPEN, tick
+from tests.services.marketdata.test_history import FOREVER, candle, history, write
+
+
+async def test_a_day_s_candles_made_again_from_stored_ticks_are_the_same(
+    series: TimeSeries, name: InstrumentId
+) -> None:
+    ticks = [tick(n * 1.7, 100 + n * 7 % 13, n * 10, name) for n in range(300)]
+    ticks += [tick(58, 500, 5, name).model_copy(update={"received_at": OPEN + timedelta(minutes=2)})]
+    await write(series, [], ticks)
+    made = await recomputed(series, name, OPEN.date(), OPEN + timedelta(days=1))
+    assert made == candles_of(ticks)
+
+
+async def test_a_minute_that_still_takes_ticks_is_not_made_again(series: TimeSeries, name: InstrumentId) -> None:
+    ticks = [tick(n * 1.7, 100 + n * 7 % 13, n * 10, name) for n in range(300)]
+    await write(series, [], ticks)
+    made = await recomputed(series, name, OPEN.date(), OPEN + timedelta(minutes=4, seconds=30))
+    assert [candle.start for candle in made] == [OPEN + n * MINUTE for n in range(4)]
+
+
+async def test_a_day_goes_to_a_parquet_file_and_comes_back_whole(
+    series: TimeSeries, name: InstrumentId, tmp_path: Path
+) -> None:
+    """A day far from every other test's, since a whole day is dropped."""
+    far = timedelta(days=-3_000 - ids.new_id().int % 2_000)
+    five = tuple(DepthLevel(price=100 - n / 20, quantity=10 * n, orders=n) for n in range(1, 6))
+    ticks = [
+        each.model_copy(update={"at": each.at + far, "received_at": each.at + far, "bids": five})
+        for each in (tick(n, 100 + n, n, name) for n in range(20))
+    ]
+    day = ticks[0].at.date()
+    await series.ask("ALTER TABLE ticks SET TTL 30 YEARS")
+    archive = Archive(series, tmp_path)
+    try:
+        await write(series, [candle(name, OPEN + far)], ticks)
+        for table, rows in (("ticks", 20), ("candles", 1)):
+            assert (await archive.store(table, day, drop=True))["rows"] == rows
+            await series.applied(table)
+            left = 0 if table == "ticks" else rows
+            assert await series.ask(f"SELECT count() FROM {table} WHERE ts IN '{day}'") == [[left]]  # noqa: S608
+            assert pl.read_parquet(archive.path(table, day)).height == rows
+            assert (await archive.restore(table, day, OPEN))["rows"] == rows
+            await series.applied(table)
+        whole = "ltp, volume, bid, received_at, bids[1, 5], bids[2, 5], bids[3, 5], asks[1, 1]"
+        found = await series.ask(f"SELECT {whole} FROM ticks WHERE ts IN '{day}'")  # noqa: S608
+        assert len(found) == 20
+        assert found[3][:3] == [103.0, 3, 102.95]
+        assert found[3][4:] == [99.75, 50.0, 5.0, None]
+        chosen = Selection(name, Interval.ONE_MINUTE, OPEN + far - FOREVER, OPEN + far + FOREVER)
+        assert [c.close for c in await series.candles(chosen, 10)] == [101.0]
+    finally:
+        await archive.keep_for(3)
+
+
+async def test_views_that_gave_up_are_filled_again_at_the_next_start(series: TimeSeries, name: InstrumentId) -> None:
+    """Somebody dropped a day of candles by hand."""
+    far = timedelta(days=-3_000 - ids.new_id().int % 2_000)
+    await write(series, [candle(name, OPEN + far), candle(name, OPEN)])
+    await history(series, name, Interval.ONE_MINUTE, 1)
+    await series.applied("candles")
+    await series.ask(f"ALTER TABLE candles DROP PARTITION LIST '{(OPEN + far).date()}'")
+    await series.applied("candles")
+    await series.create_tables()
+    await write(series, [candle(name, OPEN + MINUTE)])
+    found: list[Candle] = []
+    for _ in range(300):
+        found = await history(series, name, Interval.FIVE_MINUTES, 1)
+        if found and found[-1].volume == 20:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(found)
+
+
+async def test_a_day_that_is_not_there_is_neither_archived_nor_restored(series: TimeSeries, tmp_path: Path) -> None:
+    archive = Archive(series, tmp_path)
+    for asked in (
+        archive.store("ticks", date(1999, 1, 1), drop=True),
+        archive.restore("ticks", date(1999, 1, 1), OPEN),
+    ):
+        with pytest.raises(ArchiveRefused):
+            await asked

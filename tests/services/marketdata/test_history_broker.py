@@ -1,0 +1,111 @@
+"""What is missing of the history, fetched from a broker."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import orjson
+import pytest
+
+from libs.common.contracts.ids import InstrumentId
+from services.marketdata.domain.intervals import Interval
+from services.marketdata.memory import MarketMemory
+from services.marketdata.store.series import Candle, Selection
+from tests.services.marketdata.samples import INDIAN, OPEN, listed
+
+
+class StubBroker:
+    """Answers as Kite Connect's documentation says, on a port of its own."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.busy = 0
+        self.refusal: bytes | None = None
+
+    async def __aenter__(self) -> "StubBroker":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode()
+        target = httpx.URL(request.split(" ")[1])
+        status, body = 200, self.refusal or self._candles(target)
+        self.asked.append(request)
+        if self.busy:
+            self.busy -= 1
+            status, body = 429, b'{"status": "error", "message": "Too many requests", "error_type": "NetworkException"}'
+        elif self.refusal:
+            status = 403
+        head = f"HTTP/1.1 {status} X\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    def _candles(self, target: httpx.URL) -> bytes:
+        """One candle a day at 09:15, from `from` to `to`, both included, as the broker does."""
+        at = datetime.fromisoformat(target.params["from"])
+        candles = []
+        while at <= datetime.fromisoformat(target.params["to"]):
+            label = at.replace(hour=9, minute=15, second=0).strftime("%Y-%m-%dT%H:%M:%S+0530")
+            candles.append([label, 100.5, 101, 100, 100.75, 2499, 13667775])
+            at += timedelta(days=1)
+        return orjson.dumps({"status": "success", "data": {"candles": candles}})
+
+
+async def test_missing_history_is_fetched_from_a_broker_window_by_window(
+    client: httpx.AsyncClient, memory: MarketMemory, name: InstrumentId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with StubBroker() as broker:
+        monkeypatch.setenv("MARKETDATA_HISTORY_URL", broker.url)
+        monkeypatch.setenv("MARKETDATA_HISTORY_API_KEY", "key")
+        monkeypatch.setenv("MARKETDATA_HISTORY_ACCESS_TOKEN", "token")
+        broker.busy = 1
+        wanted = {"start": f"2026-08-01T00:00:00{INDIAN}", "end": f"2026-10-30T00:00:00{INDIAN}"}
+        done = await client.post(f"/history/{name}/backfill", params=wanted)
+    assert (done.status_code, done.json()["kept"]) == (200, 90)
+    assert len(broker.asked) == 3, "one refused as too many, then two windows of 60 days"
+    assert all("/instruments/historical/5633/minute" in request for request in broker.asked)
+    assert "authorization: token key:token" in broker.asked[0].lower()
+    chosen = Selection(name, Interval.ONE_MINUTE, OPEN - timedelta(days=200), OPEN)
+    found: list[Candle] = []
+    for _ in range(100):
+        found = await memory.series.candles(chosen, 100)
+        if len(found) == 90:
+            break
+        await asyncio.sleep(0.1)
+    assert [(c.open, c.close, c.volume, c.oi, c.source) for c in found] == [
+        (100.5, 100.75, 2499, 13667775, "BACKFILLED")
+    ] * 90
+    assert found[0].start == datetime(2026, 8, 1, 3, 45, tzinfo=UTC)
+
+
+async def test_what_a_broker_refuses_is_told_with_its_words(
+    client: httpx.AsyncClient, name: InstrumentId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"start": f"2026-08-01T00:00:00{INDIAN}", "end": f"2026-08-02T00:00:00{INDIAN}"}
+    monkeypatch.delenv("MARKETDATA_HISTORY_URL", raising=False)
+    answer = await client.post(f"/history/{name}/backfill", params=wanted)
+    assert (answer.status_code, answer.json()["code"]) == (422, "not_configured")
+    async with StubBroker() as broker:
+        monkeypatch.setenv("MARKETDATA_HISTORY_URL", broker.url)
+        broker.refusal = b'{"status": "error", "message": "Incorrect `api_key`", "error_type": "TokenException"}'
+        answer = await client.post(f"/history/{name}/backfill", params=wanted)
+    assert (answer.status_code, answer.json()["code"]) == (502, "broker_refused")
+    assert "Incorrect `api_key`" in answer.json()["detail"]
+
+
+async def test_what_the_brokers_dump_does_not_have_is_not_asked_for(
+    client: httpx.AsyncClient, memory: MarketMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = listed("UNKNOWNTOKITE")
+    memory.listed = {unknown.instrument: unknown}
+    wanted = {"start": f"2026-08-01T00:00:00{INDIAN}", "end": f"2026-08-02T00:00:00{INDIAN}"}
+    async with StubBroker() as broker:
+        monkeypatch.setenv("MARKETDATA_HISTORY_URL", broker.url)
+        answer = await client.post(f"/history/{unknown.instrument}/backfill", params=wanted)
+        assert (answer.status_code, answer.json()["code"], broker.asked) == (422, "no_broker_token", [])
+    assert "MARKETDATA_MASTERS" in answer.json()["detail"]
