@@ -36,6 +36,8 @@ from libs.common.writes import Writes
 
 SEND_SECONDS = 1.5
 """How long a caller waits for Kafka to keep a message before it is told that it was not."""
+LAST_LOOK_SECONDS = 0.25
+"""How long it then looks whether Kafka's answer came all the same: it may be here, and we stood still."""
 KEEP_SECONDS = 0.5
 """How long it then waits for a connection to the outbox."""
 
@@ -154,15 +156,18 @@ class Runtime(Generic[S, V]):
         )
         out = record(topic, message, envelope)
         began = stopwatch()
+        sent: asyncio.Future[Any] | None = None
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await self.producer.send_and_wait(out.topic, out.value, key=out.key, headers=out.headers())
+                sent = await self.producer.send(out.topic, out.value, key=out.key, headers=out.headers())
+                await asyncio.shield(sent)
         except (KafkaError, TimeoutError, OSError) as error:
-            if self._confirmed_at <= began:
-                raise MessagingUnavailable(f"Kafka did not keep {envelope.type} {own}: {error!r}") from error
-            await self._keep(out)
-        else:
-            self._confirmed_at = stopwatch()
+            if not await _was_kept(sent):
+                if self._confirmed_at <= began:
+                    raise MessagingUnavailable(f"Kafka did not keep {envelope.type} {own}: {error!r}") from error
+                await self._keep(out)
+                return envelope
+        self._confirmed_at = stopwatch()
         return envelope
 
     async def _keep(self, out: Record) -> None:
@@ -179,6 +184,14 @@ class Runtime(Generic[S, V]):
     def publish_bulk(self, message: Message) -> None:
         """Buffer a tick, quote or candle for librdkafka; latest-wins data only."""
         self.bulk.publish(message)
+
+
+async def _was_kept(sent: "asyncio.Future[Any] | None") -> bool:
+    """Whether Kafka confirms what it was given, at the last moment."""
+    if sent is None:
+        return False
+    await asyncio.wait((sent,), timeout=LAST_LOOK_SECONDS)
+    return sent.done() and not sent.cancelled() and sent.exception() is None
 
 
 async def _tick(runtime: Runtime[S, V], timer: Timer[S, V]) -> None:

@@ -106,10 +106,10 @@ class Unheard:
         self.producer = producer
         self._then = then
 
-    async def send_and_wait(self, *message: Any, **more: Any) -> None:
+    async def send(self, *message: Any, **more: Any) -> "asyncio.Future[None]":
         await self.producer.send_and_wait(*message, **more)
         self._then()
-        await asyncio.Event().wait()
+        return asyncio.get_running_loop().create_future()
 
 
 @pytest.mark.parametrize("has_outbox", [True, False])
