@@ -6,6 +6,7 @@ What it knows of open orders is a hint that may lag behind their rows; the rows 
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 LOOKS_KEPT = 32
 """Looks at one instrument that may wait; after that the oldest are folded into one."""
+EARLY_KEPT = 1_000
+"""Looks at an instrument whose contract is not learned yet: what it did in the seconds before a start."""
 
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
@@ -72,14 +75,19 @@ class WalkforwardMemory(Memory):
         self._stirs: dict[InstrumentId, Stir] = {}
         self._activations: list[tuple[datetime, OrderId, InstrumentId]] = []
         self._stirred = asyncio.Event()
+        self._unlisted: dict[InstrumentId, list[Order]] = {}
+        """Orders that were open at the start and whose contracts are not learned yet: without its tick size no price
+        tells whether a tick concerns an order, and all of them would be decided on at once.
+        """
+        self._early: dict[InstrumentId, deque[Look]] = {}
 
     async def open(self, runtime: "Runtime[WalkforwardStore, WalkforwardMemory]") -> None:
-        """Orders that were open when the process ended are watched again before the first tick."""
+        """Orders that were open when the process ended are watched again once their contracts are learned."""
         now = runtime.clock.now()
         await asyncio.to_thread(self.calendar.session, Exchange.NSE, self.calendar.trading_day(now))
         async with runtime.pool.acquire() as connection:
             for order in await WalkforwardStore(connection).open_orders():
-                self._put(order)
+                self._unlisted.setdefault(order.instrument, []).append(order)
         self.learned_at = now
 
     # Contracts
@@ -89,6 +97,16 @@ class WalkforwardMemory(Memory):
         self._listings[contract.instrument] = self._shared.setdefault(listing, listing)
         if contract.kind is InstrumentKind.FUTURE and contract.spot is not None:
             self._derivative_listed.add(contract.spot)
+        if contract.instrument in self._unlisted:
+            self._begin(contract.instrument)
+
+    def _begin(self, instrument: InstrumentId) -> None:
+        """Watch what was open at the start, and show it the ticks that came meanwhile."""
+        for order in self._unlisted.pop(instrument):
+            if not self.is_watched(instrument, order.order_id):
+                self._put(order)
+        for look in self._early.pop(instrument, ()):
+            self._meet(look)
 
     def listing(self, instrument: InstrumentId) -> Listing | None:
         return self._listings.get(instrument)
@@ -106,14 +124,20 @@ class WalkforwardMemory(Memory):
         """A tick: the newest look at its instrument, and work for the orders that it could concern."""
         look = Look(tick)
         self._looks[tick.instrument] = look
+        if tick.instrument in self._unlisted:
+            self._early.setdefault(tick.instrument, deque(maxlen=EARLY_KEPT)).append(look)
         meanwhile = self._meanwhile.get(tick.instrument)
         if meanwhile is not None:
             self._add(meanwhile, look)
-        watch = self._watches.get(tick.instrument)
+        self._meet(look)
+
+    def _meet(self, look: Look) -> None:
+        instrument = look.tick.instrument
+        watch = self._watches.get(instrument)
         if watch is not None:
-            order_ids = watch.stirred_by(tick, self._half_spread(tick.instrument))
+            order_ids = watch.stirred_by(look.tick, self._half_spread(instrument))
             if order_ids:
-                self._stir(tick.instrument, [look], order_ids)
+                self._stir(instrument, [look], order_ids)
 
     def market(self, instrument: InstrumentId, now: datetime) -> Market | None:
         """The newest market that can be believed."""

@@ -7,12 +7,15 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
+from libs.common.clock import FixedClock
 from libs.common.contracts.enums import ExecutionKind, OrderStatus, OrderType, Side
 from libs.common.contracts.market import Tick
+from libs.common.testing.apps import opened
 from services.walkforward import handlers, streams, timers
+from services.walkforward.app import app
 from services.walkforward.memory import LOOKS_KEPT
 from tests.services.walkforward.running import handle, instance, match, row, see, set_clock
-from tests.services.walkforward.venue import EVENING, SBIN, cancel, later, request, tick
+from tests.services.walkforward.venue import EVENING, SBIN, cancel, later, listed, request, tick
 
 BUY, SELL = Side.BUY, Side.SELL
 LIMIT, SL_M = OrderType.LIMIT, OrderType.SL_M
@@ -78,6 +81,27 @@ async def test_open_orders_survive_a_restart() -> None:
         assert (await row(after, limit)).status is OrderStatus.ACCEPTED
         await see(after, tick(94.0, bid=94.0, ask=94.05, at=later(11)))
         assert [(await row(after, each)).status for each in (limit, stop)] == [OrderStatus.FILLED] * 2
+
+
+async def test_a_start_decides_only_on_the_orders_that_ticks_concern() -> None:
+    """However many rest: 8,700 of them were decided on at once, and the process stood still for 12 s."""
+    far = [request(BUY, 100, LIMIT, "80.00") for _ in range(20)]
+    near = request(BUY, 100, LIMIT, "99.00")
+    async with instance() as before:
+        await see(before, tick(ask=100.0))
+        for each in (*far, near):
+            await handle(before, each)
+    async with opened(app, clock=FixedClock(later(10))) as after:  # ticks come before the contracts
+        dip = tick(98.0, bid=97.9, ask=98.0, at=later(9))
+        await streams.see_ticks([dip, tick(100.0, bid=99.9, ask=100.0, at=later(10))], after.memory)
+        assert not after.memory.is_stirred
+        after.memory.learn(listed())
+        assert after.memory.watched() == 21
+        [(_, stir)] = (await after.memory.stirred(after.clock, 200)).items()
+        assert stir.order_ids == {near.order_id}
+        await streams.decide({SBIN: stir}, after)
+        assert (await row(after, near)).status is OrderStatus.FILLED
+        assert not after.memory.is_stirred
 
 
 async def test_ticks_read_again_after_a_restart_do_not_trigger_a_younger_stop() -> None:
