@@ -50,10 +50,13 @@ def subscription(api_key: str, channels: Sequence[str], since: Mapping[str, int]
 class Stream:
     """`async with Stream(url, api_key)`: connected, signed in, subscribed; stays so when the gateway restarts."""
 
-    def __init__(self, url: str, api_key: str, channels: Sequence[str] = CHANNELS) -> None:
+    def __init__(
+        self, url: str, api_key: str, channels: Sequence[str] = CHANNELS, patience: float = SUBSCRIBE_SECONDS
+    ) -> None:
         self.url = url
         self.api_key = api_key
         self.channels = channels
+        self.patience = patience
         self.heard: list[Heard] = []
         self.reconnects = 0
         self._seqs: dict[str, int] = {}
@@ -72,16 +75,16 @@ class Stream:
         await self.drop()
 
     async def resume(self) -> None:
-        """Connect (again), and return when every channel was told. Raises Away when that takes longer than a minute."""
+        """Connect (again), and return when every channel was told. Raises Away when our patience ends before."""
         self._told.clear()
         self._reader = asyncio.create_task(self._read_for_ever())
         try:
-            async with asyncio.timeout(SUBSCRIBE_SECONDS):
+            async with asyncio.timeout(self.patience):
                 await self._subscribed.wait()
         except TimeoutError as error:
             await self.drop()
             untold = ", ".join(each for each in self.channels if each not in self._told)
-            raise Away(f"{self.url} told nothing of {untold} in {SUBSCRIBE_SECONDS:.0f} s") from error
+            raise Away(f"{self.url} told nothing of {untold} in {self.patience:g} s") from error
 
     async def drop(self) -> None:
         """Be away, as a client with no network is."""

@@ -1,0 +1,21 @@
+import asyncio
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from tools.client import Away
+from tools.stream import Stream
+
+
+async def test_a_gateway_that_tells_nothing_is_away_and_nobody_goes_on_reading() -> None:
+    async def mute(connection: ServerConnection) -> None:
+        async for _ in connection:
+            pass
+
+    before = asyncio.all_tasks()
+    async with serve(mute, "127.0.0.1", 0) as server:
+        host, port = next(iter(server.sockets)).getsockname()[:2]
+        with pytest.raises(Away, match="orders, fills"):
+            async with Stream(f"ws://{host}:{port}", "key", ("orders", "fills"), patience=0.3):
+                pass
+    assert {task for task in asyncio.all_tasks() - before if "_read_for_ever" in repr(task)} == set()
