@@ -18,6 +18,8 @@ from deploy.local.instance import PROJECT, TEMPLATES, Instance
 from deploy.local.servers import Program, render
 
 BIN = PROJECT / ".venv" / "bin"
+STOPPED_WITHIN = 30.0
+"""Seconds: longer than the supervisor waits before it kills (`templates/program.conf`)."""
 
 
 class Supervisor:
@@ -81,10 +83,30 @@ class Supervisor:
         )
 
     def start(self, group: str, name: str = "*") -> None:
-        self._ask("start", f"{group}:{name}")
+        """What is running already goes on. Whether it is ready is another question."""
+        with self._rpc() as supervisord, contextlib.suppress(xmlrpc.client.Fault):
+            if name == "*":
+                supervisord.supervisor.startProcessGroup(group, False)
+            else:
+                supervisord.supervisor.startProcess(f"{group}:{name}", False)
 
     def stop(self, group: str, name: str = "*") -> None:
-        self._ask("stop", f"{group}:{name}")
+        """Returns when all of it has ended. The supervisor is not asked to wait: it would spin on a core meanwhile, and
+        what drains, and all that serves, would stand still.
+        """
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):  # no supervisor: nothing runs
+            with self._rpc() as supervisord, contextlib.suppress(xmlrpc.client.Fault):
+                if name == "*":
+                    supervisord.supervisor.stopProcessGroup(group, False)
+                else:
+                    supervisord.supervisor.stopProcess(f"{group}:{name}", False)
+            deadline = time.monotonic() + STOPPED_WITHIN
+            while time.monotonic() < deadline and self._lives(group, name):
+                time.sleep(0.05)
+
+    def _lives(self, group: str, name: str) -> bool:
+        found = (each for each in self._processes_known() if each["group"] == group)
+        return any(each["pid"] for each in found if name in ("*", each["name"]))
 
     def states(self) -> dict[str, str]:
         """Each program's state in the supervisor's words: RUNNING, STOPPED, BACKOFF, …"""
