@@ -181,7 +181,11 @@ class OverSocket(xmlrpc.client.Transport):
         connection = http.client.HTTPConnection("localhost")
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(30)
-        connection.sock.connect(str(self.path))
+        try:
+            connection.sock.connect(str(self.path))
+        except OSError:
+            connection.close()
+            raise
         self._connection = host, connection
         return connection
 
