@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from confluent_kafka import KafkaException
+from confluent_kafka import Message as Received
 
 from libs.common.contracts.base import Message
-from libs.common.messaging.envelope import decode, type_of
-from libs.common.messaging.errors import Undecodable
+from libs.common.messaging.envelope import decode, headers_of, type_of
+from libs.common.messaging.errors import MessagingUnavailable, Undecodable
+from libs.common.messaging.inbox import Partition
+from libs.common.messaging.reader import Reader
 from libs.common.messaging.waiting import until_there
 from libs.common.service import Start, Stream
 from libs.common.telemetry import log
@@ -19,8 +21,9 @@ from libs.common.telemetry import log
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
 
-_RECENT_SECONDS = 15
+_RECENT_MS = 15_000
 _MAX_RECORDS = 2_000
+_POLL_S = 0.2
 _LAST_SECONDS = 1.0
 """How long the last look of a standby may take: nobody leads meanwhile."""
 
@@ -35,94 +38,79 @@ class StreamReader:
         self._counts = bool(read) and streams is None
         self._by_type: dict[tuple[str, str], Stream[Any]] = {(s.topic.name, s.message.__name__): s for s in read}
         self._starts = {s.topic.name: s.start for s in read}
-        self._consumer = AIOKafkaConsumer(
-            *self._starts,
-            bootstrap_servers=runtime.settings.kafka_bootstrap,
-            client_id=f"{runtime.service.name}-{runtime.settings.instance_id}-streams",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=2_097_152,
-            fetch_max_wait_ms=250,
-        )
-        self._behind: dict[TopicPartition, int] = {}
+        settings = runtime.settings
+        name = f"{runtime.service.name}-{settings.instance_id}-streams"
+        self._reader = Reader(settings.kafka_bootstrap, name, tell_ends=Start.BEGINNING in self._starts.values())
+        self._next: dict[Partition, int] = {}
+        """What comes next of each partition."""
+        self._behind: dict[Partition, int] = {}
+        """Where those partitions ended when we began that have to be read until there before we are ready."""
         self.caught_up = asyncio.Event()
-        self._positioned = False
         self._stopping = False
         if self._counts:
             runtime.ready["streams"] = False
 
     async def run(self) -> None:
-        await until_there("kafka", self._consumer.start, self._runtime.stopping)
-        await until_there("kafka", self._position, self._runtime.stopping)
-        self._positioned = True
+        await until_there("kafka", self._begin, self._runtime.stopping)
         while not self._stopping:
-            await self._check_caught_up()
-            try:
-                polled = await self._consumer.getmany(timeout_ms=200, max_records=_MAX_RECORDS)
-            except ConsumerStoppedError:
-                break
-            except KafkaError as error:
-                log.warning("stream_poll_failed", error=repr(error))
-                await asyncio.sleep(0.5)
-                continue
-            await self._deliver([record for records in polled.values() for record in records])
+            self._check_caught_up()
+            await self._deliver(await self._reader.read(_MAX_RECORDS, _POLL_S))
         await asyncio.Event().wait()
 
     async def stop(self) -> None:
         self._stopping = True
-        await self._consumer.stop()
+        await self._reader.close()
 
     async def read_to_the_end(self, seconds: float) -> None:
         """What is there now, after `run` was cancelled; at most so long."""
-        if not self._positioned:
-            return
-        with contextlib.suppress(TimeoutError, KafkaError):
+        with contextlib.suppress(TimeoutError, KafkaException):
             async with asyncio.timeout(seconds):
-                ends = await self._consumer.end_offsets(list(self._consumer.assignment()))
-                for partition, end in ends.items():
-                    while await self._consumer.position(partition) < end:
-                        polled = await self._consumer.getmany(timeout_ms=200, max_records=_MAX_RECORDS)
-                        await self._deliver([record for records in polled.values() for record in records])
+                for partition, end in (await self._reader.ends(self._next)).items():
+                    while self._next[partition] < end:
+                        await self._deliver(await self._reader.read(_MAX_RECORDS, _POLL_S))
 
-    async def _position(self) -> None:
-        """Seek each partition to where its stream says it starts; without a group all are ours."""
-        partitions = list(self._consumer.assignment())
-        ends = await self._consumer.end_offsets(partitions)
-        recent = int((self._runtime.clock.now().timestamp() - _RECENT_SECONDS) * 1000)
-        offsets = await self._consumer.offsets_for_times(dict.fromkeys(partitions, recent))
-        for partition in partitions:
-            match self._starts[partition.topic]:
-                case Start.BEGINNING:
-                    await self._consumer.seek_to_beginning(partition)
-                    self._behind[partition] = ends[partition]
-                case Start.RECENT:
-                    found = offsets[partition]
-                    self._consumer.seek(partition, found.offset if found else ends[partition])
-                case Start.LATEST:
-                    self._consumer.seek(partition, ends[partition])
+    async def _begin(self) -> None:
+        """Begin each partition where its stream says it starts; without a group all are ours."""
+        found = await self._reader.partitions(self._starts.keys())
+        if missing := self._starts.keys() - found.keys():
+            raise MessagingUnavailable(f"Kafka has no topic {', '.join(sorted(missing))} yet")
+        partitions = [(topic, number) for topic, numbers in found.items() for number in numbers]
+        recent = int(self._runtime.clock.now().timestamp() * 1000) - _RECENT_MS
+        ends = await self._reader.ends(partitions)
+        begins = await self._reader.begins(self._whose(partitions, Start.BEGINNING))
+        since = await self._reader.since(self._whose(partitions, Start.RECENT), recent)
+        self._behind = {partition: ends[partition] for partition in begins}
+        self._next = ends | begins | {partition: at for partition, at in since.items() if at is not None}
+        self._reader.begin(self._next)
 
-    async def _check_caught_up(self) -> None:
+    def _whose(self, partitions: Sequence[Partition], start: Start) -> list[Partition]:
+        return [partition for partition in partitions if self._starts[partition[0]] is start]
+
+    def _check_caught_up(self) -> None:
+        """Compaction leaves gaps, at the very end too: a partition is read when its end was met."""
         if self.caught_up.is_set():
             return
         for partition, end in list(self._behind.items()):
-            if await self._consumer.position(partition) >= end:
+            if self._next[partition] >= end or partition in self._reader.at_end:
                 del self._behind[partition]
         if not self._behind:
             self.caught_up.set()
             if self._counts:
                 self._runtime.ready["streams"] = True
 
-    async def _deliver(self, records: list[ConsumerRecord[bytes, bytes]]) -> None:
+    async def _deliver(self, records: Sequence[Received]) -> None:
         grouped: dict[tuple[str, str], list[Message]] = defaultdict(list)
         for record in records:
-            key = (record.topic, type_of(record.headers))
+            topic, offset = record.topic() or "", record.offset() or 0
+            self._next[topic, record.partition() or 0] = offset + 1
+            key = (topic, type_of(headers_of(record)))
             stream = self._by_type.get(key)
             if stream is None:
                 continue
             try:
-                grouped[key].append(decode(stream.message, record.value))
+                grouped[key].append(decode(stream.message, record.value()))
             except Undecodable as error:
-                log.error("stream_message_undecodable", topic=record.topic, offset=record.offset, error=str(error))
+                log.error("stream_message_undecodable", topic=topic, offset=offset, error=str(error))
         for key, messages in grouped.items():
             await self._by_type[key].handler(messages, self._runtime.memory)
 

@@ -147,7 +147,7 @@ async def test_the_standby_answers_like_the_leader(two: tuple[Instance, Instance
         assert (status["role"], status["feed"], status["contracts"]) == (role, "simulator", len(one.memory.listed))
         assert status["last_tick_age_s"] < 5
     assert other.memory.listed.keys() == one.memory.listed.keys()
-    await until(lambda: other.memory.board.quotes.keys() == one.memory.board.quotes.keys())
+    await until(lambda: other.memory.board.quotes.keys() >= one.memory.board.quotes.keys())
     here, there = [await each.get("/option-chain/NIFTY?strikes=3") for each in two]
     assert [row["strike"] for row in there["rows"]] == [row["strike"] for row in here["rows"]]
     assert all(row["call"]["ltp"] > 0 and row["put"]["ltp"] > 0 for row in there["rows"])
@@ -281,13 +281,15 @@ async def test_a_clock_that_was_a_little_ahead_costs_nothing(runtime: MarketRunt
 
 
 async def test_whoever_stands_by_knows_what_is_needed(runtime: MarketRuntime) -> None:
-    """So that a successor on a live feed subscribes to what is held at once."""
+    """So that a successor on a live feed subscribes to what is held at once. Whoever needs prices repeats it."""
     name = InstrumentId(f"NSE:T{ids.new_id().hex[-8:].upper()}")
     said = PricesRequested(needed_by="risk", need=PriceNeed.POSITION, instruments=(name,))
     topic = topics.PRICE_REQUESTS
     async with standing_by(runtime):
-        await publish([record(topic, said, replace(envelope_of(said), key=topic.key_of(said)))])
-        await until(lambda: name in {each for need in runtime.memory.needs.now(OPEN) for each in need.instruments})
+        async with asyncio.timeout(30):
+            while name not in {each for need in runtime.memory.needs.now(OPEN) for each in need.instruments}:
+                await publish([record(topic, said, replace(envelope_of(said), key=topic.key_of(said)))])
+                await asyncio.sleep(0.2)
 
 
 async def test_whoever_lost_the_lead_tells_nothing_of_what_it_heard(runtime: MarketRuntime) -> None:
