@@ -26,8 +26,10 @@ class GatewaySettings(BaseSettings):
 
     answer_s: float = 2.0
     """How long a command waits for the event that ends it before the answer is 202."""
-    order_life_s: float = 2.0
-    """Risk denies an order that it sees later than this: a 503 is then never followed by a trade."""
+    order_life_s: float = 1.6
+    """Risk denies an order that it sees later than this, and 503 is said later still (by `Runtime.send`, after 1.75 s),
+    so it is never followed by a trade. In between, a confirmation of Kafka's comes back to us.
+    """
     command_life_s: float = 10.0
     """How long an idempotency key stays in flight when nobody can tell whether its instance lives."""
 
