@@ -24,6 +24,8 @@ SILENT_S = 7.0
 """A member whose heartbeat we did not see for so long is stopped or cut off: what it holds is taken."""
 _STALLED_S = 3.0
 """When we did not look ourselves for so long, the silence of the others proves nothing."""
+_BACK_S = 2.5
+"""When our session was lost, the others' may have been too: so long may they take before a free lock tells anything."""
 
 _LOOK = """
     WITH beat AS (
@@ -103,6 +105,7 @@ class Leases:
         self._heard: dict[int, tuple[int, float]] = {}
         self._unlocked: set[int] = set()
         self._looked_at = 0.0
+        self._back_at = float("-inf")
 
     async def know(self, partitions: Collection[Partition]) -> None:
         """Make sure that every partition has its row."""
@@ -168,7 +171,8 @@ class Leases:
         silent = {row["owner"] for row in members if now - self._heard[row["owner"]][1] > SILENT_S}
         unlocked = {row["owner"] for row in members if not row["locked"]}
         replaced = {row["owner"] for row in members if row["instance"] == self._instance}
-        gone, self._unlocked = unlocked & (self._unlocked | replaced), unlocked
+        before = self._unlocked if now - self._back_at > _BACK_S else set()
+        gone, self._unlocked = unlocked & (before | replaced), unlocked
         if unlocked - gone:
             asyncio.get_running_loop().call_later(TICK_S / 2, self._news.set)
         return silent | gone
@@ -185,6 +189,8 @@ class Leases:
         """The session that holds our lock, listening to the others."""
         connection = await self._session()
         if connection is not self._listening:
+            if self._listening is not None:
+                self._back_at = asyncio.get_running_loop().time()
             await connection.add_listener(self._channel, lambda *_: self._news.set())
             self._listening = connection
             await self._tell(connection)
