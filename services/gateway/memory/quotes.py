@@ -1,7 +1,7 @@
 """The newest quote of every instrument, fed by the stream."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from libs.common.contracts.enums import Exchange, FeedSource
@@ -10,6 +10,8 @@ from libs.common.trading_calendar import TradingCalendar
 
 STALE_S = 15.0
 """Every quote is repeated within 5 s; one that is not has lost its feed."""
+AHEAD = timedelta(seconds=30)
+"""A quote so far ahead of those who tell of it now was stamped by a wrong clock."""
 
 
 class QuoteView:
@@ -21,11 +23,14 @@ class QuoteView:
         self.source: FeedSource | None = None
 
     def update(self, quotes: Sequence[Quote], at: datetime) -> None:
-        """Of the two roads that quotes come by, one may be behind the other: the newest price counts."""
+        """What was told at a moment. Of the two roads that quotes come by, one may be behind the other: the newest counts,
+        but for one of a wrong clock, which would hide all that are right.
+        """
         known = self._quotes
         for quote in quotes:
             before = known.get(quote.instrument)
-            known[quote.instrument] = (quote if before is None or quote.at >= before[0].at else before[0], at)
+            is_behind = before is not None and quote.at < before[0].at <= at + AHEAD
+            known[quote.instrument] = (before[0] if before and is_behind else quote, at)
         if quotes:
             self.heard_at = at
             self.source = quotes[-1].source
