@@ -23,8 +23,8 @@ class QuoteView:
         self.source: FeedSource | None = None
 
     def update(self, quotes: Sequence[Quote], at: datetime) -> None:
-        """What was told at a moment. Of the two roads that quotes come by, one may be behind the other: the newest counts,
-        but for one of a wrong clock, which would hide all that are right.
+        """What was told at a moment. Of the two roads that quotes come by, one may be behind the other: the newest
+        counts, but for one of a wrong clock, which would hide all that are right.
         """
         known = self._quotes
         for quote in quotes:
