@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from libs.common import ids
+from libs.common.clock import stopwatch
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.reader import Reader
 
@@ -118,8 +119,22 @@ async def test_a_topic_that_is_not_there_has_no_partitions(scene: Scene) -> None
     assert await scene.reader.partitions([scene.topic, "nowhere.v1"]) == {scene.topic: [0, 1]}
 
 
-async def test_a_closed_reader_reads_nothing_and_answers_nothing(scene: Scene) -> None:
+async def test_a_closed_reader_reads_nothing(scene: Scene) -> None:
     await scene.reader.close()
     assert not await scene.reader.read(10, 0.1)
-    with pytest.raises(ConnectionError, match="closed"):
-        await scene.reader.partitions([scene.topic])
+
+
+async def test_what_it_does_while_it_waits_stands_in_nobodys_way(scene: Scene) -> None:
+    """The client lets one thread in at a time: one that waited within would stop our loop at every other call."""
+    scene.reader.begin({scene.one: 0})
+    waiting = asyncio.create_task(scene.reader.read(100, 30.0))
+    await asyncio.sleep(0.5)
+    began = stopwatch()
+    for _ in range(20):
+        scene.reader.lag(scene.one, 0)
+        scene.reader.begin({scene.other: 0})
+        scene.reader.end([scene.other])
+    assert stopwatch() - began < 5
+    waiting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await waiting
