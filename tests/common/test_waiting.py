@@ -40,8 +40,12 @@ async def forwarding(port: int, host: str, to: int) -> AsyncIterator[None]:
                 await writer.drain()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        accepting = asyncio.current_task()
+        assert accepting
+        pipes.add(accepting)
         there, back = await asyncio.open_connection(host, to)
-        writers.extend((writer, back))
+        writers.append(back)
         pipes.update((asyncio.create_task(pipe(reader, back)), asyncio.create_task(pipe(there, writer))))
 
     server = await asyncio.start_server(accept, "127.0.0.1", port)
@@ -49,6 +53,7 @@ async def forwarding(port: int, host: str, to: int) -> AsyncIterator[None]:
         yield
     finally:
         server.close()
+        await asyncio.sleep(0.05)  # who was just accepted is ours to close
         for task in pipes:
             task.cancel()
         await asyncio.gather(*pipes, return_exceptions=True)

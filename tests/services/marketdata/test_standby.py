@@ -142,6 +142,7 @@ async def hearing(*heard: str) -> AsyncIterator[Callable[[], Awaitable[list[byte
 
 async def test_the_standby_answers_like_the_leader(two: tuple[Instance, Instance]) -> None:
     one, other = two
+    await until(lambda: all(each.memory.status.last_tick_at for each in two))
     for instance, role in ((one, "leader"), (other, "standby")):
         status = await instance.get("/status")
         assert (status["role"], status["feed"], status["contracts"]) == (role, "simulator", len(one.memory.listed))
