@@ -129,10 +129,6 @@ class Supervisor:
         with self._rpc() as supervisord, contextlib.suppress(xmlrpc.client.Fault):  # it may be dead by now
             supervisord.supervisor.stopProcess(f"{group}:{name}")
 
-    def begin(self, group: str, name: str) -> None:
-        with self._rpc() as supervisord, contextlib.suppress(xmlrpc.client.Fault):  # it may be running already
-            supervisord.supervisor.startProcess(f"{group}:{name}", False)
-
     def _processes_known(self) -> list[dict[str, Any]]:
         with self._rpc() as supervisord:
             found: Any = supervisord.supervisor.getAllProcessInfo()

@@ -52,7 +52,7 @@ class Faults:
     async def bring_back(self, name: str) -> float:
         """When it was started: it is not ready yet."""
         at = stopwatch()
-        await asyncio.to_thread(self.supervisor.begin, group(name), name)
+        await asyncio.to_thread(self.supervisor.start, group(name), name)
         return at
 
     async def forget_redis(self) -> None:

@@ -52,22 +52,21 @@ class Consumer:
         """The partitions that we read, of every topic; leased to us, and begun."""
         self._unsettled: set[int] = set()
         self._known: set[Partition] = set()
-        self._asked_at = -PARTITIONS_EVERY_S
         self._busy = asyncio.Lock()
-        self._stopping = False
         if self._service.consumes:
             runtime.ready["consumer"] = False
 
     async def run(self) -> None:
-        await until_there("kafka", self._follow_topics, self._runtime.stopping)
+        await until_there("kafka", self._learn_partitions, self._runtime.stopping)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._runtime.lead.run(), name="lead")
+            group.create_task(self._follow_topics(), name="topics")
             group.create_task(self._keep_leases(), name="leases")
             await self._consume()
 
     async def stop(self) -> None:
         """Finish the batch in hand, publish what it said, and leave our partitions to the others."""
-        self._stopping = self._handling.stopping = True
+        self._handling.stopping = True
         await self._runtime.lead.resign()
         async with self._busy:
             numbers = set(self._numbers)
@@ -82,11 +81,12 @@ class Consumer:
     async def _consume(self) -> None:
         last_retry = last_cleaning = 0.0
         time = asyncio.get_running_loop().time
-        while not self._stopping:
+        while not self._handling.stopping:
             await asyncio.sleep(self._pace.rest(time()))
             await self._gather()
             async with self._busy:
-                if self._held and (time() >= self._held_until or len(self._held) >= MAX_BATCH) and not self._stopping:
+                due = time() >= self._held_until or len(self._held) >= MAX_BATCH
+                if self._held and due and not self._handling.stopping:
                     await self._handle_held()
                 if time() - last_retry > 1:
                     last_retry = time()
@@ -131,9 +131,8 @@ class Consumer:
 
     async def _keep_leases(self) -> None:
         """Look, hand over what is too much, take what is free; again every second, and whenever there is news."""
-        while not self._stopping:
+        while not self._handling.stopping:
             try:
-                await self._follow_topics()
                 now = await self._leases.look()
                 await self._lose(self._numbers - now.mine)
                 await self._begin(now.mine - now.give - self._numbers)
@@ -142,7 +141,7 @@ class Consumer:
                     await self._hand_over(now.give)
                 elif now.take:
                     await self._take(now.take)
-                self._tell(now)
+                self._report(now)
             except PASSING as error:
                 log.warning("leases_wait", error=repr(error))
                 await asyncio.sleep(0.3)
@@ -150,17 +149,22 @@ class Consumer:
         await asyncio.Event().wait()
 
     async def _follow_topics(self) -> None:
+        """Beside the leases: our heartbeat does not wait for a Kafka that is away."""
+        while True:
+            await asyncio.sleep(PARTITIONS_EVERY_S)
+            try:
+                await self._learn_partitions()
+            except PASSING as error:
+                log.warning("partitions_not_asked", error=repr(error))
+
+    async def _learn_partitions(self) -> None:
         """Make sure that every partition can be leased; those of a topic that Kafka does not have yet, as declared."""
-        now = asyncio.get_running_loop().time()
-        if now - self._asked_at < PARTITIONS_EVERY_S:
-            return
         topics = self._consumed.topics
         there = await self._reader.partitions([topic.name for topic in topics])
         found = {(t.name, number) for t in topics for number in there.get(t.name) or range(t.partitions)}
         if not found <= self._known:
             await self._leases.know(found)
             self._known = found
-        self._asked_at = now
 
     async def _take(self, numbers: Collection[int]) -> None:
         """What the dead who held them have said goes out before we say anything newer."""
@@ -178,7 +182,7 @@ class Consumer:
                 return
             self._unsettled.discard(owner)
         async with self._busy, self._runtime.pool.acquire(timeout=5) as connection:
-            if self._stopping:
+            if self._handling.stopping:
                 return
             stored = await self._handling.begin(connection, self._leases.owner, numbers)
             self._seen |= stored
@@ -212,7 +216,7 @@ class Consumer:
             log.warning("partitions_not_ended", error=str(error))
         self._numbers -= gone
 
-    def _tell(self, now: Share) -> None:
+    def _report(self, now: Share) -> None:
         """Ready once it reads its share; the shares of later come and go without a word."""
         if not self._runtime.ready["consumer"] and len(self._numbers) >= now.fair:
             self._runtime.ready["consumer"] = True

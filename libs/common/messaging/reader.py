@@ -62,10 +62,6 @@ class Reader:
         """The partitions of each topic that exists."""
         return await asyncio.to_thread(_partitions, self._bootstrap, set(topics))
 
-    async def begins(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Where the first message that is kept of each is, or will be."""
-        return await asyncio.to_thread(_offsets, self._bootstrap, partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-
     async def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Where the next message of each will be."""
         return await asyncio.to_thread(_offsets, self._bootstrap, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
@@ -124,19 +120,19 @@ class Reader:
             log.warning("kafka_away", error=str(error))
 
 
-def _asked(bootstrap: str) -> AdminClient:
+def _admin(bootstrap: str) -> AdminClient:
     return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
 
 def _partitions(bootstrap: str, topics: Collection[str]) -> dict[str, list[int]]:
-    found = _asked(bootstrap).list_topics(timeout=_ANSWER_S).topics
+    found = _admin(bootstrap).list_topics(timeout=_ANSWER_S).topics
     return {name: sorted(topic.partitions) for name, topic in found.items() if name in topics}
 
 
 def _offsets(bootstrap: str, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
     if not partitions:
         return {}
-    client = _asked(bootstrap)
+    client = _admin(bootstrap)
     asked = {TopicPartition(*partition): spec for partition in partitions}
     answers = client.list_offsets(asked, request_timeout=_ANSWER_S)
     return {(tp.topic, tp.partition): answer.result(_ANSWER_S + 1).offset for tp, answer in answers.items()}

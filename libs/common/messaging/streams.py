@@ -77,10 +77,10 @@ class StreamReader:
         partitions = [(topic, number) for topic, numbers in found.items() for number in numbers]
         recent = int(self._runtime.clock.now().timestamp() * 1000) - _RECENT_MS
         ends = await self._reader.ends(partitions)
-        begins = await self._reader.begins(self._whose(partitions, Start.BEGINNING))
         since = await self._reader.since(self._whose(partitions, Start.RECENT), recent)
-        self._behind = {partition: ends[partition] for partition in begins}
-        self._next = ends | begins | {partition: at for partition, at in since.items() if at is not None}
+        self._behind = {partition: ends[partition] for partition in self._whose(partitions, Start.BEGINNING)}
+        beginnings = dict.fromkeys(self._behind, 0)  # where a partition has lost its first, Kafka has us begin later
+        self._next = ends | beginnings | {partition: at for partition, at in since.items() if at is not None}
         self._reader.begin(self._next)
 
     def _whose(self, partitions: Sequence[Partition], start: Start) -> list[Partition]:

@@ -54,8 +54,9 @@ async def _outcome(
         alert = refusal or understand(payload, memory.settings, at)
         if isinstance(alert, Refusal):
             return alert
-        raw = b"" if isinstance(body, Oversized) else body
-        content_hash = payloads.fingerprint(raw, payload or payloads.Malformed(""))
+        assert not isinstance(body, Oversized), "refused above"
+        assert payload is not None, "refused above"
+        content_hash = payloads.fingerprint(body, payload)
         signal_id = SignalId(new_id())
         return await judge(store, memory, receiver, alert, content_hash=content_hash, signal_id=signal_id, at=at)
 

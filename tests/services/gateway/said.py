@@ -15,8 +15,9 @@ from libs.common.contracts.accounts import (
 )
 from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import Broker, DenialRule, OrderStatus, OrderType, Product, Side
+from libs.common.contracts.enums import Broker, DenialRule, FeedSource, OrderStatus, OrderType, Product, Side
 from libs.common.contracts.ids import AccountId, FillId, InstrumentId, OrderId, UserId
+from libs.common.contracts.market import Quote
 from libs.common.contracts.orders import (
     FillReported,
     OrderAccepted,
@@ -53,6 +54,14 @@ from libs.common.service import Envelope
 
 NOW = datetime(2026, 11, 24, 6, 30, tzinfo=UTC)
 SBIN = InstrumentId("NSE:SBIN")
+
+
+def quote(instrument: InstrumentId, ltp: float, at: datetime) -> Quote:
+    day = dict.fromkeys(("open", "high", "low", "previous_close"), ltp)
+    return Quote(
+        instrument=instrument, at=at, source=FeedSource.REPLAYED, ltp=ltp, bid=ltp - 0.05, ask=ltp,
+        bid_quantity=1, ask_quantity=1, volume=900, oi=0, **day,
+    )  # fmt: skip
 
 
 def nothing(_: Message, __: Envelope) -> Sequence[Message]:

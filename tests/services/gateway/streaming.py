@@ -11,12 +11,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from libs.common import ids
-from libs.common.contracts.enums import Exchange, FeedSource
+from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Depth, DepthLevel, Quote, QuotesConflated, WatchedConflated
+from libs.common.contracts.market import Depth, DepthLevel, QuotesConflated, WatchedConflated
 from libs.common.contracts.options import ChainConflated, ChainRow
 from services.gateway.domain.roles import Identity, Role
 from services.gateway.memory.client import Client
+from tests.services.gateway.said import quote
 from tests.services.gateway.scene import Person, Platform
 
 NIFTY_CHAIN = {"exchange": "NFO", "underlying": "NIFTY", "expiry": "2026-11-24"}
@@ -72,26 +73,7 @@ class Live(Platform):
 
 def quotes(live: Live, ltp: float, *instruments: str) -> QuotesConflated:
     now = live.runtime.clock.now()
-    found = tuple(
-        Quote(
-            instrument=InstrumentId(instrument),
-            at=now,
-            source=FeedSource.SIMULATED,
-            ltp=ltp,
-            bid=ltp - 0.05,
-            ask=ltp,
-            bid_quantity=1,
-            ask_quantity=1,
-            open=ltp,
-            high=ltp,
-            low=ltp,
-            previous_close=ltp,
-            volume=1,
-            oi=0,
-        )
-        for instrument in instruments
-    )
-    return QuotesConflated(shard="0", at=now, quotes=found)
+    return QuotesConflated(shard="0", at=now, quotes=tuple(quote(InstrumentId(name), ltp, now) for name in instruments))
 
 
 def watched(live: Live, ltp: float, *instruments: str, depth: bool = False) -> WatchedConflated:

@@ -10,9 +10,8 @@ import pytest
 from libs.common import ids
 from libs.common.contracts.accounts import AccountDeleteRequested, AccountSaveRequested
 from libs.common.contracts.base import Message, RequestRefused
-from libs.common.contracts.enums import FeedSource, Product
-from libs.common.contracts.ids import InstrumentId, SignalGroupId
-from libs.common.contracts.market import Quote
+from libs.common.contracts.enums import Product
+from libs.common.contracts.ids import SignalGroupId
 from libs.common.contracts.orders import SquareOffRequested, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.risk import PanicRequested
@@ -29,25 +28,6 @@ ALGO: dict[str, Any] = {
         | {"side": "BUY", "lots": 1}
     ],
 }
-
-
-def quote(platform: Platform, instrument: str, ltp: float) -> Quote:
-    return Quote(
-        instrument=InstrumentId(instrument),
-        at=platform.runtime.clock.now(),
-        source=FeedSource.REPLAYED,
-        ltp=ltp,
-        bid=ltp,
-        ask=ltp,
-        bid_quantity=1,
-        ask_quantity=1,
-        open=ltp,
-        high=ltp,
-        low=ltp,
-        previous_close=ltp,
-        volume=1,
-        oi=0,
-    )
 
 
 def refuse(code: str) -> Any:
@@ -214,7 +194,7 @@ async def test_positions_are_valued_at_the_last_price_and_closed(platform: Platf
     order = said.terms(asha.user_id, asha.account_id)
     await platform.project(said.position(order), said.funds(order), said.filled(order))
     memory = platform.runtime.memory
-    memory.quotes.update([quote(platform, "NSE:SBIN", 815.25)], platform.runtime.clock.now())
+    memory.quotes.update([said.quote(said.SBIN, 815.25, platform.runtime.clock.now())], platform.runtime.clock.now())
     [position] = (await asha.client.get("/api/v2/trading/positions/")).json()["data"]
     assert (position["ltp"], position["mtm"], position["value"]) == ("815.25", "30.00", "8152.50")
     pnl = (await asha.client.get("/api/v2/trading/positions/pnl")).json()
@@ -258,7 +238,7 @@ async def test_shares_of_an_earlier_day_are_holdings_and_todays_are_not(
     asha, ravi = await platform.person("asha"), await platform.person("ravi")
     await platform.project(carried(asha, product, quantity, bought, sold))
     memory = platform.runtime.memory
-    memory.quotes.update([quote(platform, "NSE:SBIN", 815.25)], platform.runtime.clock.now())
+    memory.quotes.update([said.quote(said.SBIN, 815.25, platform.runtime.clock.now())], platform.runtime.clock.now())
     url = f"/api/v2/trading/holdings/{asha.account_id}"
     for path in ("/api/v2/trading/holdings/", url):
         found = (await asha.client.get(path)).json()["data"]
@@ -285,7 +265,7 @@ async def test_a_close_that_takes_long_says_where_to_look(platform: Platform) ->
 async def test_quotes_say_their_source_and_age(platform: Platform) -> None:
     asha = await platform.person("asha")
     now = platform.runtime.clock.now()
-    platform.runtime.memory.quotes.update([quote(platform, "NSE:SBIN", 815.25)], now)
+    platform.runtime.memory.quotes.update([said.quote(said.SBIN, 815.25, platform.runtime.clock.now())], now)
     for url in ("/api/v2/market/quotes/NSE:SBIN", "/api/v2/market/quotes/sbin?exchange=NSE"):
         found = (await asha.client.get(url)).json()
         assert (found["ltp"], found["source"], found["stale"]) == (815.25, "REPLAYED", False)

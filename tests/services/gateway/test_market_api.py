@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from libs.common.clock import FixedClock
-from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind
+from libs.common.contracts.enums import Exchange, InstrumentKind
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import DepthLevel, InstrumentListed, Quote
 from libs.common.runtime import Runtime
@@ -22,6 +22,7 @@ from services.gateway.memory.quotes import STALE_S, QuoteView
 from services.marketdata import app as marketdata
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store import ContractStore
+from tests.services.gateway.said import quote
 from tests.services.gateway.scene import Person, Platform, forget_counts
 from tests.services.marketdata.samples import tick
 from tests.services.marketdata.test_chain import EXPIRY, MASTER, NOW, SPOT, STRIKES, market
@@ -55,11 +56,7 @@ class Place:
 
     def quote(self, instrument: str, ltp: float, ago: float = 0) -> Quote:
         at = self.gateway.runtime.clock.now() - timedelta(seconds=ago)
-        plain = dict.fromkeys(("open", "high", "low", "previous_close", "bid", "ask"), ltp)
-        return Quote(
-            instrument=InstrumentId(instrument), at=at, source=FeedSource.REPLAYED, ltp=ltp, **plain,
-            bid_quantity=1, ask_quantity=1, volume=900, oi=0,
-        )  # fmt: skip
+        return quote(InstrumentId(instrument), ltp, at)
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from libs.common.contracts.enums import FeedSource
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Quote
 from services.gateway.memory.quotes import QuoteView
+from tests.services.gateway.said import quote
 
 NOON = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
 NAME = InstrumentId("NSE:INFY")
@@ -13,21 +12,7 @@ NAME = InstrumentId("NSE:INFY")
 
 def told(view: QuoteView, ltp: float, seconds: float, now: float) -> None:
     """A price of a moment, told at another; both in seconds after noon."""
-    of_day = dict.fromkeys(("open", "high", "low", "previous_close"), ltp)
-    quote = Quote(
-        instrument=NAME,
-        at=NOON + timedelta(seconds=seconds),
-        source=FeedSource.LIVE,
-        ltp=ltp,
-        bid=ltp,
-        ask=ltp,
-        bid_quantity=1,
-        ask_quantity=1,
-        volume=1,
-        oi=0,
-        **of_day,
-    )
-    view.update([quote], NOON + timedelta(seconds=now))
+    view.update([quote(NAME, ltp, NOON + timedelta(seconds=seconds))], NOON + timedelta(seconds=now))
 
 
 def test_the_newest_price_counts_whichever_road_it_came_by() -> None:

@@ -21,7 +21,7 @@ async def test_quotes_come_at_once_then_conflated_ten_times_a_second(live: Live)
     async with live.reader(asha, quotes=["NSE:SBIN"]) as reader:
         first = await reader.hear("event", "quotes")
         assert [(q["instrument"], q["ltp"], q["source"], q["stale"]) for q in first["data"]] == [
-            ("NSE:SBIN", 800, "SIMULATED", False)
+            ("NSE:SBIN", 800, "REPLAYED", False)
         ]
         began = stopwatch()
         for n in range(50):
