@@ -5,6 +5,7 @@ or connects and says nothing, would keep its connection, its buffer and its task
 """
 
 import asyncio
+from collections.abc import MutableMapping
 from typing import Any
 
 import orjson
@@ -17,6 +18,15 @@ _TURNS = 4
 """Turns of the loop in which a connection that was just accepted is read for the first time, if anything came."""
 
 
+_CONNECTION = "connection"
+
+
+def allow(scope: MutableMapping[str, Any], seconds: float) -> None:
+    """The request of this scope may take so long from now to arrive whole: a file that its sender may send."""
+    if (connection := scope.get(_CONNECTION)) is not None:
+        connection.allow(seconds)
+
+
 class Unfinished:
     """The connections of a listener that owe it (the rest of) a request, the longest waiting first."""
 
@@ -24,10 +34,12 @@ class Unfinished:
         self._seconds = seconds
         self._most = most
         self._since: dict[Connection, float] = {}
+        self._allowed: dict[Connection, tuple[float, float]] = {}
+        """Until when, and how long that is, for those who were told that they may take longer."""
         self._choosing = False
 
     def __len__(self) -> int:
-        return len(self._since)
+        return len(self._since) + len(self._allowed)
 
     def begin(self, connection: "Connection", now: float) -> None:
         """From now on it owes a request. One too many, and the one that waits longest goes: an honest one is quick.
@@ -48,8 +60,13 @@ class Unfinished:
         while len(self._since) > self._most:
             self._cut(next(iter(self._since)))
 
+    def allow(self, connection: "Connection", now: float, seconds: float) -> None:
+        if self._since.pop(connection, None) is not None:
+            self._allowed[connection] = now + seconds, seconds
+
     def end(self, connection: "Connection") -> None:
         self._since.pop(connection, None)
+        self._allowed.pop(connection, None)
 
     async def watch(self) -> None:
         """End what is late, for as long as the listener lives."""
@@ -59,6 +76,10 @@ class Unfinished:
             late = loop.time() - self._seconds
             while self._since and (first := next(iter(self._since.items())))[1] <= late:
                 self._cut(first[0])
+            for connection, (until, seconds) in list(self._allowed.items()):
+                if until <= loop.time():
+                    self.end(connection)
+                    connection.give_up(seconds)
 
     def _cut(self, connection: "Connection") -> None:
         self.end(connection)
@@ -88,6 +109,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[_CONNECTION] = self  # type: ignore[typeddict-unknown-key]  # for allow()
         self._in_request = True
         if self._may_begin():
             self._unfinished.begin(self, self.loop.time())
@@ -101,6 +123,9 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self._in_request:  # the next one was begun meanwhile
             self._unfinished.begin(self, self.loop.time())
+
+    def allow(self, seconds: float) -> None:
+        self._unfinished.allow(self, self.loop.time(), seconds)
 
     def handle_websocket_upgrade(self) -> None:
         self._unfinished.end(self)

@@ -1,9 +1,7 @@
 """History that did not come from the feed: files, a broker's history API; and what a day's candles are worth."""
 
-import asyncio
 from dataclasses import asdict
 from datetime import date, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -14,11 +12,11 @@ from libs.common.contracts.masters import MasterSource
 from libs.common.problems import Problem
 from libs.common.settings import MarketHours, load
 from libs.common.trading_calendar import TradingCalendar
-from services.marketdata.adapters import candle_files
-from services.marketdata.adapters.candle_files import CandleFileUnreadable
+from services.marketdata.adapters.candle_files import CandleFileTooLong, CandleFileUnreadable, Form
 from services.marketdata.adapters.kite_history import HistoryRefused, KiteHistory
 from services.marketdata.api import keeping
 from services.marketdata.api.history import aware, listed
+from services.marketdata.api.uploads import Uploads
 from services.marketdata.memory import MarketMemory
 from services.marketdata.settings import BarLabel, HistorySettings
 from services.marketdata.store import ContractStore
@@ -33,15 +31,11 @@ SPEAKER = MasterSource.ZERODHA
 """Whose tokens the history API's dialect (Kite Connect) takes."""
 
 
-class FileFormat(StrEnum):
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
 def routes(runtime: "MarketRuntime") -> APIRouter:
     router = APIRouter()
     memory = runtime.memory
     sessions = TradingCalendar(MarketHours.EXCHANGE)
+    importing = Uploads(load(HistorySettings))
 
     @router.get("/history/{instrument}/quality")
     async def quality(instrument: str, day: date | None = None) -> dict[str, object]:
@@ -55,19 +49,20 @@ def routes(runtime: "MarketRuntime") -> APIRouter:
         instrument: str,
         request: Request,
         label: BarLabel,
-        form: Annotated[FileFormat, Query(alias="format")] = FileFormat.CSV,
+        form: Annotated[Form, Query(alias="format")] = Form.CSV,
         outside: bool = False,
     ) -> dict[str, object]:
         contract = await listed(runtime, instrument)
-        read = candle_files.read_csv if form is FileFormat.CSV else candle_files.read_parquet
         try:
-            frame = await asyncio.to_thread(read, await request.body())
-            kept = await keeping.import_candles(
-                memory.series, contract.instrument, frame, label, None if outside else sessions
-            )
+            async with importing.uploaded(request) as file:
+                found = await keeping.import_candles(
+                    memory.series, contract.instrument, file, form, label, None if outside else sessions
+                )
+        except CandleFileTooLong as error:
+            raise Problem(413, "too_large", str(error)) from error
         except CandleFileUnreadable as error:
             raise Problem(422, "file_unreadable", str(error)) from error
-        return asdict(kept)
+        return {"instrument": contract.instrument, **asdict(found)}
 
     @router.post("/history/{instrument}/backfill")
     async def backfill(instrument: str, start: datetime, end: datetime) -> dict[str, object]:

@@ -18,7 +18,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.problems import Problem
 from libs.common.settings import CommonSettings, MarketHours, load
 from libs.common.trading_calendar import TradingCalendar
-from services.marketdata.adapters.candle_files import CandleFileUnreadable
+from services.marketdata.adapters.candle_files import CandleFileUnreadable, Form
 from services.marketdata.adapters.kite_history import HistoryRefused
 from services.marketdata.adapters.recomputed import recomputed
 from services.marketdata.api import keeping
@@ -65,10 +65,11 @@ async def _run(wanted: argparse.Namespace) -> None:
 
 async def _import(series: TimeSeries, wanted: argparse.Namespace) -> None:
     for path in wanted.files:
-        frame = await asyncio.to_thread(keeping.read_file, path)
         sessions = None if wanted.outside else SESSIONS
-        kept = await keeping.import_candles(series, wanted.instrument, frame, BarLabel(wanted.label), sessions)
-        _say({"file": str(path), **asdict(kept)})
+        form, label = Form.PARQUET if path.suffix == ".parquet" else Form.CSV, BarLabel(wanted.label)
+        with path.open("rb") as file:
+            kept = await keeping.import_candles(series, wanted.instrument, file, form, label, sessions)
+        _say({"file": str(path), "instrument": wanted.instrument, **asdict(kept)})
 
 
 async def _backfill(series: TimeSeries, wanted: argparse.Namespace) -> None:

@@ -1,16 +1,17 @@
 """What admins and operators do to stored history, by route or by command: import, backfill, judge."""
 
+import asyncio
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date, datetime, time, timedelta
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 
 from libs.common.contracts.ids import InstrumentId
 from libs.common.trading_calendar import IST, TradingCalendar
 from services.marketdata.adapters import candle_files
+from services.marketdata.adapters.candle_files import Form, Survey
 from services.marketdata.adapters.kite_history import KiteHistory
 from services.marketdata.domain.intervals import Interval
 from services.marketdata.domain.quality import MINUTE, Minute, judge
@@ -23,41 +24,27 @@ DAY = timedelta(days=1)
 MOST_MINUTES = 1_440
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What became of a file's rows."""
-
-    instrument: InstrumentId
-    read: int
-    kept: int
-    invalid: int
-    duplicates: int
-    outside_session: int
-    first: datetime | None
-    last: datetime | None
-
-
 async def import_candles(
     series: TimeSeries,
     instrument: InstrumentId,
-    frame: pl.DataFrame,
+    file: BinaryIO,
+    form: Form,
     label: BarLabel,
     sessions: TradingCalendar | None,
-) -> Imported:
-    """Keep a file's candles; what is stored already is replaced. CandleFileUnreadable when it has another shape."""
-    cleaned = candle_files.clean(frame, label, instrument, sessions)
-    candles = cleaned.candles
-    kept = await series.write(candles=_rows(instrument, candles))
-    first, last = (candles["start"][0], candles["start"][-1]) if kept else (None, None)
-    return Imported(
-        instrument, cleaned.read, kept, cleaned.invalid, cleaned.duplicates, cleaned.outside_session, first, last
-    )
+) -> Survey:
+    """Keep a file's candles; what is stored already is replaced. The file is read twice: nothing of it is kept when a
+    row is broken. CandleFileUnreadable, CandleFileTooLong.
+    """
+    found = await asyncio.to_thread(candle_files.survey, file, form, label, instrument, sessions)
+    await series.write(candles=_rows(instrument, candle_files.candles(file, form, label, instrument, sessions)))
+    return found
 
 
-def _rows(instrument: InstrumentId, candles: pl.DataFrame) -> Iterator[CandleRow]:
-    micros_first = candles.with_columns(pl.col("start").dt.epoch("us"))
-    for start, opened, high, low, close, volume, oi in micros_first.iter_rows():
-        yield CandleRow(instrument, IMPORTED, start, opened, high, low, close, volume, oi)
+def _rows(instrument: InstrumentId, found: Iterator[pl.DataFrame]) -> Iterator[CandleRow]:
+    for frame in found:
+        micros_first = frame.with_columns(pl.col("start").dt.epoch("us"))
+        for start, opened, high, low, close, volume, oi in micros_first.iter_rows():
+            yield CandleRow(instrument, IMPORTED, start, opened, high, low, close, volume, oi)
 
 
 async def backfill(
@@ -93,8 +80,3 @@ async def quality(
 def _minute(row: dict[str, Any]) -> Minute:
     start = datetime.fromisoformat(row["start"])
     return Minute(start, row["open"], row["high"], row["low"], row["close"], row["volume"] or 0)
-
-
-def read_file(path: Path) -> pl.DataFrame:
-    content = path.read_bytes()
-    return candle_files.read_parquet(content) if path.suffix == ".parquet" else candle_files.read_csv(content)

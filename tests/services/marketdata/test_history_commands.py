@@ -65,7 +65,7 @@ async def test_files_are_imported_and_their_day_is_judged(
     pl.read_csv(csv).write_parquet(parquet)
     code, said, complaint = await command("import", name, str(csv), str(parquet), "--label", "end")
     assert code == 0, complaint
-    assert [(each["kept"], each["invalid"], each["outside_session"]) for each in said] == [(374, 0, 0)] * 2
+    assert [(each["kept"], each["duplicates"], each["outside_session"]) for each in said] == [(374, 0, 0)] * 2
     await series.applied("candles")
     variables = {"MARKET_HOURS": "exchange"}
     code, (report,), complaint = await command("quality", name, "2021-06-09", **variables)

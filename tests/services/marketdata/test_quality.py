@@ -1,6 +1,8 @@
+import io
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from libs.common.contracts.enums import Exchange
@@ -8,6 +10,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.adapters import candle_files
+from services.marketdata.adapters.candle_files import Form
 from services.marketdata.domain.quality import Gap, Minute, judge
 from services.marketdata.settings import BarLabel
 from tests.services.marketdata.samples import OPEN
@@ -89,9 +92,9 @@ def test_candles_from_outside_the_session_are_told_and_fill_no_gap() -> None:
 
 def test_recorded_days_are_judged_as_they_are_known_to_be(shared_data: Path) -> None:
     """June 2021: no minute is missing; a pre-open print at 09:08, and one or two after the close."""
-    content = (shared_data / "candles-1min/NIFTY-2021-JUN.csv").read_bytes()
+    content = io.BytesIO((shared_data / "candles-1min/NIFTY-2021-JUN.csv").read_bytes())
     nifty = InstrumentId("NSE_INDEX:NIFTY")
-    whole = candle_files.clean(candle_files.read_csv(content), BarLabel.END, nifty, None).candles
+    whole = pl.concat(candle_files.candles(content, Form.CSV, BarLabel.END, nifty, None))
     calendar = TradingCalendar(MarketHours.EXCHANGE)
     for day, outside in ((10, 3), (11, 2)):
         session = calendar.session(Exchange.NSE_INDEX, datetime(2021, 6, day).date())  # noqa: DTZ001 - a date
