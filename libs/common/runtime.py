@@ -1,37 +1,30 @@
-"""What a running service has in hand, and how it starts, serves, drains and stops."""
+"""What a running service has in hand, and by which it speaks."""
 
 import asyncio
 import contextlib
-import gc
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, Generic
 from uuid import UUID
 
 import asyncpg
-import uvloop
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from libs.common import database, http, ids, telemetry
-from libs.common.clock import Clock, SystemClock, stopwatch
+from libs.common import database, ids
+from libs.common.clock import Clock, stopwatch
 from libs.common.contracts.base import Message
 from libs.common.messaging import outbox
 from libs.common.messaging.bulk import BulkPublisher
-from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.errors import MessagingUnavailable, Unconfirmed
 from libs.common.messaging.leadership import Leadership
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.partitioner import partition_for
-from libs.common.messaging.streams import StreamReader
 from libs.common.messaging.waiting import until_there
 from libs.common.messaging.work import Work, origin
-from libs.common.parts import endless
-from libs.common.service import Context, Envelope, S, Service, Timer, V
-from libs.common.settings import CommonSettings, ServiceSettings, load, service_settings
-from libs.common.telemetry import log, trace
+from libs.common.service import Context, Envelope, S, Service, V
+from libs.common.settings import CommonSettings, ServiceSettings
 from libs.common.writes import Writes
 
 SEND_SECONDS = 1.5
@@ -192,92 +185,3 @@ async def _was_kept(sent: "asyncio.Future[Any] | None") -> bool:
         return False
     await asyncio.wait((sent,), timeout=LAST_LOOK_SECONDS)
     return sent.done() and not sent.cancelled() and sent.exception() is None
-
-
-async def _tick(runtime: Runtime[S, V], timer: Timer[S, V]) -> None:
-    while True:
-        await asyncio.sleep(timer.seconds)
-        trace.set(None)
-        try:
-            async with runtime.transaction() as unit:
-                unit.say(*await timer.handler(unit.context))
-        except database.FAILURES as error:
-            log.warning("timer_waits", timer=timer.handler.__name__, error=repr(error))
-
-
-async def serve(service: Service[S, V], *, clock: Clock | None = None) -> None:
-    """Run the service until SIGTERM or SIGINT; drain; return. Raises what ended it otherwise."""
-    common = load(CommonSettings)
-    telemetry.configure_logging(service.name, common.log_level)
-    runtime = Runtime(service, common, service_settings(service.name), clock or SystemClock())
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, runtime.stopping.set)
-    await runtime.open()
-    server = http.Listener(runtime)
-    try:
-        await _live(runtime, server)
-    finally:
-        await server.stop()
-        await runtime.memory.close()
-        await runtime.close()
-        log.info("stopped")
-
-
-async def _live(runtime: Runtime[S, V], server: "http.Listener") -> None:
-    service = runtime.service
-    await runtime.memory.open(runtime)
-    streams = StreamReader(runtime)
-    consumer = Consumer(runtime)
-    async with asyncio.TaskGroup() as group:
-        tasks: list[asyncio.Task[None]] = []
-
-        def own(work: Coroutine[Any, Any, None], name: str) -> None:
-            tasks.append(group.create_task(endless(work, name), name=name))
-
-        own(runtime.outbox.run(), "outbox")
-        own(server.run(), "http")
-        if service.streams:
-            own(streams.run(), "streams")
-            await _first(streams.caught_up.wait(), runtime.stopping.wait())
-        _spare_the_collector()
-        if service.consumes:
-            own(consumer.run(), "consumer")
-        for timer in service.timers:
-            own(_tick(runtime, timer), f"timer:{timer.handler.__name__}")
-        for background in service.background:
-            own(_run_background(background, runtime), f"background:{background.__name__}")
-        log.info("started", port=runtime.own_settings.port)
-        await runtime.stopping.wait()
-        log.info("draining")
-        await server.drain()
-        await consumer.stop()
-        await streams.stop()
-        for task in tasks:
-            task.cancel()
-
-
-def _spare_the_collector() -> None:
-    """What was loaded by now lives as long as the process: the garbage collector need not walk it again and again.
-
-    Cycles are rare in our own code, so it runs less often too. Measured: a quarter of marketdata's CPU.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
-async def _run_background(work: Callable[[Runtime[S, V]], Awaitable[None]], runtime: Runtime[S, V]) -> None:
-    await work(runtime)
-
-
-async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-
-
-def run(service: Service[Any, Any]) -> None:
-    """The whole of `python -m services.<name>`."""
-    uvloop.run(serve(service))

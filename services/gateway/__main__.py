@@ -7,7 +7,7 @@ import asyncio
 import sys
 
 from libs.common.messaging import rebuild
-from libs.common.runtime import run
+from libs.common.process import run
 from services.gateway.app import app
 from services.gateway.store.rebuild import forget, settle
 

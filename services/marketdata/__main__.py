@@ -7,7 +7,7 @@ and commands about stored history: `python -m services.marketdata history --help
 import sys
 from dataclasses import replace
 
-from libs.common.runtime import run
+from libs.common.process import run
 from services.marketdata import streams
 from services.marketdata.api import commands
 from services.marketdata.app import app

@@ -7,7 +7,7 @@ import asyncio
 import sys
 
 from libs.common.messaging import rebuild
-from libs.common.runtime import run
+from libs.common.process import run
 from services.risk.app import app, retold
 from services.risk.store.rebuild import forget
 from services.risk.timers import forget_old

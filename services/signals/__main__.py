@@ -1,6 +1,6 @@
 """python -m services.signals"""
 
-from libs.common.runtime import run
+from libs.common.process import run
 from services.signals.app import app
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from libs.common.contracts.enums import RiskLevel
 from libs.common.contracts.ids import PanicId, UserId
 from libs.common.contracts.risk import PanicRequested
 from libs.common.messaging.rebuild import StillRunning, ensure_alone
-from libs.common.runtime import Runtime, run
+from libs.common.process import run
+from libs.common.runtime import Runtime
 from libs.common.settings import CommonSettings, load, service_settings
 from services.trading.app import app
 from services.trading.domain.panics import ALL

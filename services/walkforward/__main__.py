@@ -1,6 +1,6 @@
 """python -m services.walkforward"""
 
-from libs.common.runtime import run
+from libs.common.process import run
 from services.walkforward.app import app
 
 if __name__ == "__main__":

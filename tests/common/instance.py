@@ -18,7 +18,7 @@ def main(name: str, url: str, port: str, number: str) -> None:
     os.environ.update(
         {f"{prefix}_DATABASE_URL": url, f"{prefix}_PORT": port, "INSTANCE_ID": number, "LOG_LEVEL": "INFO"}
     )
-    from libs.common.runtime import serve
+    from libs.common.process import serve
     from tests.common import crashes
     from tests.common.led import led
     from tests.common.ledger import Ledger
