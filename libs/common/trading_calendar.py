@@ -122,6 +122,13 @@ class TradingCalendar:
         """Whether the day's session is a guess."""
         return day > self.known_until
 
+    def status(self, now: datetime) -> dict[str, object]:
+        """For status pages: to which day holidays are known (None: markets never close), whether today is a guess."""
+        return {
+            "holidays_known_until": None if self.hours is MarketHours.CONTINUOUS else self.known_until,
+            "sessions_provisional": self.is_provisional(self.trading_day(now)),
+        }
+
     def _warn(self, day: date) -> None:
         """Once a day; days that were warned of already, and those before them (a replay's), are passed over."""
         if day <= self._warned_on:

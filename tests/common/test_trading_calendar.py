@@ -203,6 +203,16 @@ def test_an_operator_names_holidays_and_sessions_without_a_release() -> None:
     assert named.session(Exchange.MCX, date(2027, 1, 30)) is None
 
 
+def test_a_status_page_tells_to_which_day_holidays_are_known_and_whether_today_is_a_guess() -> None:
+    known = [calendar.status(ist("2027-01-04 10:00")) for calendar in (CONTINUOUS, CALENDAR)]
+    named = TradingCalendar(MarketHours.EXCHANGE, NAMED).status(ist("2027-01-04 10:00"))
+    assert [tuple(each.values()) for each in (*known, named)] == [
+        (None, False),
+        (date(2026, 12, 31), True),
+        (date(2027, 12, 31), False),
+    ]
+
+
 def test_the_operators_days_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARKET_DAYS", NAMED.model_dump_json())
     assert TradingCalendar(MarketHours.EXCHANGE).known_until == date(2027, 12, 31)

@@ -26,9 +26,11 @@ async def health(edge: TheEdge) -> Response:
 
 @router.get("/status", responses=models.PROBLEMS)
 async def status(_: Reader, edge: TheEdge) -> Response:
-    """The parts, how far the projections lag, and the feed: its label and how old its last word is."""
-    quotes = edge.memory.quotes
-    age = (edge.runtime.clock.now() - quotes.heard_at).total_seconds() if quotes.heard_at else None
+    """The parts, how far the projections lag, the feed (its label, how old its last word is), and to which day the
+    holidays of the exchanges are known.
+    """
+    quotes, now = edge.memory.quotes, edge.runtime.clock.now()
+    age = (now - quotes.heard_at).total_seconds() if quotes.heard_at else None
     return Json(
         {
             "parts": await _parts(edge),
@@ -39,6 +41,7 @@ async def status(_: Reader, edge: TheEdge) -> Response:
                 "age_s": age,
                 "stale": age is None or age > STALE_S,
             },
+            "calendar": edge.memory.calendar.status(now),
             "stream_clients": len(edge.memory.hub),
             "admission": {
                 "orders_under_way": edge.memory.admission.under_way,

@@ -1,13 +1,10 @@
 """The internal API: price history, and how the feed is. For other services only, by the platform's internal token."""
 
 from dataclasses import asdict
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Depends
 
-from libs.common.settings import MarketHours
-from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.api import additions, chain, contracts, history
 from services.marketdata.api.access import internal_only
 from services.marketdata.memory import MarketMemory
@@ -34,15 +31,6 @@ def routes(runtime: "Runtime[ContractStore, MarketMemory]") -> APIRouter:
         last = memory.status.last_tick_at
         now = runtime.clock.now()
         age = (now - last).total_seconds() if last else None
-        return {**known, "last_tick_age_s": age, "writing": memory.writing.shown(), **_calendar(memory.calendar, now)}
+        return {**known, "last_tick_age_s": age, "writing": memory.writing.shown(), **memory.calendar.status(now)}
 
     return router
-
-
-def _calendar(calendar: TradingCalendar, now: datetime) -> dict[str, object]:
-    """To which day holidays are known; None where markets never close."""
-    until = None if calendar.hours is MarketHours.CONTINUOUS else calendar.known_until
-    return {
-        "holidays_known_until": until,
-        "sessions_provisional": calendar.is_provisional(calendar.trading_day(now)),
-    }

@@ -1,6 +1,7 @@
 """Accounts, signal groups, algos, limits, panics, positions, market data over HTTP."""
 
 from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -15,8 +16,11 @@ from libs.common.contracts.ids import SignalGroupId
 from libs.common.contracts.orders import SquareOffRequested, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.risk import PanicRequested
+from libs.common.market_days import MarketDays
 from libs.common.security import WebhookSecrets
 from libs.common.service import Envelope
+from libs.common.settings import MarketHours
+from libs.common.trading_calendar import TradingCalendar
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform
 
@@ -289,6 +293,20 @@ async def test_system_tells_of_the_parts_and_the_feed(platform: Platform) -> Non
     status = (await asha.client.get("/api/v2/system/status")).json()
     assert (status["feed"]["stale"], status["stream_clients"]) == (True, 0)
     assert (await asha.client.get("/api/v2/system/version")).json()["api"] == "v2"
+
+
+async def test_status_tells_to_which_day_holidays_are_known(platform: Platform) -> None:
+    asha, memory = await platform.person("asha"), platform.runtime.memory
+    told = []
+    for calendar in (
+        TradingCalendar(MarketHours.CONTINUOUS),
+        TradingCalendar(MarketHours.EXCHANGE, MarketDays()),
+        TradingCalendar(MarketHours.EXCHANGE, MarketDays(known_until=date(2027, 12, 31))),
+    ):
+        memory.calendar = calendar
+        told.append((await asha.client.get("/api/v2/system/status")).json()["calendar"])
+    assert [each["holidays_known_until"] for each in told] == [None, "2026-12-31", "2027-12-31"]
+    assert not any(each["sessions_provisional"] for each in told)
 
 
 async def test_the_openapi_page_describes_every_route_and_the_problems(platform: Platform) -> None:
