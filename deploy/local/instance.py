@@ -31,6 +31,8 @@ MOST_REPLICAS = 4
 """Instances of one service on this machine: the first is named as the service, the next `gateway-1`, `gateway-2`, …"""
 OFFSETS = {"local": 0, "test": 10_000, "chaos": 5_000}
 """All below 32768, where the kernel begins to lend ports to clients."""
+FURTHEST = 30_000
+"""The largest PORT_OFFSET with which every port of every instance exists."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,18 @@ class Instance:
     def port(self, name: str, number: int = 0) -> int:
         """Of a server, or of a service's instance: the first has number 0, the next ones listen ten ports further."""
         base = ALL_PORTS[name]
-        return base + OFFSETS[self.name] + int(os.environ.get("PORT_OFFSET", "0")) + 10 * number
+        return base + OFFSETS[self.name] + port_offset() + 10 * number
 
     def url(self, name: str, number: int = 0) -> str:
         return f"http://127.0.0.1:{self.port(name, number)}"
+
+
+def port_offset() -> int:
+    """`PORT_OFFSET`; 0 when it is empty. What moves no port ends the command, whichever it is, with one line."""
+    text = os.environ.get("PORT_OFFSET") or "0"
+    if not (text.isascii() and text.isdigit() and int(text) <= FURTHEST):
+        raise SystemExit(f"PORT_OFFSET={text!r} does not move ports; give a whole number from 0 to {FURTHEST}")
+    return int(text)
 
 
 def replica(name: str) -> tuple[str, int]:
