@@ -1,11 +1,14 @@
 """HTTP connections whose requests arrive whole within a time, or end: half a request holds nothing for long.
 
 uvicorn bounds how long an answered connection idles, and nothing before: a client that sends half a request and stops,
-or connects and says nothing, would keep its connection, its buffer and its task for ever.
+or connects and says nothing, would keep its connection, its buffer and its task for ever. Whoever sends a whole request
+promptly is never closed for it, however many do: he is answered, be it with a refusal.
 """
 
 import asyncio
 from collections.abc import MutableMapping
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -27,63 +30,111 @@ def allow(scope: MutableMapping[str, Any], seconds: float) -> None:
         connection.allow(seconds)
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What requests that have not arrived whole may hold of a listener, all together."""
+
+    seconds: float
+    """How long one may take, from its first byte or from connecting."""
+    most: int
+    """Connections that may owe a request for longer than the grace."""
+    most_at_once: int
+    """Connections that may owe one, however young they are: this and the bytes bound the memory."""
+    most_bytes: int
+    """What all of them have sent so far."""
+    grace: float
+    """Nobody is closed for the number of the others before this. Whoever sends at once owes nothing by then, however
+    many connect with him: thousands of honest clients are refused with an answer, and not hung up on.
+    """
+
+
 class Unfinished:
     """The connections of a listener that owe it (the rest of) a request, the longest waiting first."""
 
-    def __init__(self, seconds: float, most: int) -> None:
-        self._seconds = seconds
-        self._most = most
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         self._since: dict[Connection, float] = {}
         self._allowed: dict[Connection, tuple[float, float]] = {}
         """Until when, and how long that is, for those who were told that they may take longer."""
+        self._bytes = 0
         self._choosing = False
 
     def __len__(self) -> int:
         return len(self._since) + len(self._allowed)
 
     def begin(self, connection: "Connection", now: float) -> None:
-        """From now on it owes a request. One too many, and the one that waits longest goes: an honest one is quick.
+        """From now on it owes a request. One too many at once, and the one that waits longest goes.
 
         Only what has come by then is read first: after a moment in which we stood still hundreds are accepted at once,
         and what the honest among them sent is here already.
         """
         self._since.setdefault(connection, now)
-        if len(self._since) > self._most and not self._choosing:
+        if len(self._since) > self._bounds.most_at_once and not self._choosing:
             self._choosing = True
             self._choose(_TURNS)
 
     def _choose(self, turns: int) -> None:
-        if turns and len(self._since) > self._most:
+        if turns and len(self._since) > self._bounds.most_at_once:
             asyncio.get_running_loop().call_soon(self._choose, turns - 1)
             return
         self._choosing = False
-        while len(self._since) > self._most:
-            self._cut(next(iter(self._since)))
+        while len(self._since) > self._bounds.most_at_once:
+            self._cut(next(iter(self._since)), self._too_many())
+
+    def took(self, connection: "Connection", size: int) -> None:
+        """So much more of its request is here. Too much of all together, and whoever holds most of it goes."""
+        if connection not in self._since:
+            return
+        connection.held += size
+        self._bytes += size
+        while self._bytes > self._bounds.most_bytes:
+            self._cut(max(self._since, key=lambda each: each.held), self._too_many())
 
     def allow(self, connection: "Connection", now: float, seconds: float) -> None:
+        """Its route answers for what it holds from now on: a file waits on disk."""
         if self._since.pop(connection, None) is not None:
+            self._forget(connection)
             self._allowed[connection] = now + seconds, seconds
 
     def end(self, connection: "Connection") -> None:
-        self._since.pop(connection, None)
         self._allowed.pop(connection, None)
+        if self._since.pop(connection, None) is not None:
+            self._forget(connection)
+
+    def _forget(self, connection: "Connection") -> None:
+        self._bytes -= connection.held
+        connection.held = 0
 
     async def watch(self) -> None:
-        """End what is late, for as long as the listener lives."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(min(_LOOK_SECONDS, self._seconds / 2))
-            late = loop.time() - self._seconds
-            while self._since and (first := next(iter(self._since.items())))[1] <= late:
-                self._cut(first[0])
-            for connection, (until, seconds) in list(self._allowed.items()):
-                if until <= loop.time():
-                    self.end(connection)
-                    connection.give_up(seconds)
+        """End what is late, and of too many those that had their grace, for as long as the listener lives.
 
-    def _cut(self, connection: "Connection") -> None:
+        What came while we stood still has been read by then: the loop reads before it looks at its timers.
+        """
+        loop, bounds = asyncio.get_running_loop(), self._bounds
+        while True:
+            await asyncio.sleep(min(_LOOK_SECONDS, bounds.seconds / 2))
+            now = loop.time()
+            self._cut_since(now - bounds.seconds, 0, self._too_late(bounds.seconds))
+            self._cut_since(now - bounds.grace, bounds.most, self._too_many())
+            for connection, (until, seconds) in list(self._allowed.items()):
+                if until <= now:
+                    self._cut(connection, self._too_late(seconds))
+
+    def _cut_since(self, late: float, most: int, problem: Problem) -> None:
+        while len(self._since) > most and (first := next(iter(self._since.items())))[1] <= late:
+            self._cut(first[0], problem)
+
+    def _cut(self, connection: "Connection", problem: Problem) -> None:
         self.end(connection)
-        connection.give_up(self._seconds)
+        connection.give_up(problem)
+
+    def _too_late(self, seconds: float) -> Problem:
+        detail = f"the request did not arrive whole within {seconds:g} s; send it again on a new connection"
+        return Problem(408, "request_timeout", detail)
+
+    def _too_many(self) -> Problem:
+        detail = "too many requests have not arrived whole; nothing was taken, send this one again, whole"
+        return Problem(503, "overloaded", detail, headers={"Retry-After": "1"})
 
 
 class Connection(HttpToolsProtocol):
@@ -91,6 +142,8 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, unfinished: Unfinished, **given: Any) -> None:
         super().__init__(**given)
+        self.held = 0
+        """Bytes of a request that has not arrived whole."""
         self._unfinished = unfinished
         self._in_request = False
 
@@ -105,7 +158,9 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._may_begin():
             self._unfinished.begin(self, self.loop.time())
-        super().data_received(data)
+        self._unfinished.took(self, len(data))
+        if not self.transport.is_closing():
+            super().data_received(data)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -131,19 +186,20 @@ class Connection(HttpToolsProtocol):
         self._unfinished.end(self)
         super().handle_websocket_upgrade()
 
-    def give_up(self, seconds: float) -> None:
-        """Answer 408 to what was begun and not answered, and close; who waits for the body hears that the client is
-        gone. Who said nothing hears nothing: a proxy may have opened the connection for later.
+    def give_up(self, problem: Problem) -> None:
+        """Answer so what was begun and not answered, and close; who waits for the body hears that the client is gone.
+        Who said nothing hears nothing: a proxy may have opened the connection for later.
         """
         if self.transport.is_closing():
             self.transport.abort()
             return
         is_unanswered = self.cycle is None or self.cycle.response_complete or not self.cycle.response_started
         if self._in_request and is_unanswered:
-            detail = f"the request did not arrive whole within {seconds:g} s; send it again on a new connection"
-            body = orjson.dumps(Problem(408, "request_timeout", detail).body())
-            head = f"HTTP/1.1 408 Request Timeout\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {len(body)}\r\n"
-            self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+            body = orjson.dumps(problem.body())
+            more = {"content-type": PROBLEM_JSON, "content-length": len(body), "connection": "close", **problem.headers}
+            lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}"]
+            lines += [f"{name}: {value}" for name, value in more.items()]
+            self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         self.transport.close()
 
     def _may_begin(self) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import resource
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import problems
-from libs.common.connections import Connection, Unfinished
+from libs.common.connections import Bounds, Connection, Unfinished
 from libs.common.telemetry import continue_trace, trace
 from libs.common.websocket import WebSocket
 
@@ -116,13 +117,28 @@ def _sockets(runtime: "Runtime[Any, Any]") -> Any:
     return functools.partial(WebSocket, runtime.service.sockets(runtime))
 
 
+def descriptors() -> int:
+    """How many this process may open; as many as the machine lets it: what it starts with is often 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
+
+
 class Listener:
     """Serves the app until drained: refuses new connections, lets running requests end."""
 
     def __init__(self, runtime: "Runtime[Any, Any]") -> None:
         own = runtime.own_settings
         self._is_asked = bool(runtime.service.routes or runtime.service.sockets)
-        self._unfinished = Unfinished(own.request_s, own.unfinished_requests)
+        self._unfinished = Unfinished(
+            Bounds(
+                seconds=own.request_s,
+                most=own.unfinished_requests,
+                most_at_once=min(own.unfinished_at_once, descriptors() // 2),
+                most_bytes=own.unfinished_bytes,
+                grace=own.unfinished_grace_s,
+            )
+        )
         config = uvicorn.Config(
             build_app(runtime),
             host=own.host,

@@ -65,4 +65,12 @@ class ServiceSettings(BaseSettings):
     request_s: float = 20.0
     """How long a client may take to send one request whole, from its first byte (or from connecting)."""
     unfinished_requests: int = 1000
-    """Connections that may owe a request at once; past it, the one that owes longest is closed."""
+    """Connections that may owe a request at once for longer than the grace; the one that owes longest is closed."""
+    unfinished_grace_s: float = 2.0
+    """Until then nobody is closed for the number of the others: thousands who connect at once and each send a request
+    promptly are all answered.
+    """
+    unfinished_at_once: int = 8000
+    """Connections that may owe a request at once, however young; never more than half of the process's descriptors."""
+    unfinished_bytes: int = 64 * 2**20
+    """What the requests that have not arrived whole may hold together; past it, the one that holds most is closed."""

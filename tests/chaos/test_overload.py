@@ -18,9 +18,9 @@ from tests.chaos.test_servers import probing
 from tools.client import Platform
 
 TIMES = 5
-CONNECTIONS = 900
-"""A listener hangs up on whoever owes it a request longest once more than a thousand do (`unfinished_requests`): with
-more clients than that, which all stand still for a second beside it, some hear nothing.
+CONNECTIONS = 3_000
+"""More than a second of what is offered: whoever stands still for less, the clients or the gateway, all are asked, and
+all are answered.
 """
 EARLY_S = 1.0
 """A refusal that comes later than this is none that helps."""

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+import uvloop
 from fastapi import APIRouter, Request
 
 from libs.common import http
@@ -132,9 +134,11 @@ async def test_an_idle_connection_that_was_answered_is_kept() -> None:
 
 
 async def test_of_too_many_half_requests_the_oldest_goes_and_honest_clients_are_served() -> None:
-    async with listening(request_s=60.0, unfinished_requests=20) as port:
+    async with listening(request_s=60.0, unfinished_requests=20, unfinished_grace_s=0.3) as port:
         halves = [await sent(port, HALF_A_BODY) for _ in range(40)]
-        assert b"408" in await heard(halves[0][0])
+        answer = await heard(halves[0][0])
+        assert b"HTTP/1.1 503" in answer
+        assert b"\r\nRetry-After: 1\r\n" in answer
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.post("/orders", json={})).status_code == 200
         assert not halves[-1][0].at_eof()
@@ -142,10 +146,55 @@ async def test_of_too_many_half_requests_the_oldest_goes_and_honest_clients_are_
             writer.close()
 
 
+async def test_thousands_who_connect_at_once_and_send_a_moment_later_are_all_answered() -> None:
+    """They stand still together, as clients do on a machine that has too much to do; none of them is hung up on."""
+    many = 3000
+
+    def ask() -> list[bytes]:
+        sockets = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(many)]
+        time.sleep(0.7)
+        for each in sockets:
+            each.sendall(WHOLE)
+        answers = [each.recv(17) for each in sockets]
+        for each in sockets:
+            each.close()
+        return answers
+
+    async with listening(request_s=60.0, unfinished_grace_s=20.0) as port:  # a slow machine needs longer to connect
+        answers = await asyncio.to_thread(ask)
+    assert answers == [b"HTTP/1.1 200 OK\r\n"] * many
+
+
+async def test_more_than_may_ever_owe_a_request_at_once_are_not_kept_for_the_grace() -> None:
+    bounds = {"unfinished_requests": 20, "unfinished_at_once": 50, "unfinished_grace_s": 60.0}
+    async with listening(request_s=60.0, **bounds) as port:
+        halves = [await sent(port, HALF_A_BODY) for _ in range(80)]
+        answers = [await heard(reader) for reader, _ in halves[:30]]
+        assert not any(reader.at_eof() for reader, _ in halves[30:])
+        for _, writer in halves:
+            writer.close()
+    assert all(b"HTTP/1.1 503" in answer for answer in answers)
+
+
+@pytest.mark.parametrize("half", [b"POST /orders HTTP/1.1\r\nX-Long: ", HALF_A_BODY.replace(b"40", b"4000000")])
+async def test_what_has_arrived_of_all_half_requests_is_bounded_and_the_largest_goes(half: bytes) -> None:
+    async with listening(request_s=60.0, unfinished_bytes=500_000) as port:
+        small = await sent(port, HALF_A_BODY)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(half + b"x" * 1_000_000)
+        with contextlib.suppress(ConnectionError):
+            await heard(reader)
+        assert not small[0].at_eof()
+        small[1].write(b" " * (40 - len(b'{"lots"')))
+        assert b"200" in await asyncio.wait_for(small[0].readline(), 5)
+        for each in (writer, small[1]):
+            each.close()
+
+
 async def test_whoever_came_while_we_stood_still_is_answered_however_many_they_are() -> None:
     """Their requests are here already: they owe nothing, though we have read nothing of them yet."""
     many = 120
-    async with listening(request_s=60.0, unfinished_requests=20) as port:
+    async with listening(request_s=60.0, unfinished_requests=20, unfinished_at_once=20) as port:
         # Blocks the loop, so that nothing is accepted meanwhile
         sockets = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(many)]
         for each in sockets:
@@ -154,6 +203,24 @@ async def test_whoever_came_while_we_stood_still_is_answered_however_many_they_a
         for each in sockets:
             each.close()
     assert answers == [b"HTTP/1.1 200 OK\r\n"] * many
+
+
+def test_whoever_was_accepted_before_we_stood_still_is_read_before_it_is_judged() -> None:
+    """On the loop that services run on."""
+    many = 40
+
+    async def stood_still() -> list[bytes]:
+        async with listening(request_s=60.0, unfinished_requests=20, unfinished_grace_s=0.6) as port:
+            opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(many)]
+            for _, writer in opened:
+                writer.write(WHOLE)
+            time.sleep(1.5)  # noqa: ASYNC251 - this is the standing still
+            answers = [await asyncio.wait_for(reader.read(17), 10) for reader, _ in opened]
+            for _, writer in opened:
+                writer.close()
+            return answers
+
+    assert uvloop.run(stood_still()) == [b"HTTP/1.1 200 OK\r\n"] * many
 
 
 @pytest.mark.parametrize(("trusted", "seen"), [("127.0.0.1", "203.0.113.7"), ("10.9.0.0/16", "127.0.0.1")])
