@@ -118,6 +118,25 @@ async def test_a_topic_that_is_not_there_has_no_partitions(scene: Scene) -> None
     assert await scene.reader.partitions([scene.topic, "nowhere.v1"]) == {scene.topic: [0, 1]}
 
 
+async def test_who_asked_for_the_partitions_reads_them_at_once(scene: Scene) -> None:
+    """The client learns by itself who leads a partition, once a second: a service that had just been started heard
+    nothing for that long, and said that it was ready.
+    """
+    await scene.write(scene.one, "a0")
+    waits = []
+    for _ in range(5):
+        reader = Reader(BOOTSTRAP, "test")
+        await reader.partitions([scene.topic])
+        reader.begin({scene.one: 0, scene.other: 0})
+        began = stopwatch()
+        async with asyncio.timeout(10):
+            while not await reader.read(100, 0.2):
+                pass
+        waits.append(stopwatch() - began)
+        await reader.close()
+    assert sorted(waits)[2] < 0.4, waits
+
+
 async def test_a_closed_reader_reads_nothing(scene: Scene) -> None:
     await scene.reader.close()
     assert not await scene.reader.read(10, 0.1)

@@ -36,6 +36,7 @@ class Reader:
         """Where everything was read at some time; kept only if `tell_ends`."""
         self._bootstrap = bootstrap
         self._closed = False
+        self._has_asked = False
         self._quiet_until = 0.0
         self._consumer = Consumer(
             {
@@ -59,8 +60,15 @@ class Reader:
         )
 
     async def partitions(self, topics: Collection[str]) -> dict[str, list[int]]:
-        """The partitions of each topic that exists."""
-        return await asyncio.to_thread(_partitions, self._bootstrap, set(topics))
+        """The partitions of each topic that exists.
+
+        The first time our own client asks, before it reads anything: so it knows who leads them when they are begun. By
+        itself it finds out at a look that it takes once a second.
+        """
+        asks = _admin(self._bootstrap) if self._has_asked else self._consumer
+        found = await asyncio.to_thread(_partitions, asks, set(topics))
+        self._has_asked = True
+        return found
 
     async def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Where the next message of each will be."""
@@ -124,8 +132,8 @@ def _admin(bootstrap: str) -> AdminClient:
     return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
 
-def _partitions(bootstrap: str, topics: Collection[str]) -> dict[str, list[int]]:
-    found = _admin(bootstrap).list_topics(timeout=_ANSWER_S).topics
+def _partitions(asks: AdminClient | Consumer, topics: Collection[str]) -> dict[str, list[int]]:
+    found = asks.list_topics(timeout=_ANSWER_S).topics
     return {name: sorted(topic.partitions) for name, topic in found.items() if name in topics}
 
 

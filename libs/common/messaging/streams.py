@@ -44,7 +44,9 @@ class StreamReader:
         self._next: dict[Partition, int] = {}
         """What comes next of each partition."""
         self._behind: dict[Partition, int] = {}
-        """Where those partitions ended when we began that have to be read until there before we are ready."""
+        """Where those partitions ended when we began that have to be read until there before anything else begins."""
+        self._unread: dict[Partition, int] = {}
+        """The same of all partitions, before we are ready."""
         self.caught_up = asyncio.Event()
         self._stopping = False
         if self._counts:
@@ -54,6 +56,7 @@ class StreamReader:
         await until_there("kafka", self._begin, self._runtime.stopping)
         while not self._stopping:
             self._check_caught_up()
+            self._check_ready()
             await self._deliver(await self._reader.read(_MAX_RECORDS, _POLL_S))
         await asyncio.Event().wait()
 
@@ -81,6 +84,7 @@ class StreamReader:
         self._behind = {partition: ends[partition] for partition in self._whose(partitions, Start.BEGINNING)}
         beginnings = dict.fromkeys(self._behind, 0)  # where a partition has lost its first, Kafka has us begin later
         self._next = ends | beginnings | {partition: at for partition, at in since.items() if at is not None}
+        self._unread = dict(ends)
         self._reader.begin(self._next)
 
     def _whose(self, partitions: Sequence[Partition], start: Start) -> list[Partition]:
@@ -95,8 +99,18 @@ class StreamReader:
                 del self._behind[partition]
         if not self._behind:
             self.caught_up.set()
-            if self._counts:
-                self._runtime.ready["streams"] = True
+
+    def _check_ready(self) -> None:
+        """Who is ready has heard what was there when it began, and hears: something was fetched of every partition."""
+        if not self._unread:
+            return
+        for partition, end in list(self._unread.items()):
+            position = self._next[partition]
+            is_read = position >= end and self._reader.lag(partition, position) is not None
+            if is_read or partition in self._reader.at_end:
+                del self._unread[partition]
+        if self._counts and not self._unread:
+            self._runtime.ready["streams"] = True
 
     async def _deliver(self, records: Sequence[Received]) -> None:
         grouped: dict[tuple[str, str], list[Message]] = defaultdict(list)
