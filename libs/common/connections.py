@@ -21,12 +21,9 @@ _TURNS = 4
 """Turns of the loop in which a connection that was just accepted is read for the first time, if anything came."""
 
 
-_CONNECTION = "connection"
-
-
 def allow(scope: MutableMapping[str, Any], seconds: float) -> None:
     """The request of this scope may take so long from now to arrive whole: a file that its sender may send."""
-    if (connection := scope.get(_CONNECTION)) is not None:
+    if (connection := scope.get("connection")) is not None:
         connection.allow(seconds)
 
 
@@ -164,7 +161,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope[_CONNECTION] = self  # type: ignore[typeddict-unknown-key]  # for allow()
+        self.scope["connection"] = self  # type: ignore[typeddict-unknown-key]  # for allow()
         self._in_request = True
         if self._may_begin():
             self._unfinished.begin(self, self.loop.time())

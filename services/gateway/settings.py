@@ -39,6 +39,11 @@ class GatewaySettings(BaseSettings):
     signals_public_url: str = "http://127.0.0.1:8001"
     """What TradingView sees: the base of the webhook URLs that are shown."""
 
+    import_bytes: int = Field(default=67_108_864, ge=1024, validation_alias="HISTORY_IMPORT_BYTES")
+    """The longest file of price history that an admin may send. marketdata has it too."""
+    import_s: float = Field(default=60.0, gt=0, validation_alias="HISTORY_IMPORT_S")
+    """How long such a file may take to arrive. marketdata has it too."""
+
     cors_origins: str = ""
     """Comma-separated origins that browsers may call from; none by default."""
     stream_connections: int = 100

@@ -134,7 +134,9 @@ class HistorySettings(BaseSettings):
     archive: Path = Path(".local/archive")
     """The folder of `archive` and `restore`: TABLE/YYYY-MM-DD.parquet."""
     uploads: Annotated[Path | None, BeforeValidator(_named)] = None
-    """The folder in which a file that is being imported by route waits, without a name; the system's by default."""
+    """The folder in which a file that is being imported by route waits, without a name; the system's by default. Two
+    of them at once for each instance.
+    """
     import_bytes: int = Field(default=67_108_864, ge=1024, validation_alias="HISTORY_IMPORT_BYTES")
     """The longest file that the route takes: a million candles of CSV, ten years of NSE. The gateway has it too."""
     import_s: float = Field(default=60.0, gt=0, validation_alias="HISTORY_IMPORT_S")

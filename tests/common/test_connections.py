@@ -12,7 +12,7 @@ import uvloop
 from fastapi import APIRouter, Request
 
 from libs.common import http
-from libs.common.connections import Unfinished
+from libs.common.connections import Unfinished, allow
 from libs.common.runtime import Runtime
 from libs.common.service import Memory, Service, Store
 from libs.common.testing.apps import opened
@@ -28,6 +28,11 @@ def routes(_: Runtime[Store, Memory]) -> APIRouter:
     @router.post("/orders")
     async def place(request: Request) -> dict[str, object]:
         return {"size": len(await request.body()), "from": request.client.host if request.client else None}
+
+    @router.post("/file")
+    async def file(request: Request) -> dict[str, object]:
+        allow(request.scope, 1.5)
+        return {"size": len(await request.body())}
 
     @router.post("/slow")
     async def slow(request: Request) -> dict[str, object]:
@@ -95,6 +100,23 @@ async def test_a_request_that_arrives_in_pieces_but_in_time_is_answered() -> Non
         await asyncio.sleep(0.3)
         writer.write(b" " * (40 - len(b'{"lots"')))
         assert b"200" in await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+
+
+async def test_a_file_that_its_sender_may_send_has_the_time_that_its_route_allows_and_no_more() -> None:
+    half = HALF_A_BODY.replace(b"/orders", b"/file")
+    async with listening(request_s=0.5) as port:
+        reader, writer = await sent(port, half)
+        await asyncio.sleep(1.0)
+        writer.write(b" " * (40 - len(b'{"lots"')))
+        assert b"200" in await asyncio.wait_for(reader.readline(), 5)
+        writer.write(half)
+        assert b'"code":"request_timeout","detail":"the request did not arrive whole within 1.5 s' in await heard(
+            reader
+        )
+        writer.close()
+        reader, writer = await sent(port, HALF_A_BODY)
+        assert b"within 0.5 s" in await heard(reader)
         writer.close()
 
 

@@ -1,18 +1,19 @@
 """What every route stands on: the runtime, who asks, JSON out, security headers, the body limit."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Annotated, Any, TypeAlias, cast
 from uuid import UUID
 
 import jwt
 import orjson
-from fastapi import APIRouter, Depends, Response, Security
+from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Scope, Send
 
+from libs.common.connections import allow
 from libs.common.contracts.ids import AccountId, StrategyId, UserId
 from libs.common.problems import Problem
 from libs.common.runtime import Runtime
@@ -28,6 +29,7 @@ from services.gateway.store.entities import Kind
 GatewayRuntime: TypeAlias = Runtime[GatewayStore, GatewayMemory]
 
 MAX_BODY = 1_048_576
+_MOST = "most_body"
 KNOWN_S = 5.0
 """A credential that was good is believed for so long: the longest that a revoked one still works."""
 SESSION_CACHED_S = 60
@@ -87,11 +89,11 @@ class EdgeRouter(APIRouter):
                 message["headers"] = [*message["headers"], *extra]
             await send(message)
 
-        await super().handle(scope, _limited(headers, receive), send_with_headers)
+        await super().handle(scope, _limited(scope, headers, receive), send_with_headers)
 
 
-def _limited(headers: dict[bytes, bytes], receive: Receive) -> Receive:
-    """The body, as long as it is no longer than MAX_BODY."""
+def _limited(scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Receive:
+    """The body, as long as it is no longer than MAX_BODY, or than a route allowed that knows who sends it."""
     announced = headers.get(b"content-length", b"")
     if announced.isdigit() and int(announced) <= MAX_BODY:
         return receive
@@ -101,11 +103,32 @@ def _limited(headers: dict[bytes, bytes], receive: Receive) -> Receive:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > MAX_BODY or announced:
+        if _MOST in scope:
+            if taken > scope[_MOST]:
+                raise _too_large(scope[_MOST])
+        elif taken > MAX_BODY or announced:
             raise HTTPException(413, f"a body has at most {MAX_BODY} bytes", {"Connection": "close"})
         return message
 
     return receive_within
+
+
+def upload(request: Request, most: int, seconds: float) -> AsyncIterator[bytes]:
+    """The body of a route that takes files, as it comes: at most so many bytes, within so many seconds.
+
+    To be asked for when it is known that the sender may; a Problem 413 before a byte is read if he announces too much.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > most:
+        raise _too_large(most)
+    request.scope[_MOST] = most
+    allow(request.scope, seconds)
+    return request.stream()
+
+
+def _too_large(most: int) -> Problem:
+    detail = f"a file has at most {most} bytes here: cut it into parts, send it as Parquet, or import it by command"
+    return Problem(413, "too_large", detail, headers={"Connection": "close"})
 
 
 class Json(Response):

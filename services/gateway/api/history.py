@@ -9,7 +9,7 @@ from fastapi import Query, Request, Response
 
 from libs.common.contracts.enums import Exchange
 from services.gateway.api import models
-from services.gateway.api.edge import Admin, Json, Reader, Router, TheEdge
+from services.gateway.api.edge import Admin, Json, Reader, Router, TheEdge, upload
 from services.gateway.api.market import named_instrument
 from services.gateway.api.paging import aware
 
@@ -92,10 +92,14 @@ async def import_history(
     outside: Annotated[bool, Query(description="Keep candles from outside the session too")] = False,
     exchange: Exchange | None = None,
 ) -> Response:
-    """One-minute candles from the body, up to 1 MB; larger files by `python -m services.marketdata history import`."""
+    """One-minute candles from the body, up to 64 MiB; a file with a broken row is refused as a whole, with its line.
+
+    What is stored of a minute already is replaced, so the same file twice changes nothing.
+    """
+    content = upload(request, edge.settings.import_bytes, edge.settings.import_s)
     wanted = {"label": label.value, "format": form.value, "outside": str(outside).lower()}
     path = _path(symbol, exchange, "import")
-    return await edge.internal.pass_on(MARKETDATA, path, wanted, body=await request.body())
+    return await edge.internal.pass_on(MARKETDATA, path, wanted, body=content)
 
 
 @router.post("/history/{symbol}/backfill", responses=models.PROBLEMS)

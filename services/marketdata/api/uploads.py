@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from fastapi import Request
@@ -30,8 +31,7 @@ class Uploads:
             raise Problem(429, "busy", detail, headers={"Retry-After": "5", "Connection": "close"})
         async with self._places:
             allow(request.scope, self._settings.import_s)
-            opened = await asyncio.to_thread(tempfile.TemporaryFile, dir=self._settings.uploads)
-            file = cast(BinaryIO, opened)
+            file = await asyncio.to_thread(_new_file, self._settings.uploads)
             try:
                 await self._receive(request, file)
                 yield file
@@ -49,6 +49,12 @@ class Uploads:
                 await asyncio.to_thread(file.write, gathered)
                 gathered = bytearray()
         await asyncio.to_thread(file.write, gathered)
+
+
+def _new_file(folder: Path | None) -> BinaryIO:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    return cast(BinaryIO, tempfile.TemporaryFile(dir=folder))
 
 
 def too_large(most: int) -> Problem:

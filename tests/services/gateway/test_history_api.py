@@ -1,6 +1,7 @@
 """History is passed on from marketdata as it comes; marketdata is a stub that answers byte by byte as told."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
 
@@ -18,6 +19,8 @@ class Marketdata:
 
     def __init__(self) -> None:
         self.asked = ""
+        self.heard = 0
+        self.heard_all = False
         self.status = 200
         self.media = "text/csv"
         self.answer: list[bytes] = []
@@ -28,10 +31,14 @@ class Marketdata:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        length = next(
-            (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
-        )
-        self.asked = (head + await reader.readexactly(length)).decode()
+        body = b""
+        if b"transfer-encoding: chunked" in head.lower():
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                while size := int(await reader.readuntil(b"\r\n"), 16):
+                    body += (await reader.readexactly(size + 2))[:-2]
+                    self.heard += size
+                self.heard_all = True
+        self.asked = head.decode() + body.decode()
         writer.write(
             f"HTTP/1.1 {self.status} X\r\ncontent-type: {self.media}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
         )
@@ -100,3 +107,89 @@ async def test_only_admins_add_history(platform: Platform, marketdata: Marketdat
     assert (await first.client.post(url, content=b"rows")).json() == {"kept": 4}
     assert marketdata.asked.endswith("rows")
     assert "label=end" in marketdata.asked
+
+
+IMPORT = "/api/v2/market/history/NSE:SBIN/import?label=end"
+ROW = b"2021-06-09T09:16:00+05:30,427.5,428,427,427.2,1000\n"
+
+
+@pytest.fixture
+def bound(monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setenv("HISTORY_IMPORT_BYTES", "3000000")
+    return 3_000_000
+
+
+async def test_a_year_of_minutes_is_passed_on_while_it_comes(platform: Platform, marketdata: Marketdata) -> None:
+    """5 MB; marketdata has most of it before the client has sent the rest: the gateway keeps no file."""
+    first = await platform.person("first")
+    marketdata.media, marketdata.answer = "application/json", [b'{"kept": 93750}']
+    block = ROW * 1_000
+
+    async def rows() -> AsyncIterator[bytes]:
+        for n in range(100):
+            yield block
+            async with asyncio.timeout(5):
+                while marketdata.heard < (n - 20) * len(block):
+                    await asyncio.sleep(0.001)
+
+    answer = await first.client.post(IMPORT, content=rows())
+    assert (answer.status_code, answer.json()) == (200, {"kept": 93750})
+    assert marketdata.heard == 100 * len(block)
+    assert marketdata.asked.endswith(ROW.decode())
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_file_over_the_bound_is_a_413_that_says_what_to_do(
+    bound: int, platform: Platform, marketdata: Marketdata, announced: bool
+) -> None:
+    first = await platform.person("first")
+
+    async def rows() -> AsyncIterator[bytes]:
+        for _ in range(70):
+            yield ROW * 1_000
+
+    content = ROW * 70_000 if announced else rows()
+    answer = await first.client.post(IMPORT, content=content)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large"), answer.text
+    assert answer.headers["content-type"] == PROBLEM_JSON
+    assert str(bound) in answer.json()["detail"]
+    assert not marketdata.heard_all
+    assert (marketdata.heard == 0) == announced
+    marketdata.media, marketdata.answer = "application/json", [b'{"kept": 4}']
+    assert (await first.client.post(IMPORT, content=ROW)).status_code == 200
+
+
+async def test_nobody_but_an_admin_has_a_byte_of_a_file_read(platform: Platform, marketdata: Marketdata) -> None:
+    await platform.person("first")
+    asha = await platform.person("asha")
+    read = 0
+
+    async def rows() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(50):
+            read += 1
+            yield ROW * 1_000
+
+    stranger = await platform.client()
+    for client, status in ((asha.client, 403), (stranger, 401)):
+        answer = await client.post(IMPORT, content=rows())
+        assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM_JSON)
+    assert read == 0
+    assert marketdata.asked == ""
+
+
+async def test_the_larger_body_is_the_import_s_alone(platform: Platform) -> None:
+    first = await platform.person("first")
+    for path in ("/api/v2/market/quotes/bulk", "/api/v2/accounts/"):
+        answer = await first.client.post(path, content=ROW * 50_000, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["detail"]) == (413, "a body has at most 1048576 bytes"), path
+
+
+async def test_that_marketdata_is_busy_is_told_with_when_to_come_again(
+    platform: Platform, marketdata: Marketdata
+) -> None:
+    first = await platform.person("first")
+    marketdata.status, marketdata.media = 429, PROBLEM_JSON + "\r\nretry-after: 5"
+    marketdata.answer = [b'{"code": "busy"}']
+    answer = await first.client.post(IMPORT, content=ROW)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")

@@ -15,7 +15,7 @@ _TIMEOUT = httpx.Timeout(5.0, connect=1.0)
 _PATIENT = httpx.Timeout(60.0, connect=1.0)
 """For what takes long, each chunk of it."""
 _CHUNK = 262_144
-_KEPT_HEADERS = ("content-type", "content-disposition")
+_KEPT_HEADERS = ("content-type", "content-disposition", "retry-after")
 
 
 class Internal:
@@ -61,11 +61,17 @@ class Internal:
         return answer.status_code, answer.content
 
     async def pass_on(
-        self, service: str, path: str, parameters: Mapping[str, object], *, body: bytes | None = None
+        self,
+        service: str,
+        path: str,
+        parameters: Mapping[str, object],
+        *,
+        body: bytes | AsyncIterator[bytes] | None = None,
     ) -> Response:
-        """The service's answer as it comes, whatever its length: never more of it in memory than a chunk.
+        """The service's answer as it comes, and the body, whatever their length: never more in memory than a chunk.
 
-        With a body it is a POST. A Problem 503 when the service does not answer; its own problems are passed on.
+        With a body it is a POST; what the body raises is raised, and the service hears that its client is gone.
+        A Problem 503 when the service does not answer; its own problems are passed on.
         """
         wanted = {name: str(value) for name, value in parameters.items() if value is not None}
         client = httpx.AsyncClient(timeout=_PATIENT, headers=self._headers, verify=_TLS)
@@ -73,8 +79,10 @@ class Internal:
         try:
             request = client.build_request(method, self._urls[service] + path, params=wanted, content=body)
             answer = await client.send(request, stream=True)
-        except httpx.HTTPError as error:
+        except BaseException as error:
             await client.aclose()
+            if not isinstance(error, httpx.HTTPError):
+                raise
             detail = f"the {service} service does not answer; try again"
             raise Problem(503, "unavailable", detail, headers={"Retry-After": "2"}) from error
         if answer.status_code >= 500:
