@@ -29,7 +29,7 @@ SECOND_PORTS = {"kafka_controller": 19093, "questdb_pg": 18812, "edge": 8090}
 ALL_PORTS = SERVICES | SERVERS | SECOND_PORTS
 MOST_REPLICAS = 4
 """Instances of one service on this machine: the first is named as the service, the next `gateway-1`, `gateway-2`, …"""
-OFFSETS = {"local": 0, "test": 10_000, "chaos": 5_000}
+OFFSETS = {"local": 0, "test": 10_000, "chaos": 5_000, "cluster": 12_000}
 """All below 32768, where the kernel begins to lend ports to clients."""
 FURTHEST = 30_000
 """The largest PORT_OFFSET with which every port of every instance exists."""

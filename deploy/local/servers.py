@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -27,15 +27,16 @@ class Program:
     autorestart: bool = True
 
 
-def prepare(instance: Instance, variables: Mapping[str, str]) -> list[Program]:
+def prepare(instance: Instance, variables: Mapping[str, str], names: Collection[str]) -> list[Program]:
     """Writes each server's configuration and makes its data directory, if it has none yet."""
     instance.conf.mkdir(parents=True, exist_ok=True)
-    return [
-        postgres(instance, variables["POSTGRES_PASSWORD"]),
-        redis(instance),
-        kafka(instance),
-        questdb(instance),
-    ]
+    ways = {
+        "postgres": lambda: postgres(instance, variables["POSTGRES_PASSWORD"]),
+        "redis": lambda: redis(instance),
+        "kafka": lambda: kafka(instance),
+        "questdb": lambda: questdb(instance),
+    }
+    return [ways[name]() for name in names]
 
 
 def wipe(instance: Instance) -> None:

@@ -31,9 +31,15 @@ class NotReadyError(Exception):
 
 
 class Stack:
-    """Every method may be called again on a stack that is already there."""
+    """Every method may be called again on a stack that is already there.
 
-    def __init__(self, name: str = "local") -> None:
+    `elsewhere` is the environment of servers that stand elsewhere, such as a cluster's KAFKA_BOOTSTRAP: none of our own
+    is started in their place.
+    """
+
+    def __init__(self, name: str = "local", elsewhere: Mapping[str, str] | None = None) -> None:
+        self._elsewhere = elsewhere or {}
+        self._servers = [name for name in SERVERS if not any(key.startswith(name.upper()) for key in self._elsewhere)]
         self.instance = Instance(name)
         self.supervisor = Supervisor(self.instance)
         self.more: list[tuple[str, int]] = []
@@ -42,7 +48,7 @@ class Stack:
         self._overrides: Mapping[str, str] = {}
 
     def environment(self) -> dict[str, str]:
-        return environment.load(self.instance)
+        return {**environment.load(self.instance), **self._elsewhere}
 
     def start_servers(self) -> None:
         if not self.supervisor.running():
@@ -51,7 +57,7 @@ class Stack:
         self._configure()
         self.supervisor.launch()
         self.supervisor.start("servers")
-        self._await(SERVERS, self.answers)
+        self._await(self._servers, self.answers)
 
     def set_up(self) -> None:
         """Databases, migrations, topics: commands that change nothing where nothing is missing."""
@@ -126,7 +132,7 @@ class Stack:
         self.supervisor.shutdown()
 
     def complete(self) -> bool:
-        return all(map(self.answers, SERVERS)) and all(map(self.ready, SERVICES))
+        return all(map(self.answers, self._servers)) and all(map(self.ready, SERVICES))
 
     def execute(self, command: Sequence[str]) -> None:
         """Runs a command of the project with this instance's environment."""
@@ -152,7 +158,7 @@ class Stack:
 
     def _configure(self) -> None:
         variables = {**self.environment(), **self._overrides}
-        programs = prepare(self.instance, variables)
+        programs = prepare(self.instance, variables, self._servers)
         services = [service_program(name, variables) for name in SERVICES]
         more = {f"{name}-{number}": [self._another(name, number, variables)] for name, number in self.more}
         if self.has_edge:

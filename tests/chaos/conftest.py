@@ -6,7 +6,6 @@ SCENARIO=1,7 runs only these.
 
 import asyncio
 import os
-import random
 import shutil
 from pathlib import Path
 
@@ -17,14 +16,10 @@ from deploy.local.instance import Instance
 from deploy.local.servers import wipe
 from deploy.local.stack import Stack
 from tests.chaos import report
-from tests.chaos.scenario import Chaos
+from tests.chaos.scenario import CHOICES, FULL, SEED, Chaos
 from tests.chaos.world import World, make_world
 
 HERE = Path(__file__).parent
-FULL = bool(os.environ.get("CHAOS"))
-SEED = int(os.environ.get("SEED") or random.randrange(1_000_000))
-CHOICES = {"MARKETDATA_FEED": "simulator", "LOG_LEVEL": "INFO", "WALKFORWARD_LIQUIDITY": "unlimited"}
-"""With what the simulated market shows, closing everything at once would take it minutes."""
 USERS, ACCOUNTS = (4, 12) if FULL else (2, 12)
 LONGEST_LOG = 20_000
 """Orders after which a full run goes on with an empty platform: the checker's time grows with the log."""

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import random
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -9,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+from deploy.local.instance import Instance
 from deploy.local.stack import Stack
 from libs.common.clock import SystemClock, stopwatch
 from tests.chaos.audit import Verdict, audit, quiet
@@ -18,6 +21,10 @@ from tests.chaos.world import World
 from tools.client import Json, Platform
 from tools.reconcile import Answered, Options, Rule, Sources, reconcile
 
+FULL = bool(os.environ.get("CHAOS"))
+SEED = int(os.environ.get("SEED") or random.randrange(1_000_000))
+CHOICES = {"MARKETDATA_FEED": "simulator", "LOG_LEVEL": "INFO", "WALKFORWARD_LIQUIDITY": "unlimited"}
+"""With what the simulated market shows, closing everything at once would take it minutes."""
 AT_REST_SECONDS = 60.0
 SHORT_OF_A_CHECK = 150.0
 """The short version does without the checker for so long, and has it look at all once more at the end."""
@@ -37,7 +44,8 @@ class Chaos:
 
     @property
     def home(self) -> Path:
-        return self.stack.instance.home / "chaos"
+        """Where notes and results are kept, also those of a stack of its own."""
+        return Instance("chaos").home / "chaos"
 
     @property
     def admin_url(self) -> str:
