@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, Generic
 from uuid import UUID
@@ -174,9 +174,9 @@ class Runtime(Generic[S, V]):
             raise Unconfirmed(f"neither Kafka nor the outbox confirmed {out.envelope.id}: {error!r}") from error
         self.outbox.relay_soon()
 
-    def publish_bulk(self, message: Message) -> None:
-        """Buffer a tick, quote or candle for librdkafka; latest-wins data only."""
-        self.bulk.publish(message)
+    def publish_bulk(self, message: Message, kept: Callable[[], None] | None = None) -> None:
+        """Buffer a tick, quote or candle for librdkafka; latest-wins data only. `kept` hears when Kafka has it."""
+        self.bulk.publish(message, kept)
 
 
 async def _was_kept(sent: "asyncio.Future[Any] | None") -> bool:

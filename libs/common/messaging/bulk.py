@@ -1,10 +1,12 @@
 """Where volume rules: librdkafka publishes ticks, quotes and candles, buffered."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
+from confluent_kafka import Message as Produced
 
 from libs.common import ids
 from libs.common.clock import Clock
@@ -33,8 +35,15 @@ class BulkPublisher:
         self._unpolled = 0
         self.dropped = 0
 
-    def publish(self, message: Message) -> None:
-        producer = self._producer or self._start()
+    def start(self) -> Producer:
+        """Connect, if that is not done yet: what is published first would wait half a second for it."""
+        if self._producer is None:
+            self._producer = self._connected()
+        return self._producer
+
+    def publish(self, message: Message, kept: Callable[[], None] | None = None) -> None:
+        """`kept` is called once Kafka has the message, within a later `publish` or `serve`."""
+        producer = self._producer or self.start()
         known = self._types.get(type(message))
         if known is None:
             known = self._service.topic_of(type(message)), type(message).__name__.encode()
@@ -49,8 +58,10 @@ class BulkPublisher:
             ("ce_time", self._now()),
             ("ce_subject", key),
         ]
+        told = None if kept is None else _once_delivered(kept)
+        value = message.__pydantic_serializer__.to_json(message)
         try:
-            producer.produce(topic.name, message.__pydantic_serializer__.to_json(message), key, headers=headers)
+            producer.produce(topic.name, value, key, headers=headers, on_delivery=told)
         except BufferError:
             self.dropped += 1
             if self.dropped % 1000 == 1:
@@ -60,6 +71,11 @@ class BulkPublisher:
         if self._unpolled >= _POLL_EVERY:
             self._unpolled = 0
             producer.poll(0)
+
+    def serve(self) -> None:
+        """Tell now whoever waits to hear that a message is kept."""
+        if self._producer:
+            self._producer.poll(0)
 
     def _now(self) -> bytes:
         """To the millisecond: hundreds share it in a busy market."""
@@ -83,8 +99,8 @@ class BulkPublisher:
     async def close(self) -> None:
         await self.flush(_FLUSH_SECONDS)
 
-    def _start(self) -> Producer:
-        self._producer = Producer(
+    def _connected(self) -> Producer:
+        return Producer(
             {
                 "bootstrap.servers": self._bootstrap,
                 "partitioner": "murmur2_random",
@@ -94,4 +110,11 @@ class BulkPublisher:
                 "queue.buffering.max.messages": 200_000,
             }
         )
-        return self._producer
+
+
+def _once_delivered(kept: Callable[[], None]) -> Callable[[KafkaError | None, Produced], None]:
+    def told(error: KafkaError | None, _: Produced) -> None:
+        if error is None:
+            kept()
+
+    return told

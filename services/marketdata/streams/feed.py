@@ -45,6 +45,7 @@ async def run_feed(runtime: "MarketRuntime") -> None:
     memory = runtime.memory
     memory.status = FeedStatus()
     memory.board.watched.drain()
+    runtime.bulk.start()
     # A standby that takes over stays ready meanwhile: it has quotes, and who asks has nobody else.
     mute = asyncio.get_running_loop().call_later(MUTE_AFTER.total_seconds(), runtime.ready.update, {"feed": False})
     try:
@@ -139,6 +140,9 @@ class Pump:
         self._open: dict[Exchange, bool] = {}
         self._open_until = self._conflated_at
         self._heard_at = self._conflated_at
+        self._ticks = False
+        self._is_told = False
+        """Whether Kafka has quotes of ours. We are not ready before: nobody would know a price yet."""
         self._told_apart = 0
 
     async def run(self, step: float) -> None:
@@ -175,8 +179,12 @@ class Pump:
     def _tell(self, now: datetime) -> Sequence[Quote]:
         quotes = self._memory.board.conflate()
         if quotes:
-            self._runtime.publish_bulk(QuotesConflated(shard=SHARD, at=now, quotes=quotes))
+            told = QuotesConflated(shard=SHARD, at=now, quotes=quotes)
+            self._runtime.publish_bulk(told, None if self._is_told else self._note_told)
         return quotes
+
+    def _note_told(self) -> None:
+        self._is_told = True
 
     def _pass_on(self, tick: Tick, now: datetime) -> None:
         memory = self._memory
@@ -189,7 +197,7 @@ class Pump:
         memory.status.ticks += 1
         memory.status.last_tick_at = tick.at
         self._heard_at = now
-        self._runtime.ready["feed"] = True
+        self._ticks = True
 
     def _keep_apart(self, tick: Tick, fault: TickFault) -> None:
         """Count it, and tell who wants to know why, but no more of them a second than anybody would read."""
@@ -216,8 +224,12 @@ class Pump:
         return self._open[exchange]
 
     def _measure(self, now: datetime) -> None:
+        if not self._is_told:
+            self._runtime.bulk.serve()
         if now - self._heard_at > MUTE_AFTER:
             self._runtime.ready["feed"] = not any(self._is_open(exchange, now) for exchange in self._exchanges)
+        elif self._ticks and self._is_told:
+            self._runtime.ready["feed"] = True
         elapsed = now - self._rate_since
         if elapsed < RATE_WINDOW:
             return

@@ -16,6 +16,7 @@ from libs.common.clock import FixedClock
 from libs.common.contracts import topics
 from libs.common.contracts.enums import FeedSource, TickFault
 from libs.common.contracts.market import Quote, Tick, TickQuarantined
+from libs.common.messaging.bulk import BulkPublisher
 from libs.common.messaging.leadership import Role
 from libs.common.runtime import Runtime
 from libs.common.settings import MarketHours
@@ -30,9 +31,12 @@ from services.marketdata.store import ContractStore
 from services.marketdata.streams import feed as feed_stream
 from services.marketdata.streams import save_quotes
 from services.marketdata.streams.contracts import publish_contracts
-from services.marketdata.streams.feed import Pump
+from services.marketdata.streams.feed import CONFLATION, Pump
 from tests.services.marketdata.samples import OPEN, SBIN, listed, tick
 from tests.services.marketdata.test_simulator import DAY, STEP, simulator
+
+NOBODY = "127.0.0.1:9"
+"""Where no Kafka listens."""
 
 MarketRuntime = Runtime[ContractStore, MarketMemory]
 
@@ -227,6 +231,42 @@ async def test_what_the_feed_lists_can_be_asked_for_and_what_left_it_cannot(runt
     await runtime.pool.execute("DELETE FROM contracts")
 
 
+async def becomes_ready(runtime: MarketRuntime, pump: Pump, at: datetime) -> None:
+    async with asyncio.timeout(10):
+        while not runtime.ready["feed"]:
+            pump.step(at)
+            await asyncio.sleep(0.01)
+
+
+async def test_a_feed_is_ready_once_kafka_has_its_first_quotes(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
+    """`make up` called all ready while the first quotes still waited for a connection, and nobody knew a price."""
+    pump = Pump(runtime, feed)
+    reader = AIOKafkaConsumer(topics.QUOTES.name, bootstrap_servers=os.environ["KAFKA_BOOTSTRAP"])
+    await reader.start()
+    try:
+        await reader.seek_to_end()
+        pump.step(OPEN)
+        assert not runtime.ready["feed"], "nothing was told yet"
+        await becomes_ready(runtime, pump, OPEN + CONFLATION)
+        [end] = (await reader.end_offsets(reader.assignment())).values()
+        [position] = [await reader.position(partition) for partition in reader.assignment()]
+        assert end > position
+    finally:
+        await reader.stop()
+
+
+async def test_a_feed_whose_quotes_kafka_does_not_take_is_not_ready(
+    runtime: MarketRuntime, feed: SimulatedFeed
+) -> None:
+    runtime.bulk = BulkPublisher(app, NOBODY, runtime.clock)
+    pump = Pump(runtime, feed)
+    for n in range(30):
+        pump.step(OPEN + n * CONFLATION)
+        await asyncio.sleep(0.01)
+    assert runtime.memory.status.ticks > 0
+    assert not runtime.ready["feed"]
+
+
 class FallingSilent(SimulatedFeed):
     """Connected, and mute after its first word."""
 
@@ -241,7 +281,7 @@ async def test_openalgo_1396_a_feed_that_is_connected_but_mute_is_not_ready(runt
     pump = Pump(runtime, FallingSilent(day=DAY, calendar=TradingCalendar(), hours=MarketHours.CONTINUOUS, seed=1))
     assert not runtime.ready["feed"]
     pump.step(OPEN)
-    assert runtime.ready["feed"]
+    await becomes_ready(runtime, pump, OPEN + CONFLATION)
     pump.step(OPEN + timedelta(seconds=9))
     assert runtime.ready["feed"]
     pump.step(OPEN + timedelta(seconds=11))
@@ -251,7 +291,6 @@ async def test_openalgo_1396_a_feed_that_is_connected_but_mute_is_not_ready(runt
 async def test_openalgo_969_silence_after_the_session_is_no_fault(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
     runtime.memory.calendar = TradingCalendar(MarketHours.EXCHANGE)
     pump = Pump(runtime, feed)
-    pump.step(OPEN + timedelta(hours=6))
-    assert runtime.ready["feed"]
+    await becomes_ready(runtime, pump, OPEN + timedelta(hours=6))
     pump.step(OPEN + timedelta(hours=7))
     assert runtime.ready["feed"]
