@@ -1,24 +1,20 @@
 """Which contract the demo's algo trades: an option at the money, of the expiry that comes first."""
 
-import asyncio
 from datetime import date, timedelta
 from decimal import Decimal
 
-from libs.common.clock import stopwatch
-from tools.client import Json, Platform, Refused
+from tools.client import Json, Platform
 
 UNDERLYING = "NIFTY"
 SPOT = "NSE_INDEX:NIFTY"
 ROUND = 1_000
 """Strikes at round thousands are listed for every expiry, the far ones too."""
 LONGEST_WEEK = timedelta(days=10)
-FIRST_QUOTE_S = 15.0
-"""The quotes of a platform that has just been started for the first time may be some seconds on their way."""
 
 
 async def choose_leg(platform: Platform) -> Json:
     """One lot at the money. An old instrument dump may list no weeks any more: then the month."""
-    spot = await spot_price(platform)
+    spot = Decimal(str((await platform.get(f"/api/v2/market/quotes/{SPOT}"))["ltp"]))
     strike = round(spot / ROUND) * ROUND
     query = {"q": f"{strike} CE", "underlying": UNDERLYING, "kind": "OPTION", "exchange": "NFO", "limit": 200}
     listed = (await platform.get("/api/v2/market/contracts/search", **query))["data"]
@@ -41,14 +37,3 @@ def in_words(leg: Json) -> str:
     """`buy 1 lot NIFTY ATM CE, current week`"""
     expiry = leg["expiry"].replace("_", " ").lower()
     return f"{leg['side'].lower()} {leg['lots']} lot {leg['underlying']} {leg['strike']} {leg['option_type']}, {expiry}"
-
-
-async def spot_price(platform: Platform) -> Decimal:
-    began = stopwatch()
-    while True:
-        try:
-            return Decimal(str((await platform.get(f"/api/v2/market/quotes/{SPOT}"))["ltp"]))
-        except Refused as refused:
-            if refused.code != "no_quote" or stopwatch() - began > FIRST_QUOTE_S:
-                raise
-        await asyncio.sleep(0.2)

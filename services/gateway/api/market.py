@@ -10,7 +10,7 @@ from fastapi import Query, Response
 from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.options import OptionChain
-from libs.common.problems import Problem
+from libs.common.problems import Problem, unavailable
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge
 from services.gateway.domain.symbols import instrument_of
@@ -27,6 +27,7 @@ async def quote_of(symbol: str, _: Reader, edge: TheEdge, exchange: Exchange | N
     found = edge.memory.quotes.show(instrument, now)
     if found is not None:
         return Json(found)
+    _check_that_we_hear(edge)
     is_open = edge.memory.quotes.market_open(instrument, now)
     if not await instruments.known(edge.runtime.pool, [instrument]):
         raise Problem(404, "instrument_unknown", f"{instrument} is not in the contract master", instrument=instrument)
@@ -39,6 +40,8 @@ async def quotes_of(body: models.QuotesWanted, _: Reader, edge: TheEdge) -> Resp
     wanted = [named_instrument(symbol, None) for symbol in body.symbols]
     found = edge.memory.quotes.show_all(wanted, edge.runtime.clock.now())
     heard = {shown["instrument"] for shown in found}
+    if len(heard) < len(set(wanted)):
+        _check_that_we_hear(edge)
     return Json({"data": found, "missing": [each for each in wanted if each not in heard]})
 
 
@@ -96,6 +99,12 @@ async def indices(_: Reader, edge: TheEdge) -> Response:
 async def _of_marketdata(edge: Edge, path: str, wanted: Mapping[str, object]) -> Response:
     status, content = await edge.internal.get("marketdata", path, wanted)
     return Response(content, status, media_type="application/json" if status < 400 else "application/problem+json")
+
+
+def _check_that_we_hear(edge: Edge) -> None:
+    """Right after its start a gateway cannot tell what has no price from what it has not heard of yet."""
+    if not edge.runtime.ready.get("streams", True):
+        raise unavailable("this gateway has just been started and does not hear prices yet")
 
 
 def named_instrument(symbol: str, exchange: Exchange | None) -> InstrumentId:

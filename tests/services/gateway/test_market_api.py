@@ -134,6 +134,22 @@ async def test_an_unknown_symbol_is_told_from_one_that_was_not_heard_of(place: P
     assert (await place.get("quotes/SBIN", 422))["code"] == "invalid"
 
 
+async def test_a_gateway_that_does_not_hear_prices_yet_says_so_and_not_that_there_are_none(place: Place) -> None:
+    place.hear(place.quote(SBIN, 815.25))
+    ready, both = place.gateway.runtime.ready, {"symbols": ["NSE:SBIN", "NSE:RARE"]}
+    ready["streams"] = False
+    assert (await place.get("quotes/NSE:SBIN"))["ltp"] == 815.25
+    for answer in (
+        await place.asha.client.get("/api/v2/market/quotes/NSE:RARE"),
+        await place.asha.client.post("/api/v2/market/quotes/bulk", json=both),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert answer.headers["Retry-After"]
+    ready["streams"] = True
+    bulk = await place.asha.client.post("/api/v2/market/quotes/bulk", json=both)
+    assert bulk.json()["missing"] == ["NSE:RARE"]
+
+
 async def test_five_hundred_symbols_are_quoted_at_once_and_the_missing_ones_named(place: Place) -> None:
     names = [f"NSE:S{n}" for n in range(500)]
     place.hear(*(place.quote(name, 100 + n) for n, name in enumerate(names)))
