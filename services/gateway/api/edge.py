@@ -128,7 +128,8 @@ def upload(request: Request, most: int, seconds: float) -> AsyncIterator[bytes]:
 
 def _too_large(most: int) -> Problem:
     detail = f"a file has at most {most} bytes here: cut it into parts, send it as Parquet, or import it by command"
-    return Problem(413, "too_large", detail, headers={"Connection": "close"})
+    # Not closed: what is still sent is read and dropped, or its sender would never see this answer.
+    return Problem(413, "too_large", detail)
 
 
 class Json(Response):

@@ -28,7 +28,7 @@ class Uploads:
         """The body as a file that has no name, so that even a killed process leaves nothing."""
         if self._places.locked():
             detail = f"{AT_ONCE} files are being imported; send yours again when one is done"
-            raise Problem(429, "busy", detail, headers={"Retry-After": "5", "Connection": "close"})
+            raise Problem(429, "busy", detail, headers={"Retry-After": "5"})
         async with self._places:
             allow(request.scope, self._settings.import_s)
             file = await asyncio.to_thread(_new_file, self._settings.uploads)
@@ -59,4 +59,4 @@ def _new_file(folder: Path | None) -> BinaryIO:
 
 def too_large(most: int) -> Problem:
     detail = f"a file has at most {most} bytes here: cut it into parts, send it as Parquet, or import it by command"
-    return Problem(413, "too_large", detail, headers={"Connection": "close"})
+    return Problem(413, "too_large", detail)

@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from libs.common.problems import PROBLEM_JSON
 from services.gateway.adapters.internal import Internal
 from tests.services.gateway.scene import Platform
+from tests.services.gateway.streaming import Live
 
 
 class Marketdata:
@@ -157,6 +158,19 @@ async def test_a_file_over_the_bound_is_a_413_that_says_what_to_do(
     assert (marketdata.heard == 0) == announced
     marketdata.media, marketdata.answer = "application/json", [b'{"kept": 4}']
     assert (await first.client.post(IMPORT, content=ROW)).status_code == 200
+
+
+async def test_who_sends_too_much_or_may_not_send_is_told_why_on_a_real_connection(
+    bound: int, live: Live, marketdata: Marketdata
+) -> None:
+    """And not by a connection that is reset while he still sends: what he sends is read and dropped."""
+    first, asha = await live.person("first"), await live.person("asha")
+    async with httpx.AsyncClient(base_url=live.url, trust_env=False) as client:
+        for who, status in [(first, 413), (asha, 403)] * 3:
+            authorization = {"Authorization": who.client.headers["Authorization"]}
+            answer = await client.post(IMPORT, content=b"x" * 20_000_000, headers=authorization)
+            assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM_JSON)
+    assert marketdata.heard == 0
 
 
 async def test_nobody_but_an_admin_has_a_byte_of_a_file_read(platform: Platform, marketdata: Marketdata) -> None:

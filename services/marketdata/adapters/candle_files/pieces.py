@@ -128,8 +128,10 @@ def _parquet(file: BinaryIO) -> Iterator[Piece]:
         if len(set(lower)) < len(lower):
             raise CandleFileUnreadable(f"two columns of one name: {', '.join(names)}")
         lazy = lazy.rename(dict(zip(names, lower, strict=True))).select(_wanted(lower))
-        for start in range(0, height, _ROWS):
-            yield Piece(lazy.slice(start, _ROWS).collect(), start + 1, "row")
+        row = 1
+        for rows in lazy.collect_batches(chunk_size=_ROWS):
+            yield Piece(rows, row, "row")
+            row += rows.height
     except pl.exceptions.PolarsError as error:
         raise CandleFileUnreadable(f"not a Parquet file of candles: {error}") from error
 
