@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, SecretStr
 
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId
@@ -13,6 +13,7 @@ from libs.common.problems import Problem
 from libs.common.service import Memory
 from libs.common.settings import load
 from libs.common.telemetry import log
+from services.trading.adapters.zerodha.client import is_ours
 from services.trading.adapters.zerodha.translate import is_postback
 from services.trading.settings import TradingSettings
 from services.trading.store import TradingStore
@@ -32,6 +33,7 @@ class Body(BaseModel):
     api_key: SecretStr = Field(min_length=1, max_length=200)
     access_token: SecretStr = Field(min_length=1, max_length=2000)
     api_secret: SecretStr | None = Field(default=None, min_length=1, max_length=200)
+    source_address: IPvAnyAddress | None = None
 
 
 def routes(runtime: "Runtime[TradingStore, Memory]") -> APIRouter:
@@ -53,6 +55,10 @@ def _take_credentials(router: APIRouter, runtime: "Runtime[TradingStore, Memory]
     async def set_credentials(account_id: UUID, body: Body) -> dict[str, object]:
         """Replace them. The answer tells how often they were set, and nothing of them."""
         ours = AccountId(account_id)
+        source = str(body.source_address) if body.source_address else None
+        if source is not None and not is_ours(source):
+            detail = f"{source} is no address of the machine that trades: nothing could leave from it for your broker"
+            raise Problem(422, "address_not_ours", detail, source_address=source)
         async with runtime.transaction(user_id=body.user_id) as work:
             await work.store.enter()
             account = await work.store.accounts.get(ours)
@@ -64,6 +70,7 @@ def _take_credentials(router: APIRouter, runtime: "Runtime[TradingStore, Memory]
                 body.api_key.get_secret_value(),
                 body.access_token.get_secret_value(),
                 body.api_secret.get_secret_value() if body.api_secret else None,
+                source,
             )
             sealed = vault.seal(ours, account.broker, found)
             version = await work.store.credentials.save(ours, account.broker, sealed, work.now)

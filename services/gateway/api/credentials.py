@@ -4,7 +4,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import Request, Response
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, IPvAnyAddress, SecretStr
 
 from libs.common.problems import PROBLEM_JSON, Problem
 from services.gateway.api import models
@@ -18,12 +18,15 @@ MAX_POSTBACK = 16_384
 class CredentialsBody(Body):
     """Zerodha: the app's `api_key`, and the day's `access_token`, which ends at about 6:00 IST.
 
-    With the app's `api_secret` its postbacks are taken, sent to `/api/v2/accounts/{account_id}/postback`.
+    With the app's `api_secret` its postbacks are taken, sent to `/api/v2/accounts/{account_id}/postback`. With a
+    `source_address`, the one that the broker knows the account by, what is asked for the account leaves from there or
+    not at all; it must be an address of the machine that trades.
     """
 
     api_key: SecretStr = Field(min_length=1, max_length=200)
     access_token: SecretStr = Field(min_length=1, max_length=2000)
     api_secret: SecretStr | None = Field(default=None, min_length=1, max_length=200)
+    source_address: IPvAnyAddress | None = None
 
 
 class CredentialsSet(BaseModel):
@@ -45,6 +48,7 @@ async def set_credentials(account_id: UUID, body: CredentialsBody, identity: Tra
         "api_key": body.api_key.get_secret_value(),
         "access_token": body.access_token.get_secret_value(),
         **({"api_secret": body.api_secret.get_secret_value()} if body.api_secret else {}),
+        **({"source_address": str(body.source_address)} if body.source_address else {}),
     }
     path = f"/internal/accounts/{account_id}/credentials"
     status, answer = await edge.internal.put("trading", path, orjson.dumps(content))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -32,7 +33,8 @@ class Marketdata:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        body = b""
+        length = re.search(rb"content-length: (\d+)", head.lower())
+        body = await reader.readexactly(int(length[1])) if length else b""
         if b"transfer-encoding: chunked" in head.lower():
             with contextlib.suppress(asyncio.IncompleteReadError):
                 while size := int(await reader.readuntil(b"\r\n"), 16):

@@ -1,8 +1,10 @@
 """Kite's order API over HTTP. Every call ends in time, and tells whether a byte of it can have reached the broker."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
 
 import httpx
@@ -28,13 +30,27 @@ class Kite:
     """
 
     def __init__(self, url: str, connect_s: float, call_s: float) -> None:
+        self._url = url
         self._call_s = call_s
-        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=0)
-        bounds = httpx.Timeout(call_s, connect=connect_s, pool=connect_s)
-        self._client = httpx.AsyncClient(base_url=url, timeout=bounds, limits=limits, trust_env=False)
+        self._bounds = httpx.Timeout(call_s, connect=connect_s, pool=connect_s)
+        self._tls = httpx.create_ssl_context(trust_env=False)
+        self._clients: dict[str | None, httpx.AsyncClient] = {}
 
     async def close(self) -> None:
-        await self._client.aclose()
+        for client in self._clients.values():
+            await client.aclose()
+
+    def _from(self, source_address: str | None) -> httpx.AsyncClient:
+        """Who asks from one address of ours and no other: an address that went away fails before a byte has left."""
+        client = self._clients.get(source_address)
+        if client is None:
+            limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=0)
+            transport = httpx.AsyncHTTPTransport(
+                verify=self._tls, limits=limits, trust_env=False, local_address=source_address
+            )
+            client = httpx.AsyncClient(base_url=self._url, timeout=self._bounds, transport=transport, trust_env=False)
+            self._clients[source_address] = client
+        return client
 
     async def ask(
         self, request: Request, broker_order_id: str | None, secrets: Secrets, is_fresh: Callable[[], bool]
@@ -47,7 +63,7 @@ class Kite:
         leaving = _Leaving(is_fresh)
         try:
             async with asyncio.timeout(self._call_s):
-                sent = await self._client.request(
+                sent = await self._from(secrets.source_address).request(
                     method, path, data=form, headers=_headers(secrets), extensions={"trace": leaving.trace}
                 )
         except HeldUp as error:
@@ -69,7 +85,19 @@ class Kite:
 
     async def _get(self, path: str, secrets: Secrets) -> httpx.Response:
         async with asyncio.timeout(self._call_s):
-            return await self._client.get(path, headers=_headers(secrets))
+            return await self._from(secrets.source_address).get(path, headers=_headers(secrets))
+
+
+def is_ours(address: str) -> bool:
+    """Whether something of this machine can leave from the address, and from no other."""
+    if ip_address(address).is_unspecified:
+        return False
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
 
 
 class _Leaving:

@@ -45,7 +45,12 @@ async def listen(
     while True:
         try:
             async with connect(
-                address, open_timeout=OPEN_SECONDS, max_size=MOST_BYTES, proxy=None, logger=_MUTE
+                address,
+                open_timeout=OPEN_SECONDS,
+                max_size=MOST_BYTES,
+                proxy=None,
+                logger=_MUTE,
+                local_addr=(secrets.source_address, 0) if secrets.source_address else None,
             ) as socket:
                 hear()
                 async for frame in socket:

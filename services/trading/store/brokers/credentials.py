@@ -37,12 +37,14 @@ class VaultLocked(Exception):
 class Secrets:
     """What a broker knows an account by. Its text form shows nothing.
 
-    With `api_secret` what the broker posts to us can be told from what others do; orders need none.
+    With `api_secret` what the broker posts to us can be told from what others do; orders need none. With
+    `source_address` whatever is asked for the account leaves from that address of ours or not at all.
     """
 
     api_key: str = field(repr=False)
     access_token: str = field(repr=False)
     api_secret: str | None = field(default=None, repr=False)
+    source_address: str | None = None
 
 
 _SECRETS: TypeAdapter[Secrets] = TypeAdapter(Secrets)
