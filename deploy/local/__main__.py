@@ -41,14 +41,19 @@ def down(stack: Stack, arguments: argparse.Namespace) -> None:
 def status(stack: Stack, arguments: argparse.Namespace) -> None:
     states = stack.supervisor.states()
     for name in SERVERS | SERVICES:
+        state = states.get(name, "STOPPED")
         there = stack.answers(name) if name in SERVERS else stack.ready(name)
-        word = "ready" if there else "not ready"
-        print(f"{name:12} {states.get(name, 'STOPPED'):9} {word:10} 127.0.0.1:{stack.instance.port(name)}")
+        word = "not ready" if not there else "ready" if state == "RUNNING" else "not ours"
+        print(f"{name:12} {state:9} {word:10} 127.0.0.1:{stack.instance.port(name)}")
+    if not states:
+        print("Nothing runs: `make up` starts it.")
 
 
 def logs(stack: Stack, arguments: argparse.Namespace) -> None:
     names = arguments.service or [*SERVERS, *SERVICES]
     files = [str(stack.instance.log / f"{name}.log") for name in names]
+    if not stack.instance.log.exists():
+        raise NotReadyError(f"nothing was logged in {stack.instance.log} yet: `make up` starts the stack")
     subprocess.run(("tail", "--follow=name", "--retry", "--quiet", "--lines=50", *files), check=False)
 
 
@@ -89,8 +94,10 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         arguments.run(Stack(arguments.instance), arguments)
-    except NotReadyError as failure:
+    except (NotReadyError, environment.ChoiceError) as failure:
         sys.exit(str(failure))
+    except KeyboardInterrupt:
+        sys.exit(130)
     except subprocess.CalledProcessError as failure:
         sys.exit(f"failed: {' '.join(map(str, failure.cmd))}")
 

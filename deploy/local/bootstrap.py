@@ -10,6 +10,8 @@ import httpx
 from deploy.local.instance import Instance
 
 EMAIL = "demo@example.com"
+PRICES = {"simulator": "SIMULATED prices", "replay": "recorded prices, REPLAYED", "live": "LIVE prices of a broker"}
+"""By the feed that was chosen."""
 
 
 def demo(instance: Instance) -> dict[str, str]:
@@ -75,12 +77,11 @@ def write_secret(path: Path, facts: Mapping[str, str]) -> None:
 
 
 def introduce(instance: Instance, facts: Mapping[str, str], feed: str) -> str:
-    market = "replaying recorded ticks" if feed == "replay" else "SIMULATED prices"
     return f"""
   API            {facts["gateway_url"]}/docs
   stream         {facts["stream_url"]}
   webhooks       {facts["signals_url"]}/api/v2/webhooks
-  market data    {market}
+  market data    {PRICES[feed]}
   demo login     {facts["email"]}  {facts["password"]}
   all of it      {instance.home / "demo.json"}
 

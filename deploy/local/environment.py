@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 
 from deploy.local.instance import PROJECT, SERVICES, Instance
 
@@ -39,6 +40,11 @@ CHOICES = {
     "KAFKA_MIN_INSYNC": "1",
     "LOG_LEVEL": "INFO",
 }
+FEEDS = ("simulator", "replay", "live")
+
+
+class ChoiceError(Exception):
+    """What a person chose is nothing that the stack could start with; says what may be chosen."""
 
 
 def load(instance: Instance) -> dict[str, str]:
@@ -108,10 +114,31 @@ def write(instance: Instance, variables: Mapping[str, str]) -> None:
 
 
 def choose(instance: Instance, choices: Mapping[str, str]) -> bool:
-    """Keeps a person's choices, such as the feed; tells whether they change anything."""
+    """Keeps a person's choices, such as the feed; tells whether they change anything. ChoiceError keeps none."""
     variables = load(instance)
     chosen = {**variables, **choices}
+    check(chosen)
     if chosen == variables:
         return False
     write(instance, chosen)
     return True
+
+
+def check(chosen: Mapping[str, str]) -> None:
+    """A service that cannot start would say the same, a minute and a half later."""
+    feed, speed, data = chosen["MARKETDATA_FEED"], chosen["REPLAY_SPEED"], chosen["SHARED_DATA"]
+    if feed not in FEEDS:
+        raise ChoiceError(f"FEED={feed} is none of {', '.join(FEEDS)}")
+    if not _is_speed(speed):
+        raise ChoiceError(
+            f"SPEED={speed} is no number up to 1000: 1 is as fast as it was recorded, 10 ten times faster"
+        )
+    if feed == "replay" and not Path(data).is_dir():
+        raise ChoiceError(f"FEED=replay finds no folder {data}: SHARED_DATA=… says where recordings are")
+
+
+def _is_speed(text: str) -> bool:
+    try:
+        return 0 < float(text) <= 1000
+    except ValueError:
+        return False

@@ -37,7 +37,7 @@ FURTHEST = 30_000
 
 @dataclass(frozen=True)
 class Instance:
-    """`PORT_OFFSET` moves every port, for a second clone on the same machine."""
+    """`PORT_OFFSET` moves every port, for a second clone on the same machine; a stack that runs stays where it is."""
 
     name: str = "local"
 
@@ -76,15 +76,36 @@ class Instance:
     def port(self, name: str, number: int = 0) -> int:
         """Of a server, or of a service's instance: the first has number 0, the next ones listen ten ports further."""
         base = ALL_PORTS[name]
-        return base + OFFSETS[self.name] + port_offset() + 10 * number
+        return base + OFFSETS[self.name] + self.offset + 10 * number
+
+    @property
+    def offset(self) -> int:
+        """`PORT_OFFSET`; where it is not given, or empty, that of the stack which runs, else 0."""
+        given = os.environ.get("PORT_OFFSET")
+        if given:
+            return _checked(given)
+        try:
+            return int(self._kept_offset.read_text())
+        except FileNotFoundError:
+            return 0
+
+    def keep_offset(self) -> None:
+        """The stack runs: whatever is asked of it now is asked at these ports."""
+        self._kept_offset.write_text(str(self.offset))
+
+    def forget_offset(self) -> None:
+        self._kept_offset.unlink(missing_ok=True)
+
+    @property
+    def _kept_offset(self) -> Path:
+        return self.run / "port-offset"
 
     def url(self, name: str, number: int = 0) -> str:
         return f"http://127.0.0.1:{self.port(name, number)}"
 
 
-def port_offset() -> int:
-    """`PORT_OFFSET`; 0 when it is empty. What moves no port ends the command, whichever it is, with one line."""
-    text = os.environ.get("PORT_OFFSET") or "0"
+def _checked(text: str) -> int:
+    """What moves no port ends the command, whichever it is, with one line."""
     if not (text.isascii() and text.isdigit() and int(text) <= FURTHEST):
         raise SystemExit(f"PORT_OFFSET={text!r} does not move ports; give a whole number from 0 to {FURTHEST}")
     return int(text)

@@ -71,6 +71,7 @@ class Supervisor:
 
     def launch(self) -> None:
         """Starts the supervisor, or has a running one take up its changed configuration."""
+        self.instance.keep_offset()
         if self.running():
             self._ask("update")
             return
@@ -142,6 +143,7 @@ class Supervisor:
         if self._ask("shutdown").returncode == 0:
             self._wait_for_the_end(patience)
         self.end_orphans()
+        self.instance.forget_offset()
 
     def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = (str(BIN / "supervisorctl"), "-c", str(self.conf), *words)

@@ -3,10 +3,20 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from deploy.local import bootstrap, environment
 from deploy.local.instance import ALL_PORTS, FURTHEST, MOST_REPLICAS, OFFSETS, PROJECT, Instance
+from services.marketdata.settings import FeedKind
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(Instance, "home", property(lambda _: tmp_path))
+    (tmp_path / "run").mkdir()
+    return tmp_path
 
 
 @pytest.mark.parametrize(("given", "moved"), [(None, 0), ("", 0), ("0", 0), ("100", 100)])
@@ -31,3 +41,36 @@ def test_an_offset_that_moves_no_port_ends_a_command_with_one_line_that_says_wha
 
 def test_with_the_largest_offset_every_port_exists() -> None:
     assert max(ALL_PORTS.values()) + max(OFFSETS.values()) + FURTHEST + 10 * MOST_REPLICAS < 65_536
+
+
+def test_a_stack_that_runs_is_found_where_it_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`PORT_OFFSET=100 make up` and then `make status` said that nothing was ready."""
+    monkeypatch.setenv("PORT_OFFSET", "100")
+    Instance().keep_offset()
+    monkeypatch.delenv("PORT_OFFSET")
+    assert Instance().port("gateway") == ALL_PORTS["gateway"] + 100
+    monkeypatch.setenv("PORT_OFFSET", "200")
+    assert Instance().port("gateway") == ALL_PORTS["gateway"] + 200
+    monkeypatch.setenv("PORT_OFFSET", "")
+    assert Instance().port("gateway") == ALL_PORTS["gateway"] + 100
+    Instance().forget_offset()
+    assert Instance().port("gateway") == ALL_PORTS["gateway"]
+
+
+def test_what_the_stack_cannot_start_with_is_refused_at_once_and_not_kept(tmp_path: Path) -> None:
+    wrong = [
+        {"MARKETDATA_FEED": "replya"},
+        {"REPLAY_SPEED": "fast"},
+        {"REPLAY_SPEED": "0"},
+        {"MARKETDATA_FEED": "replay", "SHARED_DATA": str(tmp_path / "nothing")},
+    ]
+    for choices in wrong:
+        before = environment.load(Instance())
+        with pytest.raises(environment.ChoiceError, match=next(reversed(choices.values()))):
+            environment.choose(Instance(), choices)
+        assert environment.load(Instance()) == before
+    assert environment.choose(Instance(), {"MARKETDATA_FEED": "replay", "SHARED_DATA": str(tmp_path)})
+
+
+def test_the_feeds_that_may_be_chosen_are_those_that_marketdata_has() -> None:
+    assert set(environment.FEEDS) == set(bootstrap.PRICES) == set(FeedKind)
