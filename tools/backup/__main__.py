@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from deploy.local.instance import OFFSETS, PROJECT
-from deploy.local.stack import Stack
+from deploy.local.stack import NotReadyError, Stack
 from tools.backup import manifest, restoring, taking
 
 
@@ -29,6 +29,7 @@ def main() -> None:
     try:
         match arguments.command:
             case "take":
+                taking.check(stack)
                 made = asyncio.run(taking.take(stack, arguments.to))
                 sys.stdout.write(f"{made}\n")
             case "verify":
@@ -38,6 +39,8 @@ def main() -> None:
                 sys.stdout.write(restoring.restore(stack, arguments.source).words())
     except manifest.Damaged as error:
         raise SystemExit(f"{arguments.source}: {error}") from error
+    except (taking.NotRunning, NotReadyError) as error:
+        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def verify(root: Path) -> dict[str, Any]:
     """The facts of a backup whose every file is as it was written."""
     path = root / NAME
     if not path.exists():
-        raise Damaged(f"{root} has no {NAME}: not a backup, or one that was not finished")
+        raise Damaged(f"no {NAME} in it: not a backup, or one that was not finished")
     facts: dict[str, Any] = orjson.loads(path.read_bytes())
     for name, expected in facts["files"].items():
         file = root / name

@@ -10,6 +10,17 @@ from tools.backup import databases, manifest, records
 from tools.backup.cut import cut
 
 _PAGE = 2_000
+COPIED = ("postgres", "kafka", "questdb")
+
+
+class NotRunning(Exception):
+    """There is nothing to copy from; says which servers do not answer."""
+
+
+def check(stack: Stack) -> None:
+    away = [name for name in COPIED if not stack.answers(name)]
+    if away:
+        raise NotRunning(f"{', '.join(away)} not running, nothing was copied: `make up` starts the stack")
 
 
 async def take(stack: Stack, into: Path) -> Path:

@@ -35,10 +35,10 @@ def main(words: list[str] | None = None) -> int:
         )
         report = asyncio.run(reconcile(sources, Options(wait_s=given.wait, grace_s=given.grace, trail=given.trail)))
     except KeyError as error:
-        sys.stderr.write(f"reconcile: {error} is not set; name a running instance with --instance\n")
+        sys.stderr.write(f"reconcile: {error} is not set: `make up` starts a stack, --instance names another\n")
         return UNPROVEN
     except (LogUnreadable, TablesUnreadable) as error:
-        sys.stderr.write(f"reconcile: {error}\n")
+        sys.stderr.write(f"reconcile: {error}; `make status` says what runs\n")
         return UNPROVEN
     if given.json:
         Path(given.json).write_bytes(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2))

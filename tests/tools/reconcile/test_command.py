@@ -9,7 +9,7 @@ NOWHERE = "127.0.0.1:9"
 
 def test_an_instance_that_was_never_started_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--instance", "never-started"]) == 2
-    assert "is not set; name a running instance with --instance" in capsys.readouterr().err
+    assert "is not set: `make up` starts a stack" in capsys.readouterr().err
 
 
 def test_a_database_that_does_not_answer_is_said(
