@@ -13,6 +13,7 @@ import polars as pl
 from libs.common.contracts.ids import InstrumentId
 from services.marketdata.domain.intervals import Interval
 from services.marketdata.memory import MarketMemory
+from services.marketdata.store.series import Format, TimeSeries
 from tests.services.marketdata.samples import INDIAN, MINUTE, OPEN
 from tests.services.marketdata.test_history import candle, history, write
 
@@ -89,3 +90,15 @@ async def test_a_range_that_ends_before_it_begins_and_an_unknown_format_are_refu
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
     answer = await client.get(f"/history/{name}", params={"format": "xls"})
     assert (answer.status_code, answer.json()["code"]) == (422, "format_unknown")
+
+
+async def test_openalgo_1977_many_histories_at_once_and_the_slow_ones_stall_nobody(series: TimeSeries) -> None:
+    """QuestDB takes two by itself. Eight who read slowly, 15 MB each, and one who comes after them."""
+    rows = "SELECT x, x + 0.5 y, 'a text that fills the line up to its end' z FROM long_sequence(300000)"
+    slow = [series.export_sql(rows, Format.CSV) for _ in range(8)]
+    firsts = [await anext(each) for each in slow]
+    assert all(first.startswith(b'"x"') for first in firsts)
+    quick = b"".join([chunk async for chunk in series.export_sql("SELECT 1 x", Format.CSV)])
+    assert quick.split() == [b'"x"', b"1"]
+    for first, each in zip(firsts, slow, strict=True):
+        assert (first + b"".join([chunk async for chunk in each])).count(b"\n") == 300_001
