@@ -101,7 +101,7 @@ async def test_a_forged_refresh_token_does_not_end_anybodys_session(platform: Pl
     assert (await asha.client.post("/api/v2/auth/refresh", json={"refresh_token": token})).status_code == 200
 
 
-async def test_logout_ends_the_session_at_once(platform: Platform) -> None:
+async def test_openalgo_765_logout_ends_the_session_at_once(platform: Platform) -> None:
     asha = await platform.person("asha")
     assert (await asha.client.post("/api/v2/auth/logout")).status_code == 204
     assert (await asha.client.get(PROFILE)).status_code == 401

@@ -123,7 +123,7 @@ async def test_a_key_that_may_only_read_does_not_see_webhook_secrets(platform: P
     assert "webhook" not in (await reader.get(url)).json()
 
 
-async def test_an_algo_trades_only_in_its_owners_accounts_on_his_signals(platform: Platform) -> None:
+async def test_openalgo_101_an_algo_trades_only_in_its_owners_accounts_on_his_signals(platform: Platform) -> None:
     asha, ravi = await platform.person("asha"), await platform.person("ravi")
     platform.answer = said.yes
     group = (await asha.client.post("/api/v2/signals/", json={"name": "EMA"})).json()

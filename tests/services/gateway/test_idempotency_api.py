@@ -58,7 +58,7 @@ async def test_keys_belong_to_their_users(platform: Platform) -> None:
     assert len(platform.asked) == 2
 
 
-async def test_fifty_equal_orders_at_once_on_two_gateways_make_one_order(platform: Platform) -> None:
+async def test_catalyst_317_fifty_equal_orders_at_once_on_two_gateways_make_one_order(platform: Platform) -> None:
     """openalgo#932: the same order executed twice, 1 lot became -2."""
     asha = await platform.person("asha")
 

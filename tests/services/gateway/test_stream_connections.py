@@ -29,7 +29,7 @@ async def test_a_stream_begins_with_a_credential(live: Live) -> None:
         assert (await reader.hear())["user_id"] == str(asha.user_id)
 
 
-async def test_each_item_is_acknowledged_and_unknown_ones_are_named(live: Live) -> None:
+async def test_openalgo_1376_each_item_is_acknowledged_and_unknown_ones_are_named(live: Live) -> None:
     """openalgo#1376: a subscription was acknowledged without a result per symbol."""
     asha = await live.person("asha")
     await streams.quotes([quotes(live, 812.5, "NSE:SBIN")], live.runtime.memory)
@@ -58,7 +58,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_told_why(live: Live) -
     assert len(hub) == 0
 
 
-async def test_of_what_a_slow_client_did_not_read_only_the_newest_waits(live: Live) -> None:
+async def test_openalgo_1739_of_what_a_slow_client_did_not_read_only_the_newest_waits(live: Live) -> None:
     """Conflation: a thousand updates of two instruments are two frames when the client reads again."""
     hub = live.runtime.memory.hub
     client, outlet = watcher(live, await live.person("asha"))

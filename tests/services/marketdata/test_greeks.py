@@ -231,7 +231,7 @@ def test_deep_options_keep_their_volatility() -> None:
         assert found[0] == pytest.approx(0.9, rel=1e-9)
 
 
-def test_a_real_chain_has_the_greeks_that_the_broker_gave_it(shared_data: Path) -> None:
+def test_openalgo_882_a_real_chain_has_the_greeks_that_the_broker_gave_it(shared_data: Path) -> None:
     """NIFTY, the day before its expiry of 2024-06-27. Upstox's figures fit a day to live and the forward that the
     chain itself implies by put-call parity (23857; its spot is another moment's), at no interest."""
     chain = json.loads((shared_data / "option-chain/upstox-NIFTY-2024-06-27.json").read_text())["data"]

@@ -114,7 +114,9 @@ async def test_subscriptions_follow_demand_without_a_new_connection(ticker: Stub
     assert len(ticker.logins) == 1
 
 
-async def test_a_lost_connection_comes_back_with_its_subscriptions(ticker: StubTicker, running: Running) -> None:
+async def test_openalgo_340_a_lost_connection_comes_back_with_its_subscriptions(
+    ticker: StubTicker, running: Running
+) -> None:
     await ticker.drop_all()
     await until(lambda: len(ticker.logins) == 2 and ticker.subscribed == {TOKENS[SBIN]})
     await ticker.say(price(TOKENS[SBIN], 812))
@@ -164,7 +166,9 @@ async def test_a_connection_without_a_heartbeat_is_dead(
     await until(lambda: len(ticker.logins) >= 2)
 
 
-async def test_another_login_takes_over_what_the_first_lost(ticker: StubTicker, credentials: Path) -> None:
+async def test_openalgo_1591_another_login_takes_over_what_the_first_lost(
+    ticker: StubTicker, credentials: Path
+) -> None:
     async with StubTicker().running() as second:
         feed = LiveFeed([source(ticker, credentials), source(second, credentials)], SystemClock(), lambda: True)
         feed.carry([SBIN])

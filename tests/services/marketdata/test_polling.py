@@ -77,7 +77,7 @@ def quoted(
     }
 
 
-async def test_a_lost_ticker_is_replaced_by_polled_quotes_until_it_ticks_again(
+async def test_openalgo_810_a_lost_ticker_is_replaced_by_polled_quotes_until_it_ticks_again(
     ticker: StubTicker, tmp_path: Path
 ) -> None:
     async with feeding(ticker, tmp_path) as running:

@@ -38,7 +38,7 @@ def test_a_whole_and_quiet_day_has_nothing_to_report() -> None:
     assert not any((found.gaps, found.outside_session, found.duplicates, found.invalid, found.spikes))
 
 
-def test_missing_minutes_are_gaps_at_the_beginning_in_the_middle_and_at_the_end() -> None:
+def test_openalgo_573_missing_minutes_are_gaps_at_the_beginning_in_the_middle_and_at_the_end() -> None:
     found = judge([*QUIET[1:5], *QUIET[7:18]], OPEN, CLOSE)
     assert found.gaps == [
         Gap(OPEN, OPEN + MINUTE, 1),

@@ -75,7 +75,9 @@ def a_market(spot: float = 24_012.0, age_s: int = 0, chain: Chain | None = None)
 
 
 @given(STRIKES, SPOTS)
-def test_at_the_money_is_the_nearest_listed_strike_and_the_lower_of_two(strikes: list[Decimal], spot: Decimal) -> None:
+def test_openalgo_475_at_the_money_is_the_nearest_listed_strike_and_the_lower_of_two(
+    strikes: list[Decimal], spot: Decimal
+) -> None:
     chosen = choose_strike(StrikeRule.ATM, 0, OptionType.CE, strikes, spot)
     assert chosen in strikes
     assert chosen is not None
@@ -160,7 +162,7 @@ def test_who_asks_for_a_week_never_gets_a_month_instead() -> None:
 
 
 @given(st.lists(st.dates(date(2026, 1, 1), date(2030, 12, 31)), unique=True).map(sorted), st.sampled_from(ExpiryRule))
-def test_an_expiry_is_always_a_listed_one(listed: list[date], rule: ExpiryRule) -> None:
+def test_openalgo_1243_an_expiry_is_always_a_listed_one(listed: list[date], rule: ExpiryRule) -> None:
     chosen = choose_expiry(rule, listed)
     assert chosen is None or chosen in listed
 

@@ -291,7 +291,7 @@ def test_a_fill_without_a_price_is_a_bug_of_the_venue() -> None:
         after(submitted(), execution(submitted(), ExecutionKind.FILLED, 5))
 
 
-def test_the_average_price_of_an_order_is_that_of_its_fills() -> None:
+def test_openalgo_424_the_average_price_of_an_order_is_that_of_its_fills() -> None:
     order, _ = after(submitted(10), filled(submitted(), 3, "100.10"), filled(submitted(), 7, "100.20"))
     assert order.average_price == Decimal("100.17")
 

@@ -50,7 +50,7 @@ STEPS_OF_A_CALL = (
 
 @pytest.mark.parametrize("fault", [Fault.NONE, Fault.ERROR_AFTER, Fault.ERROR_BEFORE])
 @pytest.mark.parametrize("step", STEPS_OF_A_CALL)
-async def test_a_process_that_dies_at_any_step_leaves_an_order_that_another_resolves(
+async def test_hummingbot_366_a_process_that_dies_at_any_step_leaves_an_order_that_another_resolves(
     the_world: World, step: Step, fault: Fault
 ) -> None:
     account_id = await the_world.account()
@@ -202,7 +202,7 @@ stories = st.lists(
 
 @given(stories)
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
-async def test_for_any_sequence_of_misbehaviour_and_deaths_we_end_with_what_the_broker_has(
+async def test_junta_30_for_any_sequence_of_misbehaviour_and_deaths_we_end_with_what_the_broker_has(
     the_world: World, story: list[tuple[Fault, bool, Step | None]]
 ) -> None:
     account_id = await the_world.account()

@@ -108,7 +108,7 @@ async def test_accounts_that_were_dropped_together_do_not_come_back_together() -
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
-def test_tries_in_a_row_come_ever_later_up_to_a_minute(attempt: int, drawn: float) -> None:
+def test_openalgo_788_tries_in_a_row_come_ever_later_up_to_a_minute(attempt: int, drawn: float) -> None:
     pause = updates.wait_before(attempt, 1.0, lambda: drawn)
     assert 0 <= pause <= updates.LONGEST_PAUSE_S
     assert pause == drawn * updates.wait_before(attempt, 1.0, lambda: 1.0)

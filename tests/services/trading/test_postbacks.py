@@ -78,7 +78,7 @@ async def an_account_with_a_secret(client: httpx.AsyncClient, pool: asyncpg.Pool
     return account_id
 
 
-async def test_a_postback_tells_every_instance_to_look_and_a_forged_one_nobody(
+async def test_openalgo_1706_a_postback_tells_every_instance_to_look_and_a_forged_one_nobody(
     client: httpx.AsyncClient, pool: asyncpg.Pool
 ) -> None:
     account_id = await an_account_with_a_secret(client, pool)

@@ -50,7 +50,7 @@ async def test_a_broker_that_keeps_silent_for_one_account_keeps_no_other_waiting
     assert await the_world.status(waiting) is S.SUBMITTED
 
 
-async def test_the_calls_of_an_account_keep_within_the_brokers_rate(the_world: World) -> None:
+async def test_openalgo_1816_the_calls_of_an_account_keep_within_the_brokers_rate(the_world: World) -> None:
     account_id = await the_world.account()
     orders = [the_world.order(account_id) for _ in range(7)]
     await the_world.tell(*orders)

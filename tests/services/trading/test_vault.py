@@ -92,7 +92,7 @@ async def test_they_are_set_and_replaced_and_never_shown(client: httpx.AsyncClie
     assert Vault(SECRET).unseal(account_id, Broker.ZERODHA, sealed) == Secrets("kite-app", "tuesdays")
 
 
-async def test_only_its_owner_s_request_and_only_with_the_platform_s_token(
+async def test_openalgo_216_only_its_owner_s_request_and_only_with_the_platform_s_token(
     client: httpx.AsyncClient, pool: asyncpg.Pool
 ) -> None:
     account_id = await an_account(pool, Broker.ZERODHA)

@@ -69,7 +69,7 @@ def test_without_quotes_the_last_price_stands_for_both_sides_without_end() -> No
     assert market(tick(100.0)).asks == market(tick(100.0)).bids == (level("100.00", None),)
 
 
-def test_without_quotes_the_half_spread_parts_the_sides() -> None:
+def test_openalgo_924_without_quotes_the_half_spread_parts_the_sides() -> None:
     seen = market(tick(100.0), FillModel(half_spread_ticks=2))
     assert (seen.bids, seen.asks) == ((level("99.90", None),), (level("100.10", None),))
 

@@ -46,7 +46,7 @@ async def test_an_order_gets_what_resting_orders_left_of_the_tick() -> None:
         assert [(await row(venue, each)).filled for each in (resting, newcomer)] == [60, 40]
 
 
-async def test_a_market_order_without_a_price_fills_on_the_first_tick() -> None:
+async def test_openalgo_1685_a_market_order_without_a_price_fills_on_the_first_tick() -> None:
     async with instance() as venue:
         asked = request(BUY)
         assert await handle(venue, asked) == [ExecutionKind.ACCEPTED]

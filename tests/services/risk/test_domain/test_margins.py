@@ -46,7 +46,7 @@ def test_margin_by_kind_product_and_side(terms: dict[str, Any], margin: str) -> 
     assert check(order(**terms)).margin == Decimal(margin)
 
 
-def test_a_sold_option_is_margined_on_its_strike_while_no_spot_price_is_known() -> None:
+def test_openalgo_1097_a_sold_option_is_margined_on_its_strike_while_no_spot_price_is_known() -> None:
     request = order(instrument=CALL, quantity=75, price=Decimal(100), side=Side.SELL)
     assert check(request, spot=None).margin == Decimal(75 * 24000) * Decimal("0.06")
 

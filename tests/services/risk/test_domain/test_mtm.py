@@ -285,7 +285,7 @@ def test_a_watch_armed_anew_measures_from_what_was_lost_before() -> None:
     assert len(price(memory, 50.0)) == 1
 
 
-def test_a_trailing_stop_remembers_its_peak_over_a_restart() -> None:
+def test_freqtrade_9662_a_trailing_stop_remembers_its_peak_over_a_restart() -> None:
     before = watch(BreachKind.TRAILING_STOP, 500)
     memory = watching(before)
     memory.hold([held(10)])
