@@ -131,7 +131,7 @@ class Unfinished:
 
     def _too_many(self) -> Problem:
         detail = "too many requests have not arrived whole; nothing was taken, send this one again, whole"
-        return Problem(503, "overloaded", detail, headers={"Retry-After": "1"})
+        return Problem(503, "too_many_unfinished", detail, headers={"Retry-After": "1"})
 
 
 class Connection(HttpToolsProtocol):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from libs.common.runtime import Runtime
 
 DRAIN_SECONDS = 5
+BACKLOG = 4096
+"""Connections that wait to be accepted, as many as kernels allow: whoever finds no room there waits for a second."""
 IDLE_SECONDS = 75
 """How long a connection may idle: longer than edges keep theirs, so that none is closed just when it is used again."""
 NOTICE_SECONDS = 1.0
@@ -153,7 +155,7 @@ class Listener:
             forwarded_allow_ips=own.trusted_proxies,
             timeout_graceful_shutdown=DRAIN_SECONDS,
             timeout_keep_alive=IDLE_SECONDS,
-            backlog=2048,
+            backlog=BACKLOG,
         )
         self._server = _Server(config)
         self._served = asyncio.Event()

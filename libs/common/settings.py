@@ -66,7 +66,7 @@ class ServiceSettings(BaseSettings):
     """How long a client may take to send one request whole, from its first byte (or from connecting)."""
     unfinished_requests: int = 1000
     """Connections that may owe a request at once for longer than the grace; the one that owes longest is closed."""
-    unfinished_grace_s: float = 2.0
+    unfinished_grace_s: float = 5.0
     """Until then nobody is closed for the number of the others: thousands who connect at once and each send a request
     promptly are all answered.
     """

@@ -2,14 +2,16 @@
 
 import asyncio
 import resource
+import socket
 from collections import Counter
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 from bench.load import constant_rate
-from bench.wire import LOST, Pool
+from bench.wire import LENGTH, LOST, Pool
 from deploy.local.instance import SERVICES
 from libs.common.clock import stopwatch
 from tests.chaos.flow import OPEN, REFUSED, TAKEN, Kind, Wish
@@ -21,6 +23,9 @@ TIMES = 5
 CONNECTIONS = 3_000
 """More than a second of what is offered: whoever stands still for less, the clients or the gateway, all are asked, and
 all are answered.
+"""
+FEWER = 900
+"""For the short flood, whose machine others use: the longer the queue, the more the times of refusals tell of them.
 """
 EARLY_S = 1.0
 """A refusal that comes later than this is none that helps."""
@@ -119,14 +124,13 @@ async def ask(scenario: Scenario, pool: Pool, wish: Wish, answers: Answers) -> N
 
 async def offer(scenario: Scenario, rate: float, seconds: float) -> Answers:
     """Without regard to the answers, from as many connections as there may be; what finds none free is not asked."""
-    answers = Answers()
+    answers, most = Answers(), CONNECTIONS if scenario.chaos.full else FEWER
     asking: set[asyncio.Task[None]] = set()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    async with Pool(scenario.flow.world.gateway_url, CONNECTIONS) as pool:
+    allow_descriptors()
+    async with Pool(scenario.flow.world.gateway_url, most) as pool:
 
         def start_one(_: int, __: float) -> None:
-            if len(asking) >= CONNECTIONS:
+            if len(asking) >= most:
                 answers.unasked += 1
                 return
             task = asyncio.create_task(ask(scenario, pool, draw(scenario), answers))
@@ -148,6 +152,64 @@ async def in_turn(scenario: Scenario, wishes: list[Wish], seconds: float) -> Ans
             await ask(scenario, pool, wish, answers)
             await asyncio.sleep(seconds / len(wishes) / 2)
     return answers
+
+
+@pytest.mark.scenario(10)
+async def test_thousands_who_connect_at_once_and_send_a_second_later_all_hear_an_answer(chaos: Chaos) -> None:
+    """They stand still together, as a machine's clients do when it has too much to do: none of them is hung up on."""
+    async with chaos.scenario(10, f"{CONNECTIONS} clients at once", flowing=False) as scenario:
+        wishes = [draw(scenario) for _ in range(CONNECTIONS)]
+        before, opened = memory(chaos), descriptors(chaos)
+        allow_descriptors()
+        sockets = await asyncio.to_thread(connected, chaos.world.gateway_url)
+        scenario.kills += 1
+        await asyncio.sleep(1.0)
+        heard = await asyncio.gather(*map(said, sockets, wishes))
+        for wish, (status, head, body, took) in zip(wishes, heard, strict=True):
+            scenario.flow.wishes.append(wish)
+            scenario.flow.note(wish, status, body, took)
+            wish.status = status if status in (TAKEN, OPEN, REFUSED) else None
+            told = status not in (429, 503) or b"\r\nretry-after:" in head.lower()
+            scenario.expect(told, f"a refusal has no Retry-After: {head!r}")
+        met, slowest = Counter(status for status, *_ in heard), max(took for *_, took in heard)
+        grown = memory(chaos) - before
+        scenario.figures |= {
+            "answers": {str(status): count for status, count in sorted(met.items())},
+            "slowest answer": f"{slowest:.2f} s",
+            "memory grown by": f"{grown:.0f} MiB",
+        }
+        scenario.expect(met.keys() <= {TAKEN, OPEN, REFUSED, 429, 503}, f"answers {met}")
+        scenario.expect(slowest <= chaos.within(SLOWEST_S), f"the slowest answer took {slowest:.1f} s")
+        scenario.expect(grown <= MOST_GROWTH_MIB, f"the services grew by {grown:.0f} MiB")
+        await gives_back(scenario, opened)
+
+
+def connected(url: str) -> list[socket.socket]:
+    parts = urlsplit(url)
+    return [socket.create_connection((parts.hostname, parts.port), timeout=30) for _ in range(CONNECTIONS)]
+
+
+async def said(connection: socket.socket, wish: Wish) -> tuple[int, bytes, bytes, float]:
+    """The status, the head and the body of the answer on a connection of its own, and the seconds that it took."""
+    connection.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=connection)
+    began = stopwatch()
+    try:
+        writer.write(wish.content)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = LENGTH.search(head)
+        body = await reader.readexactly(int(length[1]) if length else 0)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return LOST, b"", b"", stopwatch() - began
+    finally:
+        writer.close()
+    return int(head[9:12]), head, body, stopwatch() - began
+
+
+def allow_descriptors() -> None:
+    """As many connections as the machine lets us have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def memory(chaos: Chaos) -> float:

@@ -160,6 +160,7 @@ async def test_of_too_many_half_requests_the_oldest_goes_and_honest_clients_are_
         halves = [await sent(port, HALF_A_BODY) for _ in range(40)]
         answer = await heard(halves[0][0])
         assert b"HTTP/1.1 503" in answer
+        assert b'"code":"too_many_unfinished"' in answer
         assert b"\r\nRetry-After: 1\r\n" in answer
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.post("/orders", json={})).status_code == 200
