@@ -8,12 +8,9 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from deploy.local.instance import JARS, TEMPLATES
-from deploy.local.servers import KAFKA_CLUSTER, directory, quiet, render
-from deploy.local.stack import listens
+from deploy.local.servers import JAVA, KAFKA_CLUSTER, directory, listens, quiet, render
 
 NODES = (1, 2, 3)
-JAVA = ("java", "-cp", f"{JARS / 'kafka'}/*", f"-Dlog4j2.configurationFile={TEMPLATES / 'log4j2.yaml'}")
 FRUGAL = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 PATIENCE = 60.0
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from dataclasses import replace
 from deploy.local import environment
 from deploy.local.edge import edge
 from deploy.local.instance import ALL_PORTS, MOST_REPLICAS, PROJECT, SERVERS, SERVICES, Instance, replica
-from deploy.local.servers import Program, postgres_binaries, prepare
+from deploy.local.servers import Program, listens, postgres_binaries, prepare
 from deploy.local.supervisor import Supervisor
 
 SET_UP = (
@@ -198,14 +197,6 @@ def service_program(name: str, variables: Mapping[str, str]) -> Program:
 def accepts_queries(port: int) -> bool:
     command = (str(postgres_binaries() / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port))
     return subprocess.run(command, check=False).returncode == 0
-
-
-def listens(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False
 
 
 def http_ok(url: str) -> bool:
