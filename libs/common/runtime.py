@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any, Generic
 from uuid import UUID
@@ -75,6 +75,9 @@ class Runtime(Generic[S, V]):
         self.stopping = asyncio.Event()
         self._confirmed_at = -1.0
         """When Kafka last confirmed what `send` had sent, by the stopwatch."""
+        self._kafka_is_away = False
+        """It kept nothing of what waits, so only one message at a time is sent, to see whether it does again."""
+        self._looking = False
 
     async def open(self) -> None:
         url = self.own_settings.database_url
@@ -136,6 +139,9 @@ class Runtime(Generic[S, V]):
 
         Raises MessagingUnavailable when that takes longer than SEND_SECONDS and Kafka has confirmed nothing since,
         Unconfirmed when it has, and our outbox cannot take it either.
+
+        While Kafka is away only one message at a time waits for it, and the others are refused at once: what was sent
+        goes out when it is back, and a thousand that nobody waits for any more would go before those that count.
         """
         topic = self.service.topic_of(type(message))
         cause = origin(self.service, self.clock.now(), user_id, correlation_id)
@@ -148,20 +154,45 @@ class Runtime(Generic[S, V]):
             correlation_id=correlation_id or own,
         )
         out = record(topic, message, envelope)
+        with self._one_at_a_time_while_away():
+            await self._kept(out)
+        return envelope
+
+    @contextlib.contextmanager
+    def _one_at_a_time_while_away(self) -> Iterator[None]:
+        if not self._kafka_is_away:
+            yield
+            return
+        if self._looking:
+            raise MessagingUnavailable("Kafka is away, nothing was sent")
+        self._looking = True
+        try:
+            yield
+        finally:
+            self._looking = False
+
+    async def _kept(self, out: Record) -> None:
+        """By Kafka, or else by our outbox."""
         began = stopwatch()
         sent: asyncio.Future[Any] | None = None
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 sent = await self.producer.send(out.topic, out.value, key=out.key, headers=out.headers())
+                sent.add_done_callback(self._heard)
                 await asyncio.shield(sent)
         except (KafkaError, TimeoutError, OSError) as error:
             if not await _was_kept(sent):
                 if self._confirmed_at <= began:
-                    raise MessagingUnavailable(f"Kafka did not keep {envelope.type} {own}: {error!r}") from error
+                    self._kafka_is_away = True
+                    what = f"{out.envelope.type} {out.envelope.id}"
+                    raise MessagingUnavailable(f"Kafka did not keep {what}: {error!r}") from error
                 await self._keep(out)
-                return envelope
-        self._confirmed_at = stopwatch()
-        return envelope
+
+    def _heard(self, sent: "asyncio.Future[Any]") -> None:
+        """Also of what nobody waits for any more."""
+        if not sent.cancelled() and sent.exception() is None:
+            self._confirmed_at = stopwatch()
+            self._kafka_is_away = False
 
     async def _keep(self, out: Record) -> None:
         """Kafka is there and slow, so it may well have this message, and nobody may be told that it was not taken: the

@@ -232,10 +232,11 @@ class Swallower:
         if self.swallowed:
             return cast("asyncio.Future[None]", await self.producer.send(*message, **more))
         self.swallowed = True
-        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        began, confirmed = loop.time(), loop.create_future()
         if self._after is not None:
             await self.producer.send_and_wait(*message, **more)
-            asyncio.get_running_loop().call_later(self._after, confirmed.set_result, None)
+            loop.call_at(began + self._after, confirmed.set_result, None)
         return confirmed
 
     async def stop(self) -> None:
@@ -264,6 +265,48 @@ async def test_what_kafka_confirms_in_the_moment_of_giving_up_was_taken(ledger: 
         await runtime.send(BalanceChanged(account_id="a", balance=1, amount=1))
         assert len(await ledger.said(1)) == 1
         assert await runtime.pool.fetchval("SELECT count(*) FROM message_outbox") == 0
+
+
+class Deaf:
+    """A producer that keeps everything to itself, as while Kafka is away, until `hear` hands it on."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self.producer = producer
+        self.waiting: list[tuple[asyncio.Future[None], tuple[Any, ...], dict[str, Any]]] = []
+
+    async def send(self, *message: Any, **more: Any) -> "asyncio.Future[None]":
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting.append((confirmed, message, more))
+        return confirmed
+
+    async def hear(self) -> None:
+        for confirmed, message, more in self.waiting:
+            await self.producer.send_and_wait(*message, **more)
+            confirmed.set_result(None)
+
+    async def stop(self) -> None:
+        await self.producer.stop()
+
+
+async def test_while_kafka_is_away_hardly_anything_waits_for_it_and_once_it_is_back_all_is_sent(ledger: Ledger) -> None:
+    """Seen when Kafka had been killed: two seconds of orders that had expired went before the first that had not."""
+
+    def change(account_id: str) -> BalanceChanged:
+        return BalanceChanged(account_id=account_id, balance=1, amount=1)
+
+    async with ledger.running() as runtime:
+        there = runtime.producer
+        runtime.producer = away = Deaf(there)
+        with pytest.raises(MessagingUnavailable):
+            await runtime.send(change("first"))
+        many = [asyncio.create_task(runtime.send(change(f"a{n}"))) for n in range(20)]
+        refused, looking = await asyncio.wait(many, timeout=SEND_SECONDS / 2)
+        assert len(looking) == 1
+        assert {type(task.exception()) for task in refused} == {MessagingUnavailable}
+        await away.hear()
+        runtime.producer = there
+        await asyncio.gather(*looking, *(runtime.send(change(f"b{n}")) for n in range(5)))
+        assert len(await ledger.said(7)) == 7
 
 
 async def parked_rows(ledger: Ledger, count: int) -> list[parked.Parked]:
