@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from libs.common.clock import stopwatch
 from tools.client import Away
@@ -59,6 +59,7 @@ class Stream:
         self.patience = patience
         self.heard: list[Heard] = []
         self.reconnects = 0
+        self._closed_for = ""
         self._seqs: dict[str, int] = {}
         self._told: set[str] = set()
         self._news = asyncio.Condition()
@@ -84,7 +85,8 @@ class Stream:
         except TimeoutError as error:
             await self.drop()
             untold = ", ".join(each for each in self.channels if each not in self._told)
-            raise Away(f"{self.url} told nothing of {untold} in {self.patience:g} s") from error
+            said = f"; it said: {self._closed_for}" if self._closed_for else ""
+            raise Away(f"{self.url} told nothing of {untold} in {self.patience:g} s{said}") from error
 
     async def drop(self) -> None:
         """Be away, as a client with no network is."""
@@ -116,6 +118,8 @@ class Stream:
                     await self._begin(socket)
                     async for text in socket:
                         await self._take(orjson.loads(text))
+            except ConnectionClosed as closed:
+                self._closed_for = closed.rcvd.reason if closed.rcvd else ""
             except (OSError, TimeoutError, WebSocketException):
                 pass
             self.reconnects += 1

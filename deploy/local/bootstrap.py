@@ -16,7 +16,7 @@ PRICES = {"simulator": "SIMULATED prices", "replay": "recorded prices, REPLAYED"
 
 def demo(instance: Instance) -> dict[str, str]:
     """The facts of `demo.json`; the user, account and API key are made unless the stored ones still work."""
-    path = instance.home / "demo.json"
+    path = instance.demo_file
     stored: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     facts = addresses(instance) | {
         "email": EMAIL,
@@ -25,9 +25,9 @@ def demo(instance: Instance) -> dict[str, str]:
     with httpx.Client(base_url=instance.url("gateway"), timeout=10, trust_env=False) as gateway:
         known = log_in(gateway, facts)
         if not known:
-            register(gateway, facts)
+            register(gateway, facts, path)
             log_in(gateway, facts)
-        if known and {"account_id", "api_key"} <= stored.keys():
+        if known and serves(gateway, stored):
             facts |= {name: stored[name] for name in ("account_id", "api_key")}
         else:
             account = post(gateway, "/api/v2/accounts/", {"name": "Demo", "broker": "paper"})
@@ -57,17 +57,33 @@ def log_in(gateway: httpx.Client, facts: Mapping[str, str]) -> bool:
     return True
 
 
-def register(gateway: httpx.Client, facts: Mapping[str, str]) -> None:
+def serves(gateway: httpx.Client, stored: Mapping[str, str]) -> bool:
+    """Whether the stored account is there and the stored key opens it: a restore may have brought others."""
+    if not {"account_id", "api_key"} <= stored.keys():
+        return False
+    url = gateway.base_url.join(f"/api/v2/accounts/{stored['account_id']}")
+    answer = httpx.get(url, headers={"X-API-Key": stored["api_key"]}, timeout=10, trust_env=False)
+    return answer.status_code not in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND)
+
+
+def register(gateway: httpx.Client, facts: Mapping[str, str], path: Path) -> None:
     person = {"email": facts["email"], "username": "demo", "password": facts["password"]}
-    post(gateway, "/api/v2/auth/register", person)
+    answer = gateway.post("/api/v2/auth/register", json=person)
+    if answer.status_code == httpx.codes.CONFLICT:
+        raise SystemExit(f'{facts["email"]} has another password here: write {{"password": "…"}} into {path}')
+    check("/api/v2/auth/register", answer)
 
 
 def post(gateway: httpx.Client, path: str, body: Mapping[str, str]) -> dict[str, str]:
     answer = gateway.post(path, json=body)
-    if answer.is_error:
-        raise SystemExit(f"the demo user could not be made: POST {path} answered {answer.status_code} {answer.text}")
+    check(path, answer)
     made: dict[str, str] = answer.json()
     return made
+
+
+def check(path: str, answer: httpx.Response) -> None:
+    if answer.is_error:
+        raise SystemExit(f"the demo user could not be made: POST {path} answered {answer.status_code} {answer.text}")
 
 
 def write_secret(path: Path, facts: Mapping[str, str]) -> None:
@@ -83,7 +99,7 @@ def introduce(instance: Instance, facts: Mapping[str, str], feed: str) -> str:
   webhooks       {facts["signals_url"]}/api/v2/webhooks
   market data    {PRICES[feed]}
   demo login     {facts["email"]}  {facts["password"]}
-  all of it      {instance.home / "demo.json"}
+  all of it      {instance.demo_file}
 
   Try next       make demo      an alert's way to an order, a fill, a position and its stop-loss
                  make status    what runs where

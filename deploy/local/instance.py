@@ -50,6 +50,11 @@ class Instance:
         return self.home / "env"
 
     @property
+    def demo_file(self) -> Path:
+        """The demo user's login, for people and `make demo`."""
+        return self.home / "demo.json"
+
+    @property
     def conf(self) -> Path:
         return self.home / "conf"
 

@@ -129,6 +129,7 @@ class Stack:
 
     def down(self) -> None:
         self.supervisor.shutdown()
+        self.instance.forget_offset()
 
     def complete(self) -> bool:
         return all(map(self.answers, self._servers)) and all(map(self.ready, SERVICES))

@@ -143,7 +143,6 @@ class Supervisor:
         if self._ask("shutdown").returncode == 0:
             self._wait_for_the_end(patience)
         self.end_orphans()
-        self.instance.forget_offset()
 
     def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = (str(BIN / "supervisorctl"), "-c", str(self.conf), *words)

@@ -1,12 +1,18 @@
 """From an alert to the stop-loss exit, as `make demo` tells it."""
 
+import asyncio
 import io
+import json
 from decimal import Decimal
 
+import pytest
+
+from deploy.local import bootstrap
 from deploy.local.stack import Stack
+from libs.common.ids import new_id
 from tests.e2e.trader import Facts
-from tools.client import Platform
-from tools.demo.__main__ import tell
+from tools.client import Platform, Refused
+from tools.demo.__main__ import knock, tell
 from tools.demo.narrator import Narrator
 
 STEPS = (
@@ -52,6 +58,25 @@ async def test_the_demo_leaves_nothing_behind_but_the_books(platform: Platform, 
     before = [await platform.get(path) for path in paths]
     await tell(facts, Narrator(io.StringIO()))
     assert [await platform.get(path) for path in paths] == before
+
+
+async def test_a_login_that_the_platform_does_not_know_any_more_is_made_anew(stack: Stack, facts: Facts) -> None:
+    """After a restore the key in demo.json was another database's, and nobody could tell why the demo heard nothing."""
+    path = stack.instance.demo_file
+    known = path.read_text()
+    try:
+        for wrong in ({"api_key": "oae_of_another_database"}, {"account_id": str(new_id())}):
+            path.write_text(json.dumps({**facts, **wrong}))
+            with pytest.raises(Refused):
+                await knock({**facts, **wrong})
+            made = await asyncio.to_thread(bootstrap.demo, stack.instance)
+            await knock(made)
+            assert made["email"] == facts["email"]
+        path.unlink()
+        with pytest.raises(SystemExit, match="another password here"):
+            await asyncio.to_thread(bootstrap.demo, stack.instance)
+    finally:
+        path.write_text(known)
 
 
 class Saboteur(Narrator):

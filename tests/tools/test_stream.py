@@ -19,3 +19,14 @@ async def test_a_gateway_that_tells_nothing_is_away_and_nobody_goes_on_reading()
             async with Stream(f"ws://{host}:{port}", "key", ("orders", "fills"), patience=0.3):
                 pass
     assert {task for task in asyncio.all_tasks() - before if "_read_for_ever" in repr(task)} == set()
+
+
+async def test_why_a_gateway_hangs_up_is_told() -> None:
+    async def refuse(connection: ServerConnection) -> None:
+        await connection.close(4401, "no such key")
+
+    async with serve(refuse, "127.0.0.1", 0) as server:
+        host, port = next(iter(server.sockets)).getsockname()[:2]
+        with pytest.raises(Away, match="it said: no such key"):
+            async with Stream(f"ws://{host}:{port}", "key", ("orders",), patience=0.5):
+                pass

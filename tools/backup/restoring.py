@@ -53,9 +53,10 @@ def restore(stack: Stack, source: Path) -> Restored:
     aside.mkdir(parents=True, mode=0o700)
     stack.stop_services()
     after = asyncio.run(_keep_what_came_after(stack, facts, aside / "after"))
-    stack.down()
+    stack.supervisor.shutdown()  # it starts again where it was
     _set_aside(stack, aside)
     _take_secrets(stack, source / "env")
+    _take_demo(stack, source / stack.instance.demo_file.name)
     databases.put_questdb_back(source / databases.QUESTDB, stack.instance.home / "questdb")
     stack.start_servers()
     stack.set_up()
@@ -98,6 +99,12 @@ def _take_secrets(stack: Stack, env: Path) -> None:
     lines = (line.partition("=") for line in env.read_text().splitlines())
     kept = {name: value for name, _, value in lines if name in SECRETS}
     environment.write(stack.instance, environment.load(stack.instance) | kept)
+
+
+def _take_demo(stack: Stack, facts: Path) -> None:
+    """The demo user of the backup has the password of the backup."""
+    if facts.exists():
+        shutil.copy(facts, stack.instance.demo_file)  # and its mode
 
 
 async def _fill(stack: Stack, source: Path) -> None:

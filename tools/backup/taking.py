@@ -35,9 +35,11 @@ async def take(stack: Stack, into: Path) -> Path:
             await databases.dump(variables["POSTGRES_ADMIN_URL"], moment.snapshot, root / databases.DUMP)
         kept = await copy_log(log.partitions(), root / "kafka")
     await databases.copy_questdb(variables["QUESTDB_URL"], stack.instance.home / "questdb", root / databases.QUESTDB)
-    secrets = root / "env"
-    secrets.touch(mode=0o600)
-    secrets.write_text(stack.instance.env_file.read_text())
+    for kept_by_us in (stack.instance.env_file, stack.instance.demo_file):
+        if kept_by_us.exists():
+            copy = root / kept_by_us.name
+            copy.touch(mode=0o600)
+            copy.write_text(kept_by_us.read_text())
     manifest.write(
         root,
         {

@@ -33,10 +33,14 @@ async def tell(facts: dict[str, str], narrator: Narrator) -> Told:
             return story.told
 
 
-async def knock(url: str) -> None:
-    """Patience is for a platform that is there: raises Away at once for one that never was."""
-    async with Platform(url, patience=2) as platform:
+async def knock(facts: dict[str, str]) -> None:
+    """Patience is for a platform that is there: raises Away at once for one that never was, Refused for one that does
+    not know us.
+    """
+    async with Platform(facts["gateway_url"], patience=2) as platform:
         await platform.get("/api/v2/system/version")
+        platform.use_key(facts["api_key"])
+        await platform.get(f"/api/v2/accounts/{facts['account_id']}")
 
 
 def summary(told: Told) -> str:
@@ -56,9 +60,11 @@ def main() -> None:
         sys.exit(f"{arguments.facts} is not there: `make up` writes it")
     facts = json.loads(arguments.facts.read_text())
     try:
-        asyncio.run(knock(facts["gateway_url"]))
+        asyncio.run(knock(facts))
     except Away:
         sys.exit(f"nobody answers at {facts['gateway_url']}: `make up` starts the platform")
+    except Refused as refused:
+        sys.exit(f"the platform does not know the login in {arguments.facts} ({refused}): `make up` makes a new one")
     narrator = Narrator()
     narrator.title("An alert's way to an order, a fill, a position and its stop-loss")
     try:
