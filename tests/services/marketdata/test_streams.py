@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
@@ -34,9 +35,6 @@ from services.marketdata.streams.contracts import publish_contracts
 from services.marketdata.streams.feed import CONFLATION, Pump
 from tests.services.marketdata.samples import OPEN, SBIN, listed, tick
 from tests.services.marketdata.test_simulator import DAY, STEP, simulator
-
-NOBODY = "127.0.0.1:9"
-"""Where no Kafka listens."""
 
 MarketRuntime = Runtime[ContractStore, MarketMemory]
 
@@ -258,11 +256,14 @@ async def test_a_feed_is_ready_once_kafka_has_its_first_quotes(runtime: MarketRu
 async def test_a_feed_whose_quotes_kafka_does_not_take_is_not_ready(
     runtime: MarketRuntime, feed: SimulatedFeed
 ) -> None:
-    runtime.bulk = BulkPublisher(app, NOBODY, runtime.clock)
-    pump = Pump(runtime, feed)
-    for n in range(30):
-        pump.step(OPEN + n * CONFLATION)
-        await asyncio.sleep(0.01)
+    answering = runtime.bulk
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        runtime.bulk = BulkPublisher(app, f"127.0.0.1:{mute.getsockname()[1]}", runtime.clock)
+        pump = Pump(runtime, feed)
+        for n in range(30):
+            pump.step(OPEN + n * CONFLATION)
+            await asyncio.sleep(0.01)
+        runtime.bulk = answering
     assert runtime.memory.status.ticks > 0
     assert not runtime.ready["feed"]
 
