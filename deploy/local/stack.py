@@ -74,17 +74,17 @@ class Stack:
         self._await(SERVICES, self.ready)
 
     def add(self, *instances: tuple[str, int]) -> None:
-        """Starts further instances. Nobody starts them again when they die: another has to take over."""
-        self.more += [each for each in instances if each not in self.more]
-        self._configure()
-        self.supervisor.launch()
-        for service, number in instances:
-            self.supervisor.start(f"{service}-{number}")
-        deadline = time.monotonic() + PATIENCE
-        while not all(self.ready(*each) for each in instances):
-            if time.monotonic() > deadline:
-                raise NotReadyError("\n".join(self._last_words(f"{name}-{number}") for name, number in instances))
-            time.sleep(0.1)
+        """Starts further instances, one after the other: a start takes a core, and those that serve need the other one.
+
+        Nobody starts them again when they die: another has to take over.
+        """
+        for instance in instances:
+            self.more += [] if instance in self.more else [instance]
+            self._configure()
+            self.supervisor.launch()
+            name = "{}-{}".format(*instance)
+            self.supervisor.start(name)
+            self._await([name], lambda each: self.ready(*replica(each)))
 
     def remove(self, *instances: tuple[str, int]) -> None:
         """Stops further instances, as a scale-down does: each is asked to end, and drains."""
