@@ -61,6 +61,10 @@ def unavailable(detail: str) -> Problem:
     return Problem(503, "unavailable", detail, headers={"Retry-After": "1"})
 
 
+async def _on_zero_byte(_: Request, error: Exception) -> Response:
+    return Problem(422, "invalid", "a text holds a zero byte, which cannot be stored: leave it out").response()
+
+
 def install(app: FastAPI) -> None:
     """Make every error of the app a problem."""
 
@@ -93,5 +97,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_invalid)
     for kind in UNAVAILABLE:
         app.add_exception_handler(kind, on_unavailable)
+    app.add_exception_handler(asyncpg.CharacterNotInRepertoireError, _on_zero_byte)
+    app.add_exception_handler(asyncpg.UntranslatableCharacterError, _on_zero_byte)
     app.add_exception_handler(ClientDisconnect, on_hang_up)
     app.add_exception_handler(Exception, on_bug)

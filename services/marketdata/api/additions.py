@@ -15,7 +15,7 @@ from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.adapters.candle_files import CandleFileTooLong, CandleFileUnreadable, Form
 from services.marketdata.adapters.kite_history import HistoryRefused, KiteHistory
 from services.marketdata.api import keeping
-from services.marketdata.api.history import aware, listed
+from services.marketdata.api.history import aware, listed, within_reason
 from services.marketdata.api.uploads import Uploads
 from services.marketdata.memory import MarketMemory
 from services.marketdata.settings import BarLabel, HistorySettings
@@ -41,7 +41,7 @@ def routes(runtime: "MarketRuntime") -> APIRouter:
     async def quality(instrument: str, day: date | None = None) -> dict[str, object]:
         contract = await listed(runtime, instrument)
         now = runtime.clock.now()
-        wanted = day or memory.calendar.trading_day(now)
+        wanted = within_reason(day, "day") if day else memory.calendar.trading_day(now)
         return await keeping.quality(memory.series, memory.calendar, contract.instrument, wanted, now)
 
     @router.post("/history/{instrument}/import")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 5_000
 DEFAULT_ROWS = 500
+FIRST_YEAR, LAST_YEAR = 1900, 2200
 EARLIEST = datetime.fromisoformat("1990-01-01T00:00:00+05:30")
 
 
@@ -187,4 +188,13 @@ def _answer(text: str) -> Answer:
 def aware(at: datetime | None, name: str) -> datetime | None:
     if at is not None and at.tzinfo is None:
         raise Problem(422, "invalid", f"{name} has no offset: write it as 2026-11-24T09:15:00+05:30")
+    if at is not None:
+        within_reason(at.date(), name)
     return at
+
+
+def within_reason(day: date, name: str) -> date:
+    """Beyond these years a time cannot be moved by an offset, nor asked for in QuestDB."""
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise Problem(422, "invalid", f"{name} is of the year {day.year}, not from {FIRST_YEAR} to {LAST_YEAR}")
+    return day
