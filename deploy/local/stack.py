@@ -132,7 +132,8 @@ class Stack:
         self.instance.forget_offset()
 
     def complete(self) -> bool:
-        return all(map(self.answers, self._servers)) and all(map(self.ready, SERVICES))
+        """All of it runs, and is ours: another clone's stack may listen at the same ports."""
+        return self.supervisor.running() and all(map(self.answers, self._servers)) and all(map(self.ready, SERVICES))
 
     def execute(self, command: Sequence[str]) -> None:
         """Runs a command of the project with this instance's environment."""

@@ -50,7 +50,15 @@ async def each(root: Path, topic: str, partition: int) -> AsyncIterator[Logged]:
 
 def put_back(root: Path, bootstrap: str) -> dict[Partition, list[int]]:
     """Produce every record to its own partition, in order, at its own time; the offsets that they had."""
-    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True, "linger.ms": 20})
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": 20,
+            "log_level": 3,  # errors; a Kafka that has just been started has it ask twice for its number
+        }
+    )
     refused: list[str] = []
 
     def confirmed(error: KafkaError | None, message: Message) -> None:

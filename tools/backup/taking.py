@@ -18,7 +18,8 @@ class NotRunning(Exception):
 
 
 def check(stack: Stack) -> None:
-    away = [name for name in COPIED if not stack.answers(name)]
+    states = stack.supervisor.states()  # another clone's servers may listen at the same ports
+    away = [name for name in COPIED if states.get(name) != "RUNNING" or not stack.answers(name)]
     if away:
         raise NotRunning(f"{', '.join(away)} not running, nothing was copied: `make up` starts the stack")
 
