@@ -20,8 +20,8 @@ from tests.chaos.scenario import Chaos, Scenario
 from tools.client import Platform
 
 ANSWERED_WITHIN = 2.0
-BACK_WITHIN = {"postgres": 10.0, "kafka": 25.0}
-"""Seconds from the start of the server to the next accepted order. Kafka alone needs ten to start."""
+BACK_WITHIN = {"postgres": 5.0, "kafka": 5.0}
+"""Seconds from the start of the server to the next accepted order, of those that need a price too."""
 UNTOUCHED_WITHIN = 1.5
 
 
@@ -102,7 +102,7 @@ async def outage(scenario: Scenario, server: str, seconds: float, kept: dict[str
     scenario.figures[f"slowest refusal without {server}"] = f"{slowest:.2f} s"
     back = await scenario.faults.bring_back(server)
     await scenario.faults.answers(server)
-    await scenario.recovers(back, BACK_WITHIN[server], f"the return of {server}")
+    await comes_back(scenario, back, server, f"the return of {server}")
     await scenario.recovers(
         back, BACK_WITHIN[server], f"the return of {server} (alerts)", lambda w: w.kind is Kind.ALERT
     )
@@ -112,7 +112,14 @@ async def blink(scenario: Scenario, server: str) -> None:
     """Killed; the supervisor starts it again at once."""
     at = await scenario.faults.kill(server)
     scenario.kills += 1
-    await scenario.recovers(at, BACK_WITHIN[server] + 2, f"the kill of {server}")
+    await comes_back(scenario, at, server, f"the kill of {server}")
+
+
+async def comes_back(scenario: Scenario, since: float, server: str, what: str) -> None:
+    """Orders are accepted, also those that need a price: prices go on."""
+    within = BACK_WITHIN[server]
+    await scenario.recovers(since, within, what)
+    await scenario.recovers(since, within, f"{what} (at the market)", lambda w: w.kind is Kind.MARKET)
 
 
 @pytest.mark.scenario(2)
