@@ -8,7 +8,9 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
+from deploy.local.instance import Instance
 from deploy.local.servers import JAVA, KAFKA_CLUSTER, directory, listens, quiet, render
+from deploy.local.supervisor import MARK
 
 NODES = (1, 2, 3)
 FRUGAL = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -16,11 +18,15 @@ PATIENCE = 60.0
 
 
 class Cluster:
-    """Nodes 1 to 3 below `home`, on six ports from `first_port` on: brokers, then controllers."""
+    """Nodes 1 to 3 below `home`, on six ports beside the instance's own Kafka: brokers, then controllers.
 
-    def __init__(self, home: Path, first_port: int) -> None:
+    The instance's `down` ends nodes that somebody left behind, as does the start of its servers: start the nodes after.
+    """
+
+    def __init__(self, home: Path, instance: Instance) -> None:
         self._home = home
-        self._first_port = first_port
+        self._first_port = instance.port("kafka", 1)
+        self._environment = os.environ | {MARK: str(instance.home)}
         self._running: dict[int, subprocess.Popen[bytes]] = {}
 
     @property
@@ -43,7 +49,12 @@ class Cluster:
             quiet((*JAVA, *FRUGAL, "kafka.tools.StorageTool", "format", "-t", KAFKA_CLUSTER, "-c", str(conf)))
         with (self._home / f"node{node}.log").open("ab") as log:
             self._running[node] = subprocess.Popen(
-                (*JAVA, *FRUGAL, "kafka.Kafka", str(conf)), stdout=log, stderr=log, cwd=data, start_new_session=True
+                (*JAVA, *FRUGAL, "kafka.Kafka", str(conf)),
+                stdout=log,
+                stderr=log,
+                cwd=data,
+                env=self._environment,
+                start_new_session=True,
             )
 
     def kill(self, node: int) -> None:

@@ -18,6 +18,8 @@ from deploy.local.instance import PROJECT, TEMPLATES, Instance
 from deploy.local.servers import Program, render
 
 BIN = PROJECT / ".venv" / "bin"
+MARK = "OPENALGO_STACK"
+"""In the environment of every process of an instance: its home."""
 STOPPED_WITHIN = 30.0
 """Seconds: longer than the supervisor waits before it kills (`templates/program.conf`)."""
 
@@ -163,7 +165,7 @@ class Supervisor:
 
     def _processes(self) -> list[int]:
         """Processes that carry this instance's mark in their environment."""
-        mark = f"OPENALGO_STACK={self.instance.home}".encode()
+        mark = f"{MARK}={self.instance.home}".encode()
         return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if carries(path, mark)]
 
 

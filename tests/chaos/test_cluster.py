@@ -31,13 +31,8 @@ async def all_there() -> None:
 
 
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    cluster = Cluster(tmp_path, Instance("cluster").port("kafka", 1))
-    try:
-        await asyncio.to_thread(cluster.start)
-        yield cluster
-    finally:
-        await asyncio.to_thread(cluster.stop)
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path, Instance("cluster"))
 
 
 @pytest.fixture
@@ -50,12 +45,15 @@ async def chaos(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     wipe(stack.instance)
     try:
         await asyncio.to_thread(stack.start_servers)
+        await asyncio.to_thread(cluster.start)
         await asyncio.to_thread(stack.set_up)
         await asyncio.to_thread(stack.start_services)
         monkeypatch.setenv("CHAOS_ADMIN_URL", stack.environment()["POSTGRES_ADMIN_URL"])
         facts = await asyncio.to_thread(bootstrap.demo, stack.instance)
         yield Chaos(stack, await make_world(facts, USERS, ACCOUNTS), SEED, FULL)
     finally:
+        await asyncio.to_thread(stack.stop_services)
+        await asyncio.to_thread(cluster.stop)
         await asyncio.to_thread(stack.down)
 
 
