@@ -311,7 +311,7 @@ async def test_rows_that_were_on_their_way_when_questdb_died_are_written_when_it
 async def test_a_message_that_is_no_tick_is_passed_over(runtime: "MarketRuntime") -> None:
     (name,) = instruments(1)
     async with writing(runtime):
-        producer = runtime.bulk._producer or runtime.bulk._start()
+        producer = runtime.bulk.start()
         whole = tick(1, instrument=name).model_dump(mode="json")
         wrong = [
             orjson.dumps(whole | each) for each in ({"ltp": None}, {"source": "OTHER"}, {"at": "now"}, {"volume": "x"})
