@@ -86,7 +86,7 @@ class Said:
     def __init__(self) -> None:
         self.wishes: list[WatchRenewed] = []
 
-    def publish(self, message: Message) -> None:
+    def publish(self, message: Message, kept: object = None) -> None:
         assert isinstance(message, WatchRenewed)
         self.wishes.append(message)
 

@@ -37,7 +37,7 @@ class Told:
     def __init__(self) -> None:
         self.messages: list[Message] = []
 
-    def publish(self, message: Message) -> None:
+    def publish(self, message: Message, kept: object = None) -> None:
         self.messages.append(message)
 
     async def close(self) -> None: ...
