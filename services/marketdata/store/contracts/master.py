@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 STATEMENT_SECONDS = 60.0
 """A dump has some 150,000 rows; other statements end within the pool's ten seconds."""
 
-_LOCK = "SELECT pg_advisory_xact_lock(hashtext('marketdata.master'))"
+_LOCK = """
+    SELECT pg_advisory_xact_lock(hashtext('marketdata.master')), set_config('enable_nestloop', 'off', true)
+"""
+"""One at a time; and every table is read as a whole, never row by row: while the planner believes that a table which
+has just been filled is as empty as it was, it would compare each of 100,000 rows with each.
+"""
 
 _STAGE = f"""
     CREATE TEMPORARY TABLE staged ON COMMIT DROP AS SELECT {names(STAGED)} FROM broker_contracts WITH NO DATA
@@ -118,7 +123,7 @@ _MONTHS = f"""
 
 _TAKE = f"""
     WITH taken AS (
-        DELETE FROM pending_listings WHERE instrument IN (SELECT instrument FROM pending_listings LIMIT $1)
+        DELETE FROM pending_listings WHERE ctid = ANY(ARRAY(SELECT ctid FROM pending_listings LIMIT $1))
         RETURNING *
     ),
     saved AS (
