@@ -155,7 +155,7 @@ class Runtime(Generic[S, V]):
         )
         out = record(topic, message, envelope)
         with self._one_at_a_time_while_away():
-            await self._kept(out)
+            await self._until_kept(out)
         return envelope
 
     @contextlib.contextmanager
@@ -171,7 +171,7 @@ class Runtime(Generic[S, V]):
         finally:
             self._looking = False
 
-    async def _kept(self, out: Record) -> None:
+    async def _until_kept(self, out: Record) -> None:
         """By Kafka, or else by our outbox."""
         began = stopwatch()
         sent: asyncio.Future[Any] | None = None
@@ -186,7 +186,7 @@ class Runtime(Generic[S, V]):
                     self._kafka_is_away = True
                     what = f"{out.envelope.type} {out.envelope.id}"
                     raise MessagingUnavailable(f"Kafka did not keep {what}: {error!r}") from error
-                await self._keep(out)
+                await self._keep_in_outbox(out)
 
     def _heard(self, sent: "asyncio.Future[Any]") -> None:
         """Also of what nobody waits for any more."""
@@ -194,7 +194,7 @@ class Runtime(Generic[S, V]):
             self._confirmed_at = stopwatch()
             self._kafka_is_away = False
 
-    async def _keep(self, out: Record) -> None:
+    async def _keep_in_outbox(self, out: Record) -> None:
         """Kafka is there and slow, so it may well have this message, and nobody may be told that it was not taken: the
         outbox sends it, under the same id, until it is confirmed.
         """

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import os
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -15,13 +14,12 @@ from libs.common.contracts.enums import Broker, OrderStatus
 from libs.common.contracts.ids import AccountId
 from libs.common.contracts.orders import FillReported, OrderAccepted
 from libs.common.ids import new_id
-from libs.common.testing import Databases, service_app
+from libs.common.testing import Databases
 from services.trading.adapters.zerodha.translate import is_postback
-from services.trading.app import app
 from services.trading.store.brokers.calls import BOOKS
 from tests.services.trading.broker_world import World, world
 from tests.services.trading.making import USER
-from tests.services.trading.test_vault import SECRET, an_account, body
+from tests.services.trading.test_vault import an_account, body
 
 API_SECRET = "the-app-s-secret"
 
@@ -61,14 +59,6 @@ def test_a_postback_is_known_by_its_checksum() -> None:
 )
 def test_what_anybody_else_posts_is_not_one(wrong: bytes) -> None:
     assert not is_postback(wrong, API_SECRET)
-
-
-@pytest.fixture
-async def client(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    monkeypatch.setenv("TRADING_VAULT_SECRET", SECRET)
-    async with service_app(app) as client:
-        client.headers["X-Internal-Token"] = os.environ["INTERNAL_TOKEN"]
-        yield client
 
 
 async def an_account_with_a_secret(client: httpx.AsyncClient, pool: asyncpg.Pool) -> AccountId:

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-from collections.abc import AsyncIterator
 
 import asyncpg
 import httpx
@@ -15,10 +13,8 @@ from libs.common.contracts.enums import Broker
 from libs.common.contracts.enums import OrderStatus as S
 from libs.common.contracts.ids import AccountId
 from libs.common.contracts.orders import OrderRejected
-from libs.common.testing.apps import service_app
 from services.trading.adapters.zerodha import updates
 from services.trading.adapters.zerodha.client import Kite
-from services.trading.app import app
 from services.trading.store import TradingStore
 from services.trading.store.brokers.credentials import Secrets, Vault
 from tests.services.trading.broker_world import SECRET, TOKEN, World
@@ -26,14 +22,6 @@ from tests.services.trading.test_vault import an_account, body
 
 ELSEWHERE = "203.0.113.9"
 """Of a block that is kept for documentation: no machine has it."""
-
-
-@pytest.fixture
-async def client(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    monkeypatch.setenv("TRADING_VAULT_SECRET", SECRET)
-    async with service_app(app) as client:
-        client.headers["X-Internal-Token"] = os.environ["INTERNAL_TOKEN"]
-        yield client
 
 
 @pytest.mark.parametrize("address", [ELSEWHERE, "2001:db8::9", "0.0.0.0", "::"])  # noqa: S104 - to be refused

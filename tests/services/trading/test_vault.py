@@ -1,8 +1,5 @@
 """Brokers' credentials: sealed per account, opened by nobody else, set by trading's internal route alone."""
 
-import os
-from collections.abc import AsyncIterator
-
 import asyncpg
 import httpx
 import pytest
@@ -10,13 +7,13 @@ import pytest
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId
 from libs.common.ids import new_id
-from libs.common.testing import deliver, service_app
+from libs.common.testing import deliver
 from services.trading.app import app
 from services.trading.store import TradingStore
 from services.trading.store.brokers.credentials import Sealed, Secrets, Vault, VaultLocked
+from tests.services.trading.broker_world import SECRET
 from tests.services.trading.making import USER, account_save
 
-SECRET = "s" * 40
 OURS, OTHER = AccountId(new_id()), AccountId(new_id())
 PLAIN = Secrets("kite-app", "todays-token")
 
@@ -58,14 +55,6 @@ def test_two_seals_of_the_same_have_nothing_in_common() -> None:
 def test_their_text_form_shows_nothing() -> None:
     assert "todays-token" not in f"{PLAIN} {PLAIN!r}"
     assert "kite-app" not in f"{PLAIN} {PLAIN!r}"
-
-
-@pytest.fixture
-async def client(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    monkeypatch.setenv("TRADING_VAULT_SECRET", SECRET)
-    async with service_app(app) as client:
-        client.headers["X-Internal-Token"] = os.environ["INTERNAL_TOKEN"]
-        yield client
 
 
 async def an_account(pool: asyncpg.Pool, broker: Broker) -> AccountId:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 STATEMENT_SECONDS = 60.0
 """A dump has some 150,000 rows; other statements end within the pool's ten seconds."""
 
-_LOCK = """
+_BEGIN = """
     SELECT pg_advisory_xact_lock(hashtext('marketdata.master')), set_config('enable_nestloop', 'off', true)
 """
 """One at a time; and every table is read as a whole, never row by row: while the planner believes that a table which
@@ -144,7 +144,7 @@ class Master:
 
     async def stage(self, rows: bytes) -> None:
         """Put a dump (CSV of STAGED, without a header) into a table that lives as long as this transaction."""
-        await self._connection.execute(_LOCK, timeout=STATEMENT_SECONDS)
+        await self._connection.execute(_BEGIN, timeout=STATEMENT_SECONDS)
         await self._connection.execute(_STAGE)
         await self._connection.copy_to_table(
             "staged", source=io.BytesIO(rows), columns=STAGED, format="csv", timeout=STATEMENT_SECONDS
@@ -166,7 +166,7 @@ class Master:
         contracts are listed but are no news: the first load of a broker is not a day's change.
         """
         order = [source.value for source in precedence]
-        await self._connection.execute(_LOCK, timeout=STATEMENT_SECONDS)
+        await self._connection.execute(_BEGIN, timeout=STATEMENT_SECONDS)
         await self._connection.execute(_COMPARE, day, order, announce, timeout=STATEMENT_SECONDS)
         await self._connection.execute(_MONTHS, day, order, timeout=STATEMENT_SECONDS)
 
