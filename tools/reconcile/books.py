@@ -54,9 +54,8 @@ class Books:
 
     def fill(self, event: FillReported, filled: Order, record: Record, *, is_cut: bool) -> None:
         """Book it anew: the net position, the strategy's book, the margin that moves, the profit."""
-        day = trading_day(record.time)
         owner = self.account(event.account_id)
-        self._begin(owner, day)
+        day = self._begin(owner, trading_day(record.time))
         owner.is_guessed |= is_cut
         key: NetKey = (event.account_id, event.instrument, event.product)
         held = self.position(key)
@@ -101,9 +100,9 @@ class Books:
         if event.fill_quantity:
             self._check_cause(held, event, record, findings)
         else:
-            self._begin(self.account(event.account_id), trading_day(record.time))
-            held.net.begin(trading_day(record.time))
-            self.book((*key, event.strategy_id or NIL)).begin(trading_day(record.time))
+            day = self._begin(self.account(event.account_id), trading_day(record.time))
+            held.net.begin(day)
+            self.book((*key, event.strategy_id or NIL)).begin(day)
         _check(held.net, event.net, about, record, findings, guessed=held.is_guessed)
         book = self.book((*key, event.strategy_id or NIL))
         whose = position(*key, event.strategy_id) if event.strategy_id else about
@@ -162,10 +161,12 @@ class Books:
         near = abs(event.realised_pnl - owner.realised) < HALF_PAISA
         findings.expect(Rule.PNL, near, account(owner.account_id), what, record.sent_at)
 
-    def _begin(self, owner: Account, day: date) -> None:
+    def _begin(self, owner: Account, day: date) -> date:
+        """The day that the account is in: a clock that is set back does not bring the day before again."""
         if owner.day is not None and day > owner.day:
             owner.realised = ZERO
         owner.day = day if owner.day is None else max(owner.day, day)
+        return owner.day
 
 
 def _check(

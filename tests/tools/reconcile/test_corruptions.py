@@ -781,6 +781,19 @@ async def test_a_day_that_begins_without_a_trade_is_sound() -> None:
     assert (await check(world.settle())).passed
 
 
+async def test_a_clock_that_is_set_back_over_midnight_does_not_begin_the_day_again() -> None:
+    """Seen with a clock that ran an hour ahead: trading's day had begun, and a day that began does not end earlier."""
+    world = World()
+    world.fill(world.place(world.wish(Side.BUY, 4, "100.00")), 4, "100.00")
+    world.begin_day()
+    world.now -= timedelta(hours=1)
+    for strategy_id in (None, world.strategy_id):
+        bought = world.place(world.wish(Side.BUY, 4, "106.00", strategy_id=strategy_id))
+        world.fill(bought, 4, "106.00")
+    report = await check(world.settle())
+    assert report.passed, report.text()
+
+
 async def test_a_days_profit_that_is_counted_on_the_next_day_again_is_named() -> None:
     world = next_day().settle()
     row = world.rows[rows.TradingPosition][0]

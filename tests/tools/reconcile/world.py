@@ -136,6 +136,7 @@ class World:
         self.common: dict[tuple[type[rows.Row], str], list[Any]] = defaultdict(list)
         self.lost: dict[str, int] = {}
         self.now = BEGINNING
+        self.day = trading_day(self.now)
         self.orders: dict[UUID, Placed] = {}
         self.nets: defaultdict[str, Held] = defaultdict(Held)
         self.books: defaultdict[tuple[str, UUID], Held] = defaultdict(Held)
@@ -398,6 +399,7 @@ class World:
     def begin_day(self) -> None:
         """Midnight: the day's profit becomes balance, quantities and averages carry over (openalgo#1426)."""
         self.now = (self.now + timedelta(days=1)).replace(hour=18, minute=30)
+        self.day = trading_day(self.now)
         self.opening, self.realised = self.opening + self.realised, ZERO
         self._tell_funds()
         last = next(reversed(self.orders))
@@ -628,7 +630,7 @@ class World:
                 realised_pnl=self.realised,
                 used_margin=self.used,
                 funds_version=self.funds_version,
-                day=trading_day(self.now),
+                day=self.day,
                 square_offs=0,
             )
         )
