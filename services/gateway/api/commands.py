@@ -142,6 +142,11 @@ class Commands:
         answer.headers.update(_REPLAYED)
         return answer
 
+    async def is_repeated(self, request: Request, identity: Identity) -> bool:
+        """Whether a request with this Idempotency-Key was taken before: whatever became of it, `once` can tell."""
+        key = request.headers.get("idempotency-key")
+        return key is not None and await idempotency.is_known(self._runtime.pool, identity.user_id, key)
+
     async def _carry_out(
         self, identity: Identity, key: str, request_id: UUID, run: Run, *, again: bool, secret: bool
     ) -> Response:

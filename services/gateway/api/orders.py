@@ -60,7 +60,8 @@ async def place(request: Request) -> Response:
     """Answers once the order is accepted, or refused: 201, or 422 with the rule, the limit and the value.
 
     The order is in the book either way. Past two seconds the answer is 202. The body is read by hand: this is the
-    road that has to be fast. 503 `overloaded` when too many orders are on their way: exits are taken all the same.
+    road that has to be fast. 503 `overloaded` when too many orders are on their way: exits are taken all
+    the same, and so is what repeats an Idempotency-Key: nobody is told that an order was not taken which was.
     """
     edge = edge_of(request)
     identity = await edge.identify_trader(request)
@@ -77,7 +78,9 @@ async def place(request: Request) -> Response:
         return _placed(await edge.commands.place(order, again=again))
 
     admission = edge.memory.admission
-    if body.purpose is OrderPurpose.ENTRY and not admission.takes():
+    is_new = body.purpose is OrderPurpose.ENTRY
+    if is_new and not admission.takes() and not await edge.commands.is_repeated(request, identity):
+        admission.refused += 1
         raise Problem(503, "overloaded", _OVERLOADED, headers=_TRY_AGAIN)
     began = stopwatch()
     admission.begin()

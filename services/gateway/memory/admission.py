@@ -31,11 +31,8 @@ class Admission:
         """In a row."""
 
     def takes(self) -> bool:
-        """Whether a new order may come in; a refusal is counted."""
-        if self.under_way < self.limit:
-            return True
-        self.refused += 1
-        return False
+        """Whether a new order may come in."""
+        return self.under_way < self.limit
 
     def begin(self) -> None:
         self.under_way += 1

@@ -33,6 +33,37 @@ async def test_an_order_too_many_is_refused_at_once_and_an_exit_is_not(platform:
     assert (admission.under_way, admission.refused) == (0, 1)
 
 
+async def test_in_an_overload_who_repeats_an_order_hears_what_became_of_it_and_not_that_it_was_not_taken(
+    platform: Platform,
+) -> None:
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    order, key = limit_order(asha), {"Idempotency-Key": "mine"}
+    first = await asha.client.post(PLACE, json=order, headers=key)
+    admission = platform.runtime.memory.admission
+    admission.limit = 0
+    again = await asha.client.post(PLACE, json=order, headers=key)
+    assert (again.status_code, again.json(), again.headers["Idempotency-Replayed"]) == (201, first.json(), "true")
+    other = await asha.client.post(PLACE, json=limit_order(asha, quantity=2), headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    unknown = await asha.client.post(PLACE, json=order, headers={"Idempotency-Key": "another"})
+    assert (unknown.status_code, unknown.json()["code"]) == (503, "overloaded")
+    assert admission.refused == 1
+
+
+async def test_in_an_overload_an_order_that_is_being_carried_out_is_not_told_as_not_taken(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    order, key = limit_order(asha), {"Idempotency-Key": "mine"}
+    first = asyncio.create_task(asha.client.post(PLACE, json=order, headers=key))
+    admission = platform.runtime.memory.admission
+    while not admission.under_way:
+        await asyncio.sleep(0.01)
+    admission.limit = 0
+    again = await asha.client.post(PLACE, json=order, headers=key)
+    assert (again.status_code, again.json()["code"]) == (409, "idempotency_key_in_flight")
+    await first
+
+
 async def test_the_status_page_tells_how_many_orders_are_under_way(platform: Platform) -> None:
     asha = await platform.person("asha")
     status = (await asha.client.get("/api/v2/system/status")).json()["admission"]
