@@ -183,7 +183,7 @@ def _number(payload: Mapping[str, object], names: tuple[str, ...]) -> tuple[str,
         number = Decimal(value.strip() if isinstance(value, str) else value)
     except InvalidOperation:
         raise _NotUnderstood(name, f"{_shown(value)} is not a number") from None
-    if not number.is_finite() or abs(number) >= _LARGEST:
+    if not number.is_finite() or number.copy_abs() >= _LARGEST:  # abs() overflows on 1e9999999
         raise _NotUnderstood(name, f"{_shown(value)} is out of range")
     return name, number
 

@@ -142,6 +142,8 @@ def test_a_partial_exit_is_not_mistaken_for_an_entry() -> None:
         ('{"action": "buy", "quantity": 0}', "quantity"),
         ('{"action": "buy", "quantity": -5}', "quantity"),
         ('{"action": "buy", "quantity": 1e400}', "quantity"),
+        ('{"action": "buy", "quantity": 1e9999999}', "quantity"),
+        ('{"action": "buy", "price": "-1e9999999"}', "price"),
         ('{"action": "buy", "quantity": true}', "quantity"),
         ('{"action": "buy", "price": "cheap"}', "price"),
         ('{"action": "buy", "price": -1}', "price"),
