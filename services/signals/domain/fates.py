@@ -60,10 +60,13 @@ class Receiver:
     counted: int = 0
 
     def accepted_on(self, day: date) -> int:
-        return self.counted if self.counted_on == day else 0
+        """Once a day has begun nothing brings the one before again: an alert that waited over midnight, or came to an
+        instance whose clock is behind, counts with those of the day that began.
+        """
+        return self.counted if self.counted_on is not None and self.counted_on >= day else 0
 
     def counting(self, day: date) -> "Receiver":
-        return replace(self, counted_on=day, counted=self.accepted_on(day) + 1)
+        return replace(self, counted_on=max(day, self.counted_on or day), counted=self.accepted_on(day) + 1)
 
 
 @dataclass(frozen=True, slots=True)

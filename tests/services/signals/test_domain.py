@@ -285,7 +285,12 @@ def test_the_templates_that_people_use_are_understood(template: str, signal_type
 
 
 def decide(
-    receiver: Receiver, alert: Alert, *, market_open: bool = True, duplicate_of: SignalId | None = None
+    receiver: Receiver,
+    alert: Alert,
+    *,
+    market_open: bool = True,
+    duplicate_of: SignalId | None = None,
+    today: date = TODAY,
 ) -> Outcome:
     return fates.decide(
         receiver,
@@ -294,7 +299,7 @@ def decide(
         duplicate_of=duplicate_of,
         market_open=market_open,
         at=NOW,
-        today=TODAY,
+        today=today,
         day_ends=datetime(2026, 11, 24, 18, 30, tzinfo=UTC),
     )
 
@@ -352,6 +357,18 @@ def test_never_more_than_the_days_limit_is_accepted(limit: int, offered: int) ->
             assert isinstance(outcome, Refusal)
             assert outcome.retry_after_s == 12 * 3600
     assert accepted == min(limit, offered)
+
+
+@given(limit=st.integers(1, 3), days=st.lists(st.sampled_from([TODAY - timedelta(days=1), TODAY]), max_size=12))
+def test_alerts_that_wait_over_midnight_do_not_bring_the_day_before_again(limit: int, days: list[date]) -> None:
+    """Of two instances the one whose clock is behind still counts yesterday when the other has begun today."""
+    receiver = Receiver(a_group(max_signals_per_day=limit), 1, TODAY, 0)
+    accepted = 0
+    for day in days:
+        if isinstance(decide(receiver, ALERT, today=day), Accepted):
+            accepted += 1
+            receiver = receiver.counting(day)
+    assert accepted == min(limit, len(days))
 
 
 def test_a_repetition_is_told_which_signal_it_repeats() -> None:
