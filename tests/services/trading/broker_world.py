@@ -174,6 +174,10 @@ class World:
         found = await self.pool.fetchval("SELECT sum(quantity)::int FROM positions WHERE account_id = $1", account_id)
         return found or 0
 
+    def was_filled(self, order: OrderCleared) -> bool:
+        """Whether the broker has filled it, told us or not."""
+        return any(self.stub.exchange.orders[each].fields["status"] == "COMPLETE" for each in self.placed(order))
+
     async def agrees(self, orders: Collection[OrderCleared]) -> None:
         """What we say of each order is what the broker has: never two for one wish, never a wrong refusal."""
         for order in orders:
