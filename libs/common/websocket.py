@@ -54,6 +54,8 @@ class WebSocket(asyncio.Protocol):
     __slots__ = (
         "_connections",
         "_conversation",
+        "_ending",
+        "_listening",
         "_open",
         "_parts",
         "_protocol",
@@ -69,6 +71,8 @@ class WebSocket(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._conversation: Conversation | None = None
         self._parts: list[bytes] = []
+        self._listening = True
+        self._ending: asyncio.TimerHandle | None = None
         self.heard_at = 0.0
         self.paused_at: float | None = None
         """Since when the client takes nothing more."""
@@ -88,24 +92,28 @@ class WebSocket(asyncio.Protocol):
                 self._take(event)
         self._flush()
         if self._protocol.close_expected():
-            asyncio.get_running_loop().call_later(CLOSING_SECONDS, self._transport.close)
+            self._end_soon()
         if self._protocol.state is State.CLOSED or self._protocol.parser_exc is not None:
-            self._transport.close()
+            self._part()
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
+        if self._ending is not None:
+            self._ending.cancel()
         conversation, self._conversation = self._conversation, None
         if conversation is not None:
             conversation.ended()
 
     def pause_writing(self) -> None:
         self.paused_at = asyncio.get_running_loop().time()
+        self._read_or_not()
 
     def resume_writing(self) -> None:
         self.paused_at = None
+        self._read_or_not()
         if self._conversation is not None:
             self._conversation.writable()
 
@@ -116,12 +124,8 @@ class WebSocket(asyncio.Protocol):
 
     def listen(self, on: bool) -> None:
         """Stop and go on reading: while one message is dealt with the next one waits at its sender."""
-        if self._transport.is_closing():
-            return
-        if on:
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
+        self._listening = on
+        self._read_or_not()
 
     def ping(self) -> None:
         if self._protocol.state is State.OPEN:
@@ -131,17 +135,35 @@ class WebSocket(asyncio.Protocol):
     def close(self, code: int, reason: str) -> None:
         """Say why, and close when the client has answered, or after CLOSING_SECONDS without it."""
         if self._protocol.state is not State.OPEN:
-            self._transport.close()
+            self._part()
             return
         self._protocol.send_close(code, reason.encode()[:120].decode(errors="ignore"))
         self._flush()
         self.listen(True)
-        asyncio.get_running_loop().call_later(CLOSING_SECONDS, self._transport.abort)
+        self._end_soon()
 
     def shutdown(self) -> None:
         """uvicorn drains."""
         self.close(GOING_AWAY, "restarting: reconnect with since")
         self._transport.close()
+
+    def _read_or_not(self) -> None:
+        """Who takes nothing is not heard either: the answers to what he asks, be it pings, would pile up here."""
+        if self._transport.is_closing():
+            return
+        if self._listening and self.paused_at is None:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _part(self) -> None:
+        """Close when what is written has gone out. Who does not take it must not hold the connection by that."""
+        self._transport.close()
+        self._end_soon()
+
+    def _end_soon(self) -> None:
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().call_later(CLOSING_SECONDS, self._transport.abort)
 
     def _upgrade(self, request: Request) -> None:
         path = request.path.partition("?")[0]
@@ -177,4 +199,4 @@ class WebSocket(asyncio.Protocol):
         if output := b"".join(parts):
             self._transport.write(output)
         if SEND_EOF in parts:
-            self._transport.close()
+            self._part()
