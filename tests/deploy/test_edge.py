@@ -110,6 +110,6 @@ async def test_what_is_for_operators_stays_inside(tmp_path: Path) -> None:
     place = Place("gateway")
     async with edge(tmp_path, place) as client:
         before = len(place.asked)
-        for path in ("/metrics", "/health/ready", "/internal/anything"):
+        for path in ("/metrics", "/health/ready", "/internal/anything", "/%6Detrics", "/%68ealth/ready", "/%69nternal"):
             assert (await client.get(path)).status_code == 404
         assert len(place.asked) == before

@@ -146,7 +146,7 @@ def test_a_connection_that_it_keeps_is_never_closed_by_an_instance_just_when_it_
 
 
 def test_what_is_for_operators_stays_inside() -> None:
-    [inside] = re.findall(r"return status 404 if \{ path_beg ([^}]+)\}", HAPROXY)
+    [inside] = re.findall(r"return status 404 if \{ path,url_dec -m beg ([^}]+)\}", HAPROXY)
     rule = ROUTES["routers"]["gateway"]["rule"]
     assert re.findall(r"!PathPrefix\(`([^`]+)`\)", rule) == inside.split()
 
