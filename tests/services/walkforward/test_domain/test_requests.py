@@ -1,0 +1,80 @@
+"""Changing and cancelling orders."""
+
+from decimal import Decimal
+
+import pytest
+
+from libs.common.contracts.enums import OrderStatus, OrderType
+from services.walkforward.domain import requests
+from services.walkforward.domain.matching import meet
+from services.walkforward.domain.orders import end
+from tests.services.walkforward.test_domain.terms import BUY, LIMIT, MARKET, SL, SL_M, K, changed
+from tests.services.walkforward.venue import NOON, STOCK, cancel, later, market, modify, order, tick
+
+
+def test_a_smaller_order_keeps_its_place_in_the_queue_and_any_other_change_loses_it() -> None:
+    resting = order(BUY, 100, LIMIT, "99.00", seen=NOON)
+    smaller = changed(requests.modify(resting, modify(resting, 40, LIMIT, "99.00"), STOCK, later(5))).order
+    larger = changed(requests.modify(resting, modify(resting, 140, LIMIT, "99.00"), STOCK, later(5))).order
+    dearer = changed(requests.modify(resting, modify(resting, 100, LIMIT, "99.05"), STOCK, later(5))).order
+    assert [o.priority_at for o in (smaller, larger, dearer)] == [NOON, later(5), later(5)]
+    assert dearer.seen is None
+
+
+def test_a_modified_order_reports_its_new_terms() -> None:
+    resting = order(BUY, 100, LIMIT, "99.00", seen=NOON)
+    (said,) = changed(requests.modify(resting, modify(resting, 50, SL, "101.00", "100.00"), STOCK, NOON)).executions
+    assert (said.kind, said.quantity, said.price, said.trigger_price, said.order_type, said.leaves_quantity) == (
+        K.MODIFIED,
+        50,
+        Decimal("101.00"),
+        Decimal("100.00"),
+        SL,
+        50,
+    )
+
+
+def test_a_triggered_stop_stays_awake_while_it_is_the_same_kind_of_stop() -> None:
+    stop = order(BUY, 100, SL, "101.00", "100.00", seen=NOON)
+    awake = meet(stop, market(tick(100.0, bid=101.5, ask=102.0, at=later(1))), later(1)).change.order
+    dearer = changed(requests.modify(awake, modify(awake, 100, SL, "101.50", "100.00"), STOCK, later(2))).order
+    other = changed(requests.modify(awake, modify(awake, 100, SL_M, None, "103.00"), STOCK, later(2))).order
+    assert (dearer.is_dormant, other.is_dormant) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "order_type", "limit", "trigger", "why"),
+    [
+        (0, MARKET, None, None, "lot size"),
+        (-5, MARKET, None, None, "lot size"),
+        (100, LIMIT, None, None, "tick size"),
+        (100, LIMIT, "100.03", None, "tick size"),
+        (100, LIMIT, "-1.00", None, "tick size"),
+        (100, SL_M, None, None, "tick size"),
+        (100, SL, "99.00", "100.00", "wrong side"),
+    ],
+)
+def test_impossible_terms_are_refused_with_the_reason(
+    quantity: int, order_type: OrderType, limit: str | None, trigger: str | None, why: str
+) -> None:
+    resting = order(BUY, 100, LIMIT, "99.00", seen=NOON)
+    answer = requests.modify(resting, modify(resting, quantity, order_type, limit, trigger), STOCK, NOON)
+    assert isinstance(answer, str)
+    assert why in answer
+
+
+def test_an_order_cannot_shrink_below_what_is_filled() -> None:
+    resting = meet(order(BUY, 100, LIMIT, "99.00"), market(tick(ask=99.0, ask_quantity=30)), NOON).change.order
+    assert requests.modify(resting, modify(resting, 30, LIMIT, "99.00"), STOCK, NOON) == (
+        "quantity 30 must be more than the 30 already filled"
+    )
+
+
+def test_a_final_an_unknown_and_a_strangers_order_cannot_be_cancelled_or_changed() -> None:
+    resting = order(BUY, 100, LIMIT, "99.00")
+    over = end(resting, OrderStatus.CANCELLED, "", NOON).order
+    stranger = cancel(resting).model_copy(update={"account_id": resting.order_id})
+    assert requests.cancel(over, cancel(over), NOON) == "the order is CANCELLED already"
+    assert requests.cancel(None, cancel(resting), NOON) == "the venue has no such order"
+    assert requests.cancel(resting, stranger, NOON) == "the venue has no such order"
+    assert requests.modify(over, modify(over, 50, LIMIT, "99.00"), STOCK, NOON) == "the order is CANCELLED already"
