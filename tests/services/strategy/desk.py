@@ -24,8 +24,7 @@ from libs.common.testing.delivery import envelope_of
 from services.strategy import handlers, streams
 from services.strategy.app import app
 from services.strategy.memory import StrategyMemory
-from tests.services.strategy.scene import NOW, USER, a_signal, quoted
-from tests.services.strategy.test_domain import save
+from tests.services.strategy.scene import NOW, USER, a_signal, quoted, save
 
 SELL = Side.SELL
 

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from libs.common.contracts.accounts import Account, AccountSaved
-from libs.common.contracts.algos import Algo, AlgoLeg, LinkedAccount, SignalMapping
+from libs.common.contracts.algos import Algo, AlgoLeg, AlgoSaveRequested, LinkedAccount, SignalMapping
 from libs.common.contracts.enums import (
     Broker,
     Exchange,
@@ -145,6 +145,10 @@ def option_leg(
     )
 
 
+FUTURE_LEG = AlgoLeg(
+    kind=InstrumentKind.FUTURE, underlying="NIFTY", expiry=ExpiryRule.NEXT_MONTH, side=Side.BUY, lots=1
+)
+SHARE_LEG = AlgoLeg(kind=InstrumentKind.EQUITY, instrument=InstrumentId("NSE:SBIN"), side=Side.BUY, lots=10)
 SPREAD = (option_leg(Side.SELL), option_leg(Side.BUY, StrikeRule.OTM, 2))
 
 
@@ -161,6 +165,10 @@ def an_algo(
         mappings=(SignalMapping(group_id=GROUP),),
     )
     return algo.model_copy(update=changes)
+
+
+def save(algo: Algo, version: int = 0) -> AlgoSaveRequested:
+    return AlgoSaveRequested(algo_id=algo.algo_id, user_id=algo.user_id, algo=algo, expected_version=version)
 
 
 def a_signal(

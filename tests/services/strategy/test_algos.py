@@ -8,8 +8,7 @@ from libs.common.ids import new_id
 from libs.common.service import Connection
 from services.strategy.store import StrategyStore
 from tests.services.strategy.desk import Desk, a_change, denied, orders_of, reasons_of, square_offs_of
-from tests.services.strategy.scene import FIRST, SECOND, USER, a_signal, an_account, an_algo, an_exit
-from tests.services.strategy.test_domain import save
+from tests.services.strategy.scene import FIRST, SECOND, USER, a_signal, an_account, an_algo, an_exit, save
 
 
 async def test_an_algo_is_created_changed_and_deleted(desk: Desk) -> None:

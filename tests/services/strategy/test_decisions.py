@@ -18,8 +18,8 @@ from services.strategy.domain import decisions, holdings
 from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.decisions import Decision, Patience, Situation
 from services.strategy.domain.holdings import Holding
-from tests.services.strategy.scene import FIRST, LOT, NOW, SPREAD, USER, a_signal, an_algo, an_exit
-from tests.services.strategy.test_domain import FUTURE_LEG, a_market
+from tests.services.strategy.markets import a_market
+from tests.services.strategy.scene import FIRST, FUTURE_LEG, LOT, NOW, SPREAD, USER, a_signal, an_algo, an_exit
 
 SITUATION = Situation(
     a_market(),

@@ -25,8 +25,8 @@ from tests.services.strategy.scene import (
     an_exit,
     knowing,
     option_leg,
+    save,
 )
-from tests.services.strategy.test_domain import save
 
 
 async def test_an_entry_asks_for_one_order_per_leg_and_account(desk: Desk) -> None:

@@ -7,8 +7,7 @@ from libs.common.contracts.ids import InstrumentId, OrderId, SquareOffId, Strate
 from libs.common.contracts.orders import SquareOffRequested
 from libs.common.ids import new_id
 from tests.services.strategy.desk import SELL, Desk, a_change, completed, denied, orders_of, reasons_of, square_offs_of
-from tests.services.strategy.scene import FIRST, SECOND, USER, a_signal, an_algo, an_exit
-from tests.services.strategy.test_domain import save
+from tests.services.strategy.scene import FIRST, SECOND, USER, a_signal, an_algo, an_exit, save
 
 
 def refused_by_trading(square_off: SquareOffRequested) -> RequestRefused:

@@ -8,8 +8,7 @@ from libs.common.contracts.ids import SquareOffId
 from libs.common.ids import new_id
 from libs.common.service import Connection
 from tests.services.strategy.desk import SELL, Desk, completed, orders_of, reasons_of, square_offs_of
-from tests.services.strategy.scene import LOT, USER, a_signal, an_algo, an_exit, knowing
-from tests.services.strategy.test_domain import FUTURE_LEG, save
+from tests.services.strategy.scene import FUTURE_LEG, LOT, USER, a_signal, an_algo, an_exit, knowing, save
 
 
 async def test_a_reversal_squares_off_and_enters_the_other_way_when_flat(long: Desk) -> None:

@@ -1,0 +1,126 @@
+"""From an algo's legs to contracts and orders, or to why there are none."""
+
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.contracts.algos import Algo, LinkedAccount
+from libs.common.contracts.enums import ExpiryRule, RepeatRule, Side, StrikeRule
+from libs.common.contracts.ids import InstrumentId
+from services.strategy.domain import legs
+from services.strategy.domain.chain import Chain, Contract
+from services.strategy.domain.legs import Impossible, Market, PlannedOrder
+from tests.services.strategy.markets import a_market, real_chain
+from tests.services.strategy.scene import FIRST, FREEZE, FUTURE_LEG, LOT, SHARE_LEG, an_algo, option_leg
+
+
+def test_the_lot_is_the_contracts_own() -> None:
+    chain = real_chain()
+    market = replace(a_market(spot=24_500.0), chain=chain)
+    contracts = legs.resolve(an_algo([option_leg(lots=2)]), market)
+    assert not isinstance(contracts, Impossible)
+    [contract] = contracts
+    assert (contract.expiry, contract.strike, contract.lot_size) == (date(2026, 8, 18), Decimal(24_500), 65)
+
+
+def resolved(algo: Algo, market: Market) -> tuple[Contract, ...]:
+    contracts = legs.resolve(algo, market)
+    assert not isinstance(contracts, Impossible), contracts
+    return contracts
+
+
+def impossible(algo: Algo, market: Market) -> str:
+    contracts = legs.resolve(algo, market)
+    assert isinstance(contracts, Impossible)
+    return contracts.reason
+
+
+def test_every_kind_of_leg_finds_its_contract() -> None:
+    found = resolved(an_algo([option_leg(), FUTURE_LEG, SHARE_LEG]), a_market())
+    assert [contract.instrument for contract in found] == [
+        "NFO:NIFTY18AUG2624000CE",
+        "NFO:NIFTY29SEP26FUT",
+        "NSE:SBIN",
+    ]
+
+
+@pytest.mark.parametrize("spot", [0.0, -1.0])
+def test_openalgo_670_no_strike_from_a_spot_of_zero(spot: float) -> None:
+    assert impossible(an_algo(), a_market(spot)) == "leg 1: the spot price of NIFTY is not known"
+
+
+def test_no_strike_is_chosen_from_an_old_spot() -> None:
+    assert resolved(an_algo(), a_market(age_s=15))
+    assert impossible(an_algo(), a_market(age_s=16)) == "leg 1: the spot price of NIFTY is 16 s old"
+    assert resolved(an_algo([FUTURE_LEG]), a_market(age_s=3600))
+
+
+def test_one_leg_that_cannot_be_traded_spoils_the_whole_entry() -> None:
+    far = option_leg(strike=StrikeRule.OTM, offset=11)
+    assert impossible(an_algo([option_leg(), far]), a_market()).startswith(
+        "leg 2: NIFTY 2026-08-18 lists no strike OTM"
+    )
+    unlisted = SHARE_LEG.model_copy(update={"instrument": InstrumentId("NSE:SBNI")})
+    assert impossible(an_algo([unlisted]), a_market()) == "leg 1: NSE:SBNI is not a listed, tradable share"
+    assert impossible(an_algo(), a_market(chain=Chain())) == "leg 1: no NIFTY CE contract is listed"
+    weekly = FUTURE_LEG.model_copy(update={"expiry": ExpiryRule.CURRENT_WEEK})
+    assert "lists no expiry for CURRENT_WEEK; listed: 2026-08-25" in impossible(an_algo([weekly]), a_market())
+
+
+def planned(algo: Algo, multiplier: str = "1", action: Side = Side.BUY) -> tuple[PlannedOrder, ...] | Impossible:
+    account = LinkedAccount(account_id=FIRST, multiplier=Decimal(multiplier))
+    return legs.plan(algo, resolved(algo, a_market()), account, action)
+
+
+def test_purchases_come_before_sales() -> None:
+    orders = planned(an_algo([option_leg(Side.SELL), option_leg(Side.BUY), option_leg(Side.SELL), option_leg()]))
+    assert not isinstance(orders, Impossible)
+    assert [(order.leg, order.side) for order in orders] == [
+        (2, Side.BUY),
+        (4, Side.BUY),
+        (1, Side.SELL),
+        (3, Side.SELL),
+    ]
+
+
+@given(lots=st.integers(1, 20), multiplier=st.decimals("0.01", "20", places=2))
+def test_quantities_are_whole_lots_and_never_more_than_asked_for(lots: int, multiplier: Decimal) -> None:
+    algo = an_algo([option_leg(lots=lots)])
+    orders = planned(algo, str(multiplier))
+    wanted = lots * multiplier
+    if isinstance(orders, Impossible):
+        assert wanted < 1 or wanted * LOT > FREEZE
+        return
+    [order] = orders
+    assert order.quantity % LOT == 0
+    assert wanted - 1 < order.quantity // LOT <= wanted
+
+
+def test_an_account_too_small_for_one_leg_gets_none_of_them() -> None:
+    algo = an_algo([option_leg(lots=2), option_leg(Side.SELL, lots=1)])
+    assert planned(algo, "0.5") == Impossible("leg 2: 1 lots times 0.5 is less than one lot")
+
+
+def test_a_quantity_that_the_exchange_would_freeze_is_not_asked_for() -> None:
+    assert isinstance(planned(an_algo([option_leg(lots=28)])), Impossible)
+    assert not isinstance(planned(an_algo([option_leg(lots=27)])), Impossible)
+
+
+def test_only_an_algo_that_reverses_turns_its_legs_on_a_sell() -> None:
+    reversing = an_algo([FUTURE_LEG], on_repeat=RepeatRule.REVERSE)
+    sides = {
+        (algo.on_repeat, action): orders[0].side
+        for algo in (reversing, an_algo([FUTURE_LEG]))
+        for action in Side
+        if not isinstance(orders := planned(algo, action=action), Impossible)
+    }
+    assert sides == {
+        (RepeatRule.REVERSE, Side.BUY): Side.BUY,
+        (RepeatRule.REVERSE, Side.SELL): Side.SELL,
+        (RepeatRule.IGNORE, Side.BUY): Side.BUY,
+        (RepeatRule.IGNORE, Side.SELL): Side.BUY,
+    }
