@@ -1,0 +1,52 @@
+"""What a square-off asks for, and when again."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.contracts.enums import ExecutionKind, OrderPurpose, Side
+from libs.common.testing import NOON
+from services.trading.domain import orders, square_offs
+from services.trading.domain.orders import Order
+from services.trading.domain.positions import Book, Holding
+from tests.services.trading.making import ACCOUNT, ALPHA, SBIN, cleared, square_off
+
+
+def book(quantity: int) -> Book:
+    return Book(ACCOUNT, ALPHA, SBIN, cleared().product, Holding(quantity=quantity, cost=Decimal(quantity)))
+
+
+def exit_order(side: Side, quantity: int, filled_quantity: int = 0) -> Order:
+    order, _ = orders.submit(cleared(side, quantity, strategy=ALPHA, purpose=OrderPurpose.SQUARE_OFF))
+    return replace(order, square_off_id=square_off(n=2).square_off_id, filled_quantity=filled_quantity)
+
+
+@given(
+    st.integers(-100, 100),
+    st.lists(st.tuples(st.sampled_from(Side), st.integers(1, 60)), max_size=4),
+    st.one_of(st.none(), st.integers(1, 50)),
+)
+def test_exits_with_those_on_their_way_never_close_more_than_is_held(
+    held: int, on_their_way: list[tuple[Side, int]], largest: int | None
+) -> None:
+    pending = [exit_order(side, quantity) for side, quantity in on_their_way]
+    sizes = {} if largest is None else {SBIN: largest}
+    plan = square_offs.plan(square_offs.start(square_off(), NOON), pending, [book(held)], sizes, NOON)
+    left = held + sum(order.side.sign * order.leaves for order in pending)
+    asked = sum(wanted.side.sign * wanted.quantity for wanted in plan.exits)
+    assert abs(asked) == (min(abs(left), abs(held)) if left * held > 0 else 0)
+    assert asked * held <= 0
+    assert all(wanted.quantity <= (largest or 100) for wanted in plan.exits)
+    assert plan.is_flat == (not held and not pending)
+
+
+def test_pauses_double_up_to_half_a_minute_and_a_fill_ends_them() -> None:
+    waiting = square_offs.start(square_off(), NOON)
+    pauses = []
+    for _ in range(7):
+        waiting = square_offs.failed(waiting, SBIN, NOON)
+        pauses.append((waiting.pauses[SBIN].until - NOON).total_seconds())
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    assert not square_offs.judge(waiting, exit_order(Side.SELL, 5), ExecutionKind.FILLED, NOON).pauses
