@@ -1,4 +1,4 @@
-"""Trading with a stub of a broker behind it, and as the gateway asks it."""
+"""Trading with one account, with a stub of a broker behind it, and as the gateway asks it."""
 
 import os
 from collections.abc import AsyncIterator
@@ -7,9 +7,19 @@ import asyncpg
 import httpx
 import pytest
 
+from libs.common.service import Connection
 from libs.common.testing.apps import service_app
 from services.trading.app import app
 from tests.services.trading.broker_world import SECRET, World, world
+from tests.services.trading.hearing import Trading
+from tests.services.trading.making import account_save
+
+
+@pytest.fixture
+async def trading(connection: Connection) -> Trading:
+    trading = Trading(connection)
+    await trading.hears(account_save())
+    return trading
 
 
 @pytest.fixture

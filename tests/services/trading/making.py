@@ -19,9 +19,8 @@ from libs.common.contracts.enums import (
 )
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, PanicId, SquareOffId, StrategyId, UserId
 from libs.common.contracts.orders import OrderCleared, OrderModifyCleared, SquareOffRequested
-from libs.common.contracts.risk import PanicRequested
+from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.contracts.venue import ExecutionReported
-from libs.common.ids import new_id
 from libs.common.testing import NOON
 from services.trading.domain.orders import Order
 
@@ -169,7 +168,11 @@ def later(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def panic() -> PanicRequested:
+def panic(scope: str = "ALL", n: int = 1) -> PanicRequested:
     return PanicRequested(
-        panic_id=PanicId(new_id()), scope="ALL", level=RiskLevel.ALL, requested_by=USER, reason="enough"
+        panic_id=PanicId(order_id(700 + n)), scope=scope, level=RiskLevel.ALL, requested_by=USER, reason="fat finger"
     )
+
+
+def reset(scope: str = "ALL") -> PanicResetRequested:
+    return PanicResetRequested(panic_id=PanicId(order_id(800)), scope=scope, level=RiskLevel.ALL, requested_by=USER)

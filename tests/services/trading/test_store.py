@@ -23,6 +23,7 @@ from libs.common.ids import new_id
 from libs.common.service import Connection
 from libs.common.testing import deliver
 from services.trading.app import app
+from tests.services.trading.hearing import names
 from tests.services.trading.making import (
     ALPHA,
     BETA,
@@ -36,8 +37,8 @@ from tests.services.trading.making import (
     execution,
     filled,
     modified,
+    panic,
 )
-from tests.services.trading.test_square_offs import panic
 
 orders_of_a_day = st.lists(
     st.tuples(
@@ -216,7 +217,3 @@ async def blocked_on_the_gate(pool: asyncpg.Pool) -> None:
             return
         await asyncio.sleep(0.01)
     raise TimeoutError("nobody waits for the gate")
-
-
-def names(said: list[Message]) -> list[str]:
-    return [type(message).__name__ for message in said]

@@ -1,0 +1,31 @@
+"""Trading as the runtime drives it: a batch of messages in, what it says out."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from libs.common.contracts.base import Message
+from libs.common.service import Connection
+from libs.common.testing import NOON, deliver
+from services.trading.app import app
+
+M = TypeVar("M", bound=Message)
+
+
+class Trading:
+    """One batch per call, as the runtime would run it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    async def hears(self, *messages: Message, now: datetime = NOON) -> list[Message]:
+        return await deliver(app, self.connection, *messages, now=now)
+
+
+def only(kind: type[M], said: Sequence[Message]) -> M:
+    [found] = [message for message in said if isinstance(message, kind)]
+    return found
+
+
+def names(said: Sequence[Message]) -> list[str]:
+    return [type(message).__name__ for message in said]

@@ -1,0 +1,67 @@
+"""A change of an order's terms, until the venue answers it."""
+
+from decimal import Decimal
+
+from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderType
+from libs.common.contracts.orders import OrderModified, OrderModifyRefused
+from libs.common.contracts.portfolio import FundsChanged
+from libs.common.contracts.venue import VenueModifyRequested
+from tests.services.trading.hearing import Trading, names, only
+from tests.services.trading.making import (
+    ACCOUNT,
+    USER,
+    accepted,
+    change_to,
+    cleared,
+    execution,
+    filled,
+    modified,
+    order_id,
+)
+
+
+async def test_a_change_blocks_the_dearer_margin_until_the_venue_answers(trading: Trading) -> None:
+    order = cleared(quantity=10, margin="1000")
+    await trading.hears(order, accepted(order))
+    said = await trading.hears(change_to(order, 15, margin="1500"))
+    assert names(said) == ["FundsChanged", "VenueModifyRequested"]
+    assert only(VenueModifyRequested, said).quantity == 15
+    assert only(FundsChanged, said).used_margin == 1500
+    said = await trading.hears(modified(order, 15))
+    change = only(OrderModified, said)
+    assert (change.quantity, change.order_type, change.price) == (15, OrderType.LIMIT, Decimal(101))
+    said = await trading.hears(change_to(order, 5, margin="500"))
+    assert names(said) == ["VenueModifyRequested"]
+    said = await trading.hears(modified(order, 5))
+    assert only(FundsChanged, said).used_margin == 500
+
+
+async def test_a_change_the_venue_refuses_leaves_terms_and_margin_as_they_were(trading: Trading) -> None:
+    order = cleared(quantity=10, margin="1000")
+    await trading.hears(order, accepted(order), change_to(order, 15, margin="1500"))
+    said = await trading.hears(execution(order, ExecutionKind.MODIFY_REJECTED, reason="price band"))
+    assert names(said) == ["OrderModifyRefused", "FundsChanged"]
+    assert only(FundsChanged, said).used_margin == 1000
+    assert only(OrderModifyRefused, said).reason == "price band"
+
+
+async def test_a_change_racing_the_last_fill_is_refused_and_the_order_stays_filled(trading: Trading) -> None:
+    order = cleared(quantity=10)
+    await trading.hears(order, accepted(order), change_to(order, 15), filled(order, 10, leaves=0))
+    refused = execution(order, ExecutionKind.MODIFY_REJECTED, reason="the order is FILLED already")
+    assert names(await trading.hears(refused)) == ["OrderModifyRefused"]
+    assert only(OrderModifyRefused, await trading.hears(change_to(order, 20))).rule is DenialRule.ORDER_NOT_OPEN
+
+
+async def test_a_second_change_waits_for_the_first(trading: Trading) -> None:
+    order = cleared(quantity=10)
+    await trading.hears(order, accepted(order), change_to(order, 15))
+    refused = only(OrderModifyRefused, await trading.hears(change_to(order, 20)))
+    assert refused.reason == "another change of the order is on its way"
+
+
+async def test_what_risk_refused_to_change_is_told_again(trading: Trading) -> None:
+    refused = OrderModifyRefused(
+        order_id=order_id(), account_id=ACCOUNT, user_id=USER, rule=DenialRule.MARGIN, reason="no margin"
+    )
+    assert await trading.hears(refused) == [refused]

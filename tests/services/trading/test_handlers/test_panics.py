@@ -1,0 +1,119 @@
+"""A panic stops its scope, squares off what is at stake there, and leaves the others alone."""
+
+from libs.common.contracts.base import RequestRefused
+from libs.common.contracts.enums import DenialRule, ExecutionKind, Side
+from libs.common.contracts.orders import OrderDenied, OrderModifyRefused, SquareOffStarted
+from libs.common.contracts.risk import PanicRaised, PanicReset
+from libs.common.contracts.venue import VenueCancelRequested
+from tests.services.trading.hearing import Trading, names, only
+from tests.services.trading.making import (
+    ACCOUNT,
+    ALPHA,
+    BETA,
+    INFY,
+    USER,
+    accepted,
+    cancelled,
+    change_to,
+    cleared,
+    execution,
+    filled,
+    panic,
+    reset,
+    square_off,
+)
+from tests.services.trading.test_handlers.closing import clear, exits
+
+
+async def test_a_panic_is_acknowledged_and_squares_off_what_is_at_stake(trading: Trading) -> None:
+    entry, pending = cleared(Side.BUY, 10), cleared(instrument=INFY)
+    await trading.hears(entry, filled(entry, 10), pending)
+    said = await trading.hears(panic())
+    assert names(said) == ["PanicRaised", "SquareOffStarted", "VenueCancelRequested", "OrderRequested"]
+    assert only(PanicRaised, said).epoch == 1
+    [request] = exits(said)
+    assert request.epoch == 1
+    assert only(VenueCancelRequested, said).order_id == pending.order_id
+    assert names(await trading.hears(clear(request)))[0] == "OrderSubmitted"
+
+
+async def test_nothing_cleared_before_a_panic_leaves_after_it(trading: Trading) -> None:
+    await trading.hears(panic(f"USER:{USER}"))
+    late = await trading.hears(cleared(epoch=0))
+    assert only(OrderDenied, late).rule is DenialRule.STALE_EPOCH
+    fresh = await trading.hears(cleared(epoch=1))
+    assert only(OrderDenied, fresh).rule is DenialRule.HALTED
+    assert only(PanicReset, await trading.hears(reset(f"USER:{USER}"))).epoch == 1
+    assert only(OrderDenied, await trading.hears(cleared(epoch=0))).rule is DenialRule.STALE_EPOCH
+    assert "VenueOrderRequested" in names(await trading.hears(cleared(epoch=1)))
+
+
+async def test_a_change_cleared_before_a_panic_does_not_leave_after_it(trading: Trading) -> None:
+    order = cleared()
+    await trading.hears(order, accepted(order))
+    await trading.hears(panic(f"STRATEGY:{ALPHA}"))
+    assert "VenueModifyRequested" in names(await trading.hears(change_to(order, 12)))
+    await trading.hears(execution(order, ExecutionKind.MODIFY_REJECTED))
+    await trading.hears(panic(f"ACCOUNT:{ACCOUNT}", n=2))
+    await trading.hears(execution(order, ExecutionKind.CANCEL_REJECTED))
+    assert only(OrderModifyRefused, await trading.hears(change_to(order, 13))).rule is DenialRule.STALE_EPOCH
+    assert only(OrderModifyRefused, await trading.hears(change_to(order, 13, epoch=1))).rule is DenialRule.HALTED
+
+
+async def test_a_second_panic_begins_no_second_square_off(trading: Trading) -> None:
+    entry = cleared()
+    await trading.hears(entry, filled(entry, 10))
+    assert names(await trading.hears(panic())) == ["PanicRaised", "SquareOffStarted", "OrderRequested"]
+    assert names(await trading.hears(panic(n=2))) == ["PanicRaised"]
+    assert names(await trading.hears(panic(f"STRATEGY:{ALPHA}", n=3))) == ["PanicRaised"]
+
+
+async def test_the_same_panic_is_raised_once(trading: Trading) -> None:
+    assert only(PanicRaised, await trading.hears(panic())).epoch == 1
+    assert only(PanicRaised, await trading.hears(panic())).epoch == 1
+    assert only(PanicRaised, await trading.hears(panic(n=2))).epoch == 1
+    await trading.hears(reset())
+    assert only(PanicRaised, await trading.hears(panic())).epoch == 1
+    assert "VenueOrderRequested" in names(await trading.hears(cleared(epoch=1)))
+    assert only(PanicRaised, await trading.hears(panic(n=3))).epoch == 2
+
+
+async def test_a_panic_of_one_strategy_leaves_the_others_alone(trading: Trading) -> None:
+    alpha, beta = cleared(strategy=ALPHA), cleared(strategy=BETA)
+    await trading.hears(alpha, filled(alpha, 10), beta, filled(beta, 10))
+    said = await trading.hears(panic(f"STRATEGY:{ALPHA}"))
+    assert [r.strategy_id for r in exits(said)] == [ALPHA]
+    assert "VenueOrderRequested" in names(await trading.hears(cleared(strategy=BETA)))
+    assert only(OrderDenied, await trading.hears(cleared(strategy=ALPHA, epoch=1))).rule is DenialRule.HALTED
+
+
+async def test_a_panic_sees_orders_submitted_in_the_same_batch(trading: Trading) -> None:
+    order = cleared()
+    said = await trading.hears(order, panic())
+    assert only(VenueCancelRequested, said).order_id == order.order_id
+
+
+async def test_a_fill_that_comes_late_into_a_stopped_scope_is_squared_off(trading: Trading) -> None:
+    order = cleared()
+    await trading.hears(order, cancelled(order))
+    await trading.hears(panic())
+    said = await trading.hears(filled(order, 3))
+    assert only(SquareOffStarted, said).closing == 1
+    [request] = exits(said)
+    assert (request.side, request.quantity) == (Side.SELL, 3)
+
+
+async def test_an_exit_caught_by_a_panic_is_asked_for_again_under_the_new_epoch(trading: Trading) -> None:
+    entry = cleared()
+    await trading.hears(entry, filled(entry, 10))
+    [request] = exits(await trading.hears(square_off()))
+    assert exits(await trading.hears(panic())) == []
+    said = await trading.hears(clear(request))
+    assert only(OrderDenied, said).rule is DenialRule.STALE_EPOCH
+    [again] = exits(said)
+    assert again.epoch == 1
+
+
+async def test_a_malformed_scope_is_refused(trading: Trading) -> None:
+    refused = only(RequestRefused, await trading.hears(panic("ACCOUNT:7")))
+    assert refused.code == "invalid"

@@ -1,0 +1,82 @@
+"""Exits that are denied, refused, half filled or never answered are asked for again, after growing pauses."""
+
+from datetime import timedelta
+
+from libs.common.contracts.enums import DenialRule, ExecutionKind, Side
+from libs.common.testing import NOON
+from tests.services.trading.hearing import Trading, names
+from tests.services.trading.making import INFY, SBIN, accepted, cleared, execution, filled, square_off
+from tests.services.trading.test_handlers.closing import clear, deny, exits, tick
+
+
+async def test_freqtrade_7365_partial_exit_no_loop_but_growing_pauses(trading: Trading) -> None:
+    entry = cleared(Side.BUY, 10)
+    await trading.hears(entry, filled(entry, 10))
+    [request] = exits(await trading.hears(square_off()))
+    pauses, now = [], NOON
+    for _ in range(7):
+        said = await trading.hears(clear(request), execution(clear(request), ExecutionKind.REJECTED), now=now)
+        assert exits(said) == []
+        waited = 0.0
+        while not (again := exits(await tick(trading, now + timedelta(seconds=waited)))):
+            waited += 0.5
+        pauses.append(waited)
+        now += timedelta(seconds=waited)
+        [request] = again
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+
+
+async def test_freqtrade_8374_partial_fill_of_an_exit_is_followed_by_one_for_the_rest(trading: Trading) -> None:
+    entry = cleared(Side.BUY, 10)
+    await trading.hears(entry, filled(entry, 10))
+    [request] = exits(await trading.hears(square_off()))
+    assert exits(await trading.hears(clear(request), filled(clear(request), 4, leaves=6))) == []
+    assert exits(await trading.hears(execution(clear(request), ExecutionKind.EXPIRED))) == []
+    [rest] = exits(await tick(trading, NOON + timedelta(seconds=1)))
+    assert rest.quantity == 6
+
+
+async def test_an_exit_nobody_decides_about_is_given_up_and_asked_for_anew(trading: Trading) -> None:
+    entry = cleared(Side.BUY, 10)
+    await trading.hears(entry, filled(entry, 10))
+    [request] = exits(await trading.hears(square_off()))
+    assert await tick(trading, NOON + timedelta(seconds=45)) == []
+    [again] = exits(await tick(trading, NOON + timedelta(seconds=61)))
+    assert again.order_id != request.order_id
+    assert await trading.hears(clear(request)) == []
+
+
+async def test_an_exit_goes_even_if_a_cancel_is_never_answered(trading: Trading) -> None:
+    entry, pending = cleared(Side.BUY, 10), cleared(Side.BUY, 5)
+    await trading.hears(entry, filled(entry, 10), pending, accepted(pending))
+    assert exits(await trading.hears(square_off())) == []
+    assert await tick(trading, NOON + timedelta(seconds=2)) == []
+    [request] = exits(await tick(trading, NOON + timedelta(seconds=4)))
+    assert request.quantity == 10
+
+
+async def test_an_instrument_that_nobody_trades_does_not_hold_up_the_others(trading: Trading) -> None:
+    stuck, other = cleared(), cleared(instrument=INFY)
+    await trading.hears(stuck, filled(stuck, 10), other, filled(other, 10))
+    infy, sbin = exits(await trading.hears(square_off()))
+    assert (infy.instrument, sbin.instrument) == (INFY, SBIN)
+    for seconds in (0, 10):
+        denied = await trading.hears(deny(sbin, DenialRule.NO_REFERENCE_PRICE), now=NOON + timedelta(seconds=seconds))
+        assert exits(denied) == []
+        [sbin] = exits(await tick(trading, NOON + timedelta(seconds=seconds + 5)))
+    await trading.hears(deny(sbin, DenialRule.NO_REFERENCE_PRICE), now=NOON + timedelta(seconds=16))
+    await trading.hears(clear(infy), filled(clear(infy), 4, leaves=6), now=NOON + timedelta(seconds=16))
+    said = await trading.hears(execution(clear(infy), ExecutionKind.EXPIRED), now=NOON + timedelta(seconds=16))
+    assert exits(said) == []
+    [rest] = exits(await tick(trading, NOON + timedelta(seconds=17)))
+    assert (rest.instrument, rest.quantity) == (INFY, 6)
+
+
+async def test_an_exit_that_risk_denies_is_asked_for_again_after_a_pause(trading: Trading) -> None:
+    entry = cleared()
+    await trading.hears(entry, filled(entry, 10))
+    [request] = exits(await trading.hears(square_off()))
+    assert names(await trading.hears(deny(request, DenialRule.NO_REFERENCE_PRICE))) == ["OrderDenied"]
+    assert await tick(trading, NOON + timedelta(seconds=0.5)) == []
+    [again] = exits(await tick(trading, NOON + timedelta(seconds=1)))
+    assert again.quantity == 10
