@@ -10,7 +10,7 @@ from libs.common.clock import FixedClock
 from libs.common.contracts.signals import SignalGroup
 from libs.common.testing import NOON, deliver, service_app
 from services.signals.app import app
-from tests.services.signals.test_domain import a_group, save
+from tests.services.signals.making import a_group, save
 from tests.services.signals.webhooks import Make
 
 

@@ -12,8 +12,7 @@ from services.signals import handlers
 from services.signals.app import app
 from services.signals.memory import SignalsMemory
 from services.signals.store import SignalsStore
-from tests.services.signals.test_domain import a_group, save
-from tests.services.signals.test_store import an_arrival
+from tests.services.signals.making import a_group, an_arrival, save
 
 
 def kinds(said: list[Message]) -> list[type[Message]]:

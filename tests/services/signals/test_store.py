@@ -1,31 +1,16 @@
+"""The log of arrivals, and which of them are alike, on a real database."""
+
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
-from libs.common.contracts.ids import SignalGroupId, SignalId, UserId
-from libs.common.contracts.signals import SignalGroup
+from libs.common.contracts.ids import SignalGroupId, UserId
 from libs.common.ids import new_id
 from libs.common.service import Connection
 from libs.common.testing import NOON
-from services.signals.domain.fates import Arrival, Fate
+from services.signals.domain.fates import Fate
 from services.signals.store import SignalsStore
-from tests.services.signals.test_domain import a_group
-
-
-def an_arrival(group: SignalGroup, *, received_at: datetime = NOON, fate: Fate = Fate.ACCEPTED) -> Arrival:
-    return Arrival(
-        group_id=group.group_id,
-        user_id=group.user_id,
-        received_at=received_at,
-        source_ip="52.89.214.238",
-        content_hash=b"one",
-        alert_id="a-1",
-        payload='{"action": "buy"}',
-        fate=fate,
-        reason="",
-        signal_id=SignalId(new_id()) if fate is Fate.ACCEPTED else None,
-        processing_ms=1.5,
-    )
+from tests.services.signals.making import a_group, an_arrival
 
 
 async def test_the_log_pages_newest_first_without_gap_or_repetition(connection: Connection) -> None:

@@ -1,0 +1,115 @@
+"""Which alerts become signals, and why the others do not."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.contracts.enums import Exchange, Side, SignalType
+from libs.common.contracts.ids import SignalId
+from libs.common.ids import new_id
+from services.signals.domain import fates
+from services.signals.domain.alerts import Alert
+from services.signals.domain.fates import Accepted, Duplicate, Fate, Outcome, Receiver, Refusal
+from tests.services.signals.making import NOW, TODAY, a_group
+
+
+def decide(
+    receiver: Receiver,
+    alert: Alert,
+    *,
+    market_open: bool = True,
+    duplicate_of: SignalId | None = None,
+    today: date = TODAY,
+) -> Outcome:
+    return fates.decide(
+        receiver,
+        alert,
+        signal_id=SignalId(new_id()),
+        duplicate_of=duplicate_of,
+        market_open=market_open,
+        at=NOW,
+        today=today,
+        day_ends=datetime(2026, 11, 24, 18, 30, tzinfo=UTC),
+    )
+
+
+ALERT = Alert(SignalType.ENTRY, Side.BUY, symbol="NIFTY")
+
+
+def test_an_alert_that_passes_every_rule_becomes_a_signal() -> None:
+    group = a_group()
+    outcome = decide(Receiver(group, 1), ALERT)
+    assert isinstance(outcome, Accepted)
+    assert (outcome.signal.group_id, outcome.signal.user_id) == (group.group_id, group.user_id)
+    assert (outcome.signal.signal_type, outcome.signal.action) == (SignalType.ENTRY, Side.BUY)
+
+
+def fate_of(outcome: Outcome | None) -> Fate:
+    assert isinstance(outcome, Refusal), outcome
+    assert outcome.reason
+    return outcome.fate
+
+
+def test_a_group_that_is_switched_off_takes_nothing() -> None:
+    assert fate_of(decide(Receiver(a_group(active=False), 1), ALERT)) is Fate.DISABLED
+
+
+def test_the_expiry_date_is_the_last_day_that_counts() -> None:
+    assert fates.admit(a_group(expiry_date=TODAY), TODAY) is None
+    assert fate_of(fates.admit(a_group(expiry_date=TODAY), TODAY + timedelta(days=1))) is Fate.EXPIRED
+
+
+def test_market_hours_are_kept_only_when_asked_for() -> None:
+    assert fate_of(decide(Receiver(a_group(market_hours_only=True), 1), ALERT, market_open=False)) is Fate.MARKET_CLOSED
+    assert isinstance(decide(Receiver(a_group(), 1), ALERT, market_open=False), Accepted)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "exchange"),
+    [(None, Exchange.NFO), ("NIFTY", Exchange.NFO), ("NSE:SBIN", Exchange.NFO), ("mcx:GOLD1!", Exchange.MCX)],
+)
+def test_a_symbol_keeps_the_hours_of_its_exchange(symbol: str | None, exchange: Exchange) -> None:
+    assert fates.exchange_of(symbol) is exchange
+
+
+@given(limit=st.integers(1, 5), offered=st.integers(0, 12))
+def test_never_more_than_the_days_limit_is_accepted(limit: int, offered: int) -> None:
+    receiver = Receiver(a_group(max_signals_per_day=limit), 1, TODAY - timedelta(days=1), 99)
+    accepted = 0
+    for _ in range(offered):
+        outcome = decide(receiver, ALERT)
+        if isinstance(outcome, Accepted):
+            accepted += 1
+            receiver = receiver.counting(TODAY)
+        else:
+            assert fate_of(outcome) is Fate.DAILY_LIMIT
+            assert isinstance(outcome, Refusal)
+            assert outcome.retry_after_s == 12 * 3600
+    assert accepted == min(limit, offered)
+
+
+@given(limit=st.integers(1, 3), days=st.lists(st.sampled_from([TODAY - timedelta(days=1), TODAY]), max_size=12))
+def test_alerts_that_wait_over_midnight_do_not_bring_the_day_before_again(limit: int, days: list[date]) -> None:
+    """Of two instances the one whose clock is behind still counts yesterday when the other has begun today."""
+    receiver = Receiver(a_group(max_signals_per_day=limit), 1, TODAY, 0)
+    accepted = 0
+    for day in days:
+        if isinstance(decide(receiver, ALERT, today=day), Accepted):
+            accepted += 1
+            receiver = receiver.counting(day)
+    assert accepted == min(limit, len(days))
+
+
+def test_a_repetition_is_told_which_signal_it_repeats() -> None:
+    original = SignalId(new_id())
+    assert decide(Receiver(a_group(), 1), ALERT, duplicate_of=original) == Duplicate(original)
+
+
+def test_a_held_up_alert_is_stale_only_when_a_limit_is_set() -> None:
+    alert = replace(ALERT, sent_at=NOW - timedelta(minutes=6))
+    assert fates.check_age(alert, NOW, 0) is None
+    assert fates.check_age(ALERT, NOW, 300) is None
+    assert fate_of(fates.check_age(alert, NOW, 300)) is Fate.STALE

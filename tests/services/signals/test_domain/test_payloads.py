@@ -1,0 +1,66 @@
+"""Any bytes are a payload or malformed, and are kept without their secrets."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.signals.domain import alerts, payloads
+from services.signals.domain.alerts import Alert, Invalid
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_payload_or_malformed_and_can_be_kept(body: bytes) -> None:
+    payload = payloads.decode(body)
+    payloads.fingerprint(body, payload)
+    assert "\x00" not in payloads.safe_copy(body, ("secret",), 100)
+    if isinstance(payload, dict):
+        assert isinstance(alerts.read(payload), Alert | Invalid)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"", "empty"),
+        (b"  \n", "empty"),
+        (b"buy NIFTY", "not JSON"),
+        (b'{"price": }', "not JSON"),
+        (b'{"price": NaN}', "not JSON"),
+        (b"[1, 2]", "not an object"),
+        (b'"buy"', "not an object"),
+        (b"\xff\xfe{", "not UTF-8"),
+        (b"[" * 60_000, "nested too deeply"),
+        (b'{"price": 1e99999999999999999999}', "not JSON"),
+        (b'{"price": ' + b"9" * 5000 + b"}", "not JSON"),
+    ],
+)
+def test_what_is_not_a_json_object_says_why(body: bytes, problem: str) -> None:
+    payload = payloads.decode(body)
+    assert isinstance(payload, payloads.Malformed)
+    assert problem in payload.problem
+
+
+def test_a_byte_order_mark_does_not_matter() -> None:
+    assert payloads.decode(b'\xef\xbb\xbf{"action": "buy"}') == {"action": "buy"}
+
+
+def test_the_fingerprint_ignores_spacing_and_order() -> None:
+    one, other = b'{"action":"buy","price":1}', b'{ "price": 1, "action": "buy" }'
+    assert payloads.fingerprint(one, payloads.decode(one)) == payloads.fingerprint(other, payloads.decode(other))
+
+
+def test_secrets_are_not_kept() -> None:
+    body = (
+        b'{"action": "buy", "token": "s3cr3t", "key": "s3cr3t", "deep": [{"api-key": "s3cr3t"}], "note": "is s3cr3t"}'
+    )
+    kept = payloads.safe_copy(body, ("s3cr3t",), 1000)
+    assert "s3cr3t" not in kept
+    assert json.loads(kept)["action"] == "buy"
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"token": "s3cr3t", "price": }', b'{"my_secret" : s3cr3t, "x": }', b'{"token": "s3cr3t']
+)
+def test_secrets_are_not_kept_of_malformed_bodies_either(body: bytes) -> None:
+    assert "s3cr3t" not in payloads.safe_copy(body, (), 1000)
