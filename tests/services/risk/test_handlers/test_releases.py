@@ -1,0 +1,66 @@
+"""Fills and endings release or move what an order blocked, once."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from libs.common.contracts.enums import DenialRule, OrderStatus, Side
+from libs.common.contracts.orders import OrderCancelled, OrderCleared, OrderDenied, OrderExpired, OrderRejected
+from tests.services.risk.scene import Scene, order, position, state
+from tests.services.risk.test_handlers.saying import bound, fact
+
+
+async def test_a_fill_moves_margin_from_the_order_to_the_position(scene: Scene) -> None:
+    request = order()
+    await scene.tell(request)
+    half = position(state(5, 800), order_id=request.order_id, fill_quantity=5, margin=Decimal(810))
+    await scene.tell(half)
+    assert await bound(scene) == (800, 810, 1)
+    await scene.tell(half)
+    assert await bound(scene) == (800, 810, 1), "the same version again changes nothing"
+    rest = position(state(10, 800), order_id=request.order_id, fill_quantity=5, margin=Decimal(1620), version=2)
+    await scene.tell(rest)
+    assert await bound(scene) == (0, 1620, 1)
+
+
+async def test_a_closed_position_blocks_nothing(scene: Scene) -> None:
+    entry, leave = order(), order(side=Side.SELL)
+    await scene.tell(entry)
+    await scene.tell(position(state(10, 800), order_id=entry.order_id, margin=Decimal(1600)))
+    [event] = await scene.tell(leave)
+    assert isinstance(event, OrderCleared)
+    assert event.margin == 0
+    await scene.tell(position(state(0), order_id=leave.order_id, fill_quantity=10, version=2))
+    assert await bound(scene) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        lambda r: OrderCancelled(**fact(r, OrderStatus.CANCELLED), reason="asked"),
+        lambda r: OrderExpired(**fact(r, OrderStatus.EXPIRED), reason="session over"),
+        lambda r: OrderRejected(**fact(r, OrderStatus.REJECTED), reason="venue"),
+        lambda r: OrderDenied(
+            **{k: v for k, v in r.__dict__.items() if k not in ("expires_at", "epoch")},
+            rule=DenialRule.STALE_EPOCH,
+            reason="a panic was raised",
+        ),
+    ],
+)
+async def test_hummingbot_2416_every_way_to_end_releases_what_was_blocked(scene: Scene, ending: Any) -> None:
+    request = order()
+    await scene.tell(request)
+    await scene.tell(ending(request))
+    await scene.tell(ending(request))
+    assert await bound(scene) == (0, 0, 0)
+
+
+async def test_a_partly_filled_order_that_is_cancelled_releases_the_rest(scene: Scene) -> None:
+    request = order()
+    await scene.tell(request)
+    await scene.tell(
+        position(state(4, 800), order_id=request.order_id, fill_quantity=4, margin=Decimal(640)),
+        OrderCancelled(**fact(request, OrderStatus.CANCELLED, filled_quantity=4), reason="asked"),
+    )
+    assert await bound(scene) == (0, 640, 1)
