@@ -17,6 +17,7 @@ from libs.common.contracts.enums import (
     FeedSource,
     InstrumentKind,
     OptionType,
+    OrderStatus,
     OrderType,
     Product,
     Side,
@@ -163,6 +164,19 @@ def position(net: PositionState, **terms: Any) -> PositionChanged:
         **terms,
     }
     return PositionChanged(**facts)
+
+
+def fact(request: OrderRequested, status: OrderStatus, **terms: Any) -> dict[str, Any]:
+    """What every event of an order says of it."""
+    return {
+        "order_id": request.order_id,
+        "account_id": request.account_id,
+        "user_id": request.user_id,
+        "instrument": request.instrument,
+        "status": status,
+        "version": 2,
+        **terms,
+    }
 
 
 class Scene:

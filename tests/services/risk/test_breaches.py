@@ -28,7 +28,7 @@ from libs.common.messaging.envelope import decode, type_of
 from libs.common.messaging.work import Work, origin
 from libs.common.runtime import Runtime, Unit
 from libs.common.service import Connection, Delivery
-from libs.common.testing import Databases, deliver
+from libs.common.testing import deliver
 from libs.common.testing.apps import opened
 from libs.common.testing.delivery import envelope_of
 from services.risk import timers
@@ -275,13 +275,6 @@ async def test_nautilus_4736_a_restarted_process_knows_what_is_open(scene: Watch
     assert len(await scene.price(750.0)) == 2
 
 
-@pytest.fixture
-async def committed(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Pool]:
-    """A pool whose rows do not stay for the tests that roll back."""
-    yield pool
-    await Databases.empty("risk")
-
-
 @asynccontextmanager
 async def instances(count: int) -> AsyncIterator[list[Runtime[RiskStore, RiskMemory]]]:
     """Running instances of risk, each acting on its watches."""
@@ -296,9 +289,9 @@ async def instances(count: int) -> AsyncIterator[list[Runtime[RiskStore, RiskMem
             await asyncio.wait(tasks)
 
 
-async def test_two_instances_that_see_the_same_breach_say_it_once(committed: asyncpg.Pool) -> None:
+async def test_two_instances_that_see_the_same_breach_say_it_once(pool: asyncpg.Pool) -> None:
     request = limit(stop_loss=Decimal(500))
-    async with committed.acquire() as connection:
+    async with pool.acquire() as connection:
         await deliver(app, connection, account_saved(), request, long(), now=NOW)
     topic, requests = topics.RISK_BREACHES.name, topics.TRADING_REQUESTS.name
     async with instances(2) as running:
@@ -325,10 +318,10 @@ async def test_two_instances_that_see_the_same_breach_say_it_once(committed: asy
             assert instance.memory.crossed == {}, "both know that it fired"
 
 
-async def test_an_instance_learns_what_another_did(committed: asyncpg.Pool) -> None:
+async def test_an_instance_learns_what_another_did(pool: asyncpg.Pool) -> None:
     memory = RiskMemory()
     memory.clock = FixedClock(NOW)
-    async with committed.acquire() as connection:
+    async with pool.acquire() as connection:
         store = RiskStore(connection)
         await memory.follow(store)
         await deliver(app, connection, account_saved(), limit(stop_loss=Decimal(500)), long(), now=NOW)

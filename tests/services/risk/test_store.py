@@ -1,13 +1,11 @@
 """The tables keep what the domain decided, for two instances at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import asyncpg
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +23,7 @@ from libs.common.contracts.orders import (
 )
 from libs.common.contracts.risk import RiskLimit, RiskLimitSaveRequested
 from libs.common.service import Connection
-from libs.common.testing import Databases, deliver
+from libs.common.testing import deliver
 from services.risk.app import app
 from services.risk.store import RiskStore
 from services.risk.store.exposures import NET
@@ -38,18 +36,12 @@ from tests.services.risk.scene import (
     USER,
     Scene,
     account_saved,
+    fact,
     market,
     order,
     position,
     state,
 )
-
-
-@pytest.fixture
-async def committed(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Pool]:
-    """A pool whose rows do not stay for the tests that roll back."""
-    yield pool
-    await Databases.empty("risk")
 
 
 async def totals_are_the_sum_of_the_rows(connection: Connection) -> None:
@@ -163,17 +155,6 @@ class Story:
                 pass
 
 
-def fact(request: OrderRequested, status: OrderStatus) -> dict[str, Any]:
-    return {
-        "order_id": request.order_id,
-        "account_id": ACCOUNT,
-        "user_id": USER,
-        "instrument": request.instrument,
-        "status": status,
-        "version": 2,
-    }
-
-
 @given(drawn=steps)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_totals_are_right_for_any_interleaving(connection: Connection, drawn: list[Any]) -> None:
@@ -190,35 +171,35 @@ async def test_totals_are_right_for_any_interleaving(connection: Connection, dra
 
 
 async def test_two_instances_that_decide_for_one_account_never_spend_its_margin_twice(
-    committed: asyncpg.Pool,
+    pool: asyncpg.Pool,
 ) -> None:
     """Two topics of one key may sit on two instances; and a zombie may decide beside its successor."""
 
     async def decide() -> int:
-        async with committed.acquire() as connection, connection.transaction():
+        async with pool.acquire() as connection, connection.transaction():
             said = await deliver(app, connection, *(order(quantity=100) for _ in range(5)), memory=market(), now=NOW)
             return sum(isinstance(each, OrderCleared) for each in said)
 
-    async with committed.acquire() as connection:
+    async with pool.acquire() as connection:
         await deliver(app, connection, account_saved(), memory=market(), now=NOW)
     counts = await asyncio.gather(*(decide() for _ in range(4)))
     assert sum(counts) == 6, "1,00,000 at 16,000 an order"
-    async with committed.acquire() as connection:
+    async with pool.acquire() as connection:
         await totals_are_the_sum_of_the_rows(connection)
 
 
-async def test_two_instances_never_exceed_a_users_open_positions(committed: asyncpg.Pool) -> None:
+async def test_two_instances_never_exceed_a_users_open_positions(pool: asyncpg.Pool) -> None:
     limit_id = RiskLimitId(ids.new_id())
     limit = RiskLimit(limit_id=limit_id, user_id=USER, level=RiskLevel.USER, max_open_positions=1)
     saving = RiskLimitSaveRequested(limit_id=limit_id, user_id=USER, limit=limit, expected_version=0)
 
     async def decide(wish: OrderRequested) -> bool:
-        async with committed.acquire() as connection, connection.transaction():
+        async with pool.acquire() as connection, connection.transaction():
             [said] = await deliver(app, connection, wish, memory=market(), now=NOW)
             await asyncio.sleep(0.05)
             return isinstance(said, OrderCleared)
 
-    async with committed.acquire() as connection:
+    async with pool.acquire() as connection:
         accounts = account_saved(), account_saved(OTHER_ACCOUNT)
         await deliver(app, connection, *accounts, saving, memory=market(), now=NOW)
     wishes = order(quantity=1), order(quantity=1, account_id=OTHER_ACCOUNT)

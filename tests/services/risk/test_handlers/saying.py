@@ -6,7 +6,7 @@ from typing import Any
 
 from libs.common import ids
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import DenialRule, OrderStatus, RiskLevel
+from libs.common.contracts.enums import DenialRule, RiskLevel
 from libs.common.contracts.ids import PanicId, RiskLimitId
 from libs.common.contracts.orders import (
     OrderCleared,
@@ -34,18 +34,6 @@ def cleared(said: Sequence[Message]) -> list[bool]:
 
 def rules(said: Sequence[Message]) -> list[DenialRule | None]:
     return [each.rule for each in said if isinstance(each, OrderDenied | OrderModifyRefused)]
-
-
-def fact(request: OrderRequested, status: OrderStatus, **terms: Any) -> dict[str, Any]:
-    return {
-        "order_id": request.order_id,
-        "account_id": request.account_id,
-        "user_id": request.user_id,
-        "instrument": request.instrument,
-        "status": status,
-        "version": 2,
-        **terms,
-    }
 
 
 def change(request: OrderRequested, **terms: Any) -> OrderModifyRequested:

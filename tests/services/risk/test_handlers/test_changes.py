@@ -7,8 +7,8 @@ from libs.common import ids
 from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderStatus, OrderType, Side
 from libs.common.contracts.ids import UserId
 from libs.common.contracts.orders import OrderCancelled, OrderModified, OrderModifyCleared, OrderModifyRefused
-from tests.services.risk.scene import ACCOUNT, NOW, USER, Scene, order, position, state
-from tests.services.risk.test_handlers.saying import bound, change, fact, rules
+from tests.services.risk.scene import ACCOUNT, NOW, USER, Scene, fact, order, position, state
+from tests.services.risk.test_handlers.saying import bound, change, rules
 
 
 async def test_a_change_blocks_the_difference_and_holds_all_new_terms(scene: Scene) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderStatus, Side
 from libs.common.contracts.orders import OrderCancelled, OrderCleared
-from tests.services.risk.scene import OTHER_ACCOUNT, Scene, account_saved, order, position, state
-from tests.services.risk.test_handlers.saying import bound, cleared, fact, rules
+from tests.services.risk.scene import OTHER_ACCOUNT, Scene, account_saved, fact, order, position, state
+from tests.services.risk.test_handlers.saying import bound, cleared, rules
 
 
 async def test_an_order_within_the_limits_is_cleared_and_blocks_its_margin(scene: Scene) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from libs.common.contracts.enums import DenialRule, OrderStatus, Side
 from libs.common.contracts.orders import OrderCancelled, OrderCleared, OrderDenied, OrderExpired, OrderRejected
-from tests.services.risk.scene import Scene, order, position, state
-from tests.services.risk.test_handlers.saying import bound, fact
+from tests.services.risk.scene import Scene, fact, order, position, state
+from tests.services.risk.test_handlers.saying import bound
 
 
 async def test_a_fill_moves_margin_from_the_order_to_the_position(scene: Scene) -> None:
