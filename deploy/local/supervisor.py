@@ -7,6 +7,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
@@ -79,7 +80,7 @@ class Supervisor:
             return
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         subprocess.run(
-            (str(BIN / "supervisord"), "-c", str(self.conf)),
+            (sys.executable, "-m", "deploy.local.supervisord", "-c", str(self.conf)),
             env=inherited | {"LANG": "C.UTF-8"},
             cwd=PROJECT,
             check=True,

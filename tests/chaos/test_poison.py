@@ -43,9 +43,9 @@ async def unreadable(scenario: Scenario, account: Account, others: list[Account]
     """An order request that is no JSON, before risk. What waits behind it is decided in the order in which it came."""
     since, at = SystemClock().now(), stopwatch()
     poison(scenario, topics.ORDER_REQUESTS, "OrderRequested", account, b"{not json")
+    await others_go_on(scenario, at, others)
     await until_parked(scenario, "risk", account)
     waiting = [await wish_for(scenario, account) for _ in range(3)]
-    await others_go_on(scenario, at, others)
     await command(scenario, "discard", "risk", account.account_id)
     await until_free(scenario, "risk", account)
     await asyncio.sleep(1)
@@ -56,16 +56,16 @@ async def unreadable(scenario: Scenario, account: Account, others: list[Account]
 
 async def unbearable(scenario: Scenario, account: Account, others: list[Account]) -> None:
     """A request that fits its contract and not the database: trading cannot handle it, now or when it is retried."""
-    at = stopwatch()
     async with Platform(scenario.flow.world.gateway_url, patience=30) as person:
         person.use_key(account.user.api_key)
         stored = await person.get(f"/api/v2/accounts/{account.account_id}")
     known = {name: stored[name] for name in Stored.model_fields if name in stored}
     wish = {"account_id": account.account_id, "user_id": stored["user_id"], "expected_version": stored["version"]}
     content = orjson.dumps({**wish, "account": {**known, "name": "a name with a NUL \0"}})
+    at = stopwatch()
     poison(scenario, topics.TRADING_REQUESTS, "AccountSaveRequested", account, content)
-    await until_parked(scenario, "trading", account)
     await others_go_on(scenario, at, others)
+    await until_parked(scenario, "trading", account)
     scenario.expect(account.account_id in await command(scenario, "list", "trading"), "the command lists no parked one")
     await command(scenario, "retry", "trading", account.account_id)
     await until_parked(scenario, "trading", account)
@@ -126,7 +126,9 @@ async def parked(scenario: Scenario, service: str, account: Account) -> list[boo
 
 
 async def others_go_on(scenario: Scenario, since: float, others: list[Account]) -> None:
-    """Each has had an order accepted since."""
+    """Each has an order accepted that is asked for right after the poison; by chance alone one may be left out."""
+    for account in others:
+        scenario.flow.send(scenario.flow.order(Kind.RESTING, account))
     deadline = since + scenario.chaos.within(OTHERS_GO_ON_WITHIN)
     while left := set(others) - {wish.account for wish in scenario.flow.accepted_since(since)}:
         if stopwatch() > deadline:

@@ -58,6 +58,23 @@ def test_a_stop_returns_when_the_program_has_drained_and_costs_the_machine_nothi
     assert sum(process.cpu_times()[:2]) - before < 0.5
 
 
+def test_what_is_killed_is_started_again_at_once(supervisor: Supervisor) -> None:
+    """The supervisor used to look a second later, and every order waited for it. To ask it would make it look."""
+    begun(supervisor)
+    process = psutil.Process(int((supervisor.instance.run / "supervisord.pid").read_text()))
+    without = 0.0
+    for _ in range(3):
+        time.sleep(1.2)
+        (killed,) = process.children()
+        killed.kill()
+        at = time.monotonic()
+        while process.children() in ([killed], []):
+            assert time.monotonic() - at < 20
+            time.sleep(0.01)
+        without += time.monotonic() - at
+    assert without < 1.5
+
+
 def test_a_stop_of_what_does_not_run_is_no_error(supervisor: Supervisor) -> None:
     supervisor.stop("services")
     supervisor.shutdown()
