@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from libs.common.ids import new_id
 from libs.common.testing import Databases
-from tests.tools.reconcile.world import World, busy_world
+from tests.tools.reconcile.world.world import World, busy_world
 from tools.reconcile import Options, Report, Rule, Sources, reconcile, rows
 from tools.reconcile.log import KafkaLog
 from tools.reconcile.rows import SERVICES

@@ -1,0 +1,56 @@
+"""Corruptions: one thing gone wrong in a sound history, which the check must name by the rule that it breaks.
+
+A message too many, a message missing, a message or a row that says something else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from tests.tools.reconcile.world.world import World, busy_world
+from tools.reconcile import Options, Report, Rule, reconcile
+
+NOWHERE = UUID(int=7)
+Seed = Callable[[World], None]
+
+
+async def check(world: World, **more: Any) -> Report:
+    return await reconcile(world.sources(**more), Options(now=world.now + timedelta(seconds=1), wait_s=0))
+
+
+@dataclass(frozen=True)
+class Corruption:
+    rule: Rule
+    words: str
+    seed: Seed
+    before_settling: bool
+
+    def __str__(self) -> str:
+        return str(self.seed.__name__)
+
+    async def is_named(self) -> None:
+        world = busy_world()
+        if self.before_settling:
+            self.seed(world)
+            world.settle()
+        else:
+            self.seed(world.settle())
+        report = await check(world)
+        assert report.exit_code == 1
+        assert self.rule in report.broken, report.text()
+        assert self.words in report.text(), report.text()
+
+
+class Corruptions(list[Corruption]):
+    """Those of one subject."""
+
+    def of(self, rule: Rule, words: str, *, made_by_the_platform: bool = False) -> Callable[[Seed], Seed]:
+        """`made_by_the_platform`: its tables tell the same wrong story as its log."""
+
+        def keep(seed: Seed) -> Seed:
+            self.append(Corruption(rule, words, seed, made_by_the_platform))
+            return seed
+
+        return keep

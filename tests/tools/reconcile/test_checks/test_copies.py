@@ -1,0 +1,123 @@
+"""What the gateway, risk and strategy keep of others agrees with its owner."""
+
+import pytest
+
+from tests.tools.reconcile.test_checks.seeding import NOWHERE, Corruption, Corruptions
+from tests.tools.reconcile.world.held import UNIT, ZERO
+from tests.tools.reconcile.world.world import World
+from tools.reconcile import Rule, rows
+
+CORRUPTIONS = Corruptions()
+
+
+@CORRUPTIONS.of(Rule.COPIES, "status: SUBMITTED in the gateway")
+def the_gateway_shows_an_older_state(world: World) -> None:
+    world.change(rows.ShownOrder, status="SUBMITTED", version=1)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "the gateway does not show it")
+def the_gateway_lacks_an_order(world: World) -> None:
+    world.drop(rows.ShownOrder)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "differ about its fills")
+def the_gateway_shows_a_fill_twice(world: World) -> None:
+    row = world.rows[rows.ShownFills][0]
+    world.change(rows.ShownFills, fill_ids=[*row.fill_ids, NOWHERE], quantity=20)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "the gateway shows no fill")
+def the_gateway_lacks_fills(world: World) -> None:
+    world.drop(rows.ShownFills)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "quantity: 9 in the gateway, 10 in trading")
+def the_gateway_shows_another_position(world: World) -> None:
+    world.change(rows.ShownPosition, quantity=9)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "quantity: 9 in the gateway, 10 in trading")
+def the_gateway_shows_another_book(world: World) -> None:
+    world.change(rows.ShownBook, quantity=9)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "available")
+def the_gateway_shows_other_funds(world: World) -> None:
+    world.change(rows.ShownFunds, available=ZERO)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "version: 2 in the gateway, 1 in trading")
+def the_gateway_shows_another_account(world: World) -> None:
+    world.change(rows.ShownAccount, version=2)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "panic scope")
+def risk_missed_a_panic(world: World) -> None:
+    world.drop(rows.RiskHalt)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "panic scope")
+def the_gateway_shows_a_panic_that_was_reset(world: World) -> None:
+    world.change(rows.ShownPanic, in_force=True)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "square-off")
+def the_gateway_shows_a_square_off_that_trading_has_not(world: World) -> None:
+    world.rows[rows.ShownSquareOff].append(rows.ShownSquareOff(NOWHERE, None))
+
+
+@CORRUPTIONS.of(Rule.COPIES, "over: False in risk, True in trading")
+def risk_keeps_an_order_open_that_is_over(world: World) -> None:
+    place = next(n for n, row in enumerate(world.rows[rows.Reservation]) if row.closed)
+    world.change(rows.Reservation, place, closed=False)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "filled: 9 in risk, 10 in trading")
+def risk_missed_a_fill(world: World) -> None:
+    world.change(rows.Reservation, filled=9)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "change under way: True in risk")
+def risk_waits_for_a_change_for_ever(world: World) -> None:
+    world.change(rows.Reservation, proposed_quantity=20)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "risk, which does not know it")
+def risk_forgot_an_order(world: World) -> None:
+    world.drop(rows.Reservation)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "quantity: 9 in risk, 10 in trading")
+def risk_has_another_position(world: World) -> None:
+    world.change(rows.RiskExposure, quantity=9)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "pending BUY")
+def risk_counts_pending_orders_that_are_not_there(world: World) -> None:
+    world.change(rows.RiskExposure, pending_buy=1)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "order margin")
+def risk_blocks_margin_for_nothing(world: World) -> None:
+    row = world.rows[rows.RiskAccount][0]
+    world.change(rows.RiskAccount, order_margin=row.order_margin + UNIT)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "opening balance")
+def risk_has_an_older_balance(world: World) -> None:
+    world.change(rows.RiskAccount, opening_balance=ZERO)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "holdings")
+def an_algo_believes_to_hold_what_was_sold(world: World) -> None:
+    world.change(rows.StrategyHolding, state='{"books": {"NSE:SBIN MIS": 15}}')
+
+
+@CORRUPTIONS.of(Rule.COPIES, "strategy")
+def strategy_lacks_an_account(world: World) -> None:
+    world.drop(rows.StrategyAccount)
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
+async def test_is_named(corruption: Corruption) -> None:
+    await corruption.is_named()

@@ -1,0 +1,61 @@
+"""Every order is decided once, by risk and by trading, and leaves as it was cleared."""
+
+import pytest
+
+from libs.common.contracts import topics
+from libs.common.contracts.enums import OrderStatus, Side
+from libs.common.contracts.orders import OrderCleared
+from tests.tools.reconcile.test_checks.seeding import Corruption, Corruptions
+from tests.tools.reconcile.world.held import UNIT
+from tests.tools.reconcile.world.world import World
+from tools.reconcile import Rule
+
+CORRUPTIONS = Corruptions()
+
+
+@CORRUPTIONS.of(Rule.DECIDED, "risk never decided")
+def risk_loses_a_request(world: World) -> None:
+    world.request(world.wish(Side.BUY, 1))
+
+
+@CORRUPTIONS.of(Rule.DECIDED, "trading never told")
+def trading_loses_a_clearance(world: World) -> None:
+    terms = world.wish(Side.BUY, 1)
+    world.request(terms)
+    world.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=1, margin=UNIT))
+
+
+@CORRUPTIONS.of(Rule.DECIDED, "decided 2 times")
+def risk_decides_twice(world: World) -> None:
+    cleared = OrderCleared.model_validate_json(world.find("OrderCleared").value)
+    world.say(topics.RISK_DECISIONS, cleared)
+
+
+@CORRUPTIONS.of(Rule.DECIDED, "nobody asked for it")
+def an_order_begins_at_risk(world: World) -> None:
+    world.unsay("OrderRequested")
+
+
+@CORRUPTIONS.of(Rule.CLEARED, "risk never cleared it")
+def an_order_is_submitted_that_risk_never_cleared(world: World) -> None:
+    world.unsay("OrderCleared")
+
+
+@CORRUPTIONS.of(Rule.CLEARED, "risk never cleared it")
+def an_order_is_sent_that_risk_denied(world: World) -> None:
+    world.send(world.first(OrderStatus.DENIED).terms)
+
+
+@CORRUPTIONS.of(Rule.CLEARED, "other terms than risk cleared")
+def an_order_is_submitted_ten_times_as_large(world: World) -> None:
+    world.falsify("OrderSubmitted", quantity=100)
+
+
+@CORRUPTIONS.of(Rule.CLEARED, "other terms than were asked for")
+def an_order_is_cleared_for_the_other_side(world: World) -> None:
+    world.falsify("OrderRequested", side="SELL")
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
+async def test_is_named(corruption: Corruption) -> None:
+    await corruption.is_named()

@@ -1,0 +1,60 @@
+"""No order leaves under an older epoch than the panic in force, nor while its scope is stopped."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from libs.common.contracts import topics
+from libs.common.contracts.enums import OrderPurpose, OrderStatus, Side
+from libs.common.contracts.orders import OrderCleared
+from tests.tools.reconcile.test_checks.seeding import Corruption, Corruptions
+from tests.tools.reconcile.world.held import UNIT
+from tests.tools.reconcile.world.world import World
+from tools.reconcile import Rule
+
+CORRUPTIONS = Corruptions()
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "when epoch 1 was in force", made_by_the_platform=True)
+def an_order_that_was_cleared_before_a_panic_is_submitted_after_it(world: World) -> None:
+    world.place(world.wish(Side.BUY, 1, "70.00"), epoch=0)
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "while its scope was stopped", made_by_the_platform=True)
+def an_entry_is_submitted_while_everything_is_stopped(world: World) -> None:
+    world.panic("ALL")
+    world.place(world.wish(Side.BUY, 1, "70.00"))
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "when epoch 2 was in force", made_by_the_platform=True)
+def an_exit_of_an_older_epoch_leaves_in_a_strategys_panic(world: World) -> None:
+    world.panic(f"STRATEGY:{world.strategy_id}")
+    terms = world.wish(Side.SELL, 1, strategy_id=world.strategy_id, purpose=OrderPurpose.SQUARE_OFF)
+    world.place(terms, epoch=1, opens=False)
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "left for the venue at", made_by_the_platform=True)
+def a_paused_instance_wakes_up_after_a_panic_and_sends(world: World) -> None:
+    terms = world.wish(Side.BUY, 1, "70.00")
+    world.request(terms)
+    world.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=1, margin=UNIT))
+    world.submit(terms, 1, UNIT)
+    kept = world.find("VenueOrderRequested", -1)
+    world.records.remove(kept)
+    world.panic()
+    world.now += timedelta(seconds=30)
+    world.records.append(replace(kept, millis=int(world.now.timestamp() * 1000)))
+    world.accept(terms["order_id"])
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "a change that was cleared under epoch 0", made_by_the_platform=True)
+def a_change_of_an_older_epoch_leaves(world: World) -> None:
+    world.now += timedelta(seconds=30)
+    resting = world.first(OrderStatus.ACCEPTED)
+    world.modify(resting.order_id, 9, epoch=0)
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
+async def test_is_named(corruption: Corruption) -> None:
+    await corruption.is_named()

@@ -1,0 +1,110 @@
+"""Positions, realised profit and funds are what the fills make of them, to the paisa."""
+
+from decimal import Decimal
+
+import pytest
+
+from tests.tools.reconcile.test_checks.seeding import Corruption, Corruptions
+from tests.tools.reconcile.world.held import NIL, UNIT, ZERO
+from tests.tools.reconcile.world.world import World
+from tools.reconcile import Rule, rows
+
+CORRUPTIONS = Corruptions()
+
+
+@CORRUPTIONS.of(Rule.POSITIONS, "quantity: 11 in trading's table, 10 in its fills")
+def a_position_is_one_too_many(world: World) -> None:
+    world.change(rows.TradingPosition, quantity=11)
+
+
+@CORRUPTIONS.of(Rule.POSITIONS, "its fills make")
+def a_position_costs_another_price(world: World) -> None:
+    world.change(rows.TradingPosition, cost=world.rows[rows.TradingPosition][0].cost + 1)
+
+
+@CORRUPTIONS.of(Rule.POSITIONS, "its fills sum up to 10")
+def a_told_position_is_not_its_fills(world: World) -> None:
+    state = {"quantity": 11, "average_price": "102.00", "realised_pnl": "0"}
+    traded = {"bought_quantity": 11, "sold_quantity": 0, "bought_value": "1122", "sold_value": "0"}
+    world.falsify("PositionChanged", 1, net=state | traded)
+
+
+@CORRUPTIONS.of(Rule.POSITIONS, "version 3 follows version 1")
+def a_move_of_a_position_is_missing(world: World) -> None:
+    world.unsay("PositionChanged", 1)
+
+
+@CORRUPTIONS.of(Rule.POSITIONS, "no row in trading's table")
+def a_positions_row_is_gone(world: World) -> None:
+    world.drop(rows.TradingPosition)
+
+
+@CORRUPTIONS.of(Rule.POSITIONS, "is 3 in trading's table, its fills sum up to 0")
+def a_book_by_hand_is_not_its_fills(world: World) -> None:
+    world.drop(rows.TradingBook)
+    world.rows[rows.TradingBook].append(
+        rows.TradingBook(world.account_id, "NSE:SBIN", "MIS", NIL, 3, Decimal(300), ZERO)
+    )
+
+
+@CORRUPTIONS.of(Rule.POSITIONS, "book of strategy")
+def a_strategys_book_is_one_short(world: World) -> None:
+    place = next(n for n, row in enumerate(world.rows[rows.TradingBook]) if row.strategy_id != NIL)
+    world.change(rows.TradingBook, place, quantity=9)
+
+
+@CORRUPTIONS.of(Rule.PNL, "in trading's table, its fills")
+def realised_profit_is_a_paisa_off(world: World) -> None:
+    row = world.rows[rows.TradingPosition][0]
+    world.change(rows.TradingPosition, realised_pnl=row.realised_pnl + Decimal("0.01"))
+
+
+@CORRUPTIONS.of(Rule.PNL, "tells a realised profit of")
+def funds_tell_a_profit_that_no_fill_made(world: World) -> None:
+    world.falsify("FundsChanged", -1, realised_pnl="1", available=str(world.capital + 1 - world.used))
+
+
+@CORRUPTIONS.of(Rule.PNL, "since its capital of")
+def a_days_profit_never_reached_the_balance(world: World) -> None:
+    world.change(rows.TradingAccount, capital=world.capital + 5)
+
+
+@CORRUPTIONS.of(Rule.PNL, "today, its positions")
+def the_accounts_profit_is_not_its_positions(world: World) -> None:
+    world.change(rows.TradingAccount, realised_pnl=world.realised + 1)
+
+
+@CORRUPTIONS.of(Rule.FUNDS, "available, but")
+def what_is_available_does_not_add_up(world: World) -> None:
+    world.falsify("FundsChanged", available="1")
+
+
+@CORRUPTIONS.of(Rule.FUNDS, "funds version")
+def a_change_of_funds_is_missing(world: World) -> None:
+    world.unsay("FundsChanged", 2)
+
+
+@CORRUPTIONS.of(Rule.FUNDS, "its open orders and positions block")
+def margin_is_blocked_by_nothing(world: World) -> None:
+    world.change(rows.TradingAccount, used_margin=world.used + UNIT)
+
+
+@CORRUPTIONS.of(Rule.FUNDS, "what is left of its clearance's")
+def an_order_blocks_more_than_it_was_cleared_for(world: World) -> None:
+    place = next(n for n, row in enumerate(world.rows[rows.TradingOrder]) if row.is_open and row.quantity == 7)
+    world.change(rows.TradingOrder, place, margin=UNIT * 8)
+
+
+@CORRUPTIONS.of(Rule.FUNDS, "blocks a margin of 90")
+def a_position_blocks_less_than_its_fills_brought(world: World) -> None:
+    world.change(rows.TradingPosition, margin=UNIT * 9)
+
+
+@CORRUPTIONS.of(Rule.FUNDS, "opening balance")
+def the_balance_is_not_what_was_told(world: World) -> None:
+    world.change(rows.TradingAccount, opening_balance=world.capital + 1)
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
+async def test_is_named(corruption: Corruption) -> None:
+    await corruption.is_named()

@@ -1,0 +1,334 @@
+"""What happens on a platform on paper, message by message.
+
+Every unit that an order opens blocks ten rupees, and no order both closes and opens: so margins are easy to see.
+"""
+
+from collections import defaultdict
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from libs.common.contracts import topics
+from libs.common.contracts.accounts import Account, AccountSaved
+from libs.common.contracts.algos import SignalActedOn
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import (
+    Broker,
+    DenialRule,
+    ExecutionKind,
+    OrderStatus,
+    OrderType,
+    Product,
+    RiskLevel,
+    Side,
+    SignalType,
+)
+from libs.common.contracts.orders import (
+    FillReported,
+    OrderAccepted,
+    OrderCancelled,
+    OrderCleared,
+    OrderDenied,
+    OrderModified,
+    OrderModifyCleared,
+    OrderRequested,
+    OrderSubmitted,
+)
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged
+from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicReset, PanicResetRequested
+from libs.common.contracts.signals import SignalReceived
+from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested, VenueOrderRequested
+from tests.tools.reconcile.world.held import INSTRUMENT, NIL, UNIT, ZERO, Booked, Held, Placed
+from tests.tools.reconcile.world.log import Log
+from tools.reconcile import rows
+from tools.reconcile.facts import trading_day
+from tools.reconcile.record import Record
+
+
+class History(Log):
+    """One user with one account. Its methods are what happens, said on the log and kept in mind for the tables."""
+
+    def __init__(self, capital: Decimal = Decimal(100_000)) -> None:
+        super().__init__()
+        self.rows: dict[type[rows.Row], list[Any]] = defaultdict(list)
+        self.common: dict[tuple[type[rows.Row], str], list[Any]] = defaultdict(list)
+        self.day = trading_day(self.now)
+        self.orders: dict[UUID, Placed] = {}
+        self.nets: defaultdict[str, Held] = defaultdict(Held)
+        self.books: defaultdict[tuple[str, UUID], Held] = defaultdict(Held)
+        self.versions: defaultdict[str, int] = defaultdict(int)
+        self.panics: list[rows.Panic] = []
+        self.fills: list[Booked] = []
+        self.epochs: dict[str, tuple[int, bool]] = {}
+        self.capital = self.opening = capital
+        self.realised = ZERO
+        self.used = ZERO
+        self.funds_version = 0
+        self.user_id, self.account_id, self.strategy_id = self.new_id(), self.new_id(), self.new_id()
+        saved = Account(
+            account_id=self.account_id,
+            user_id=self.user_id,
+            name="own",
+            broker=Broker.PAPER,
+            opening_balance=capital,
+        )
+        self.say(
+            topics.ACCOUNTS, AccountSaved(account_id=self.account_id, user_id=self.user_id, account=saved, version=1)
+        )
+        self._tell_funds()
+
+    def wish(self, side: Side, quantity: int, price: str | None = None, **more: Any) -> dict[str, Any]:
+        """The terms of an order; a market order without a price."""
+        return {
+            "order_id": self.new_id(),
+            "account_id": self.account_id,
+            "user_id": self.user_id,
+            "instrument": INSTRUMENT,
+            "side": side,
+            "quantity": quantity,
+            "order_type": OrderType.LIMIT if price else OrderType.MARKET,
+            "product": Product.MIS,
+            "price": Decimal(price) if price else None,
+            "requested_at": self.now,
+            **more,
+        }
+
+    def request(self, terms: dict[str, Any]) -> None:
+        wish = OrderRequested(**terms, expires_at=self.now + timedelta(seconds=10))
+        self.say(topics.ORDER_REQUESTS, wish, terms["order_id"])
+
+    def place(self, terms: dict[str, Any], *, epoch: int | None = None, opens: bool = True) -> UUID:
+        """Asked for, cleared, submitted, sent, accepted."""
+        self.request(terms)
+        epoch = sum(each for each, _ in self.epochs.values()) if epoch is None else epoch
+        margin = UNIT * terms["quantity"] if opens else ZERO
+        self.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=epoch, margin=margin))
+        self.submit(terms, epoch, margin)
+        return self.accept(terms["order_id"])
+
+    def submit(self, terms: dict[str, Any], epoch: int, margin: Decimal) -> None:
+        self.say(topics.TRADING_EVENTS, OrderSubmitted(**terms, epoch=epoch, margin=margin))
+        placed = Placed(terms, OrderStatus.SUBMITTED, 1, margin, epoch, terms["quantity"])
+        self.orders[placed.order_id] = placed
+        self._move(margin)
+        self.send(terms)
+
+    def send(self, terms: dict[str, Any]) -> None:
+        named = {name: terms[name] for name in ("order_id", "account_id", "instrument", "side", "quantity")}
+        kinds = {name: terms[name] for name in ("order_type", "product", "price")}
+        rest = {"validity": "DAY", "trigger_price": None, "tag": "TAG"}
+        self.say(topics.VENUE_REQUESTS, VenueOrderRequested(**named, **kinds, **rest))
+
+    def accept(self, order_id: UUID) -> UUID:
+        placed = self.orders[order_id]
+        placed.broker_order_id = f"WF-{order_id.hex}"
+        self.execute(order_id, ExecutionKind.ACCEPTED)
+        self.step(order_id, OrderAccepted, OrderStatus.ACCEPTED, broker_order_id=placed.broker_order_id)
+        return order_id
+
+    def execute(self, order_id: UUID, kind: ExecutionKind, quantity: int = 0, price: Decimal | None = None) -> str:
+        placed = self.orders[order_id]
+        execution_id = f"{order_id.hex}-{len(placed.executions) + 1}"
+        placed.executions.append(execution_id)
+        report = ExecutionReported(
+            order_id=order_id,
+            account_id=self.account_id,
+            instrument=INSTRUMENT,
+            kind=kind,
+            execution_id=execution_id,
+            venue_order_id=f"WF-{order_id.hex}",
+            quantity=quantity,
+            price=price,
+            executed_at=self.now,
+        )
+        self.say(topics.EXECUTIONS, report)
+        return execution_id
+
+    def step(self, order_id: UUID, event: type[Message], status: OrderStatus, **more: Any) -> Record:
+        placed = self.orders[order_id]
+        placed.version += 1
+        placed.status = status
+        fact = {
+            "order_id": order_id,
+            "account_id": self.account_id,
+            "user_id": self.user_id,
+            "strategy_id": placed.terms.get("strategy_id"),
+            "instrument": INSTRUMENT,
+            "status": status,
+            "version": placed.version,
+            "filled_quantity": placed.filled,
+            "average_price": placed.average_price,
+        }
+        return self.say(topics.TRADING_EVENTS, event(**fact, **more))
+
+    def fill(self, order_id: UUID, quantity: int, price: str) -> None:
+        """The venue fills, trading books."""
+        placed, at = self.orders[order_id], Decimal(price)
+        execution_id = self.execute(order_id, ExecutionKind.FILLED, quantity, at)
+        placed.filled_by.append(execution_id)
+        self.report_fill(order_id, quantity, at, execution_id)
+        self.book(order_id, quantity, at)
+
+    def report_fill(self, order_id: UUID, quantity: int, price: Decimal, execution_id: str) -> None:
+        placed = self.orders[order_id]
+        placed.filled += quantity
+        placed.value += quantity * price
+        placed.fill_ids.append(self.new_id())
+        self.fills.append(Booked(order_id, quantity, price))
+        status = OrderStatus.FILLED if placed.filled >= placed.quantity else OrderStatus.PARTIALLY_FILLED
+        self.step(
+            order_id,
+            FillReported,
+            placed.status if placed.status.is_final and status is OrderStatus.PARTIALLY_FILLED else status,
+            fill_id=placed.fill_ids[-1],
+            broker_fill_id=execution_id,
+            side=placed.terms["side"],
+            product=Product.MIS,
+            quantity=quantity,
+            price=price,
+            filled_at=self.now,
+        )
+
+    def book(self, order_id: UUID, quantity: int, price: Decimal) -> None:
+        placed = self.orders[order_id]
+        strategy_id = placed.terms.get("strategy_id")
+        signed = placed.terms["side"].sign * quantity
+        net, book = self.nets[INSTRUMENT], self.books[INSTRUMENT, strategy_id or NIL]
+        held = abs(net.quantity)
+        gain = net.take(signed, price)
+        book.take(signed, price)
+        placed.margin -= min(UNIT * quantity, placed.margin)
+        self._tell_position(strategy_id, order_id, quantity)
+        freed = UNIT * max(held - abs(net.quantity), 0)
+        self.realised += gain
+        if gain or freed:
+            self._move(-freed)
+
+    def cancel(self, order_id: UUID) -> None:
+        placed = self.orders[order_id]
+        self.execute(order_id, ExecutionKind.CANCELLED)
+        self.step(order_id, OrderCancelled, OrderStatus.CANCELLED, reason="asked for")
+        if placed.margin:
+            self._move(-placed.margin)
+
+    def deny(self, terms: dict[str, Any]) -> UUID:
+        self.request(terms)
+        denied = OrderDenied(**terms, rule=DenialRule.MARGIN, reason="too dear")
+        self.say(topics.RISK_DECISIONS, denied)
+        self.say(topics.TRADING_EVENTS, denied)
+        self.orders[terms["order_id"]] = Placed(terms, OrderStatus.DENIED, 0, quantity=terms["quantity"])
+        order_id: UUID = terms["order_id"]
+        return order_id
+
+    def modify(self, order_id: UUID, quantity: int, *, epoch: int | None = None) -> None:
+        """Of a resting order without a fill: ten rupees for each unit, as ever."""
+        placed, story = self.orders[order_id], self.new_id()
+        price, kind = placed.terms["price"], placed.terms["order_type"]
+        epoch = sum(each for each, _ in self.epochs.values()) if epoch is None else epoch
+        change: dict[str, Any] = {"quantity": quantity, "order_type": kind, "price": price, "trigger_price": None}
+        whose = {"order_id": order_id, "account_id": self.account_id}
+        cleared = OrderModifyCleared(**whose, user_id=self.user_id, **change, margin=UNIT * quantity, epoch=epoch)
+        self.say(topics.RISK_DECISIONS, cleared, story=story)
+        self.say(topics.VENUE_REQUESTS, VenueModifyRequested(**whose, instrument=INSTRUMENT, **change), story=story)
+        self.execute(order_id, ExecutionKind.MODIFIED, quantity, price)
+        placed.quantity = quantity
+        self.step(order_id, OrderModified, placed.status, **change)
+        self._move(UNIT * quantity - placed.margin)
+        placed.margin = UNIT * quantity
+
+    def alert(self) -> UUID:
+        """An alert makes an algo buy."""
+        terms = self.wish(Side.BUY, 2, "85.00", strategy_id=self.strategy_id)
+        signal_id = self.new_id()
+        signal = SignalReceived(
+            signal_id=signal_id,
+            group_id=self.new_id(),
+            user_id=self.user_id,
+            signal_type=SignalType.ENTRY,
+            action=Side.BUY,
+            symbol=None,
+            quantity=None,
+            price=None,
+            account_id=None,
+            alert_name=None,
+            received_at=self.now,
+        )
+        self.rows[rows.AcceptedAlert].append(rows.AcceptedAlert(signal_id, self.now))
+        self.say(topics.SIGNALS, signal)
+        acted = {"algo_id": self.strategy_id, "user_id": self.user_id, "signal_id": signal_id}
+        said = SignalActedOn(**acted, signal_type=SignalType.ENTRY, order_ids=(str(terms["order_id"]),))
+        self.say(topics.STRATEGY_DECISIONS, said)
+        return self.place(terms)
+
+    def panic(self, scope: str | None = None) -> None:
+        name = scope or f"ACCOUNT:{self.account_id}"
+        panic_id, epoch = self.new_id(), self.epochs.get(name, (0, False))[0] + 1
+        level = RiskLevel(name.partition(":")[0])
+        wish = PanicRequested(panic_id=panic_id, scope=name, level=level, requested_by=self.user_id, reason="enough")
+        self.say(topics.PANIC_REQUESTS, wish)
+        self.panics.append(rows.Panic(panic_id, name, epoch, self.now))
+        said = PanicRaised(
+            panic_id=panic_id, scope=name, level=level, epoch=epoch, raised_by=self.user_id, reason="enough"
+        )
+        self.say(topics.PANICS, said)
+        self.epochs[name] = (epoch, True)
+
+    def reset(self, scope: str | None = None) -> None:
+        name = scope or f"ACCOUNT:{self.account_id}"
+        level, epoch = RiskLevel(name.partition(":")[0]), self.epochs[name][0]
+        whose = {"panic_id": self.new_id(), "scope": name, "level": level}
+        self.say(topics.PANIC_REQUESTS, PanicResetRequested(**whose, requested_by=self.user_id))
+        self.say(topics.PANICS, PanicReset(**whose, epoch=epoch, reset_by=self.user_id))
+        self.epochs[name] = (epoch, False)
+
+    def begin_day(self) -> None:
+        """Midnight: the day's profit becomes balance, quantities and averages carry over (openalgo#1426)."""
+        self.now = (self.now + timedelta(days=1)).replace(hour=18, minute=30)
+        self.day = trading_day(self.now)
+        self.opening, self.realised = self.opening + self.realised, ZERO
+        self._tell_funds()
+        last = next(reversed(self.orders))
+        self.nets[INSTRUMENT].begin_day()
+        for (_, strategy_id), book in self.books.items():
+            book.begin_day()
+            self._tell_position(strategy_id if strategy_id != NIL else None, last, 0)
+
+    def _tell_position(self, strategy_id: UUID | None, order_id: UUID, quantity: int) -> None:
+        net = self.nets[INSTRUMENT]
+        self.versions[INSTRUMENT] += 1
+        self.say(
+            topics.TRADING_EVENTS,
+            PositionChanged(
+                account_id=self.account_id,
+                user_id=self.user_id,
+                instrument=INSTRUMENT,
+                product=Product.MIS,
+                net=net.state(),
+                strategy_id=strategy_id,
+                book=self.books[INSTRUMENT, strategy_id or NIL].state(),
+                margin=UNIT * abs(net.quantity),
+                version=self.versions[INSTRUMENT],
+                order_id=order_id,
+                fill_quantity=quantity,
+            ),
+        )
+
+    def _move(self, margin: Decimal) -> None:
+        self.used += margin
+        self._tell_funds()
+
+    def _tell_funds(self) -> None:
+        self.funds_version += 1
+        self.say(
+            topics.TRADING_EVENTS,
+            FundsChanged(
+                account_id=self.account_id,
+                user_id=self.user_id,
+                opening_balance=self.opening,
+                realised_pnl=self.realised,
+                used_margin=self.used,
+                available=self.opening + self.realised - self.used,
+                version=self.funds_version,
+            ),
+        )
