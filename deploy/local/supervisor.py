@@ -20,7 +20,7 @@ from deploy.local.servers import Program, render
 
 BIN = PROJECT / ".venv" / "bin"
 MARK = "OPENALGO_STACK"
-"""In the environment of every process of an instance: its home."""
+"""In the environment of every process of an instance, its supervisor among them: its home."""
 STOPPED_WITHIN = 30.0
 """Seconds: longer than the supervisor waits before it kills (`templates/program.conf`)."""
 
@@ -81,7 +81,7 @@ class Supervisor:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         subprocess.run(
             (sys.executable, "-m", "deploy.local.supervisord", "-c", str(self.conf)),
-            env=inherited | {"LANG": "C.UTF-8"},
+            env=inherited | {"LANG": "C.UTF-8", MARK: str(self.instance.home)},
             cwd=PROJECT,
             check=True,
         )
@@ -152,7 +152,9 @@ class Supervisor:
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
 
     def end_orphans(self) -> None:
-        """A supervisor that was killed leaves its programs behind, holding their ports."""
+        """A supervisor that was killed leaves its programs behind, holding their ports; one that lost its socket would
+        start them again.
+        """
         for asked, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 2.0)):
             for pid in self._processes():
                 with contextlib.suppress(ProcessLookupError):

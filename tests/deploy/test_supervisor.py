@@ -1,6 +1,7 @@
 """The process supervisor, with a program of the test's own."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from deploy.local.supervisor import Supervisor
 DRAINS = """
 import signal, sys, time
 def end(*_):
+    print("ending", flush=True)
     time.sleep(1.5)
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
@@ -37,11 +39,19 @@ def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supe
 
 def begun(supervisor: Supervisor) -> None:
     supervisor.start("services", "drains")
+    said(supervisor, "ready")
+
+
+def said(supervisor: Supervisor, word: str) -> None:
     log = supervisor.instance.log / "drains.log"
     deadline = time.monotonic() + 20
-    while not log.exists() or "ready" not in log.read_text():
+    while not log.exists() or word not in log.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def process_of(supervisor: Supervisor) -> psutil.Process:
+    return psutil.Process(int((supervisor.instance.run / "supervisord.pid").read_text()))
 
 
 @pytest.mark.parametrize("name", ["drains", "*"])
@@ -50,7 +60,7 @@ def test_a_stop_returns_when_the_program_has_drained_and_costs_the_machine_nothi
 ) -> None:
     """The supervisor spun on a core while it waited, and orders stood still during every rolling restart."""
     begun(supervisor)
-    process = psutil.Process(int((supervisor.instance.run / "supervisord.pid").read_text()))
+    process = process_of(supervisor)
     before, began = sum(process.cpu_times()[:2]), time.monotonic()
     supervisor.stop("services", name)
     assert time.monotonic() - began >= 1.5
@@ -61,7 +71,7 @@ def test_a_stop_returns_when_the_program_has_drained_and_costs_the_machine_nothi
 def test_what_is_killed_is_started_again_at_once(supervisor: Supervisor) -> None:
     """The supervisor used to look a second later, and every order waited for it. To ask it would make it look."""
     begun(supervisor)
-    process = psutil.Process(int((supervisor.instance.run / "supervisord.pid").read_text()))
+    process = process_of(supervisor)
     without = 0.0
     for _ in range(3):
         time.sleep(1.2)
@@ -79,3 +89,39 @@ def test_a_stop_of_what_does_not_run_is_no_error(supervisor: Supervisor) -> None
     supervisor.stop("services")
     supervisor.shutdown()
     supervisor.stop("services")
+
+
+def test_a_shutdown_returns_when_the_supervisor_itself_is_gone(supervisor: Supervisor) -> None:
+    """On a busy machine it outlived its programs by seconds: who started anew met the old one."""
+    begun(supervisor)
+    process, [pid] = process_of(supervisor), supervisor.pids().values()
+    busy = threading.Thread(target=keep_from_running, args=(supervisor, process, psutil.Process(pid)))
+    busy.start()
+    supervisor.shutdown()
+    assert not alive(process)
+    busy.join()
+
+
+def test_a_supervisor_that_nobody_can_ask_is_ended_with_what_it_runs(supervisor: Supervisor) -> None:
+    """Its socket is gone, so it would start again whatever ends."""
+    begun(supervisor)
+    process, [pid] = process_of(supervisor), supervisor.pids().values()
+    supervisor.instance.socket.unlink()
+    supervisor.shutdown()
+    assert not alive(process)
+    assert not psutil.pid_exists(pid)
+
+
+def keep_from_running(supervisor: Supervisor, process: psutil.Process, program: psutil.Process) -> None:
+    """From when its program was asked to end until half a second after that has ended."""
+    said(supervisor, "ending")
+    process.suspend()
+    while alive(program):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.resume()
+
+
+def alive(process: psutil.Process) -> bool:
+    """A zombie has ended: who should have taken note of it is not ours."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
