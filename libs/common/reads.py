@@ -2,12 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-from libs.common.writes import numbered
-
-if TYPE_CHECKING:
-    from libs.common.service import Connection
+from libs.common.writes import Connection, numbered
 
 Row: TypeAlias = tuple[Any, ...]
 """Columns in the order of the question, typed by whoever unpacks them. Numerics must be asked for as `::text`."""
@@ -16,7 +13,7 @@ Row: TypeAlias = tuple[Any, ...]
 class Reads:
     """Collects SELECTs, each numbering its own arguments from $1, and who wants the rows."""
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._statements: list[tuple[str, int]] = []
         self._arguments: list[object] = []

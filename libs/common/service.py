@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic
 from uuid import UUID
 
 from typing_extensions import TypeVar
@@ -15,19 +15,14 @@ from typing_extensions import TypeVar
 from libs.common import ids
 from libs.common.contracts.base import Message
 from libs.common.reads import Reads
+from libs.common.writes import Connection as Connection
 from libs.common.writes import Writes
 
 if TYPE_CHECKING:
-    import asyncpg
-    from asyncpg import Record
-    from asyncpg.pool import PoolConnectionProxy
     from fastapi import APIRouter
 
     from libs.common import websocket
     from libs.common.runtime import Runtime
-
-
-Connection: TypeAlias = "asyncpg.Connection[Record] | PoolConnectionProxy[Record]"
 
 
 class Topic:
@@ -66,7 +61,7 @@ class Store:
     after the last. Handlers ask and save as if there were one message.
     """
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.reads = Reads(connection)
         self.writes = Writes(connection)

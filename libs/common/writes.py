@@ -3,12 +3,14 @@
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    import asyncpg
     from asyncpg import Record
+    from asyncpg.pool import PoolConnectionProxy
 
-    from libs.common.service import Connection
+Connection: TypeAlias = "asyncpg.Connection[Record] | PoolConnectionProxy[Record]"
 
 _PLACE = re.compile(r"\$(\d+)")
 
@@ -19,7 +21,7 @@ class Writes:
     They become one statement, whose parts see the tables as they were before it: no two may write the same row.
     """
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._statements: list[tuple[str, int]] = []
         self._arguments: list[object] = []
