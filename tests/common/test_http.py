@@ -12,7 +12,7 @@ from libs.common.messaging.errors import MessagingUnavailable
 from libs.common.problems import Problem
 from libs.common.runtime import Runtime
 from libs.common.service import Memory, Service, Store
-from libs.common.testing.apps import opened
+from libs.common.testing.apps import opened, served
 
 
 class Body(BaseModel):
@@ -84,6 +84,19 @@ async def test_every_error_is_a_problem_of_one_shape(
     assert problem["code"] == code
     assert {"type", "title", "status", "detail"} <= problem.keys()
     assert "secret" not in answer.text
+
+
+async def test_after_a_fault_of_ours_the_next_request_on_the_connection_is_answered() -> None:
+    """The server closes a connection after a fault: whoever keeps it, an edge for all its clients, has to be told."""
+    async with served(SERVICE) as (url, _), httpx.AsyncClient(base_url=url) as client:
+        for _ in range(50):
+            assert (await client.post("/orders", json={"lots": 101})).status_code == 500
+            assert (await client.post("/orders", json={"lots": 1})).status_code == 200
+
+
+async def test_a_body_that_is_no_json_is_told_where_it_breaks(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/orders", content=b'{"lots": }', headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "body: not JSON from character 9: Expecting value")
 
 
 async def test_an_unknown_path_is_a_problem_too(client: httpx.AsyncClient) -> None:
