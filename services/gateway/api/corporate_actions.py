@@ -68,9 +68,9 @@ def _read(media: str, body: bytes) -> list[CorporateActionTerms]:
         else:
             rows = orjson.loads(body)
         bodies = _BODIES.validate_python(rows)
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, ValueError, csv.Error) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
-        where = f"row {first['loc'][0]}, {'.'.join(map(str, first['loc'][1:]))}: {first['msg']}" if first else error
+        where = f"{_place(first['loc'])}{first['msg']}" if first else error
         raise Problem(422, "invalid", f"corporate actions not understood: {where}") from error
     if not 0 < len(bodies) <= MOST:
         raise Problem(422, "invalid", f"{len(bodies)} corporate actions: send 1 to {MOST}")
@@ -80,3 +80,8 @@ def _read(media: str, body: bytes) -> list[CorporateActionTerms]:
         )
         for each in bodies
     ]
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Nowhere in particular when the body is no list."""
+    return f"row {loc[0]}, {'.'.join(map(str, loc[1:]))}: " if loc else ""

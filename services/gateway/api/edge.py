@@ -18,6 +18,7 @@ from libs.common.contracts.ids import AccountId, StrategyId, UserId
 from libs.common.problems import Problem
 from libs.common.runtime import Runtime
 from services.gateway.adapters.internal import Internal
+from services.gateway.api.bodies import StrictRoute
 from services.gateway.api.commands import Commands
 from services.gateway.domain import roles
 from services.gateway.domain.roles import Identity, Role
@@ -51,7 +52,7 @@ class Router(APIRouter):
     """A path that ends with a slash answers without it too."""
 
     def __init__(self, prefix: str = "", tags: list[str] | None = None) -> None:
-        super().__init__(prefix="/api/v2" + prefix, tags=list(tags or []))
+        super().__init__(prefix="/api/v2" + prefix, tags=list(tags or []), route_class=StrictRoute)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().add_api_route(path, endpoint, **options)

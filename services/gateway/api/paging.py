@@ -35,5 +35,10 @@ def page(
 
 
 def aware(moment: datetime | None) -> datetime | None:
-    """A time without a zone is UTC."""
-    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+    """In UTC, as which a time without a zone is taken. A Problem where that is before the year 1 or after 9999."""
+    if moment is None or moment.tzinfo is None:
+        return moment and moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise Problem(422, "invalid", f"the time {moment.isoformat()} is beyond what can be told in UTC") from error

@@ -20,7 +20,7 @@ class RiskLimitBody(Body):
     strategy_id: UUID | None = None
     instrument: Annotated[str, StringConstraints(max_length=80)] | None = None
     max_order_value: Annotated[Money, Field(gt=0)] | None = None
-    max_open_positions: int | None = Field(default=None, ge=0)
+    max_open_positions: int | None = Field(default=None, ge=0, le=1_000_000)
     max_daily_loss: Annotated[Money, Field(gt=0)] | None = None
     stop_loss: Annotated[Money, Field(gt=0)] | None = None
     target: Annotated[Money, Field(gt=0)] | None = None
