@@ -20,7 +20,7 @@ from libs.common.security import WebhookSecrets
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader
 from services.gateway.api.owned import Owned, shown
-from services.gateway.domain.roles import Identity
+from services.gateway.domain.roles import Identity, refusal_to_change
 from services.gateway.store.entities import Kind
 from services.gateway.store.rows import Row
 
@@ -49,9 +49,9 @@ async def create(body: models.SignalGroupBody, request: Request, identity: Trade
 
 @router.get("/signals/{signal_id}", response_model=models.SignalGroupWithWebhook, responses=models.PROBLEMS)
 async def group(signal_id: UUID, identity: Reader, edge: TheEdge) -> Response:
-    """The webhook's secrets are shown to its owner alone, and to no key that may only read."""
+    """The webhook's secrets are shown to its owner alone, and to nobody who may only look: with them he could trade."""
     row = await _GROUPS.visible(edge, identity, signal_id)
-    if row["user_id"] != str(identity.user_id) or not identity.may_trade:
+    if row["user_id"] != str(identity.user_id) or refusal_to_change(identity) is not None:
         return Json(row)
     return Json({**row, "webhook": _webhook(edge, SignalGroup.model_validate(row))})
 

@@ -194,6 +194,17 @@ async def test_nobody_comes_in_without_a_credential_and_a_viewer_changes_nothing
     assert not platform.asked
 
 
+async def test_who_may_only_look_does_not_see_what_he_could_trade_with(platform: Platform) -> None:
+    """An alert to the webhook is an order: who was made a viewer must not be handed its secrets."""
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    platform.answer = said.yes
+    url = f"/api/v2/signals/{(await ravi.client.post('/api/v2/signals/', json={'name': 'EMA'})).json()['group_id']}"
+    await asha.client.put(f"/api/v2/admin/users/{ravi.user_id}", json={"role": "viewer"})
+    shown = await ravi.client.get(url)
+    assert (shown.status_code, shown.json()["name"]) == (200, "EMA")
+    assert "webhook" not in shown.json()
+
+
 @pytest.mark.parametrize(("role", "status"), [("trader", 403), ("admin", 200), ("super_admin", 200)])
 async def test_only_admins_stop_everybody_and_see_users(platform: Platform, role: str, status: int) -> None:
     await platform.person("asha")
