@@ -4,7 +4,7 @@ docs/decisions/0012-stream.md says why it does not go through ASGI.
 """
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from uuid import UUID
 
 import orjson
@@ -21,7 +21,7 @@ from services.gateway.store import people
 
 PATH = "/api/v2/stream"
 AUTHENTICATE_S = 10.0
-RECHECK_S = 30.0
+RECHECK_S = 5.0
 MOST_WISHES = 32
 UNAUTHENTICATED = 4401
 MALFORMED = 4400
@@ -147,7 +147,7 @@ class Conversation:
 
 
 async def recheck(runtime: GatewayRuntime) -> None:
-    """A stream outlives its access token, but not its session or key: look every RECHECK_S, once for each of them."""
+    """A stream outlives its access token, but not its session or key: look every RECHECK_S."""
     while True:
         await asyncio.sleep(RECHECK_S)
         try:
@@ -157,19 +157,16 @@ async def recheck(runtime: GatewayRuntime) -> None:
 
 
 async def recheck_once(edge: Edge) -> None:
-    clients: dict[tuple[str, bool], list[Client]] = {}
+    """The database is asked, for all of them at once: what Redis remembers of a session may have ended already."""
+    clients: dict[UUID, list[Client]] = defaultdict(list)
     for client in edge.memory.hub.clients():
-        clients.setdefault((client.identity.credential, client.identity.by_key), []).append(client)
-    for (credential, by_key), theirs in clients.items():
-        if not await _lives(edge, UUID(credential), by_key):
-            for client in theirs:
-                client.outlet.close(UNAUTHENTICATED, "your session or key has ended")
-
-
-async def _lives(edge: Edge, credential: UUID, by_key: bool) -> bool:
-    if by_key:
-        return await people.key_lives(edge.runtime.pool, credential)
-    return await edge.session_role(credential) is not None
+        clients[UUID(client.identity.credential)].append(client)
+    if not clients:
+        return
+    living = await people.living(edge.runtime.pool, list(clients), edge.runtime.clock.now())
+    for credential in clients.keys() - living:
+        for client in clients[credential]:
+            client.outlet.close(UNAUTHENTICATED, "your session or key has ended")
 
 
 async def _identify(edge: Edge, wish: Wish) -> Identity:

@@ -1,5 +1,6 @@
 """Users, their sessions and API keys."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -193,13 +194,20 @@ async def key_user(database: Database, key_hash: bytes) -> Row | None:
     return dict(row) if row else None
 
 
-async def key_lives(database: Database, key_id: UUID) -> bool:
-    return bool(
-        await database.fetchval(
-            "SELECT 1 FROM api_keys JOIN users u USING (user_id) WHERE key_id = $1 AND revoked_at IS NULL AND u.active",
-            key_id,
-        )
+async def living(database: Database, credentials: Sequence[UUID], now: datetime) -> set[UUID]:
+    """Which of these sessions and API keys are good, with users that may come in."""
+    rows = await database.fetch(
+        """
+        SELECT session_id FROM sessions s JOIN users u USING (user_id)
+        WHERE session_id = ANY($1::uuid[]) AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.active
+        UNION ALL
+        SELECT key_id FROM api_keys k JOIN users u USING (user_id)
+        WHERE key_id = ANY($1::uuid[]) AND k.revoked_at IS NULL AND u.active
+        """,
+        list(credentials),
+        now,
     )
+    return {row[0] for row in rows}
 
 
 async def revoke_key(database: Database, user_id: UUID, key_id: UUID, now: datetime) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import asyncpg
+import jwt
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -83,11 +84,24 @@ async def test_a_stream_ends_with_its_session(live: Live) -> None:
         await recheck_once(edge_in(live.runtime))
         await reader.silence()
         await asha.client.post("/api/v2/auth/logout", json={"refresh_token": asha.tokens["refresh_token"]})
-        await live.runtime.pool.execute("DELETE FROM sessions")
-        async for key in live.runtime.memory.cache.redis.scan_iter("gateway:session:*"):
-            await live.runtime.memory.cache.redis.delete(key)
         await recheck_once(edge_in(live.runtime))
         assert await reader.ended() == 4401
+
+
+async def test_a_stream_ends_with_its_key_and_with_its_user_whatever_redis_remembers(live: Live) -> None:
+    asha, ravi, vani = [await live.person(name) for name in ("asha", "ravi", "vani")]
+    made = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).json()
+    async with live.reader() as bot, live.reader(ravi) as shut_out, live.reader(vani) as stays:
+        await bot.say(action="authenticate", api_key=made["api_key"])
+        assert (await bot.hear())["type"] == "authenticated"
+        session = jwt.decode(ravi.tokens["access_token"], options={"verify_signature": False})["sid"]
+        assert (await asha.client.delete(f"/api/v2/auth/api-keys/{made['key_id']}")).status_code == 204
+        url = f"/api/v2/admin/users/{ravi.user_id}"
+        assert (await asha.client.put(url, json={"active": False})).status_code == 200
+        await live.runtime.memory.cache.put(f"session:{session}", "trader", 60)
+        await recheck_once(edge_in(live.runtime))
+        assert (await bot.ended(), await shut_out.ended()) == (4401, 4401)
+        await stays.silence()
 
 
 async def test_where_no_stream_is_no_connection_is_made(live: Live) -> None:
