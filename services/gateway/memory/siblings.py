@@ -20,6 +20,8 @@ from services.gateway.store.changes import Changes, Channel
 
 _CHANNEL = "batches"
 _LOOK_S = 1.0
+_FAREWELL_LOOKS = 5
+"""An instance may die between its commit and telling of it: so often those who are left still look for what it did."""
 
 
 class Siblings:
@@ -59,11 +61,13 @@ class Siblings:
         await self._cache.publish(_CHANNEL, orjson.dumps(message, default=str))
 
     async def _look(self) -> None:
-        """Count the instances; catch up with them while Redis cannot carry their messages."""
+        """Count the instances; catch up with them while Redis cannot carry their messages, and with those that left."""
+        looks_alone = _FAREWELL_LOOKS
         while not self._closing:
             listeners = await self._cache.listeners(_CHANNEL)
             self.alone = listeners is not None and listeners <= 1
-            if not self.alone:
+            looks_alone = looks_alone + 1 if self.alone else 0
+            if looks_alone <= _FAREWELL_LOOKS:
                 self._hub.catch_up()
             await asyncio.sleep(_LOOK_S)
 

@@ -8,7 +8,7 @@ from services.gateway import streams
 from services.gateway.app import app
 from services.gateway.memory.client import Patience
 from tests.services.gateway import said
-from tests.services.gateway.streaming import Live, quotes
+from tests.services.gateway.streaming import Live, quotes, until
 
 
 async def test_an_order_and_its_fill_are_told_with_numbers_that_follow_the_snapshot(live: Live) -> None:
@@ -72,6 +72,22 @@ async def test_a_client_that_reconnects_gets_what_it_missed(live: Live) -> None:
         assert (nothing["since"], nothing["data"]) == (seq + 6, [])
     async with live.reader(asha, channels=["orders"], since={"orders": 10**9}) as reader:
         assert (await reader.hear("snapshot"))["since"] is None
+
+
+async def test_what_another_instance_projected_as_the_last_it_did_is_told_by_the_one_that_is_left(live: Live) -> None:
+    """Killed between its commit and telling of it: nothing else would come on the channel that shows the gap."""
+    asha = await live.person("asha")
+    siblings, cache = live.runtime.memory.siblings, live.runtime.memory.cache
+    order = said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now())
+    async with live.reader(asha, channels=["orders"]) as reader:
+        await reader.hear("snapshot")
+        async with cache.redis.pubsub() as other:
+            await other.subscribe(cache.name("batches"))
+            await until(lambda: not siblings.alone)
+        await until(lambda: siblings.alone)
+        await live.project_elsewhere(said.submitted(order))
+        missed = await reader.hear("snapshot", "orders")
+        assert [row["order_id"] for row in missed["data"]] == [str(order.order_id)]
 
 
 async def test_numbers_go_on_after_a_restart(live: Live) -> None:
