@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 T = TypeVar("T", bound=BaseSettings)
@@ -24,7 +24,8 @@ class CommonSettings(BaseSettings):
     kafka_bootstrap: str
     redis_url: str
     questdb_url: str
-    internal_token: str
+    internal_token: str = Field(min_length=16)
+    """Opens the services' internal routes to each other; an empty one would open them to everybody."""
     market_hours: MarketHours = MarketHours.CONTINUOUS
     instance_id: str = "0"
     """Distinguishes the instances of one service; stable over restarts (Kafka's static group membership)."""

@@ -11,6 +11,12 @@ def test_a_missing_setting_stops_the_start_with_one_line_that_names_it(monkeypat
     assert "\n" not in str(stopped.value)
 
 
+def test_an_empty_secret_that_would_open_the_internal_routes_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERNAL_TOKEN", "")
+    with pytest.raises(SettingsError, match="INTERNAL_TOKEN"):
+        load(CommonSettings)
+
+
 def test_a_malformed_port_is_named_with_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RISK_PORT", "eighty")
     with pytest.raises(SettingsError, match="RISK_PORT"):
