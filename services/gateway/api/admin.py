@@ -8,7 +8,7 @@ from fastapi import Query, Response
 from libs.common.problems import Problem
 from libs.common.telemetry import log
 from services.gateway.api import models
-from services.gateway.api.edge import Admin, Json, Router, TheEdge
+from services.gateway.api.edge import Admin, Json, Person, Router, TheEdge
 from services.gateway.domain.roles import Role, refusal_of_role_change
 from services.gateway.store import people
 
@@ -36,8 +36,10 @@ async def user(user_id: UUID, _: Admin, edge: TheEdge) -> Response:
 
 
 @router.put("/users/{user_id}", response_model=models.Profile, responses=models.PROBLEMS)
-async def change_user(user_id: UUID, body: models.UserChange, identity: Admin, edge: TheEdge) -> Response:
-    """Change a user's role, or shut him out (`active` false ends his sessions)."""
+async def change_user(user_id: UUID, body: models.UserChange, identity: Admin, _: Person, edge: TheEdge) -> Response:
+    """Change a user's role, or shut him out (`active` false ends his sessions). Not with an API key, whose holder would
+    make an admin of himself.
+    """
     pool, now = edge.runtime.pool, edge.runtime.clock.now()
     row = await people.user(pool, user_id)
     if row is None:

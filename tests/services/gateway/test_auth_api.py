@@ -227,6 +227,16 @@ async def test_roles_are_given_by_super_admins_and_count_within_seconds(platform
     assert login.status_code == 401
 
 
+async def test_the_key_of_a_super_admin_makes_nobody_an_admin(platform: Platform) -> None:
+    """Whoever copied it from a program would have only to register, and to give himself the role."""
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    key = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).json()["api_key"]
+    bot = await platform.client(**{"X-API-Key": key})
+    given = await bot.put(f"/api/v2/admin/users/{ravi.user_id}", json={"role": "super_admin"})
+    assert (given.status_code, given.json()["code"]) == (403, "forbidden")
+    assert (await bot.get(f"/api/v2/admin/users/{ravi.user_id}")).json()["role"] == Role.TRADER
+
+
 async def test_every_error_is_a_problem_in_one_shape(platform: Platform) -> None:
     asha = await platform.person("asha")
     big = b'{"x": "' + b"x" * 1_100_000 + b'"}'
