@@ -1,39 +1,56 @@
 """The events that end requests, kept for the instance that waits for them."""
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from libs.common.contracts.base import Message
+from libs.common.contracts.orders import OrderCancelled, OrderCancelRefused, OrderModified, OrderModifyRefused
 from libs.common.service import Connection
 from services.gateway.store.changes import Changes
 from services.gateway.store.rows import Database
 
 _KEPT = timedelta(hours=1)
 _PUT = """
-    INSERT INTO outcomes AS o (request_id, type, body, at)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::timestamptz[])
-    ON CONFLICT (request_id) DO UPDATE SET type = excluded.type, body = excluded.body, at = excluded.at
-    WHERE o.at <= excluded.at
+    INSERT INTO outcomes AS o (request_id, type, body, at, of_one_order)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::timestamptz[], $5::bool[])
+    ON CONFLICT (request_id) DO UPDATE
+    SET type = excluded.type, body = excluded.body, at = excluded.at, of_one_order = excluded.of_one_order
+    WHERE (NOT o.of_one_order, o.at) <= (NOT excluded.of_one_order, excluded.at)
 """
-"""The newest word stands, whichever topic was read first."""
+"""The newest word stands, whichever topic was read first; but what became of one order ends only what was asked of that
+order. A panic, a square-off or a cancel of all has orders cancelled under its own id.
+"""
+_OF_ONE_ORDER = (OrderModified, OrderModifyRefused, OrderCancelled, OrderCancelRefused)
+
+
+class _Outcome(NamedTuple):
+    type: str
+    body: str
+    at: datetime
+    of_one_order: bool
+
+    @property
+    def weight(self) -> tuple[bool, datetime]:
+        return not self.of_one_order, self.at
 
 
 class Outcomes:
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
-        self._rows: dict[UUID, tuple[datetime, str, str]] = {}
+        self._rows: dict[UUID, _Outcome] = {}
 
     def ended(self, request_id: UUID, by: Message, at: datetime) -> None:
         """`by` ends what `request_id` asked for; a later event replaces an earlier one (started, completed)."""
+        new = _Outcome(type(by).__name__, by.model_dump_json(), at, isinstance(by, _OF_ONE_ORDER))
         known = self._rows.get(request_id)
-        if known is None or known[0] <= at:
-            self._rows[request_id] = (at, type(by).__name__, by.model_dump_json())
+        if known is None or known.weight <= new.weight:
+            self._rows[request_id] = new
             self._changes.outcomes[request_id] = by
 
     async def flush(self, connection: Connection) -> None:
         if self._rows:
-            times, types, bodies = zip(*self._rows.values(), strict=True)
-            await connection.execute(_PUT, list(self._rows), types, bodies, times)
+            await connection.execute(_PUT, list(self._rows), *zip(*self._rows.values(), strict=True))
 
 
 async def find(database: Database, request_id: UUID) -> tuple[str, str] | None:

@@ -22,7 +22,7 @@ from libs.common.service import Envelope
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
 from tests.services.gateway import said
-from tests.services.gateway.scene import Person, Platform
+from tests.services.gateway.scene import Person, Platform, envelope
 
 ALGO: dict[str, Any] = {
     "name": "Buy CE",
@@ -191,6 +191,28 @@ async def test_a_panic_stops_a_scope_until_it_is_reset(platform: Platform) -> No
     assert len((await asha.client.get("/api/v2/risk/panic/")).json()["data"]) == 1
     assert (await asha.client.post(f"{url}/reset")).json()["in_force"] is False
     assert (await asha.client.get("/api/v2/risk/panic/")).json()["data"] == []
+
+
+@pytest.mark.parametrize("is_read_first", [False, True])
+async def test_a_panic_that_took_long_is_told_to_whoever_asks_again_though_orders_were_cancelled_for_it(
+    platform: Platform, is_read_first: bool
+) -> None:
+    """Seen with an instance of trading that was stopped: what the panic cancelled hid that it was raised."""
+    asha = await platform.person("asha")
+    pending = said.terms(asha.user_id, asha.account_id)
+    await platform.project(said.submitted(pending), said.accepted(pending))
+    url, key = f"/api/v2/risk/panic/account/{asha.account_id}", {"Idempotency-Key": "red"}
+    first = await asha.client.post(url, json={"reason": "fire"}, headers=key)
+    assert first.status_code == 202
+    request = platform.asked[-1]
+    assert isinstance(request, PanicRequested)
+    told = [*said.yes(request, envelope(request)), said.cancelled(pending)]
+    for message in reversed(told) if is_read_first else told:
+        await platform.project(message, correlation_id=request.panic_id)
+    again = await asha.client.post(url, json={"reason": "fire"}, headers=key)
+    assert (again.status_code, again.json()["in_force"]) == (200, True)
+    ended = (await asha.client.get(first.json()["status_url"])).json()
+    assert ended["type"] == "PanicRaised"
 
 
 async def test_positions_are_valued_at_the_last_price_and_closed(platform: Platform) -> None:
