@@ -21,7 +21,7 @@ from libs.common.messaging.errors import MessagingUnavailable, Unconfirmed
 from libs.common.messaging.leadership import Leadership
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.partitioner import partition_for
-from libs.common.messaging.waiting import until_there
+from libs.common.messaging.waiting import PASSING, until_there
 from libs.common.messaging.work import Work, origin
 from libs.common.service import Context, Envelope, S, Service, V
 from libs.common.settings import CommonSettings, ServiceSettings
@@ -119,12 +119,21 @@ class Runtime(Generic[S, V]):
     async def transaction(
         self, *, user_id: UUID | None = None, correlation_id: UUID | None = None
     ) -> AsyncIterator[Unit[S, V]]:
-        """State and events together; the events are published right after the commit."""
+        """State and events together; the events are published right after the commit.
+
+        Where the connection breaks at the commit it may have been made all the same: its events go out then, too.
+        """
         cause = origin(self.service, self.clock.now(), user_id, correlation_id)
-        async with self.pool.acquire(timeout=2) as connection, connection.transaction():
-            work = Work(self.service, self.memory, connection, self.clock.now())
-            yield Unit(work, cause)
-            seqs = await work.keep(self.outbox.owner)
+        seqs: list[int] = []
+        try:
+            async with self.pool.acquire(timeout=2) as connection, connection.transaction():
+                work = Work(self.service, self.memory, connection, self.clock.now())
+                yield Unit(work, cause)
+                seqs = await work.keep(self.outbox.owner)
+        except PASSING:
+            if seqs:
+                self.outbox.relay_soon()
+            raise
         await self.outbox.publish(seqs, work.records)
 
     async def send(

@@ -115,7 +115,7 @@ async def test_a_crash_between_commit_and_publish_loses_no_event(ledger: Ledger)
 async def test_rows_of_a_living_process_are_not_adopted(ledger: Ledger) -> None:
     async with ledger.running("0") as one, ledger.running("1") as other:
         assert one.outbox.owner != other.outbox.owner
-        row = Record(ledger.events.name, envelope_of(deposit_of("a", 1)), b"{}")
+        row = Record(ledger.events.name, envelope_of(deposit_of("a", 1), now=one.clock.now()), b"{}")
         await keep_committed(ledger, one.outbox.owner, row)
         await other.outbox.adopt()
         assert await other.pool.fetchval("SELECT owner FROM message_outbox") == one.outbox.owner

@@ -31,6 +31,8 @@ class Handling:
         self._service = runtime.service
         self._consumed = consumed
         self._parked_keys: set[str] = set()
+        self._in_doubt: tuple[list[Move], list[Delivery]] | None = None
+        """What was written last, until its commit is answered: where the connection broke it may have been made."""
         self.offsets: dict[Partition, int] = {}
         self.stopping = False
 
@@ -56,12 +58,14 @@ class Handling:
         pause = 0.05
         while not self.stopping:
             try:
-                await self._handle(batch)
+                await self._handle_once(batch)
                 return
             except Fenced:
                 raise
             except PASSING as error:
                 log.warning("batch_waits", messages=len(batch), error=repr(error))
+                if self._in_doubt:
+                    self._runtime.outbox.relay_soon()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
             except Exception as error:  # noqa: BLE001 - a handler's bug parks one key, never the partition
@@ -84,6 +88,7 @@ class Handling:
                 await self._look_for_parked(connection)
         except PASSING as error:
             log.warning("parked_retry_waits", error=repr(error))
+            self._runtime.outbox.relay_soon()
 
     async def forget_old_ids(self) -> None:
         horizon = self._runtime.clock.now() - timedelta(days=INBOX_DAYS)
@@ -92,6 +97,13 @@ class Handling:
                 await inbox.forget_before(connection, horizon)
         except PASSING as error:
             log.warning("inbox_cleaning_waits", error=repr(error))
+
+    async def _handle_once(self, batch: Sequence[Inbound]) -> None:
+        try:
+            await self._handle(batch)
+        except Fenced:
+            if not await self._was_committed():
+                raise
 
     async def _handle(self, batch: Sequence[Inbound]) -> None:
         began = stopwatch()
@@ -109,8 +121,8 @@ class Handling:
             seqs = await work.keep(runtime.outbox.owner)
             if waiting:
                 await parked.park(connection, waiting, now)
-        for move in moves:
-            self.offsets[move.partition] = move.next
+            self._in_doubt = moves, deliveries
+        self._done(moves)
         if waiting:
             self._parked_keys.update(arrival.key for arrival, _ in waiting)
             PARKED.set(len(self._parked_keys))
@@ -118,8 +130,38 @@ class Handling:
         await runtime.outbox.publish(seqs, work.records)
         BATCH_SIZE.observe(len(batch))
         BATCH_SECONDS.observe(stopwatch() - began)
+        await self._tell(deliveries)
+
+    async def _was_committed(self) -> bool:
+        """Whether the batch in doubt is what fenced us: the offsets are ours, and where it moved them.
+
+        It is finished then, but for its words, which the outbox finds in its table.
+        """
+        if self._in_doubt is None:
+            return False
+        moves, deliveries = self._in_doubt
+        async with self._runtime.pool.acquire(timeout=5) as connection:
+            numbers = {move.partition[1] for move in moves}
+            stored = await inbox.stored_offsets(connection, self._runtime.outbox.owner, numbers)
+            await self._look_for_parked(connection)
+        if any(stored.get(move.partition) != move.next for move in moves):
+            self._in_doubt = None
+            return False
+        log.warning("batch_was_committed", messages=len(deliveries))
+        self._runtime.outbox.relay_soon()
+        self._done(moves)
+        await self._tell(deliveries)
+        return True
+
+    def _done(self, moves: Collection[Move]) -> None:
+        """Their commit is answered, or known to be made."""
+        self._in_doubt = None
+        for move in moves:
+            self.offsets[move.partition] = move.next
+
+    async def _tell(self, deliveries: Sequence[Delivery]) -> None:
         if self._service.committed:
-            await self._service.committed(deliveries, runtime)
+            await self._service.committed(deliveries, self._runtime)
 
     def _set_aside(self, batch: Sequence[Inbound]) -> tuple[list[Inbound], list[tuple[Arrival, str]]]:
         """Part the batch: what cannot be decoded waits, and whatever follows of a key that waits."""

@@ -22,6 +22,8 @@ from libs.common.writes import Writes
 _FORGET_SECONDS = 0.25
 _RELAY_SECONDS = 1.0
 _RELAY_ROWS = 500
+_FORGOTTEN_SECONDS = 15.0
+"""Longer than Kafka may take to answer. A row of ours that is older was committed without our hearing of it."""
 
 _INSERT = """
     INSERT INTO message_outbox
@@ -140,8 +142,10 @@ class Outbox:
     async def adopt(self) -> None:
         """Publish what processes left behind that are gone."""
         rows = await self._pool.fetch(_LEFT, OWNER_LOCK, timeout=5)
-        oldest = min((row["oldest"] for row in rows), default=None)
-        OUTBOX_AGE.set((self._clock.now() - oldest).total_seconds() if oldest else 0)
+        ages = {row["owner"]: (self._clock.now() - row["oldest"]).total_seconds() for row in rows}
+        OUTBOX_AGE.set(max(ages.values(), default=0))
+        if ages.get(self.owner, 0) > _FORGOTTEN_SECONDS:
+            self.relay_soon()
         for row in rows:
             if row["owner"] != self.owner and not row["lives"]:
                 await self.settle(row["owner"])
@@ -193,7 +197,7 @@ class Outbox:
             self._sent.append(seq)
 
     def relay_soon(self) -> None:
-        """Somebody has put a row of ours into the table by himself."""
+        """Rows of ours may wait unpublished: somebody put them there, or a commit that nobody answered."""
         self._relaying = True
 
     def _stumble(self, error: BaseException | None) -> None:

@@ -56,6 +56,9 @@ class Kept:
     async def publish(self, *_: object) -> None:
         """Later."""
 
+    def relay_soon(self) -> None:
+        """It stays where `pump` finds it."""
+
 
 def nothing(_: Step) -> None:
     """Nobody listens."""
