@@ -90,17 +90,17 @@ class Desk:
         await self._leave()
 
     async def _work(self) -> None:
-        is_first = True
+        is_sure = False
         while not self._stopping:
             self.news.clear()
             try:
-                if is_first:
+                if not is_sure:
                     await self._adopt()
-                    is_first = False
+                    is_sure = True
                 rest = await self._turn()
             except PASSING as error:
                 log.warning("desk_waits", account_id=str(self.account_id), error=repr(error))
-                rest = 1.0
+                is_sure, rest = False, 1.0
             if rest is None:
                 break
             with contextlib.suppress(TimeoutError):
@@ -117,7 +117,9 @@ class Desk:
             yield work if mine else None
 
     async def _adopt(self) -> None:
-        """Whoever called for this account before us is gone: what it left in CALLING is nobody's any more."""
+        """What is CALLING is nobody's: whoever called for this account before us is gone, and so is a call of our own
+        that was recorded in a commit which nobody answered. It was never made.
+        """
         async with self._transaction() as work:
             if work is None:
                 return

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from libs.common import database
 from libs.common.contracts.brokers import BrokerOrderRequested
 from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.orders import (
@@ -14,7 +15,9 @@ from libs.common.contracts.orders import (
     OrderModifyRefused,
 )
 from libs.common.contracts.venue import VenueOrderRequested
+from libs.common.testing import Databases
 from services.trading.effects.steps import Step
+from tests.common.unheard import road_to
 from tests.services.trading.broker_world import World
 from tests.services.trading.making import USER, account_save, change_to
 from tests.services.trading.test_effects import STEPS_OF_A_CALL
@@ -151,3 +154,24 @@ async def test_openalgo_1055_an_order_of_a_paper_account_never_reaches_a_broker(
     assert the_world.arrived(order) == 0
     assert [m.order_id for m in the_world.said if isinstance(m, BrokerOrderRequested)] == [real.order_id]
     assert [m.order_id for m in the_world.said if isinstance(m, VenueOrderRequested)] == [order.order_id]
+
+
+async def test_an_order_whose_call_was_recorded_without_our_hearing_of_it_does_not_wait_for_ever(
+    the_world: World,
+) -> None:
+    """The commit was made and its answer lost: nothing was sent, and nobody works on what is CALLING."""
+    order = the_world.order(await the_world.account())
+    async with road_to(await Databases.url("trading")) as road:
+        the_world.runtime.pool = await database.open_pool(road.url, "trading")
+
+        def passed(step: Step) -> None:
+            if step is Step.CHOSEN and not road.lost.is_set():
+                road.lose_next()
+
+        number = the_world.start(passed)
+        await the_world.tell(order)
+        await the_world.becomes(order, S.REJECTED)
+        assert road.lost.is_set()
+        the_world.kill(number)
+        await the_world.runtime.pool.close()
+    await the_world.agrees([order])
