@@ -81,11 +81,15 @@ def _lose_sight(order: Order, execution: ExecutionReported) -> Step:
 
 
 def _reopen(order: Order, execution: ExecutionReported) -> Step:
-    """We took it for refused, and the venue has it after all: it is open, and what it trades is ours."""
+    """We took it for refused, and the venue has it after all: it is open, and what it trades is ours.
+
+    A cancel that was asked for meanwhile went nowhere, since there was nothing to cancel: it may be asked for anew.
+    """
     if order.status is not OrderStatus.REJECTED:
         return _accept(order, execution)
     status = OrderStatus.PARTIALLY_FILLED if order.filled_quantity else OrderStatus.ACCEPTED
-    after = _next(replace(order, broker_order_id=execution.venue_order_id), status)
+    found = replace(order, broker_order_id=execution.venue_order_id, cancel_requested_at=None)
+    after = _next(found, status)
     return after, [OrderAccepted(**_fact(after), broker_order_id=execution.venue_order_id)]
 
 

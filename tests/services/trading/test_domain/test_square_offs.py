@@ -11,7 +11,8 @@ from libs.common.testing import NOON
 from services.trading.domain import orders, square_offs
 from services.trading.domain.orders import Order
 from services.trading.domain.positions import Book, Holding
-from tests.services.trading.making import ACCOUNT, ALPHA, SBIN, cleared, square_off
+from tests.services.trading.making import ACCOUNT, ALPHA, SBIN, cleared, execution, square_off
+from tests.services.trading.test_domain.filling import after, submitted
 
 
 def book(quantity: int) -> Book:
@@ -50,3 +51,12 @@ def test_pauses_double_up_to_half_a_minute_and_a_fill_ends_them() -> None:
         pauses.append((waiting.pauses[SBIN].until - NOON).total_seconds())
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
     assert not square_offs.judge(waiting, exit_order(Side.SELL, 5), ExecutionKind.FILLED, NOON).pauses
+
+
+def test_an_order_that_its_venue_has_after_all_can_be_cancelled_again() -> None:
+    """The cancel that came while it was taken for refused went nowhere: no square-off would ask for another."""
+    order = orders.cancel(submitted(), NOON)
+    order, _ = after(order, execution(order, ExecutionKind.UNKNOWN), execution(order, ExecutionKind.REJECTED))
+    found, _ = after(order, execution(order, ExecutionKind.FOUND))
+    plan = square_offs.plan(square_offs.start(square_off(), NOON), [found], [], {}, NOON)
+    assert plan.cancels == (found,)
