@@ -248,7 +248,7 @@ class SquareOffStarted(Event):
 
 
 class SquareOffCompleted(Event):
-    """Nothing is pending and nothing is open in the scope."""
+    """Nothing is pending and nothing is open in the scope, but for contracts that `expired`: nobody can close those."""
 
     square_off_id: SquareOffId
     account_id: AccountId
@@ -257,3 +257,4 @@ class SquareOffCompleted(Event):
     instrument: InstrumentId | None
     product: Product | None
     reason: SquareOffReason
+    expired: tuple[InstrumentId, ...] = ()

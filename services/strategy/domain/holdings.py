@@ -4,7 +4,7 @@ Closing is a promise: an entry that slips through behind a square-off (it was st
 too, until nothing of the algo is left. Only then does a reversal enter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -104,13 +104,16 @@ def closing(holding: Holding, square_off_id: SquareOffId, now: datetime) -> Hold
     return replace(holding, closing=Closing(square_off_id, now))
 
 
-def closed(holding: Holding, square_off_id: SquareOffId, now: datetime) -> Holding:
-    """Trading has nothing pending and nothing open for the algo in this account."""
+def closed(
+    holding: Holding, square_off_id: SquareOffId, now: datetime, expired: Collection[InstrumentId] = ()
+) -> Holding:
+    """Trading has nothing pending and nothing open for the algo in this account, but for contracts that expired."""
+    books = {name: quantity for name, quantity in holding.books.items() if name.rpartition(" ")[0] not in expired}
     entries = {own: entry for own, entry in holding.entries.items() if now - entry.requested_at < LOST_AFTER}
     own = holding.closing
     if own is not None and own.square_off_id == square_off_id:
         own = replace(own, answered=True)
-    return replace(holding, entries=entries, closing=own)
+    return replace(holding, books=books, entries=entries, closing=own)
 
 
 def refused(holding: Holding, square_off_id: SquareOffId) -> Holding:

@@ -50,7 +50,10 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class SquareOff:
-    """`pauses` are by instrument: one that nobody trades must not hold up the others."""
+    """`pauses` are by instrument: one that nobody trades must not hold up the others.
+
+    `expired` are contracts that are over: a square-off that waited for them would close all that is ever opened again.
+    """
 
     square_off_id: SquareOffId
     account_id: AccountId
@@ -62,6 +65,7 @@ class SquareOff:
     started_at: datetime
     pauses: Mapping[InstrumentId, Pause] = field(default_factory=dict)
     completed_at: datetime | None = None
+    expired: frozenset[InstrumentId] = frozenset()
 
     def covers(self, what: Placed) -> bool:
         return (
@@ -107,7 +111,8 @@ def plan(
     """`orders` are the account's open ones, `largest` the order sizes that a freeze limit taught us."""
     pending = [order for order in orders if square_off.covers(order)]
     others = [order for order in pending if not order.is_exit]
-    open_books = sorted((b for b in books if b.holding.quantity and square_off.covers(b)), key=_rank)
+    held = (book for book in books if book.holding.quantity and square_off.covers(book))
+    open_books = sorted((book for book in held if book.instrument not in square_off.expired), key=_rank)
     uncancelled = [o for o in others if o.cancel_requested_at is None and not square_off.is_pausing(o.instrument, now)]
     cancels = tuple(sorted(uncancelled, key=lambda order: order.order_id))
     blocked = {book_key(order) for order in others if _may_cross(order, now)}
@@ -180,8 +185,17 @@ def largest_order(denied: OrderDenied) -> int | None:
     return allowed if 0 < allowed < denied.quantity else None
 
 
+def has_expired(denied: OrderDenied) -> bool:
+    """Risk tells on which day the contract expired."""
+    return denied.rule is DenialRule.INSTRUMENT_NOT_TRADABLE and denied.limit is not None
+
+
 def after_denial(square_off: SquareOff, denied: OrderDenied, now: datetime) -> SquareOff:
-    """What we can put right at once (too large, an old epoch) is asked for again at once; the rest waits."""
+    """What we can put right at once (too large, an old epoch) is asked for again at once; what has expired is left;
+    the rest waits.
+    """
+    if has_expired(denied):
+        return replace(square_off, expired=square_off.expired | {denied.instrument})
     if largest_order(denied) is not None or denied.rule is DenialRule.STALE_EPOCH:
         return square_off
     return failed(square_off, denied.instrument, now)
@@ -232,11 +246,11 @@ def started(square_off: SquareOff, first: Plan) -> SquareOffStarted:
 
 
 def completed(square_off: SquareOff) -> SquareOffCompleted:
-    return SquareOffCompleted(**_scope(square_off))
+    return SquareOffCompleted(**_scope(square_off), expired=tuple(sorted(square_off.expired)))
 
 
 def _scope(square_off: SquareOff) -> dict[str, object]:
-    return {name: getattr(square_off, name) for name in SquareOffCompleted.model_fields}
+    return {name: getattr(square_off, name) for name in SquareOffCompleted.model_fields if name != "expired"}
 
 
 def panic(

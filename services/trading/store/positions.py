@@ -47,8 +47,8 @@ SELECT_LIVE_NETS = f"SELECT {NET} FROM positions p WHERE {LIVE}"  # noqa: S608 -
 SELECT_LIVE_BOOKS = f"SELECT {BOOK} FROM books b WHERE {LIVE}"  # noqa: S608 - constants only
 SAVE_NETS = """
 INSERT INTO positions
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::integer[], $7::numeric[],
-                     $8::numeric[], $9::integer[], $10::integer[], $11::numeric[], $12::numeric[], $13::numeric[],
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::bigint[], $7::numeric[],
+                     $8::numeric[], $9::bigint[], $10::bigint[], $11::numeric[], $12::numeric[], $13::numeric[],
                      $14::integer[])
 ON CONFLICT (account_id, instrument, product) DO UPDATE
    SET order_id = excluded.order_id, quantity = excluded.quantity, cost = excluded.cost,
@@ -58,8 +58,8 @@ ON CONFLICT (account_id, instrument, product) DO UPDATE
 """
 SAVE_BOOKS = """
 INSERT INTO books
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::integer[], $6::numeric[], $7::numeric[],
-                     $8::integer[], $9::integer[], $10::numeric[], $11::numeric[])
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], $6::numeric[], $7::numeric[],
+                     $8::bigint[], $9::bigint[], $10::numeric[], $11::numeric[])
 ON CONFLICT (account_id, instrument, product, strategy_id) DO UPDATE
    SET quantity = excluded.quantity, cost = excluded.cost, realised_pnl = excluded.realised_pnl,
        bought_quantity = excluded.bought_quantity, sold_quantity = excluded.sold_quantity,

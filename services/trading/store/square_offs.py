@@ -15,17 +15,19 @@ from services.trading.domain.square_offs import Pause, SquareOff
 
 EXISTS = "SELECT EXISTS (SELECT FROM square_offs WHERE square_off_id = $1)"
 SELECT_OPEN = """
-SELECT square_off_id, account_id, user_id, strategy_id, instrument, product, reason, started_at, pauses
+SELECT square_off_id, account_id, user_id, strategy_id, instrument, product, reason, started_at, pauses,
+       expired
   FROM square_offs
  WHERE account_id = ANY($1::uuid[]) AND completed_at IS NULL
  ORDER BY square_off_id
 """
 SAVE = """
 INSERT INTO square_offs (square_off_id, account_id, user_id, strategy_id, instrument, product, reason, started_at,
-                         pauses, completed_at)
+                         pauses, completed_at, expired)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[],
-                     $8::timestamptz[], $9::text[], $10::timestamptz[])
-ON CONFLICT (square_off_id) DO UPDATE SET pauses = excluded.pauses, completed_at = excluded.completed_at
+                     $8::timestamptz[], $9::text[], $10::timestamptz[], $11::text[])
+ON CONFLICT (square_off_id) DO UPDATE
+   SET pauses = excluded.pauses, completed_at = excluded.completed_at, expired = excluded.expired
 """
 SELECT_LARGEST = "SELECT instrument, quantity FROM largest_orders"
 SAVE_LARGEST = """
@@ -33,6 +35,7 @@ INSERT INTO largest_orders VALUES ($1, $2) ON CONFLICT (instrument) DO UPDATE SE
 """
 
 _PAUSES: TypeAdapter[Mapping[InstrumentId, Pause]] = TypeAdapter(Mapping[InstrumentId, Pause])
+_EXPIRED: TypeAdapter[frozenset[InstrumentId]] = TypeAdapter(frozenset[InstrumentId])
 
 
 class SquareOffs:
@@ -86,7 +89,7 @@ class SquareOffs:
 
 
 def _square_off(row: Row) -> SquareOff:
-    square_off_id, account_id, user_id, strategy_id, instrument, product, reason, started_at, pauses = row
+    square_off_id, account_id, user_id, strategy_id, instrument, product, reason, started_at, pauses, expired = row
     return SquareOff(
         square_off_id=square_off_id,
         account_id=account_id,
@@ -97,6 +100,7 @@ def _square_off(row: Row) -> SquareOff:
         reason=SquareOffReason(reason),
         started_at=started_at,
         pauses=_PAUSES.validate_json(pauses),
+        expired=_EXPIRED.validate_json(expired),
     )
 
 
@@ -112,4 +116,5 @@ def _row(square_off: SquareOff) -> Row:
         square_off.started_at,
         _PAUSES.dump_json(square_off.pauses).decode(),
         square_off.completed_at,
+        _EXPIRED.dump_json(square_off.expired).decode(),
     )

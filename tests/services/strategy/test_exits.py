@@ -141,3 +141,13 @@ async def test_openalgo_1694_a_square_off_of_one_instrument_says_nothing_of_the_
         update={"instrument": InstrumentId("NSE:SBIN"), "square_off_id": SquareOffId(new_id())}
     )
     assert await long.hear(part) == []
+
+
+async def test_what_expired_in_the_algos_hands_keeps_it_from_nothing(desk: Desk) -> None:
+    """Trading cannot close it: to ask again would never end, and to hold it would end all entries."""
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    [square_off] = square_offs_of(await desk.hear(desk.filled(order), an_exit()))
+    over = completed(square_off).model_copy(update={"expired": (order.instrument,)})
+    assert await desk.hear(over) == []
+    assert orders_of(await desk.hear(a_signal())), "it enters again"

@@ -79,3 +79,13 @@ async def test_openalgo_1694_two_strategies_in_one_symbol_keep_their_own_books(t
     moved = only(PositionChanged, await trading.hears(short, filled(short, 4, "110")))
     assert (moved.net.quantity, moved.book.quantity) == (6, -4)
     assert (moved.net.realised_pnl, moved.book.realised_pnl) == (Decimal(40), Decimal(0))
+
+
+async def test_an_account_that_trades_thousands_of_millions_in_a_day_goes_on_trading(trading: Trading) -> None:
+    largest = 10**9
+    bought = []
+    for _ in range(3):
+        entry = cleared(Side.BUY, largest)
+        said = await trading.hears(entry, filled(entry, largest, "0.05"))
+        bought.append(only(PositionChanged, said).net.bought_quantity)
+    assert bought == [largest, 2 * largest, 3 * largest]

@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 from libs.common.contracts.enums import DenialRule, ExecutionKind, Side
+from libs.common.contracts.orders import SquareOffCompleted
 from libs.common.testing import NOON
-from tests.services.trading.hearing import Trading, names
+from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import INFY, SBIN, accepted, cleared, execution, filled, square_off
 from tests.services.trading.test_handlers.closing import clear, deny, exits, tick
 
@@ -79,4 +80,26 @@ async def test_an_exit_that_risk_denies_is_asked_for_again_after_a_pause(trading
     assert names(await trading.hears(deny(request, DenialRule.NO_REFERENCE_PRICE))) == ["OrderDenied"]
     assert await tick(trading, NOON + timedelta(seconds=0.5)) == []
     [again] = exits(await tick(trading, NOON + timedelta(seconds=1)))
+    assert again.quantity == 10
+
+
+async def test_an_expired_contract_is_left_and_what_is_opened_later_stays(trading: Trading) -> None:
+    """A square-off that waited for it for ever would cancel and close whatever the account ever does again."""
+    held, other = cleared(), cleared(instrument=INFY)
+    await trading.hears(held, filled(held, 10), other, filled(other, 10))
+    infy, sbin = exits(await trading.hears(square_off()))
+    await trading.hears(deny(sbin, DenialRule.INSTRUMENT_NOT_TRADABLE, "2026-11-24"))
+    said = await trading.hears(clear(infy), filled(clear(infy), 10))
+    assert only(SquareOffCompleted, said).expired == (SBIN,)
+    entry = cleared(instrument=INFY)
+    assert "OrderRequested" not in names(await trading.hears(entry, filled(entry, 10)))
+    assert await tick(trading, NOON + timedelta(minutes=1)) == []
+
+
+async def test_a_contract_that_cannot_be_traded_for_now_is_tried_again(trading: Trading) -> None:
+    entry = cleared()
+    await trading.hears(entry, filled(entry, 10))
+    [request] = exits(await trading.hears(square_off()))
+    assert names(await trading.hears(deny(request, DenialRule.INSTRUMENT_NOT_TRADABLE))) == ["OrderDenied"]
+    [again] = exits(await tick(trading, NOON + timedelta(seconds=2)))
     assert again.quantity == 10
