@@ -19,6 +19,8 @@ from libs.common.contracts.ids import AccountId, CallId, CorrelationId, OrderId,
 
 Request = BrokerOrderRequested | BrokerModifyRequested | BrokerCancelRequested
 
+LAST_RETRY = timedelta(seconds=4)
+
 
 class CallState(StrEnum):
     WAITING = "WAITING"
@@ -99,7 +101,7 @@ class Patience:
     grace: timedelta = timedelta(seconds=2)
     to_leave: timedelta = timedelta(seconds=20)
     first_retry: timedelta = timedelta(milliseconds=250)
-    last_retry: timedelta = timedelta(seconds=4)
+    last_retry: timedelta = LAST_RETRY
     repeats: int = 5
     """Of a change or a cancel that nobody answers."""
     absent_reads: int = 6
@@ -137,9 +139,16 @@ def due(calls: Iterable[Call], unsent: Collection[OrderId], now: datetime) -> Ca
     ready = [
         call
         for call in first.values()
-        if call.not_before <= now and (call.order_id not in unsent or isinstance(call.request, BrokerOrderRequested))
+        if not _rests(call, now) and (call.order_id not in unsent or isinstance(call.request, BrokerOrderRequested))
     ]
     return min(ready, key=lambda c: (not c.is_urgent, c.seq), default=None)
+
+
+def _rests(call: Call, now: datetime) -> bool:
+    """No call rests longer than the longest pause: what seems so was recorded by a clock that ran ahead, and would
+    leave when nobody expects it any more.
+    """
+    return now < call.not_before <= now + LAST_RETRY
 
 
 def begin(call: Call, now: datetime) -> Call:

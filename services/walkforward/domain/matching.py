@@ -14,6 +14,9 @@ from libs.common.contracts.venue import ExecutionReported
 from services.walkforward.domain.market import Level, Market
 from services.walkforward.domain.orders import Change, Order, expire, fill, report
 
+FURTHEST_AHEAD = timedelta(seconds=60)
+"""The longest latency that can be set, and more than the clocks of two machines lie apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Met:
@@ -68,9 +71,11 @@ def meet(order: Order, market: Market, now: datetime) -> Met:
 
 
 def _may_meet(order: Order, market: Market, now: datetime) -> bool:
-    if not order.is_open or not order.active_from <= now < order.expires_at:
+    """Times further ahead than any latency are of a clock that was set back: they hold up nothing."""
+    ahead = now + FURTHEST_AHEAD
+    if not order.is_open or now < order.active_from <= ahead or now >= order.expires_at:
         return False
-    return order.seen is None or market.at > order.seen
+    return order.seen is None or market.at > order.seen or order.seen > ahead
 
 
 def _looked(before: Order, change: Change, market: Market) -> Change:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
+from libs.common.contracts.brokers import BrokerCancelRequested, BrokerModifyRequested, BrokerOrderRequested
 from libs.common.contracts.enums import Broker, ExecutionKind, OrderPurpose, OrderType, Product, Side, Validity
 from libs.common.contracts.ids import CallId, CorrelationId
 from libs.common.contracts.venue import ExecutionReported
@@ -235,3 +235,11 @@ def test_fills_are_told_once_each_whatever_the_book_shows_when(sizes: list[int],
     assert len({s.execution_id for s in said}) == len(said)
     assert [s.kind for s in said if s.kind is not K.FILLED] == [K.ACCEPTED]
     assert order.state is Watch.ENDED
+
+
+def test_a_call_that_was_recorded_by_a_clock_that_ran_ahead_waits_for_nothing() -> None:
+    """It would leave when nobody expects it any more: after the hour that the clock was set back by."""
+    cancel = BrokerCancelRequested(order_id=order_id(1), account_id=ACCOUNT, broker=Broker.ZERODHA, instrument=SBIN)
+    waiting = replace(a_call(cancel, CallState.WAITING), not_before=NOON + timedelta(hours=1))
+    assert calls.due([waiting], (), NOON) == waiting
+    assert calls.due([replace(waiting, not_before=NOON + timedelta(seconds=3))], (), NOON) is None

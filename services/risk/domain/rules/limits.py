@@ -46,8 +46,9 @@ def _opens_another(check: OrderCheck, limit: OrderLimit) -> bool:
 
 
 def daily_loss_is_not_hit(check: OrderCheck) -> Denial | None:
+    """Also of a day that the clock had begun before it was set back over midnight."""
     today = trading_day(check.now)
-    hit = next((each for each in check.limits if each.lost_on == today and each.max_daily_loss is not None), None)
+    hit = next((each for each in check.limits if each.lost_on and each.lost_on >= today and each.max_daily_loss), None)
     if hit is None or hit.max_daily_loss is None:
         return None
     reason = f"the daily loss limit of the {hit.scope}, {rupees(hit.max_daily_loss)}, was hit today: exits only"

@@ -67,6 +67,11 @@ def test_openalgo_1052_after_the_daily_loss_only_exits_go_through() -> None:
     assert denial(check(order(side=Side.SELL), net=held(10), limits=lost)) is None
 
 
+def test_a_daily_loss_of_a_day_that_the_clock_was_set_back_from_is_not_forgotten() -> None:
+    lost = (limit(max_daily_loss=Decimal(5000), lost_on=TODAY + timedelta(days=1)),)
+    assert refused(order(), limits=lost).rule is DenialRule.DAILY_LOSS
+
+
 def test_yesterdays_daily_loss_is_forgotten() -> None:
     lost = (limit(max_daily_loss=Decimal(5000), lost_on=date(2026, 11, 23)),)
     assert denial(check(order(), limits=lost)) is None

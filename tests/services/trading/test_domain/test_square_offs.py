@@ -1,6 +1,7 @@
 """What a square-off asks for, and when again."""
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 from hypothesis import given
@@ -60,3 +61,13 @@ def test_an_order_that_its_venue_has_after_all_can_be_cancelled_again() -> None:
     found, _ = after(order, execution(order, ExecutionKind.FOUND))
     plan = square_offs.plan(square_offs.start(square_off(), NOON), [found], [], {}, NOON)
     assert plan.cancels == (found,)
+
+
+def test_what_a_clock_that_ran_ahead_put_off_is_done_at_once() -> None:
+    """A panic's exits would wait for the hour that the clock was set back by."""
+    ahead = NOON + timedelta(hours=1)
+    failed = square_offs.failed(square_offs.start(square_off(), NOON), SBIN, ahead)
+    pending = orders.cancel(submitted(side=Side.SELL), ahead)
+    plan = square_offs.plan(failed, [pending], [book(5)], {}, NOON)
+    assert [wanted.quantity for wanted in plan.exits] == [5]
+    assert orders.needs_cancel(pending, NOON)

@@ -108,6 +108,14 @@ def test_an_order_under_way_meets_no_market() -> None:
     assert fills(meet(slow, market(tick()), later(0.2)).change.executions) == [(100, "100.00")]
 
 
+def test_an_order_from_before_the_clock_was_set_back_goes_on_trading() -> None:
+    """Its own times, and that of the last look at it, lie an hour ahead; ticks come with the time of now."""
+    for taken in (order(BUY, active_from=later(3600)), order(BUY, 100, LIMIT, "100.00", seen=later(3600))):
+        met = meet(taken, market(tick(ask=100.0, ask_quantity=60, at=later(1))), later(1)).change
+        assert fills(met.executions) == [(60, "100.00")]
+        assert meet(met.order, market(tick(ask=100.0, ask_quantity=60, at=later(1))), later(1)).change.executions == ()
+
+
 def test_nothing_trades_once_the_session_is_over() -> None:
     resting = order(BUY)
     assert meet(resting, market(tick(at=EVENING)), EVENING).change.order is resting
