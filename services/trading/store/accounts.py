@@ -23,9 +23,12 @@ SELECT account_id, user_id, broker, active, deleted, capital, version, opening_b
 LOCK_SQUARING_OFF = """
 SELECT *
   FROM accounts
- WHERE account_id IN (SELECT account_id FROM square_offs WHERE completed_at IS NULL)
- ORDER BY account_id LIMIT $1 FOR UPDATE SKIP LOCKED
+ WHERE account_id IN (
+    SELECT account_id FROM (SELECT DISTINCT account_id FROM square_offs WHERE completed_at IS NULL) AS unfinished
+     ORDER BY random() LIMIT $1)
+ ORDER BY account_id FOR UPDATE SKIP LOCKED
 """
+"""Any of them: the same ones each time, were they stuck, would keep all others waiting for ever."""
 LOCK_OF_DAYS_BEFORE = "SELECT * FROM accounts WHERE day < $1 ORDER BY account_id LIMIT $2 FOR UPDATE SKIP LOCKED"
 INSERT = "INSERT INTO accounts VALUES ($1, $2, $3, $4, $5, $6, $7, false, $8, $9, $10, $11, $12, $13, $14, $15)"
 DESCRIBE = "UPDATE accounts SET name = $2, labels = $3, is_master = $4, broker = $5 WHERE account_id = $1"

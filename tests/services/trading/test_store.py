@@ -23,6 +23,7 @@ from libs.common.ids import new_id
 from libs.common.service import Connection
 from libs.common.testing import deliver
 from services.trading.app import app
+from services.trading.store import TradingStore
 from tests.services.trading.hearing import names
 from tests.services.trading.making import (
     ALPHA,
@@ -38,6 +39,7 @@ from tests.services.trading.making import (
     filled,
     modified,
     panic,
+    square_off,
 )
 
 orders_of_a_day = st.lists(
@@ -217,3 +219,16 @@ async def blocked_on_the_gate(pool: asyncpg.Pool) -> None:
             return
         await asyncio.sleep(0.01)
     raise TimeoutError("nobody waits for the gate")
+
+
+async def test_accounts_that_cannot_be_squared_off_keep_no_others_waiting(connection: Connection) -> None:
+    """The sweep looks at some at a time, and those that are stuck come back for ever."""
+    account_ids = {AccountId(new_id()) for _ in range(3)}
+    for account_id in account_ids:
+        entry = cleared(account_id=account_id)
+        stop = square_off().model_copy(update={"square_off_id": new_id(), "account_id": account_id})
+        await deliver(app, connection, account_save(account_id=account_id), entry, filled(entry, 10), stop)
+    looked_at = {
+        account.account_id for _ in range(60) for account in await TradingStore(connection).accounts.squaring_off(1)
+    }
+    assert looked_at == account_ids
