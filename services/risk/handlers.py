@@ -44,7 +44,10 @@ RiskContext = Context[RiskStore, RiskMemory]
 async def check_order(request: OrderRequested, ctx: RiskContext) -> Sequence[Message]:
     """An order id is decided once; when it comes again, the first decision stands and nothing is said."""
     store = ctx.store
-    if store.reservations.get(request.order_id) is not None:
+    known = store.reservations.get(request.order_id)
+    if known is not None and orders.was_given_up(known):
+        return [orders.deny_given_up(request)]
+    if known is not None:
         log.info("order_decided_already", order_id=str(request.order_id))
         return []
     check = _check(request, request.expires_at, ctx)
@@ -107,9 +110,13 @@ async def drop_change(refused: OrderModifyRefused, ctx: RiskContext) -> Sequence
 async def release(
     ended: OrderDenied | OrderRejected | OrderCancelled | OrderExpired, ctx: RiskContext
 ) -> Sequence[Message]:
-    """The order is over: what it still blocked is free again."""
+    """The order is over: what it still blocked is free again. An exit that trading gave up before we decided about it
+    will bind nothing.
+    """
     order = ctx.store.reservations.get(ended.order_id)
-    if order is not None and not order.closed:
+    if order is None and isinstance(ended, OrderDenied):
+        ctx.store.reservations.save(orders.reserve(ended, ctx.now))
+    elif order is not None and not order.closed:
         _save_step(order, ledger.close(order), ctx)
     return []
 

@@ -64,6 +64,16 @@ def reserve(event: OrderCleared | OrderDenied, decided_at: datetime) -> Reservat
     )
 
 
+def was_given_up(order: Reservation) -> bool:
+    """Only trading asks for square-offs, each once: one that was denied before it came here was denied by trading."""
+    return order.purpose is OrderPurpose.SQUARE_OFF and order.footprint == NOTHING
+
+
+def deny_given_up(request: OrderRequested) -> OrderDenied:
+    reason = "trading gave this exit up before it was decided"
+    return OrderDenied(**_terms(request), rule=DenialRule.REQUEST_EXPIRED, reason=reason)
+
+
 def footprint_of(cleared: OrderCleared | OrderModifyCleared) -> Footprint:
     return Footprint(cleared.quantity, cleared.increasing, cleared.unit_margin)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from libs.common.contracts.enums import DenialRule, OrderStatus, Side
+from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderStatus, Side
 from libs.common.contracts.orders import OrderCancelled, OrderCleared, OrderDenied, OrderExpired, OrderRejected
 from tests.services.risk.scene import Scene, fact, order, position, state
-from tests.services.risk.test_handlers.saying import bound
+from tests.services.risk.test_handlers.saying import bound, cleared, rules
 
 
 async def test_a_fill_moves_margin_from_the_order_to_the_position(scene: Scene) -> None:
@@ -64,3 +64,13 @@ async def test_a_partly_filled_order_that_is_cancelled_releases_the_rest(scene: 
         OrderCancelled(**fact(request, OrderStatus.CANCELLED, filled_quantity=4), reason="asked"),
     )
     assert await bound(scene) == (0, 640, 1)
+
+
+async def test_an_exit_that_trading_gave_up_before_it_was_decided_binds_nothing(scene: Scene) -> None:
+    """After an outage the two topics come as they come. What was let through then would be bound for ever."""
+    await scene.tell(position(state(10, 800)))
+    late = order(side=Side.SELL, purpose=OrderPurpose.SQUARE_OFF)
+    terms = {name: value for name, value in late.__dict__.items() if name not in ("expires_at", "epoch")}
+    await scene.tell(OrderDenied(**terms, rule=DenialRule.REQUEST_EXPIRED, reason="given up"))
+    assert rules(await scene.tell(late)) == [DenialRule.REQUEST_EXPIRED]
+    assert cleared(await scene.tell(order(side=Side.SELL, purpose=OrderPurpose.EXIT))) == [True]
