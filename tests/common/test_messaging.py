@@ -128,6 +128,31 @@ async def keep_committed(ledger: Ledger, owner: int, row: Record) -> None:
     await connection.close()
 
 
+async def test_a_database_that_takes_no_writes_for_a_while_parks_nobody(ledger: Ledger) -> None:
+    """As one does that became a standby, or whose disk is full: it is not the message that is wrong."""
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 1))
+        await ledger.eventually({"a": 1})
+        await takes_writes(ledger, "off")
+        await ledger.request(deposit_of("a", 5))
+        await asyncio.sleep(1)
+        await takes_writes(ledger, "on")
+        await ledger.eventually({"a": 6})
+        assert await runtime.pool.fetchval("SELECT count(*) FROM message_parked") == 0
+
+
+async def takes_writes(ledger: Ledger, whether: str) -> None:
+    connection = await ledger.connect()
+    await connection.execute("SET default_transaction_read_only = off")
+    is_read_only = "off" if whether == "on" else "on"
+    await connection.execute(f"ALTER DATABASE {ledger.name} SET default_transaction_read_only = {is_read_only}")
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()",
+        ledger.name,
+    )
+    await connection.close()
+
+
 async def test_a_message_that_makes_its_handler_raise_parks_its_key_alone(ledger: Ledger) -> None:
     async with ledger.running() as runtime:
         await ledger.request(deposit_of("a", 1), deposit_of("a", 13), deposit_of("a", 2), deposit_of("b", 7))

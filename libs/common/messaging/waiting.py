@@ -23,6 +23,8 @@ PASSING = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # what a roll-back raises on a connection that broke in the middle of a statement
     asyncpg.PostgresConnectionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InvalidTransactionStateError,  # it takes no writes (a standby, a full disk), or ended what stood still
     asyncpg.TransactionRollbackError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
