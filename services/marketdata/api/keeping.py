@@ -12,7 +12,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.trading_calendar import IST, TradingCalendar
 from services.marketdata.adapters import candle_files
 from services.marketdata.adapters.candle_files import Form, Survey
-from services.marketdata.adapters.kite_history import KiteHistory
+from services.marketdata.adapters.kite_history import HistoryRefused, KiteHistory
 from services.marketdata.domain.intervals import Interval
 from services.marketdata.domain.quality import MINUTE, Minute, judge
 from services.marketdata.domain.symbols import split
@@ -32,11 +32,13 @@ async def import_candles(
     label: BarLabel,
     sessions: TradingCalendar | None,
 ) -> Survey:
-    """Keep a file's candles; what is stored already is replaced. The file is read twice: nothing of it is kept when a
-    row is broken. CandleFileUnreadable, CandleFileTooLong.
+    """Keep a file's candles; what is stored already is replaced. All of it or nothing: the file is read twice, first to
+    find a broken row, and what breaks off while it is written leaves nothing. CandleFileUnreadable, CandleFileTooLong,
+    TimeSeriesUnavailable.
     """
     found = await asyncio.to_thread(candle_files.survey, file, form, label, instrument, sessions)
-    await series.write(candles=_rows(instrument, candle_files.candles(file, form, label, instrument, sessions)))
+    found_rows = candle_files.candles(file, form, label, instrument, sessions)
+    await series.write_together(_rows(instrument, found_rows))
     return found
 
 
@@ -50,10 +52,15 @@ def _rows(instrument: InstrumentId, found: Iterator[pl.DataFrame]) -> Iterator[C
 async def backfill(
     series: TimeSeries, broker: KiteHistory, instrument: InstrumentId, token: str, start: datetime, end: datetime
 ) -> int:
-    """Fetch and keep the candles that start in [start, end); how many there were."""
+    """Fetch and keep the candles that start in [start, end); how many there were. HistoryRefused, which says what is
+    kept, when the broker gives up in the middle: its requests are counted, so what it gave is not asked for again.
+    """
     kept = 0
-    async for rows in broker.minutes(instrument, token, start, end):
-        kept += await series.write(candles=rows)
+    try:
+        async for rows in broker.minutes(instrument, token, start, end):
+            kept += await series.write(candles=rows)
+    except HistoryRefused as error:
+        raise HistoryRefused(f"{error}; the {kept} candles that it gave before are kept") from error
     return kept
 
 

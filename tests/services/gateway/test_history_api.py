@@ -90,6 +90,22 @@ async def test_a_problem_of_marketdata_is_the_client_s(platform: Platform, marke
     assert answer.headers["content-type"] == PROBLEM_JSON
 
 
+async def test_what_a_broker_refused_is_told_in_its_words_and_a_fault_of_ours_is_not(
+    platform: Platform, marketdata: Marketdata
+) -> None:
+    first = await platform.person("first")
+    url = "/api/v2/market/history/NSE:SBIN/backfill?from=2026-11-20T09:15:00Z&to=2026-11-21T09:15:00Z"
+    said = b'{"code": "broker_refused", "detail": "Session expired"}'
+    for status, media, code in (
+        (502, PROBLEM_JSON, "broker_refused"),
+        (502, "text/html", "unavailable"),
+        (500, PROBLEM_JSON, "unavailable"),
+    ):
+        marketdata.status, marketdata.media, marketdata.answer = status, media, [said]
+        answer = await first.client.post(url)
+        assert (answer.status_code, answer.json()["code"]) == (502 if code == "broker_refused" else 503, code)
+
+
 async def test_an_answer_that_breaks_off_breaks_off_for_the_client_too(marketdata: Marketdata) -> None:
     """The server ends the connection of a stream that raises, so half a file is never taken for a whole one."""
     marketdata.answer = [b"start,open\n", b"x" * 300_000, b"!"]

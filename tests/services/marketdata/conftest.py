@@ -7,9 +7,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as AIOTopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from libs.common import http, ids
 from libs.common.clock import FixedClock
+from libs.common.contracts import topics
 from libs.common.contracts.ids import InstrumentId
 from libs.common.testing.apps import opened
 from services.marketdata.app import app
@@ -70,6 +74,30 @@ _KNOWN_TO_BROKER = """
     VALUES ('zerodha', $1, 'NSE', $2, $2, 'EQUITY', 1, 0.05, '5633', $2, true, '2026-11-23'),
         ('dhan', $1, 'NSE', $2, $2, 'EQUITY', 1, 0.05, '77', $2, true, '2026-11-23')
 """
+
+
+@pytest.fixture(scope="session")
+async def kafka() -> str:
+    """Its address, once every partition of the ticks has a leader: new ones have none for a moment."""
+    async with opened(app) as runtime, AIOKafkaConsumer(bootstrap_servers=runtime.settings.kafka_bootstrap) as reader:
+        partitions = [AIOTopicPartition(topics.TICKS.name, number) for number in range(topics.TICKS.partitions)]
+        await reader.end_offsets(partitions)
+        return runtime.settings.kafka_bootstrap
+
+
+@pytest.fixture
+def group(kafka: str) -> str:
+    """A consumer group that has read everything there is."""
+    name = f"test-{ids.new_id().hex[-12:]}"
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": name})
+    marks = []
+    for partition in range(topics.TICKS.partitions):
+        mark = TopicPartition(topics.TICKS.name, partition)
+        mark.offset = consumer.get_watermark_offsets(mark, timeout=10)[1]
+        marks.append(mark)
+    consumer.commit(offsets=marks, asynchronous=False)
+    consumer.close()
+    return name
 
 
 @pytest.fixture

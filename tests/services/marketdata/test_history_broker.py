@@ -21,6 +21,8 @@ class StubBroker:
         self.asked: list[str] = []
         self.busy = 0
         self.refusal: bytes | None = None
+        self.refused_after = 0
+        """How many answers come before the refusal."""
 
     async def __aenter__(self) -> "StubBroker":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -33,12 +35,13 @@ class StubBroker:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = (await reader.readuntil(b"\r\n\r\n")).decode()
         target = httpx.URL(request.split(" ")[1])
-        status, body = 200, self.refusal or self._candles(target)
+        refusal = self.refusal if len(self.asked) >= self.refused_after else None
+        status, body = 200, refusal or self._candles(target)
         self.asked.append(request)
         if self.busy:
             self.busy -= 1
             status, body = 429, b'{"status": "error", "message": "Too many requests", "error_type": "NetworkException"}'
-        elif self.refusal:
+        elif refusal:
             status = 403
         head = f"HTTP/1.1 {status} X\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         writer.write(head.encode() + body)
@@ -96,6 +99,21 @@ async def test_what_a_broker_refuses_is_told_with_its_words(
         answer = await client.post(f"/history/{name}/backfill", params=wanted)
     assert (answer.status_code, answer.json()["code"]) == (502, "broker_refused")
     assert "Incorrect `api_key`" in answer.json()["detail"]
+
+
+async def test_what_a_broker_gave_before_it_refused_is_kept_and_told(
+    client: httpx.AsyncClient, memory: MarketMemory, name: InstrumentId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"start": f"2026-08-01T00:00:00{INDIAN}", "end": f"2026-10-30T00:00:00{INDIAN}"}
+    async with StubBroker() as broker:
+        monkeypatch.setenv("MARKETDATA_HISTORY_URL", broker.url)
+        broker.refusal, broker.refused_after = b'{"status": "error", "message": "Session expired"}', 1
+        answer = await client.post(f"/history/{name}/backfill", params=wanted)
+    assert (answer.status_code, answer.json()["code"]) == (502, "broker_refused")
+    assert answer.json()["detail"].endswith("Session expired; the 60 candles that it gave before are kept")
+    await memory.series.applied("candles")
+    chosen = Selection(name, Interval.ONE_MINUTE, OPEN - timedelta(days=200), OPEN)
+    assert len(await memory.series.candles(chosen, 100)) == 60
 
 
 async def test_what_the_brokers_dump_does_not_have_is_not_asked_for(

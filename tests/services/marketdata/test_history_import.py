@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ import httpx
 import polars as pl
 import pytest
 
+from libs.common import ids
 from libs.common.contracts.ids import InstrumentId
-from services.marketdata.store.series import TimeSeries
+from services.marketdata.memory import MarketMemory
+from services.marketdata.store.series import TimeSeries, schema
+from tests.services.marketdata.cable import Cable
 from tests.services.marketdata.samples import INDIAN
 
 
@@ -95,6 +98,74 @@ async def test_a_file_that_is_broken_at_its_end_keeps_nothing_of_itself(
     assert answer.json()["detail"].startswith("line 80642: open 100 or close 100 is not between low 98 and high 99")
     await series.applied("candles")
     assert await stored(client, name) == []
+
+
+def bytes_sent(count: int) -> Callable[[bytes], bool]:
+    sent = 0
+
+    def enough(data: bytes) -> bool:
+        nonlocal sent
+        sent += len(data)
+        return sent > count
+
+    return enough
+
+
+WHOLE = {"label": "start", "outside": "true"}
+
+
+@pytest.mark.parametrize("sent", [1_000, 2_000_000, 5_000_000])
+async def test_of_a_file_that_questdb_leaves_in_the_middle_nothing_is_kept_until_it_is_sent_again(
+    client: httpx.AsyncClient, name: InstrumentId, memory: MarketMemory, series: TimeSeries, sent: int
+) -> None:
+    """80,640 candles are some 10 MB on their way to QuestDB, in five writes."""
+    url, content, here = f"/history/{name}/import", months(2), memory.series
+    async with Cable(series.url) as cable:
+        memory.series = TimeSeries(cable.url)
+        cable.cut_after = bytes_sent(sent)
+        answer = await client.post(url, params=WHOLE, content=content)
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert cable.cut, "it failed for another reason"
+        await series.applied("candles")
+        cable.mend()
+        assert await stored(client, name) == []
+        assert (await client.post(url, params=WHOLE, content=content)).status_code == 200
+        await memory.series.close()
+        memory.series = here
+    await series.applied("candles")
+    assert len(await stored(client, name)) == 80_640
+
+
+async def test_a_file_whose_last_word_is_lost_is_kept_whole_or_not_at_all_and_sent_again_it_is_there_once(
+    client: httpx.AsyncClient, name: InstrumentId, memory: MarketMemory, series: TimeSeries
+) -> None:
+    url, content, here = f"/history/{name}/import", months(1), memory.series
+    async with Cable(series.url) as cable:
+        memory.series = TimeSeries(cable.url)
+        cable.cut_after = lambda data: b"INSERT" in data
+        answer = await client.post(url, params=WHOLE, content=content)
+        assert (answer.status_code, answer.json()["code"], cable.cut) == (503, "unavailable", True)
+        await memory.series.close()
+        memory.series = here
+    await asyncio.sleep(1)
+    await series.applied("candles")
+    assert len(await stored(client, name)) in (0, 40_320)
+    assert (await client.post(url, params=WHOLE, content=content)).status_code == 200
+    await series.applied("candles")
+    assert len(await stored(client, name)) == 40_320
+
+
+async def test_what_a_killed_import_left_is_forgotten_by_a_later_one_and_what_still_arrives_is_not(
+    client: httpx.AsyncClient, name: InstrumentId, series: TimeSeries
+) -> None:
+    now = ids.new_id().hex
+    left, arrives = f"arriving_{'0' * 12}{now[12:]}", f"arriving_{now}"
+    for table in (left, arrives):
+        await series.ask(schema.arriving(table))
+    assert (await client.post(f"/history/{name}/import", params=WHOLE, content=months(1))).status_code == 200
+    there = [table for (table,) in await series.ask(schema.ARRIVED)]
+    assert (left in there, arrives in there) == (False, True)
+    await series.ask(f"DROP TABLE {arrives}")
 
 
 async def waiting(folder: Path) -> list[tuple[str, int]]:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -25,6 +24,7 @@ from services.marketdata.domain.intervals import Interval
 from services.marketdata.store.series import Selection, TimeSeries
 from services.marketdata.streams import write_series
 from services.marketdata.streams.repair import repair
+from tests.services.marketdata.cable import Cable
 from tests.services.marketdata.samples import OPEN, tick
 
 if TYPE_CHECKING:
@@ -36,21 +36,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.servers
 END = timedelta(minutes=30)
-
-
-@pytest.fixture
-def group() -> str:
-    """A consumer group that has read everything there is."""
-    name = f"test-{ids.new_id().hex[-12:]}"
-    consumer = Consumer({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"], "group.id": name})
-    marks = []
-    for partition in range(topics.TICKS.partitions):
-        mark = TopicPartition(topics.TICKS.name, partition)
-        mark.offset = consumer.get_watermark_offsets(mark, timeout=10)[1]
-        marks.append(mark)
-    consumer.commit(offsets=marks, asynchronous=False)
-    consumer.close()
-    return name
 
 
 @pytest.fixture
@@ -253,59 +238,26 @@ async def test_while_questdb_is_away_ticks_wait_in_kafka(runtime: "MarketRuntime
     await away.close()
 
 
-class Cable:
-    """A road to a server that can be cut, in the middle of whatever goes over it."""
-
-    def __init__(self, url: str) -> None:
-        self.host, self.port = urlsplit(url).hostname, urlsplit(url).port
-        self.cut = False
-        self._ends: set[asyncio.StreamWriter] = set()
-
-    async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.cut:
-            writer.close()
-            return
-        there_reader, there_writer = await asyncio.open_connection(self.host, self.port)
-        self._ends |= {writer, there_writer}
-        await asyncio.gather(self._carry(reader, there_writer), self._carry(there_reader, writer))
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                if self.cut:
-                    break
-                writer.write(data)
-        writer.close()
-        self._ends.discard(writer)
-
-    def sever(self) -> None:
-        self.cut = True
-        for end in self._ends:
-            end.close()
-
-
 async def test_rows_that_were_on_their_way_when_questdb_died_are_written_when_it_is_back(
     runtime: "MarketRuntime",
 ) -> None:
     """What was read from Kafka is committed only with its rows: closing the reader must not do it."""
     (name,) = instruments(1)
     here, ticks = runtime.memory.series, day_of([name], 1)
-    cable = Cable(here.url)
-    server = await asyncio.start_server(cable.join, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    runtime.memory.series = TimeSeries(f"http://127.0.0.1:{port}")
-    async with server, writing(runtime):
-        for each in ticks[:10]:
-            runtime.publish_bulk(each)
-        assert len(await eventually(here, name, Interval.TICK, 10)) == 10
-        cable.sever()
-        for each in ticks[10:]:
-            runtime.publish_bulk(each)
-        await asyncio.sleep(2)
-        cable.cut = False
-        assert len(await eventually(here, name, Interval.TICK, 120)) == 120
-        over, runtime.memory.series = runtime.memory.series, here
-    await over.close()
+    async with Cable(here.url) as cable:
+        over = runtime.memory.series = TimeSeries(cable.url)
+        async with writing(runtime):
+            for each in ticks[:10]:
+                runtime.publish_bulk(each)
+            assert len(await eventually(here, name, Interval.TICK, 10)) == 10
+            cable.sever()
+            for each in ticks[10:]:
+                runtime.publish_bulk(each)
+            await asyncio.sleep(2)
+            cable.mend()
+            assert len(await eventually(here, name, Interval.TICK, 120)) == 120
+        runtime.memory.series = here
+        await over.close()
 
 
 async def test_a_message_that_is_no_tick_is_passed_over(runtime: "MarketRuntime") -> None:

@@ -7,7 +7,7 @@ import httpx
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
-from libs.common.problems import Problem
+from libs.common.problems import PROBLEM_JSON, Problem
 
 _TLS = ssl.create_default_context()
 """Made once: reading the certificates takes longer than most answers."""
@@ -85,11 +85,16 @@ class Internal:
                 raise
             detail = f"the {service} service does not answer; try again"
             raise Problem(503, "unavailable", detail, headers={"Retry-After": "2"}) from error
-        if answer.status_code >= 500:
+        if answer.status_code >= 500 and not _speaks_of_a_broker(answer):
             await client.aclose()
             raise Problem(503, "unavailable", f"the {service} service cannot answer now", headers={"Retry-After": "2"})
         kept = {name: answer.headers[name] for name in _KEPT_HEADERS if name in answer.headers}
         return StreamingResponse(_chunks(client, answer), answer.status_code, headers=kept)
+
+
+def _speaks_of_a_broker(answer: httpx.Response) -> bool:
+    """A service's own 502 says what somebody outside refused it, which the client is to read."""
+    return answer.status_code == httpx.codes.BAD_GATEWAY and answer.headers.get("content-type") == PROBLEM_JSON
 
 
 async def _chunks(client: httpx.AsyncClient, answer: httpx.Response) -> AsyncIterator[bytes]:

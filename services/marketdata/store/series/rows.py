@@ -111,10 +111,10 @@ class RowWriter:
                 at=TimestampNanos(tick.at * 1_000),
             )
 
-    def add_candles(self, candles: Iterable[CandleRow]) -> None:
+    def add_candles(self, candles: Iterable[CandleRow], table: str = "candles") -> None:
         for candle in candles:
             self._sender.row(
-                "candles",
+                table,
                 symbols={"instrument": candle.instrument, "source": candle.source},
                 columns={
                     "open": candle.open,

@@ -11,12 +11,13 @@ from services.marketdata.domain.intervals import STOCKS_OPEN, SUMMED, Interval, 
 
 TICK_DAYS = 3
 
-CANDLES = """
-    CREATE TABLE IF NOT EXISTS candles (
-        instrument SYMBOL CAPACITY 65536 INDEX, source SYMBOL, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE,
+_CANDLES = """
+    CREATE TABLE IF NOT EXISTS {} (
+        instrument SYMBOL {}, source SYMBOL, open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE,
         volume LONG, oi LONG, ts TIMESTAMP
     ) TIMESTAMP(ts) PARTITION BY MONTH WAL DEDUP UPSERT KEYS(ts, instrument)
 """
+CANDLES = _CANDLES.format("candles", "CAPACITY 65536 INDEX")
 """By the month: a reader maps every column of every partition, and ten years of days are half of what Linux lets a
 process map (vm.max_map_count). Two such readers at once ended QuestDB."""
 TICKS = f"""
@@ -34,9 +35,11 @@ NEW_COLUMNS = (
 )
 PARTITIONED_BY_DAY = "SELECT table_name FROM tables() WHERE table_name = 'candles' AND partitionBy = 'DAY'"
 OLD_CANDLES = "candles_by_day"
-COPY_OLD_CANDLES = (
-    "INSERT INTO candles SELECT instrument, source, open, high, low, close, volume, oi, ts FROM candles_by_day"
-)
+_COPIED = "candles SELECT instrument, source, open, high, low, close, volume, oi, ts FROM"
+COPY_OLD_CANDLES = f"INSERT INTO {_COPIED} candles_by_day"
+ARRIVING = "arriving_"
+"""How tables begin in which candles gather that are to be taken over together or not at all; a UUIDv7 follows."""
+ARRIVED = "SELECT table_name FROM tables() WHERE table_name LIKE 'arriving_%'"
 
 INVALID = "SELECT view_name FROM materialized_views() WHERE view_status = 'invalid' AND view_name LIKE 'candles_%'"
 """A view gives up when somebody drops a part of its table, by hand say."""
@@ -57,6 +60,15 @@ def sampled(interval: Interval, offset: timedelta) -> str:
     """QuestDB's grid: whole intervals since 1970 UTC, moved by `offset`."""
     minutes = offset // timedelta(minutes=1)
     return f"SAMPLE BY {interval.value} ALIGN TO CALENDAR WITH OFFSET '{minutes // 60:02}:{minutes % 60:02}'"
+
+
+def arriving(table: str) -> str:
+    return _CANDLES.format(table, "")
+
+
+def take_over(table: str) -> str:
+    """In one transaction: without ATOMIC QuestDB commits after every million rows."""
+    return f"INSERT ATOMIC INTO {_COPIED} {table}"
 
 
 def drop_views() -> list[str]:

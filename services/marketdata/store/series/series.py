@@ -1,6 +1,7 @@
 """Questions to QuestDB over its HTTP interface, answered whole or as a stream of bytes."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
+from uuid import UUID
 
 import httpx
 from questdb import QuestDBError
 
+from libs.common import ids
 from libs.common.contracts.ids import InstrumentId
 from services.marketdata.domain.candles import LATENESS, Micros, day_of, moment
 from services.marketdata.store.series import schema
@@ -22,6 +25,9 @@ QUERY_SECONDS = 10.0
 EXPORT_SECONDS = 60.0
 APPLY_SECONDS = 60.0
 APPLY_EVERY = 0.05
+TAKE_OVER_SECONDS = 60.0
+ARRIVES_MILLISECONDS = 3_600_000
+"""What has not been taken over an hour after it began never will be."""
 CHUNK = 262_144
 ROWS_AT_ONCE = 20_000
 
@@ -120,17 +126,46 @@ class TimeSeries:
 
     async def write(self, *, ticks: Iterable[TickRow] = (), candles: Iterable[CandleRow] = ()) -> int:
         """However many rows; how many they were. TimeSeriesUnavailable when not all arrived: write them again then."""
+        return await self._written(ticks, candles)
+
+    async def write_together(self, candles: Iterable[CandleRow]) -> int:
+        """All of these candles or none, however many they are and whoever goes away meanwhile; how many they were.
+
+        They gather in a table of their own, which is taken over in one transaction. TimeSeriesUnavailable when that is
+        not known to have been: write them again then, it does no harm.
+        """
+        own = ids.new_id()
+        table = f"{schema.ARRIVING}{own.hex}"
+        await self._forget_arrivals(own)
+        await self.ask(schema.arriving(table))
         try:
-            return await asyncio.to_thread(self._write, ticks, candles)
+            written = await self._written((), candles, table)
+            await self.applied(table)
+            await self.ask(schema.take_over(table), TAKE_OVER_SECONDS)
+        finally:
+            with contextlib.suppress(TimeSeriesUnavailable):
+                await self.ask(f"DROP TABLE IF EXISTS {table}")
+        return written
+
+    async def _forget_arrivals(self, now: UUID) -> None:
+        """Of those who were killed while they wrote: tables that began long before this new id."""
+        began = f"{schema.ARRIVING}{(now.int >> 80) - ARRIVES_MILLISECONDS:012x}"
+        for (table,) in await self.ask(schema.ARRIVED):
+            if str(table) < began:
+                await self.ask(f"DROP TABLE IF EXISTS {table}")
+
+    async def _written(self, ticks: Iterable[TickRow], candles: Iterable[CandleRow], table: str = "candles") -> int:
+        try:
+            return await asyncio.to_thread(self._write, ticks, candles, table)
         except (QuestDBError, OSError) as error:
             raise TimeSeriesUnavailable(f"QuestDB did not take the rows: {error}") from error
 
-    def _write(self, ticks: Iterable[TickRow], candles: Iterable[CandleRow]) -> int:
+    def _write(self, ticks: Iterable[TickRow], candles: Iterable[CandleRow], table: str) -> int:
         """One connection for all, since each costs QuestDB a thread's attention; after a failure a new one."""
         with self._writing:
             writer, self._writer = self._writer or RowWriter(self.url), None
             try:
-                written = _put(writer, ticks, candles)
+                written = _put(writer, ticks, candles, table)
             except BaseException:
                 writer.close()
                 raise
@@ -175,9 +210,10 @@ class TimeSeries:
         except TimeoutError as error:
             raise TimeSeriesUnavailable(f"QuestDB has not applied what was written to {table}") from error
 
-    async def ask(self, statement: str) -> list[list[object]]:
+    async def ask(self, statement: str, seconds: float = QUERY_SECONDS) -> list[list[object]]:
+        question = {"query": statement, "timings": "false"}
         try:
-            answer = await self._client.get("/exec", params={"query": statement, "timings": "false"})
+            answer = await self._client.get("/exec", params=question, timeout=seconds)
         except httpx.HTTPError as error:
             raise TimeSeriesUnavailable(f"QuestDB does not answer: {error!r}") from error
         if answer.status_code != httpx.codes.OK:
@@ -190,14 +226,14 @@ _DAY = 86_400_000_000
 _IST = 19_800_000_000
 
 
-def _put(writer: RowWriter, ticks: Iterable[TickRow], candles: Iterable[CandleRow]) -> int:
+def _put(writer: RowWriter, ticks: Iterable[TickRow], candles: Iterable[CandleRow], table: str) -> int:
     written = 0
     for some in batches(ticks, ROWS_AT_ONCE):
         writer.add_ticks(some)
         writer.flush()
         written += len(some)
     for more in batches(candles, ROWS_AT_ONCE):
-        writer.add_candles(more)
+        writer.add_candles(more, table)
         writer.flush()
         written += len(more)
     return written
