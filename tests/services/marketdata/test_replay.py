@@ -86,6 +86,14 @@ def test_silences_are_shortened_and_recordings_of_a_day_stay_simultaneous(shared
     )
 
 
+def test_a_night_between_recorded_minutes_is_cut_by_whole_minutes(shared_data: Path) -> None:
+    """Else the candles of every day but the first are of parts of two minutes each."""
+    months = load_candles(shared_data, BarLabel.END)
+    for recording, positions in zip(months, play_times(months, 20.0), strict=True):
+        assert max(np.diff(positions)) <= 20.0
+        np.testing.assert_array_equal(positions % 60, recording.times % 60)
+
+
 @pytest.mark.parametrize(("label", "minute"), [(BarLabel.END, 15), (BarLabel.START, 16)])
 def test_the_label_of_a_recorded_candle_says_when_it_began(tmp_path: Path, label: BarLabel, minute: int) -> None:
     path = tmp_path / "NIFTY-2021-JAN.csv"

@@ -25,7 +25,10 @@ from services.marketdata.settings import Recording as Kind
 
 OPENS, CLOSES = time(9, 15), time(15, 30)
 LONGEST_GAP = {Kind.TICKS: 5.0, Kind.CANDLES: 20.0}
-"""A longer silence in a recording is shortened to this, so that a loop never goes quiet."""
+"""A longer silence in a recording is shortened to this at most, so that a loop never goes quiet; to what is left of it
+without its whole minutes if that is less: then a minute's ticks stay together, and make the candle that was recorded.
+"""
+MINUTE_SECONDS = 60.0
 BAR_SECONDS = (0.0, 20.0, 40.0, 59.0)
 """When within its minute a candle's open, high, low and close are ticked, in this order."""
 
@@ -136,6 +139,8 @@ def _spread(times: Iterable[float]) -> Iterator[float]:
 def play_times(recordings: Sequence[Recording], longest_gap: float) -> list[Floats]:
     """Seconds from the start of the loop for each recording's ticks; recordings of one day keep their simultaneity."""
     every = np.unique(np.concatenate([recording.times for recording in recordings]))
-    gaps = np.minimum(np.diff(every, prepend=every[0]), longest_gap)
-    positions = np.cumsum(gaps)
+    gaps = np.diff(every, prepend=every[0])
+    rest = gaps % MINUTE_SECONDS
+    shortened = np.where((rest > 0) & (rest <= longest_gap), rest, longest_gap)
+    positions = np.cumsum(np.where(gaps > longest_gap, shortened, gaps))
     return [positions[np.searchsorted(every, recording.times)] for recording in recordings]
