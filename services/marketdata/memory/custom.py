@@ -26,6 +26,11 @@ class CustomBook:
             for leg in symbol.legs:
                 self._of_leg.setdefault(leg.instrument, set()).add(symbol.instrument)
 
+    def legs_of(self, instruments: Iterable[InstrumentId]) -> set[InstrumentId]:
+        """What those of them that are custom symbols are made of."""
+        found = [self._symbols[each] for each in instruments if each in self._symbols]
+        return {leg.instrument for symbol in found for leg in symbol.legs}
+
     def ticks(
         self, changed: Iterable[Quote], quotes: Mapping[InstrumentId, Quote], received_at: datetime
     ) -> Iterator[Tick]:

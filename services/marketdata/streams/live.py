@@ -98,6 +98,9 @@ def _demand(memory: "MarketMemory", near: NearTheMoney, at: datetime) -> dict[Re
         contracts = memory.desk.contracts(key_of(name)) if _is_chain(name) else None
         if contracts is not None:
             demand[Reason.VIEWER].update(contracts.options)
+            demand[Reason.VIEWER].update([contracts.future] if contracts.future else [])  # they are priced on it
+    for asked in demand.values():
+        asked |= memory.custom.legs_of(asked)
     return demand
 
 

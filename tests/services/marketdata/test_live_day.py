@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from libs.common.clock import FixedClock
 from libs.common.contracts.enums import FeedSource, PriceNeed
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import PricesRequested
+from libs.common.contracts.market import PricesRequested, WatchRenewed
 from libs.common.contracts.masters import MasterSource
 from libs.common.messaging.leadership import Role
 from libs.common.runtime import Runtime
@@ -21,15 +22,23 @@ from libs.common.testing.apps import opened
 from services.marketdata.app import app
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store import ContractStore
-from services.marketdata.streams.feed import run_feed
+from services.marketdata.streams.feed import CONFLATION, run_feed
 from tests.services.marketdata.samples import OPEN
+from tests.services.marketdata.test_custom_symbols import INFY, spread
 from tests.services.marketdata.test_live_feed import until
 from tools.stub_ticker import packets
 from tools.stub_ticker.server import StubTicker
 
 SBIN = InstrumentId("NSE:SBIN")
+HOUR = timedelta(hours=1)
 TOKEN = 779_521
 DUMP = f"{SBIN},NSE,SBIN,STATE BANK,EQUITY,,,,,,1,0.05,,,,{TOKEN},SBIN\n"
+INFOSYS_TOKEN = 408_065
+CALL, FUTURE = 801, 802
+CHAIN = f"""NFO:SBIN24NOV26800CE,NFO,SBIN24NOV26800CE,SBIN,OPTION,SBIN,{SBIN},2026-11-24,800,CE,750,0.05,,,,{CALL},CALL
+NFO:SBIN24NOV26FUT,NFO,SBIN24NOV26FUT,SBIN,FUTURE,SBIN,{SBIN},2026-11-24,,,750,0.05,,,,{FUTURE},FUTURE
+"""
+INFOSYS = f"{INFY},NSE,INFY,INFOSYS,EQUITY,,,,,,1,0.05,,,,{INFOSYS_TOKEN},INFY\n"
 
 
 MarketRuntime = Runtime[ContractStore, MarketMemory]
@@ -60,6 +69,55 @@ def said_of(memory: MarketMemory) -> dict[str, Any]:
     assert isinstance(tickers, list)
     found: dict[str, Any] = tickers[0]
     return found
+
+
+@contextlib.asynccontextmanager
+async def a_day(runtime: MarketRuntime, dump: str) -> AsyncIterator[None]:
+    runtime.lead.role = Role.LEADER
+    async with runtime.transaction() as unit:
+        await unit.store.master.stage(dump.encode())
+        await unit.store.master.replace(MasterSource.ZERODHA, OPEN.date())
+    day = asyncio.create_task(run_feed(runtime))
+    try:
+        yield
+    finally:
+        day.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await day
+
+
+async def test_the_legs_of_a_custom_symbol_that_somebody_looks_at_are_subscribed_to(
+    runtime: MarketRuntime, ticker: StubTicker
+) -> None:
+    """The broker knows nothing of the whole, and nobody else asks for its parts."""
+    pair = spread((SBIN, "1"), (INFY, "-0.5"))
+    memory = runtime.memory
+    async with runtime.transaction() as unit:
+        await unit.store.custom_symbols.save(pair, 1, unit.now)
+    try:
+        async with a_day(runtime, DUMP + INFOSYS):
+            await until(lambda: bool(ticker.tokens))
+            memory.board.watched.note(WatchRenewed(watcher="g", until=OPEN + HOUR, quotes=(pair.instrument,)))
+            await until(lambda: ticker.subscribed == {TOKEN, INFOSYS_TOKEN})
+            for token, price in ((TOKEN, 812.0), (INFOSYS_TOKEN, 1_500.0)):
+                await ticker.say(packets.frame(packets.full(token, price, OPEN, close=price)))
+            await until(lambda: {SBIN, INFY} <= memory.board.books.keys())
+            runtime.clock = FixedClock(OPEN + CONFLATION)
+            await until(lambda: pair.instrument in memory.board.books)
+            assert memory.board.books[pair.instrument].ltp == 812.0 - 750.0
+    finally:
+        await runtime.pool.execute("DELETE FROM custom_symbols")
+
+
+async def test_the_future_that_a_watched_chain_is_priced_on_is_subscribed_to_with_it(
+    runtime: MarketRuntime, ticker: StubTicker
+) -> None:
+    async with a_day(runtime, CHAIN):
+        await until(lambda: bool(ticker.tokens))
+        await runtime.memory.desk.index(runtime.memory.listed)
+        watched = WatchRenewed(watcher="g", until=OPEN + HOUR, chains=("NFO:SBIN:2026-11-24",))
+        runtime.memory.board.watched.note(watched)
+        await until(lambda: ticker.subscribed == {CALL, FUTURE})
 
 
 async def test_what_somebody_holds_is_subscribed_to_and_quoted(runtime: MarketRuntime, ticker: StubTicker) -> None:
