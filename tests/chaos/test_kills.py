@@ -3,13 +3,18 @@
 import asyncio
 import random
 from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
 
 import pytest
 
 from deploy.local.instance import SERVICES
-from libs.common.clock import stopwatch
+from libs.common.clock import SystemClock, stopwatch
+from libs.common.contracts import topics
 from tests.chaos.flow import Kind, Wish
-from tests.chaos.scenario import Chaos
+from tests.chaos.log import records
+from tests.chaos.scenario import Chaos, Scenario
+from tests.chaos.test_servers import no_tick_is_missing
 
 RESUMES_WITHIN = 5.0
 TAKEN_OVER_WITHIN = 12.0
@@ -48,3 +53,29 @@ async def test_another_instance_takes_over_for_one_that_stays_dead(chaos: Chaos)
                 at = await scenario.faults.kill(f"{service}-1")
                 scenario.kills += 1
                 await scenario.recovers_everywhere(at, TAKEN_OVER_WITHIN, f"the death of {service}-1")
+
+
+@pytest.mark.in_full
+@pytest.mark.scenario(1)
+async def test_prices_go_on_when_who_reads_the_feed_stays_dead(chaos: Chaos) -> None:
+    """`tests/services/marketdata/test_takeover.py` sees it with fewer others on the machine."""
+    title = "kill -9 for good of who reads the feed"
+    async with chaos.scenario(1, title) as scenario, scenario.faults.more(("marketdata", 1)):
+        await scenario.flow.resumed_everywhere(stopwatch(), 60)
+        since = SystemClock().now()
+        at = await scenario.faults.take_away("marketdata")
+        scenario.kills += 1
+        await scenario.recovers_everywhere(at, TAKEN_OVER_WITHIN, "the death of who read the feed")
+        await asyncio.sleep(TAKEN_OVER_WITHIN)
+        await ticks_went_on(scenario, since)
+        await no_tick_is_missing(scenario, since)
+        await scenario.faults.bring_back("marketdata")
+        await scenario.faults.ready("marketdata")
+
+
+async def ticks_went_on(scenario: Scenario, since: datetime) -> None:
+    bootstrap = scenario.chaos.stack.environment()["KAFKA_BOOTSTRAP"]
+    told = await asyncio.to_thread(lambda: sorted(each.at for each in records(bootstrap, topics.TICKS.name, since)))
+    stood_still = max((after - before).total_seconds() for before, after in pairwise([*told, SystemClock().now()]))
+    scenario.figures["ticks stood still for"] = f"{stood_still:.1f} s"
+    scenario.expect(stood_still <= TAKEN_OVER_WITHIN, f"no tick came for {stood_still:.1f} s")

@@ -1,10 +1,13 @@
 """The newest quotes, to Redis for every reader: hash `quotes`, field = instrument, value = Quote as JSON."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import Quote
 from libs.common.telemetry import log
 from services.marketdata.streams import metrics
 
@@ -51,7 +54,7 @@ async def _save_quotes(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
         if not runtime.lead.leads() or not (quotes := memory.board.unsaved()):
             continue
         try:
-            await memory.save_quotes(quotes)
+            await _save(memory, quotes)
         except (RedisError, OSError) as error:
             memory.board.not_saved(quotes)
             metrics.REDIS_FAILURES.inc()
@@ -65,3 +68,13 @@ async def _save_quotes(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
             if away:
                 log.info("redis_back", saved=len(quotes))
             away = False
+
+
+async def _save(memory: "MarketMemory", quotes: Mapping[InstrumentId, Quote]) -> None:
+    """The client waits by `asyncio.wait_for`, which until Python 3.12 forgets a cancellation if its answer comes in the
+    same moment: we would go on, and the process end without the last words of who hands over.
+    """
+    await memory.save_quotes(quotes)
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

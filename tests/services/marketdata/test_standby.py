@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from redis.asyncio import Redis
 
 from libs.common import http, ids
@@ -118,7 +118,7 @@ async def two() -> AsyncIterator[tuple[Instance, Instance]]:
 
 
 @contextlib.asynccontextmanager
-async def hearing(*heard: str) -> AsyncIterator[Callable[[], Awaitable[list[bytes]]]]:
+async def hearing(*heard: str) -> AsyncIterator[Callable[[], Awaitable[list[ConsumerRecord]]]]:
     """What is said on these topics from now on, whenever asked."""
     reader = AIOKafkaConsumer(bootstrap_servers=os.environ["KAFKA_BOOTSTRAP"])
     await reader.start()
@@ -126,12 +126,12 @@ async def hearing(*heard: str) -> AsyncIterator[Callable[[], Awaitable[list[byte
     reader.assign([each for each in partitions if each.topic in heard])
     await reader.seek_to_end()
 
-    async def read() -> list[bytes]:
-        found: list[bytes] = []
+    async def read() -> list[ConsumerRecord]:
+        found: list[ConsumerRecord] = []
         for partition, end in (await reader.end_offsets(list(reader.assignment()))).items():
             while await reader.position(partition) < end:
                 records = await reader.getmany(timeout_ms=200)
-                found += [record.value or b"" for some in records.values() for record in some]
+                found += [record for some in records.values() for record in some]
         return found
 
     try:
@@ -176,7 +176,7 @@ async def test_the_successor_of_one_that_hands_over_goes_on_where_it_was(two: tu
         await until(lambda: other.leads)
         assert other.runtime.ready["feed"]
         await asyncio.sleep(1)
-        told = [QuotesConflated.model_validate_json(value) for value in await read()]
+        told = [QuotesConflated.model_validate_json(heard.value) for heard in await read()]
     assert saved == last
     newest: dict[InstrumentId, Quote] = {}
     for quote in (quote for each in told for quote in each.quotes):
@@ -195,7 +195,7 @@ async def test_never_do_two_feeds_tick_at_once(two: tuple[Instance, Instance]) -
         await one.stop()
         counted = one.memory.status.ticks
         await until(lambda: other.leads)
-        ticks = [Tick.model_validate_json(value) for value in await read()]
+        ticks = [Tick.model_validate_json(heard.value) for heard in await read()]
     assert one.memory.status.ticks == counted
     of_each: dict[InstrumentId, list[Tick]] = {}
     for each in ticks:

@@ -145,6 +145,43 @@ async def test_who_hands_over_leaves_its_newest_quotes_in_redis(runtime: MarketR
     assert {quote.instrument: quote for quote in await memory.saved_quotes()} == told
 
 
+class AnswersAtOnce:
+    """A Redis that answers in the moment in which its caller is cancelled. The client waits by `asyncio.wait_for`,
+    which until Python 3.12 returns the answer then, and the cancellation is lost.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self.asked = asyncio.Event()
+
+    async def hset(self, name: str, items: list[str]) -> None:
+        self.asked.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+        await self._redis.hset(name, items=items)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._redis, name)
+
+
+async def test_who_hands_over_ends_although_redis_answers_in_that_moment(
+    runtime: MarketRuntime, feed: SimulatedFeed
+) -> None:
+    """It was seen once: the process did not end its tasks in time, and went without its last words."""
+    memory = runtime.memory
+    redis = AnswersAtOnce(memory.redis)
+    memory.redis = redis  # type: ignore[assignment]
+    Pump(runtime, feed).step(OPEN)
+    memory.board.conflate()
+    writing = asyncio.create_task(save_quotes(runtime))
+    await redis.asked.wait()
+    writing.cancel()
+    done, _ = await asyncio.wait([writing], timeout=3)
+    writing.cancel()
+    assert done == {writing}
+    assert {quote.instrument for quote in await memory.saved_quotes()} == set(memory.board.quotes)
+
+
 @pytest.mark.parametrize("role", [Role.STANDBY, Role.UNKNOWN])
 async def test_who_does_not_lead_writes_nothing_to_redis(
     role: Role, runtime: MarketRuntime, feed: SimulatedFeed
