@@ -2,6 +2,7 @@ import io
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import httpx
 import polars as pl
 import pytest
 
@@ -13,7 +14,9 @@ from services.marketdata.adapters import candle_files
 from services.marketdata.adapters.candle_files import Form
 from services.marketdata.domain.quality import Gap, Minute, judge
 from services.marketdata.settings import BarLabel
-from tests.services.marketdata.samples import OPEN
+from services.marketdata.store.series import TimeSeries
+from tests.services.marketdata.samples import OPEN, tick
+from tests.services.marketdata.test_history import write
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -104,3 +107,13 @@ def test_recorded_days_are_judged_as_they_are_known_to_be(shared_data: Path) -> 
         assert (found.expected, found.gaps) == (375, [])
         assert len(found.outside_session) == outside
         assert not found.invalid
+
+
+async def test_the_report_counts_ticks_that_say_what_the_one_before_had_said(
+    client: httpx.AsyncClient, name: InstrumentId, series: TimeSeries
+) -> None:
+    said = [(0, 100, 5), (1, 100, 5), (2, 100, 6), (3, 101, 6), (4, 101, 6), (5, 101, 6)]
+    await write(series, [], [tick(seconds, price, volume, name) for seconds, price, volume in said])
+    await series.applied("ticks")
+    report = (await client.get(f"/history/{name}/quality", params={"day": OPEN.date().isoformat()})).json()
+    assert (report["ticks"], report["repeated_ticks"], report["candles"]) == (6, 3, 0)
