@@ -65,6 +65,14 @@ def zero_byte() -> Problem:
     return Problem(422, "invalid", "a text holds a zero byte, which cannot be stored: leave it out")
 
 
+def file_too_large(most: int) -> Problem:
+    """A file that a client sends is longer than may be. Its connection stays: what is still sent is read and dropped,
+    or the sender would never see this answer.
+    """
+    detail = f"a file has at most {most} bytes here: cut it into parts, send it as Parquet, or import it by command"
+    return Problem(413, "too_large", detail)
+
+
 async def _on_zero_byte(_: Request, error: Exception) -> Response:
     return zero_byte().response()
 

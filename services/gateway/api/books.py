@@ -1,5 +1,6 @@
 """The tradebook, funds and holdings."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -34,15 +35,8 @@ async def tradebook(
     cursor: PageCursor = None,
 ) -> Response:
     """Fills, the newest first."""
-    wanted = await narrowed(edge, identity, account_id, user_id, symbol, exchange)
-    wanted = Filter(
-        user_id=wanted.user_id,
-        account_id=wanted.account_id,
-        instrument=wanted.instrument,
-        strategy_id=strategy_id,
-        since=aware(since),
-        until=aware(until),
-    )
+    whose = await narrowed(edge, identity, account_id, user_id, symbol, exchange)
+    wanted = replace(whose, strategy_id=strategy_id, since=aware(since), until=aware(until))
     rows = await queries.fills_page(edge.runtime.pool, wanted, read_cursor(cursor), limit + 1)
     return Json(page(rows, limit, views.fill, "filled_at", "fill_id"))
 

@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from libs.common.connections import allow
 from libs.common.contracts.ids import AccountId, StrategyId, UserId
-from libs.common.problems import Problem
+from libs.common.problems import Problem, file_too_large
 from libs.common.runtime import Runtime
 from services.gateway.adapters.internal import Internal
 from services.gateway.api.bodies import StrictRoute
@@ -106,7 +106,7 @@ def _limited(scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Rec
         taken += len(message.get("body", b""))
         if _MOST in scope:
             if taken > scope[_MOST]:
-                raise _too_large(scope[_MOST])
+                raise file_too_large(scope[_MOST])
         elif taken > MAX_BODY or announced:
             raise HTTPException(413, f"a body has at most {MAX_BODY} bytes", {"Connection": "close"})
         return message
@@ -121,16 +121,10 @@ def upload(request: Request, most: int, seconds: float) -> AsyncIterator[bytes]:
     """
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > most:
-        raise _too_large(most)
+        raise file_too_large(most)
     request.scope[_MOST] = most
     allow(request.scope, seconds)
     return request.stream()
-
-
-def _too_large(most: int) -> Problem:
-    detail = f"a file has at most {most} bytes here: cut it into parts, send it as Parquet, or import it by command"
-    # Not closed: what is still sent is read and dropped, or its sender would never see this answer.
-    return Problem(413, "too_large", detail)
 
 
 class Json(Response):

@@ -1,6 +1,7 @@
 """Orders: place, modify, cancel; the book."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
@@ -182,11 +183,9 @@ async def book(
 ) -> Response:
     """The newest first."""
     statuses = [s.value for s in status] if status else None
-    wanted = await narrowed(edge, identity, account_id, user_id, instrument or symbol, exchange)
-    wanted = Filter(
-        user_id=wanted.user_id,
-        account_id=wanted.account_id,
-        instrument=wanted.instrument,
+    whose = await narrowed(edge, identity, account_id, user_id, instrument or symbol, exchange)
+    wanted = replace(
+        whose,
         strategy_id=strategy_id,
         statuses=sorted(OPEN) if open else statuses,
         since=aware(since),

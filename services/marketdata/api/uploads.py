@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 from fastapi import Request
 
 from libs.common.connections import allow
-from libs.common.problems import Problem
+from libs.common.problems import Problem, file_too_large
 from services.marketdata.settings import HistorySettings
 
 AT_ONCE = 2
@@ -43,7 +43,7 @@ class Uploads:
         async for chunk in request.stream():
             taken += len(chunk)
             if taken > self._settings.import_bytes:
-                raise too_large(self._settings.import_bytes)
+                raise file_too_large(self._settings.import_bytes)
             gathered += chunk
             if len(gathered) >= _GATHERED:
                 await asyncio.to_thread(file.write, gathered)
@@ -55,8 +55,3 @@ def _new_file(folder: Path | None) -> BinaryIO:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     return cast(BinaryIO, tempfile.TemporaryFile(dir=folder))
-
-
-def too_large(most: int) -> Problem:
-    detail = f"a file has at most {most} bytes here: cut it into parts, send it as Parquet, or import it by command"
-    return Problem(413, "too_large", detail)

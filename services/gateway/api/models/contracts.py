@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
+from libs.common.contracts.enums import Exchange, InstrumentKind
 from libs.common.contracts.masters import CorporateActionKind, ExpiryRole, MasterSource
 from services.gateway.api.models.common import Body, Name
 from services.gateway.api.models.market import InstrumentView
@@ -34,24 +34,10 @@ class BrokerName(BaseModel):
     seen_on: date
 
 
-class InstrumentDetails(BaseModel):
+class InstrumentDetails(InstrumentView):
     """An instrument of today or of any day before."""
 
-    instrument: str
-    exchange: Exchange
-    symbol: str
-    name: str
-    kind: InstrumentKind
-    underlying: str | None
     spot: str | None
-    expiry: date | None
-    strike: Decimal | None
-    option_type: OptionType | None
-    lot_size: int
-    tick_size: Decimal
-    freeze_quantity: int | None
-    price_band: Decimal | None
-    tradable: bool
     delisted: bool
     expired: bool
     brokers: list[BrokerName]
