@@ -24,14 +24,6 @@ RARE = f"M&{ids.new_id().hex[-8:].upper()}"
 
 
 @pytest.fixture
-async def memory(client: httpx.AsyncClient) -> MarketMemory:
-    transport = client._transport
-    assert isinstance(transport, httpx.ASGITransport)
-    found: MarketMemory = transport.app.state.memory  # type: ignore[attr-defined]
-    return found
-
-
-@pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     async with opened(app, clock=FixedClock(OPEN)) as runtime:
         runtime.memory.listed = {c.instrument: c for c in (listed("SBIN"), listed(RARE))}

@@ -3,8 +3,6 @@
 import asyncio
 import dataclasses
 import io
-import os
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -31,14 +29,6 @@ from tests.services.marketdata.samples import OPEN, tick
 
 MINUTE = timedelta(minutes=1)
 FOREVER = timedelta(days=30)
-
-
-@pytest.fixture
-async def series() -> AsyncIterator[TimeSeries]:
-    series = TimeSeries(os.environ["QUESTDB_URL"])
-    await series.create_tables()
-    yield series
-    await series.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,6 @@ PAST = datetime(2021, 6, 9, 3, 45, tzinfo=UTC)
 @pytest.fixture
 def name() -> InstrumentId:
     return InstrumentId(f"NSE:C{ids.new_id().hex[-10:].upper()}")
-
-
-@pytest.fixture
-async def series() -> AsyncIterator[TimeSeries]:
-    series = TimeSeries(os.environ["QUESTDB_URL"])
-    await series.create_tables()
-    yield series
-    await series.close()
 
 
 async def command(*words: str, **variables: str) -> tuple[int, list[dict[str, Any]], str]:

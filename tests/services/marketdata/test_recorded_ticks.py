@@ -6,9 +6,8 @@ worked out from the files by other means, and with the exchange's figures of the
 both is compared too.
 """
 
-import os
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -102,14 +101,6 @@ def test_a_recorded_day_of_ticks_in_any_order_and_twice_makes_the_bars_that_its_
     bars = bars_of(paths_of(shared_data, day))
     assert len(bars) > 360
     assert as_bars(candles_of(disordered)) == bars
-
-
-@pytest.fixture
-async def series() -> AsyncIterator[TimeSeries]:
-    series = TimeSeries(os.environ["QUESTDB_URL"])
-    await series.create_tables()
-    yield series
-    await series.close()
 
 
 @pytest.mark.parametrize("day", DAYS)
