@@ -76,7 +76,13 @@ async def test_a_file_comes_through_byte_by_byte_with_its_type(platform: Platfor
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/csv")
     assert answer.content == b"".join(marketdata.answer)
     line = marketdata.asked.partition("\r\n")[0]
-    for part in ("/internal/history/NSE%3ASBIN?", "interval=5m", "format=csv", "adjusted=true", "start=2026-11-20T09"):
+    for part in (
+        "/internal/history/NSE%3ASBIN?",
+        "interval=5m",
+        "format=csv",
+        "adjusted=true",
+        "start=2026-11-20T03%3A45",
+    ):
         assert part in line
     assert f"x-internal-token: {os.environ['INTERNAL_TOKEN']}" in marketdata.asked.lower()
 
