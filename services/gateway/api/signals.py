@@ -47,7 +47,11 @@ async def create(body: models.SignalGroupBody, request: Request, identity: Trade
     return await edge.commands.once(request, identity, run, secret=True)
 
 
-@router.get("/signals/{signal_id}", response_model=models.SignalGroupWithWebhook, responses=models.PROBLEMS)
+@router.get(
+    "/signals/{signal_id}",
+    response_model=models.SignalGroupWithWebhook | models.SignalGroupView,
+    responses=models.PROBLEMS,
+)
 async def group(signal_id: UUID, identity: Reader, edge: TheEdge) -> Response:
     """The webhook's secrets are shown to its owner alone, and to nobody who may only look: with them he could trade."""
     row = await _GROUPS.visible(edge, identity, signal_id)

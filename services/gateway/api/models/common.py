@@ -1,5 +1,6 @@
 """What all requests and answers are made of."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
@@ -12,6 +13,7 @@ Password = Annotated[str, StringConstraints(min_length=10, max_length=128)]
 Money = Annotated[Decimal, Field(max_digits=18, decimal_places=4)]
 Price = Annotated[Decimal, Field(gt=0, max_digits=14, decimal_places=4)]
 Quantity = Annotated[int, Field(gt=0, le=10_000_000)]
+SavedAt = Annotated[datetime | None, Field(description="When it was saved; the answer to saving it does not say so")]
 
 
 class Body(BaseModel):

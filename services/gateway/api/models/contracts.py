@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from libs.common.contracts.enums import Exchange, InstrumentKind
 from libs.common.contracts.masters import CorporateActionKind, ExpiryRole, MasterSource
-from services.gateway.api.models.common import Body, Name
+from services.gateway.api.models.common import Body, Name, SavedAt
 from services.gateway.api.models.market import InstrumentView
 
 InstrumentName = Annotated[str, StringConstraints(max_length=80)]
@@ -135,6 +135,7 @@ class CustomSymbolView(BaseModel):
     tick_size: Decimal
     version: int
     instrument: str
+    updated_at: SavedAt = None
 
 
 class CorporateActionBody(Body):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from libs.common.contracts.algos import AlgoLeg, LinkedAccount, SignalMapping
 from libs.common.contracts.enums import Broker, LegRefusedRule, Product, RepeatRule, SignalSource
-from services.gateway.api.models.common import Body, Money, Name
+from services.gateway.api.models.common import Body, Money, Name, SavedAt
 
 
 class AccountBody(Body):
@@ -36,6 +36,7 @@ class AccountView(AccountBody):
     account_id: UUID
     user_id: UUID
     version: int
+    updated_at: SavedAt = None
 
 
 class SignalGroupBody(Body):
@@ -77,6 +78,7 @@ class SignalGroupView(SignalGroupBody):
     user_id: UUID
     rotation: int
     version: int
+    updated_at: SavedAt = None
 
 
 class SignalGroupWithWebhook(SignalGroupView):
@@ -110,6 +112,7 @@ class AlgoView(AlgoBody):
     algo_id: UUID
     user_id: UUID
     version: int
+    updated_at: SavedAt = None
 
 
 class WebhookTrial(BaseModel):

@@ -82,3 +82,4 @@ class InstrumentView(BaseModel):
     freeze_quantity: int | None
     price_band: Decimal | None
     tradable: bool
+    delisted: bool

@@ -113,6 +113,8 @@ class OrderView(BaseModel):
     broker_order_id: str | None
     rule: str | None
     reason: str | None
+    limit: str | None = Field(default=None, description="What a denied order had to keep to")
+    value: str | None = Field(default=None, description="What it came to instead")
     requested_at: datetime
     updated_at: datetime
     version: int

@@ -46,6 +46,7 @@ class SquareOffView(BaseModel):
 
 class PositionView(BaseModel):
     account_id: UUID
+    user_id: UUID
     instrument: str
     product: Product
     quantity: int

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from libs.common.contracts.enums import RiskLevel
-from services.gateway.api.models.common import Body, Money
+from services.gateway.api.models.common import Body, Money, SavedAt
 from services.gateway.domain.symbols import instrument_of
 
 
@@ -52,6 +52,7 @@ class RiskLimitView(RiskLimitBody):
     limit_id: UUID
     user_id: UUID
     version: int
+    updated_at: SavedAt = None
 
 
 class ExposureView(BaseModel):
