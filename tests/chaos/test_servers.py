@@ -5,7 +5,7 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -25,6 +25,7 @@ BACK_WITHIN = {"postgres": 5.0, "kafka": 6.0}
 four: its start, and the end of the session that it had.
 """
 UNTOUCHED_WITHIN = 1.5
+CANDLES = 400_000
 
 
 @dataclass
@@ -196,6 +197,52 @@ async def test_without_questdb_trading_goes_on_and_no_tick_is_missing_or_doubled
             await scenario.faults.answers("questdb")
         await asyncio.sleep(1)
         await no_tick_is_missing(scenario, since)
+
+
+@pytest.mark.in_full
+@pytest.mark.scenario(2)
+async def test_a_file_of_history_that_questdb_leaves_in_the_middle_is_kept_whole_or_not_at_all(chaos: Chaos) -> None:
+    """And whole, once it is sent again."""
+    drawn = random.Random(chaos.seed)
+    async with chaos.scenario(2, "kill -9 of QuestDB under a file of history", flowing=False) as scenario:
+        for year in (1990, 1992, 1994):
+            await importing(scenario, *file_of(year), drawn.uniform(1.0, 3.0))
+
+
+async def importing(scenario: Scenario, start: datetime, content: bytes, after: float) -> None:
+    world, faults = scenario.chaos.world, scenario.faults
+    url, how = f"/api/v2/market/history/{world.instruments[0].name}", {"label": "start", "outside": "true"}
+    years = {"format": "csv", "from": start.isoformat(), "to": (start + timedelta(days=400)).isoformat()}
+    headers = {"x-api-key": world.admin_key}
+    async with httpx.AsyncClient(base_url=world.gateway_url, headers=headers, timeout=90) as admin:
+
+        async def kept() -> int:
+            return len((await admin.get(url, params=years)).raise_for_status().content.splitlines()) - 1
+
+        sent = asyncio.create_task(admin.post(f"{url}/import", params=how, content=content))
+        await asyncio.sleep(after)
+        await faults.take_away("questdb")
+        scenario.kills += 1
+        status = (await sent).status_code
+        await faults.bring_back("questdb")
+        await faults.answers("questdb")
+        count = await kept()
+        told = f"answered {status} after {after:.1f} s, {count} of {CANDLES} candles kept"
+        scenario.figures[f"file {scenario.kills}"] = told
+        scenario.expect(status in (200, 503) and count in (0, CANDLES), f"the file was {told}")
+        again = await admin.post(f"{url}/import", params=how, content=content)
+        scenario.expect(again.status_code == 200, f"the file was sent again and answered {again.status_code}")
+        deadline = stopwatch() + 30
+        while await kept() != CANDLES and stopwatch() < deadline:
+            await asyncio.sleep(0.5)
+        scenario.expect(await kept() == CANDLES, "a file that was sent again is not there whole")
+
+
+def file_of(year: int) -> tuple[datetime, bytes]:
+    """Minutes of years that nothing else is of."""
+    start = datetime(year, 1, 1, tzinfo=UTC)
+    rows = (f"{start + n * timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ},1,1,1,1" for n in range(CANDLES))
+    return start, "\n".join(("start,open,high,low,close", *rows)).encode()
 
 
 async def no_tick_is_missing(scenario: Scenario, since: datetime) -> None:
