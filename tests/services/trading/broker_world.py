@@ -132,7 +132,7 @@ class World:
 
         def passed(at: Step) -> None:
             if at is step:
-                self.offices[number][1].cancel()
+                _end(self.offices[number][1])
                 raise Crash(step)
 
         assert self.start(passed) == number
@@ -140,7 +140,7 @@ class World:
     def kill(self, number: int) -> None:
         """No word, no drain."""
         office, task = self.offices[number]
-        task.cancel()
+        _end(task)
         for desk in office._tasks:
             desk.cancel()
 
@@ -227,8 +227,14 @@ async def world(pool: asyncpg.Pool) -> AsyncIterator[World]:
             await _close(made)
 
 
+def _end(task: "asyncio.Task[None]") -> None:
+    """Once: a second cancellation would meet it while it closes its connection, and leave that open."""
+    if not task.cancelling():
+        task.cancel()
+
+
 async def _close(made: World) -> None:
     for office, task in made.offices.values():
-        task.cancel()
+        _end(task)
         await asyncio.wait([task], timeout=5)
         await office.kite.close()
