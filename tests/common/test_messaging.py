@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from libs.common import ids
+from libs.common import ids, parts
 from libs.common.messaging import inbox, parked
 from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.errors import Fenced, MessagingUnavailable
@@ -92,6 +92,27 @@ async def test_who_lost_the_lease_is_fenced_even_before_the_successor_moves_an_o
     with pytest.raises(Fenced):
         await inbox.enter(connection, 1, [Move(partition, 0, 5)], [], NOON)
     await connection.close()
+
+
+async def test_openalgo_1404_who_is_stuck_is_not_ready_until_he_goes_on(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A strategy was shown as running long after it had ceased to. Our process lives, answers, and handles nothing."""
+    monkeypatch.setattr(parts, "STUCK_SECONDS", 0.5)
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 1))
+        await ledger.eventually({"a": 1})
+        assert runtime.ready["consumer"]
+        runtime.memory.pause.clear()
+        await ledger.request(deposit_of("a", 2))
+        await asyncio.sleep(3)
+        seen = runtime.ready["consumer"]  # though it looks at its leases every second
+        runtime.memory.pause.set()
+        await ledger.eventually({"a": 3})
+        async with asyncio.timeout(10):
+            while not runtime.ready["consumer"]:
+                await asyncio.sleep(0.02)
+    assert not seen, "it was shown as ready while it stood"
 
 
 async def test_a_crash_between_commit_and_publish_loses_no_event(ledger: Ledger) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from libs.common import ids
+from libs.common import ids, parts
 from libs.common.contracts.base import Message
 from libs.common.messaging.streams import StreamReader
 from libs.common.runtime import Runtime
@@ -90,3 +90,18 @@ async def test_who_listens_to_a_silent_topic_is_ready_and_hears_the_first_word(t
         await until(lambda: runtime.ready["streams"])
         await runtime.send(Said(name="first", number=1))
         await until(lambda: runtime.memory.numbers == [1])
+
+
+async def test_openalgo_1404_who_is_stuck_over_what_it_heard_is_not_ready(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "STUCK_SECONDS", 0.5)
+    async with opened(listener(topic, Start.LATEST)) as runtime, listening(runtime):
+        runtime.memory.may_hear.set()
+        await until(lambda: runtime.ready["streams"])
+        runtime.memory.may_hear.clear()
+        await runtime.send(Said(name="first", number=1))
+        await until(lambda: not runtime.ready["streams"])
+        runtime.memory.may_hear.set()
+        await until(lambda: runtime.ready["streams"])
+        assert runtime.memory.numbers == [1]

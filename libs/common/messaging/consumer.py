@@ -18,6 +18,7 @@ from libs.common.messaging.leases import Leases, Share
 from libs.common.messaging.pace import Pace
 from libs.common.messaging.reader import Reader
 from libs.common.messaging.waiting import PASSING, until_there
+from libs.common.parts import Part
 from libs.common.telemetry import CONSUMER_LAG, log
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Consumer:
         self._service = runtime.service
         settings, outbox = runtime.settings, runtime.outbox
         self._consumed = Consumed(runtime.service)
-        self._handling = Handling(runtime, self._consumed)
+        self._part = Part(runtime.ready, "consumer", asked_for=bool(self._service.consumes))
+        self._handling = Handling(runtime, self._consumed, self._part)
         self._reader = Reader(settings.kafka_bootstrap, f"{self._service.name}-{settings.instance_id}")
         self._leases = Leases(self._service.name, settings.instance_id, outbox.owner, outbox.session)
         self._pace = Pace()
@@ -53,8 +55,6 @@ class Consumer:
         self._unsettled: set[int] = set()
         self._known: set[Partition] = set()
         self._busy = asyncio.Lock()
-        if self._service.consumes:
-            runtime.ready["consumer"] = False
 
     async def run(self) -> None:
         await until_there("kafka", self._learn_partitions, self._runtime.stopping)
@@ -218,8 +218,8 @@ class Consumer:
 
     def _report(self, now: Share) -> None:
         """Ready once it reads its share; the shares of later come and go without a word."""
-        if not self._runtime.ready["consumer"] and len(self._numbers) >= now.fair:
-            self._runtime.ready["consumer"] = True
+        if len(self._numbers) >= now.fair:
+            self._part.works()
         for partition, position in self._seen.items():
             lag = self._reader.lag(partition, position)
             if lag is not None:

@@ -14,6 +14,7 @@ from libs.common.messaging.inbox import Move, Partition
 from libs.common.messaging.parked import Arrival, Parked
 from libs.common.messaging.waiting import PASSING
 from libs.common.messaging.work import Work
+from libs.common.parts import Part
 from libs.common.service import Connection, Delivery
 from libs.common.telemetry import BATCH_SECONDS, BATCH_SIZE, PARKED, log
 
@@ -26,10 +27,11 @@ INBOX_DAYS = 7
 class Handling:
     """One batch at a time. `offsets` are those of our partitions, as PostgreSQL has them as far as we know."""
 
-    def __init__(self, runtime: "Runtime[Any, Any]", consumed: Consumed) -> None:
+    def __init__(self, runtime: "Runtime[Any, Any]", consumed: Consumed, part: Part) -> None:
         self._runtime = runtime
         self._service = runtime.service
         self._consumed = consumed
+        self._part = part
         self._parked_keys: set[str] = set()
         self._in_doubt: tuple[list[Move], list[Delivery]] | None = None
         """What was written last, until its commit is answered: where the connection broke it may have been made."""
@@ -58,7 +60,8 @@ class Handling:
         pause = 0.05
         while not self.stopping:
             try:
-                await self._handle_once(batch)
+                with self._part.busy():
+                    await self._handle_once(batch)
                 return
             except Fenced:
                 raise
@@ -83,8 +86,10 @@ class Handling:
             return
         try:
             async with self._runtime.pool.acquire(timeout=5) as connection:
-                while await self._retry_next(connection):
-                    pass
+                tried = True
+                while tried:
+                    with self._part.busy():
+                        tried = await self._retry_next(connection)
                 await self._look_for_parked(connection)
         except PASSING as error:
             log.warning("parked_retry_waits", error=repr(error))

@@ -15,6 +15,7 @@ from libs.common.messaging.errors import MessagingUnavailable, Undecodable
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.reader import Reader
 from libs.common.messaging.waiting import until_there
+from libs.common.parts import Part
 from libs.common.service import Start, Stream
 from libs.common.telemetry import log
 
@@ -35,7 +36,7 @@ class StreamReader:
         """The service's `streams`, which its readiness waits for; or these instead."""
         self._runtime = runtime
         read = runtime.service.streams if streams is None else streams
-        self._counts = bool(read) and streams is None
+        self._part = Part(runtime.ready, "streams", asked_for=bool(read) and streams is None)
         self._by_type: dict[tuple[str, str], Stream[Any]] = {(s.topic.name, s.message.__name__): s for s in read}
         self._starts = {s.topic.name: s.start for s in read}
         settings = runtime.settings
@@ -49,8 +50,6 @@ class StreamReader:
         """The same of all partitions, before we are ready."""
         self.caught_up = asyncio.Event()
         self._stopping = False
-        if self._counts:
-            runtime.ready["streams"] = False
 
     async def run(self) -> None:
         await until_there("kafka", self._begin, self._runtime.stopping)
@@ -109,8 +108,8 @@ class StreamReader:
             is_read = position >= end and self._reader.lag(partition, position) is not None
             if is_read or partition in self._reader.at_end:
                 del self._unread[partition]
-        if self._counts and not self._unread:
-            self._runtime.ready["streams"] = True
+        if not self._unread:
+            self._part.works()
 
     async def _deliver(self, records: Sequence[Received]) -> None:
         grouped: dict[tuple[str, str], list[Message]] = defaultdict(list)
@@ -126,7 +125,8 @@ class StreamReader:
             except Undecodable as error:
                 log.error("stream_message_undecodable", topic=topic, offset=offset, error=str(error))
         for key, messages in grouped.items():
-            await self._by_type[key].handler(messages, self._runtime.memory)
+            with self._part.busy():
+                await self._by_type[key].handler(messages, self._runtime.memory)
 
 
 async def follow(runtime: "Runtime[Any, Any]") -> None:
