@@ -24,16 +24,26 @@ from libs.common.settings import SettingsError
 
 SERVICES = ("gateway", "trading", "risk", "strategy", "marketdata", "signals", "walkforward")
 _ROOT = Path(__file__).resolve().parents[2]
+_TURN_S = 300.0
+"""How long the migrations of one service may take."""
 
 
-async def migrate(url: str, service: str) -> None:
-    """Bring one service's schema to its newest version: the runtime's tables, then its own migrations."""
+async def migrate(url: str, service: str, to: str = "head") -> None:
+    """Bring one service's schema to its newest version, or up `to` one: the runtime's tables, then its own migrations.
+
+    Whoever comes while another does waits for him, and finds everything done.
+    """
     connection = await connect(url, service)
     try:
+        await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"{service}.migrate", timeout=_TURN_S)
         for statement in TABLES:
             await connection.execute(statement)
+        await _migrate_own(url, service, to)
     finally:
         await connection.close()
+
+
+async def _migrate_own(url: str, service: str, to: str) -> None:
     versions = _ROOT / "services" / service / "migrations"
     if not any(versions.glob("[0-9]*.py")):
         return
@@ -43,18 +53,18 @@ async def migrate(url: str, service: str) -> None:
         connect_args={"server_settings": {"search_path": service}},
     )
     async with engine.connect() as async_connection:
-        await async_connection.run_sync(_upgrade, versions)
+        await async_connection.run_sync(_upgrade, versions, to)
         await async_connection.commit()
     await engine.dispose()
 
 
-def _upgrade(connection: SyncConnection, versions: Path) -> None:
+def _upgrade(connection: SyncConnection, versions: Path, to: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(_ROOT / "libs" / "common" / "migrations"))
     config.set_main_option("version_locations", str(versions))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 async def provision(admin_url: str, urls: dict[str, str]) -> None:

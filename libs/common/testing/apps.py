@@ -20,14 +20,16 @@ _topics_ready = False
 
 
 @contextlib.asynccontextmanager
-async def opened(service: Service[Any, Any], *, clock: Clock | None = None) -> AsyncIterator[Runtime[Any, Any]]:
-    """A runtime with its connections open and its outbox running, on the service's test database."""
+async def opened(
+    service: Service[Any, Any], *, clock: Clock | None = None, database_url: str | None = None
+) -> AsyncIterator[Runtime[Any, Any]]:
+    """A runtime with its connections open and its outbox running, on the service's test database or another."""
     global _topics_ready
     common = CommonSettings()
     if not _topics_ready:
         await asyncio.to_thread(admin.ensure_topics, common.kafka_bootstrap)
         _topics_ready = True
-    own = ServiceSettings(database_url=await Databases.url(service.name), port=_free_port())
+    own = ServiceSettings(database_url=database_url or await Databases.url(service.name), port=_free_port())
     runtime = Runtime(service, common, own, clock or SystemClock())
     await runtime.open()
     await runtime.memory.open(runtime)
