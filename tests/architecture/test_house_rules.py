@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,3 +54,15 @@ def test_no_page_points_to_a_page_that_is_not_there() -> None:
         if page.suffix == ".md":
             for target in re.findall(r"\]\(([^)#:\s]+)\)", page.read_text()):
                 assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} points to {target}"
+
+
+def test_openalgo_867_1402_1722_no_service_mixes_green_threads_with_its_event_loop() -> None:
+    """Greenlets, threads and asyncio in one process: dead feeds, hung logins, stuck locks after hours.
+
+    SQLAlchemy's asyncio is greenlets too: migrations may, services may not. (structlog only asks which one it is in.)
+    """
+    apps = sorted(f"services.{file.parent.name}.app" for file in (ROOT / "services").glob("*/app.py"))
+    assert len(apps) == 7
+    words = f"import sys, {', '.join(apps)}; print(*sys.modules.keys() & {{'eventlet', 'gevent', 'sqlalchemy'}})"
+    loaded = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []

@@ -108,7 +108,7 @@ def test_the_asyncapi_document_is_current() -> None:
 
 
 @pytest.mark.parametrize("name", topology.schemas(EVERY))
-def test_a_contract_changes_compatibly_or_gets_a_new_version(name: str) -> None:
+def test_openalgo_207_a_contract_changes_compatibly_or_gets_a_new_version(name: str) -> None:
     file = ROOT / "docs" / "events" / "schemas" / f"{name}.json"
     assert file.exists(), REDRAW
     schema = topology.schemas(EVERY)[name]

@@ -79,7 +79,7 @@ async def test_a_service_that_runs_is_not_rebuilt_under_its_own_hands(chaos: Cha
 
 @pytest.mark.scenario(12)
 @pytest.mark.parametrize("service", replay.SERVICES if FULL else ("trading", "risk"))
-async def test_a_recorded_log_gives_the_same_state_and_the_same_words_each_time(
+async def test_nautilus_3878_a_recorded_log_gives_the_same_state_and_the_same_words_each_time(
     chaos: Chaos, service: str, recording: Path
 ) -> None:
     """In other batches too, so that nothing depends on what came along (also test_nautilus_3878)."""

@@ -20,6 +20,8 @@ class Fault(StrEnum):
     """No answer, ever; nothing is taken."""
     ERROR_BEFORE = "ERROR_BEFORE"
     """500 GeneralException; nothing is taken."""
+    NAMELESS = "NAMELESS"
+    """200 and success, without an order id; nothing is taken (openalgo#1618)."""
     DROP_AFTER = "DROP_AFTER"
     """Taken, then the connection ends without a word."""
     SILENT_AFTER = "SILENT_AFTER"
@@ -41,7 +43,9 @@ class Fault(StrEnum):
 
 
 SAFE = frozenset({Fault.NONE, Fault.LATE, Fault.TWICE, Fault.FILL_FIRST})
-NOT_TAKEN = frozenset({Fault.TOO_MANY, Fault.REFUSED, Fault.DROP_BEFORE, Fault.SILENT_BEFORE, Fault.ERROR_BEFORE})
+NOT_TAKEN = frozenset(
+    {Fault.TOO_MANY, Fault.REFUSED, Fault.DROP_BEFORE, Fault.SILENT_BEFORE, Fault.ERROR_BEFORE, Fault.NAMELESS}
+)
 
 
 class Plan:

@@ -6,7 +6,7 @@ Beside Kite's routes it has `GET /stub/placed` (orders by tag), `PUT /stub/fault
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
@@ -38,12 +38,11 @@ class Call:
     def form(self) -> dict[str, str]:
         return dict(parse_qsl(self.body.decode()))
 
-    @property
-    def account(self) -> str:
+    def account(self, expired: Collection[str]) -> str:
         """Who calls, by the API key."""
         scheme, _, secret = self.headers.get("authorization", "").partition(" ")
         key, _, token = secret.partition(":")
-        if scheme != "token" or not key or not token:
+        if scheme != "token" or not key or not token or token in expired:
             raise Refusal("TokenException", "Incorrect `api_key` or `access_token`.", 403)
         return key
 
@@ -68,6 +67,8 @@ class Stub:
     repeats_trades: bool = False
     book_faults: list[Fault] = field(default_factory=list)
     first_number: int = 1
+    expired: set[str] = field(default_factory=set)
+    """Access tokens whose day is over."""
     calls: list[tuple[str, str]] = field(default_factory=list)
     received: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -119,7 +120,7 @@ class Stub:
             return Reply(no.status, content)
 
     async def _trade(self, call: Call) -> Reply:
-        account = call.account
+        account = call.account(self.expired)
         match call.method, call.path.strip("/").split("/"):
             case "GET", ["orders"]:
                 return await self._book(self.exchange.book(account))
@@ -179,6 +180,8 @@ class Stub:
                 return Reply(400, NO_MONEY)
             case Fault.ERROR_BEFORE:
                 return Reply(500, GENERAL)
+            case Fault.NAMELESS:
+                return Reply(200, {"status": "success", "data": {"order_id": None}})
             case Fault.DROP_BEFORE:
                 raise Cut
             case Fault.SILENT_BEFORE:

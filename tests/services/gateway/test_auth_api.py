@@ -6,6 +6,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from services.gateway.api.edge import edge_in
 from services.gateway.domain.roles import Role
 from tests.services.gateway import said
 from tests.services.gateway.scene import PASSWORD, Platform
@@ -155,6 +156,40 @@ async def test_an_api_key_is_shown_once_and_stops_when_deleted(platform: Platfor
     assert (await client.get(PROFILE)).status_code == 401
     assert (await asha.client.delete(f"/api/v2/auth/api-keys/{made['key_id']}")).status_code == 204
     assert (await asha.client.delete(f"/api/v2/auth/api-keys/{asha.user_id}")).status_code == 404
+
+
+async def test_openalgo_707_a_key_works_on_whoever_logs_out_and_whatever_redis_forgets(platform: Platform) -> None:
+    """In the midst of a session a webhook's orders were refused for an invalid key, until a restart."""
+    asha = await platform.person("asha")
+    key = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "alerts"})).json()["api_key"]
+    client = await platform.client(**{"X-API-Key": key})
+    cache = platform.runtime.memory.cache
+
+    async def works() -> None:
+        edge_in(platform.runtime).forget_identities()
+        assert (await client.get(PROFILE)).json().get("user_id") == str(asha.user_id)
+
+    await works()
+    assert (await asha.client.post("/api/v2/auth/logout")).status_code == 204
+    await works()
+    async for remembered in cache.redis.scan_iter("gateway:*"):
+        await cache.redis.delete(remembered)
+    await works()
+    await platform.lose_redis()
+    await works()
+
+
+async def test_openalgo_776_a_second_device_logs_in_beside_the_first(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    phone = await platform.client()
+    tokens = (await phone.post(LOGIN, json={"email": asha.email, "password": PASSWORD})).json()
+    phone.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+    edge_in(platform.runtime).forget_identities()
+    for device in (asha.client, phone):
+        shown = (await device.get(f"/api/v2/accounts/{asha.account_id}")).json()
+        assert shown["account_id"] == str(asha.account_id)
+    body = {"refresh_token": asha.tokens["refresh_token"]}
+    assert (await asha.client.post("/api/v2/auth/refresh", json=body)).status_code == 200
 
 
 async def test_a_key_that_may_read_cannot_trade_and_no_key_makes_keys(platform: Platform) -> None:

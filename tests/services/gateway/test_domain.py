@@ -117,7 +117,7 @@ def test_a_search_is_cut_where_letters_meet_digits() -> None:
 
 
 @pytest.mark.parametrize("status", list(OrderStatus))
-def test_an_answer_is_201_only_for_an_order_that_was_taken(status: OrderStatus) -> None:
+def test_openalgo_1618_an_answer_is_201_only_for_an_order_that_was_taken(status: OrderStatus) -> None:
     expected = {
         OrderStatus.REQUESTED: 202,
         OrderStatus.SUBMITTED: 202,

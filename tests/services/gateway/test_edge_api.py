@@ -1,14 +1,19 @@
 """What holds for every request: headers, origins, body length, repeated deletions."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import asyncpg
+import httpx
+import psutil
 import pytest
 
 from libs.common.testing import service_app
 from services.gateway.app import app
 from tests.services.gateway import said
 from tests.services.gateway.scene import Platform
+from tests.services.gateway.streaming import Live
 
 ORIGIN = "https://app.example.com"
 
@@ -51,3 +56,36 @@ async def test_a_repeated_deletion_is_answered_like_the_first(platform: Platform
     again = await asha.client.delete(url, headers=key)
     assert (again.status_code, again.headers["Idempotency-Replayed"], again.content) == (204, "true", b"")
     assert len(platform.asked) == 1
+
+
+async def test_openalgo_804_requests_leave_no_descriptor_behind(live: Live) -> None:
+    """Each request leaked some, and after hours nothing could be opened any more."""
+    asha = await live.person("asha")
+    live.answer = said.yes
+    url = urlsplit(live.url)
+
+    async def visit(client: httpx.AsyncClient) -> None:
+        """Answers of every kind, a stream, and a request that is sent by half."""
+        order = {"account_id": str(asha.account_id), "instrument": "NSE:SBIN", "side": "BUY", "quantity": 1}
+        await client.post("/api/v2/trading/orders/place", json={**order, "product": "MIS"})
+        await client.post("/api/v2/trading/orders/place", json={})
+        for path in ("trading/orders/", "market/history/NSE:SBIN", "nothing/here", "system/health"):
+            await client.get(f"/api/v2/{path}")
+        async with live.reader(asha, channels=["orders"]):
+            pass
+        _, half = await asyncio.open_connection(url.hostname, url.port)
+        half.write(b"POST /api/v2/trading/orders/place HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+        await half.drain()
+        half.close()
+        await half.wait_closed()
+
+    async def opened_after(visits: int) -> int:
+        headers = {"Authorization": f"Bearer {asha.tokens['access_token']}"}
+        async with httpx.AsyncClient(base_url=live.url, headers=headers, trust_env=False) as client:
+            for _ in range(visits):
+                await visit(client)
+        await asyncio.sleep(0.3)
+        return psutil.Process().num_fds()
+
+    warm = await opened_after(3)
+    assert await opened_after(15) <= warm + 5

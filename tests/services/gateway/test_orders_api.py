@@ -42,7 +42,9 @@ def limit_order(person: Person, **changes: object) -> dict[str, object]:
     return {**order, **changes}
 
 
-async def test_an_accepted_order_is_answered_with_its_state(platform: Platform) -> None:
+async def test_openalgo_1183_an_accepted_order_is_answered_with_its_state_and_is_in_the_book(
+    platform: Platform,
+) -> None:
     asha = await platform.person("asha")
     platform.answer = said.yes
     answer = await asha.client.post(PLACE, json=limit_order(asha))
@@ -51,6 +53,8 @@ async def test_an_accepted_order_is_answered_with_its_state(platform: Platform) 
     assert (order["status"], order["price"], order["broker_order_id"]) == ("ACCEPTED", "812.50", "P-1")
     read = await asha.client.get(f"/api/v2/trading/orders/{order['order_id']}")
     assert read.json() == order
+    [listed] = (await asha.client.get("/api/v2/trading/orders/")).json()["data"]
+    assert listed == order
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
@@ -169,7 +173,7 @@ async def test_an_order_that_makes_no_sense_is_refused_at_the_edge(
     assert not platform.asked
 
 
-async def test_nobody_trades_in_the_account_of_another(platform: Platform) -> None:
+async def test_freqtrade_3265_nobody_trades_in_the_account_of_another(platform: Platform) -> None:
     asha, ravi = await platform.person("asha"), await platform.person("ravi")
     platform.answer = said.yes
     answer = await ravi.client.post(PLACE, json=limit_order(asha))

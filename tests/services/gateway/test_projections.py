@@ -111,7 +111,7 @@ async def test_an_order_told_in_pieces_reads_as_if_told_at_once(connection: Conn
     assert (rows[0]["quantity"], rows[0]["price"], rows[0]["status"]) == (20, Decimal("813"), "CANCELLED")
 
 
-async def test_an_event_that_comes_again_changes_nothing(connection: Connection) -> None:
+async def test_nautilus_3046_an_event_that_comes_again_changes_nothing(connection: Connection) -> None:
     """nautilus#3046: fills replayed on restart."""
     order = said.terms(USER, ACCOUNT)
     fill = said.filled(order)
@@ -162,7 +162,7 @@ async def test_what_a_batch_changed_is_told_once_and_only_after_it(connection: C
     assert memory.take_changes() is None
 
 
-async def test_an_unknown_outcome_is_shown_as_such(connection: Connection) -> None:
+async def test_hummingbot_8457_an_unknown_outcome_is_shown_as_such(connection: Connection) -> None:
     """hummingbot#8457: an order that the venue had taken was dropped as failed."""
     order = said.terms(USER, ACCOUNT)
     unknown = OrderOutcomeUnknown(**said.fact(order, OrderStatus.OUTCOME_UNKNOWN, 2), reason="no answer in 5 s")
@@ -176,7 +176,7 @@ async def test_an_unknown_outcome_is_shown_as_such(connection: Connection) -> No
     assert row["status"] == "ACCEPTED"
 
 
-async def test_each_strategy_has_a_book_of_its_own(connection: Connection) -> None:
+async def test_openalgo_1694_each_strategy_has_a_book_of_its_own(connection: Connection) -> None:
     """openalgo#1694: the broker's netting hid the strategies."""
     strategies = [ids.new_id(), ids.new_id()]
     for n, strategy in enumerate(strategies, 1):

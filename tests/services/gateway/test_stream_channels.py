@@ -11,7 +11,7 @@ from tests.services.gateway import said
 from tests.services.gateway.streaming import Live, quotes, until
 
 
-async def test_an_order_and_its_fill_are_told_with_numbers_that_follow_the_snapshot(live: Live) -> None:
+async def test_openalgo_811_an_order_and_its_fill_are_told_with_numbers_that_follow_the_snapshot(live: Live) -> None:
     asha = await live.person("asha")
     before = said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now())
     await live.project(said.submitted(before), said.accepted(before))

@@ -12,6 +12,7 @@ from libs.common.contracts.market import WatchRenewed
 from services.gateway import streams
 from services.gateway.api.edge import edge_in
 from services.gateway.memory import watching
+from tests.services.gateway import said
 from tests.services.gateway.streaming import NIFTY_CHAIN, Live, option_chain, quotes, until, watched, watcher
 
 
@@ -64,7 +65,7 @@ async def test_a_streamed_quote_is_a_snapshot_then_each_update_by_itself(live: L
         assert memory.hub.prices.topics == {}
 
 
-async def test_the_mode_says_how_much_of_a_quote_is_sent(live: Live) -> None:
+async def test_openalgo_1375_the_mode_says_how_much_of_a_quote_is_sent(live: Live) -> None:
     asha = await live.person("asha")
     await streams.quotes([quotes(live, 800, "NSE:SBIN")], live.runtime.memory)
     async with live.reader(asha, quotes=["NSE:SBIN"], mode="ltp") as reader:
@@ -173,3 +174,26 @@ async def test_what_one_user_may_stream_is_limited(live: Live) -> None:
         async with live.reader() as second:
             await second.say(action="authenticate", token=asha.tokens["access_token"])
             assert await second.ended() == 4429
+
+
+async def test_openalgo_2019_while_fills_wait_for_the_database_streams_begin_and_prices_flow(live: Live) -> None:
+    """One event loop had the ticks and the writing of fills: during fills nobody could connect, and the feed stood."""
+    asha, ravi = await live.person("asha"), await live.person("ravi")
+    memory = live.runtime.memory
+    orders = [said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now()) for _ in range(200)]
+    await live.project(*(said.submitted(order) for order in orders))
+    await streams.quotes([quotes(live, 800, "NSE:SBIN")], memory)
+    async with live.reader(asha, channels=["fills"]) as trader:
+        await trader.hear("snapshot")
+        async with live.runtime.pool.acquire() as slow, slow.transaction():
+            await slow.execute("LOCK TABLE fills IN ACCESS EXCLUSIVE MODE")
+            burst = asyncio.create_task(live.project(*(said.filled(order, version=2) for order in orders)))
+            async with live.reader(ravi, quotes=["NSE:SBIN"], mode="ltp") as newcomer:
+                assert (await newcomer.hear("snapshot"))["data"][0]["ltp"] == 800
+                for price in range(801, 811):
+                    await streams.watched([watched(live, price, "NSE:SBIN")], memory)
+                    assert (await newcomer.hear("event"))["data"]["ltp"] == price
+            assert not burst.done()
+        await burst
+        told = {(await trader.hear("event", "fills"))["data"]["order_id"] for _ in orders}
+        assert told == {str(order.order_id) for order in orders}

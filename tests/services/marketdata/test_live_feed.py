@@ -114,7 +114,7 @@ async def test_subscriptions_follow_demand_without_a_new_connection(ticker: Stub
     assert len(ticker.logins) == 1
 
 
-async def test_openalgo_340_a_lost_connection_comes_back_with_its_subscriptions(
+async def test_openalgo_340_lean_ib_80_a_lost_connection_comes_back_with_its_subscriptions(
     ticker: StubTicker, running: Running
 ) -> None:
     await ticker.drop_all()

@@ -241,7 +241,7 @@ async def test_a_days_changes_are_said_as_events(runtime: MarketRuntime, heard: 
     assert rolled[ExpiryRole.CURRENT_MONTH] == (date(2026, 8, 18), date(2026, 9, 29))
 
 
-async def test_dumps_are_wanted_once_a_day_and_tried_again_when_they_fail(runtime: MarketRuntime) -> None:
+async def test_openalgo_684_dumps_are_wanted_once_a_day_and_tried_again_when_they_fail(runtime: MarketRuntime) -> None:
     settings = MarketDataSettings(masters={MasterSource.ZERODHA: "/nowhere.csv"})
     wanted = None
     for _ in range(2):

@@ -16,7 +16,7 @@ from libs.common.clock import FixedClock
 from libs.common.contracts.base import Message
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import DepthLevel, Tick, WatchedConflated, WatchRenewed
-from libs.common.contracts.options import ChainConflated
+from libs.common.contracts.options import ChainConflated, IvStanding
 from libs.common.runtime import Runtime
 from libs.common.testing.apps import opened
 from services.marketdata.app import app
@@ -111,7 +111,9 @@ def put_chain_on(runtime: MarketRuntime) -> None:
     runtime.memory.board.restore(market().values())
 
 
-async def test_a_watched_chain_is_told_whole_and_then_by_its_changed_rows(runtime: MarketRuntime) -> None:
+async def test_openalgo_327_885_a_watched_chain_is_told_whole_and_then_by_its_changed_rows(
+    runtime: MarketRuntime,
+) -> None:
     put_chain_on(runtime)
     await note_watchers([looking(chains=(str(KEY), "NFO:NOSUCH:2026-11-24"))], runtime.memory)
     async with running(tell_chains, runtime=runtime) as told:
@@ -124,6 +126,8 @@ async def test_a_watched_chain_is_told_whole_and_then_by_its_changed_rows(runtim
     assert isinstance(whole, ChainConflated)
     assert isinstance(event, ChainConflated)
     assert (whole.full, len(whole.rows)) == (True, len(MASTER) // 2)
+    assert {side.standing for row in whole.rows for side in (row.call, row.put) if side} == {IvStanding.KNOWN}
+    assert all(side.delta is not None for row in whole.rows for side in (row.call, row.put) if side)
     assert (event.full, [row.call.volume for row in event.rows if row.call]) == (False, [999])
 
 

@@ -122,7 +122,7 @@ def long(quantity: int = 10, average: int = 800, **terms: Any) -> Message:
 
 @pytest.mark.parametrize("level", list(SCOPES))
 @pytest.mark.parametrize("kind", list(AMOUNTS))
-async def test_every_limit_of_every_level_fires_once_and_asks_to_flatten_its_scope(
+async def test_helios_x_23_openalgo_1871_every_limit_of_every_level_fires_once_and_asks_to_flatten_its_scope(
     scene: Watched, level: RiskLevel, kind: BreachKind
 ) -> None:
     name, firing = AMOUNTS[kind]
@@ -167,6 +167,24 @@ async def test_after_a_square_off_the_limit_is_armed_for_the_next_position_only(
     await scene.tell(position(state(10, 748, -520), strategy_id=STRATEGY, version=3))
     assert await scene.price(740.0) == [], "the loss that was cut does not cut the next position"
     assert len(await scene.price(698.0)) == 2
+
+
+async def test_hummingbot_3550_after_an_accounts_target_it_trades_on_and_the_next_one_counts_from_there(
+    scene: Watched,
+) -> None:
+    """Only a kill switch was offered, where the profit was to be taken and the trading to go on by itself."""
+    await scene.tell(limit(target=Decimal(500)), position(state(10, 800)))
+    breach, square_off = await scene.price(850.0)
+    assert isinstance(breach, MTMBreached)
+    assert isinstance(square_off, SquareOffRequested)
+    assert square_off.account_id == ACCOUNT
+    await scene.tell(position(state(0, 0, 500), version=2))
+    assert await scene.price(850.0) == [], "flat: armed anew"
+    [entry] = await scene.tell(order(price=Decimal(850)))
+    assert isinstance(entry, OrderCleared), "nobody has to let the account trade again"
+    await scene.tell(position(state(10, 850, 500), version=3))
+    assert await scene.price(899.0) == [], "the profit that was taken is no part of the next target"
+    assert len(await scene.price(900.0)) == 2
 
 
 async def test_a_limit_that_fired_waits_while_its_scope_is_open(scene: Watched) -> None:

@@ -29,7 +29,7 @@ from tests.services.strategy.scene import (
 )
 
 
-async def test_an_entry_asks_for_one_order_per_leg_and_account(desk: Desk) -> None:
+async def test_freqtrade_5502_an_entry_asks_for_one_order_per_leg_and_account(desk: Desk) -> None:
     algo = an_algo(SPREAD, (FIRST, SECOND))
     await desk.keep(algo)
     signal = a_signal()

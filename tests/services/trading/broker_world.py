@@ -79,12 +79,16 @@ class World:
         wish = account_save(account_id=account_id)
         wish = wish.model_copy(update={"account": wish.account.model_copy(update={"broker": Broker.ZERODHA})})
         await self.tell(wish)
-        sealed = Vault(SECRET).seal(account_id, Broker.ZERODHA, Secrets(account_id.hex, TOKEN))
+        await self.log_in(account_id, TOKEN)
+        return account_id
+
+    async def log_in(self, account_id: AccountId, token: str) -> None:
+        """Its owner has a new access token and set it."""
+        sealed = Vault(SECRET).seal(account_id, Broker.ZERODHA, Secrets(account_id.hex, token))
         async with self.pool.acquire() as connection:
             await TradingStore(connection).credentials.save(
                 account_id, Broker.ZERODHA, sealed, self.runtime.clock.now()
             )
-        return account_id
 
     def order(self, account_id: AccountId, **changes: object) -> OrderCleared:
         order = cleared(account_id=account_id, order=OrderId(new_id()))

@@ -123,7 +123,7 @@ def test_an_accepted_order_that_a_book_lacks_stays_what_it_is() -> None:
     assert read(accepted, *(empty(60 * n) for n in range(1, 50))) == (accepted, [])
 
 
-def test_an_order_that_was_given_up_and_shows_after_all_is_found_and_alarmed() -> None:
+def test_hummingbot_1357_an_order_that_was_given_up_and_shows_after_all_is_found_and_alarmed() -> None:
     given_up = watched(Watch.GIVEN_UP)
     look = book.look(given_up, reading(row(RowState.COMPLETE, 10), trades=(trade(1, 10),)), None, PATIENCE)
     assert kinds(look) == [K.FOUND, K.FILLED]
@@ -136,7 +136,7 @@ def test_an_order_that_was_given_up_and_shows_as_rejected_is_what_we_said() -> N
     assert (kinds(look), look.alarms) == ([K.REJECTED], ())
 
 
-def test_a_row_without_our_tag_is_never_taken_for_ours_however_like_it_is() -> None:
+def test_openalgo_1991_a_row_without_our_tag_is_never_taken_for_ours_however_like_it_is() -> None:
     """openalgo#1991: matching by likeness adopts somebody else's order."""
     stranger = replace(row(RowState.COMPLETE, 10), tag="", broker_order_id="261123000000099")
     look = book.look(watched(Watch.UNKNOWN), reading(stranger, at=NOON + timedelta(minutes=1)), None, PATIENCE)

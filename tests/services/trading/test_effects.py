@@ -36,6 +36,19 @@ async def test_openalgo_1991_whatever_the_answer_the_book_decides_and_nothing_is
     assert (await the_world.status(order) is S.REJECTED) == is_refused
 
 
+async def test_openalgo_1618_success_without_an_order_id_is_no_success(the_world: World) -> None:
+    """It was shown as placed, and the broker had nothing. The broker's book says which, and nobody assumes."""
+    account_id = await the_world.account()
+    the_world.stub.plan.script.append(Fault.NAMELESS)
+    the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.OUTCOME_UNKNOWN)
+    await the_world.becomes(order, S.REJECTED)
+    assert the_world.events(order, OrderAccepted) == []
+    await the_world.agrees([order])
+
+
 STEPS_OF_A_CALL = (
     Step.CHOSEN,
     Step.CALLING,

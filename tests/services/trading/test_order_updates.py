@@ -78,7 +78,7 @@ async def test_it_logs_in_with_the_account_s_credentials_and_hears_of_orders_alo
         assert heard.empty()
 
 
-async def test_a_connection_that_breaks_is_made_anew_and_what_was_missed_is_looked_for() -> None:
+async def test_lean_ib_227_a_connection_that_breaks_is_made_anew_and_what_was_missed_is_looked_for() -> None:
     async with ticking() as ticker, listening(ticker) as heard:
         await ticker.sockets[0].close()
         await ticker.connected(2)

@@ -72,7 +72,7 @@ async def log_in(world: World, account_id: AccountId, address: str) -> None:
         )
 
 
-async def test_openalgo_1574_each_account_asks_from_its_own_address() -> None:
+async def test_openalgo_817_1574_each_account_asks_from_its_own_address() -> None:
     """Orders, books and the socket of updates alike, one process for all accounts."""
     seen: list[tuple[str, str]] = []
 

@@ -42,7 +42,9 @@ async def told(
     return [each for each in said if isinstance(each, ExecutionReported)]
 
 
-async def test_an_order_that_can_trade_is_accepted_and_filled_in_one_go(connection: Connection) -> None:
+async def test_openalgo_1685_1768_an_order_that_can_trade_is_accepted_and_filled_in_one_go(
+    connection: Connection,
+) -> None:
     """openalgo#1685, #1768: a paper market order took twelve seconds."""
     asked = request(BUY, 100)
     accepted, filled = await told(connection, memory(tick(bid=99.95, ask=100.05)), asked)

@@ -68,19 +68,19 @@ async def test_a_tick_that_comes_while_the_order_commits_is_not_missed() -> None
         assert (await row(venue, asked)).status is OrderStatus.FILLED
 
 
-async def test_open_orders_survive_a_restart() -> None:
-    """nautilus#5000: killed with orders working."""
-    limit, stop = request(BUY, 100, LIMIT, "99.00"), request(SELL, 100, SL_M, trigger="95.00")
+async def test_nautilus_5000_fourteen_open_orders_survive_a_restart() -> None:
+    limits = [request(BUY, 100, LIMIT, "99.00") for _ in range(13)]
+    working = [*limits, request(SELL, 100, SL_M, trigger="95.00")]
     async with instance() as before:
         await see(before, tick(ask=100.0))
-        await handle(before, limit)
-        await handle(before, stop)
+        for each in working:
+            await handle(before, each)
     async with instance(later(10)) as after:
-        assert after.memory.watched() == 2
+        assert after.memory.watched() == 14
         await see(after, tick(100.0, bid=99.9, ask=100.0, at=later(10)))
-        assert (await row(after, limit)).status is OrderStatus.ACCEPTED
+        assert [(await row(after, each)).status for each in limits] == [OrderStatus.ACCEPTED] * 13
         await see(after, tick(94.0, bid=94.0, ask=94.05, at=later(11)))
-        assert [(await row(after, each)).status for each in (limit, stop)] == [OrderStatus.FILLED] * 2
+        assert [(await row(after, each)).status for each in working] == [OrderStatus.FILLED] * 14
 
 
 async def test_a_start_decides_only_on_the_orders_that_ticks_concern() -> None:

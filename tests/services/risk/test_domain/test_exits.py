@@ -14,7 +14,7 @@ from tests.services.risk.scene import CALL, NOW, STRATEGY, TODAY, order
 from tests.services.risk.test_domain.checking import RICH, check, held, limit, refused
 
 
-def test_a_reducing_order_blocks_nothing_and_no_limit_stops_it() -> None:
+def test_hummingbot_2012_a_reducing_order_blocks_nothing_and_no_limit_stops_it() -> None:
     """hummingbot_2012: an exit must not fail for want of funds."""
     strict = (limit(max_order_value=Decimal(1), max_daily_loss=Decimal(1), lost_on=TODAY, identical_order_window_s=9),)
     broke = replace(RICH, opening_balance=Decimal(0))

@@ -54,3 +54,18 @@ def test_openalgo_1097_a_sold_option_is_margined_on_its_strike_while_no_spot_pri
 def test_an_order_through_zero_blocks_margin_for_what_it_opens() -> None:
     through = check(order(side=Side.SELL, quantity=25), net=held(10))
     assert (through.reducing, through.margin) == (10, Decimal("2400.00"))
+
+
+@pytest.mark.parametrize("premium", ["2", "100"])
+def test_openalgo_815_972_a_sold_option_is_margined_on_its_underlying_and_never_on_its_premium(premium: str) -> None:
+    """A lot sold at a premium of 2 blocked 130, where a broker blocks more than a lakh."""
+    sold = order(instrument=CALL, quantity=75, price=Decimal(premium), side=Side.SELL, product=Product.NRML)
+    assert check(sold).margin == Decimal("216090")
+    assert refused(sold).rule is DenialRule.MARGIN, "an account of a lakh is too small for it"
+
+
+def test_openalgo_703_a_bought_option_blocks_its_premium_and_no_more() -> None:
+    """Two bought options blocked two lakhs."""
+    bought = order(instrument=CALL, quantity=75, price=Decimal(2), product=Product.NRML)
+    assert check(bought).margin == Decimal(150)
+    assert denial(check(bought)) is None

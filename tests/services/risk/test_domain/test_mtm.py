@@ -178,7 +178,9 @@ def test_openalgo_1426_a_position_carried_overnight_keeps_its_average_and_loses_
         (BreachKind.TRAILING_STOP, 70.05, 70.0),
     ],
 )
-def test_each_kind_fires_at_its_amount_and_not_before(kind: BreachKind, quiet: float, firing: float) -> None:
+def test_openalgo_223_each_kind_fires_at_its_amount_and_not_before(
+    kind: BreachKind, quiet: float, firing: float
+) -> None:
     memory = watching(watch(kind, 500))
     memory.hold([held(10)])
     assert price(memory, 120.0) == []

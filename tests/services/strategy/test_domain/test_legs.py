@@ -49,7 +49,7 @@ def test_every_kind_of_leg_finds_its_contract() -> None:
 
 
 @pytest.mark.parametrize("spot", [0.0, -1.0])
-def test_openalgo_670_no_strike_from_a_spot_of_zero(spot: float) -> None:
+def test_openalgo_670_2055_no_strike_from_a_spot_of_zero(spot: float) -> None:
     assert impossible(an_algo(), a_market(spot)) == "leg 1: the spot price of NIFTY is not known"
 
 

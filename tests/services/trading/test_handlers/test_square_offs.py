@@ -72,7 +72,7 @@ async def test_a_fill_that_crosses_the_cancel_is_closed_too(trading: Trading) ->
     assert (request.side, request.quantity) == (Side.SELL, 2)
 
 
-async def test_two_square_offs_never_close_the_same_quantity_twice(trading: Trading) -> None:
+async def test_trading_gpt_94_two_square_offs_never_close_the_same_quantity_twice(trading: Trading) -> None:
     entry = cleared(Side.BUY, 10, strategy=ALPHA)
     await trading.hears(entry, filled(entry, 10))
     [request] = exits(await trading.hears(square_off(strategy=ALPHA)))

@@ -2,11 +2,12 @@
 
 from datetime import timedelta
 
-from libs.common.contracts.enums import DenialRule, ExecutionKind, Side
+from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderPurpose, Side
 from libs.common.contracts.orders import SquareOffCompleted
+from libs.common.contracts.portfolio import PositionChanged
 from libs.common.testing import NOON
 from tests.services.trading.hearing import Trading, names, only
-from tests.services.trading.making import INFY, SBIN, accepted, cleared, execution, filled, square_off
+from tests.services.trading.making import INFY, SBIN, accepted, cancelled, cleared, execution, filled, square_off
 from tests.services.trading.test_handlers.closing import clear, deny, exits, tick
 
 
@@ -35,6 +36,27 @@ async def test_freqtrade_8374_partial_fill_of_an_exit_is_followed_by_one_for_the
     assert exits(await trading.hears(execution(clear(request), ExecutionKind.EXPIRED))) == []
     [rest] = exits(await tick(trading, NOON + timedelta(seconds=1)))
     assert rest.quantity == 6
+
+
+async def test_freqtrade_8526_after_partial_exits_that_were_cancelled_only_what_is_left_is_closed(
+    trading: Trading,
+) -> None:
+    """A stop filled in part and cancelled, then an exit in part: the next was for too much, and forcing it failed."""
+    entry, stop = cleared(Side.BUY, 10), cleared(Side.SELL, 10, purpose=OrderPurpose.EXIT)
+    await trading.hears(entry, filled(entry, 10), stop, accepted(stop), filled(stop, 4, leaves=6))
+    leave = cleared(Side.SELL, 6, purpose=OrderPurpose.EXIT)
+    await trading.hears(cancelled(stop), leave, accepted(leave), filled(leave, 1, leaves=5))
+    assert exits(await trading.hears(square_off())) == [], "the exit that is open is cancelled first"
+    [rest] = exits(await trading.hears(cancelled(leave)))
+    assert (rest.side, rest.quantity) == (Side.SELL, 5)
+    assert exits(await trading.hears(clear(rest), filled(clear(rest), 2, leaves=3))) == []
+    assert exits(await trading.hears(square_off(n=2))) == [], "who forces it meanwhile closes nothing twice"
+    assert exits(await trading.hears(execution(clear(rest), ExecutionKind.EXPIRED))) == []
+    [last] = exits(await tick(trading, NOON + timedelta(seconds=1)))
+    assert last.quantity == 3
+    said = await trading.hears(clear(last), filled(clear(last), 3))
+    assert names(said).count("SquareOffCompleted") == 2
+    assert only(PositionChanged, said).net.quantity == 0
 
 
 async def test_an_exit_nobody_decides_about_is_given_up_and_asked_for_anew(trading: Trading) -> None:

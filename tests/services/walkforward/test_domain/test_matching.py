@@ -55,7 +55,7 @@ def test_a_marketable_limit_order_takes_better_prices_and_never_worse_ones() -> 
     assert met.change.order.leaves == 50
 
 
-def test_a_resting_limit_order_trades_at_its_own_price_when_the_market_comes_to_it() -> None:
+def test_openalgo_1303_a_resting_limit_order_trades_at_its_own_price_when_the_market_comes_to_it() -> None:
     resting = meet(order(BUY, 100, LIMIT, "99.00"), market(tick(bid=99.9, ask=100.0)), NOON).change.order
     assert resting.seen == NOON
     above = market(tick(bid=99.0, ask=99.05, ask_quantity=500, at=later(1)))
