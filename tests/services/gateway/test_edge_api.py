@@ -61,12 +61,11 @@ async def test_a_repeated_deletion_is_answered_like_the_first(platform: Platform
 async def test_openalgo_804_requests_leave_no_descriptor_behind(live: Live) -> None:
     """Each request leaked some, and after hours nothing could be opened any more."""
     asha = await live.person("asha")
-    live.answer = said.yes
     url = urlsplit(live.url)
 
     async def visit(client: httpx.AsyncClient) -> None:
         """Answers of every kind, a stream, and a request that is sent by half."""
-        order = {"account_id": str(asha.account_id), "instrument": "NSE:SBIN", "side": "BUY", "quantity": 1}
+        order = {"account_id": str(asha.user_id), "instrument": "NSE:SBIN", "side": "BUY", "quantity": 1}
         await client.post("/api/v2/trading/orders/place", json={**order, "product": "MIS"})
         await client.post("/api/v2/trading/orders/place", json={})
         for path in ("trading/orders/", "market/history/NSE:SBIN", "nothing/here", "system/health"):
