@@ -32,6 +32,8 @@ _LOOK_S = 0.2
 _DYING_S = 0.1
 """The edge repeats a request the moment its instance dies; so long the database may take to notice."""
 _REPLAYED = {"Idempotency-Replayed": "true"}
+_REMEMBERED = 50_000
+"""Keys: what a process takes in minutes, at its fastest."""
 _EVENTS: dict[str, type[Message]] = {
     event.__name__: event
     for topic in (
@@ -57,6 +59,8 @@ class Commands:
     def __init__(self, runtime: Runtime[GatewayStore, GatewayMemory], settings: GatewaySettings) -> None:
         self._runtime = runtime
         self._settings = settings
+        self._taken: dict[tuple[UUID, str | None], None] = {}
+        """The newest keys whose requests were carried out here, oldest first."""
 
     async def place(self, order: OrderRequested, *, again: bool) -> Row:
         """Send the order and wait until it is decided; past the deadline, the order as far as it is known.
@@ -142,15 +146,23 @@ class Commands:
         answer.headers.update(_REPLAYED)
         return answer
 
-    async def is_repeated(self, request: Request, identity: Identity) -> bool:
-        """Whether a request with this Idempotency-Key was taken before: whatever became of it, `once` can tell."""
-        key = request.headers.get("idempotency-key")
-        return key is not None and await idempotency.is_known(self._runtime.pool, identity.user_id, key)
+    def is_repeated(self, request: Request, identity: Identity) -> bool:
+        """Whether this process took a request with this Idempotency-Key: whatever became of it, `once` can tell.
+
+        Of many who are refused the database cannot be asked for each: that would cost more than their orders.
+        """
+        return (identity.user_id, request.headers.get("idempotency-key")) in self._taken
+
+    def _remember(self, user_id: UUID, key: str) -> None:
+        self._taken[user_id, key] = None
+        if len(self._taken) > _REMEMBERED:
+            del self._taken[next(iter(self._taken))]
 
     async def _carry_out(
         self, identity: Identity, key: str, request_id: UUID, run: Run, *, again: bool, secret: bool
     ) -> Response:
         pool = self._runtime.pool
+        self._remember(identity.user_id, key)
         try:
             answer = await run(request_id, again)
         except Problem as problem:

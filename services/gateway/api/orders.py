@@ -45,7 +45,7 @@ _BODY = {"requestBody": {"required": True, "content": {"application/json": {"sch
 _BODY["requestBody"]["content"] = {
     "application/json": {"schema": models.PlaceOrder.model_json_schema(ref_template="#/components/schemas/{model}")}
 }
-_OVERLOADED = "more orders are on their way than can be decided quickly; nothing was taken, try again"
+_OVERLOADED = "more orders are on their way than can be decided quickly; this request was not carried out, try again"
 _TRY_AGAIN = {"Retry-After": "1"}
 _REFUSED: dict[int | str, dict[str, object]] = {422: {"model": models.OrderProblem}}
 
@@ -62,7 +62,7 @@ async def place(request: Request) -> Response:
 
     The order is in the book either way. Past two seconds the answer is 202. The body is read by hand: this is the
     road that has to be fast. 503 `overloaded` when too many orders are on their way: exits are taken all
-    the same, and so is what repeats an Idempotency-Key: nobody is told that an order was not taken which was.
+    the same, and so is what repeats an Idempotency-Key that was taken here: it hears what became of the first.
     """
     edge = edge_of(request)
     identity = await edge.identify_trader(request)
@@ -80,7 +80,7 @@ async def place(request: Request) -> Response:
 
     admission = edge.memory.admission
     is_new = body.purpose is OrderPurpose.ENTRY
-    if is_new and not admission.takes() and not await edge.commands.is_repeated(request, identity):
+    if is_new and not admission.takes() and not edge.commands.is_repeated(request, identity):
         admission.refused += 1
         raise Problem(503, "overloaded", _OVERLOADED, headers=_TRY_AGAIN)
     began = stopwatch()

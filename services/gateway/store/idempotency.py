@@ -41,11 +41,6 @@ async def claim(
     return found is not None
 
 
-async def is_known(database: Database, user_id: UUID, key: str) -> bool:
-    found = await database.fetchval("SELECT 1 FROM idempotency_keys WHERE user_id = $1 AND key = $2", user_id, key)
-    return found is not None
-
-
 async def find(database: Database, user_id: UUID, key: str) -> tuple[Claim, bytes | None]:
     row = await database.fetchrow(
         "SELECT fingerprint, leased_until, status, owner, body FROM idempotency_keys WHERE user_id = $1 AND key = $2",
