@@ -20,6 +20,7 @@ from libs.common.contracts.ids import AccountId, CallId, CorrelationId, OrderId,
 Request = BrokerOrderRequested | BrokerModifyRequested | BrokerCancelRequested
 
 LAST_RETRY = timedelta(seconds=4)
+"""No call waits longer before it is made again."""
 
 
 class CallState(StrEnum):
@@ -101,7 +102,6 @@ class Patience:
     grace: timedelta = timedelta(seconds=2)
     to_leave: timedelta = timedelta(seconds=20)
     first_retry: timedelta = timedelta(milliseconds=250)
-    last_retry: timedelta = LAST_RETRY
     repeats: int = 5
     """Of a change or a cancel that nobody answers."""
     absent_reads: int = 6
@@ -210,7 +210,7 @@ def _again(call: Call, reason: str, now: datetime, patience: Patience) -> Verdic
 
 
 def _wait(call: Call, now: datetime, patience: Patience) -> Call:
-    pause = min(patience.first_retry * 2 ** max(call.attempts - 1, 0), patience.last_retry)
+    pause = min(patience.first_retry * 2 ** max(call.attempts - 1, 0), LAST_RETRY)
     return replace(call, state=CallState.WAITING, not_before=now + pause)
 
 
