@@ -4,30 +4,23 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
-from libs.common import ids
 from libs.common.schemas import SERVICES
+from libs.common.testing.databases import unmigrated
 
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
     """An empty database with every service's schema."""
-    admin = os.environ["POSTGRES_ADMIN_URL"]
-    name = f"schemas{ids.new_id().hex[-12:]}"
-    server = await asyncpg.connect(admin)
-    await server.execute(f"CREATE DATABASE {name}")
-    made = urlsplit(admin)._replace(path=f"/{name}").geturl()
-    connection = await asyncpg.connect(made)
-    for service in SERVICES:
-        await connection.execute(f"CREATE SCHEMA {service}")
-    await connection.close()
-    yield made
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await server.close()
+    async with unmigrated("schemas") as made:
+        connection = await asyncpg.connect(made)
+        for service in SERVICES:
+            await connection.execute(f"CREATE SCHEMA {service}")
+        await connection.close()
+        yield made
 
 
 async def test_openalgo_1726_two_who_migrate_at_once_both_end_well(url: str) -> None:

@@ -1,13 +1,29 @@
 """A migrated PostgreSQL database per service and test run, dropped at the end."""
 
 import asyncio
+import contextlib
 import os
+from collections.abc import AsyncIterator
 from typing import ClassVar
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from libs.common import database, schemas
+from libs.common import database, ids, schemas
+
+
+@contextlib.asynccontextmanager
+async def unmigrated(prefix: str) -> AsyncIterator[str]:
+    """The URL of a database that holds nothing yet, dropped at the end."""
+    admin = os.environ["POSTGRES_ADMIN_URL"]
+    name = f"{prefix}{ids.new_id().hex[-12:]}"
+    server = await asyncpg.connect(admin)
+    await server.execute(f"CREATE DATABASE {name}")
+    try:
+        yield urlsplit(admin)._replace(path=f"/{name}").geturl()
+    finally:
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await server.close()
 
 
 class Databases:

@@ -1,11 +1,8 @@
 """What an update of the platform leaves as it was."""
 
-import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
 from libs.common import ids, schemas
@@ -13,6 +10,7 @@ from libs.common.contracts.ids import AccountId, UserId
 from libs.common.database import connect
 from libs.common.settings import load
 from libs.common.testing.apps import opened
+from libs.common.testing.databases import unmigrated
 from services.gateway.app import app
 from services.gateway.memory.passwords import Passwords
 from services.gateway.settings import GatewaySettings
@@ -28,25 +26,23 @@ USER, ACCOUNT = UserId(ids.new_id()), AccountId(ids.new_id())
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
     """The database of the first version, where somebody has registered and works."""
-    admin = os.environ["POSTGRES_ADMIN_URL"]
-    name = f"update{ids.new_id().hex[-12:]}"
-    server = await asyncpg.connect(admin)
-    await server.execute(f"CREATE DATABASE {name}")
-    made = urlsplit(admin)._replace(path=f"/{name}").geturl()
-    connection = await connect(made, "gateway")
-    await connection.execute("CREATE SCHEMA gateway")
-    await schemas.migrate(made, "gateway", to="gateway_0001")
-    user = {"user_id": USER, "email": EMAIL, "username": "asha", "role": "trader", "created_at": said.NOW}
-    password_hash = await Passwords(load(GatewaySettings).password_pepper).hash(PASSWORD)
-    assert await people.add_user(connection, {**user, "password_hash": password_hash})
-    used = "INSERT INTO idempotency_keys VALUES ($1, 'yesterday', '', $2, $3, 201, '{}', $4)"
-    await connection.execute(used, USER, ids.new_id(), said.NOW, said.NOW - timedelta(hours=1))
-    listed = "INSERT INTO instruments (instrument, exchange, symbol, name, kind, lot_size, tick_size, tradable, words)"
-    await connection.execute(f"{listed} VALUES ('NSE:SBIN', 'NSE', 'SBIN', 'SBIN', 'EQUITY', 1, 0.05, true, 'sbin')")
-    await connection.close()
-    yield made
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await server.close()
+    async with unmigrated("update") as made:
+        connection = await connect(made, "gateway")
+        await connection.execute("CREATE SCHEMA gateway")
+        await schemas.migrate(made, "gateway", to="gateway_0001")
+        user = {"user_id": USER, "email": EMAIL, "username": "asha", "role": "trader", "created_at": said.NOW}
+        password_hash = await Passwords(load(GatewaySettings).password_pepper).hash(PASSWORD)
+        assert await people.add_user(connection, {**user, "password_hash": password_hash})
+        used = "INSERT INTO idempotency_keys VALUES ($1, 'yesterday', '', $2, $3, 201, '{}', $4)"
+        await connection.execute(used, USER, ids.new_id(), said.NOW, said.NOW - timedelta(hours=1))
+        listed = (
+            "INSERT INTO instruments (instrument, exchange, symbol, name, kind, lot_size, tick_size, tradable, words)"
+        )
+        await connection.execute(
+            f"{listed} VALUES ('NSE:SBIN', 'NSE', 'SBIN', 'SBIN', 'EQUITY', 1, 0.05, true, 'sbin')"
+        )
+        await connection.close()
+        yield made
 
 
 async def test_openalgo_207_who_registered_before_an_update_logs_in_and_orders_after_it(url: str) -> None:
