@@ -2,13 +2,14 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 import uvloop
+
+from tests.common.forwarding import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +34,7 @@ class Process:
     """An instance that a test may kill, stop and start."""
 
     def __init__(self, name: str, url: str, number: int) -> None:
-        self._words = (name, url, str(_free_port()), str(number))
+        self._words = (name, url, str(free_port()), str(number))
         self._running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -68,13 +69,6 @@ class Process:
         if self._running and self._running.poll() is None:
             self._running.kill()
             self._running.wait(10)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

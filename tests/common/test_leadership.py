@@ -5,20 +5,29 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
 
+from libs.common.clock import FixedClock
+from libs.common.messaging import leadership
+from libs.common.messaging.leadership import LEAD, Leadership
+from libs.common.messaging.leases import SILENT_S, Share
+from libs.common.runtime import Runtime
 from libs.common.service import Service
+from libs.common.settings import CommonSettings, ServiceSettings
+from tests.common.forwarding import forwarding, free_port
 from tests.common.instance import Process
 from tests.common.led import Diary, lead
 from tests.common.ledger import Ledger, LedgerMemory, LedgerStore, new_ledger
-from tests.common.test_waiting import forwarding, free_port
 
 Entries = Sequence[tuple[str, str]]
 TAKE_OVER_S = 12.0
 SOME_LOOKS_S = 3.5
+NOON = datetime(2026, 11, 20, 6, 30, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -135,13 +144,13 @@ async def test_while_postgresql_is_away_the_leader_leads_on_and_afterwards_too(l
     assert parts.port is not None
     url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
     async with contextlib.AsyncExitStack() as stack:
-        async with forwarding(port, parts.hostname, parts.port):
+        async with forwarding(parts.hostname, parts.port, port):
             await stack.enter_async_context(instances(ledger, url=url))
             await until(diary, lambda told: ("1", "stands by") in told)
         before = len(await diary.read())
         await asyncio.sleep(SOME_LOOKS_S)
         away = (await diary.read())[before:]
-        await stack.enter_async_context(forwarding(port, parts.hostname, parts.port))
+        await stack.enter_async_context(forwarding(parts.hostname, parts.port, port))
         await asyncio.sleep(SOME_LOOKS_S)
         entries = await diary.read()
     assert len(away) > SOME_LOOKS_S / 0.1
@@ -158,20 +167,87 @@ async def test_a_leader_that_was_replaced_while_it_could_not_look_stops_at_its_n
     assert parts.port is not None
     url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}").geturl()
     async with contextlib.AsyncExitStack() as stack:
-        async with forwarding(port, parts.hostname, parts.port):
+        async with forwarding(parts.hostname, parts.port, port):
             await stack.enter_async_context(instances(ledger, 1, url))
             other = Process(ledger.name, ledger.url, 1)
             stack.callback(other.end)
             await other.start(LED="1")
             await until(diary, lambda told: ("1", "stands by") in told)
         await until(diary, lambda told: ("1", "leads") in told, TAKE_OVER_S)
-        async with forwarding(port, parts.hostname, parts.port):
+        async with forwarding(parts.hostname, parts.port, port):
             await until(diary, lambda told: ("0", "stands by") in told)
             after = len(await diary.read())
             await asyncio.sleep(1)
             entries = await diary.read()
     assert {who for who, _ in entries[after:]} == {"1"}
     assert "ends" not in of(entries, "0")
+
+
+@dataclass
+class Watch:
+    at: float = 100.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+LEASED = Share(mine=frozenset({LEAD}), give=frozenset(), take=frozenset(), fair=1)
+
+
+@pytest.fixture
+async def leading(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Leadership, Watch]]:
+    """One that has led since 100 s on the watch, when it last asked."""
+    watch = Watch()
+    monkeypatch.setattr(leadership, "stopwatch", watch)
+    settings = ServiceSettings(database_url=ledger.url, port=0)
+    leads = Runtime(ledger.service, CommonSettings(instance_id="0"), settings, FixedClock(NOON)).lead
+    running = asyncio.create_task(leads.run())
+    await asyncio.sleep(0)
+    await leads.settle(LEASED, begun=True, asked_at=watch.at)
+    yield leads, watch
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_a_leader_that_sleeps_right_after_it_looked_leads_on_for_as_long_as_none_can_have_replaced_it(
+    leading: tuple[Leadership, Watch],
+) -> None:
+    leads, watch = leading
+    watch.at += SILENT_S - 0.1
+    assert leads.leads()
+
+
+async def test_a_leader_that_wakes_after_its_sign_of_life_is_too_old_does_not_lead(
+    leading: tuple[Leadership, Watch],
+) -> None:
+    """It was awake for most of a second after it looked, so it slept for less than the silence that ends it."""
+    leads, watch = leading
+    watch.at += 0.9
+    assert leads.leads()
+    watch.at += SILENT_S - 0.8
+    assert not leads.leads()
+
+
+async def test_only_a_look_that_was_asked_for_after_the_sleep_tells_a_leader_that_it_leads(
+    leading: tuple[Leadership, Watch],
+) -> None:
+    leads, watch = leading
+    before = watch.at + 0.9
+    watch.at += 20
+    await leads.settle(LEASED, begun=True, asked_at=before)
+    assert not leads.leads()
+    watch.at += 0.5
+    await leads.settle(LEASED, begun=True, asked_at=watch.at)
+    assert leads.leads()
+
+
+async def test_a_leader_that_never_sleeps_leads_on_while_nobody_answers_its_looks(
+    leading: tuple[Leadership, Watch],
+) -> None:
+    leads, watch = leading
+    for _ in range(100):
+        watch.at += 0.5
+        assert leads.leads()
 
 
 def test_a_leader_of_a_service_that_consumes_nothing_is_refused() -> None:

@@ -1,15 +1,14 @@
 """A process whose servers are away waits for them; one that shall stop parts with its callers first."""
 
 import asyncio
-import contextlib
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.common.forwarding import forwarding, free_port
 from tests.common.instance import Process
 from tests.common.ledger import DepositRequested, Ledger, new_ledger
 
@@ -18,48 +17,6 @@ from tests.common.ledger import DepositRequested, Ledger, new_ledger
 async def ledger() -> AsyncIterator[Ledger]:
     async with new_ledger() as made:
         yield made
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextlib.asynccontextmanager
-async def forwarding(port: int, host: str, to: int) -> AsyncIterator[None]:
-    """What listens at `to` answers at `port` as well."""
-    writers: list[asyncio.StreamWriter] = []
-    pipes: set[asyncio.Task[None]] = set()
-
-    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while some := await reader.read(65_536):
-                writer.write(some)
-                await writer.drain()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        accepting = asyncio.current_task()
-        assert accepting
-        pipes.add(accepting)
-        there, back = await asyncio.open_connection(host, to)
-        writers.append(back)
-        pipes.update((asyncio.create_task(pipe(reader, back)), asyncio.create_task(pipe(there, writer))))
-
-    server = await asyncio.start_server(accept, "127.0.0.1", port)
-    try:
-        yield
-    finally:
-        server.close()
-        await asyncio.sleep(0.05)  # who was just accepted is ours to close
-        for task in pipes:
-            task.cancel()
-        await asyncio.gather(*pipes, return_exceptions=True)
-        for writer in writers:
-            writer.close()
-        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 @pytest.mark.parametrize("away", ["kafka", "postgres"])
@@ -77,7 +34,7 @@ async def test_a_process_started_while_a_server_is_away_waits_and_begins_when_it
     try:
         await asyncio.sleep(4)
         assert not starting.done(), "it is neither ready nor dead"
-        async with forwarding(port, "127.0.0.1", there):
+        async with forwarding("127.0.0.1", there, port):
             await starting
             assert await process.is_ready()
             await ledger.request(DepositRequested(account_id="a", amount=5))

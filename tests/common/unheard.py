@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+from tests.common.forwarding import carry, forwarding
 
 COMMIT = b"COMMIT;"
 
@@ -20,38 +23,30 @@ class Road:
     def lose_next(self) -> None:
         self._losing = True
 
-    async def _to_server(self, client: asyncio.StreamReader, server: asyncio.StreamWriter) -> bool:
+    async def _to_server(self, client: socket.socket, server: socket.socket) -> bool:
         """True when a commit is under way whose answer shall be lost."""
-        while chunk := await client.read(65_536):
-            server.write(chunk)
+        loop = asyncio.get_running_loop()
+        while chunk := await loop.sock_recv(client, 65_536):
+            await loop.sock_sendall(server, chunk)
             if self._losing and COMMIT in chunk:
                 self._losing = False
                 return True
         return False
 
-    async def carry(
-        self,
-        client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-    ) -> None:
-        back = asyncio.create_task(_pass_on(server[0], client[1]))
-        sending = asyncio.create_task(self._to_server(client[0], server[1]))
+    async def join(self, client: socket.socket, server: socket.socket) -> None:
+        back = asyncio.create_task(carry(server, client))
+        sending = asyncio.create_task(self._to_server(client, server))
         try:
             await asyncio.wait({back, sending}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and sending.result():
                 back.cancel()
                 await asyncio.wait({back})
-                await server[0].read(65_536)
+                await asyncio.get_running_loop().sock_recv(server, 65_536)
                 self.lost.set()
         finally:
             for task in (back, sending):
                 task.cancel()
             await asyncio.gather(back, sending, return_exceptions=True)
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await reader.read(65_536):
-        writer.write(chunk)
 
 
 @contextlib.asynccontextmanager
@@ -60,29 +55,6 @@ async def road_to(url: str) -> AsyncIterator[Road]:
     assert there.hostname
     assert there.port
     road = Road("")
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        tasks.add(task)
-        server = await asyncio.open_connection(there.hostname, there.port)
-        try:
-            await road.carry((reader, writer), server)
-        finally:
-            for each in (writer, server[1]):
-                each.close()
-            with contextlib.suppress(OSError):
-                await asyncio.gather(writer.wait_closed(), server[1].wait_closed())
-            tasks.discard(task)
-
-    listener = await asyncio.start_server(accept, "127.0.0.1", 0)
-    port = listener.sockets[0].getsockname()[1]
-    road.url = there._replace(netloc=there.netloc.replace(f":{there.port}", f":{port}")).geturl()
-    try:
+    async with forwarding(there.hostname, there.port, join=road.join) as port:
+        road.url = there._replace(netloc=there.netloc.replace(f":{there.port}", f":{port}")).geturl()
         yield road
-    finally:
-        listener.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaException
 from confluent_kafka import Message as Received
 
+from libs.common.clock import stopwatch
 from libs.common.messaging.errors import Fenced
 from libs.common.messaging.handling import Handling
 from libs.common.messaging.inbound import Consumed, Inbound
@@ -133,10 +134,11 @@ class Consumer:
         """Look, hand over what is too much, take what is free; again every second, and whenever there is news."""
         while not self._handling.stopping:
             try:
+                asked_at = stopwatch()
                 now = await self._leases.look()
                 await self._lose(self._numbers - now.mine)
                 await self._begin(now.mine - now.give - self._numbers)
-                await self._runtime.lead.settle(now, LEAD in self._numbers)
+                await self._runtime.lead.settle(now, LEAD in self._numbers, asked_at)
                 if now.give:
                     await self._hand_over(now.give)
                 elif now.take:

@@ -29,8 +29,8 @@ another may take the lead. When they take longer the process ends.
 YIELD_S = 10.0
 """How long a standby's tasks may take to end before it leads."""
 _AWAKE_S = 0.5
-_LOOKS = 2
-"""How many looks it takes to believe in our lease again after a sleep: the first may have been asked before."""
+_STILL_S = 1.0
+"""Who stood still for so long asks himself how old his last sign of life is."""
 
 
 class Role(Enum):
@@ -50,12 +50,15 @@ class Leadership:
         self._turn = asyncio.Lock()
         self.role = Role.UNKNOWN
         self._awake_at = 0.0
-        self._doubts = 0
+        self._sign_of_life_at = 0.0
+        """When the last look was asked for that was answered: the others count from then, or later."""
+        self._woke_at: float | None = None
+        """Since when we have to look before we do anything more."""
 
     async def run(self) -> None:
         """Owns the tasks: a failure of one is a failure of the process."""
         async with asyncio.TaskGroup() as group:
-            self._group, self._awake_at = group, stopwatch()
+            self._group, self._awake_at, self._sign_of_life_at = group, stopwatch(), stopwatch()
             while True:
                 self._notice_sleep()
                 await asyncio.sleep(_AWAKE_S)
@@ -63,16 +66,20 @@ class Leadership:
     def leads(self) -> bool:
         """Whether what only the leader may do may be done at this moment. To be asked right before it is done.
 
-        Who slept so long that the others may think it dead has to look first.
+        Who slept until the others may think it dead has to look first.
         """
         self._notice_sleep()
-        return self.role is Role.LEADER and not self._doubts
+        return self.role is Role.LEADER and self._woke_at is None
 
-    async def settle(self, now: Share, begun: bool) -> None:
-        """After a look: lead once partition 0 is `begun`, stand by when it is another's."""
+    async def settle(self, now: Share, begun: bool, asked_at: float) -> None:
+        """After a look, which was asked for at `asked_at`: lead once partition 0 is `begun`, stand by when it is
+        another's.
+        """
         async with self._turn:
             self._notice_sleep()
-            self._doubts = max(0, self._doubts - 1)
+            self._sign_of_life_at = asked_at
+            if self._woke_at is not None and asked_at > self._woke_at:
+                self._woke_at = None
             stopping = self._runtime.stopping.is_set()
             if LEAD in now.mine:
                 if begun and self.role is not Role.LEADER and not stopping:
@@ -119,9 +126,9 @@ class Leadership:
         if self._group is None:
             return
         now = stopwatch()
-        if now - self._awake_at > SILENT_S:
+        if now - self._awake_at > _STILL_S and now - self._sign_of_life_at >= SILENT_S:
             log.warning("slept", seconds=round(now - self._awake_at, 1))
-            self._doubts = _LOOKS
+            self._woke_at = now
         self._awake_at = now
 
 

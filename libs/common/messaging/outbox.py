@@ -176,7 +176,11 @@ class Outbox:
         async with self._claiming:
             if self._alive is None or self._alive.is_closed():
                 alive = await self._connect()
-                await alive.execute("SELECT pg_advisory_lock($1, $2)", OWNER_LOCK, self.owner)
+                try:
+                    await alive.execute("SELECT pg_advisory_lock($1, $2)", OWNER_LOCK, self.owner)
+                except BaseException:
+                    alive.terminate()
+                    raise
                 self._alive = alive
             return self._alive
 
