@@ -6,8 +6,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 
 from libs.common.service import Connection
+from libs.common.telemetry import configure_logging
 from libs.common.testing import Databases
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,8 +19,11 @@ TEST_ENVIRONMENT = ROOT / ".local" / "test" / "env"
 def pytest_configure() -> None:
     """Take the test stack's addresses from the file that it wrote, unless the environment has them already.
 
-    Tests on recorded market data skip where there is none, but never in CI.
+    Tests on recorded market data skip where there is none, but never in CI. What is logged is written as services write
+    it: structlog's own way shows a failure with everything around it, and the loop stands still for a second meanwhile.
     """
+    configure_logging("tests", "INFO")
+    structlog.configure(cache_logger_on_first_use=False)  # each test has an output of its own
     recorded = Path(os.environ.get("SHARED_DATA") or ROOT / ".." / "shared" / "data")
     if os.environ.get("CI") and not (recorded / "ticks").is_dir():
         raise pytest.UsageError(f"no recorded market data in {recorded}: set SHARED_DATA")
