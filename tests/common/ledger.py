@@ -74,6 +74,10 @@ async def note(request: NoteRequested, ctx: Context[LedgerStore, LedgerMemory]) 
     return []
 
 
+def deposit_of(account_id: str, amount: int) -> DepositRequested:
+    return DepositRequested(account_id=account_id, amount=amount)
+
+
 class Ledger:
     """One test's ledger: its own topics, database and consumer group."""
 

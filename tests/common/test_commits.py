@@ -14,14 +14,8 @@ from libs.common.runtime import Runtime
 from libs.common.service import Delivery
 from libs.common.testing.delivery import envelope_of
 from libs.common.writes import Writes
-from tests.common.ledger import BalanceChanged, DepositRequested, Ledger, LedgerMemory, LedgerStore, new_ledger
+from tests.common.ledger import BalanceChanged, DepositRequested, Ledger, LedgerMemory, LedgerStore
 from tests.common.unheard import Road, road_to
-
-
-@pytest.fixture
-async def ledger() -> AsyncIterator[Ledger]:
-    async with new_ledger() as made:
-        yield made
 
 
 @pytest.fixture

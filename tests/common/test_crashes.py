@@ -1,23 +1,16 @@
 """A process dies at every step between a message's arrival and the last trace of it; its successor makes it good."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.common import crashes
 from tests.common.instance import Process
-from tests.common.ledger import DepositRequested, Ledger, new_ledger
+from tests.common.ledger import DepositRequested, Ledger
 
 ACCOUNTS = [f"account-{n}" for n in range(5)]
 EACH = 6
 BALANCES = dict.fromkeys(ACCOUNTS, sum(range(1, EACH + 1)))
-
-
-@pytest.fixture
-async def ledger() -> AsyncIterator[Ledger]:
-    async with new_ledger() as made:
-        yield made
 
 
 @pytest.mark.parametrize("point", sorted(crashes.POINTS.keys() - {crashes.WHILE_ADOPTING}))

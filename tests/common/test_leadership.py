@@ -22,18 +22,12 @@ from libs.common.settings import CommonSettings, ServiceSettings
 from tests.common.forwarding import forwarding, free_port
 from tests.common.instance import Process
 from tests.common.led import Diary, lead
-from tests.common.ledger import Ledger, LedgerMemory, LedgerStore, new_ledger
+from tests.common.ledger import Ledger, LedgerMemory, LedgerStore
 
 Entries = Sequence[tuple[str, str]]
 TAKE_OVER_S = 12.0
 SOME_LOOKS_S = 3.5
 NOON = datetime(2026, 11, 20, 6, 30, tzinfo=UTC)
-
-
-@pytest.fixture
-async def ledger() -> AsyncIterator[Ledger]:
-    async with new_ledger() as made:
-        yield made
 
 
 @pytest.fixture

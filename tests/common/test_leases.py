@@ -5,14 +5,13 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.clock import stopwatch
 from libs.common.messaging.leases import share
 from tests.common.instance import Process
-from tests.common.ledger import DepositRequested, Ledger, new_ledger
+from tests.common.ledger import DepositRequested, Ledger
 
 ACCOUNTS = [f"account-{n}" for n in range(12)]
 PAUSE_S = 2.0
@@ -50,12 +49,6 @@ def test_when_one_comes_only_what_it_gets_moves(members: set[int], partitions: i
     before = settled(dict.fromkeys(range(partitions)), members)
     after = settled(before, members | {9})
     assert {after[n] for n in range(partitions) if after[n] != before[n]} <= {9}
-
-
-@pytest.fixture
-async def ledger() -> AsyncIterator[Ledger]:
-    async with new_ledger() as made:
-        yield made
 
 
 @contextlib.asynccontextmanager

@@ -3,20 +3,13 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.common.forwarding import forwarding, free_port
 from tests.common.instance import Process
-from tests.common.ledger import DepositRequested, Ledger, new_ledger
-
-
-@pytest.fixture
-async def ledger() -> AsyncIterator[Ledger]:
-    async with new_ledger() as made:
-        yield made
+from tests.common.ledger import DepositRequested, Ledger
 
 
 @pytest.mark.parametrize("away", ["kafka", "postgres"])

@@ -1,0 +1,111 @@
+"""Messages that cannot be handled wait, and with them their key alone, until somebody decides."""
+
+import asyncio
+
+import pytest
+
+from libs.common.messaging import parked
+from libs.common.messaging.envelope import Record, record
+from tests.common.ledger import Ledger, deposit_of, publish
+
+
+async def test_a_message_that_makes_its_handler_raise_parks_its_key_alone(ledger: Ledger) -> None:
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 1), deposit_of("a", 13), deposit_of("a", 2), deposit_of("b", 7))
+        await ledger.eventually({"a": 1, "b": 7})
+        rows = await parked_rows(ledger, 2)
+        assert [row.key for row in rows] == ["a", "a"]
+        assert "thirteen is unlucky" in rows[0].reason
+        assert rows[1].reason == parked.BEHIND
+        runtime.memory.broken.clear()
+        await retry(ledger, "a")
+        await ledger.eventually({"a": 16, "b": 7})
+        said = await ledger.said(4)
+        assert [e.balance for _, e in said if e.account_id == "a"] == [1, 14, 16]
+
+
+async def test_a_discarded_message_lets_those_behind_it_go_on_in_order(ledger: Ledger) -> None:
+    async with ledger.running():
+        await ledger.request(*(deposit_of("a", amount) for amount in (13, 2, 3)))
+        await parked_rows(ledger, 3)
+        connection = await ledger.connect()
+        assert await parked.discard_first(connection, "a") == 2
+        await connection.close()
+        await ledger.eventually({"a": 5})
+        await parked_rows(ledger, 0)
+
+
+async def test_a_retry_that_fails_again_stays_parked_in_order(ledger: Ledger) -> None:
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 13), deposit_of("a", 2))
+        await parked_rows(ledger, 2)
+        await retry(ledger, "a")
+        await asyncio.sleep(1.5)
+        rows = await parked_rows(ledger, 2)
+        assert not any(row.retry_requested for row in rows)
+        assert await ledger.balances() == {}
+
+
+async def test_what_comes_while_its_key_is_being_retried_is_retried_with_it(ledger: Ledger) -> None:
+    """The key of a busy account would never be free again: something always comes between the command and the end."""
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 13), deposit_of("a", 2))
+        await parked_rows(ledger, 2)
+    connection = await ledger.connect()
+    await parked.discard_first(connection, "a")
+    wish = deposit_of("a", 3)
+    kept = record(ledger.requests, wish, ledger._envelope(wish, None))
+    late = parked.Arrival(kept.topic, 0, 1_000_000, "a", kept.envelope.type, kept.headers(), kept.value)
+    await parked.park(connection, [(late, parked.BEHIND)], kept.envelope.time)
+    await connection.close()
+    async with ledger.running():
+        await ledger.eventually({"a": 5})
+        await parked_rows(ledger, 0)
+
+
+async def test_parked_keys_still_wait_after_a_restart(ledger: Ledger) -> None:
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 13))
+        await parked_rows(ledger, 1)
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 2), deposit_of("b", 2))
+        await ledger.eventually({"b": 2})
+        await parked_rows(ledger, 2)
+
+
+@pytest.mark.parametrize("value", [b"not json", b'{"account_id": "a"}', b""])
+async def test_a_message_that_cannot_be_decoded_parks_its_key(ledger: Ledger, value: bytes) -> None:
+    async with ledger.running():
+        envelope = ledger._envelope(deposit_of("a", 1), None)
+        await publish([Record(ledger.requests.name, envelope, value)])
+        await ledger.request(deposit_of("b", 7))
+        await ledger.eventually({"b": 7})
+        assert [row.key for row in await parked_rows(ledger, 1)] == ["a"]
+
+
+@pytest.mark.parametrize("headers", [[], [("ce_type", None)]], ids=["none", "one without a value"])
+async def test_a_record_without_our_headers_is_parked_not_lost(
+    ledger: Ledger, headers: list[tuple[str, bytes | None]]
+) -> None:
+    async with ledger.running():
+        envelope = ledger._envelope(deposit_of("a", 1), None)
+        await publish([Record(ledger.requests.name, envelope, b"{}")], raw_headers=headers)
+        rows = await parked_rows(ledger, 1)
+        assert "no ce_type" in rows[0].reason
+
+
+async def parked_rows(ledger: Ledger, count: int) -> list[parked.Parked]:
+    connection = await ledger.connect()
+    try:
+        async with asyncio.timeout(15):
+            while len(rows := await parked.listed(connection)) != count:
+                await asyncio.sleep(0.05)
+        return rows
+    finally:
+        await connection.close()
+
+
+async def retry(ledger: Ledger, key: str) -> None:
+    connection = await ledger.connect()
+    await parked.request_retry(connection, key)
+    await connection.close()
