@@ -203,12 +203,13 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class PanicStep:
-    """A panic or a reset as it was asked, in the order in which trading took them."""
+    """A panic or a reset as it was asked, in the order in which trading took them. `by_admin`: so the asker said."""
 
     scope: str
     panic_id: UUID
     is_reset: bool
     millis: int
+    by_admin: bool = False
 
 
 NetKey = tuple[UUID, str, str]

@@ -28,7 +28,7 @@ from libs.common.contracts.orders import (
     OrderTerms,
 )
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
-from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicResetRequested
+from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicReset, PanicResetRequested
 from libs.common.contracts.signals import SignalReceived
 from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested, VenueOrderRequested
 from tools.reconcile import history
@@ -60,6 +60,8 @@ class Facts:
     panic_steps: list[PanicStep] = field(default_factory=list)
     acknowledged: dict[UUID, int] = field(default_factory=dict)
     """When PanicRaised was first sent, by panic."""
+    lifted: set[UUID] = field(default_factory=set)
+    """The resets that trading acknowledged: it refuses some."""
     change_clearances: dict[tuple[UUID, str], int] = field(default_factory=dict)
     """Epochs of the changes that risk cleared, by order and story."""
     changes_sent: list[tuple[UUID, str, int]] = field(default_factory=list)
@@ -107,6 +109,7 @@ class Fold:
         self._read(topics.PANIC_REQUESTS.name, PanicRequested, self._panic_asked)
         self._read(topics.PANIC_REQUESTS.name, PanicResetRequested, self._panic_asked)
         self._read(topics.PANICS.name, PanicRaised, self._panic_raised)
+        self._read(topics.PANICS.name, PanicReset, self._panic_reset)
         self._read(topics.SIGNALS.name, SignalReceived, self._signal)
         self._read(topics.STRATEGY_DECISIONS.name, SignalActedOn, self._acted_on)
         for event in topics.TRADING_EVENTS.carries:
@@ -210,10 +213,13 @@ class Fold:
 
     def _panic_asked(self, wish: PanicRequested | PanicResetRequested, record: Record) -> None:
         is_reset = isinstance(wish, PanicResetRequested)
-        self.facts.panic_steps.append(PanicStep(wish.scope, wish.panic_id, is_reset, record.millis))
+        self.facts.panic_steps.append(PanicStep(wish.scope, wish.panic_id, is_reset, record.millis, wish.by_admin))
 
     def _panic_raised(self, raised: PanicRaised, record: Record) -> None:
         self.facts.acknowledged.setdefault(raised.panic_id, record.millis)
+
+    def _panic_reset(self, reset: PanicReset, _: Record) -> None:
+        self.facts.lifted.add(reset.panic_id)
 
     def _signal(self, signal: SignalReceived, record: Record) -> None:
         self.facts.signals[signal.signal_id] = self.facts.signals.get(signal.signal_id, 0) + 1

@@ -100,7 +100,8 @@ class WatchMoved(Event):
 class PanicRequested(Request):
     """Stop the scope: block new orders, cancel pending ones, close positions, until a person resets it.
 
-    `scope` is `ALL`, `USER:<id>`, `ACCOUNT:<id>` or `STRATEGY:<id>`.
+    `scope` is `ALL`, `USER:<id>`, `ACCOUNT:<id>` or `STRATEGY:<id>`. What was stopped `by_admin` only admins
+    begin again.
     """
 
     panic_id: PanicId
@@ -108,13 +109,17 @@ class PanicRequested(Request):
     level: RiskLevel
     requested_by: UserId
     reason: str
+    by_admin: bool = False
 
 
 class PanicResetRequested(Request):
+    """Take new orders in the scope again. Refused as `forbidden` to others when it was stopped by an admin."""
+
     panic_id: PanicId
     scope: str
     level: RiskLevel
     requested_by: UserId
+    by_admin: bool = False
 
 
 class PanicRaised(Event):

@@ -167,6 +167,7 @@ async def _panic(
             "scope": scope[0],
             "level": scope[1],
             "requested_by": identity.user_id,
+            "by_admin": identity.role.is_admin,
         }
         wish = PanicResetRequested(**common) if reason is None else PanicRequested(**common, reason=reason)
         ends = (PanicRaised, PanicReset)

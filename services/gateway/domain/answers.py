@@ -24,4 +24,4 @@ def status_code(status: str) -> int:
 
 def refusal_status(code: str) -> int:
     """The HTTP status of a RequestRefused code."""
-    return {"not_found": 404, "conflict": 409}.get(code, 422)
+    return {"not_found": 404, "conflict": 409, "forbidden": 403}.get(code, 422)

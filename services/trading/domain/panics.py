@@ -19,12 +19,15 @@ _STRATEGY_ID: TypeAdapter[StrategyId] = TypeAdapter(StrategyId)
 
 @dataclass(frozen=True, slots=True)
 class PanicEpoch:
-    """How often a scope was stopped, and whether it is now. `panic_id` raised the newest epoch."""
+    """How often a scope was stopped, and whether it is now. `panic_id` raised the newest epoch. `by_admin`: an admin
+    stopped it, or asked for it too while it was stopped, so only admins reset it.
+    """
 
     scope: str
     epoch: int = 0
     halted: bool = False
     panic_id: PanicId | None = None
+    by_admin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +103,27 @@ def refuse_scope(request: PanicRequested | PanicResetRequested) -> RequestRefuse
     )
 
 
-def raise_epoch(current: PanicEpoch, panic_id: PanicId) -> PanicEpoch:
+def refuse_reset(current: PanicEpoch, request: PanicResetRequested) -> RequestRefused | None:
+    """An owner may stop his own, but what an admin stopped he must not begin again."""
+    if request.by_admin or not (current.halted and current.by_admin):
+        return None
+    return RequestRefused(
+        entity_id=str(request.panic_id),
+        request=type(request).__name__,
+        code="forbidden",
+        reason=f"an admin stopped {request.scope}; only an admin may reset it",
+    )
+
+
+def raise_epoch(current: PanicEpoch, panic_id: PanicId, *, by_admin: bool) -> PanicEpoch:
     """A scope that is stopped already stays under its epoch: the exits on their way must not become stale."""
     if current.halted:
-        return current
-    return replace(current, epoch=current.epoch + 1, halted=True, panic_id=panic_id)
+        return replace(current, by_admin=current.by_admin or by_admin)
+    return replace(current, epoch=current.epoch + 1, halted=True, panic_id=panic_id, by_admin=by_admin)
 
 
 def reset(current: PanicEpoch) -> PanicEpoch:
-    return replace(current, halted=False)
+    return replace(current, halted=False, by_admin=False)
 
 
 def raised(request: PanicRequested, epoch: int) -> PanicRaised:

@@ -20,7 +20,7 @@ async def raise_panic(request: PanicRequested, ctx: Context[TradingStore]) -> Se
     if known is not None:
         return [panics.raised(request, known)]
     [current] = await ctx.store.panics.epochs([request.scope])
-    after = panics.raise_epoch(current, request.panic_id)
+    after = panics.raise_epoch(current, request.panic_id, by_admin=request.by_admin)
     ctx.store.panics.save(after)
     await ctx.store.panics.record(request, after.epoch, ctx.now)
     said: list[Message] = [panics.raised(request, after.epoch)]
@@ -35,7 +35,7 @@ async def halt(request: PanicRequested, ctx: Context[TradingStore]) -> Sequence[
     """
     await ctx.store.enter()
     [current] = await ctx.store.panics.epochs([request.scope])
-    after = panics.raise_epoch(replace(current, halted=False), request.panic_id)
+    after = panics.raise_epoch(replace(current, halted=False), request.panic_id, by_admin=True)
     ctx.store.panics.save(after)
     await ctx.store.panics.record(request, after.epoch, ctx.now)
     return [panics.raised(request, after.epoch)]
@@ -46,5 +46,8 @@ async def reset_panic(request: PanicResetRequested, ctx: Context[TradingStore]) 
     if refused is not None:
         return [refused]
     [current] = await ctx.store.panics.epochs([request.scope])
+    refused = panics.refuse_reset(current, request)
+    if refused is not None:
+        return [refused]
     ctx.store.panics.save(panics.reset(current))
     return [panics.was_reset(request, current.epoch)]

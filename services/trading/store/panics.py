@@ -11,17 +11,18 @@ from libs.common.writes import Writes
 from services.trading.domain import panics
 from services.trading.domain.panics import PanicEpoch
 
-SELECT_EPOCHS = "SELECT scope, epoch, halted, panic_id FROM panic_epochs WHERE scope = ANY($1::text[])"
+SELECT_EPOCHS = "SELECT scope, epoch, halted, panic_id, by_admin FROM panic_epochs WHERE scope = ANY($1::text[])"
 SELECT_EPOCHS_OF_ORDERS = """
-SELECT scope, epoch, halted, panic_id
+SELECT scope, epoch, halted, panic_id, by_admin
   FROM panic_epochs
  WHERE scope IN (SELECT unnest(ARRAY['ALL', 'USER:' || user_id, 'ACCOUNT:' || account_id, 'STRATEGY:' || strategy_id])
                    FROM orders WHERE order_id = ANY($1::uuid[]))
 """
 SAVE_EPOCHS = """
-INSERT INTO panic_epochs SELECT * FROM unnest($1::text[], $2::integer[], $3::boolean[], $4::uuid[])
+INSERT INTO panic_epochs (scope, epoch, halted, panic_id, by_admin)
+SELECT * FROM unnest($1::text[], $2::integer[], $3::boolean[], $4::uuid[], $5::boolean[])
 ON CONFLICT (scope) DO UPDATE
-   SET epoch = excluded.epoch, halted = excluded.halted, panic_id = excluded.panic_id
+   SET epoch = excluded.epoch, halted = excluded.halted, panic_id = excluded.panic_id, by_admin = excluded.by_admin
 """
 SELECT_PANIC = "SELECT epoch FROM panics WHERE panic_id = $1"
 INSERT_PANIC = "INSERT INTO panics VALUES ($1, $2, $3, $4, $5, $6)"
@@ -105,5 +106,6 @@ class Panics:
         self._known.update((row[0], PanicEpoch(*row)) for row in rows)
 
     def flush(self, writes: Writes) -> None:
-        rows = [(each.scope, each.epoch, each.halted, each.panic_id) for each in self._changed.values()]
+        changed = self._changed.values()
+        rows = [(each.scope, each.epoch, each.halted, each.panic_id, each.by_admin) for each in changed]
         writes.add_rows(SAVE_EPOCHS, rows)

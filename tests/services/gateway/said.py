@@ -230,10 +230,10 @@ def _about_many(request: Message) -> Sequence[Message]:
             scope = request.model_dump()
             return [SquareOffStarted(**scope, cancelling=0, closing=1), SquareOffCompleted(**scope)]
         case PanicRequested():
-            scope = request.model_dump(exclude={"requested_by"})
+            scope = request.model_dump(exclude={"requested_by", "by_admin"})
             return [PanicRaised(**scope, epoch=1, raised_by=request.requested_by)]
         case PanicResetRequested():
-            scope = request.model_dump(exclude={"requested_by"})
+            scope = request.model_dump(exclude={"requested_by", "by_admin"})
             return [PanicReset(**scope, epoch=1, reset_by=request.requested_by)]
         case _:
             return ()

@@ -15,7 +15,7 @@ from libs.common.contracts.enums import Product
 from libs.common.contracts.ids import SignalGroupId
 from libs.common.contracts.orders import SquareOffRequested, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged
-from libs.common.contracts.risk import PanicRequested
+from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.market_days import MarketDays
 from libs.common.security import WebhookSecrets
 from libs.common.service import Envelope
@@ -191,6 +191,25 @@ async def test_a_panic_stops_a_scope_until_it_is_reset(platform: Platform) -> No
     assert len((await asha.client.get("/api/v2/risk/panic/")).json()["data"]) == 1
     assert (await asha.client.post(f"{url}/reset")).json()["in_force"] is False
     assert (await asha.client.get("/api/v2/risk/panic/")).json()["data"] == []
+
+
+async def test_who_is_no_admin_says_so_to_whoever_decides_on_a_panic_and_hears_403(platform: Platform) -> None:
+    """Whether an admin stopped it trading knows; who asks the gateway does."""
+    admin, ravi = await platform.person("asha"), await platform.person("ravi")
+    url = f"/api/v2/risk/panic/account/{ravi.account_id}"
+
+    def guarded(request: Message, found: Envelope) -> Sequence[Message]:
+        if isinstance(request, PanicResetRequested) and not request.by_admin:
+            kind = type(request).__name__
+            return [RequestRefused(entity_id=str(request.panic_id), request=kind, code="forbidden", reason="an admin")]
+        return said.yes(request, found)
+
+    platform.answer = guarded
+    assert (await admin.client.post(url, json={"reason": "fire"})).json()["in_force"] is True
+    refused = await ravi.client.post(f"{url}/reset")
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert (await admin.client.post(f"{url}/reset")).json()["in_force"] is False
+    assert [request.by_admin for request in platform.asked if hasattr(request, "by_admin")] == [True, False, True]
 
 
 @pytest.mark.parametrize("is_read_first", [False, True])

@@ -168,11 +168,13 @@ def later(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def panic(scope: str = "ALL", n: int = 1) -> PanicRequested:
+def panic(scope: str = "ALL", n: int = 1, *, by_admin: bool = False) -> PanicRequested:
+    panic_id, level = PanicId(order_id(700 + n)), RiskLevel.ALL
     return PanicRequested(
-        panic_id=PanicId(order_id(700 + n)), scope=scope, level=RiskLevel.ALL, requested_by=USER, reason="fat finger"
+        panic_id=panic_id, scope=scope, level=level, requested_by=USER, reason="fat finger", by_admin=by_admin
     )
 
 
-def reset(scope: str = "ALL") -> PanicResetRequested:
-    return PanicResetRequested(panic_id=PanicId(order_id(800)), scope=scope, level=RiskLevel.ALL, requested_by=USER)
+def reset(scope: str = "ALL", *, by_admin: bool = False) -> PanicResetRequested:
+    panic_id, level = PanicId(order_id(800)), RiskLevel.ALL
+    return PanicResetRequested(panic_id=panic_id, scope=scope, level=level, requested_by=USER, by_admin=by_admin)

@@ -1,4 +1,6 @@
-"""No order left under an older epoch than the panic in force, nor, but for exits, while its scope was stopped."""
+"""No order left under an older epoch than the panic in force, nor, but for exits, while its scope was stopped;
+and what an admin stopped nobody else began again.
+"""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -11,7 +13,7 @@ from libs.common.contracts.enums import OrderPurpose
 from tools.reconcile.facts import Order, PanicStep, moment
 from tools.reconcile.fold import Facts
 from tools.reconcile.rows import Panic
-from tools.reconcile.rules import Findings, Rule, order
+from tools.reconcile.rules import Findings, Rule, Subject, order
 
 FOREVER = 1 << 62
 UNCERTAIN = timedelta(seconds=1)
@@ -36,7 +38,9 @@ class Scope:
 def check_epochs(facts: Facts, panics: Iterable[Panic], grace_s: float, findings: Findings) -> None:
     """An order's attempt that began after the acknowledgement must carry the epoch; one that was recorded before
     must have left within the grace."""
-    scopes = scopes_of(panics, facts.panic_steps, facts.acknowledged)
+    steps = [step for step in facts.panic_steps if not step.is_reset or step.panic_id in facts.lifted]
+    scopes = scopes_of(panics, steps, facts.acknowledged)
+    _check_resets(steps, facts.acknowledged, findings)
     for known in facts.orders.values():
         if known.submissions:
             _check_order(known, scopes, grace_s, findings)
@@ -68,6 +72,19 @@ def scopes_of(panics: Iterable[Panic], steps: Iterable[PanicStep], acknowledged:
     for each in scopes.values():
         each.epochs.sort()
     return scopes
+
+
+def _check_resets(steps: Iterable[PanicStep], acknowledged: dict[UUID, int], findings: Findings) -> None:
+    stopped_by_admin: set[str] = set()
+    for step in steps:
+        if step.is_reset:
+            allowed = step.by_admin or step.scope not in stopped_by_admin
+            about = Subject(f"panic scope {step.scope}", (str(step.panic_id),))
+            what = "was stopped by an admin and begun again by somebody who is none"
+            findings.expect(Rule.EPOCH, allowed, about, what, moment(step.millis * 1000))
+            stopped_by_admin.discard(step.scope)
+        elif step.by_admin and step.panic_id in acknowledged:
+            stopped_by_admin.add(step.scope)
 
 
 def _check_order(known: Order, scopes: dict[str, Scope], grace_s: float, findings: Findings) -> None:

@@ -114,6 +114,27 @@ async def test_an_exit_caught_by_a_panic_is_asked_for_again_under_the_new_epoch(
     assert again.epoch == 1
 
 
+async def test_what_an_admin_stopped_its_owner_does_not_begin_again(trading: Trading) -> None:
+    scope = f"ACCOUNT:{ACCOUNT}"
+    await trading.hears(panic(scope, by_admin=True))
+    assert only(PanicRaised, await trading.hears(panic(scope, n=2))).epoch == 1
+    refused = only(RequestRefused, await trading.hears(reset(scope)))
+    assert (refused.code, refused.request) == ("forbidden", "PanicResetRequested")
+    assert only(OrderDenied, await trading.hears(cleared(epoch=1))).rule is DenialRule.HALTED
+    assert only(PanicReset, await trading.hears(reset(scope, by_admin=True))).epoch == 1
+    assert "VenueOrderRequested" in names(await trading.hears(cleared(epoch=1)))
+    await trading.hears(panic(scope, n=3))
+    assert only(PanicReset, await trading.hears(reset(scope))).epoch == 2
+
+
+async def test_an_admin_who_stops_what_is_stopped_already_is_the_one_who_begins_it_again(trading: Trading) -> None:
+    scope = f"USER:{USER}"
+    await trading.hears(panic(scope))
+    assert only(PanicRaised, await trading.hears(panic(scope, n=2, by_admin=True))).epoch == 1
+    assert only(RequestRefused, await trading.hears(reset(scope))).code == "forbidden"
+    assert only(PanicReset, await trading.hears(reset(scope, by_admin=True))).epoch == 1
+
+
 async def test_a_malformed_scope_is_refused(trading: Trading) -> None:
     refused = only(RequestRefused, await trading.hears(panic("ACCOUNT:7")))
     assert refused.code == "invalid"

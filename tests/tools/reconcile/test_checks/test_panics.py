@@ -48,6 +48,21 @@ def a_paused_instance_wakes_up_after_a_panic_and_sends(world: World) -> None:
     world.accept(terms["order_id"])
 
 
+@CORRUPTIONS.of(Rule.EPOCH, "begun again by somebody who is none", made_by_the_platform=True)
+def an_owner_resets_what_an_admin_stopped(world: World) -> None:
+    world.panic("ALL", by_admin=True)
+    world.reset("ALL")
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "while its scope was stopped", made_by_the_platform=True)
+def an_entry_is_submitted_after_a_reset_that_was_refused(world: World) -> None:
+    world.panic("ALL", by_admin=True)
+    world.reset("ALL")
+    world.records.remove(world.find("PanicReset", -1))
+    world.epochs["ALL"] = (world.epochs["ALL"][0], True)
+    world.place(world.wish(Side.BUY, 1, "70.00"))
+
+
 @CORRUPTIONS.of(Rule.EPOCH, "a change that was cleared under epoch 0", made_by_the_platform=True)
 def a_change_of_an_older_epoch_leaves(world: World) -> None:
     world.now += timedelta(seconds=30)

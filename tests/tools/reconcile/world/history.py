@@ -261,17 +261,14 @@ class History(Log):
         self.say(topics.STRATEGY_DECISIONS, said)
         return self.place(terms)
 
-    def panic(self, scope: str | None = None) -> None:
+    def panic(self, scope: str | None = None, *, by_admin: bool = False) -> None:
         name = scope or f"ACCOUNT:{self.account_id}"
         panic_id, epoch = self.new_id(), self.epochs.get(name, (0, False))[0] + 1
         level = RiskLevel(name.partition(":")[0])
-        wish = PanicRequested(panic_id=panic_id, scope=name, level=level, requested_by=self.user_id, reason="enough")
-        self.say(topics.PANIC_REQUESTS, wish)
+        whose = {"panic_id": panic_id, "scope": name, "level": level, "reason": "enough"}
+        self.say(topics.PANIC_REQUESTS, PanicRequested(**whose, requested_by=self.user_id, by_admin=by_admin))
         self.panics.append(rows.Panic(panic_id, name, epoch, self.now))
-        said = PanicRaised(
-            panic_id=panic_id, scope=name, level=level, epoch=epoch, raised_by=self.user_id, reason="enough"
-        )
-        self.say(topics.PANICS, said)
+        self.say(topics.PANICS, PanicRaised(**whose, epoch=epoch, raised_by=self.user_id))
         self.epochs[name] = (epoch, True)
 
     def reset(self, scope: str | None = None) -> None:
