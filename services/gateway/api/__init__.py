@@ -47,4 +47,4 @@ _PARTS = (
 def routes(runtime: GatewayRuntime) -> APIRouter:
     """Orders come first: the road that has to be fast is the first that is looked at."""
     runtime.memory.edge = edge = Edge(runtime, load(GatewaySettings))
-    return EdgeRouter(edge, [part.router for part in _PARTS])
+    return EdgeRouter(edge, [part.router for part in _PARTS], {orders.PLACE: orders.refuses_to_place})

@@ -1,7 +1,7 @@
 """What every route stands on: the runtime, who asks, JSON out, security headers, the body limit."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeAlias, cast
 from uuid import UUID
 
@@ -61,11 +61,16 @@ class Router(APIRouter):
 
 
 class EdgeRouter(APIRouter):
-    """All routes in one flat list, which matches faster than nested ones; everything enters and leaves through here."""
+    """All routes in one flat list, which matches faster than nested ones; everything enters and leaves through here.
 
-    def __init__(self, edge: "Edge", parts: Iterable[APIRouter]) -> None:
+    While there is too much to do a path of `refusals` is asked first whether it refuses a request. The machinery of the
+    routes would cost as much for each of thousands as all that is decided.
+    """
+
+    def __init__(self, edge: "Edge", parts: Iterable[APIRouter], refusals: Mapping[str, "Refusal"]) -> None:
         super().__init__()
         self._edge = edge
+        self._refusals = refusals
         self._origins = {origin.strip() for origin in edge.settings.cors_origins.split(",") if origin.strip()}
         for part in parts:
             self.routes.extend(part.routes)
@@ -90,14 +95,34 @@ class EdgeRouter(APIRouter):
                 message["headers"] = [*message["headers"], *extra]
             await send(message)
 
-        await super().handle(scope, _limited(scope, headers, receive), send_with_headers)
+        is_short = _is_short(headers)
+        if is_short and not self._edge.memory.admission.takes() and (refuses := self._refusals.get(scope["path"])):
+            request = Request(scope, receive)
+            receive = _again(await request.body(), receive)
+            if (refusal := await refuses(self._edge, request)) is not None:
+                await refusal(scope, receive, send_with_headers)
+                return
+        await super().handle(scope, receive if is_short else _limited(scope, headers, receive), send_with_headers)
+
+
+def _is_short(headers: dict[bytes, bytes]) -> bool:
+    announced = headers.get(b"content-length", b"")
+    return announced.isdigit() and int(announced) <= MAX_BODY
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """The body that was read, and then what else comes."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
 
 
 def _limited(scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Receive:
     """The body, as long as it is no longer than MAX_BODY, or than a route allowed that knows who sends it."""
     announced = headers.get(b"content-length", b"")
-    if announced.isdigit() and int(announced) <= MAX_BODY:
-        return receive
     taken = 0
 
     async def receive_within() -> Message:
@@ -253,6 +278,7 @@ class Edge:
         return UserId(user_id)
 
 
+Refusal: TypeAlias = Callable[[Edge, Request], Awaitable[Response | None]]
 _ASK = {"WWW-Authenticate": "Bearer"}
 ANYBODY_KNOWN: list[dict[str, list[str]]] = [{"HTTPBearer": []}, {"APIKeyHeader": []}]
 _BEARER = HTTPBearer(auto_error=False, description="Access token of POST /api/v2/auth/login")

@@ -25,7 +25,7 @@ from libs.common.contracts.orders import (
     OrdersCancelRequested,
     OrdersCancelStarted,
 )
-from libs.common.problems import Problem
+from libs.common.problems import UNAVAILABLE, Problem
 from services.gateway.api import models
 from services.gateway.api.commands import pending
 from services.gateway.api.edge import ANYBODY_KNOWN, Edge, Json, Reader, Router, TheEdge, Trader, edge_of, no_such
@@ -40,14 +40,36 @@ from services.gateway.store.queries import Filter
 from services.gateway.store.rows import Row
 
 router = Router(prefix="/trading/orders", tags=["orders"])
+PLACE = router.prefix + "/place"
 
 _BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}}
 _BODY["requestBody"]["content"] = {
     "application/json": {"schema": models.PlaceOrder.model_json_schema(ref_template="#/components/schemas/{model}")}
 }
 _OVERLOADED = "more orders are on their way than can be decided quickly; this request was not carried out, try again"
-_TRY_AGAIN = {"Retry-After": "1"}
 _REFUSED: dict[int | str, dict[str, object]] = {422: {"model": models.OrderProblem}}
+
+
+async def refuses_to_place(edge: Edge, request: Request) -> Response | None:
+    """A new order while too many are on their way; None for what `place` is to answer."""
+    try:
+        identity = await edge.identify_trader(request)
+        body = models.PlaceOrder.model_validate_json(await request.body())
+    except (Problem, ValidationError, *UNAVAILABLE):
+        return None
+    if not _is_new(edge, identity, request, body):
+        return None
+    edge.memory.admission.refused += 1
+    return overloaded().response()
+
+
+def overloaded() -> Problem:
+    return Problem(503, "overloaded", _OVERLOADED, headers={"Retry-After": "1"})
+
+
+def _is_new(edge: Edge, identity: Identity, request: Request, body: models.PlaceOrder) -> bool:
+    """Neither an exit nor the repetition of what was taken."""
+    return body.purpose is OrderPurpose.ENTRY and not edge.commands.is_repeated(request, identity)
 
 
 @router.post(
@@ -79,10 +101,9 @@ async def place(request: Request) -> Response:
         return _placed(await edge.commands.place(order, again=again))
 
     admission = edge.memory.admission
-    is_new = body.purpose is OrderPurpose.ENTRY
-    if is_new and not admission.takes() and not edge.commands.is_repeated(request, identity):
+    if not admission.takes() and _is_new(edge, identity, request, body):
         admission.refused += 1
-        raise Problem(503, "overloaded", _OVERLOADED, headers=_TRY_AGAIN)
+        raise overloaded()
     began = stopwatch()
     admission.begin()
     try:

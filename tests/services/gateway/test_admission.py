@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +64,35 @@ async def test_in_an_overload_an_order_that_is_being_carried_out_is_not_told_as_
     again = await asha.client.post(PLACE, json=order, headers=key)
     assert (again.status_code, again.json()["code"]) == (409, "idempotency_key_in_flight")
     await first
+
+
+async def test_in_an_overload_each_mistake_is_still_told_as_what_it_is(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    platform.runtime.memory.admission.limit = 0
+    order = limit_order(asha)
+    broken = await asha.client.post(PLACE, json={**order, "side": "HOLD"})
+    assert (broken.status_code, broken.json()["code"]) == (422, "invalid")
+    stranger = await (await platform.client()).post(PLACE, json=order)
+    assert (stranger.status_code, stranger.json()["code"]) == (401, "unauthenticated")
+    huge = await asha.client.post(PLACE, content=b" " * 1_048_577)
+    assert huge.status_code == 413
+    assert platform.runtime.memory.admission.refused == 0
+
+
+async def test_a_refusal_in_an_overload_looks_like_every_other_answer(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    platform.runtime.memory.admission.limit = 0
+
+    async def in_pieces() -> AsyncIterator[bytes]:
+        yield orjson.dumps(limit_order(asha))
+
+    usual = await asha.client.get(PLACE)
+    whole = await asha.client.post(PLACE, json=limit_order(asha))
+    pieces = await asha.client.post(PLACE, content=in_pieces())
+    assert whole.status_code == pieces.status_code == 503
+    assert whole.json() == pieces.json()
+    assert whole.headers == pieces.headers
+    assert usual.headers.keys() <= whole.headers.keys()
 
 
 async def test_the_status_page_tells_how_many_orders_are_under_way(platform: Platform) -> None:
