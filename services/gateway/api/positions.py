@@ -39,8 +39,7 @@ async def pnl(identity: Reader, edge: TheEdge, account_id: UUID | None = None) -
         await edge.visible_account(identity, account_id)
     owner = None if account_id else identity.user_id
     rows = await queries.positions(edge.runtime.pool, owner, account_id)
-    books = await queries.strategy_positions(edge.runtime.pool, identity.user_id)
-    books = [row for row in books if account_id in (None, row["account_id"])]
+    books = await queries.strategy_positions(edge.runtime.pool, owner, account_id)
     total = exposure(_holdings(edge, rows))
     return Json(
         {

@@ -112,8 +112,8 @@ async def positions(database: Database, user_id: UUID | None, account_id: UUID |
     return await _ordered(database, "positions", where, values, "account_id, instrument, product")
 
 
-async def strategy_positions(database: Database, user_id: UUID | None, strategy_id: UUID | None = None) -> list[Row]:
-    where, values = _equal(user_id=user_id, strategy_id=strategy_id)
+async def strategy_positions(database: Database, user_id: UUID | None, account_id: UUID | None = None) -> list[Row]:
+    where, values = _equal(user_id=user_id, account_id=account_id)
     order = "strategy_id, account_id, instrument, product"
     return await _ordered(database, "strategy_positions", where, values, order)
 

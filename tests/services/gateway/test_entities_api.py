@@ -12,7 +12,7 @@ from libs.common import ids
 from libs.common.contracts.accounts import AccountDeleteRequested, AccountSaveRequested
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.enums import Product
-from libs.common.contracts.ids import SignalGroupId
+from libs.common.contracts.ids import SignalGroupId, StrategyId
 from libs.common.contracts.orders import SquareOffRequested, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
@@ -256,6 +256,21 @@ async def test_positions_are_valued_at_the_last_price_and_closed(platform: Platf
     request = platform.asked[-1]
     assert isinstance(request, SquareOffRequested)
     assert (request.instrument, request.product, request.reason) == ("NSE:SBIN", "MIS", "CLOSE")
+
+
+async def test_an_admin_sees_anothers_profit_by_strategy_too(platform: Platform) -> None:
+    admin, ravi = await platform.person("asha"), await platform.person("ravi")
+    other = await platform.person("meera")
+    strategy_id = StrategyId(ids.new_id())
+    for person in (ravi, admin):
+        order = said.terms(person.user_id, person.account_id).model_copy(update={"strategy_id": strategy_id})
+        await platform.project(said.position(order))
+    url = f"/api/v2/trading/positions/pnl?account_id={ravi.account_id}"
+    for client in (admin.client, ravi.client):
+        seen = (await client.get(url)).json()
+        assert [each["account_id"] for each in seen["accounts"]] == [str(ravi.account_id)]
+        assert [each["strategy_id"] for each in seen["strategies"]] == [str(strategy_id)]
+    assert (await other.client.get(url)).status_code == 404
 
 
 def carried(asha: Person, product: Product, quantity: int, bought: int, sold: int) -> PositionChanged:
