@@ -125,6 +125,13 @@ def error(kind: str) -> bytes:
     return f'{{"status":"error","message":"no","error_type":"{kind}","data":null}}'.encode()
 
 
+def test_a_refusal_is_told_in_words_that_can_be_kept() -> None:
+    said = translate.answer(400, error("InputException").replace(b'"no"', b'"no\\u0000 money' + b"!" * 5000 + b'"'))
+    assert isinstance(said, Refused)
+    assert said.reason.startswith("no money!")
+    assert len(said.reason) < 600
+
+
 @pytest.mark.parametrize(
     ("status", "body", "means"),
     [

@@ -5,9 +5,9 @@ import hmac
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
 from libs.common.contracts.enums import OrderType, Validity
@@ -85,12 +85,23 @@ def _prices(order_type: OrderType, price: Decimal | None, trigger_price: Decimal
     return found
 
 
+MOST_CHARACTERS = 500
+
+
+def _storable(text: str) -> str:
+    """Kept and sent on by us: PostgreSQL takes no zero byte, and a message of a megabyte goes nowhere."""
+    return text.replace("\0", "")[:MOST_CHARACTERS]
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+
+
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
 
 class _Placed(_Shape):
-    order_id: str
+    order_id: Text
 
 
 class _Success(_Shape):
@@ -100,27 +111,27 @@ class _Success(_Shape):
 
 class _Error(_Shape):
     status: Literal["error"]
-    error_type: str
-    message: str = ""
+    error_type: Text
+    message: Text = ""
 
 
 class _Row(_Shape):
-    order_id: str
-    status: str
-    status_message: str | None = None
+    order_id: Text
+    status: Text
+    status_message: Text | None = None
     order_type: OrderType
     quantity: int
     price: Decimal = Decimal(0)
     trigger_price: Decimal = Decimal(0)
     filled_quantity: int = 0
-    tag: str | None = None
+    tag: Text | None = None
     order_timestamp: str | None = None
     exchange_update_timestamp: str | None = None
 
 
 class _Trade(_Shape):
-    trade_id: str
-    order_id: str
+    trade_id: Text
+    order_id: Text
     quantity: int
     average_price: Decimal
     fill_timestamp: str
