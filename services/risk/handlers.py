@@ -16,6 +16,7 @@ from libs.common.contracts.orders import (
     OrderModifyRefused,
     OrderModifyRequested,
     OrderRejected,
+    OrderReopened,
     OrderRequested,
     OrderTerms,
 )
@@ -121,9 +122,19 @@ async def release(
     return []
 
 
+async def reopen(found: OrderReopened, ctx: RiskContext) -> Sequence[Message]:
+    """We freed what it blocked when it was told to be rejected; it may trade after all."""
+    order = ctx.store.reservations.get(found.order_id)
+    if order is not None and order.closed:
+        _save_step(order, ledger.reopen(order), ctx)
+    return []
+
+
 async def take_funds(funds: FundsChanged, ctx: RiskContext) -> Sequence[Message]:
     account = ctx.store.accounts.get(funds.account_id)
-    ctx.store.accounts.save(replace(account, opening_balance=funds.opening_balance, realised_pnl=funds.realised_pnl))
+    if funds.version > account.funds_version:
+        known = replace(account, opening_balance=funds.opening_balance, realised_pnl=funds.realised_pnl)
+        ctx.store.accounts.save(replace(known, funds_version=funds.version))
     return []
 
 
@@ -132,7 +143,7 @@ async def know_account(saved: AccountSaved, ctx: RiskContext) -> Sequence[Messag
     until the first one came, by another topic, a new account has its capital.
     """
     account = ctx.store.accounts.get(saved.account_id)
-    is_new = account.user_id is None and not account.opening_balance and not account.realised_pnl
+    is_new = account.user_id is None and not account.funds_version
     balance = saved.account.opening_balance if is_new else account.opening_balance
     ctx.store.accounts.save(
         replace(account, user_id=saved.user_id, active=saved.account.active, opening_balance=balance)

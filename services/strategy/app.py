@@ -9,7 +9,9 @@ from libs.common.contracts.orders import (
     OrderCancelled,
     OrderDenied,
     OrderExpired,
+    OrderModified,
     OrderRejected,
+    OrderReopened,
     SquareOffCompleted,
 )
 from libs.common.contracts.portfolio import PositionChanged
@@ -39,6 +41,8 @@ app = Service(
         on(topics.TRADING_EVENTS, OrderRejected, handlers.end_entry, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, OrderCancelled, handlers.end_entry, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, OrderExpired, handlers.end_entry, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, OrderModified, handlers.change_entry, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, OrderReopened, handlers.find_entry),
     ],
     streams=[
         stream(topics.CONTRACTS, InstrumentListed, streams.list_contracts, Start.BEGINNING),

@@ -6,14 +6,16 @@ from uuid import UUID
 from libs.common.contracts.accounts import AccountDeleted, AccountSaved
 from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested
 from libs.common.contracts.base import Event, Message, RequestRefused
-from libs.common.contracts.enums import PriceNeed
+from libs.common.contracts.enums import OrderPurpose, PriceNeed
 from libs.common.contracts.ids import AccountId, AlgoId, SquareOffId, StrategyId
 from libs.common.contracts.market import PricesRequested
 from libs.common.contracts.orders import (
     OrderCancelled,
     OrderDenied,
     OrderExpired,
+    OrderModified,
     OrderRejected,
+    OrderReopened,
     SquareOffCompleted,
     SquareOffRequested,
 )
@@ -89,6 +91,29 @@ async def end_entry(event: OrderDenied | OrderRejected | OrderCancelled | OrderE
     assert algo is not None
     situation = ctx.memory.situation(ctx.now, ctx.store.accounts)
     return _settle(decisions.leg_ended(algo, holding, event.order_id, event.instrument, event.reason, situation), ctx)
+
+
+async def change_entry(event: OrderModified, ctx: Ctx) -> Sequence[Message]:
+    """What an entry was reduced by is not on its way any more, and no event of its end will tell so."""
+    if event.strategy_id is None:
+        return []
+    holding = _holding(event.strategy_id, event.account_id, ctx)
+    if holding is None or event.order_id not in holding.entries:
+        return []
+    return _advance(holdings.awaiting(holding, event.order_id, event.quantity - event.filled_quantity), ctx)
+
+
+async def find_entry(event: OrderReopened, ctx: Ctx) -> Sequence[Message]:
+    if event.strategy_id is None or event.purpose is not OrderPurpose.ENTRY:
+        return []
+    holding = _holding(event.strategy_id, event.account_id, ctx)
+    if holding is None:
+        return []
+    algo = ctx.store.algo(holding.algo_id).algo
+    assert algo is not None
+    situation = ctx.memory.situation(ctx.now, ctx.store.accounts)
+    remaining = event.quantity - event.filled_quantity
+    return _settle(decisions.entry_found(algo, holding, event.order_id, event.instrument, remaining, situation), ctx)
 
 
 async def square_off_refused(event: RequestRefused, ctx: Ctx) -> Sequence[Message]:

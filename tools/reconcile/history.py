@@ -7,6 +7,7 @@ from libs.common.contracts.orders import (
     OrderDenied,
     OrderFact,
     OrderModified,
+    OrderReopened,
     OrderSubmitted,
 )
 from tools.reconcile.facts import AVERAGE, ZERO, Fill, Order, terms_of, venue_terms_of
@@ -62,7 +63,7 @@ def step(known: Order, event: OrderFact, record: Record, findings: Findings, *, 
     match event:
         case FillReported():
             _fill(known, event, record, findings)
-        case OrderAccepted():
+        case OrderAccepted() | OrderReopened():
             known.broker_order_id = event.broker_order_id
             known.was_reopened |= known.status is OrderStatus.REJECTED
         case OrderModified():

@@ -7,7 +7,7 @@
                  └───────────┴───────────────┴──▶ CANCELLED | EXPIRED | REJECTED
 
 Money that moved is booked whenever it is heard of: a fill may come after the end, and completes what it completes.
-REJECTED opens again (ACCEPTED) only when a venue was FOUND to have the order after all, which is checked apart.
+REJECTED opens again only when a venue was FOUND to have the order after all, which is checked apart.
 """
 
 from collections.abc import Mapping
@@ -31,6 +31,7 @@ def _all(states: frozenset[S], to: S) -> dict[S, frozenset[S]]:
 
 LEGAL: Mapping[str, Mapping[S, frozenset[S]]] = {
     "OrderAccepted": _all(AWAITED | {S.REJECTED}, S.ACCEPTED),
+    "OrderReopened": {S.REJECTED: RESTING},
     "OrderOutcomeUnknown": {S.SUBMITTED: frozenset({S.OUTCOME_UNKNOWN})},
     "OrderTriggered": _stays(RESTING),
     "FillReported": {

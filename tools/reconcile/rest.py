@@ -19,7 +19,7 @@ _ENDINGS = ("OrderDenied", "OrderRejected", "OrderCancelled", "OrderExpired")
 READERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "risk": {
         topics.ORDER_REQUESTS.name: ("OrderRequested", "OrderModifyRequested"),
-        _EVENTS: ("PositionChanged", "FundsChanged", "OrderModified", "OrderModifyRefused", *_ENDINGS),
+        _EVENTS: ("PositionChanged", "FundsChanged", "OrderModified", "OrderModifyRefused", "OrderReopened", *_ENDINGS),
         topics.ACCOUNTS.name: ("AccountSaved", "AccountDeleted"),
         topics.PANICS.name: ("PanicRaised", "PanicReset"),
     },
@@ -35,7 +35,7 @@ READERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "strategy": {
         topics.SIGNALS.name: ("SignalReceived",),
         topics.ACCOUNTS.name: ("AccountSaved", "AccountDeleted"),
-        _EVENTS: ("PositionChanged", "SquareOffCompleted", *_ENDINGS),
+        _EVENTS: ("PositionChanged", "SquareOffCompleted", "OrderModified", "OrderReopened", *_ENDINGS),
     },
     "gateway": {
         _EVENTS: tuple(each.__name__ for each in topics.TRADING_EVENTS.carries),

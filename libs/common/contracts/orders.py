@@ -175,6 +175,14 @@ class OrderRejected(OrderFact):
     reason: str
 
 
+class OrderReopened(OrderFact):
+    """The venue has an order that we took for refused, and told of as OrderRejected: it is open, and may trade."""
+
+    broker_order_id: str
+    purpose: OrderPurpose
+    quantity: int
+
+
 class OrderOutcomeUnknown(OrderFact):
     """The venue did not answer. Its order book, searched by our tag, will decide; the order is never re-sent."""
 

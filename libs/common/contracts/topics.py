@@ -67,6 +67,7 @@ TRADING_EVENTS = Topic(
     orders.OrderDenied,
     orders.OrderAccepted,
     orders.OrderRejected,
+    orders.OrderReopened,
     orders.OrderOutcomeUnknown,
     orders.OrderTriggered,
     orders.OrderModified,

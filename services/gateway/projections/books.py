@@ -16,6 +16,7 @@ from libs.common.contracts.orders import (
     OrderModifyRefused,
     OrderOutcomeUnknown,
     OrderRejected,
+    OrderReopened,
     OrdersCancelStarted,
     OrderSubmitted,
     OrderTriggered,
@@ -46,7 +47,7 @@ async def denied(event: OrderDenied, ctx: Ctx) -> Sequence[Message]:
     return NOTHING
 
 
-async def accepted(event: OrderAccepted, ctx: Ctx) -> Sequence[Message]:
+async def accepted(event: OrderAccepted | OrderReopened, ctx: Ctx) -> Sequence[Message]:
     ctx.memory.follow(ctx.store).orders.evolve(event, ctx.cause.time, broker_order_id=event.broker_order_id)
     return NOTHING
 

@@ -16,7 +16,10 @@ from services.risk.domain.money import ZERO, to_paise
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`user_id` is None while trading has not told of the account, and after it was deleted."""
+    """`user_id` is None while trading has not told of the account, and after it was deleted.
+
+    `funds_version` is trading's, of the balance and the profit; 0 while it has not told of them.
+    """
 
     account_id: AccountId
     user_id: UserId | None = None
@@ -26,6 +29,7 @@ class Account:
     order_margin: Decimal = ZERO
     position_margin: Decimal = ZERO
     open_positions: int = 0
+    funds_version: int = 0
 
     @property
     def available(self) -> Decimal:
@@ -34,7 +38,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """A position with the orders that may still move it: the account's net one, or one strategy's book of it."""
+    """A position with the orders that may still move it: the account's net one, or one strategy's book of it.
+
+    `carried_quantity` at `carried_average` is what it was when `pnl_day` began.
+    """
 
     account_id: AccountId
     strategy_id: StrategyId | None
@@ -49,6 +56,8 @@ class Exposure:
     version: int = 0
     pending_buy: int = 0
     pending_sell: int = 0
+    carried_quantity: int = 0
+    carried_average: Decimal = ZERO
 
     @property
     def in_use(self) -> bool:
@@ -169,6 +178,11 @@ def close(reservation: Reservation) -> Reservation:
     return replace(withdraw(reservation), closed=True)
 
 
+def reopen(reservation: Reservation) -> Reservation:
+    """The venue has an order that was taken for refused: what of it is not filled may be filled still."""
+    return replace(reservation, closed=False)
+
+
 def propose(reservation: Reservation, footprint: Footprint, epoch: int, by: CorrelationId) -> Reservation:
     return replace(reservation, proposed=footprint, proposed_by=by, epoch=epoch)
 
@@ -214,6 +228,7 @@ def move(ledger: Ledger, net: PositionState, book: PositionState, margin: Decima
 
 
 def _moved(exposure: Exposure, state: PositionState, version: int, day: date) -> Exposure:
+    is_first = exposure.pnl_day is None or exposure.pnl_day < day
     return replace(
         exposure,
         quantity=state.quantity,
@@ -221,4 +236,6 @@ def _moved(exposure: Exposure, state: PositionState, version: int, day: date) ->
         realised_pnl=state.realised_pnl,
         pnl_day=day,
         version=version,
+        carried_quantity=exposure.quantity if is_first else exposure.carried_quantity,
+        carried_average=exposure.average_price if is_first else exposure.carried_average,
     )

@@ -8,7 +8,8 @@ from libs.common.writes import Writes
 from services.risk.domain.ledger import Account
 
 _LOAD = """
-    SELECT account_id, user_id, active, opening_balance, realised_pnl, order_margin, position_margin, open_positions
+    SELECT account_id, user_id, active, opening_balance, realised_pnl, order_margin, position_margin, open_positions,
+           funds_version
     FROM accounts WHERE account_id = ANY($1::uuid[]) ORDER BY account_id FOR UPDATE
 """
 
@@ -22,9 +23,11 @@ _MAKE = """
 _UPDATE = """
     UPDATE accounts a
     SET user_id = c.user_id, active = c.active, opening_balance = c.opening, realised_pnl = c.realised,
-        order_margin = c.orders, position_margin = c.positions, open_positions = c.held
+        order_margin = c.orders, position_margin = c.positions, open_positions = c.held,
+        funds_version = c.funds
     FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::numeric[], $5::numeric[], $6::numeric[], $7::numeric[],
-                $8::int[]) AS c (account_id, user_id, active, opening, realised, orders, positions, held)
+                $8::int[], $9::bigint[])
+         AS c (account_id, user_id, active, opening, realised, orders, positions, held, funds)
     WHERE a.account_id = c.account_id
 """
 
@@ -80,5 +83,6 @@ class Accounts:
                 [a.order_margin for a in rows],
                 [a.position_margin for a in rows],
                 [a.open_positions for a in rows],
+                [a.funds_version for a in rows],
             )
         self._loaded = dict(self._rows)

@@ -19,6 +19,7 @@ from libs.common.contracts.orders import (
     OrderModifyRefused,
     OrderModifyRequested,
     OrderRejected,
+    OrderReopened,
     OrderRequested,
 )
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
@@ -137,6 +138,7 @@ _ADD: dict[type[Message], Callable[[Needs, Any], None]] = {
     OrderRejected: _known_order,
     OrderCancelled: _known_order,
     OrderExpired: _known_order,
+    OrderReopened: _known_order,
     RiskLimitSaveRequested: _limit,
     RiskLimitSaved: _limit,
     RiskLimitDeleted: _limit,

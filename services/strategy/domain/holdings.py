@@ -95,6 +95,23 @@ def booked(
     return replace(changed, entries={**holding.entries, order_id: replace(entry, remaining=entry.remaining - filled)})
 
 
+def awaiting(holding: Holding, order_id: OrderId, remaining: int) -> Holding:
+    """The order of this entry was changed: so much of it may still fill. Other orders are not ours to count."""
+    entry = holding.entries.get(order_id)
+    if entry is None:
+        return holding
+    if remaining <= 0:
+        return ended(holding, order_id)
+    return replace(holding, entries={**holding.entries, order_id: replace(entry, remaining=remaining)})
+
+
+def found(holding: Holding, order_id: OrderId, remaining: int, legs: int, now: datetime) -> Holding:
+    """The venue has an entry after all that was told to be rejected."""
+    if remaining <= 0:
+        return holding
+    return replace(holding, entries={**holding.entries, order_id: Entry(remaining, now, legs)})
+
+
 def ended(holding: Holding, order_id: OrderId) -> Holding:
     """Nothing more will come of this entry."""
     return replace(holding, entries={own: entry for own, entry in holding.entries.items() if own != order_id})

@@ -6,7 +6,8 @@
       └──────────┴───┴───────────────┴──▶ CANCELLED | EXPIRED | REJECTED
 
 A final order stays what it is, but for fills: those are booked whenever they come, since money moved. And an order
-that we took for refused, because its venue's book lacked it, opens again when the venue has it (REJECTED ─▶ ACCEPTED).
+that we took for refused, because its venue's book lacked it, opens again when the venue has it: from REJECTED to
+ACCEPTED or PARTIALLY_FILLED, which OrderReopened tells.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from libs.common.contracts.orders import (
     OrderModifyRefused,
     OrderOutcomeUnknown,
     OrderRejected,
+    OrderReopened,
     OrderTriggered,
 )
 from libs.common.contracts.venue import ExecutionReported
@@ -90,7 +92,10 @@ def _reopen(order: Order, execution: ExecutionReported) -> Step:
     status = OrderStatus.PARTIALLY_FILLED if order.filled_quantity else OrderStatus.ACCEPTED
     found = replace(order, broker_order_id=execution.venue_order_id, cancel_requested_at=None)
     after = _next(found, status)
-    return after, [OrderAccepted(**_fact(after), broker_order_id=execution.venue_order_id)]
+    said = OrderReopened(
+        **_fact(after), broker_order_id=execution.venue_order_id, purpose=after.purpose, quantity=after.quantity
+    )
+    return after, [said]
 
 
 _PRESENCE: Mapping[ExecutionKind, Callable[[Order, ExecutionReported], Step]] = {

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from libs.common.contracts.enums import ExecutionKind, OrderType
 from libs.common.contracts.enums import OrderStatus as S
-from libs.common.contracts.orders import FillReported, OrderAccepted, OrderCancelled, OrderOutcomeUnknown, OrderRejected
+from libs.common.contracts.orders import (
+    FillReported,
+    OrderAccepted,
+    OrderCancelled,
+    OrderOutcomeUnknown,
+    OrderRejected,
+    OrderReopened,
+)
 from libs.common.contracts.venue import ExecutionReported
 from services.trading.effects.steps import Step
 from tests.services.trading.broker_world import World
@@ -48,6 +55,17 @@ async def test_openalgo_1618_success_without_an_order_id_is_no_success(the_world
     assert the_world.events(order, OrderAccepted) == []
     await the_world.agrees([order])
 
+
+FOREIGN = {
+    "exchange": "NSE",
+    "tradingsymbol": "INFY",
+    "transaction_type": "BUY",
+    "quantity": "1",
+    "product": "MIS",
+    "order_type": "LIMIT",
+    "price": "1500",
+    "validity": "DAY",
+}
 
 STEPS_OF_A_CALL = (
     Step.CHOSEN,
@@ -116,10 +134,31 @@ async def test_hummingbot_8457_an_order_the_broker_forgot_and_remembered_is_open
     assert the_world.placed(order)
     await the_world.becomes(order, S.FILLED)
     await the_world.agrees([order])
-    names = [type(m) for m in the_world.events(order, OrderOutcomeUnknown, OrderRejected, OrderAccepted, FillReported)]
-    assert names == [OrderOutcomeUnknown, OrderRejected, OrderAccepted, FillReported]
+    told = (OrderOutcomeUnknown, OrderRejected, OrderAccepted, OrderReopened, FillReported)
+    names = [type(m) for m in the_world.events(order, *told)]
+    assert names == [OrderOutcomeUnknown, OrderRejected, OrderReopened, FillReported]
     assert ExecutionKind.FOUND in [m.kind for m in the_world.events(order, ExecutionReported)]
     assert await the_world.held(account_id) == 10
+
+
+async def test_a_broker_whose_words_no_table_can_hold_stops_nobody(the_world: World) -> None:
+    """PostgreSQL keeps no zero byte, Kafka no megabytes: the account's orders, and its panic, waited behind them."""
+    account_id = await the_world.account()
+    the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.ACCEPTED)
+    foreign = the_world.stub.exchange.place({**FOREIGN, "tag": "AN\0OTHERS"}, account_id.hex)
+    the_world.stub.exchange.reject(foreign.order_id, "\0" * 7)
+    [placed] = the_world.placed(order)
+    the_world.stub.exchange.reject(placed, f"RMS:\0 no margin {'and no end ' * 200_000}")
+    await the_world.becomes(order, S.REJECTED)
+    [rejected] = the_world.events(order, OrderRejected)
+    assert rejected.reason.startswith("RMS: no margin")
+    assert len(rejected.reason) < 1000
+    another = the_world.market(account_id)
+    await the_world.tell(another)
+    await the_world.becomes(another, S.FILLED)
 
 
 async def test_a_book_that_cannot_be_read_proves_nothing(the_world: World) -> None:

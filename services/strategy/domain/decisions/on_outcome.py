@@ -42,6 +42,31 @@ def leg_ended(
     return Decision((said, request), (holdings.closing(left, square_off_id, situation.market.now),))
 
 
+def entry_found(
+    algo: Algo, holding: Holding, order_id: OrderId, instrument: InstrumentId, remaining: int, situation: Situation
+) -> Decision:
+    """The venue has an entry that was told to be rejected. What was concluded from that stands: where the other legs
+    were closed for it, or all of the algo was, it is closed as well.
+    """
+    found = holdings.found(holding, order_id, remaining, len(algo.legs), situation.market.now)
+    closes = len(algo.legs) > 1 and algo.on_leg_refused is LegRefusedRule.CLOSE_OTHERS
+    under_way = holding.closing
+    if (under_way and not under_way.answered) or not (closes or under_way):
+        return Decision((), (found,))
+    square_off_id = SquareOffId(derive(order_id, "found"))
+    said = LegRefused(
+        algo_id=algo.algo_id,
+        user_id=algo.user_id,
+        account_id=holding.account_id,
+        order_id=order_id,
+        instrument=instrument,
+        reason="the venue has the order after its rejection: it is closed, since what belonged to it was",
+        square_off_id=square_off_id,
+    )
+    request = square_off_request(found, square_off_id, SquareOffReason.LEG_REFUSED)
+    return Decision((said, request), (holdings.closing(found, square_off_id, situation.market.now),))
+
+
 def square_off_refused(algo: Algo, holding: Holding, square_off_id: SquareOffId, reason: str) -> Decision:
     """Trading closes nothing (it knows no such account): say so, and be free for the next exit."""
     if holding.closing is None or holding.closing.square_off_id != square_off_id:

@@ -26,19 +26,37 @@ async def test_an_account_may_be_deactivated_and_deleted(scene: Scene) -> None:
     assert rules(await scene.tell(deleted, order())) == [DenialRule.ACCOUNT_UNKNOWN]
 
 
+def funds(opening: int, realised: int = 0, *, version: int) -> FundsChanged:
+    return FundsChanged(
+        account_id=ACCOUNT,
+        user_id=USER,
+        opening_balance=Decimal(opening),
+        realised_pnl=Decimal(realised),
+        used_margin=Decimal(0),
+        available=Decimal(opening + realised),
+        version=version,
+    )
+
+
 async def test_realised_profit_can_be_traded_with(scene: Scene) -> None:
     big = order(quantity=700)
     assert rules(await scene.tell(big)) == [DenialRule.MARGIN]
-    funds = FundsChanged(
-        account_id=ACCOUNT,
-        user_id=USER,
-        opening_balance=Decimal(100_000),
-        realised_pnl=Decimal(12_000),
-        used_margin=Decimal(0),
-        available=Decimal(112_000),
-        version=1,
-    )
-    assert cleared(await scene.tell(funds, order(quantity=700))) == [True]
+    assert cleared(await scene.tell(funds(100_000, 12_000, version=1), order(quantity=700))) == [True]
+
+
+async def test_funds_that_were_told_before_do_not_come_back(scene: Scene) -> None:
+    """Lost money could be traded with again, by whatever road an old message comes a second time."""
+    before, lost = funds(100_000, version=1), funds(100_000, -60_000, version=2)
+    await scene.tell(before, lost)
+    await scene.tell(before.model_copy())
+    assert rules(await scene.tell(order(quantity=300))) == [DenialRule.MARGIN]
+    assert cleared(await scene.tell(lost.model_copy(), order(quantity=240))) == [True]
+
+
+async def test_an_account_whose_funds_came_first_and_are_nothing_gets_no_capital(connection: Connection) -> None:
+    scene = Scene(connection)
+    await scene.tell(funds(0, version=3))
+    assert rules(await scene.tell(account_saved(), order())) == [DenialRule.MARGIN]
 
 
 async def test_positions_and_funds_may_be_told_before_the_account_is(connection: Connection) -> None:

@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderStatus, Side
-from libs.common.contracts.orders import OrderCancelled, OrderCleared, OrderDenied, OrderExpired, OrderRejected
+from libs.common.contracts.orders import (
+    OrderCancelled,
+    OrderCleared,
+    OrderDenied,
+    OrderExpired,
+    OrderRejected,
+    OrderReopened,
+    OrderRequested,
+)
 from tests.services.risk.scene import Scene, fact, order, position, state
 from tests.services.risk.test_handlers.saying import bound, cleared, rules
 
@@ -74,3 +82,38 @@ async def test_an_exit_that_trading_gave_up_before_it_was_decided_binds_nothing(
     await scene.tell(OrderDenied(**terms, rule=DenialRule.REQUEST_EXPIRED, reason="given up"))
     assert rules(await scene.tell(late)) == [DenialRule.REQUEST_EXPIRED]
     assert cleared(await scene.tell(order(side=Side.SELL, purpose=OrderPurpose.EXIT))) == [True]
+
+
+def reopened(request: OrderRequested) -> OrderReopened:
+    terms = fact(request, OrderStatus.ACCEPTED, version=4)
+    return OrderReopened(**terms, broker_order_id="2611", purpose=request.purpose, quantity=request.quantity)
+
+
+async def test_an_order_that_its_venue_has_after_all_binds_again_what_it_may_still_fill(scene: Scene) -> None:
+    """It was told to be rejected, and its margin was free: as much again could be traded behind its back."""
+    request = order(quantity=600)
+    await scene.tell(request)
+    await scene.tell(OrderRejected(**fact(request, OrderStatus.REJECTED), reason="no book shows it"))
+    assert await bound(scene) == (0, 0, 0)
+    await scene.tell(reopened(request))
+    assert await bound(scene) == (96_000, 0, 1)
+    assert rules(await scene.tell(reopened(request), order(quantity=100))) == [DenialRule.MARGIN]
+    await scene.tell(position(state(600, 800), order_id=request.order_id, margin=Decimal(96_000)))
+    assert await bound(scene) == (0, 96_000, 1)
+
+
+async def test_what_was_found_after_its_rejection_and_ends_is_free_again(scene: Scene) -> None:
+    request = order()
+    rejected = OrderRejected(**fact(request, OrderStatus.REJECTED), reason="no book shows it")
+    await scene.tell(request, rejected, reopened(request))
+    await scene.tell(OrderCancelled(**fact(request, OrderStatus.CANCELLED, version=5), reason="asked"))
+    assert await bound(scene) == (0, 0, 0)
+
+
+async def test_an_exit_that_was_found_after_its_rejection_closes_what_no_other_may_close(scene: Scene) -> None:
+    await scene.tell(position(state(10, 800)))
+    lost = order(side=Side.SELL, purpose=OrderPurpose.EXIT)
+    rejected = OrderRejected(**fact(lost, OrderStatus.REJECTED), reason="no book shows it")
+    await scene.tell(lost, rejected, reopened(lost))
+    again = order(side=Side.SELL, purpose=OrderPurpose.EXIT)
+    assert rules(await scene.tell(again)) == [DenialRule.NOT_REDUCING]

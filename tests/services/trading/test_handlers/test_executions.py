@@ -2,11 +2,11 @@
 
 from decimal import Decimal
 
-from libs.common.contracts.enums import OrderPurpose, OrderStatus, Side
-from libs.common.contracts.orders import FillReported, OrderAccepted
+from libs.common.contracts.enums import ExecutionKind, OrderPurpose, OrderStatus, Side
+from libs.common.contracts.orders import FillReported, OrderAccepted, OrderReopened
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
 from tests.services.trading.hearing import Trading, names, only
-from tests.services.trading.making import ALPHA, BETA, accepted, cancelled, cleared, filled
+from tests.services.trading.making import ALPHA, BETA, accepted, cancelled, cleared, execution, filled
 
 
 async def test_a_fill_books_position_and_moves_margin_from_order_to_position(trading: Trading) -> None:
@@ -89,3 +89,20 @@ async def test_an_account_that_trades_thousands_of_millions_in_a_day_goes_on_tra
         said = await trading.hears(entry, filled(entry, largest, "0.05"))
         bought.append(only(PositionChanged, said).net.bought_quantity)
     assert bought == [largest, 2 * largest, 3 * largest]
+
+
+async def test_an_order_that_its_venue_has_after_all_is_told_to_be_open_again(trading: Trading) -> None:
+    order = cleared(quantity=10, margin="1000", strategy=ALPHA)
+    await trading.hears(order, execution(order, ExecutionKind.UNKNOWN), execution(order, ExecutionKind.REJECTED))
+    said = await trading.hears(execution(order, ExecutionKind.FOUND))
+    found, funds = only(OrderReopened, said), only(FundsChanged, said)
+    assert (found.status, found.version) == (OrderStatus.ACCEPTED, 4)
+    assert (found.purpose, found.quantity, found.strategy_id) == (OrderPurpose.ENTRY, 10, ALPHA)
+    assert funds.used_margin == 1000
+
+
+async def test_what_was_found_with_a_part_filled_is_told_so(trading: Trading) -> None:
+    order = cleared(quantity=10)
+    await trading.hears(order, filled(order, 4, leaves=6), execution(order, ExecutionKind.REJECTED))
+    found = only(OrderReopened, await trading.hears(execution(order, ExecutionKind.FOUND)))
+    assert (found.status, found.filled_quantity) == (OrderStatus.PARTIALLY_FILLED, 4)

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from libs.common.contracts import topics
-from libs.common.contracts.enums import DenialRule, OrderStatus
+from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderStatus
 from libs.common.contracts.orders import (
     OrderAccepted,
     OrderDenied,
     OrderRejected,
+    OrderReopened,
     OrderSubmitted,
     OrderTerms,
     OrderTriggered,
@@ -38,6 +39,21 @@ def a_rejected_order_opens_again_by_itself(world: World) -> None:
     resting = world.first(OrderStatus.ACCEPTED)
     world.step(resting.order_id, OrderRejected, OrderStatus.REJECTED, reason="not in the book")
     world.step(resting.order_id, OrderAccepted, OrderStatus.ACCEPTED, broker_order_id=resting.broker_order_id)
+
+
+@CORRUPTIONS.of(Rule.HISTORY, "OrderReopened made ACCEPTED of CANCELLED")
+def a_cancelled_order_is_found(world: World) -> None:
+    over = world.first(OrderStatus.CANCELLED)
+    terms = {"broker_order_id": "WF", "purpose": OrderPurpose.ENTRY, "quantity": over.quantity}
+    world.step(over.order_id, OrderReopened, OrderStatus.ACCEPTED, **terms)
+
+
+@CORRUPTIONS.of(Rule.HISTORY, "no venue was found to have it", made_by_the_platform=True)
+def a_rejected_order_is_told_to_be_found_where_none_was(world: World) -> None:
+    resting = world.first(OrderStatus.ACCEPTED)
+    world.step(resting.order_id, OrderRejected, OrderStatus.REJECTED, reason="not in the book")
+    terms = {"broker_order_id": resting.broker_order_id, "purpose": OrderPurpose.ENTRY, "quantity": resting.quantity}
+    world.step(resting.order_id, OrderReopened, OrderStatus.ACCEPTED, **terms)
 
 
 @CORRUPTIONS.of(Rule.HISTORY, "was denied while it was")
