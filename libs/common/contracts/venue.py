@@ -4,12 +4,14 @@ from datetime import datetime
 from decimal import Decimal
 
 from libs.common.contracts.base import Event, Request
-from libs.common.contracts.enums import ExecutionKind, OrderType, Product, Side, Validity
+from libs.common.contracts.enums import ExecutionKind, OrderPurpose, OrderType, Product, Side, Validity
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId
 
 
 class VenueOrderRequested(Request):
     """`order_id` is the idempotency key: the venue acts on it once, however often it arrives.
+
+    An exit need not be in whole lots: what is held may be odd since the lot size was changed.
 
     After `expires_at` it refuses the order: neither an outage nor a venue that reads its topic anew makes old trades.
     """
@@ -26,6 +28,7 @@ class VenueOrderRequested(Request):
     trigger_price: Decimal | None
     tag: str
     expires_at: datetime | None = None
+    purpose: OrderPurpose = OrderPurpose.ENTRY
 
 
 class VenueModifyRequested(Request):

@@ -114,10 +114,12 @@ def plan(
     others = [order for order in pending if not order.is_exit]
     held = (book for book in books if book.holding.quantity and square_off.covers(book))
     open_books = sorted((book for book in held if book.instrument not in square_off.expired), key=_rank)
-    uncancelled = [o for o in others if o.cancel_requested_at is None and not square_off.is_pausing(o.instrument, now)]
+    exits_open = [order for order in pending if order.is_exit]
+    wrong = [*others, *_beyond(exits_open, {book_key(book): book.holding.quantity for book in open_books})]
+    uncancelled = [o for o in wrong if o.cancel_requested_at is None and not square_off.is_pausing(o.instrument, now)]
     cancels = tuple(sorted(uncancelled, key=lambda order: order.order_id))
     blocked = {book_key(order) for order in others if _may_cross(order, now)}
-    on_their_way = _on_their_way(order for order in pending if order.is_exit)
+    on_their_way = _on_their_way(exits_open)
     exits = tuple(
         piece
         for book in open_books
@@ -144,6 +146,21 @@ def _on_their_way(exits: Iterable[Order]) -> dict[BookKey, int]:
         key = book_key(order)
         sums[key] = sums.get(key, 0) + order.side.sign * order.leaves
     return sums
+
+
+def _beyond(exits: Iterable[Order], held: Mapping[BookKey, int]) -> Iterator[Order]:
+    """Exits at a venue that would close more than is held, since something else has closed it, or an exit that was
+    taken for refused is there after all. The oldest go on.
+    """
+    left = dict(held)
+    for order in sorted(exits, key=lambda order: order.order_id):
+        key = book_key(order)
+        closes = order.side.sign * order.leaves
+        now_held = left.get(key, 0)
+        if closes * now_held < 0 and abs(closes) <= abs(now_held):
+            left[key] = now_held + closes
+        elif order.status is not OrderStatus.REQUESTED:
+            yield order
 
 
 def _exits(book: Book, on_their_way: int, largest: int | None) -> Iterator[Exit]:
@@ -185,6 +202,11 @@ def largest_order(denied: OrderDenied) -> int | None:
         return None
     allowed = int(denied.limit)
     return allowed if 0 < allowed < denied.quantity else None
+
+
+def was_learned_of_other_lots(denied: OrderDenied, largest: int | None) -> bool:
+    """The size that we cut exits to is no multiple of the lot size any more: the exchange changed that."""
+    return denied.rule is DenialRule.LOT_SIZE and denied.quantity == largest
 
 
 def has_expired(denied: OrderDenied) -> bool:

@@ -66,7 +66,7 @@ async def follow(order: Order, kind: ExecutionKind, ctx: Context[TradingStore]) 
     found = [each for each in await ctx.store.square_offs.open(account) if each.covers(order)]
     said = [m for each in found for m in await pursue(rules.judge(each, order, kind, ctx.now), ctx)]
     if kind in UNEXPECTED and not found:
-        said += await _stop_late_fill(order, account, ctx)
+        said += await _stop_late_fill(order, account, ctx) or await _stop_late_exit(order, kind, ctx)
     return said
 
 
@@ -75,6 +75,11 @@ async def _stop_late_fill(order: Order, account: TradingAccount, ctx: Context[Tr
     if not halted:
         return []
     return await begin_panic(account, order.strategy_id if panics.stop_strategy_only(halted) else None, ctx)
+
+
+async def _stop_late_exit(order: Order, kind: ExecutionKind, ctx: Context[TradingStore]) -> Sequence[Message]:
+    """Its square-off is over: what it was to close was closed by another, and it would open the opposite."""
+    return await send_cancel(order, ctx) if order.is_exit and kind is ExecutionKind.FOUND else []
 
 
 async def pursue(square_off: SquareOff, ctx: Context[TradingStore]) -> Sequence[Message]:
@@ -130,6 +135,9 @@ async def record_denial(denied: OrderDenied, ctx: Context[TradingStore]) -> Sequ
     largest = rules.largest_order(denied)
     if largest is not None:
         await ctx.store.square_offs.learn_largest_order(denied.instrument, largest)
+    known = (await ctx.store.square_offs.largest_orders()).get(denied.instrument)
+    if rules.was_learned_of_other_lots(denied, known):
+        await ctx.store.square_offs.forget_largest_order(denied.instrument)
     account = await ctx.store.accounts.owner(order.account_id)
     found = [each for each in await ctx.store.square_offs.open(account) if each.covers(order)]
     said = [m for each in found for m in await pursue(rules.after_denial(each, denied, ctx.now), ctx)]

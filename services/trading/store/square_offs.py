@@ -74,6 +74,10 @@ class SquareOffs:
         await self._connection.execute(SAVE_LARGEST, instrument, quantity)
         self._largest = None
 
+    async def forget_largest_order(self, instrument: InstrumentId) -> None:
+        await self._connection.execute("DELETE FROM largest_orders WHERE instrument = $1", instrument)
+        self._largest = None
+
     def ask_open(self, reads: Reads, account_ids: set[AccountId]) -> None:
         missing = account_ids - self._whole
         if missing:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from libs.common.contracts.enums import ExecutionKind, OrderStatus, OrderType, Side, Validity
+from libs.common.contracts.enums import ExecutionKind, OrderPurpose, OrderStatus, OrderType, Side, Validity
 from libs.common.contracts.venue import (
     ExecutionReported,
     VenueCancelRequested,
@@ -53,7 +53,12 @@ def arrive(
         expires_at=_expires_at(request, now, latency, ends),
     )
     terms = Terms(request.side, request.quantity, request.order_type, request.price, request.trigger_price)
-    reason = _too_late(request, now) or refusal(request.instrument, listing, session, now) or flaw(terms, listing)
+    odd_lots = request.purpose is not OrderPurpose.ENTRY
+    reason = (
+        _too_late(request, now)
+        or refusal(request.instrument, listing, session, now)
+        or flaw(terms, listing, odd_lots=odd_lots)
+    )
     if not reason and session and session.in_closing_auction(now) and request.order_type in STOPS:
         reason = "the closing auction takes limit and market orders only"
     if reason:
@@ -83,7 +88,7 @@ def modify(order: Order | None, request: VenueModifyRequested, listing: Listing 
     if not order.is_open:
         return f"the order is {order.status} already"
     terms = Terms(order.side, request.quantity, request.order_type, request.price, request.trigger_price)
-    reason = flaw(terms, listing)
+    reason = flaw(terms, listing, odd_lots=terms.quantity == order.quantity)
     if reason:
         return reason
     if terms.quantity <= order.filled:
@@ -150,10 +155,10 @@ def refusal(instrument: str, listing: Listing | None, session: MarketSession | N
     return ""
 
 
-def flaw(terms: Terms, listing: Listing | None) -> str:
-    """What is wrong with the terms themselves; empty when nothing is."""
+def flaw(terms: Terms, listing: Listing | None, *, odd_lots: bool) -> str:
+    """What is wrong with the terms themselves; empty when nothing is. `odd_lots` may be closed, not opened."""
     lot, step = (listing.lot_size, listing.tick_size) if listing else (1, Decimal("0.01"))
-    if terms.quantity <= 0 or terms.quantity % lot:
+    if terms.quantity <= 0 or (terms.quantity % lot and not odd_lots):
         return f"quantity {terms.quantity} is not a multiple of the lot size {lot}"
     if terms.order_type in LIMITED and not _is_on_tick(terms.price, step):
         return f"price {terms.price} is not a positive multiple of the tick size {step}"

@@ -7,7 +7,15 @@ from decimal import Decimal
 import pytest
 
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import Exchange, ExecutionKind, InstrumentKind, OrderType, Side, Validity
+from libs.common.contracts.enums import (
+    Exchange,
+    ExecutionKind,
+    InstrumentKind,
+    OrderPurpose,
+    OrderType,
+    Side,
+    Validity,
+)
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.service import Connection
@@ -121,6 +129,13 @@ async def test_an_impossible_order_is_rejected_and_says_why(
     knows.learn(listed(InstrumentId("NSE_INDEX:NIFTY"), Exchange.NSE_INDEX, tradable=False))
     (rejected,) = await told(connection, knows, request(instrument=instrument), now=now)
     assert (rejected.kind, rejected.reason, rejected.leaves_quantity) == (K.REJECTED, reason, 0)
+
+
+async def test_an_exit_need_not_be_in_whole_lots(connection: Connection) -> None:
+    """What it closes was bought before the lot size was changed."""
+    leaving = request(instrument=NIFTY_FUTURE).model_copy(update={"purpose": OrderPurpose.SQUARE_OFF})
+    [accepted] = await told(connection, memory(tick()), leaving)
+    assert accepted.kind is K.ACCEPTED
 
 
 async def test_a_rejected_order_stays_rejected(connection: Connection) -> None:

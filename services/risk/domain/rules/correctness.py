@@ -61,10 +61,21 @@ def quantity_is_in_lots(check: OrderCheck) -> Denial | None:
     if quantity > LARGEST_QUANTITY:
         reason = f"the quantity exceeds {LARGEST_QUANTITY}, more than any order has"
         return Denial(DenialRule.LOT_SIZE, reason, str(LARGEST_QUANTITY))
-    if quantity % lot == 0:
+    if quantity % lot == 0 or _closes_an_odd_lot(check):
         return None
     reason = f"quantity {quantity} is not a multiple of the lot size {lot}"
     return Denial(DenialRule.LOT_SIZE, reason, str(lot), str(quantity))
+
+
+def _closes_an_odd_lot(check: OrderCheck) -> bool:
+    """Since the lot size was changed what is held may be no multiple of it. Who closes all of that, or so much that
+    whole lots are left, can close it no other way.
+    """
+    is_exit = check.order.purpose is not OrderPurpose.ENTRY
+    exposures = (check.ledger.net, check.ledger.book if is_exit else None)
+    held = [each.reducible(check.order.side, check.own_pending) for each in exposures if each is not None]
+    lot = check.listed.lot_size
+    return any(check.remaining <= each and (each - check.remaining) % lot == 0 for each in held)
 
 
 def prices_are_on_tick(check: OrderCheck) -> Denial | None:

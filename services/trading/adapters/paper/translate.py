@@ -28,6 +28,7 @@ class PaperBroker:
                 trigger_price=order.trigger_price,
                 tag=order.tag,
                 expires_at=order.requested_at + REACHES_WITHIN,
+                purpose=order.purpose,
             )
         ]
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderType, Side
+from libs.common.contracts.orders import OrderRequested
 from services.risk.domain.halts import Halt
+from services.risk.domain.ledger import Exposure
 from services.risk.domain.rules import denial
 from tests.services.risk.scene import CALL, NOW, STRATEGY, TODAY, order
 from tests.services.risk.test_domain.checking import RICH, check, held, limit, refused
@@ -65,6 +67,43 @@ def test_a_square_off_passes_halts_limits_and_margin() -> None:
         "now": NOW + timedelta(hours=1),
     }
     assert denial(check(request, **facts)) is None
+
+
+LOT = 75
+
+
+def odd(quantity: int, purpose: OrderPurpose = OrderPurpose.SQUARE_OFF, **terms: Any) -> OrderRequested:
+    facts: dict[str, Any] = {"instrument": CALL, "order_type": OrderType.MARKET, "price": None, **terms}
+    return order(quantity=quantity, purpose=purpose, side=Side.SELL, **facts)
+
+
+def calls(quantity: int, **more: Any) -> Exposure:
+    return replace(held(quantity, **more), instrument=CALL)
+
+
+@pytest.mark.parametrize("purpose", OrderPurpose)
+def test_what_is_held_can_be_closed_after_its_lot_size_was_changed(purpose: OrderPurpose) -> None:
+    """Bought as two lots of 50, a lot is 75 now: every exit was refused, for ever."""
+    assert denial(check(odd(100, purpose), net=calls(100))) is None
+    assert denial(check(odd(25, purpose), net=calls(100))) is None, "whole lots are left"
+    assert denial(check(odd(LOT, purpose), net=calls(100))) is None
+    assert denial(check(odd(25, purpose), net=calls(100, pending_sell=LOT))) is None
+
+
+@pytest.mark.parametrize("purpose", OrderPurpose)
+def test_an_odd_lot_is_never_opened_nor_left_smaller(purpose: OrderPurpose) -> None:
+    for exposure in (calls(0), calls(-100), calls(150), calls(99), calls(100, pending_sell=25)):
+        assert refused(odd(100, purpose), net=exposure).rule is DenialRule.LOT_SIZE
+    assert refused(odd(60, purpose), net=calls(100)).rule is DenialRule.LOT_SIZE
+
+
+def test_a_strategy_may_close_the_odd_lot_of_its_own_book() -> None:
+    book = replace(calls(100), strategy_id=STRATEGY)
+    others = calls(160)
+    assert denial(check(odd(100, strategy_id=STRATEGY), net=others, book=book)) is None
+    assert denial(check(odd(100, OrderPurpose.EXIT, strategy_id=STRATEGY), net=others, book=book)) is None
+    opening = odd(100, OrderPurpose.ENTRY, strategy_id=STRATEGY)
+    assert refused(opening, net=others, book=book).rule is DenialRule.LOT_SIZE
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.services.trading.making import (
     cancelled,
     cleared,
     filled,
+    later,
     order_id,
     square_off,
 )
@@ -125,6 +126,20 @@ async def test_an_exit_over_the_freeze_quantity_is_sliced_by_what_the_denial_all
         await trading.hears(clear(part))
     said = await trading.hears(*[filled(clear(part), part.quantity) for part in requests])
     assert "SquareOffCompleted" in names(said)
+
+
+async def test_a_size_learned_before_the_lots_were_changed_is_learned_anew(trading: Trading) -> None:
+    """Every exit would be cut to a size that is in no whole lots any more, and be refused for ever."""
+    entry = cleared(Side.BUY, 100)
+    await trading.hears(entry, filled(entry, 100))
+    [request] = exits(await trading.hears(square_off()))
+    parts = exits(await trading.hears(deny(request, DenialRule.FREEZE_QUANTITY, limit="40")))
+    for part in parts:
+        await trading.hears(deny(part, DenialRule.LOT_SIZE, limit="25"))
+    [whole] = exits(await tick(trading, NOON + timedelta(seconds=30)))
+    assert whole.quantity == 100
+    parts = exits(await trading.hears(deny(whole, DenialRule.FREEZE_QUANTITY, limit="50"), now=later(30)))
+    assert [part.quantity for part in parts] == [50, 50]
 
 
 async def test_a_person_may_not_cancel_an_exit_that_risk_has_not_decided(trading: Trading) -> None:

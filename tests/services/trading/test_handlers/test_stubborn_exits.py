@@ -5,6 +5,7 @@ from datetime import timedelta
 from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderPurpose, Side
 from libs.common.contracts.orders import SquareOffCompleted
 from libs.common.contracts.portfolio import PositionChanged
+from libs.common.contracts.venue import VenueCancelRequested
 from libs.common.testing import NOON
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import INFY, SBIN, accepted, cancelled, cleared, execution, filled, square_off
@@ -125,3 +126,44 @@ async def test_a_contract_that_cannot_be_traded_for_now_is_tried_again(trading: 
     assert names(await trading.hears(deny(request, DenialRule.INSTRUMENT_NOT_TRADABLE))) == ["OrderDenied"]
     [again] = exits(await tick(trading, NOON + timedelta(seconds=2)))
     assert again.quantity == 10
+
+
+async def test_an_exit_that_would_close_more_than_is_held_by_now_is_cancelled(trading: Trading) -> None:
+    """Its owner closed a part by himself meanwhile; the exit would have opened the opposite."""
+    entry, by_hand = cleared(Side.BUY, 10), cleared(Side.SELL, 4, purpose=OrderPurpose.EXIT)
+    await trading.hears(entry, filled(entry, 10), by_hand, accepted(by_hand))
+    await trading.hears(square_off())
+    [request] = exits(await tick(trading, NOON + timedelta(seconds=3)))
+    await trading.hears(clear(request), accepted(clear(request)))
+    said = await trading.hears(filled(by_hand, 4))
+    [cancel] = [each for each in said if isinstance(each, VenueCancelRequested)]
+    assert cancel.order_id == request.order_id
+    await trading.hears(cancelled(clear(request)))
+    [rest] = exits(await tick(trading, NOON + timedelta(seconds=5)))
+    assert (rest.side, rest.quantity) == (Side.SELL, 6)
+
+
+async def test_an_exit_found_after_another_took_its_place_is_cancelled(trading: Trading) -> None:
+    entry = cleared(Side.BUY, 10)
+    await trading.hears(entry, filled(entry, 10))
+    [lost] = exits(await trading.hears(square_off()))
+    await trading.hears(clear(lost), execution(clear(lost), ExecutionKind.REJECTED))
+    [again] = exits(await tick(trading, NOON + timedelta(seconds=1)))
+    await trading.hears(clear(again), accepted(clear(again)))
+    said = await trading.hears(execution(clear(lost), ExecutionKind.FOUND), now=NOON + timedelta(seconds=2))
+    cancels = [each.order_id for each in said if isinstance(each, VenueCancelRequested)]
+    assert len(cancels) == 1, "one of the two goes on"
+    assert cancels[0] in (lost.order_id, again.order_id)
+
+
+async def test_an_exit_found_after_its_square_off_was_over_is_cancelled(trading: Trading) -> None:
+    """Nobody needs it any more: it would open the opposite of what was closed, and nothing would close that."""
+    entry = cleared(Side.BUY, 10)
+    await trading.hears(entry, filled(entry, 10))
+    [lost] = exits(await trading.hears(square_off()))
+    await trading.hears(clear(lost), execution(clear(lost), ExecutionKind.REJECTED))
+    [again] = exits(await tick(trading, NOON + timedelta(seconds=1)))
+    said = await trading.hears(clear(again), filled(clear(again), 10))
+    assert "SquareOffCompleted" in names(said)
+    said = await trading.hears(execution(clear(lost), ExecutionKind.FOUND), now=NOON + timedelta(seconds=2))
+    assert [each.order_id for each in said if isinstance(each, VenueCancelRequested)] == [lost.order_id]
