@@ -111,8 +111,12 @@ def _wish(
 async def _square_off(edge: Edge, identity: Identity, wishes: list[SquareOffRequested], again: bool) -> Response:
     async def one(wish: SquareOffRequested) -> dict[str, object]:
         done = await edge.commands.ask(wish, wish.square_off_id, SquareOffCompleted, identity=identity, again=again)
-        status = "COMPLETED" if done else "PENDING"
-        return {"square_off_id": wish.square_off_id, "account_id": wish.account_id, "status": status}
+        return {
+            "square_off_id": wish.square_off_id,
+            "account_id": wish.account_id,
+            "status": "COMPLETED" if done else "PENDING",
+            "expired": done.expired if isinstance(done, SquareOffCompleted) else (),
+        }
 
     found = await asyncio.gather(*(one(wish) for wish in wishes))
     return Json({"data": found}, 200 if all(f["status"] == "COMPLETED" for f in found) else 202)

@@ -25,9 +25,10 @@ _PANICS = """
 """
 _SQUARE_OFFS = """
     INSERT INTO square_offs AS s (square_off_id, account_id, user_id, strategy_id, instrument, product, reason,
-                                  status, started_at, completed_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-    ON CONFLICT (square_off_id) DO UPDATE SET status = excluded.status, completed_at = excluded.completed_at
+                                  status, started_at, completed_at, expired)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    ON CONFLICT (square_off_id) DO UPDATE
+    SET status = excluded.status, completed_at = excluded.completed_at, expired = excluded.expired
     WHERE s.completed_at IS NULL
 """
 
@@ -103,7 +104,7 @@ def _panic_row(event: PanicRaised | PanicReset, at: datetime) -> tuple[object, .
 
 
 def _square_off_row(event: SquareOffStarted | SquareOffCompleted, at: datetime) -> tuple[object, ...]:
-    completed = isinstance(event, SquareOffCompleted)
+    completed = event if isinstance(event, SquareOffCompleted) else None
     return (
         event.square_off_id,
         event.account_id,
@@ -115,4 +116,5 @@ def _square_off_row(event: SquareOffStarted | SquareOffCompleted, at: datetime) 
         "COMPLETED" if completed else "STARTED",
         at,
         at if completed else None,
+        completed.expired if completed else (),
     )

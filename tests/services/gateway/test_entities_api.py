@@ -13,7 +13,7 @@ from libs.common.contracts.accounts import AccountDeleteRequested, AccountSaveRe
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.enums import Product
 from libs.common.contracts.ids import SignalGroupId, StrategyId
-from libs.common.contracts.orders import SquareOffRequested, SquareOffStarted
+from libs.common.contracts.orders import SquareOffCompleted, SquareOffRequested, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.market_days import MarketDays
@@ -320,6 +320,23 @@ async def test_a_close_that_takes_long_says_where_to_look(platform: Platform) ->
     [square_off] = answer.json()["data"]
     found = await asha.client.get(f"/api/v2/trading/positions/square-offs/{square_off['square_off_id']}")
     assert found.json()["status"] == "STARTED"
+
+
+async def test_a_close_names_the_contracts_that_it_had_to_leave(platform: Platform) -> None:
+    """It said COMPLETED, and a position in an expired contract was still there without a word."""
+    asha = await platform.person("asha")
+    left = [f"NFO:NIFTY17NOV26{24_000 + n}CE" for n in range(2)]
+
+    def close(request: Message, _: Envelope) -> Sequence[Message]:
+        scope = request.model_dump()
+        return [SquareOffStarted(**scope, cancelling=0, closing=2), SquareOffCompleted(**scope, expired=tuple(left))]
+
+    platform.answer = close
+    answer = await asha.client.post("/api/v2/trading/positions/close-all")
+    [square_off] = answer.json()["data"]
+    assert (answer.status_code, square_off["status"], square_off["expired"]) == (200, "COMPLETED", left)
+    found = await asha.client.get(f"/api/v2/trading/positions/square-offs/{square_off['square_off_id']}")
+    assert (found.json()["status"], found.json()["expired"]) == ("COMPLETED", left)
 
 
 async def test_quotes_say_their_source_and_age(platform: Platform) -> None:

@@ -39,9 +39,12 @@ class CloseAll(Body):
 
 
 class SquareOffView(BaseModel):
+    """`expired` are the contracts that a completed one left, since nobody can trade them any more."""
+
     square_off_id: UUID
     account_id: UUID
     status: str = Field(examples=["COMPLETED", "STARTED", "PENDING"])
+    expired: list[str] = []
 
 
 class PositionView(BaseModel):
