@@ -29,6 +29,8 @@ class RiskMemory(Memory):
         self.watches = Watches()
         self.followed_until: datetime | None = None
         self.crossed: dict[WatchKey, Crossing] = {}
+        self.reached_at: dict[WatchKey, datetime] = {}
+        """When the amount of each of those was seen to be reached last."""
         self.flat: dict[WatchKey, Watch] = {}
         self.found = asyncio.Event()
         """Set while `crossed` or `flat` hold something to act on."""
@@ -75,12 +77,13 @@ class RiskMemory(Memory):
             self.book.prices.take(batch.quotes, now, max_age)
 
     def hold(self, positions: Iterable[Exposure]) -> None:
-        today = trading_day(self.clock.now())
+        now = self.clock.now()
+        today = trading_day(now)
         for position in positions:
             self.book.put(position, today)
             quote = self._quotes.get(position.instrument)
             if quote is not None:
-                self.book.prices.know(quote)
+                self.book.prices.know(quote, now)
 
     def rewatch(self, watches: dict[RiskLimitId, list[Watch]]) -> None:
         for limit_id, own in watches.items():
@@ -90,14 +93,22 @@ class RiskMemory(Memory):
         """Value everything open, and note which watches were reached. A stale price reaches nothing."""
         now = self.clock.now()
         today = trading_day(now)
+        self.book.prices.settle(now, self.policy.reference_price_max_age)
         self.book.revalue(today)
         if not len(self.watches):
             return
         crossings, flat = self.watches.step(self.book, today)
-        self.crossed.update({each.watch.key: each for each in crossings if self._is_fresh(each.watch, now)})
+        fresh = {each.watch.key: each for each in crossings if self._is_fresh(each.watch, now)}
+        self.crossed.update(fresh)
+        self.reached_at.update(dict.fromkeys(fresh, now))
         self.flat.update({each.key: each for each in flat})
         if self.crossed or self.flat:
             self.found.set()
+
+    def is_reached(self, watch: Watch) -> bool:
+        """Still, or not longer ago than a price may be old: while the database was away it may have recovered."""
+        at = self.reached_at.get(watch.key)
+        return at is not None and abs(self.clock.now() - at) <= self.policy.reference_price_max_age
 
     def _is_fresh(self, watch: Watch, now: datetime) -> bool:
         """The MTM stands on at least one price of these seconds, or on none because nothing is open."""

@@ -35,7 +35,8 @@ async def act_on_watches(runtime: Runtime[RiskStore, RiskMemory]) -> None:
         crossed, memory.crossed = memory.crossed, {}
         flat, memory.flat = memory.flat, {}
         for crossing in crossed.values():
-            await _in_transaction(runtime, crossing.watch, crossing)
+            if memory.is_reached(crossing.watch):
+                await _in_transaction(runtime, crossing.watch, crossing)
         for watch in flat.values():
             await _in_transaction(runtime, watch, None)
 

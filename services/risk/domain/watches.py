@@ -2,7 +2,8 @@
 
 Stop-loss and target are measured from the MTM at which the watch was last armed (0 at the start of a day), so that a
 loss which was cut does not cut the next position at once. The trailing stop is measured from the best MTM since then.
-The daily loss is measured from 0 and is not armed again on the same day.
+The daily loss is what the scope lost since the day before closed, whatever it had lost until then: a position that is
+carried does not lose the same money every day. It is not armed again on the same day.
 """
 
 from collections import defaultdict
@@ -92,6 +93,7 @@ class Lane:
         mtm, held = groups.mtm[self.group], groups.open[self.group] > 0
         live = self.armed if groups.unpriced is None else self.armed & ~groups.unpriced[self.group]
         np.maximum(self.reference, mtm, out=self.reference, where=self.trailing & live)
+        mtm = np.where(self.daily, mtm - groups.carried[self.group], mtm)
         reached = self.direction * (self.reference - mtm) >= self.amount - HALF_A_PAISA
         fired = live & reached & (held | self.daily)
         flat = ~self.armed & ~held & ~self.daily
@@ -191,6 +193,8 @@ def _with_peak_of(watch: Watch, old: Watch | None) -> Watch:
 
 def _crossing(lane: Lane, i: int, groups: Groups) -> Crossing:
     mtm = float(groups.mtm[lane.group[i]])
+    if lane.daily[i]:
+        mtm -= float(groups.carried[lane.group[i]])
     peak = float(lane.reference[i]) if lane.trailing[i] else mtm
     return Crossing(lane.watches[i], _decimal(mtm), _decimal(max(peak, mtm)))
 

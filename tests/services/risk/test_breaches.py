@@ -86,9 +86,15 @@ class Watched(Scene):
         self.memory.rewatch(await store.limits.all_watches())
         return said
 
-    async def price(self, last: float) -> Sequence[Message]:
+    async def restart(self) -> None:
+        """Another process takes over, and knows what the database does."""
+        self.memory = RiskMemory()
+        self.memory.clock = FixedClock(self.now)
+        await self.memory.follow(RiskStore(self.connection))
+
+    async def price(self, last: float, close: float = 0) -> Sequence[Message]:
         """A new price, and what risk says of itself because of it."""
-        self.memory.take([conflated(quote(SBIN, last, self.now))])
+        self.memory.take([conflated(quote(SBIN, last, self.now, close))])
         self.memory.revalue()
         said: list[Message] = []
         for crossing in self.memory.crossed.values():
@@ -228,6 +234,26 @@ async def test_openalgo_1052_a_daily_loss_denies_entries_until_the_next_day_and_
     assert isinstance(event, OrderCleared)
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_what_a_position_lost_on_other_days_is_no_daily_loss_however_it_is_traded(
+    scene: Watched, restarts: bool
+) -> None:
+    """Shares that lay 8 % below their price were sold each morning at 9:15, by the limit on what a day may cost."""
+    await scene.tell(limit(max_daily_loss=Decimal(600)), position(state(10, 800)))
+    assert await scene.price(745.0) == []
+    scene.later(days=1)
+    assert await scene.price(740.0, close=745.0) == []
+    await scene.tell(position(state(5, 800, -300), version=2))
+    if restarts:
+        await scene.restart()
+    assert await scene.price(740.0, close=745.0) == []
+    assert await scene.price(631.0, close=745.0) == []
+    breach, square_off = await scene.price(630.0, close=745.0)
+    assert isinstance(breach, MTMBreached)
+    assert (breach.kind, breach.mtm) == (BreachKind.DAILY_LOSS, Decimal(-600))
+    assert isinstance(square_off, SquareOffRequested)
+
+
 async def test_a_breach_is_whoever_claims_it_first(scene: Watched) -> None:
     request = limit(stop_loss=Decimal(500))
     await scene.tell(request, long())
@@ -334,6 +360,38 @@ async def test_two_instances_that_see_the_same_breach_say_it_once(pool: asyncpg.
             assert instance.memory.crossed == {}
             instance.memory.revalue()
             assert instance.memory.crossed == {}, "both know that it fired"
+
+
+async def test_a_breach_that_recovered_while_the_database_was_away_does_not_fire_when_it_is_back(
+    pool: asyncpg.Pool,
+) -> None:
+    """Each of many waits in turn for a connection that does not come; the last was reached minutes ago."""
+    async with pool.acquire() as connection:
+        await deliver(app, connection, account_saved(), limit(stop_loss=Decimal(500)), long(), now=NOW)
+    clock = FixedClock(NOW)
+    async with opened(app, clock=clock) as instance:
+        memory = instance.memory
+        memory.take([conflated(quote(SBIN, 700.0, NOW))])
+        memory.revalue()
+        assert len(memory.crossed) == 1
+        clock.at += timedelta(seconds=60)
+        memory.take([conflated(quote(SBIN, 800.0, clock.at))])
+        memory.revalue()
+        task = asyncio.create_task(timers.act_on_watches(instance))
+        try:
+            async with asyncio.timeout(20):
+                while memory.crossed or memory.found.is_set():
+                    await asyncio.sleep(0.01)
+            memory.take([conflated(quote(SBIN, 700.0, clock.at))])
+            memory.revalue()
+            [crossing] = memory.crossed.values()
+            assert crossing.watch.armed, "it waits for the next loss"
+            async with asyncio.timeout(20):
+                while await pool.fetchval("SELECT armed FROM watches"):
+                    await asyncio.sleep(0.01)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
 
 async def test_an_instance_learns_what_another_did(pool: asyncpg.Pool) -> None:
