@@ -159,6 +159,12 @@ class Trading(RuleBasedStateMachine):
         before = self.pick(data)
         self.step(before, books.close(before))
 
+    @precondition(lambda self: any(each.closed for each in self.orders.values()))
+    @rule(data=st.data())
+    def find_after_its_end(self, data: st.DataObject) -> None:
+        before = data.draw(st.sampled_from([each for each in self.orders.values() if each.closed]))
+        self.step(before, books.reopen(before))
+
     @precondition(lambda self: any(each.open for each in self.orders.values()))
     @rule(data=st.data(), quantity=st.integers(1, 150), price=st.integers(1, 1000))
     def ask_for_change(self, data: st.DataObject, quantity: int, price: int) -> None:
