@@ -32,7 +32,7 @@ from libs.common.contracts.ids import (
     UserId,
 )
 from libs.common.contracts.market import InstrumentListed
-from libs.common.contracts.orders import OrderOutcomeUnknown
+from libs.common.contracts.orders import OrderOutcomeUnknown, OrderRejected, OrderReopened
 from libs.common.contracts.risk import PanicRaised, PanicReset
 from libs.common.contracts.signals import SignalReceived
 from libs.common.service import Connection
@@ -79,6 +79,22 @@ async def test_a_batch_of_any_size_is_written_by_the_same_few_statements(connect
             await deliver(app, connection, *messages)
         sent.append(len(seen))
     assert sent[1] == sent[2] <= 6
+
+
+async def test_an_order_that_its_venue_has_after_its_rejection_is_shown_open(connection: Connection) -> None:
+    order = said.terms(USER, ACCOUNT)
+    found = OrderReopened(
+        **said.fact(order, OrderStatus.ACCEPTED, 3),
+        broker_order_id="2611",
+        purpose=order.purpose,
+        quantity=order.quantity,
+    )
+    rejected = OrderRejected(**said.fact(order, OrderStatus.REJECTED, 2), reason="no book shows it")
+    await deliver(app, connection, said.submitted(order), rejected)
+    await deliver(app, connection, found)
+    row = await queries.order(connection, order.order_id)
+    assert row is not None
+    assert (row["status"], row["broker_order_id"], row["version"]) == ("ACCEPTED", "2611", 3)
 
 
 async def test_an_order_told_in_pieces_reads_as_if_told_at_once(connection: Connection) -> None:
