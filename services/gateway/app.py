@@ -100,7 +100,7 @@ app = Service(
         stream(topics.WATCHED, WatchedConflated, streams.watched, Start.LATEST),
         stream(topics.CHAINS, ChainConflated, streams.chains, Start.LATEST),
     ],
-    timers=[every(600, timers.forget)],
+    timers=[every(600, timers.forget), every(30, timers.tell_access)],
     produces=[
         topics.ORDER_REQUESTS,
         topics.TRADING_REQUESTS,
@@ -109,6 +109,7 @@ app = Service(
         topics.SIGNAL_REQUESTS,
         topics.STRATEGY_REQUESTS,
         topics.WATCHES,
+        topics.USERS,
         topics.MASTER_REQUESTS,
         topics.CUSTOM_SYMBOL_REQUESTS,
         topics.CORPORATE_ACTION_REQUESTS,

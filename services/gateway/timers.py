@@ -1,11 +1,12 @@
-"""Forget what is kept only for a while."""
+"""Forget what is kept only for a while; say what was left unsaid."""
 
 from collections.abc import Sequence
 
 from libs.common.contracts.base import Message
+from libs.common.contracts.users import UserAccessChanged
 from libs.common.service import Context
 from services.gateway.memory import GatewayMemory
-from services.gateway.store import GatewayStore, idempotency, outcomes
+from services.gateway.store import GatewayStore, idempotency, outcomes, people
 
 
 async def forget(ctx: Context[GatewayStore, GatewayMemory]) -> Sequence[Message]:
@@ -13,3 +14,9 @@ async def forget(ctx: Context[GatewayStore, GatewayMemory]) -> Sequence[Message]
     await idempotency.forget_old(ctx.store.connection, ctx.now)
     await outcomes.forget_old(ctx.store.connection, ctx.now)
     return ()
+
+
+async def tell_access(ctx: Context[GatewayStore, GatewayMemory]) -> Sequence[Message]:
+    """Users who were shut out by a version that told nobody, before an update or while it was rolled out."""
+    untold = await people.untold_access(ctx.store.connection)
+    return [UserAccessChanged(user_id=row["user_id"], active=row["active"], version=row["version"]) for row in untold]

@@ -2,6 +2,7 @@
 
 from libs.common.contracts import topics
 from libs.common.contracts.signals import SignalGroupDeleteRequested, SignalGroupSaveRequested
+from libs.common.contracts.users import UserAccessChanged
 from libs.common.service import Service, every, on
 from services.signals import api, handlers
 from services.signals.memory import SignalsMemory
@@ -14,6 +15,7 @@ app = Service(
     consumes=[
         on(topics.SIGNAL_REQUESTS, SignalGroupSaveRequested, handlers.save_group),
         on(topics.SIGNAL_REQUESTS, SignalGroupDeleteRequested, handlers.delete_group),
+        on(topics.USERS, UserAccessChanged, handlers.know_user),
     ],
     timers=[every(600, handlers.forget_old_arrivals)],
     produces=[topics.SIGNAL_GROUPS, topics.SIGNALS, topics.SIGNAL_REFUSALS],

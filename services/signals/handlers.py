@@ -10,6 +10,7 @@ from libs.common.contracts.signals import (
     SignalGroupSaved,
     SignalGroupSaveRequested,
 )
+from libs.common.contracts.users import UserAccessChanged
 from libs.common.service import Context
 from services.signals.domain import groups
 from services.signals.memory import SignalsMemory
@@ -31,6 +32,11 @@ async def delete_group(request: SignalGroupDeleteRequested, ctx: Ctx) -> Sequenc
     if isinstance(event, SignalGroupDeleted):
         ctx.store.delete(request.group_id)
     return [event]
+
+
+async def know_user(event: UserAccessChanged, ctx: Ctx) -> Sequence[Event]:
+    ctx.store.save_user(event)
+    return []
 
 
 async def forget_old_arrivals(ctx: Ctx) -> Sequence[Message]:

@@ -14,11 +14,21 @@ from libs.common.contracts.signals import (
     SignalGroupDeleteRequested,
     SignalGroupSaveRequested,
 )
+from libs.common.contracts.users import UserAccessChanged
 from libs.common.service import Connection, Store
 from services.signals.domain.fates import Arrival, Receiver
 
-_GROUP = "SELECT * FROM signal_groups WHERE group_id = $1"
-_GROUPS_LOCKED = "SELECT * FROM signal_groups WHERE group_id = ANY($1::uuid[]) ORDER BY group_id FOR UPDATE"
+_KNOWN = """
+    SELECT g.*, EXISTS (SELECT FROM users u WHERE u.user_id = g.user_id AND NOT u.active) AS shut_out
+    FROM signal_groups g
+"""
+_GROUP = f"{_KNOWN} WHERE g.group_id = $1"
+_GROUPS_LOCKED = f"{_KNOWN} WHERE g.group_id = ANY($1::uuid[]) ORDER BY g.group_id FOR UPDATE OF g"
+_SAVE_USERS = """
+    INSERT INTO users (user_id, active, version) SELECT * FROM unnest($1::uuid[], $2::boolean[], $3::integer[])
+    ON CONFLICT (user_id) DO UPDATE SET active = excluded.active, version = excluded.version
+    WHERE users.version < excluded.version
+"""
 _SAVE_GROUPS = """
     INSERT INTO signal_groups
         (group_id, user_id, name, source, max_signals_per_day, expiry_date, market_hours_only, duplicate_window_s,
@@ -64,6 +74,7 @@ class SignalsStore(Store):
         self._receivers: dict[SignalGroupId, Receiver | None] = {}
         self._saved: dict[SignalGroupId, Receiver] = {}
         self._deleted: set[SignalGroupId] = set()
+        self._users: dict[UserId, UserAccessChanged] = {}
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
         wanted = {m.group_id for m in messages if isinstance(m, SignalGroupSaveRequested | SignalGroupDeleteRequested)}
@@ -79,6 +90,8 @@ class SignalsStore(Store):
                 for receiver in self._saved.values()
             ]
             await self.connection.execute(_SAVE_GROUPS, *map(list, zip(*rows, strict=True)))
+        users = [(each.user_id, each.active, each.version) for each in self._users.values()]
+        self.writes.add_rows(_SAVE_USERS, users)
 
     def receiver(self, group_id: SignalGroupId) -> Receiver | None:
         """A group of the batch, as the batch left it so far."""
@@ -93,6 +106,11 @@ class SignalsStore(Store):
         self._receivers[group_id] = None
         self._saved.pop(group_id, None)
         self._deleted.add(group_id)
+
+    def save_user(self, event: UserAccessChanged) -> None:
+        known = self._users.get(event.user_id)
+        if known is None or known.version < event.version:
+            self._users[event.user_id] = event
 
     async def find(self, group_id: SignalGroupId) -> Receiver | None:
         """The group as it is now, not locked."""
@@ -140,4 +158,5 @@ class SignalsStore(Store):
 
 
 def _receiver(row: asyncpg.Record) -> Receiver:
-    return Receiver(SignalGroup.model_validate(dict(row)), row["version"], row["counted_on"], row["counted"])
+    group = SignalGroup.model_validate(dict(row))
+    return Receiver(group, row["version"], row["counted_on"], row["counted"], row["shut_out"])

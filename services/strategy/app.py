@@ -16,6 +16,7 @@ from libs.common.contracts.orders import (
 )
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.signals import SignalReceived
+from libs.common.contracts.users import UserAccessChanged
 from libs.common.service import Service, Start, every, on, stream
 from services.strategy import handlers, streams
 from services.strategy.memory import StrategyMemory
@@ -31,6 +32,7 @@ app = Service(
     consumes=[
         on(topics.ACCOUNTS, AccountSaved, handlers.know_account),
         on(topics.ACCOUNTS, AccountDeleted, handlers.forget_account),
+        on(topics.USERS, UserAccessChanged, handlers.know_user),
         on(topics.STRATEGY_REQUESTS, AlgoSaveRequested, handlers.save_algo),
         on(topics.STRATEGY_REQUESTS, AlgoDeleteRequested, handlers.delete_algo),
         on(topics.SIGNALS, SignalReceived, handlers.act_on_signal),

@@ -21,10 +21,11 @@ from libs.common.contracts.orders import (
 )
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.signals import SignalReceived
+from libs.common.contracts.users import UserAccessChanged
 from libs.common.service import Context
 from services.strategy.domain import algos, decisions, holdings
 from services.strategy.domain.algos import KnownAccount
-from services.strategy.domain.decisions import Decision
+from services.strategy.domain.decisions import Decision, Situation
 from services.strategy.domain.holdings import Holding
 from services.strategy.memory import StrategyMemory
 from services.strategy.store import StrategyStore
@@ -40,6 +41,11 @@ async def know_account(event: AccountSaved, ctx: Ctx) -> Sequence[Event]:
 
 async def forget_account(event: AccountDeleted, ctx: Ctx) -> Sequence[Event]:
     ctx.store.forget_account(event.account_id)
+    return []
+
+
+async def know_user(event: UserAccessChanged, ctx: Ctx) -> Sequence[Event]:
+    ctx.store.save_user(event)
     return []
 
 
@@ -61,7 +67,7 @@ async def delete_algo(request: AlgoDeleteRequested, ctx: Ctx) -> Sequence[Event]
 
 
 async def act_on_signal(signal: SignalReceived, ctx: Ctx) -> Sequence[Message]:
-    situation = ctx.memory.situation(ctx.now, ctx.store.accounts)
+    situation = _situation(ctx)
     said: list[Message] = []
     for algo in ctx.store.algos_of(signal.group_id):
         held = ctx.store.holdings(algo.algo_id)
@@ -89,7 +95,7 @@ async def end_entry(event: OrderDenied | OrderRejected | OrderCancelled | OrderE
         return []
     algo = ctx.store.algo(holding.algo_id).algo
     assert algo is not None
-    situation = ctx.memory.situation(ctx.now, ctx.store.accounts)
+    situation = _situation(ctx)
     return _settle(decisions.leg_ended(algo, holding, event.order_id, event.instrument, event.reason, situation), ctx)
 
 
@@ -111,7 +117,7 @@ async def find_entry(event: OrderReopened, ctx: Ctx) -> Sequence[Message]:
         return []
     algo = ctx.store.algo(holding.algo_id).algo
     assert algo is not None
-    situation = ctx.memory.situation(ctx.now, ctx.store.accounts)
+    situation = _situation(ctx)
     remaining = event.quantity - event.filled_quantity
     return _settle(decisions.entry_found(algo, holding, event.order_id, event.instrument, remaining, situation), ctx)
 
@@ -165,10 +171,14 @@ def _holding(strategy_id: StrategyId, account_id: AccountId, ctx: Ctx) -> Holdin
     return ctx.store.holdings(algo_id).get(account_id) or Holding(algo_id, account_id, algo.user_id)
 
 
+def _situation(ctx: Ctx) -> Situation:
+    return ctx.memory.situation(ctx.now, ctx.store.accounts, ctx.store.shut_out)
+
+
 def _advance(holding: Holding, ctx: Ctx) -> Sequence[Message]:
     algo = ctx.store.algo(holding.algo_id).algo
     assert algo is not None
-    return _settle(decisions.advance(algo, holding, ctx.memory.situation(ctx.now, ctx.store.accounts)), ctx)
+    return _settle(decisions.advance(algo, holding, _situation(ctx)), ctx)
 
 
 def _settle(decision: Decision, ctx: Ctx) -> Sequence[Message]:

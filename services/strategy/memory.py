@@ -1,9 +1,10 @@
 """What strategy knows of the market: contracts and quotes."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
-from libs.common.contracts.ids import AccountId, InstrumentId
+from libs.common.contracts.ids import AccountId, InstrumentId, UserId
 from libs.common.contracts.market import Quote
 from libs.common.service import Memory
 from libs.common.settings import load
@@ -27,6 +28,8 @@ class StrategyMemory(Memory):
             reversal=timedelta(seconds=settings.reversal_patience_s),
         )
 
-    def situation(self, now: datetime, accounts: Mapping[AccountId, KnownAccount]) -> Situation:
-        today = now.astimezone(IST).date()
-        return Situation(Market(self.chain, self.quotes, now, today, self._spot_max_age), accounts, self._patience)
+    def situation(
+        self, now: datetime, accounts: Mapping[AccountId, KnownAccount], shut_out: AbstractSet[UserId] = frozenset()
+    ) -> Situation:
+        market = Market(self.chain, self.quotes, now, now.astimezone(IST).date(), self._spot_max_age)
+        return Situation(market, accounts, self._patience, shut_out)

@@ -12,9 +12,11 @@ from pydantic import TypeAdapter
 
 from libs.common.contracts.algos import Algo, AlgoDeleteRequested, AlgoSaveRequested
 from libs.common.contracts.base import Message, RequestRefused
-from libs.common.contracts.ids import AccountId, AlgoId, SignalGroupId, SquareOffId
+from libs.common.contracts.ids import AccountId, AlgoId, SignalGroupId, SquareOffId, UserId
 from libs.common.contracts.orders import SquareOffRequested
 from libs.common.contracts.signals import SignalReceived
+from libs.common.contracts.users import UserAccessChanged
+from libs.common.reads import Row
 from libs.common.service import Connection, Store
 from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.holdings import Holding
@@ -49,6 +51,12 @@ _SAVE_ACCOUNTS = """
     ON CONFLICT (account_id) DO UPDATE SET
         user_id = excluded.user_id, name = excluded.name, active = excluded.active
 """
+_SHUT_OUT = "SELECT user_id FROM users WHERE user_id = ANY($1::uuid[]) AND NOT active"
+_SAVE_USERS = """
+    INSERT INTO users (user_id, active, version) SELECT * FROM unnest($1::uuid[], $2::boolean[], $3::integer[])
+    ON CONFLICT (user_id) DO UPDATE SET active = excluded.active, version = excluded.version
+    WHERE users.version < excluded.version
+"""
 _FORGET_ACCOUNTS = "DELETE FROM accounts WHERE account_id = ANY($1::uuid[])"
 _STATE = TypeAdapter(Holding)
 
@@ -68,8 +76,11 @@ class StrategyStore(Store):
         self._holdings: dict[AlgoId, dict[AccountId, Holding]] = {}
         self.accounts: dict[AccountId, KnownAccount] = {}
         """Those that the batch's algos are linked to, where trading told us of them."""
+        self.shut_out: set[UserId] = set()
+        """Those of the batch's users who may open nothing."""
         self._changed_algos: set[AlgoId] = set()
         self._changed_accounts: set[AccountId] = set()
+        self._changed_users: dict[UserId, UserAccessChanged] = {}
         self._changed_holdings: dict[tuple[AlgoId, AccountId], None] = {}
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
@@ -98,6 +109,8 @@ class StrategyStore(Store):
         await self._flush_accounts()
         await self._flush_algos()
         self._flush_holdings()
+        users = [(each.user_id, each.active, each.version) for each in self._changed_users.values()]
+        self.writes.add_rows(_SAVE_USERS, users)
 
     def algo(self, algo_id: AlgoId) -> Known:
         return self._algos.get(algo_id, Known())
@@ -139,6 +152,16 @@ class StrategyStore(Store):
         self.accounts.pop(account_id, None)
         self._changed_accounts.add(account_id)
 
+    def save_user(self, event: UserAccessChanged) -> None:
+        known = self._changed_users.get(event.user_id)
+        if known is not None and known.version >= event.version:
+            return
+        self._changed_users[event.user_id] = event
+        if event.active:
+            self.shut_out.discard(event.user_id)
+        else:
+            self.shut_out.add(event.user_id)
+
     def save_holding(self, holding: Holding) -> None:
         self._holdings.setdefault(holding.algo_id, {})[holding.account_id] = holding
         self._changed_holdings[holding.algo_id, holding.account_id] = None
@@ -176,9 +199,18 @@ class StrategyStore(Store):
         return any(holding.reversal for held in self._holdings.values() for holding in held.values())
 
     async def _load_accounts(self, algos: Iterable[Algo]) -> None:
-        linked = {account.account_id for algo in algos for account in algo.accounts}
-        for account_id, *known in await self.connection.fetch(_ACCOUNTS, list(linked)):
-            self.accounts[account_id] = KnownAccount(*known)
+        """And their users: both in one question."""
+        concerned = list(algos)
+        linked = {account.account_id for algo in concerned for account in algo.accounts}
+        self.reads.add(_ACCOUNTS, self._keep_accounts, list(linked))
+        self.reads.add(_SHUT_OUT, self._keep_shut_out, list({algo.user_id for algo in concerned}))
+        await self.reads.send()
+
+    def _keep_accounts(self, rows: Sequence[Row]) -> None:
+        self.accounts.update((account_id, KnownAccount(*known)) for account_id, *known in rows)
+
+    def _keep_shut_out(self, rows: Sequence[Row]) -> None:
+        self.shut_out.update(user_id for (user_id,) in rows)
 
     async def _flush_accounts(self) -> None:
         gone = [account_id for account_id in self._changed_accounts if account_id not in self.accounts]

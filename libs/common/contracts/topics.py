@@ -14,6 +14,7 @@ from libs.common.contracts import (
     portfolio,
     risk,
     signals,
+    users,
     venue,
 )
 from libs.common.contracts.base import RequestRefused
@@ -194,6 +195,8 @@ QUOTES = Topic("marketdata.quotes.v1", market.QuotesConflated, key="shard", part
 WATCHED = Topic("marketdata.watched.v1", market.WatchedConflated, key="shard", partitions=1, retention=HOUR)
 CHAINS = Topic("marketdata.chains.v1", options.ChainConflated, key="chain", partitions=1, retention=HOUR)
 CANDLES = Topic("marketdata.candles.v1", market.CandleClosed, key="instrument", retention=MONTH)
+
+USERS = Topic("gateway.users.v1", users.UserAccessChanged, key="user_id", partitions=1)
 
 MASTER_REQUESTS = Topic(
     "marketdata.master-requests.v1",

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Query, Response
 
+from libs.common.contracts.users import UserAccessChanged
 from libs.common.problems import Problem
 from libs.common.telemetry import log
 from services.gateway.api import models
@@ -37,22 +38,29 @@ async def user(user_id: UUID, _: Admin, edge: TheEdge) -> Response:
 
 @router.put("/users/{user_id}", response_model=models.Profile, responses=models.PROBLEMS)
 async def change_user(user_id: UUID, body: models.UserChange, identity: Admin, _: Person, edge: TheEdge) -> Response:
-    """Change a user's role, or shut him out (`active` false ends his sessions). Not with an API key, whose holder would
-    make an admin of himself.
+    """Change a user's role, or shut him out: `active` false ends his sessions, and his webhooks and algos open nothing
+    more; what he holds stays, with its limits, and can be closed. Not with an API key, whose holder would make an
+    admin of himself.
     """
-    pool, now = edge.runtime.pool, edge.runtime.clock.now()
-    row = await people.user(pool, user_id)
-    if row is None:
-        raise Problem(404, "not_found", f"there is no user {user_id}")
-    role = body.role or Role(row["role"])
-    active = row["active"] if body.active is None else body.active
-    if (refusal := refusal_of_role_change(identity, row["user_id"], Role(row["role"]), role)) is not None:
-        raise Problem(403, "forbidden", refusal)
-    await people.set_role(pool, user_id, role.value, active, now)
-    if active:
-        sessions = await people.sessions(pool, user_id)
-    else:
-        sessions = await people.revoke_sessions(pool, user_id, now)
+    pool = edge.runtime.pool
+    async with edge.runtime.transaction(user_id=user_id) as unit:
+        connection = unit.store.connection
+        row = await people.lock(connection, user_id)
+        if row is None:
+            raise Problem(404, "not_found", f"there is no user {user_id}")
+        role = body.role or Role(row["role"])
+        active = row["active"] if body.active is None else body.active
+        if (refusal := refusal_of_role_change(identity, row["user_id"], Role(row["role"]), role)) is not None:
+            raise Problem(403, "forbidden", refusal)
+        is_news = active != row["told_active"]
+        version = row["access_version"] + is_news
+        await people.set_role(connection, user_id, role.value, active, version, unit.now)
+        if is_news:
+            unit.say(UserAccessChanged(user_id=row["user_id"], active=active, version=version))
+        if active:
+            sessions = await people.sessions(connection, user_id)
+        else:
+            sessions = await people.revoke_sessions(connection, user_id, unit.now)
     await edge.memory.cache.drop(*(f"session:{session_id}" for session_id in sessions))
     edge.forget_identities()
     log.info("user_changed", user_id=str(user_id), by=str(identity.user_id), role=role.value, active=active)

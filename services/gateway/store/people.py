@@ -81,10 +81,38 @@ async def set_profile(database: Database, user_id: UUID, username: str, email: s
     return True
 
 
-async def set_role(database: Database, user_id: UUID, role: str, active: bool, now: datetime) -> None:
-    await database.execute(
-        "UPDATE users SET role = $2, active = $3, updated_at = $4 WHERE user_id = $1", user_id, role, active, now
+async def lock(connection: Connection, user_id: UUID) -> Row | None:
+    """The user, whom nobody else changes until this transaction ends."""
+    row = await connection.fetchrow(
+        "SELECT user_id, role, active, told_active, access_version FROM users WHERE user_id = $1 FOR UPDATE", user_id
     )
+    return dict(row) if row else None
+
+
+async def set_role(connection: Connection, user_id: UUID, role: str, active: bool, version: int, now: datetime) -> None:
+    """`version` is the one under which the others are told whether he is active."""
+    await connection.execute(
+        """
+        UPDATE users SET role = $2, active = $3, told_active = $3, access_version = $4, updated_at = $5
+        WHERE user_id = $1
+        """,
+        user_id,
+        role,
+        active,
+        version,
+        now,
+    )
+
+
+async def untold_access(connection: Connection) -> list[Row]:
+    """Of whom nobody was told that they are active, or not; now they count as told."""
+    rows = await connection.fetch(
+        """
+        UPDATE users SET told_active = active, access_version = access_version + 1 WHERE active <> told_active
+        RETURNING user_id, active, access_version AS version
+        """
+    )
+    return [dict(row) for row in rows]
 
 
 async def begin_session(

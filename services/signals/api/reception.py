@@ -101,7 +101,7 @@ class _Reception:
         if not self._authentic(receiver.group):
             await self._intrusion(receiver.group)
             return None
-        refusal = fates.admit(receiver.group, self.today) or await self._limit(receiver.group)
+        refusal = fates.admit(receiver, self.today) or await self._limit(receiver.group)
         read = refusal or self._read(receiver.group)
         if isinstance(read, Refusal):
             await self._log(receiver.group, read)

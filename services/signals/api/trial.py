@@ -49,7 +49,7 @@ async def _outcome(
         receiver = await store.find(group_id)
         if receiver is None or receiver.group.user_id != user_id:
             raise Problem(404, "not_found", f"there is no signal group {group_id}")
-        refusal = fates.admit(receiver.group, at.astimezone(IST).date())
+        refusal = fates.admit(receiver, at.astimezone(IST).date())
         payload = None if isinstance(body, Oversized) else payloads.decode(body)
         alert = refusal or understand(payload, memory.settings, at)
         if isinstance(alert, Refusal):

@@ -17,6 +17,7 @@ class Fate(StrEnum):
     ACCEPTED = "ACCEPTED"
     DUPLICATE = "DUPLICATE"
     UNAUTHORIZED = "UNAUTHORIZED"
+    SHUT_OUT = "SHUT_OUT"
     DISABLED = "DISABLED"
     EXPIRED = "EXPIRED"
     RATE_LIMITED = "RATE_LIMITED"
@@ -52,12 +53,13 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A group with its version and how many alerts it accepted on the day it last did."""
+    """A group with its version and how many alerts it accepted on the day it last did. `shut_out`: its user was."""
 
     group: SignalGroup
     version: int
     counted_on: date | None = None
     counted: int = 0
+    shut_out: bool = False
 
     def accepted_on(self, day: date) -> int:
         """Once a day has begun nothing brings the one before again: an alert that waited over midnight, or came to an
@@ -106,8 +108,12 @@ def exchange_of(symbol: str | None) -> Exchange:
     return _OWN_HOURS.get(prefix, Exchange.NFO)
 
 
-def admit(group: SignalGroup, today: date) -> Refusal | None:
+def admit(receiver: Receiver, today: date) -> Refusal | None:
     """May this group take alerts at all?"""
+    group = receiver.group
+    if receiver.shut_out:
+        reason = "the user whose webhook this is was shut out; it takes alerts again when an admin lets him in"
+        return Refusal(Fate.SHUT_OUT, reason)
     if not group.active:
         return Refusal(Fate.DISABLED, "the signal group is switched off")
     if group.expiry_date is not None and today > group.expiry_date:
@@ -136,7 +142,7 @@ def decide(
 ) -> Outcome:
     """The group's rules, in the order in which a person would want to hear of them."""
     group = receiver.group
-    refusal = admit(group, today)
+    refusal = admit(receiver, today)
     if refusal:
         return refusal
     if duplicate_of is not None:

@@ -64,6 +64,13 @@ class Platform:
             await work.store.write()
         await tell(deliveries, self.runtime)
 
+    async def heard(self, count: int) -> list[Message]:
+        """What the gateway said or asked, once so much came by Kafka; what it says is said after its commit."""
+        async with asyncio.timeout(10):
+            while len(self.asked) < count:
+                await asyncio.sleep(0.01)
+        return list(self.asked)
+
     def dead_producer(self) -> AIOKafkaProducer:
         """A producer that was never connected."""
         return AIOKafkaProducer(bootstrap_servers=self.runtime.settings.kafka_bootstrap)

@@ -6,8 +6,10 @@ from uuid import UUID
 import httpx
 import pytest
 
+from libs.common.contracts.users import UserAccessChanged
 from services.gateway.api.edge import edge_in
 from services.gateway.domain.roles import Role
+from services.gateway.timers import tell_access
 from tests.services.gateway import said
 from tests.services.gateway.scene import PASSWORD, Platform
 
@@ -260,6 +262,29 @@ async def test_roles_are_given_by_super_admins_and_count_within_seconds(platform
     assert (await ravi.client.get(PROFILE)).status_code == 401
     login = await ravi.client.post(LOGIN, json={"email": ravi.email, "password": PASSWORD})
     assert login.status_code == 401
+
+
+async def test_who_is_shut_out_is_told_to_those_who_act_for_him(platform: Platform) -> None:
+    """His webhooks and algos went on trading."""
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    url = f"/api/v2/admin/users/{ravi.user_id}"
+    for change in ({"active": False}, {"active": False}, {"role": "viewer"}, {"active": True}, {"active": False}):
+        assert (await asha.client.put(url, json=change)).status_code == 200
+    said = [UserAccessChanged(user_id=ravi.user_id, active=n % 2 == 0, version=n) for n in (1, 2, 3)]
+    assert await platform.heard(3) == said
+
+
+async def test_who_was_shut_out_by_a_version_that_told_nobody_is_told_of_once(platform: Platform) -> None:
+    await platform.person("asha")
+    ravi = await platform.person("ravi")
+    await platform.runtime.pool.execute("UPDATE users SET active = false WHERE user_id = $1", ravi.user_id)
+    for _ in range(2):
+        async with platform.runtime.transaction() as unit:
+            unit.say(*await tell_access(unit.context))
+    asha = await platform.person("meera", role="admin")
+    assert (await asha.client.put(f"/api/v2/admin/users/{ravi.user_id}", json={"active": True})).status_code == 200
+    said = [UserAccessChanged(user_id=ravi.user_id, active=n % 2 == 0, version=n) for n in (1, 2)]
+    assert await platform.heard(2) == said
 
 
 async def test_the_key_of_a_super_admin_makes_nobody_an_admin(platform: Platform) -> None:

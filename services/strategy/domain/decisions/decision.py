@@ -1,13 +1,14 @@
 """What is known when an algo decides, and what a decision is."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 
 from libs.common.contracts.algos import Algo, SignalActedOn, SignalSkipped
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import SignalType
-from libs.common.contracts.ids import AccountId, SignalId
+from libs.common.contracts.ids import AccountId, SignalId, UserId
 from libs.common.contracts.orders import OrderRequested, SquareOffRequested
 from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.holdings import Holding
@@ -28,6 +29,8 @@ class Situation:
     market: Market
     accounts: Mapping[AccountId, KnownAccount]
     patience: Patience
+    shut_out: AbstractSet[UserId] = frozenset()
+    """Of the users concerned: they open nothing more, and can still close."""
 
 
 @dataclass(frozen=True, slots=True)

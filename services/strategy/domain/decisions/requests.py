@@ -15,6 +15,9 @@ from services.strategy.domain.legs import Impossible
 
 
 def may_trade(answer: Answer, linked: LinkedAccount, situation: Situation) -> bool:
+    if answer.algo.user_id in situation.shut_out:
+        answer.skip("the user was shut out: nothing new is opened for him")
+        return False
     account = situation.accounts.get(linked.account_id)
     if account is None or account.user_id != answer.algo.user_id:
         answer.skip(f"account {linked.account_id} is unknown")

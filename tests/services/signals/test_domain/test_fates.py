@@ -58,8 +58,8 @@ def test_a_group_that_is_switched_off_takes_nothing() -> None:
 
 
 def test_the_expiry_date_is_the_last_day_that_counts() -> None:
-    assert fates.admit(a_group(expiry_date=TODAY), TODAY) is None
-    assert fate_of(fates.admit(a_group(expiry_date=TODAY), TODAY + timedelta(days=1))) is Fate.EXPIRED
+    assert fates.admit(Receiver(a_group(expiry_date=TODAY), 1), TODAY) is None
+    assert fate_of(fates.admit(Receiver(a_group(expiry_date=TODAY), 1), TODAY + timedelta(days=1))) is Fate.EXPIRED
 
 
 def test_market_hours_are_kept_only_when_asked_for() -> None:
