@@ -1,14 +1,16 @@
 """What the webhook listener holds: its settings and secrets, the calendar, and how often each webhook was called."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 from weakref import WeakValueDictionary
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from libs.common.contracts.enums import Exchange
-from libs.common.contracts.ids import SignalGroupId
+from libs.common.contracts.ids import SignalGroupId, SignalId
 from libs.common.security import WebhookSecrets
 from libs.common.service import Memory
 from libs.common.settings import load
@@ -32,30 +34,40 @@ _TAKE = """
     if tokens >= 1 then tokens = tokens - 1 else wait = (1 - tokens) * 60 / capacity end
     redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.3f', math.max(now, at)))
     redis.call('EXPIRE', KEYS[1], 120)
-    return tostring(wait)
+    return {tostring(wait), redis.call('GET', KEYS[2]) or ''}
 """
+UNANSWERED_SECONDS = 60
+"""Senders repeat at once or within seconds, TradingView within fifteen; later the same words are another alert."""
 
 
 class RateLimiter:
-    """One token bucket per webhook: in Redis, shared by all instances; in this process while Redis is away."""
+    """One token bucket per webhook: in Redis, shared by all instances; in this process while Redis is away.
+
+    On the way it tells of alerts whose senders had to hear that nobody knows whether they were taken: the same content,
+    sent again within UNANSWERED_SECONDS, is no second alert, whatever the group's window.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._take = redis.register_script(_TAKE)
         self._own: dict[str, rate.Bucket] = {}
+        self._unanswered: dict[str, tuple[SignalId, float]] = {}
+        """And until when, by the loop's clock."""
         self._avoid_redis_until = 0.0
 
-    async def seconds_to_wait(self, webhook: str, per_minute: int, now: float) -> float:
-        """Take one token; 0 when there was one."""
-        loop = asyncio.get_running_loop()
-        if loop.time() >= self._avoid_redis_until:
-            try:
-                async with asyncio.timeout(_REDIS_SECONDS):
-                    return float(await self._take(keys=[f"signals:rate:{webhook}"], args=[per_minute, f"{now:.3f}"]))
-            except (RedisError, OSError, TimeoutError) as error:
-                self._avoid_redis_until = loop.time() + _REDIS_AVOIDED_SECONDS
-                log.warning("rate_limit_without_redis", error=repr(error))
-        return self.own_seconds_to_wait(webhook, per_minute, now)
+    async def enter(
+        self, group_id: SignalGroupId, content: bytes, per_minute: int, now: float
+    ) -> tuple[float, SignalId | None]:
+        """Take one token: the seconds to wait, 0 when there was one; and the signal that this alert may be already."""
+        keys = [f"signals:rate:{group_id}", _unanswered(group_id, content)]
+        answer = await self._ask(self._take(keys=keys, args=[per_minute, f"{now:.3f}"]))
+        known, until = self._unanswered.get(keys[1], (None, 0.0))
+        if until < asyncio.get_running_loop().time():
+            known = None
+        if answer is None:
+            return self.own_seconds_to_wait(str(group_id), per_minute, now), known
+        wait, kept = answer
+        return float(wait), known or (SignalId(UUID(kept.decode())) if kept else None)
 
     def own_seconds_to_wait(self, webhook: str, per_minute: int, now: float) -> float:
         """The same within this process alone."""
@@ -64,8 +76,41 @@ class RateLimiter:
         self._own[webhook], wait = rate.take(self._own.get(webhook), per_minute, now)
         return wait
 
+    async def note_unanswered(self, group_id: SignalGroupId, content: bytes, signal_id: SignalId) -> None:
+        """Whichever instance the alert comes to once more."""
+        name = _unanswered(group_id, content)
+        if len(self._unanswered) > _MOST_BUCKETS:
+            self._unanswered.clear()
+        self._unanswered[name] = signal_id, asyncio.get_running_loop().time() + UNANSWERED_SECONDS
+        await self._ask(self._redis.set(name, str(signal_id), ex=UNANSWERED_SECONDS))
+
+    async def forget_unanswered(self, group_id: SignalGroupId, content: bytes) -> None:
+        """It came once more and was answered: the next is another alert."""
+        name = _unanswered(group_id, content)
+        self._unanswered.pop(name, None)
+        await self._ask(self._redis.delete(name))
+
+    async def _ask(self, question: Awaitable[Any]) -> Any:
+        """None while Redis is away."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._avoid_redis_until:
+            if asyncio.iscoroutine(question):
+                question.close()
+            return None
+        try:
+            async with asyncio.timeout(_REDIS_SECONDS):
+                return await question
+        except (RedisError, OSError, TimeoutError) as error:
+            self._avoid_redis_until = loop.time() + _REDIS_AVOIDED_SECONDS
+            log.warning("rate_limit_without_redis", error=repr(error))
+            return None
+
     async def close(self) -> None:
         await self._redis.aclose()
+
+
+def _unanswered(group_id: SignalGroupId, content: bytes) -> str:
+    return f"signals:unanswered:{group_id}:{content.hex()}"
 
 
 class SignalsMemory(Memory):
@@ -93,5 +138,8 @@ class SignalsMemory(Memory):
 
     async def close(self) -> None:
         if self.deciding:
-            await asyncio.wait(self.deciding, timeout=5)
+            _, late = await asyncio.wait(self.deciding, timeout=5)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         await self.limiter.close()

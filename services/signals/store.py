@@ -44,7 +44,12 @@ _SAVE_GROUPS = """
 """
 _COUNT = "UPDATE signal_groups SET counted_on = $13, counted = $14 WHERE group_id = $2"
 _ARRIVED = "INSERT INTO webhook_log VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-_COUNT_AND_ARRIVED = f"WITH counted AS ({_COUNT}) {_ARRIVED}"
+_COUNT_AND_ARRIVED = f"WITH counted AS ({_COUNT}) {_ARRIVED} RETURNING pg_current_xact_id()::text::bigint"
+_FATE_OF_TRANSACTION = "SELECT pg_xact_status($1::bigint::text::xid8)"
+_TAKEN = """
+    SELECT EXISTS (SELECT FROM webhook_log
+                   WHERE group_id = $1 AND content_hash = $2 AND fate = 'ACCEPTED' AND signal_id = $3)
+"""
 _DUPLICATE = """
     SELECT signal_id FROM (
         SELECT signal_id, received_at FROM webhook_log
@@ -134,13 +139,24 @@ class SignalsStore(Store):
         )
         return found
 
-    async def keep(self, arrival_id: UUID, arrival: Arrival, counted: Receiver | None = None) -> None:
-        """Log an arrival, and with an accepted one the group's new count."""
-        row = (arrival_id, *astuple(arrival))
-        if counted is None:
-            await self.connection.execute(_ARRIVED, *row)
-        else:
-            await self.connection.execute(_COUNT_AND_ARRIVED, *row, counted.counted_on, counted.counted)
+    async def was_taken(self, group: SignalGroup, content_hash: bytes, signal_id: SignalId) -> bool:
+        found: bool = await self.connection.fetchval(_TAKEN, group.group_id, content_hash, signal_id)
+        return found
+
+    async def keep(self, arrival_id: UUID, arrival: Arrival) -> None:
+        """Log an arrival."""
+        await self.connection.execute(_ARRIVED, arrival_id, *astuple(arrival))
+
+    async def accept(self, arrival_id: UUID, arrival: Arrival, counted: Receiver) -> int:
+        """Log an accepted arrival together with the group's new count; the transaction's id."""
+        row = (arrival_id, *astuple(arrival), counted.counted_on, counted.counted)
+        transaction: int = await self.connection.fetchval(_COUNT_AND_ARRIVED, *row)
+        return transaction
+
+    async def is_committed(self, transaction: int) -> bool | None:
+        """None while it is still in progress."""
+        status = await self.connection.fetchval(_FATE_OF_TRANSACTION, transaction)
+        return None if status == "in progress" else bool(status == "committed")
 
     async def arrivals(
         self, user_id: UserId, group_id: SignalGroupId | None, before: UUID | None, limit: int

@@ -34,15 +34,21 @@ async def judge(
     *,
     content_hash: bytes,
     signal_id: SignalId,
+    unanswered: SignalId | None = None,
     at: datetime,
 ) -> Outcome:
-    """What becomes of it, as the group and its log are now; keeps nothing."""
+    """What becomes of it, as the group and its log are now; keeps nothing. `unanswered`: the signal that one like it
+    became, if it was taken, whose sender was asked to send it again.
+    """
     today = at.astimezone(IST).date()
+    duplicate_of = await store.alike(receiver.group, content_hash, alert.alert_id, at)
+    if duplicate_of is None and unanswered and await store.was_taken(receiver.group, content_hash, unanswered):
+        duplicate_of = unanswered
     return fates.decide(
         receiver,
         alert,
         signal_id=signal_id,
-        duplicate_of=await store.alike(receiver.group, content_hash, alert.alert_id, at),
+        duplicate_of=duplicate_of,
         market_open=memory.calendar.is_open(fates.exchange_of(alert.symbol), at),
         at=at,
         today=today,

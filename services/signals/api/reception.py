@@ -1,6 +1,8 @@
 """One alert, from its bytes to a committed decision: authenticate, limit, read, decide under the group's lock.
 
-Redis is asked before the transaction, never within it. The sender waits for the commit, but not for ever.
+Redis is asked before the transaction, never within it. The sender waits for the commit, but not for ever. Where the
+answer to a commit is lost, or late, the database is asked what became of it; who has to be told that nobody knows yet
+may send the alert again, and it is taken once.
 """
 
 import asyncio
@@ -16,7 +18,7 @@ from libs.common import ids
 from libs.common.clock import stopwatch
 from libs.common.contracts.ids import SignalGroupId, SignalId
 from libs.common.contracts.signals import SignalGroup
-from libs.common.problems import unavailable
+from libs.common.problems import Problem, unavailable
 from libs.common.telemetry import log
 from libs.common.trading_calendar import IST
 from services.signals.api.bodies import Oversized
@@ -41,6 +43,11 @@ _AWAY = (
     asyncpg.InsufficientResourcesError,
 )
 _LOGGED_INTRUSIONS_PER_MINUTE = 60
+_COMMIT_SECONDS = 0.6
+"""How much longer the sender waits when the commit is all that is missing: still less than TradingView's three."""
+_RESOLVED_SECONDS = 30.0
+"""How long the database is asked what became of a commit, though the sender was answered."""
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +64,48 @@ class Call:
     signature: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Committing:
+    """An accepted alert that was given to the database to commit: in which transaction."""
+
+    outcome: Accepted
+    transaction: int
+
+
 async def receive(runtime: "SignalsRuntime", call: Call) -> Outcome | None:
     """What became of the alert, None when no group answers to its credential. 503 when that cannot be known in time.
 
-    A decision that comes too late is not committed; the task ends by itself.
+    A decision that comes too late is not committed; one whose commit comes too late may be, and the sender is told so.
+    The task ends by itself.
     """
     memory = runtime.memory
     if len(memory.deciding) >= memory.settings.max_in_flight:
         raise unavailable("too many alerts are being taken at once")
-    work = asyncio.create_task(_Reception(runtime, call).outcome(), name="alert")
+    reception = _Reception(runtime, call)
+    work = asyncio.create_task(reception.outcome(), name="alert")
     memory.deciding.add(work)
     work.add_done_callback(memory.deciding.discard)
     done, _ = await asyncio.wait({work}, timeout=memory.settings.answer_seconds)
+    if not done and reception.committing:
+        done, _ = await asyncio.wait({work}, timeout=_COMMIT_SECONDS)
     if not done:
         work.add_done_callback(_note_failure)
+        if reception.committing:
+            raise await _unknown(reception, reception.committing.outcome.signal.signal_id)
         raise unavailable("the alert was not taken in time")
     try:
         return work.result()
     except _AWAY as error:
         log.warning("alert_not_taken", error=repr(error))
         raise unavailable("the alert was not taken: the database is away") from error
+
+
+async def _unknown(reception: "_Reception", signal_id: SignalId) -> Problem:
+    memory, call = reception.memory, reception.call
+    await memory.limiter.note_unanswered(call.group_id, reception.content_hash, signal_id)
+    log.warning("alert_outcome_unknown", signal_id=str(signal_id))
+    detail = "the alert may have been taken: send it again as it is, it is taken once"
+    return Problem(503, "outcome_unknown", detail, headers={"Retry-After": "1"}, signal_id=signal_id)
 
 
 class _Reception:
@@ -91,6 +120,9 @@ class _Reception:
         self.deadline = call.began + self.memory.settings.answer_seconds
         raw = b"" if isinstance(call.body, Oversized) else call.body
         self.raw = raw
+        self.committing: Committing | None = None
+        self.unanswered: SignalId | None = None
+        """What the alert may have become before, when its sender was told that nobody knows."""
         self.content_hash = payloads.fingerprint(raw, call.payload or payloads.Malformed(""))
 
     async def outcome(self) -> Outcome | None:
@@ -108,7 +140,13 @@ class _Reception:
             return read
         async with self.memory.turn(self.call.group_id):
             self._check_time()
-            return await self._decide(receiver, read)
+            try:
+                return await self._decide(receiver, read)
+            except _AWAY as error:
+                if self.committing is None:
+                    raise
+                log.warning("commit_not_heard", error=repr(error))
+                return await self._resolve(self.committing)
 
     def _authentic(self, group: SignalGroup) -> bool:
         secrets, call = self.memory.secrets, self.call
@@ -123,8 +161,9 @@ class _Reception:
             await self._log(group, Refusal(Fate.UNAUTHORIZED, "the token or the URL is wrong, or was rotated away"))
 
     async def _limit(self, group: SignalGroup) -> Refusal | None:
-        webhook, now = str(group.group_id), self.at.timestamp()
-        wait = await self.memory.limiter.seconds_to_wait(webhook, group.max_per_minute, now)
+        wait, self.unanswered = await self.memory.limiter.enter(
+            group.group_id, self.content_hash, group.max_per_minute, self.at.timestamp()
+        )
         if not wait:
             return None
         reason = f"more than {group.max_per_minute} alerts a minute"
@@ -145,8 +184,9 @@ class _Reception:
 
     async def _decide(self, found: Receiver, alert: alerts.Alert) -> Outcome | None:
         """Under the lock of the group's row: of many alike alerts at once, one is first."""
+        group_id, unanswered = found.group.group_id, self.unanswered
         async with self.runtime.transaction(user_id=found.group.user_id) as unit:
-            receiver = await unit.store.lock(found.group.group_id)
+            receiver = await unit.store.lock(group_id)
             if receiver is None:
                 return None
             outcome = await judge(
@@ -156,16 +196,39 @@ class _Reception:
                 alert,
                 content_hash=self.content_hash,
                 signal_id=SignalId(unit.derive("signal")),
+                unanswered=unanswered,
                 at=self.at,
             )
             arrival = self._arrival(receiver.group, outcome, alert.alert_id)
-            if isinstance(outcome, Accepted):
-                await unit.store.keep(ids.new_id(), arrival, receiver.counting(self.today))
-                unit.say(outcome.signal)
-            else:
+            if not isinstance(outcome, Accepted):
                 await unit.store.keep(ids.new_id(), arrival)
-            self._check_time()
+                self._check_time()
+            else:
+                transaction = await unit.store.accept(ids.new_id(), arrival, receiver.counting(self.today))
+                unit.say(outcome.signal)
+                self._check_time()
+                self.committing = Committing(outcome, transaction)
+        if unanswered is not None:
+            await self.memory.limiter.forget_unanswered(group_id, self.content_hash)
         return outcome
+
+    async def _resolve(self, committing: Committing) -> Outcome:
+        """What became of the transaction whose commit we did not hear of. The group's next alert waits for it."""
+        async with asyncio.timeout(_RESOLVED_SECONDS):
+            committed = await self._is_committed(committing.transaction)
+            while committed is None:
+                await asyncio.sleep(_LOOK_SECONDS)
+                committed = await self._is_committed(committing.transaction)
+        if committed:
+            return committing.outcome
+        raise ConnectionAbortedError("the database did not commit it")
+
+    async def _is_committed(self, transaction: int) -> bool | None:
+        try:
+            async with self.runtime.pool.acquire(timeout=1) as connection:
+                return await SignalsStore(connection).is_committed(transaction)
+        except _AWAY:
+            return None
 
     def _check_time(self) -> None:
         """What the sender was told is not taken must not be committed after all."""

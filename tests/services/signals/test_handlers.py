@@ -63,7 +63,7 @@ async def test_a_change_does_not_reset_the_days_count(connection: Connection) ->
     store = SignalsStore(connection)
     receiver = await store.lock(group.group_id)
     assert receiver is not None
-    await store.keep(new_id(), an_arrival(group), receiver.counting(NOON.date()))
+    await store.accept(new_id(), an_arrival(group), receiver.counting(NOON.date()))
     await deliver(app, connection, save(group.model_copy(update={"max_signals_per_day": 2}), 1))
     found = await SignalsStore(connection).find(group.group_id)
     assert found is not None
