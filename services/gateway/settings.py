@@ -21,8 +21,12 @@ class GatewaySettings(BaseSettings):
     registration_open: bool = True
     """False lets only the first user register himself."""
     login_attempts: int = 10
-    """Failed and successful logins per address and e-mail within `login_window_s`."""
+    """Failed and successful logins per e-mail from one address within `login_window_s`."""
     login_window_s: int = 300
+    failed_logins: int = 100
+    """Failed logins from one address (of IPv6: from one /64) within `login_window_s`, whatever the e-mails. Those that
+    succeed do not count, so that many people may come from behind one router.
+    """
 
     answer_s: float = 2.0
     """How long a command waits for the event that ends it before the answer is 202."""

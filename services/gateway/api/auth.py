@@ -10,6 +10,7 @@ from libs.common.problems import Problem
 from libs.common.telemetry import log
 from services.gateway.api import models, tokens
 from services.gateway.api.edge import Edge, Json, Person, Reader, Router, TheEdge, no_such
+from services.gateway.domain.addresses import counted_as
 from services.gateway.domain.roles import role_of_newcomer
 from services.gateway.store import people
 
@@ -19,13 +20,15 @@ router = Router(prefix="/auth", tags=["auth"])
 @router.post("/register", status_code=201, response_model=models.Profile, responses=models.PROBLEMS)
 async def register(body: models.Registration, edge: TheEdge) -> Response:
     """The first user becomes super admin, the others traders; registration may be closed."""
+    if not edge.settings.registration_open and await people.is_anybody(edge.runtime.pool):
+        raise _closed()
     password_hash = await edge.memory.passwords.hash(body.password)
     user_id = ids.new_id()
     async with edge.runtime.transaction() as unit:
         connection = unit.store.connection
         users = await people.count_users(connection)
         if users and not edge.settings.registration_open:
-            raise Problem(403, "registration_closed", "this installation takes no new users")
+            raise _closed()
         user = {
             "user_id": user_id,
             "email": body.email.lower(),
@@ -43,15 +46,17 @@ async def register(body: models.Registration, edge: TheEdge) -> Response:
 @router.post("/login", response_model=models.Tokens, responses=models.PROBLEMS)
 async def login(body: models.Login, request: Request, edge: TheEdge) -> Response:
     """A short access token and a refresh token that is good once."""
-    email = body.email.lower()
-    address = request.client.host if request.client else "unknown"
-    attempts = await edge.memory.cache.count(f"login:{address}:{email}", edge.settings.login_window_s)
-    if attempts > edge.settings.login_attempts:
-        wait = {"Retry-After": str(edge.settings.login_window_s)}
-        raise Problem(429, "too_many_logins", "too many logins for this e-mail from your address", headers=wait)
+    email, cache, window_s = body.email.lower(), edge.memory.cache, edge.settings.login_window_s
+    address = counted_as(request.client.host) if request.client else "unknown"
+    edge.memory.passwords.ensure_room()
+    if await cache.counted(f"login:failed:{address}") >= edge.settings.failed_logins:
+        raise _too_many("too many failed logins from your address", window_s)
+    if await cache.count(f"login:{address}:{email}", window_s) > edge.settings.login_attempts:
+        raise _too_many("too many logins for this e-mail from your address", window_s)
     user = await people.password_by_email(edge.runtime.pool, email)
     right = await edge.memory.passwords.verify(user["password_hash"] if user else None, body.password)
     if not user or not right or not user["active"]:
+        await cache.count(f"login:failed:{address}", window_s)
         log.info("login_failed", address=address)
         raise Problem(401, "wrong_credentials", "the e-mail or the password is wrong")
     session_id, now = ids.new_id(), edge.runtime.clock.now()
@@ -151,6 +156,14 @@ async def delete_key(key_id: UUID, identity: Person, edge: TheEdge) -> Response:
         raise no_such("API key", key_id)
     edge.forget_identities()
     return Response(status_code=204)
+
+
+def _closed() -> Problem:
+    return Problem(403, "registration_closed", "this installation takes no new users")
+
+
+def _too_many(detail: str, window_s: int) -> Problem:
+    return Problem(429, "too_many_logins", detail, headers={"Retry-After": str(window_s)})
 
 
 def _tokens(edge: Edge, user_id: UUID, session_id: UUID, token: str) -> Response:

@@ -54,6 +54,12 @@ class Cache:
         found = await self._ask(pipeline.execute(), default=None)
         return int(found[0]) if found else self._count_here(key, window_s)
 
+    async def counted(self, key: str) -> int:
+        """How often that was, without counting."""
+        found = await self._ask(self.redis.get(_PREFIX + key), default=None)
+        count, until = self._counts.get(key, (0, 0.0))
+        return int(found) if found else count if until > asyncio.get_running_loop().time() else 0
+
     async def publish(self, channel: str, message: bytes) -> bool:
         return await self._ask(self.redis.publish(_PREFIX + channel, message), default=None) is not None
 

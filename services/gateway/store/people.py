@@ -18,6 +18,11 @@ async def count_users(connection: Connection) -> int:
     return found
 
 
+async def is_anybody(database: Database) -> bool:
+    found: bool = await database.fetchval("SELECT EXISTS (SELECT FROM users)")
+    return found
+
+
 async def add_user(connection: Connection, user: Row) -> bool:
     """False when the e-mail or the user name is taken."""
     added = await connection.fetchval(

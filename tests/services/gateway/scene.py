@@ -48,7 +48,10 @@ class Platform:
         self._clients = contextlib.AsyncExitStack()
 
     async def client(self, **headers: str) -> httpx.AsyncClient:
-        transport = httpx.ASGITransport(self._http, raise_app_exceptions=False)
+        return await self.client_at("127.0.0.1", **headers)
+
+    async def client_at(self, address: str, **headers: str) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self._http, raise_app_exceptions=False, client=(address, 123))
         client = httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
         return await self._clients.enter_async_context(client)
 

@@ -1,6 +1,7 @@
 """Who may come in, for how long, and what a stolen token is worth."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import httpx
@@ -8,7 +9,9 @@ import pytest
 
 from libs.common.contracts.users import UserAccessChanged
 from services.gateway.api.edge import edge_in
+from services.gateway.domain.addresses import counted_as
 from services.gateway.domain.roles import Role
+from services.gateway.memory.passwords import Passwords
 from services.gateway.timers import tell_access
 from tests.services.gateway import said
 from tests.services.gateway.scene import PASSWORD, Platform
@@ -61,6 +64,80 @@ async def test_login_is_limited_per_address_and_email(platform: Platform) -> Non
     assert statuses == [401] * 10 + [429]
     other = await client.post(LOGIN, json={**body, "email": "other@example.com"})
     assert other.status_code == 401
+
+
+async def test_failed_logins_are_limited_per_address_whatever_the_email_and_those_that_succeed_do_not_count(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One guess each for a thousand people was never refused."""
+    asha, edge = await platform.person("asha"), edge_in(platform.runtime)
+    monkeypatch.setattr(edge, "settings", edge.settings.model_copy(update={"failed_logins": 12}))
+    right = {"email": asha.email, "password": PASSWORD}
+    at_home, elsewhere = await platform.client_at("203.0.113.7"), await platform.client_at("203.0.113.8")
+    for n in range(12):
+        if n % 4 == 0:
+            assert (await at_home.post(LOGIN, json=right)).status_code == 200
+        guess = {"email": f"user{n}@example.com", "password": "password"}
+        assert (await at_home.post(LOGIN, json=guess)).status_code == 401
+    refused = await at_home.post(LOGIN, json=right)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_logins")
+    assert int(refused.headers["retry-after"]) > 0
+    assert (await elsewhere.post(LOGIN, json=right)).status_code == 200
+
+
+@pytest.fixture
+async def full() -> AsyncIterator[Passwords]:
+    """Three wait for ever, and no more are taken."""
+    full = Passwords("pepper", at_once=0, most_waiting=3)
+    waiting = [asyncio.create_task(full.hash(PASSWORD)) for _ in range(3)]
+    await asyncio.sleep(0)
+    yield full
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_who_comes_when_too_many_passwords_wait_is_told_to_come_again_and_used_up_no_attempt(
+    platform: Platform, full: Passwords
+) -> None:
+    """They waited in line without end, and everybody who logged in behind them."""
+    asha, memory = await platform.person("asha"), platform.runtime.memory
+    passwords, memory.passwords = memory.passwords, full
+    client = await platform.client_at("203.0.113.7")
+    right = {"email": asha.email, "password": PASSWORD}
+    for _ in range(20):
+        told = await client.post(LOGIN, json=right)
+        assert (told.status_code, told.json()["code"], told.headers["retry-after"]) == (503, "unavailable", "1")
+    body = {"email": "ravi@example.com", "username": "ravi", "password": PASSWORD}
+    assert (await client.post("/api/v2/auth/register", json=body)).status_code == 503
+    memory.passwords = passwords
+    assert (await client.post(LOGIN, json=right)).status_code == 200
+
+
+async def test_a_closed_registration_hashes_nothing(
+    platform: Platform, full: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await platform.person("asha")
+    platform.runtime.memory.passwords = full
+    edge = edge_in(platform.runtime)
+    monkeypatch.setattr(edge, "settings", edge.settings.model_copy(update={"registration_open": False}))
+    body = {"email": "ravi@example.com", "username": "ravi", "password": PASSWORD}
+    refused = await (await platform.client()).post("/api/v2/auth/register", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (403, "registration_closed")
+
+
+@pytest.mark.parametrize(
+    ("client", "counted"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_the_addresses_of_one_customer_are_counted_as_one(client: str, counted: str) -> None:
+    assert counted_as(client) == counted
 
 
 async def test_no_password_token_or_key_is_stored_as_it_is(platform: Platform) -> None:
