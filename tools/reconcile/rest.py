@@ -32,8 +32,10 @@ READERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "walkforward": {
         topics.VENUE_REQUESTS.name: ("VenueOrderRequested", "VenueModifyRequested", "VenueCancelRequested"),
     },
+    "signals": {topics.USERS.name: ("UserAccessChanged",)},
     "strategy": {
         topics.SIGNALS.name: ("SignalReceived",),
+        topics.USERS.name: ("UserAccessChanged",),
         topics.ACCOUNTS.name: ("AccountSaved", "AccountDeleted"),
         _EVENTS: ("PositionChanged", "SquareOffCompleted", "OrderModified", "OrderReopened", *_ENDINGS),
     },

@@ -126,6 +126,9 @@ def shown(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
             yield "fills", {"fill_id": fill_id, "order_id": row.order_id, "quantity": fill[0], "price": fill[1]}
     for row in world.rows[rows.ShownAccount]:
         yield "entities", {"kind": "account", **values(row)}
+    for row in world.rows[rows.UserAccess]:
+        access = {"active": row.active, "told_active": row.active, "access_version": row.version}
+        yield "users", {"user_id": row.user_id, **access}
 
 
 def fills_of(world: World, order_id: uuid.UUID) -> list[tuple[int, Any]]:

@@ -11,12 +11,13 @@ from tools.reconcile.rows.gateway import (
     ShownPanic,
     ShownPosition,
     ShownSquareOff,
+    UserAccess,
 )
 from tools.reconcile.rows.messages import DiscardedRow, OffsetRow, OutboxRow, ParkedRow
 from tools.reconcile.rows.risk import Reservation, RiskAccount, RiskExposure, RiskHalt
 from tools.reconcile.rows.row import SERVICES, R, Row, columns
-from tools.reconcile.rows.signals import AcceptedAlert
-from tools.reconcile.rows.strategy import StrategyAccount, StrategyAlgo, StrategyHolding
+from tools.reconcile.rows.signals import AcceptedAlert, SignalsUser
+from tools.reconcile.rows.strategy import StrategyAccount, StrategyAlgo, StrategyHolding, StrategyUser
 from tools.reconcile.rows.trading import (
     BookedExecutions,
     BrokerCall,
@@ -57,14 +58,17 @@ __all__ = (
     "ShownPanic",
     "ShownPosition",
     "ShownSquareOff",
+    "SignalsUser",
     "StrategyAccount",
     "StrategyAlgo",
     "StrategyHolding",
+    "StrategyUser",
     "TradingAccount",
     "TradingBook",
     "TradingOrder",
     "TradingPosition",
     "TradingSquareOff",
+    "UserAccess",
     "VenueOrder",
     "columns",
 )

@@ -104,6 +104,19 @@ class ShownPanic(_Gateway):
 
 
 @dataclass(frozen=True, slots=True)
+class UserAccess(_Gateway):
+    """Who was ever shut out, and whether he may come in now, as the others were told."""
+
+    source: ClassVar[str] = (
+        "(SELECT user_id, told_active AS active, access_version AS version FROM users"
+        " WHERE access_version > 0) AS access"
+    )
+    user_id: UUID
+    active: bool
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShownSquareOff(_Gateway):
     source: ClassVar[str] = "square_offs"
     square_off_id: UUID

@@ -20,3 +20,11 @@ class AcceptedAlert(_Signals):
     )
     signal_id: UUID
     received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SignalsUser(_Signals):
+    source: ClassVar[str] = "users"
+    user_id: UUID
+    active: bool
+    version: int

@@ -33,3 +33,11 @@ class StrategyHolding(_Strategy):
 class StrategyAlgo(_Strategy):
     source: ClassVar[str] = "algos"
     algo_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyUser(_Strategy):
+    source: ClassVar[str] = "users"
+    user_id: UUID
+    active: bool
+    version: int

@@ -38,6 +38,7 @@ from libs.common.contracts.orders import (
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
 from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicReset, PanicResetRequested
 from libs.common.contracts.signals import SignalReceived
+from libs.common.contracts.users import UserAccessChanged
 from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested, VenueOrderRequested
 from tests.tools.reconcile.world.held import INSTRUMENT, NIL, UNIT, ZERO, Booked, Held, Placed
 from tests.tools.reconcile.world.log import Log
@@ -59,6 +60,8 @@ class History(Log):
         self.books: defaultdict[tuple[str, UUID], Held] = defaultdict(Held)
         self.versions: defaultdict[str, int] = defaultdict(int)
         self.panics: list[rows.Panic] = []
+        self.access: tuple[bool, int] | None = None
+        """Whether the user may come in, and the version of that, once he was shut out."""
         self.fills: list[Booked] = []
         self.epochs: dict[str, tuple[int, bool]] = {}
         self.capital = self.opening = capital
@@ -278,6 +281,11 @@ class History(Log):
         self.say(topics.PANIC_REQUESTS, PanicResetRequested(**whose, requested_by=self.user_id))
         self.say(topics.PANICS, PanicReset(**whose, epoch=epoch, reset_by=self.user_id))
         self.epochs[name] = (epoch, False)
+
+    def shut_out(self, *, active: bool = False) -> None:
+        version = self.access[1] + 1 if self.access else 1
+        self.say(topics.USERS, UserAccessChanged(user_id=self.user_id, active=active, version=version))
+        self.access = (active, version)
 
     def begin_day(self) -> None:
         """Midnight: the day's profit becomes balance, quantities and averages carry over (openalgo#1426)."""

@@ -26,6 +26,9 @@ def settle(world: History) -> None:
         world.rows[rows.RiskHalt].append(rows.RiskHalt(scope, epoch, halted))
         world.rows[rows.ShownPanic].append(rows.ShownPanic(scope, epoch, halted))
     world.rows[rows.Panic].extend(world.panics)
+    if world.access:
+        for kind in (rows.UserAccess, rows.SignalsUser, rows.StrategyUser):
+            world.rows[kind].append(kind(world.user_id, *world.access))
 
 
 def _order(world: History, placed: Placed) -> None:

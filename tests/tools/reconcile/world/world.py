@@ -41,7 +41,7 @@ class World(History):
 
 def busy_world() -> World:
     """A bit of everything: bought by hand and by an algo, sold at a profit, resting, changed, cancelled, denied,
-    stopped by a panic, squared off, and begun again."""
+    stopped by a panic, squared off, and begun again; at last its user is shut out and let in."""
     world = World()
     bought = world.place(world.wish(Side.BUY, 10))
     world.fill(bought, 6, "100.00")
@@ -60,4 +60,6 @@ def busy_world() -> World:
     changed = world.place(world.wish(Side.BUY, 4, "81.00"))
     world.modify(changed, 6)
     world.alert()
+    world.shut_out()
+    world.shut_out(active=True)
     return world

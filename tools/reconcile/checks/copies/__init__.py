@@ -18,4 +18,5 @@ async def check_copies(facts: Facts, owner: Owner, tables: Tables, now: datetime
     await others.panics(tables, findings)
     await others.venue(facts, tables, now, findings)
     await others.strategy(owner, tables, findings)
+    await others.access(tables, findings)
     await risk.check_risk(facts, owner, tables, now, findings)

@@ -1,4 +1,4 @@
-"""The venue's book, what strategy believes to hold, and which panics are in force."""
+"""The venue's book, what strategy believes to hold, which panics are in force, and who was shut out."""
 
 from collections import defaultdict
 from datetime import datetime
@@ -14,9 +14,12 @@ from tools.reconcile.rows import (
     PanicEpoch,
     RiskHalt,
     ShownPanic,
+    SignalsUser,
     StrategyAccount,
     StrategyAlgo,
     StrategyHolding,
+    StrategyUser,
+    UserAccess,
     VenueOrder,
 )
 from tools.reconcile.rules import Findings, Rule, Subject, account, order
@@ -33,6 +36,20 @@ async def panics(tables: Tables, findings: Findings) -> None:
         about = Subject(f"panic scope {scope}", (scope,))
         for who, copy in (("the gateway", shown), ("risk", halts)):
             agree([("(epoch, in force)", copy.get(scope), truth.get(scope))], who, about, findings)
+
+
+async def access(tables: Tables, findings: Findings) -> None:
+    """Who was shut out: his webhooks are signals', his algos strategy's, and both must know."""
+    truth = {row.user_id: (row.active, row.version) async for row in tables.read(UserAccess)}
+    signals = {row.user_id: (row.active, row.version) async for row in tables.read(SignalsUser)}
+    strategies = {row.user_id: (row.active, row.version) async for row in tables.read(StrategyUser)}
+    for user_id in truth.keys() | signals.keys() | strategies.keys():
+        about = Subject(f"user {user_id}", (str(user_id),))
+        for who, copy in (("signals", signals), ("strategy", strategies)):
+            differ = differences(
+                [("(may come in, version)", copy.get(user_id), truth.get(user_id))], who, "the gateway"
+            )
+            findings.expect(Rule.COPIES, not differ, about, differ)
 
 
 async def venue(facts: Facts, tables: Tables, now: datetime, findings: Findings) -> None:
