@@ -215,7 +215,8 @@ class WalkforwardMemory(Memory):
             self._stirred.clear()
             wait = (self._activations[0][0] - clock.now()).total_seconds() if self._activations else None
             try:
-                await asyncio.wait_for(self._stirred.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._stirred.wait()
             except TimeoutError:
                 continue
 

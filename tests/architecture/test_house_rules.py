@@ -39,6 +39,11 @@ def test_no_test_is_left_for_later() -> None:
     assert matching(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError|pytest\.mark\.xfail") == []
 
 
+def test_nobody_waits_by_what_loses_a_cancellation() -> None:
+    """asyncio.wait_for of Python 3.11 does, when what it waits for ends in that moment; asyncio.timeout does not."""
+    assert [line for line in matching(r"\basyncio\.wait_for\(") if line.startswith("services/")] == []
+
+
 def test_decisions_have_a_number_of_their_own_and_are_listed() -> None:
     folder = ROOT / "docs" / "decisions"
     files = sorted(folder.glob("0*.md"))

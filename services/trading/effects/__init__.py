@@ -72,7 +72,8 @@ class Office:
                 except PASSING as error:
                     log.warning("effects_wait", error=repr(error))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._news.wait()
             await asyncio.Event().wait()
         finally:
             await self.close()

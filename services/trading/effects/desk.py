@@ -104,7 +104,8 @@ class Desk:
             if rest is None:
                 break
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.news.wait(), rest)
+                async with asyncio.timeout(rest):
+                    await self.news.wait()
 
     @contextlib.asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Work | None]:

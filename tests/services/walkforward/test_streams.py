@@ -104,6 +104,31 @@ async def test_a_start_decides_only_on_the_orders_that_ticks_concern() -> None:
         assert not after.memory.is_stirred
 
 
+@pytest.mark.parametrize("steps", range(5))
+async def test_whoever_waits_for_ticks_ends_when_told_though_one_comes_in_that_very_moment(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While orders waited for their latency to be over it went on, and its process stood until it was killed: wait_for
+    of Python 3.11 loses such a cancellation.
+    """
+    monkeypatch.setenv("WALKFORWARD_LATENCY_MS", "5000")
+    async with instance() as venue:
+        await see(venue, tick(ask=100.0))
+        await handle(venue, request(BUY, 100, LIMIT, "99.00"))
+        await see(venue, tick(ask=100.0, at=later(6)))
+        await handle(venue, request(BUY, 100, LIMIT, "98.00"))
+        waiting = asyncio.create_task(venue.memory.stirred(venue.clock, 200))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        venue.memory.see(tick(bid=99.0, ask=99.05, at=later(7)))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        was_waiting = waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled() is was_waiting
+
+
 async def test_ticks_read_again_after_a_restart_do_not_trigger_a_younger_stop() -> None:
     stop = request(SELL, 100, SL_M, trigger="95.00")
     async with instance() as before:
