@@ -32,7 +32,7 @@ from libs.common.contracts.orders import (
     SquareOffCompleted,
     SquareOffStarted,
 )
-from libs.common.contracts.portfolio import FundsChanged, PositionChanged
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled
 from libs.common.contracts.risk import MTMBreached, PanicRaised, PanicReset, RiskLimitDeleted, RiskLimitSaved
 from libs.common.contracts.signals import SignalGroupDeleted, SignalGroupSaved, SignalReceived
 from libs.common.service import Service, Start, every, on, stream
@@ -66,6 +66,7 @@ app = Service(
         on(topics.TRADING_EVENTS, OrderExpired, books.ended_or_unknown),
         on(topics.TRADING_EVENTS, FillReported, books.filled),
         on(topics.TRADING_EVENTS, PositionChanged, books.position_changed, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, PositionSettled, books.settled, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, FundsChanged, books.funds_changed, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, SquareOffStarted, risk.square_off_changed),
         on(topics.TRADING_EVENTS, SquareOffCompleted, risk.square_off_changed),

@@ -31,6 +31,7 @@ app = Service(
     produces=[
         topics.CONTRACTS,
         topics.CONTRACT_CHANGES,
+        topics.SETTLEMENTS,
         topics.MASTER_DOWNLOADS,
         topics.CUSTOM_SYMBOLS,
         topics.CORPORATE_ACTIONS,
@@ -49,6 +50,7 @@ app = Service(
         streams.tell_watchers,
         streams.tell_chains,
         streams.save_quotes,
+        streams.settle_expired,
     ],
     standby=[streams.stand_by, streams.keep_books],
     follows=[

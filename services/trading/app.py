@@ -3,6 +3,7 @@
 from libs.common.contracts import topics
 from libs.common.contracts.accounts import AccountDeleteRequested, AccountSaveRequested
 from libs.common.contracts.brokers import BrokerCancelRequested, BrokerModifyRequested, BrokerOrderRequested
+from libs.common.contracts.masters import ContractSettled
 from libs.common.contracts.orders import (
     OrderCancelRequested,
     OrderCleared,
@@ -16,7 +17,17 @@ from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.service import Memory, Service, every, on
 from services.trading import api, effects
-from services.trading.handlers import accounts, archive, broker_calls, executions, funds, orders, panics, square_offs
+from services.trading.handlers import (
+    accounts,
+    archive,
+    broker_calls,
+    executions,
+    funds,
+    orders,
+    panics,
+    settlements,
+    square_offs,
+)
 from services.trading.store import TradingStore
 
 app = Service(
@@ -40,10 +51,12 @@ app = Service(
         on(topics.BROKER_REQUESTS, BrokerOrderRequested, broker_calls.record),
         on(topics.BROKER_REQUESTS, BrokerModifyRequested, broker_calls.record),
         on(topics.BROKER_REQUESTS, BrokerCancelRequested, broker_calls.record),
+        on(topics.SETTLEMENTS, ContractSettled, settlements.note),
     ],
     timers=[
         every(1, square_offs.sweep),
         every(5, funds.begin_days),
+        every(10, settlements.settle),
         every(20, archive.archive),
     ],
     produces=[

@@ -6,7 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from libs.common.contracts.orders import FillReported
-from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionState
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled, PositionState
 from tools.reconcile.facts import (
     AVERAGE,
     HALF_PAISA,
@@ -67,6 +67,29 @@ class Books:
             held.margin, held.margin_is_known = ZERO, True
         held.unbooked.append((event.order_id, event.quantity))
         book = self.book((*key, event.strategy_id or NIL))
+        book.begin(day)
+        book.fill(signed, event.price)
+        owner.realised += realised
+        owner.ever += realised
+
+    def settle(self, event: PositionSettled, record: Record, findings: Findings, *, is_cut: bool) -> None:
+        """Close the book of an expired contract: no order takes part, and what it frees comes of the position alone."""
+        owner = self.account(event.account_id)
+        day = self._begin(owner, trading_day(record.time))
+        owner.is_guessed |= is_cut
+        key: NetKey = (event.account_id, event.instrument, event.product)
+        held, book = self.position(key), self.book((*key, event.strategy_id or NIL))
+        signed = event.side.sign * event.quantity
+        if not (is_cut and (held.is_guessed or not held.version)):
+            what = f"{event.quantity} are settled ({event.side}), where {book.quantity} are held ({record.place})"
+            about = position(*key, event.strategy_id)
+            findings.expect(Rule.SETTLED, bool(signed) and book.quantity == -signed, about, what, record.sent_at)
+        closed = closing(held.net.quantity, signed)
+        held.margin -= share(held.margin, closed, abs(held.net.quantity)) if closed else ZERO
+        held.net.begin(day)
+        realised = held.net.fill(signed, event.price)
+        if not held.net.quantity:
+            held.margin, held.margin_is_known = ZERO, True
         book.begin(day)
         book.fill(signed, event.price)
         owner.realised += realised

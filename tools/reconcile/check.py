@@ -14,6 +14,7 @@ from tools.reconcile.checks.delivery import check_delivery
 from tools.reconcile.checks.orders import check_orders
 from tools.reconcile.checks.owner import check_owner
 from tools.reconcile.checks.panics import check_epochs
+from tools.reconcile.checks.settlements import check_settlements
 from tools.reconcile.checks.signals import check_signals
 from tools.reconcile.fold import Fold
 from tools.reconcile.record import Partition
@@ -109,6 +110,7 @@ async def _check(
         return
     owner = await check_owner(facts, tables, findings)
     check_orders(facts, owner.accounts, findings)
+    await check_settlements(facts, owner, tables, findings)
     await check_signals(facts, tables, findings)
     await check_calls(tables, findings)
     if sources.seen is not None:

@@ -186,6 +186,28 @@ class Position:
     """The log does not reach back to its beginning: its figures begin with the first that was told."""
 
 
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What a contract was told to be worth when it expired."""
+
+    price: Decimal
+    spot_price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A book of an expired contract that was closed; `units` are signed."""
+
+    fill_id: UUID
+    account_id: UUID
+    instrument: str
+    product: str
+    strategy_id: UUID | None
+    units: int
+    worth: Worth
+    at: datetime
+
+
 @dataclass(slots=True)
 class Account:
     """`realised` is of `day`, `ever` since the beginning; the rest is what FundsChanged said last."""

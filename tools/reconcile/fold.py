@@ -17,6 +17,7 @@ from libs.common.contracts.algos import SignalActedOn
 from libs.common.contracts.base import Message
 from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
 from libs.common.contracts.enums import ExecutionKind
+from libs.common.contracts.masters import ContractSettled
 from libs.common.contracts.orders import (
     FillReported,
     OrderCleared,
@@ -27,15 +28,15 @@ from libs.common.contracts.orders import (
     OrderSubmitted,
     OrderTerms,
 )
-from libs.common.contracts.portfolio import FundsChanged, PositionChanged
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled
 from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicReset, PanicResetRequested
 from libs.common.contracts.signals import SignalReceived
 from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested, VenueOrderRequested
 from tools.reconcile import history
 from tools.reconcile.books import Books
-from tools.reconcile.facts import Fill, Order, PanicStep, terms_of, venue_terms_of
+from tools.reconcile.facts import Fill, Order, PanicStep, Settled, Worth, terms_of, venue_terms_of
 from tools.reconcile.record import Partition, Record, Span
-from tools.reconcile.rules import Findings, Rule, order
+from tools.reconcile.rules import Findings, Rule, contract, order, position
 
 EXACT = Context(prec=40)
 REFUSALS = frozenset({ExecutionKind.MODIFY_REJECTED, ExecutionKind.CANCEL_REJECTED})
@@ -69,6 +70,10 @@ class Facts:
     """How many messages told of each signal."""
     asked_on_signals: list[tuple[UUID, UUID, int]] = field(default_factory=list)
     """Signal, order that an algo says it asked for, when."""
+    worth: dict[str, Worth] = field(default_factory=dict)
+    """What each expired contract was told to be worth, by instrument."""
+    settled: dict[UUID, Settled] = field(default_factory=dict)
+    """Books that were settled, by their place in the tradebook."""
     last: dict[tuple[Partition, str], int] = field(default_factory=dict)
     """The newest offset of each type in each partition."""
     spans: Mapping[Partition, Span] = field(default_factory=dict)
@@ -112,6 +117,7 @@ class Fold:
         self._read(topics.PANICS.name, PanicReset, self._panic_reset)
         self._read(topics.SIGNALS.name, SignalReceived, self._signal)
         self._read(topics.STRATEGY_DECISIONS.name, SignalActedOn, self._acted_on)
+        self._read(topics.SETTLEMENTS.name, ContractSettled, self._contract_settled)
         for event in topics.TRADING_EVENTS.carries:
             self._read(topics.TRADING_EVENTS.name, event, self._happened)
 
@@ -228,6 +234,29 @@ class Fold:
         asked = ((acted.signal_id, UUID(order_id), record.millis) for order_id in acted.order_ids)
         self.facts.asked_on_signals.extend(asked)
 
+    def _contract_settled(self, told: ContractSettled, record: Record) -> None:
+        worth = Worth(told.price, told.spot_price)
+        known = self.facts.worth.setdefault(told.instrument, worth)
+        what = f"was told to be worth {worth.price}, and {known.price} before ({record.place})"
+        self._findings.expect(Rule.SETTLED, known == worth, contract(told.instrument), what, record.sent_at)
+
+    def _settled(self, event: PositionSettled, record: Record, *, is_cut: bool) -> None:
+        settled = Settled(
+            event.fill_id,
+            event.account_id,
+            event.instrument,
+            event.product,
+            event.strategy_id,
+            event.side.sign * event.quantity,
+            Worth(event.price, event.spot_price),
+            record.sent_at,
+        )
+        about = position(event.account_id, event.instrument, event.product, event.strategy_id)
+        what = f"settlement {event.fill_id} was told twice ({record.place})"
+        self._findings.expect(Rule.SETTLED, event.fill_id not in self.facts.settled, about, what, record.sent_at)
+        self.facts.settled[event.fill_id] = settled
+        self.facts.books.settle(event, record, self._findings, is_cut=is_cut)
+
     def _happened(self, event: Message, record: Record) -> None:
         is_cut = self.facts.spans[record.topic, record.partition].low > 0
         match event:
@@ -242,8 +271,16 @@ class Fold:
             case OrderFact():
                 if event.version:  # version 0 refuses to cancel what was never sent
                     history.step(self._order(event), event, record, self._findings, is_cut=is_cut)
+            case _:
+                self._moved(event, record, is_cut=is_cut)
+
+    def _moved(self, event: Message, record: Record, *, is_cut: bool) -> None:
+        """What an account holds, and its funds."""
+        match event:
             case PositionChanged():
                 self.facts.books.position_changed(event, record, self._findings, is_cut=is_cut)
+            case PositionSettled():
+                self._settled(event, record, is_cut=is_cut)
             case FundsChanged():
                 self.facts.books.funds_changed(event, record, self._findings, is_cut=is_cut)
             case _:

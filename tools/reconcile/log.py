@@ -15,7 +15,13 @@ from tools.reconcile.record import Partition, Record, Span
 
 RESTLESS = ("marketdata.", topics.RISK_WATCHES.name)
 """Prices, contracts and how far they moved: no order, no money, and never at rest."""
-MONEY = tuple(sorted(t.name for t in vars(topics).values() if isinstance(t, Topic) and not t.name.startswith(RESTLESS)))
+MONEY = tuple(
+    sorted(
+        topic.name
+        for topic in vars(topics).values()
+        if isinstance(topic, Topic) and (topic is topics.SETTLEMENTS or not topic.name.startswith(RESTLESS))
+    )
+)
 BATCH = 2_000
 ANSWER_S = 10.0
 SILENT = 0

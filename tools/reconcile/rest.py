@@ -11,7 +11,7 @@ from libs.common.contracts import topics
 from tools.reconcile.fold import Facts
 from tools.reconcile.log import RESTLESS
 from tools.reconcile.record import Partition, Span
-from tools.reconcile.rows import SERVICES, OffsetRow, OutboxRow
+from tools.reconcile.rows import SERVICES, OffsetRow, OutboxRow, WaitingBook
 from tools.reconcile.tables import Tables
 
 _EVENTS = topics.TRADING_EVENTS.name
@@ -28,6 +28,7 @@ READERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         topics.TRADING_REQUESTS.name: tuple(each.__name__ for each in topics.TRADING_REQUESTS.carries),
         topics.PANIC_REQUESTS.name: ("PanicRequested", "PanicResetRequested"),
         topics.EXECUTIONS.name: ("ExecutionReported",),
+        topics.SETTLEMENTS.name: ("ContractSettled",),
     },
     "walkforward": {
         topics.VENUE_REQUESTS.name: ("VenueOrderRequested", "VenueModifyRequested", "VenueCancelRequested"),
@@ -72,6 +73,12 @@ async def unrest(
         behind = await _behind(service, reads, facts, tables)
         if behind is not None:
             return behind
+    return await _unsettled(tables)
+
+
+async def _unsettled(tables: Tables) -> Unrest | None:
+    async for book in tables.read(WaitingBook):
+        return Unrest(f"what account {book.account_id} holds of {book.instrument} waits to be settled")
     return None
 
 

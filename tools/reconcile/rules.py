@@ -19,6 +19,7 @@ class Rule(StrEnum):
     FILLS = "every fill is booked exactly once"
     POSITIONS = "every position is the sum of its fills"
     PNL = "realised profit is what the fills realised, to the paisa"
+    SETTLED = "every settlement closes what was held of an expired contract, once, at the price that was told"
     FUNDS = "funds are what capital, realised profit and margin leave, to the paisa"
     COPIES = "copies and projections agree with their owner"
     CACHE = "Redis shows what its owner says"
@@ -41,6 +42,10 @@ def order(order_id: object) -> Subject:
 
 def account(account_id: object) -> Subject:
     return Subject(f"account {account_id}", (str(account_id),))
+
+
+def contract(instrument: str) -> Subject:
+    return Subject(f"contract {instrument}", (instrument,))
 
 
 def position(account_id: object, instrument: str, product: str, strategy_id: object | None = None) -> Subject:

@@ -2,7 +2,7 @@
 corporate actions.
 """
 
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
@@ -123,6 +123,32 @@ class ContractTermsChanged(Event):
     day: date
     before: ContractTerms
     after: ContractTerms
+
+
+class ContractSettled(Event):
+    """What one unit of an expired contract is worth, once and for all.
+
+    A future is worth the closing price of what it is written on (`spot`), an option its intrinsic value there, 0 at the
+    least. `spot_price` closed the minute `spot_minute` of the day of expiry, and `source` is whose price it is.
+    """
+
+    instrument: InstrumentId
+    expiry: date
+    price: Decimal
+    spot: InstrumentId
+    spot_price: Decimal
+    spot_minute: datetime
+    source: str
+
+
+class ContractUnsettled(Event):
+    """An expired contract has no settlement price, and none is guessed. Should the day's prices come after all (an
+    upload of history), ContractSettled follows. `reason` is for people.
+    """
+
+    instrument: InstrumentId
+    expiry: date
+    reason: str
 
 
 class ExpiryRole(StrEnum):

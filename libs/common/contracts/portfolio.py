@@ -1,10 +1,11 @@
 """What an account holds: positions and funds, as trading books them from fills."""
 
+from datetime import date, datetime
 from decimal import Decimal
 
 from libs.common.contracts.base import Event, Value
-from libs.common.contracts.enums import Product
-from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, StrategyId, UserId
+from libs.common.contracts.enums import Product, Side
+from libs.common.contracts.ids import AccountId, FillId, InstrumentId, OrderId, StrategyId, UserId
 
 
 class PositionState(Value):
@@ -23,7 +24,7 @@ class PositionChanged(Event):
     """A fill moved a position. `net` is the account's (instrument, product); `book` is the strategy's share of it.
 
     `margin` is what the net position blocks now. `version` counts the net position's changes.
-    `fill_quantity` of `order_id` made the change.
+    `fill_quantity` of `order_id` made the change; 0 when no order did: a new day began, or PositionSettled came before.
     """
 
     account_id: AccountId
@@ -37,6 +38,28 @@ class PositionChanged(Event):
     version: int
     order_id: OrderId
     fill_quantity: int
+
+
+class PositionSettled(Event):
+    """What a book held of an expired contract was closed in cash, at the price that ContractSettled told.
+
+    `side` and `quantity` are those of the closing. There is no order, and no venue heard of it; the PositionChanged
+    that follows tells what it made of the position. `fill_id` is its place in the tradebook.
+    """
+
+    fill_id: FillId
+    account_id: AccountId
+    user_id: UserId
+    strategy_id: StrategyId | None
+    instrument: InstrumentId
+    product: Product
+    side: Side
+    quantity: int
+    price: Decimal
+    expiry: date
+    spot: InstrumentId
+    spot_price: Decimal
+    settled_at: datetime
 
 
 class FundsChanged(Event):

@@ -81,6 +81,7 @@ TRADING_EVENTS = Topic(
     orders.SquareOffStarted,
     orders.SquareOffCompleted,
     portfolio.PositionChanged,
+    portfolio.PositionSettled,
     portfolio.FundsChanged,
     key="account_id",
     retention=YEARS,
@@ -221,6 +222,13 @@ CONTRACT_CHANGES = Topic(
     masters.ContractTermsChanged,
     masters.ExpiryRolled,
     key="underlying",
+    retention=YEARS,
+)
+SETTLEMENTS = Topic(
+    "marketdata.settlements.v1",
+    masters.ContractSettled,
+    masters.ContractUnsettled,
+    key="instrument",
     retention=YEARS,
 )
 CUSTOM_SYMBOL_REQUESTS = Topic(

@@ -162,6 +162,28 @@ class BulkTail:
         self._consumer.close()
 
 
+def has_handled(group: str, topic: Topic, bootstrap: str, before: datetime) -> bool:
+    """Whether the group has committed everything that was published to the topic before that moment. Blocks.
+
+    BulkUnavailable when Kafka does not tell.
+    """
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
+    at = int(before.timestamp() * 1000)
+    wanted = [TopicPartition(topic.name, number, at) for number in range(topic.partitions)]
+    try:
+        ends = consumer.offsets_for_times(wanted, timeout=_ASK_SECONDS)
+        committed = consumer.committed(ends, timeout=_ASK_SECONDS)
+        for end, mark in zip(ends, committed, strict=True):
+            first, high = consumer.get_watermark_offsets(end, timeout=_ASK_SECONDS)
+            if first < high and mark.offset < (end.offset if end.offset >= 0 else high):
+                return False
+    except KafkaException as error:
+        raise BulkUnavailable(f"Kafka does not tell how far {group} has read: {error}") from error
+    finally:
+        consumer.close()
+    return True
+
+
 def _consume(consumer: Consumer, most: int, seconds: float) -> Sequence[BulkRecord]:
     try:
         messages = consumer.consume(most, seconds)

@@ -21,7 +21,7 @@ from libs.common.contracts.orders import (
     OrderSubmitted,
     OrderTriggered,
 )
-from libs.common.contracts.portfolio import FundsChanged, PositionChanged
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled
 from libs.common.service import Context
 from services.gateway.memory import GatewayMemory
 from services.gateway.store import GatewayStore
@@ -96,6 +96,11 @@ async def filled(event: FillReported, ctx: Ctx) -> Sequence[Message]:
 
 async def position_changed(event: PositionChanged, ctx: Ctx) -> Sequence[Message]:
     ctx.memory.follow(ctx.store).portfolio.position(event, ctx.cause.time)
+    return NOTHING
+
+
+async def settled(event: PositionSettled, ctx: Ctx) -> Sequence[Message]:
+    ctx.memory.follow(ctx.store).orders.settlement(event)
     return NOTHING
 
 

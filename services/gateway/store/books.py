@@ -8,6 +8,7 @@ import orjson
 
 from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.orders import FillReported, OrderFact, OrderTerms
+from libs.common.contracts.portfolio import PositionSettled
 from services.gateway.store.changes import Changes, Channel, Push
 from services.gateway.store.rows import Database, Row, columns
 from services.gateway.store.statement import Statement
@@ -231,6 +232,26 @@ class OrderBook:
         }
         self._fills.append(row)
         self._changes.add(fill.user_id, Channel.FILLS, "FillReported", row)
+
+    def settlement(self, settled: PositionSettled) -> None:
+        """It stands among the fills, since it moved a position and money; no order made it."""
+        row = {
+            "fill_id": settled.fill_id,
+            "order_id": None,
+            "account_id": settled.account_id,
+            "user_id": settled.user_id,
+            "strategy_id": settled.strategy_id,
+            "instrument": settled.instrument,
+            "side": settled.side.value,
+            "product": settled.product.value,
+            "quantity": settled.quantity,
+            "price": settled.price,
+            "broker_fill_id": f"settlement of {settled.expiry}",
+            "filled_at": settled.settled_at,
+            "seq": 0,
+        }
+        self._fills.append(row)
+        self._changes.add(settled.user_id, Channel.FILLS, "PositionSettled", row)
 
     def write(self, statement: Statement) -> None:
         if self._begun:

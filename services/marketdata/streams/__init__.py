@@ -7,6 +7,7 @@ from services.marketdata.streams.masters import keep_masters
 from services.marketdata.streams.quotes import save_quotes
 from services.marketdata.streams.repair import repair_candles
 from services.marketdata.streams.series import write_series
+from services.marketdata.streams.settlement import settle_expired
 from services.marketdata.streams.standby import follow_master, follow_needs, follow_quotes, keep_books, stand_by
 from services.marketdata.streams.watched import forget_watchers, note_watchers, tell_watchers
 
@@ -22,6 +23,7 @@ __all__ = [
     "repair_candles",
     "run_feed",
     "save_quotes",
+    "settle_expired",
     "stand_by",
     "tell_chains",
     "tell_watchers",

@@ -29,6 +29,7 @@ from services.trading.store.executions import Executions
 from services.trading.store.orders import Orders
 from services.trading.store.panics import Panics
 from services.trading.store.positions import Positions
+from services.trading.store.settlements import Settlements
 from services.trading.store.square_offs import SquareOffs
 
 NAMING_AN_ORDER = (ExecutionReported, OrderCleared, OrderDenied, OrderModifyCleared, OrderCancelRequested)
@@ -48,6 +49,7 @@ class TradingStore(Store):
         self.executions = Executions(connection)
         self.positions = Positions(connection)
         self.square_offs = SquareOffs(connection)
+        self.settlements = Settlements(connection)
         self.panics = Panics(connection)
         self.calls = Calls(connection)
         self.watched = WatchedOrders(connection)
@@ -123,6 +125,7 @@ class TradingStore(Store):
         self.executions.flush(self.writes)
         self.positions.flush(self.writes)
         self.square_offs.flush(self.writes)
+        self.settlements.flush(self.writes)
         self.panics.flush(self.writes)
         await self.calls.flush(self.writes)
         await self.watched.flush()

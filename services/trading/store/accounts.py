@@ -29,6 +29,17 @@ SELECT *
  ORDER BY account_id FOR UPDATE SKIP LOCKED
 """
 """Any of them: the same ones each time, were they stuck, would keep all others waiting for ever."""
+LOCK_SETTLING = """
+SELECT *
+  FROM accounts
+ WHERE account_id IN (
+    SELECT account_id FROM (
+        SELECT DISTINCT account_id
+          FROM books b JOIN settlements USING (instrument) JOIN accounts a USING (account_id)
+         WHERE b.quantity <> 0 AND a.broker = $1) AS holding
+     ORDER BY random() LIMIT $2)
+ ORDER BY account_id FOR UPDATE SKIP LOCKED
+"""
 LOCK_OF_DAYS_BEFORE = "SELECT * FROM accounts WHERE day < $1 ORDER BY account_id LIMIT $2 FOR UPDATE SKIP LOCKED"
 INSERT = "INSERT INTO accounts VALUES ($1, $2, $3, $4, $5, $6, $7, false, $8, $9, $10, $11, $12, $13, $14, $15)"
 DESCRIBE = "UPDATE accounts SET name = $2, labels = $3, is_master = $4, broker = $5 WHERE account_id = $1"
@@ -71,6 +82,10 @@ class Accounts:
     async def of_days_before(self, day: date, limit: int) -> Sequence[TradingAccount]:
         """Locked: those whose figures are not of today, without those that somebody else works on."""
         return [self._keep(row) for row in await self._connection.fetch(LOCK_OF_DAYS_BEFORE, day, limit)]
+
+    async def settling(self, broker: Broker, limit: int) -> Sequence[TradingAccount]:
+        """Locked: those of the broker that hold what has a settlement price, without those that somebody works on."""
+        return [self._keep(row) for row in await self._connection.fetch(LOCK_SETTLING, broker, limit)]
 
     def with_square_offs(self) -> set[AccountId]:
         """Of those that are loaded."""

@@ -90,6 +90,19 @@ class Positions:
             book or Book(order.account_id, order.strategy_id, order.instrument, order.product),
         )
 
+    async def net_of(self, book: Book) -> Net:
+        """What the book is a share of, flat ones too: books may offset each other."""
+        key = net_key(book)
+        nets = self._nets[book.account_id]
+        if key not in nets:
+            reads = Reads(self._connection)
+            reads.add(SELECT_NETS, self._keep_nets, [], *([each] for each in key))
+            await reads.send()
+        net = nets.get(key)
+        if net is None:
+            raise LookupError(f"there is a book of {book.instrument} in account {book.account_id}, and no position")
+        return net
+
     async def live_nets(self, account_id: AccountId) -> Sequence[Net]:
         """Open, or traded today."""
         await self._read_live(account_id)

@@ -33,7 +33,7 @@ from libs.common.contracts.orders import (
     SquareOffRequested,
     SquareOffStarted,
 )
-from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionState
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled, PositionState
 from libs.common.contracts.risk import (
     PanicRaised,
     PanicRequested,
@@ -129,6 +129,25 @@ def filled(order: OrderTerms, quantity: int = 10, version: int = 3) -> FillRepor
         quantity=quantity,
         price=Decimal("812.25"),
         filled_at=order.requested_at,
+    )
+
+
+def settled(order: OrderTerms, quantity: int = 10) -> PositionSettled:
+    """What an order bought expired."""
+    return PositionSettled(
+        fill_id=FillId(ids.new_id()),
+        account_id=order.account_id,
+        user_id=order.user_id,
+        strategy_id=order.strategy_id,
+        instrument=order.instrument,
+        product=order.product,
+        side=Side.SELL,
+        quantity=quantity,
+        price=Decimal("154.35"),
+        expiry=order.requested_at.date(),
+        spot=InstrumentId("NSE_INDEX:NIFTY"),
+        spot_price=Decimal("24154.35"),
+        settled_at=order.requested_at,
     )
 
 

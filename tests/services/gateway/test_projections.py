@@ -142,6 +142,23 @@ async def test_nautilus_3046_an_event_that_comes_again_changes_nothing(connectio
     assert [p["quantity"] for p in await queries.positions(connection, USER)] == [p["quantity"] for p in positions]
 
 
+async def test_a_settlement_stands_in_the_tradebook_once_and_has_no_order(connection: Connection) -> None:
+    order = said.terms(USER, ACCOUNT)
+    settled = said.settled(order)
+    await deliver(app, connection, said.submitted(order), said.filled(order), settled, said.position(order, 0))
+    await deliver(app, connection, settled)
+    [row, fill] = sorted(
+        await queries.fills_page(connection, Filter(user_id=USER), None, 10),
+        key=lambda row: row["order_id"] is not None,
+    )
+    assert (row["order_id"], fill["order_id"]) == (None, order.order_id)
+    assert (row["fill_id"], row["side"], row["quantity"], row["price"]) == (settled.fill_id, "SELL", 10, settled.price)
+    assert row["broker_fill_id"] == f"settlement of {settled.expiry}"
+    known = await queries.order(connection, order.order_id)
+    assert known is not None
+    assert known["filled_quantity"] == 10
+
+
 async def test_an_older_position_or_fund_never_replaces_a_newer(connection: Connection) -> None:
     order = said.terms(USER, ACCOUNT)
     await deliver(app, connection, said.position(order, 30, version=3), said.funds(order, version=3))

@@ -38,6 +38,16 @@ async def test_openalgo_811_an_order_and_its_fill_are_told_with_numbers_that_fol
         assert (await reader.hear("event", "funds"))["data"]["available"] == "9998375"
 
 
+async def test_a_settlement_is_an_event_of_the_fills_without_an_order(live: Live) -> None:
+    asha = await live.person("asha")
+    async with live.reader(asha, channels=["fills"]) as reader:
+        await reader.hear("snapshot")
+        order = said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now())
+        await live.project(said.settled(order))
+        event = await reader.hear("event", "fills")
+        assert (event["data"]["order_id"], event["data"]["price"]) == (None, "154.35")
+
+
 async def test_a_fill_reaches_the_client_within_milliseconds_of_its_commit(live: Live) -> None:
     asha = await live.person("asha")
     async with live.reader(asha, channels=["fills"]) as reader:

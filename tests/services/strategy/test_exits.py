@@ -151,3 +151,15 @@ async def test_what_expired_in_the_algos_hands_keeps_it_from_nothing(desk: Desk)
     over = completed(square_off).model_copy(update={"expired": (order.instrument,)})
     assert await desk.hear(over) == []
     assert orders_of(await desk.hear(a_signal())), "it enters again"
+
+
+async def test_an_algo_whose_legs_were_settled_at_expiry_is_flat_and_exits_nothing(desk: Desk) -> None:
+    """Trading books the settlement by no order: the position's change is all that tells of it."""
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    assert order.strategy_id is not None
+    await desk.hear(desk.filled(order))
+    settled = a_change(order.account_id, order.strategy_id, order.instrument, 0, order.order_id, 0)
+    assert await desk.hear(settled) == []
+    assert square_offs_of(await desk.hear(an_exit())) == [], "there is nothing to close"
+    assert orders_of(await desk.hear(a_signal())), "it enters again"

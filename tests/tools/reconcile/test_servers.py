@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from libs.common.ids import new_id
 from libs.common.testing import Databases
-from tests.tools.reconcile.world.world import World, busy_world
+from tests.tools.reconcile.world.world import World, expired_world
 from tools.reconcile import Options, Report, Rule, Sources, reconcile, rows
 from tools.reconcile.log import KafkaLog
 from tools.reconcile.rows import SERVICES
@@ -124,6 +124,8 @@ def shown(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
     for row in world.rows[rows.ShownFills]:
         for fill_id, fill in zip(row.fill_ids, fills_of(world, row.order_id), strict=True):
             yield "fills", {"fill_id": fill_id, "order_id": row.order_id, "quantity": fill[0], "price": fill[1]}
+    for row in world.rows[rows.ShownSettlement]:
+        yield "fills", values(row)
     for row in world.rows[rows.ShownAccount]:
         yield "entities", {"kind": "account", **values(row)}
     for row in world.rows[rows.UserAccess]:
@@ -169,13 +171,13 @@ async def sound() -> AsyncIterator[Servers]:
     """With the log of a sound history, which is the same each time."""
     made = Servers()
     await made.open()
-    made.write(busy_world())
+    made.write(expired_world())
     yield made
     await made.close()
 
 
 async def test_a_sound_history_on_real_servers_breaks_no_rule(sound: Servers) -> None:
-    world = busy_world().settle()
+    world = expired_world().settle()
     await sound.keep(world)
     report = await sound.check(world)
     assert report.passed, report.text()
@@ -191,6 +193,7 @@ WRONG = {
     Rule.FILLS: ("trading", "DELETE FROM executions WHERE execution_id LIKE '%-2'"),
     Rule.VENUE: ("walkforward", "DELETE FROM orders WHERE status = 'FILLED'"),
     Rule.COPIES: ("gateway", "UPDATE fills SET price = price + 1"),
+    Rule.SETTLED: ("trading", "UPDATE settlements SET price = price + 1"),
     Rule.ANSWERED: ("gateway", "UPDATE orders SET order_id = gen_random_uuid() WHERE status = 'ACCEPTED'"),
     Rule.PARKED: (
         "signals",
@@ -207,7 +210,7 @@ OLD_OUTBOX_ROW = """
 
 
 async def test_rows_that_are_wrong_in_real_tables_are_named(sound: Servers) -> None:
-    world = busy_world().settle()
+    world = expired_world().settle()
     await sound.keep(world)
     for service, statement in WRONG.values():
         await sound.execute(service, statement)
@@ -216,14 +219,14 @@ async def test_rows_that_are_wrong_in_real_tables_are_named(sound: Servers) -> N
 
 
 async def test_an_old_row_in_a_real_outbox_is_named(sound: Servers) -> None:
-    await sound.keep(busy_world().settle())
+    await sound.keep(expired_world().settle())
     await sound.execute("risk", OLD_OUTBOX_ROW)
-    report = await sound.check(busy_world())
+    report = await sound.check(expired_world())
     assert report.broken == [Rule.OUTBOX]
 
 
 async def test_a_message_too_many_in_real_topics_is_named_with_its_trail(servers: Servers) -> None:
-    world = busy_world().settle()
+    world = expired_world().settle()
     first = next(iter(world.orders.values()))
     world.send(first.terms)
     servers.write(world)
@@ -235,7 +238,7 @@ async def test_a_message_too_many_in_real_topics_is_named_with_its_trail(servers
 
 
 async def test_a_message_that_nobody_has_handled_yet_is_waited_for_and_then_said(servers: Servers) -> None:
-    world = busy_world().settle()
+    world = expired_world().settle()
     await servers.keep(world)
     world.request(world.wish(world.orders[next(iter(world.orders))].terms["side"], 1))
     servers.write(world)

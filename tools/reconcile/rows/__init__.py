@@ -10,6 +10,7 @@ from tools.reconcile.rows.gateway import (
     ShownOrder,
     ShownPanic,
     ShownPosition,
+    ShownSettlement,
     ShownSquareOff,
     UserAccess,
 )
@@ -27,7 +28,9 @@ from tools.reconcile.rows.trading import (
     TradingBook,
     TradingOrder,
     TradingPosition,
+    TradingSettlement,
     TradingSquareOff,
+    WaitingBook,
 )
 from tools.reconcile.rows.walkforward import VenueOrder
 
@@ -57,6 +60,7 @@ __all__ = (
     "ShownOrder",
     "ShownPanic",
     "ShownPosition",
+    "ShownSettlement",
     "ShownSquareOff",
     "SignalsUser",
     "StrategyAccount",
@@ -67,8 +71,10 @@ __all__ = (
     "TradingBook",
     "TradingOrder",
     "TradingPosition",
+    "TradingSettlement",
     "TradingSquareOff",
     "UserAccess",
     "VenueOrder",
+    "WaitingBook",
     "columns",
 )

@@ -39,12 +39,26 @@ class ShownOrder(_Gateway):
 class ShownFills(_Gateway):
     source: ClassVar[str] = (
         "(SELECT order_id, array_agg(fill_id) AS fill_ids, sum(quantity)::bigint AS quantity,"
-        " sum(quantity * price) AS value FROM fills GROUP BY order_id) AS shown"
+        " sum(quantity * price) AS value FROM fills"
+        " WHERE order_id IS NOT NULL GROUP BY order_id) AS shown"
     )
     order_id: UUID
     fill_ids: list[UUID]
     quantity: int
     value: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSettlement(_Gateway):
+    source: ClassVar[str] = "(SELECT * FROM fills WHERE order_id IS NULL) AS settled"
+    fill_id: UUID
+    account_id: UUID
+    strategy_id: UUID | None
+    instrument: str
+    product: str
+    side: str
+    quantity: int
+    price: Decimal
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,30 @@ class TradingBook(_Trading):
 
 
 @dataclass(frozen=True, slots=True)
+class TradingSettlement(_Trading):
+    """What trading noted that an expired contract was worth."""
+
+    source: ClassVar[str] = "settlements"
+    since: ClassVar[str | None] = "settlements"
+    instrument: str
+    price: Decimal
+    spot_price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingBook(_Trading):
+    """A book of a paper account that is to be settled, if there is one."""
+
+    source: ClassVar[str] = (
+        "(SELECT b.account_id, b.instrument FROM books b JOIN settlements USING (instrument)"
+        " JOIN accounts a USING (account_id) WHERE b.quantity <> 0 AND a.broker = 'paper' LIMIT 1) AS waiting"
+    )
+    since: ClassVar[str | None] = "settlements"
+    account_id: UUID
+    instrument: str
+
+
+@dataclass(frozen=True, slots=True)
 class TradingSquareOff(_Trading):
     source: ClassVar[str] = "square_offs"
     square_off_id: UUID

@@ -91,8 +91,10 @@ class Pnl(BaseModel):
 
 
 class FillView(BaseModel):
+    """A trade of an order; or, without an `order_id`, the settlement of a contract that expired in a paper account."""
+
     fill_id: UUID
-    order_id: UUID
+    order_id: UUID | None
     account_id: UUID
     strategy_id: UUID | None
     instrument: str

@@ -14,6 +14,7 @@ from services.marketdata.domain.masters import listing
 from services.marketdata.store.contracts.custom import CorporateActions, CustomSymbols
 from services.marketdata.store.contracts.downloads import Downloads
 from services.marketdata.store.contracts.master import STATEMENT_SECONDS, Master
+from services.marketdata.store.contracts.settlements import Settlements
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -61,6 +62,7 @@ class ContractStore(Store):
         super().__init__(connection)
         self.master = Master(connection)
         self.downloads = Downloads(connection)
+        self.settlements = Settlements(connection)
         self.custom_symbols = CustomSymbols(connection)
         self.corporate_actions = CorporateActions(connection)
 

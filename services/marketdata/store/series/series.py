@@ -201,7 +201,10 @@ class TimeSeries:
     async def applied(self, table: str) -> None:
         """Until everything written to the table by now can be read. TimeSeriesUnavailable when that takes too long."""
         question = f"SELECT writerTxn, sequencerTxn FROM wal_tables() WHERE name = '{table}'"  # noqa: S608 - our own word
-        ((applied, written),) = await self.ask(question)
+        rows = await self.ask(question)
+        if not rows:
+            raise TimeSeriesUnavailable(f"QuestDB has no table {table} yet")
+        ((applied, written),) = rows
         try:
             async with asyncio.timeout(APPLY_SECONDS):
                 while int(str(applied)) < int(str(written)):

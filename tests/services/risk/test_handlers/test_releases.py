@@ -117,3 +117,15 @@ async def test_an_exit_that_was_found_after_its_rejection_closes_what_no_other_m
     await scene.tell(lost, rejected, reopened(lost))
     again = order(side=Side.SELL, purpose=OrderPurpose.EXIT)
     assert rules(await scene.tell(again)) == [DenialRule.NOT_REDUCING]
+
+
+async def test_a_settlement_at_expiry_frees_the_position_and_leaves_its_last_order_as_it_was(scene: Scene) -> None:
+    """No order made the change: the one that moved the position last, still open in part, fills no further by it."""
+    request = order(quantity=10)
+    await scene.tell(request, position(state(6, 800), margin=Decimal(960), order_id=request.order_id, fill_quantity=6))
+    before = await bound(scene)
+    settled = position(state(0, 0, 50), version=2, order_id=request.order_id, fill_quantity=0)
+    await scene.tell(settled)
+    assert await bound(scene) == (before[0], 0, 1), "the order's margin stays, and it is what is still in use"
+    await scene.tell(OrderExpired(**fact(request, OrderStatus.EXPIRED), reason="the session is over"))
+    assert await bound(scene) == (0, 0, 0)

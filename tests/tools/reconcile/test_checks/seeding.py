@@ -26,12 +26,13 @@ class Corruption:
     words: str
     seed: Seed
     before_settling: bool
+    of: Callable[[], World] = busy_world
 
     def __str__(self) -> str:
         return str(self.seed.__name__)
 
     async def is_named(self) -> None:
-        world = busy_world()
+        world = self.of()
         if self.before_settling:
             self.seed(world)
             world.settle()
@@ -44,13 +45,17 @@ class Corruption:
 
 
 class Corruptions(list[Corruption]):
-    """Those of one subject."""
+    """Those of one subject, in a world of its own."""
+
+    def __init__(self, world: Callable[[], World] = busy_world) -> None:
+        super().__init__()
+        self._world = world
 
     def of(self, rule: Rule, words: str, *, made_by_the_platform: bool = False) -> Callable[[Seed], Seed]:
         """`made_by_the_platform`: its tables tell the same wrong story as its log."""
 
         def keep(seed: Seed) -> Seed:
-            self.append(Corruption(rule, words, seed, made_by_the_platform))
+            self.append(Corruption(rule, words, seed, made_by_the_platform, self._world))
             return seed
 
         return keep

@@ -24,6 +24,7 @@ from libs.common.contracts.enums import (
     Side,
     SignalType,
 )
+from libs.common.contracts.masters import ContractSettled
 from libs.common.contracts.orders import (
     FillReported,
     OrderAccepted,
@@ -35,7 +36,7 @@ from libs.common.contracts.orders import (
     OrderRequested,
     OrderSubmitted,
 )
-from libs.common.contracts.portfolio import FundsChanged, PositionChanged
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled
 from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicReset, PanicResetRequested
 from libs.common.contracts.signals import SignalReceived
 from libs.common.contracts.users import UserAccessChanged
@@ -63,6 +64,8 @@ class History(Log):
         self.access: tuple[bool, int] | None = None
         """Whether the user may come in, and the version of that, once he was shut out."""
         self.fills: list[Booked] = []
+        self.settled: list[PositionSettled] = []
+        self.worth: Decimal | None = None
         self.epochs: dict[str, tuple[int, bool]] = {}
         self.capital = self.opening = capital
         self.realised = ZERO
@@ -207,6 +210,43 @@ class History(Log):
         self.realised += gain
         if gain or freed:
             self._move(-freed)
+
+    def expire(self, price: str) -> None:
+        """The instrument was a future: marketdata tells what it was worth, trading settles what each book holds."""
+        at = Decimal(price)
+        whole = {"instrument": INSTRUMENT, "expiry": self.day, "price": at, "spot": "NSE:SPOT", "spot_price": at}
+        self.say(topics.SETTLEMENTS, ContractSettled(**whole, spot_minute=self.now, source="SIMULATED"))
+        self.worth = at
+        for (_, strategy_id), book in self.books.items():
+            if book.quantity:
+                self.settle_book(strategy_id, at)
+
+    def settle_book(self, strategy_id: UUID, price: Decimal, quantity: int | None = None) -> None:
+        book, net = self.books[INSTRUMENT, strategy_id], self.nets[INSTRUMENT]
+        signed = -book.quantity if quantity is None else quantity
+        event = PositionSettled(
+            fill_id=self.new_id(),
+            account_id=self.account_id,
+            user_id=self.user_id,
+            strategy_id=None if strategy_id == NIL else strategy_id,
+            instrument=INSTRUMENT,
+            product=Product.MIS,
+            side=Side.BUY if signed > 0 else Side.SELL,
+            quantity=abs(signed),
+            price=price,
+            expiry=self.day,
+            spot="NSE:SPOT",
+            spot_price=price,
+            settled_at=self.now,
+        )
+        self.say(topics.TRADING_EVENTS, event)
+        self.settled.append(event)
+        held = abs(net.quantity)
+        gain = net.take(signed, price)
+        book.take(signed, price)
+        self._tell_position(event.strategy_id, next(reversed(self.orders)), 0)
+        self.realised += gain
+        self._move(UNIT * (abs(net.quantity) - held))
 
     def cancel(self, order_id: UUID) -> None:
         placed = self.orders[order_id]

@@ -21,6 +21,7 @@ def settle(world: History) -> None:
     for (name, strategy_id), held in world.books.items():
         _book(world, name, strategy_id, held)
     _account(world)
+    _settlements(world)
     for scope, (epoch, halted) in world.epochs.items():
         world.rows[rows.PanicEpoch].append(rows.PanicEpoch(scope, epoch, halted))
         world.rows[rows.RiskHalt].append(rows.RiskHalt(scope, epoch, halted))
@@ -29,6 +30,15 @@ def settle(world: History) -> None:
     if world.access:
         for kind in (rows.UserAccess, rows.SignalsUser, rows.StrategyUser):
             world.rows[kind].append(kind(world.user_id, *world.access))
+
+
+def _settlements(world: History) -> None:
+    if world.worth is not None:
+        noted = rows.TradingSettlement(INSTRUMENT, world.worth, world.worth)
+        world.rows[rows.TradingSettlement].append(noted)
+    for event in world.settled:
+        shown = {name: getattr(event, name) for name in rows.columns(rows.ShownSettlement).split(", ")}
+        world.rows[rows.ShownSettlement].append(rows.ShownSettlement(**shown))
 
 
 def _order(world: History, placed: Placed) -> None:

@@ -39,6 +39,13 @@ class World(History):
         del self.rows[kind][place]
 
 
+def expired_world() -> World:
+    """The busy one, and then what is held expires at a loss."""
+    world = busy_world()
+    world.expire("95.50")
+    return world
+
+
 def busy_world() -> World:
     """A bit of everything: bought by hand and by an algo, sold at a profit, resting, changed, cancelled, denied,
     stopped by a panic, squared off, and begun again; at last its user is shut out and let in."""

@@ -1,0 +1,50 @@
+"""Settlement at expiry: what is held of an expired contract is closed in cash at the price that it was worth.
+
+Only positions of the paper venue: what a broker's account holds the exchange settles, and a broker books it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from libs.common.contracts.enums import Side
+from libs.common.contracts.ids import FillId, InstrumentId, SettlementId
+from libs.common.contracts.portfolio import PositionSettled
+from services.trading.domain.positions import Book, Net, book_key
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one unit of a contract was worth when it expired."""
+
+    instrument: InstrumentId
+    settlement_id: SettlementId
+    expiry: date
+    price: Decimal
+    spot: InstrumentId
+    spot_price: Decimal
+
+
+def held(books: Iterable[Book]) -> list[Book]:
+    """What may be settled: each book by itself, those that offset each other too, always in the same order."""
+    return sorted((book for book in books if book.holding.quantity), key=lambda book: tuple(map(str, book_key(book))))
+
+
+def settled(settlement: Settlement, net: Net, book: Book, fill_id: FillId, at: datetime) -> PositionSettled:
+    quantity = book.holding.quantity
+    return PositionSettled(
+        fill_id=fill_id,
+        account_id=net.account_id,
+        user_id=net.user_id,
+        strategy_id=book.strategy_id,
+        instrument=net.instrument,
+        product=net.product,
+        side=Side.SELL if quantity > 0 else Side.BUY,
+        quantity=abs(quantity),
+        price=settlement.price,
+        expiry=settlement.expiry,
+        spot=settlement.spot,
+        spot_price=settlement.spot_price,
+        settled_at=at,
+    )

@@ -1,0 +1,87 @@
+"""Settlements of expired contracts: at the price that was told, in paper accounts, and shown as they were booked."""
+
+from uuid import UUID
+
+from libs.common.contracts import topics
+from tools.reconcile.checks.compare import differences
+from tools.reconcile.checks.orders import CUT
+from tools.reconcile.checks.owner import Owner
+from tools.reconcile.facts import Settled
+from tools.reconcile.fold import Facts
+from tools.reconcile.rows import ShownSettlement, TradingSettlement
+from tools.reconcile.rules import Findings, Rule, Subject, contract, position
+from tools.reconcile.tables import Tables
+
+PAPER = "paper"
+
+
+async def check_settlements(facts: Facts, owner: Owner, tables: Tables, findings: Findings) -> None:
+    for settled in facts.settled.values():
+        _price(settled, facts, findings)
+        account = owner.accounts.get(settled.account_id)
+        what = f"was settled here, and its account is at {account.broker if account else 'nowhere'}"
+        at_paper = account is not None and account.broker == PAPER
+        findings.expect(Rule.SETTLED, at_paper, _position(settled), what, settled.at)
+    await _noted(facts, tables, findings)
+    await _shown(facts, tables, findings)
+
+
+def _price(settled: Settled, facts: Facts, findings: Findings) -> None:
+    told = facts.worth.get(settled.instrument)
+    if told is None and facts.is_cut(topics.SETTLEMENTS.name):
+        findings.cannot(Rule.SETTLED, CUT)
+        return
+    worth = f"the contract was told to be worth {told.price}" if told else "nobody told what the contract is worth"
+    what = f"was settled at {settled.worth.price}, and {worth}"
+    findings.expect(Rule.SETTLED, told == settled.worth, _position(settled), what, settled.at)
+
+
+async def _noted(facts: Facts, tables: Tables, findings: Findings) -> None:
+    """What trading settles by is what it was told."""
+    missing = set(facts.worth)
+    async for row in tables.read(TradingSettlement):
+        missing.discard(row.instrument)
+        told = facts.worth.get(row.instrument)
+        if told is None and facts.is_cut(topics.SETTLEMENTS.name):
+            findings.cannot(Rule.SETTLED, CUT)
+            continue
+        what = f"is worth {row.price} to trading, it was told to be worth {told.price if told else 'nothing yet'}"
+        same = told is not None and (told.price, told.spot_price) == (row.price, row.spot_price)
+        findings.expect(Rule.SETTLED, same, contract(row.instrument), what)
+    for instrument in sorted(missing):
+        findings.expect(Rule.SETTLED, False, contract(instrument), "was told to be settled, and trading does not know")
+
+
+async def _shown(facts: Facts, tables: Tables, findings: Findings) -> None:
+    missing: dict[UUID, Settled] = dict(facts.settled)
+    async for row in tables.read(ShownSettlement):
+        about = position(row.account_id, row.instrument, row.product, row.strategy_id)
+        known = missing.pop(row.fill_id, None)
+        if known is None:
+            if facts.is_cut(topics.TRADING_EVENTS.name):
+                findings.cannot(Rule.COPIES, CUT)
+            else:
+                findings.expect(
+                    Rule.COPIES, False, about, "shows a settlement in the tradebook that trading never told"
+                )
+            continue
+        differ = differences(
+            [
+                ("account", row.account_id, known.account_id),
+                ("strategy", row.strategy_id, known.strategy_id),
+                ("instrument", row.instrument, known.instrument),
+                ("product", row.product, known.product),
+                ("units", row.quantity if row.side == "BUY" else -row.quantity, known.units),
+                ("price", row.price, known.worth.price),
+            ],
+            "the gateway's tradebook",
+            "trading",
+        )
+        findings.expect(Rule.COPIES, not differ, about, differ, known.at)
+    for settled in missing.values():
+        what = "was settled, and the gateway's tradebook does not show it"
+        findings.expect(Rule.COPIES, False, _position(settled), what, settled.at)
+
+
+def _position(settled: Settled) -> Subject:
+    return position(settled.account_id, settled.instrument, settled.product, settled.strategy_id)
