@@ -16,9 +16,9 @@ RiskLimitId = NewType("RiskLimitId", UUID)
 SquareOffId = NewType("SquareOffId", UUID)
 PanicId = NewType("PanicId", UUID)
 CallId = NewType("CallId", UUID)
+"""A wish to a broker: the id of the message that brought it."""
 SettlementId = NewType("SettlementId", UUID)
 """The message that told what an expired contract was worth."""
-"""A wish to a broker: the id of the message that brought it."""
 CorrelationId = NewType("CorrelationId", UUID)
 """The id of the message that began a story; every message of the story carries it."""
 InstrumentId = NewType("InstrumentId", str)
