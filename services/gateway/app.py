@@ -11,6 +11,7 @@ from libs.common.contracts.algos import (
     SquareOffRefused,
 )
 from libs.common.contracts.base import RequestRefused
+from libs.common.contracts.brokers import PositionsCompared
 from libs.common.contracts.market import InstrumentListed, QuotesConflated, WatchedConflated
 from libs.common.contracts.masters import CorporateActionsImported, CustomSymbolDeleted, CustomSymbolSaved
 from libs.common.contracts.options import ChainConflated
@@ -68,6 +69,7 @@ app = Service(
         on(topics.TRADING_EVENTS, PositionChanged, books.position_changed, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, PositionSettled, books.settled, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, FundsChanged, books.funds_changed, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, PositionsCompared, books.positions_compared),
         on(topics.TRADING_EVENTS, SquareOffStarted, risk.square_off_changed),
         on(topics.TRADING_EVENTS, SquareOffCompleted, risk.square_off_changed),
         on(topics.ACCOUNTS, AccountSaved, entities.saved),

@@ -2,7 +2,12 @@
 
 from libs.common.contracts import topics
 from libs.common.contracts.accounts import AccountDeleteRequested, AccountSaveRequested
-from libs.common.contracts.brokers import BrokerCancelRequested, BrokerModifyRequested, BrokerOrderRequested
+from libs.common.contracts.brokers import (
+    BrokerCancelRequested,
+    BrokerModifyRequested,
+    BrokerOrderRequested,
+    PositionsCompareRequested,
+)
 from libs.common.contracts.masters import ContractSettled
 from libs.common.contracts.orders import (
     OrderCancelRequested,
@@ -17,10 +22,12 @@ from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.service import Memory, Service, every, on
 from services.trading import api, effects
+from services.trading.effects import comparing
 from services.trading.handlers import (
     accounts,
     archive,
     broker_calls,
+    comparisons,
     executions,
     funds,
     orders,
@@ -44,6 +51,7 @@ app = Service(
         on(topics.TRADING_REQUESTS, SquareOffRequested, square_offs.start_square_off),
         on(topics.TRADING_REQUESTS, AccountSaveRequested, accounts.save_account),
         on(topics.TRADING_REQUESTS, AccountDeleteRequested, accounts.delete_account),
+        on(topics.TRADING_REQUESTS, PositionsCompareRequested, comparisons.ask),
         on(topics.PANIC_REQUESTS, PanicRequested, panics.raise_panic),
         on(topics.PANIC_REQUESTS, PanicResetRequested, panics.reset_panic),
         on(topics.EXECUTIONS, ExecutionReported, executions.apply_execution),
@@ -70,5 +78,5 @@ app = Service(
         topics.ORDER_REQUESTS,
     ],
     routes=api.routes,
-    background=[effects.work_for_brokers],
+    background=[effects.work_for_brokers, comparing.compare_with_brokers],
 )

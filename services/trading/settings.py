@@ -44,6 +44,10 @@ class TradingSettings(BaseSettings):
     """Longer than a call: how soon another instance takes over an account whose own died."""
     broker_accounts: int = 500
     """Accounts that one instance works for at once."""
+    broker_compare_s: float = Field(default=60.0, gt=0)
+    """Between two looks at an account's positions while a market is open."""
+    broker_compare_again_s: float = Field(default=5.0, gt=0)
+    """Until a difference is looked at again before it counts: some reads of the order book."""
 
     @property
     def updates_url(self) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from libs.common.contracts import topics
 from libs.common.contracts.algos import SignalActedOn
 from libs.common.contracts.base import Message
-from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
+from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested, PositionsCompared
 from libs.common.contracts.enums import ExecutionKind
 from libs.common.contracts.masters import ContractSettled
 from libs.common.contracts.orders import (
@@ -74,6 +74,8 @@ class Facts:
     """What each expired contract was told to be worth, by instrument."""
     settled: dict[UUID, Settled] = field(default_factory=dict)
     """Books that were settled, by their place in the tradebook."""
+    compared: dict[UUID, PositionsCompared] = field(default_factory=dict)
+    """What was told last of each account's positions at its broker."""
     last: dict[tuple[Partition, str], int] = field(default_factory=dict)
     """The newest offset of each type in each partition."""
     spans: Mapping[Partition, Span] = field(default_factory=dict)
@@ -120,6 +122,7 @@ class Fold:
         self._read(topics.SETTLEMENTS.name, ContractSettled, self._contract_settled)
         for event in topics.TRADING_EVENTS.carries:
             self._read(topics.TRADING_EVENTS.name, event, self._happened)
+        self._read(topics.TRADING_EVENTS.name, PositionsCompared, self._compared)
 
     def begin(self, spans: Mapping[Partition, Span]) -> None:
         self.facts.spans = spans
@@ -285,6 +288,11 @@ class Fold:
                 self.facts.books.funds_changed(event, record, self._findings, is_cut=is_cut)
             case _:
                 pass
+
+    def _compared(self, event: PositionsCompared, _: Record) -> None:
+        known = self.facts.compared.get(event.account_id)
+        if known is None or known.version <= event.version:
+            self.facts.compared[event.account_id] = event
 
     def _order(self, event: OrderTerms | OrderFact) -> Order:
         return self.facts.order(event.order_id, event.account_id)

@@ -49,6 +49,8 @@ class Exchange:
     trades: list[dict[str, object]] = field(default_factory=list)
     placed: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     arrived: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    elsewhere: list[tuple[str, str, str, str, int]] = field(default_factory=list)
+    """What an account traded without us: account, exchange, symbol, product, signed quantity."""
     first_number: int = 1
     _numbers: "count[int]" = field(init=False)
 
@@ -172,3 +174,29 @@ class Exchange:
             if order.fields["placed_by"] == account and order.hidden_reads <= 0
         }
         return [dict(trade) for trade in self.trades if trade["order_id"] in visible]
+
+    def positions_of(self, account: str) -> list[dict[str, object]]:
+        """Net, of this day: what was filled here, and what the account's owner or the broker itself traded."""
+        traded: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
+        for trade in self.trades:
+            fields = self.orders[str(trade["order_id"])].fields
+            if fields["placed_by"] == account:
+                key = str(fields["exchange"]), str(fields["tradingsymbol"]), str(fields["product"])
+                sign = 1 if fields["transaction_type"] == "BUY" else -1
+                traded[key].append(sign * int(str(trade["quantity"])))
+        for owner, exchange, symbol, product, signed in self.elsewhere:
+            if owner == account:
+                traded[exchange, symbol, product].append(signed)
+        return [
+            {
+                "exchange": exchange,
+                "tradingsymbol": symbol,
+                "product": product,
+                "quantity": sum(signed),
+                "overnight_quantity": 0,
+                "day_buy_quantity": sum(each for each in signed if each > 0),
+                "day_sell_quantity": -sum(each for each in signed if each < 0),
+                "average_price": self.last_price,
+            }
+            for (exchange, symbol, product), signed in traded.items()
+        ]

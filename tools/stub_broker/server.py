@@ -1,7 +1,8 @@
 """The HTTP side, written on bare connections, since a framework would not let it break them.
 
-Beside Kite's routes it has `GET /stub/placed` (orders by tag), `PUT /stub/faults` (rates, seed, script) and
-`POST /stub/fill` (order_id, quantity, price), for whoever runs it in another process.
+Beside Kite's routes it has `GET /stub/placed` (orders by tag), `PUT /stub/faults` (rates, seed, script),
+`POST /stub/fill` (order_id, quantity, price) and `POST /stub/elsewhere` (account, exchange, symbol, product, quantity),
+for whoever runs it in another process.
 """
 
 import asyncio
@@ -66,6 +67,7 @@ class Stub:
     shuffles: bool = False
     repeats_trades: bool = False
     book_faults: list[Fault] = field(default_factory=list)
+    position_faults: list[Fault] = field(default_factory=list)
     first_number: int = 1
     expired: set[str] = field(default_factory=set)
     """Access tokens whose day is over."""
@@ -127,6 +129,9 @@ class Stub:
             case "GET", ["trades"]:
                 found = self.exchange.trades_of(account)
                 return await self._book([*found, *found] if self.repeats_trades else found)
+            case "GET", ["portfolio", "positions"]:
+                found = self.exchange.positions_of(account)
+                return await self._book({"net": found, "day": found}, self.position_faults)
             case "POST", ["orders", "regular"]:
                 self.exchange.arrived[call.form.get("tag", "")] += 1
                 self.received.set()
@@ -140,13 +145,16 @@ class Stub:
             case _:
                 raise Refusal("GeneralException", f"no route {call.path}", 404)
 
-    async def _book(self, rows: list[dict[str, object]]) -> Reply:
-        fault = self.book_faults.pop(0) if self.book_faults else Fault.NONE
+    async def _book(
+        self, rows: list[dict[str, object]] | dict[str, object], faults: list[Fault] | None = None
+    ) -> Reply:
+        planned = self.book_faults if faults is None else faults
+        fault = planned.pop(0) if planned else Fault.NONE
         if fault is Fault.DROP_BEFORE:
             raise Cut
         if fault is not Fault.NONE:
             return Reply(503, NETWORK)
-        if self.shuffles:
+        if self.shuffles and isinstance(rows, list):
             self.plan.dice.shuffle(rows)
         return Reply(200, {"status": "success", "data": rows})
 
@@ -225,6 +233,12 @@ class Stub:
                 wanted = orjson.loads(call.body)
                 trade_id = self.exchange.fill(wanted["order_id"], int(wanted["quantity"]), wanted.get("price"))
                 return Reply(200, {"trade_id": trade_id})
+            case "POST", "/stub/elsewhere":
+                wanted = orjson.loads(call.body)
+                names = (str(wanted[name]) for name in ("account", "exchange", "symbol", "product"))
+                account, exchange, symbol, product = names
+                self.exchange.elsewhere.append((account, exchange, symbol, product, int(wanted["quantity"])))
+                return Reply(200, {})
             case _:
                 raise Refusal("GeneralException", f"no route {call.path}", 404)
 

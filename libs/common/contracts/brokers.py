@@ -1,13 +1,14 @@
 """What trading asks of brokers behind HTTP. It reads these wishes itself, after the commit that recorded the attempt.
 
-A broker's answers come back as ExecutionReported, like the paper venue's.
+A broker's answers come back as ExecutionReported, like the paper venue's. And how our positions and theirs compare.
 """
 
+from datetime import datetime
 from decimal import Decimal
 
-from libs.common.contracts.base import Request
+from libs.common.contracts.base import Event, Request, Value
 from libs.common.contracts.enums import Broker, OrderPurpose, OrderType, Product, Side, Validity
-from libs.common.contracts.ids import AccountId, InstrumentId, OrderId
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, UserId
 
 
 class BrokerOrderRequested(Request):
@@ -55,3 +56,42 @@ class BrokerCancelRequested(Request):
     account_id: AccountId
     broker: Broker
     instrument: InstrumentId
+
+
+class PositionsCompareRequested(Request):
+    """Hold the account's positions against its broker's now, whatever the hour. Nothing is traded or booked."""
+
+    account_id: AccountId
+    user_id: UserId
+
+
+class PositionDifference(Value):
+    """A position that we and the broker know differently. Of CNC only what was traded today: the rest are holdings.
+
+    `broker_symbol` is in the broker's words (`NFO:NIFTY26DECFUT`); `instrument` is None where we have no position of it
+    and cannot tell which of ours it is.
+    """
+
+    broker_symbol: str
+    instrument: InstrumentId | None
+    product: Product
+    ours: int
+    theirs: int
+
+
+class PositionsCompared(Event):
+    """Where the account's positions and its broker's differ, all of it: said when that changes, and when asked for.
+
+    `moving` are instruments that were left out, since an order of theirs is under way. While `problem` says why the
+    broker's positions cannot be read, the differences are those that were seen at `compared_at` (None: never looked).
+    `version` counts from 1.
+    """
+
+    account_id: AccountId
+    user_id: UserId
+    broker: Broker
+    differences: tuple[PositionDifference, ...]
+    moving: tuple[InstrumentId, ...] = ()
+    problem: str = ""
+    version: int
+    compared_at: datetime | None

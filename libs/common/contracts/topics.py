@@ -51,6 +51,7 @@ TRADING_REQUESTS = Topic(
     orders.SquareOffRequested,
     accounts.AccountSaveRequested,
     accounts.AccountDeleteRequested,
+    brokers.PositionsCompareRequested,
     key="account_id",
     retention=MONTH,
 )
@@ -83,6 +84,7 @@ TRADING_EVENTS = Topic(
     portfolio.PositionChanged,
     portfolio.PositionSettled,
     portfolio.FundsChanged,
+    brokers.PositionsCompared,
     key="account_id",
     retention=YEARS,
 )

@@ -11,14 +11,16 @@ from libs.common.contracts.accounts import (
     AccountSaved,
     AccountSaveRequested,
 )
+from libs.common.contracts.brokers import PositionsCompared, PositionsCompareRequested
 from libs.common.contracts.enums import Broker, Exchange, OrderType, Product, Validity
 from libs.common.contracts.ids import AccountId
 from services.gateway.api import models
+from services.gateway.api.commands import pending_request
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader
 from services.gateway.api.owned import Owned, shown
 from services.gateway.domain import views
 from services.gateway.domain.roles import Identity
-from services.gateway.store import queries
+from services.gateway.store import broker_positions, queries
 from services.gateway.store.entities import Kind
 
 router = Router(prefix="/accounts", tags=["accounts"])
@@ -100,8 +102,35 @@ async def status(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
             "halted_by": halts,
             **await queries.count_open(pool, account_id, edge.runtime.clock.now()),
             "funds": views.funds(funds[0]) if funds else None,
+            "broker_positions": views.broker_positions(account_id, await broker_positions.find(pool, account_id)),
         }
     )
+
+
+@router.get("/{account_id}/broker-positions", response_model=models.BrokerPositions, responses=models.PROBLEMS)
+async def differences(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
+    """Where our positions and the broker's differ, as of the last change of that. Looked at every minute while a
+    market is open; nothing is traded or booked because of it.
+    """
+    await edge.visible_account(identity, account_id)
+    return Json(views.broker_positions(account_id, await broker_positions.find(edge.runtime.pool, account_id)))
+
+
+@router.post("/{account_id}/broker-positions/compare", response_model=models.BrokerPositions, responses=_ANSWERS)
+async def compare(account_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    """Look now, whatever the hour. 202 when the answer takes longer: a difference counts when it was seen twice,
+    seconds apart.
+    """
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        whose = await edge.visible_account(identity, account_id)
+        wish = PositionsCompareRequested(account_id=whose, user_id=identity.user_id)
+        done = await edge.commands.ask(wish, request_id, PositionsCompared, identity=identity, again=again)
+        if not isinstance(done, PositionsCompared):
+            return pending_request(request_id)
+        return Json(views.broker_positions(account_id, done.model_dump(mode="json")))
+
+    return await edge.commands.once(request, identity, run)
 
 
 async def _change(

@@ -108,6 +108,12 @@ def funds(row: Row) -> View:
     return {name: row[name] for name in _FUNDS}
 
 
+def broker_positions(account_id: object, row: Row | None) -> View:
+    """A PositionsCompared, or that there is none."""
+    empty: View = {"differences": [], "moving": [], "problem": "", "compared_at": None, "version": 0}
+    return {"account_id": account_id, **{name: row[name] if row else nothing for name, nothing in empty.items()}}
+
+
 def signal(row: Row) -> View:
     return {**orjson.loads(row["body"]), "signal_id": row["signal_id"], "decisions": orjson.loads(row["decisions"])}
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from libs.common.contracts.base import Message
+from libs.common.contracts.brokers import PositionsCompared
 from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.orders import (
     FillReported,
@@ -106,4 +107,13 @@ async def settled(event: PositionSettled, ctx: Ctx) -> Sequence[Message]:
 
 async def funds_changed(event: FundsChanged, ctx: Ctx) -> Sequence[Message]:
     ctx.memory.follow(ctx.store).portfolio.funds(event, ctx.cause.time)
+    return NOTHING
+
+
+async def positions_compared(event: PositionsCompared, ctx: Ctx) -> Sequence[Message]:
+    """Whoever trades the account should know, as of any other danger to it."""
+    store = ctx.memory.follow(ctx.store)
+    store.broker_positions.compared(event)
+    store.risk.happened(ctx.cause.id, event.user_id, event, ctx.cause.time, event.account_id)
+    store.outcomes.ended(ctx.cause.correlation_id, event, ctx.cause.time)
     return NOTHING

@@ -2,6 +2,7 @@
 
 from libs.common.service import Connection, Store
 from services.gateway.store.books import CHANGED, CHANGED_ORDERS, NO_CHANGED_ORDER, OrderBook
+from services.gateway.store.broker_positions import BrokerPositions
 from services.gateway.store.changes import CHANNELS, Changes
 from services.gateway.store.entities import Entities
 from services.gateway.store.instruments import Instruments
@@ -34,6 +35,7 @@ class GatewayStore(Store):
         self.entities = Entities()
         self.outcomes = Outcomes(self.changes)
         self.instruments = Instruments()
+        self.broker_positions = BrokerPositions()
 
     async def flush(self) -> None:
         connection = self.connection
@@ -45,6 +47,7 @@ class GatewayStore(Store):
         await self.entities.flush(connection)
         await self.outcomes.flush(connection)
         await self.instruments.flush(connection)
+        await self.broker_positions.flush(connection)
 
     async def _write_books(self, connection: Connection) -> None:
         statement = Statement()

@@ -18,6 +18,7 @@ PROJECTIONS = (
     "risk_events",
     "instruments",
     "instrument_words",
+    "broker_positions",
 )
 
 

@@ -22,6 +22,7 @@ from services.trading.domain.panics import PanicEpoch
 from services.trading.store.accounts import Accounts
 from services.trading.store.archive import Archive
 from services.trading.store.brokers.calls import Calls
+from services.trading.store.brokers.comparisons import Comparisons
 from services.trading.store.brokers.credentials import Credentials
 from services.trading.store.brokers.leases import BrokerLeases
 from services.trading.store.brokers.watched import WatchedOrders
@@ -55,6 +56,7 @@ class TradingStore(Store):
         self.watched = WatchedOrders(connection)
         self.broker_leases = BrokerLeases(connection)
         self.credentials = Credentials(connection)
+        self.comparisons = Comparisons(connection)
         self.archive = Archive(connection)
 
     @classmethod

@@ -24,13 +24,15 @@ from libs.common.messaging.envelope import decode
 from libs.common.messaging.work import Work
 from libs.common.runtime import Runtime
 from libs.common.service import Delivery, Envelope, Memory, Topic
-from libs.common.settings import CommonSettings, ServiceSettings
+from libs.common.settings import CommonSettings, MarketHours, ServiceSettings
 from libs.common.testing import Databases
 from libs.common.testing.delivery import envelope_of
+from libs.common.trading_calendar import TradingCalendar
 from services.trading.adapters.zerodha.client import Kite
 from services.trading.app import app
 from services.trading.domain.orders import tag_of
 from services.trading.effects import Office
+from services.trading.effects.comparing import Comparer
 from services.trading.effects.steps import Passed, Step
 from services.trading.settings import TradingSettings
 from services.trading.store import TradingStore
@@ -72,6 +74,7 @@ class World:
     runtime: "Runtime[TradingStore, Memory]"
     said: list[Message] = field(default_factory=list)
     offices: dict[int, tuple[Office, "asyncio.Task[None]"]] = field(default_factory=dict)
+    comparers: list[tuple[Kite, "asyncio.Task[None]"]] = field(default_factory=list)
 
     async def account(self) -> AccountId:
         """At zerodha, with credentials."""
@@ -129,6 +132,13 @@ class World:
         number = len(self.offices)
         self.offices[number] = (office, asyncio.create_task(office.run()))
         return number
+
+    def compare(self, calendar: TradingCalendar | None = None, **settings: object) -> None:
+        """A process that looks at positions, with time to do so; without a calendar markets are always open."""
+        chosen = self.settings.model_copy(update=settings)
+        kite = Kite(chosen.zerodha_url, 5.0, 5.0)
+        comparer = Comparer(self.runtime, chosen, kite, calendar or TradingCalendar(MarketHours.CONTINUOUS))
+        self.comparers.append((kite, asyncio.create_task(comparer.run())))
 
     def crash_at(self, step: Step) -> None:
         """A process that dies when it passes the step."""
@@ -219,6 +229,8 @@ async def world(pool: asyncpg.Pool) -> AsyncIterator[World]:
             broker_poll_s=0.08,
             broker_calls_per_s=100,
             broker_lease_s=0.8,
+            broker_compare_s=0.3,
+            broker_compare_again_s=0.15,
         )
         own = ServiceSettings(database_url=await Databases.url("trading"), port=1)
         runtime = Runtime(app, CommonSettings(), own, SystemClock())
@@ -242,3 +254,7 @@ async def _close(made: World) -> None:
         _end(task)
         await asyncio.wait([task], timeout=5)
         await office.kite.close()
+    for kite, task in made.comparers:
+        _end(task)
+        await asyncio.wait([task], timeout=5)
+        await kite.close()

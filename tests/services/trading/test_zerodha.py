@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import orjson
 import pytest
 
 from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
@@ -179,3 +180,24 @@ def test_a_book_that_is_not_as_documented_proves_nothing(body: bytes) -> None:
         translate.rows(200, body, NOON)
     with pytest.raises(translate.BadAnswer):
         translate.rows(503, error("NetworkException"), NOON)
+
+
+def test_kites_recorded_positions_are_read_without_the_products_that_we_do_not_trade() -> None:
+    found = {(each.symbol, each.product): each for each in translate.positions(200, mock("positions"))}
+    assert found["MCX:LEADMINI17DECFUT", Product.NRML].quantity == 1
+    assert found["MCX:GOLDGUINEA17DECFUT", Product.NRML].quantity == 0
+    assert found["MCX:LEADMINI17DECFUT", Product.NRML].instrument is None
+    assert ("NSE:SBIN", Product.MIS) not in found, "it is a cover order's"
+
+
+def test_of_delivery_the_days_trades_are_read() -> None:
+    row = {"exchange": "NSE", "tradingsymbol": "SBIN", "product": "CNC", "quantity": 12, "overnight_quantity": 10}
+    body = {"status": "success", "data": {"net": [{**row, "day_buy_quantity": 5, "day_sell_quantity": 3}], "day": []}}
+    [found] = translate.positions(200, orjson.dumps(body))
+    assert (found.symbol, found.instrument, found.quantity) == ("NSE:SBIN", SBIN, 2)
+
+
+@pytest.mark.parametrize(("status", "body"), [(403, b"{}"), (200, b"<html>"), (200, b'{"status":"success","data":{}}')])
+def test_positions_that_are_none_prove_nothing(status: int, body: bytes) -> None:
+    with pytest.raises(translate.BadAnswer):
+        translate.positions(status, body)

@@ -110,6 +110,17 @@ class ShownAccount(_Gateway):
 
 
 @dataclass(frozen=True, slots=True)
+class ShownComparison(_Gateway):
+    """`body` is the PositionsCompared that is shown."""
+
+    source: ClassVar[str] = "broker_positions"
+    since: ClassVar[str | None] = "broker_positions"
+    account_id: UUID
+    version: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShownPanic(_Gateway):
     source: ClassVar[str] = "panics"
     scope: str

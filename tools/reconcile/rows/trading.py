@@ -127,6 +127,18 @@ class WaitingBook(_Trading):
 
 
 @dataclass(frozen=True, slots=True)
+class TradingComparison(_Trading):
+    """Where the account's positions and its broker's differ, as trading knows it; `told` is a JSON list."""
+
+    source: ClassVar[str] = "broker_comparisons"
+    since: ClassVar[str | None] = "broker_comparisons"
+    account_id: UUID
+    version: int
+    told: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class TradingSquareOff(_Trading):
     source: ClassVar[str] = "square_offs"
     square_off_id: UUID

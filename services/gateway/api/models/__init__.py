@@ -41,6 +41,7 @@ from services.gateway.api.models.people import (
     UserChange,
 )
 from services.gateway.api.models.portfolio import (
+    BrokerPositions,
     CloseAll,
     ClosePositions,
     FillView,
@@ -69,6 +70,7 @@ __all__ = [
     "AlgoChange",
     "AlgoView",
     "Body",
+    "BrokerPositions",
     "CancelAll",
     "CancelOrder",
     "Cancelling",

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
+from libs.common.contracts.brokers import PositionDifference
 from libs.common.contracts.enums import Exchange, Product, Side
 from services.gateway.api.models.common import Body
 from services.gateway.domain.symbols import instrument_of
@@ -115,3 +116,17 @@ class FundsView(BaseModel):
     available: Decimal
     updated_at: datetime
     seq: int
+
+
+class BrokerPositions(BaseModel):
+    """Where our positions and the broker's differ. `moving` were left out of the last look, since an order of theirs is
+    under way; while `problem` says why the broker's cannot be read, the differences are those of `compared_at`, which
+    is null until a first look. `version` counts what was told, 0: nothing yet.
+    """
+
+    account_id: UUID
+    differences: list[PositionDifference]
+    moving: list[str]
+    problem: str
+    compared_at: datetime | None
+    version: int

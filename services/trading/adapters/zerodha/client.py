@@ -13,6 +13,7 @@ from libs.common.contracts.brokers import BrokerCancelRequested, BrokerModifyReq
 from services.trading.adapters.zerodha import translate
 from services.trading.domain.book import Book
 from services.trading.domain.calls import Answer, NotTaken, Refused, Request, Silent
+from services.trading.domain.comparing import Theirs
 from services.trading.store.brokers.credentials import Secrets
 
 CONNECTIONS = 500
@@ -82,6 +83,14 @@ class Kite:
             raise translate.BadAnswer(f"{type(error).__name__} while reading the book of zerodha") from error
         rows = translate.rows(orders.status_code, orders.content, began_at)
         return Book(rows, translate.trades(trades.status_code, trades.content), began_at)
+
+    async def positions(self, secrets: Secrets) -> list[Theirs]:
+        """What the account holds there now, but for holdings."""
+        try:
+            found = await self._get("/portfolio/positions", secrets)
+        except (httpx.HTTPError, TimeoutError, OSError) as error:
+            raise translate.BadAnswer(f"{type(error).__name__} while reading the positions at zerodha") from error
+        return translate.positions(found.status_code, found.content)
 
     async def _get(self, path: str, secrets: Secrets) -> httpx.Response:
         async with asyncio.timeout(self._call_s):

@@ -32,3 +32,11 @@ def kite_symbol(instrument: InstrumentId) -> tuple[str, str]:
     if is_last or contract == "FUT" or exchange == Exchange.MCX:
         return exchange, f"{name}{year}{month}{contract}"
     return exchange, f"{name}{year}{'123456789OND'[expiry.month - 1]}{day}{contract}"
+
+
+def shown_as(instrument: InstrumentId) -> str:
+    """As its positions name it. What has no symbol there keeps its own, which none of theirs is."""
+    try:
+        return ":".join(kite_symbol(instrument))
+    except ValueError:
+        return instrument

@@ -10,11 +10,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
-from libs.common.contracts.enums import OrderType, Validity
+from libs.common.contracts.enums import Exchange, OrderType, Product, Validity
+from libs.common.contracts.ids import InstrumentId
 from libs.common.trading_calendar import IST
 from services.trading.adapters.zerodha.symbols import kite_symbol
 from services.trading.domain.book import STOPS, BookRow, RowState, Terms, Trade
 from services.trading.domain.calls import Answer, NotTaken, Refused, Silent, Taken
+from services.trading.domain.comparing import Theirs
 
 VARIETY = "regular"
 MARKET_PROTECTION = "-1"
@@ -147,7 +149,25 @@ class _Trades(_Shape):
     data: list[_Trade]
 
 
-_ROWS, _TRADES = TypeAdapter(_Rows), TypeAdapter(_Trades)
+class _Position(_Shape):
+    tradingsymbol: str
+    exchange: str
+    product: str
+    quantity: int
+    day_buy_quantity: int
+    day_sell_quantity: int
+
+
+class _Net(_Shape):
+    net: list[_Position]
+
+
+class _Positions(_Shape):
+    status: Literal["success"]
+    data: _Net
+
+
+_ROWS, _TRADES, _POSITIONS = TypeAdapter(_Rows), TypeAdapter(_Trades), TypeAdapter(_Positions)
 
 
 def answer(status: int, body: bytes) -> Answer:
@@ -188,6 +208,28 @@ def trades(status: int, body: bytes) -> list[Trade]:
         Trade(trade.trade_id, trade.order_id, trade.quantity, trade.average_price, _time(trade.fill_timestamp))
         for trade in found
     ]
+
+
+def positions(status: int, body: bytes) -> list[Theirs]:
+    """GET /portfolio/positions, net. Products that we do not trade (CO, BO, MTF) are left out.
+
+    Of CNC what was traded today: from the next day on shares are among the holdings, and here no more.
+    """
+    try:
+        found = _POSITIONS.validate_json(body).data.net if status == 200 else None
+    except ValidationError as error:
+        raise BadAnswer(f"the positions are not as documented: {error.error_count()} faults") from error
+    if found is None:
+        raise BadAnswer(f"zerodha answered {status} instead of its positions")
+    return [_theirs(row) for row in found if row.product in list(Product)]
+
+
+def _theirs(row: _Position) -> Theirs:
+    """A cash symbol is ours, too; a derivative's does not tell its day of expiry."""
+    symbol, product = f"{row.exchange}:{row.tradingsymbol}", Product(row.product)
+    instrument = InstrumentId(symbol) if row.exchange in (Exchange.NSE, Exchange.BSE) else None
+    today = row.day_buy_quantity - row.day_sell_quantity
+    return Theirs(symbol, instrument, product, today if product is Product.CNC else row.quantity)
 
 
 class _Update(_Shape):

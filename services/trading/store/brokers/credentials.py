@@ -19,12 +19,17 @@ from libs.common.contracts.ids import AccountId
 from libs.common.service import Connection
 
 SAVE = """
+WITH compared AS (
+    INSERT INTO broker_comparisons (account_id, due_at) VALUES ($1, clock_timestamp())
+    ON CONFLICT (account_id) DO UPDATE SET due_at = excluded.due_at, claim = NULL
+)
 INSERT INTO broker_credentials AS c VALUES ($1, $2, $3, $4, 1, $5)
 ON CONFLICT (account_id) DO UPDATE
    SET broker = excluded.broker, wrapped_key = excluded.wrapped_key, sealed = excluded.sealed,
        version = c.version + 1, updated_at = excluded.updated_at
 RETURNING version
 """
+"""Its positions are compared at once: until now they may not have been readable."""
 SELECT = "SELECT broker, wrapped_key, sealed FROM broker_credentials WHERE account_id = $1"
 _NONCE = 12
 

@@ -1,5 +1,7 @@
 """What the gateway, risk and strategy keep of others agrees with its owner."""
 
+import json
+
 import pytest
 
 from tests.tools.reconcile.test_checks.seeding import NOWHERE, Corruption, Corruptions
@@ -49,6 +51,27 @@ def the_gateway_shows_other_funds(world: World) -> None:
 @CORRUPTIONS.of(Rule.COPIES, "version: 2 in the gateway, 1 in trading")
 def the_gateway_shows_another_account(world: World) -> None:
     world.change(rows.ShownAccount, version=2)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "differences from the broker: [] in the gateway")
+def the_gateway_hides_what_the_broker_has_otherwise(world: World) -> None:
+    body = world.rows[rows.ShownComparison][0].body
+    world.change(rows.ShownComparison, body=json.dumps({**json.loads(body), "differences": []}))
+
+
+@CORRUPTIONS.of(Rule.COPIES, "the gateway does not show it")
+def the_gateway_lacks_a_comparison_with_the_broker(world: World) -> None:
+    world.drop(rows.ShownComparison)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "version: 2 in trading, 1 in the log")
+def trading_kept_a_comparison_that_it_never_told(world: World) -> None:
+    world.change(rows.TradingComparison, version=2, told="[]")
+
+
+@CORRUPTIONS.of(Rule.COPIES, "of which the log never told")
+def a_comparison_was_never_said(world: World) -> None:
+    world.unsay("PositionsCompared")
 
 
 @CORRUPTIONS.of(Rule.COPIES, "panic scope")

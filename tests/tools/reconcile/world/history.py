@@ -13,6 +13,7 @@ from libs.common.contracts import topics
 from libs.common.contracts.accounts import Account, AccountSaved
 from libs.common.contracts.algos import SignalActedOn
 from libs.common.contracts.base import Message
+from libs.common.contracts.brokers import PositionDifference, PositionsCompared
 from libs.common.contracts.enums import (
     Broker,
     DenialRule,
@@ -24,6 +25,7 @@ from libs.common.contracts.enums import (
     Side,
     SignalType,
 )
+from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.masters import ContractSettled
 from libs.common.contracts.orders import (
     FillReported,
@@ -67,6 +69,7 @@ class History(Log):
         self.settled: list[PositionSettled] = []
         self.worth: Decimal | None = None
         self.epochs: dict[str, tuple[int, bool]] = {}
+        self.compared: PositionsCompared | None = None
         self.capital = self.opening = capital
         self.realised = ZERO
         self.used = ZERO
@@ -326,6 +329,26 @@ class History(Log):
         version = self.access[1] + 1 if self.access else 1
         self.say(topics.USERS, UserAccessChanged(user_id=self.user_id, active=active, version=version))
         self.access = (active, version)
+
+    def compare(self) -> None:
+        """The broker has none of what we hold."""
+        self.compared = PositionsCompared(
+            account_id=self.account_id,
+            user_id=self.user_id,
+            broker=Broker.ZERODHA,
+            differences=(
+                PositionDifference(
+                    broker_symbol=INSTRUMENT,
+                    instrument=InstrumentId(INSTRUMENT),
+                    product=Product.MIS,
+                    ours=self.nets[INSTRUMENT].quantity,
+                    theirs=0,
+                ),
+            ),
+            version=1,
+            compared_at=self.now,
+        )
+        self.say(topics.TRADING_EVENTS, self.compared)
 
     def begin_day(self) -> None:
         """Midnight: the day's profit becomes balance, quantities and averages carry over (openalgo#1426)."""

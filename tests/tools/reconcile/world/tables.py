@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from libs.common.contracts.brokers import PositionsCompared
 from libs.common.contracts.enums import OrderPurpose, OrderStatus, Product, Side
 from tests.tools.reconcile.world.held import INSTRUMENT, NIL, UNIT, ZERO, Held, Placed
 from tests.tools.reconcile.world.history import History
@@ -30,6 +31,19 @@ def settle(world: History) -> None:
     if world.access:
         for kind in (rows.UserAccess, rows.SignalsUser, rows.StrategyUser):
             world.rows[kind].append(kind(world.user_id, *world.access))
+    if world.compared is not None:
+        _comparison(world, world.compared)
+
+
+def _comparison(world: History, compared: PositionsCompared) -> None:
+    told = [
+        {"symbol": each.broker_symbol, "product": each.product, "ours": each.ours, "theirs": each.theirs}
+        for each in compared.differences
+    ]
+    own = rows.TradingComparison(world.account_id, compared.version, json.dumps(told), compared.problem)
+    world.rows[rows.TradingComparison].append(own)
+    shown = rows.ShownComparison(world.account_id, compared.version, compared.model_dump_json())
+    world.rows[rows.ShownComparison].append(shown)
 
 
 def _settlements(world: History) -> None:

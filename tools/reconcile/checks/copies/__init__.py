@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from tools.reconcile.checks.copies import gateway, others, risk
+from tools.reconcile.checks.copies import comparisons, gateway, others, risk
 from tools.reconcile.checks.owner import Owner
 from tools.reconcile.fold import Facts
 from tools.reconcile.rules import Findings
@@ -14,6 +14,7 @@ async def check_copies(facts: Facts, owner: Owner, tables: Tables, now: datetime
     await gateway.shown_fills(facts, tables, findings)
     await gateway.shown_holdings(owner, tables, findings)
     await gateway.shown_accounts(owner, tables, findings)
+    await comparisons.positions_at_brokers(facts, tables, findings)
     await gateway.square_offs(owner, tables, findings)
     await others.panics(tables, findings)
     await others.venue(facts, tables, now, findings)
