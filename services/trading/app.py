@@ -16,6 +16,7 @@ from libs.common.contracts.orders import (
     OrderModifyCleared,
     OrderModifyRefused,
     OrdersCancelRequested,
+    OrderSettleRequested,
     SquareOffRequested,
 )
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
@@ -33,6 +34,7 @@ from services.trading.handlers import (
     orders,
     panics,
     settlements,
+    settling,
     square_offs,
 )
 from services.trading.store import TradingStore
@@ -48,6 +50,7 @@ app = Service(
         on(topics.RISK_DECISIONS, OrderModifyRefused, orders.record_modify_refusal),
         on(topics.TRADING_REQUESTS, OrderCancelRequested, orders.cancel_order),
         on(topics.TRADING_REQUESTS, OrdersCancelRequested, orders.cancel_orders),
+        on(topics.TRADING_REQUESTS, OrderSettleRequested, settling.settle_order),
         on(topics.TRADING_REQUESTS, SquareOffRequested, square_offs.start_square_off),
         on(topics.TRADING_REQUESTS, AccountSaveRequested, accounts.save_account),
         on(topics.TRADING_REQUESTS, AccountDeleteRequested, accounts.delete_account),

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 from libs.common.contracts.brokers import BrokerOrderRequested
 from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Product, Side
-from libs.common.contracts.orders import OrderTerms
-from libs.common.contracts.venue import VenueOrderRequested
+from libs.common.contracts.orders import OrderSettled, OrderTerms
+from libs.common.contracts.venue import ExecutionReported, VenueOrderRequested
 
 IST = ZoneInfo("Asia/Kolkata")
 ZERO = Decimal(0)
@@ -98,6 +98,10 @@ class Order:
     ending: str = ""
     accepted_by_venue: bool = False
     was_reopened: bool = False
+    settled: OrderSettled | None = None
+    """A person told what became of it."""
+    by_hand: list[ExecutionReported] = field(default_factory=list)
+    """What was reported as if its venue had told."""
     was_found: bool = False
     """A venue that we believed not to have it has it after all."""
 

@@ -40,6 +40,8 @@ from tools.reconcile.rules import Findings, Rule, contract, order, position
 
 EXACT = Context(prec=40)
 REFUSALS = frozenset({ExecutionKind.MODIFY_REJECTED, ExecutionKind.CANCEL_REJECTED})
+SETTLED = ":settled:"
+"""In the ids of reports that no venue made: a person told what became of the order."""
 TAKEN = frozenset({ExecutionKind.ACCEPTED, ExecutionKind.TRIGGERED, ExecutionKind.FILLED, ExecutionKind.FOUND})
 ENDINGS = frozenset({ExecutionKind.REJECTED, ExecutionKind.CANCELLED, ExecutionKind.EXPIRED})
 
@@ -120,6 +122,9 @@ class Fold:
         self._read(topics.SIGNALS.name, SignalReceived, self._signal)
         self._read(topics.STRATEGY_DECISIONS.name, SignalActedOn, self._acted_on)
         self._read(topics.SETTLEMENTS.name, ContractSettled, self._contract_settled)
+        self._read_trading()
+
+    def _read_trading(self) -> None:
         for event in topics.TRADING_EVENTS.carries:
             self._read(topics.TRADING_EVENTS.name, event, self._happened)
         self._read(topics.TRADING_EVENTS.name, PositionsCompared, self._compared)
@@ -210,6 +215,8 @@ class Fold:
                 self._findings.add(Rule.FILLS, order(report.order_id), what, record.sent_at)
             return
         self._executions[mark] = told
+        if SETTLED in report.execution_id:
+            found.by_hand.append(report)
         if report.kind not in REFUSALS:
             found.executions += 1
         if report.kind in ENDINGS:

@@ -8,6 +8,7 @@ from libs.common.contracts.orders import (
     OrderFact,
     OrderModified,
     OrderReopened,
+    OrderSettled,
     OrderSubmitted,
 )
 from tools.reconcile.facts import AVERAGE, ZERO, Fill, Order, terms_of, venue_terms_of
@@ -63,6 +64,8 @@ def step(known: Order, event: OrderFact, record: Record, findings: Findings, *, 
     match event:
         case FillReported():
             _fill(known, event, record, findings)
+        case OrderSettled():
+            known.settled = event
         case OrderAccepted() | OrderReopened():
             known.broker_order_id = event.broker_order_id
             known.was_reopened |= known.status is OrderStatus.REJECTED

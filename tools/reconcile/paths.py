@@ -33,6 +33,7 @@ LEGAL: Mapping[str, Mapping[S, frozenset[S]]] = {
     "OrderAccepted": _all(AWAITED | {S.REJECTED}, S.ACCEPTED),
     "OrderReopened": {S.REJECTED: RESTING},
     "OrderOutcomeUnknown": {S.SUBMITTED: frozenset({S.OUTCOME_UNKNOWN})},
+    "OrderSettled": {S.OUTCOME_UNKNOWN: frozenset({S.OUTCOME_UNKNOWN})},
     "OrderTriggered": _stays(RESTING),
     "FillReported": {
         **{state: frozenset({S.PARTIALLY_FILLED, S.FILLED}) for state in RESTING},

@@ -145,6 +145,17 @@ class ExecutionKind(StrEnum):
     """The venue has an order that its book had not shown for so long that we took it for refused."""
 
 
+class SettledAs(StrEnum):
+    """What a person says became of an order that nobody answered for."""
+
+    NOT_TAKEN = "NOT_TAKEN"
+    """It never reached the broker."""
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+    """With what it had traded by then, which may be nothing."""
+    FILLED = "FILLED"
+
+
 class Broker(StrEnum):
     PAPER = "paper"
     ZERODHA = "zerodha"

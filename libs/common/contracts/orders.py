@@ -10,6 +10,7 @@ from libs.common.contracts.enums import (
     OrderStatus,
     OrderType,
     Product,
+    SettledAs,
     Side,
     SquareOffReason,
     Validity,
@@ -135,6 +136,21 @@ class OrdersCancelRequested(Request):
     instrument: InstrumentId | None = None
 
 
+class OrderSettleRequested(Request):
+    """`user_id` says what became of an order whose outcome is unknown, and whose day is over: its broker's book of that
+    day is gone. `quantity` of it traded, at `price` on average. Refused with `conflict` for any other order.
+    """
+
+    order_id: OrderId
+    account_id: AccountId
+    user_id: UserId
+    outcome: SettledAs
+    quantity: int = 0
+    price: Decimal | None = None
+    broker_order_id: str = ""
+    reason: str
+
+
 class OrdersCancelStarted(Event):
     """Cancels were sent for these orders; each order's own event tells how it ended."""
 
@@ -186,6 +202,16 @@ class OrderReopened(OrderFact):
 class OrderOutcomeUnknown(OrderFact):
     """The venue did not answer. Its order book, searched by our tag, will decide; the order is never re-sent."""
 
+    reason: str
+
+
+class OrderSettled(OrderFact):
+    """A person told what became of it. What follows from that is reported as if its venue had told."""
+
+    settled_by: UserId
+    outcome: SettledAs
+    traded_quantity: int
+    traded_price: Decimal | None
     reason: str
 
 

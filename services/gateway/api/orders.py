@@ -24,10 +24,12 @@ from libs.common.contracts.orders import (
     OrderRequested,
     OrdersCancelRequested,
     OrdersCancelStarted,
+    OrderSettled,
+    OrderSettleRequested,
 )
 from libs.common.problems import UNAVAILABLE, Problem
 from services.gateway.api import models
-from services.gateway.api.commands import pending
+from services.gateway.api.commands import pending, pending_request
 from services.gateway.api.edge import ANYBODY_KNOWN, Edge, Json, Reader, Router, TheEdge, Trader, edge_of, no_such
 from services.gateway.api.paging import Limit, PageCursor, aware, page, read_cursor
 from services.gateway.domain import roles, views
@@ -185,6 +187,23 @@ async def cancel_all(body: models.CancelAll, request: Request, identity: Trader,
     return await edge.commands.once(request, identity, run)
 
 
+@router.post("/settle", response_model=models.SettledOrder, responses={**models.PROBLEMS, **models.TAKEN})
+async def settle(body: models.SettleOrder, request: Request, identity: Trader, edge: TheEdge) -> Response:
+    """Tell what became of an order whose outcome is unknown, once its day is over: its owner, or an admin, who logged
+    in. It is kept who said so and why; position, funds and reservations follow as if the broker had told.
+    """
+    if identity.by_key:
+        raise Problem(403, "forbidden", "an order is settled by a person who logged in, not with an API key")
+
+    async def run(request_id: UUID, again: bool) -> Response:
+        row = await _visible_order(edge, identity, body.order_id)
+        wish = OrderSettleRequested(**body.model_dump(), account_id=row["account_id"], user_id=identity.user_id)
+        done = await edge.commands.ask(wish, request_id, OrderSettled, identity=identity, again=again)
+        return _settled(done) if isinstance(done, OrderSettled) else pending_request(request_id)
+
+    return await edge.commands.once(request, identity, run)
+
+
 @router.get("/", response_model=models.Page[models.OrderView], responses=models.PROBLEMS)
 async def book(
     identity: Reader,
@@ -294,6 +313,20 @@ def _placed(row: Row) -> Response:
             extra |= {"rule": row["rule"], "limit": row["limit_text"], "value": row["value_text"]}
         raise Problem(422, "order_denied" if denied else "order_rejected", row["reason"] or row["status"], **extra)
     return Json(views.order(row), 201)
+
+
+def _settled(done: OrderSettled) -> Response:
+    return Json(
+        {
+            "order_id": done.order_id,
+            "outcome": done.outcome,
+            "quantity": done.traded_quantity,
+            "price": done.traded_price,
+            "settled_by": done.settled_by,
+            "reason": done.reason,
+            "status_url": _status_url(done.order_id),
+        }
+    )
 
 
 def _status_url(order_id: UUID) -> str:

@@ -19,6 +19,7 @@ from libs.common.contracts.orders import (
     OrderRejected,
     OrderReopened,
     OrdersCancelStarted,
+    OrderSettled,
     OrderSubmitted,
     OrderTriggered,
 )
@@ -55,6 +56,13 @@ async def accepted(event: OrderAccepted | OrderReopened, ctx: Ctx) -> Sequence[M
 
 async def ended_or_unknown(event: OrderRejected | OrderOutcomeUnknown | OrderExpired, ctx: Ctx) -> Sequence[Message]:
     ctx.memory.follow(ctx.store).orders.evolve(event, ctx.cause.time, reason=event.reason)
+    return NOTHING
+
+
+async def settled_by_hand(event: OrderSettled, ctx: Ctx) -> Sequence[Message]:
+    store = ctx.memory.follow(ctx.store)
+    store.orders.evolve(event, ctx.cause.time, reason=event.reason)
+    store.outcomes.ended(ctx.cause.correlation_id, event, ctx.cause.time)
     return NOTHING
 
 

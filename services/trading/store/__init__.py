@@ -1,7 +1,8 @@
 """Trading's tables, a module each. This one says what a batch needs, and in which order it is locked.
 
 Every transaction first takes the gate: shared, or alone when it carries a panic. So a panic waits for what is being
-recorded, and whatever is recorded later sees its epoch. Then the accounts' rows, by id. Nothing else is locked.
+recorded, and whatever is recorded later sees its epoch. Then orders at brokers, where they are settled, then the
+accounts' rows, by id.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,13 @@ from datetime import datetime, timedelta
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import ExecutionKind
 from libs.common.contracts.ids import AccountId, OrderId, StrategyId
-from libs.common.contracts.orders import OrderCancelRequested, OrderCleared, OrderDenied, OrderModifyCleared
+from libs.common.contracts.orders import (
+    OrderCancelRequested,
+    OrderCleared,
+    OrderDenied,
+    OrderModifyCleared,
+    OrderSettleRequested,
+)
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.ids import first_of
@@ -33,7 +40,14 @@ from services.trading.store.positions import Positions
 from services.trading.store.settlements import Settlements
 from services.trading.store.square_offs import SquareOffs
 
-NAMING_AN_ORDER = (ExecutionReported, OrderCleared, OrderDenied, OrderModifyCleared, OrderCancelRequested)
+NAMING_AN_ORDER = (
+    ExecutionReported,
+    OrderCleared,
+    OrderDenied,
+    OrderModifyCleared,
+    OrderCancelRequested,
+    OrderSettleRequested,
+)
 
 KEPT = timedelta(days=7)
 """How long an order stays where the order path works, after it was made; what ended is archived then."""
@@ -67,6 +81,8 @@ class TradingStore(Store):
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
         """One question for the locks, one for the rest, unless an account is being squared off."""
+        if settling := [m.order_id for m in messages if isinstance(m, OrderSettleRequested)]:
+            await self.watched.lock(settling)
         panic_scopes = {m.scope for m in messages if isinstance(m, PanicRequested)}
         at_stake = {each for scope in panic_scopes for each in await self.panics.accounts_at_stake(scope)}
         account_ids: set[AccountId] = {m.account_id for m in messages if hasattr(m, "account_id")}

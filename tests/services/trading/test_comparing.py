@@ -81,7 +81,7 @@ def sbin(ours: int, theirs: int, product: Product = Product.MIS) -> PositionDiff
 async def test_the_brokers_own_square_off_is_told_and_cleared_when_it_is_gone(the_world: World) -> None:
     """At 15:20 the broker closes what is MIS, by orders that are none of ours."""
     account_id = await the_world.account()
-    the_world.start()
+    the_world.start(broker_leave_s=60.0)
     await bought(the_world, account_id)
     the_world.compare()
     await looks(the_world, 3)
@@ -116,7 +116,7 @@ async def test_an_order_in_the_brokers_own_app_is_told_by_its_name_where_that_te
 
 async def test_a_position_in_an_option_is_found_under_the_brokers_own_symbol(the_world: World) -> None:
     account_id = await the_world.account()
-    the_world.start()
+    the_world.start(broker_leave_s=60.0)
     await bought(the_world, account_id, instrument=CALL, product=Product.NRML)
     the_world.compare()
     trade_elsewhere(the_world, account_id, CALL, -3, "NRML")
@@ -129,7 +129,7 @@ async def test_a_position_in_an_option_is_found_under_the_brokers_own_symbol(the
 async def test_of_delivery_only_the_days_trades_are_compared(the_world: World) -> None:
     """Shares of an earlier day are holdings: the broker's positions do not show them."""
     account_id = await the_world.account()
-    the_world.start()
+    the_world.start(broker_leave_s=60.0)
     await bought(the_world, account_id, product=Product.CNC)
     await the_world.pool.execute("UPDATE positions SET bought_quantity = 0 WHERE account_id = $1", account_id)
     the_world.stub.exchange.trades.clear()
@@ -143,7 +143,7 @@ async def test_of_delivery_only_the_days_trades_are_compared(the_world: World) -
 async def test_a_fill_that_we_have_not_heard_of_is_no_difference(the_world: World) -> None:
     """The order rests, the broker fills it, and for a while its book cannot be read by who tells of fills."""
     account_id = await the_world.account()
-    number = the_world.start()
+    number = the_world.start(broker_leave_s=60.0)
     order = the_world.order(account_id)
     await the_world.tell(order)
     await the_world.becomes(order, S.ACCEPTED)
@@ -153,7 +153,7 @@ async def test_a_fill_that_we_have_not_heard_of_is_no_difference(the_world: Worl
     the_world.stub.exchange.fill(the_world.placed(order)[0], 4)
     await looks(the_world, 4)
     assert told(the_world) == []
-    the_world.start()
+    the_world.start(broker_leave_s=60.0)
 
     async def booked() -> bool:
         return await the_world.held(account_id) == 4
@@ -169,7 +169,7 @@ async def test_an_order_of_unknown_outcome_makes_no_difference_while_its_outcome
     account_id = await the_world.account()
     the_world.stub.plan.script.append(Fault.ERROR_AFTER)
     the_world.stub.book_faults = [Fault.ERROR_BEFORE] * 1000
-    the_world.start()
+    the_world.start(broker_leave_s=60.0)
     order = the_world.market(account_id)
     await the_world.tell(order)
     await the_world.becomes(order, S.OUTCOME_UNKNOWN)
@@ -266,7 +266,7 @@ async def test_a_short_that_we_do_not_know_is_told_with_its_sign(the_world: Worl
     account_id = await the_world.account()
     instrument = InstrumentId(f"{exchange}:SBIN")
     trade_elsewhere(the_world, account_id, instrument, -7, "MIS")
-    the_world.start()
+    the_world.start(broker_leave_s=60.0)
     await bought(the_world, account_id, instrument=INFY, side=Side.SELL)
     the_world.compare()
     await differs(

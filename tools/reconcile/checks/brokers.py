@@ -40,7 +40,9 @@ async def check_seen(
         found = times.pop(row.tag, 0) + times.pop(str(row.order_id), 0)
         about = order(row.order_id)
         findings.expect(Rule.VENUE, found <= 1, about, f"is in the broker's book {found} times", known.last_at)
-        if known.accepted_by_venue:
+        if known.settled is not None:
+            findings.cannot(Rule.VENUE, "a person told what became of it, after its broker's book of the day was gone")
+        elif known.accepted_by_venue:
             findings.expect(Rule.VENUE, found > 0, about, "is not in the broker's book that took it", known.last_at)
     for name in times:
         findings.expect(Rule.VENUE, False, order(name), "is in the broker's book, and no order of ours has that tag")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from libs.common.contracts import topics
-from libs.common.contracts.enums import Broker, OrderStatus
+from libs.common.contracts.enums import Broker, ExecutionKind, OrderStatus, SettledAs
 from tools.reconcile.facts import Order
 from tools.reconcile.fold import Facts
 from tools.reconcile.paths import AWAITED
@@ -12,6 +12,12 @@ from tools.reconcile.rows import TradingAccount
 from tools.reconcile.rules import Findings, Rule, order
 
 CUT = "the log does not reach back to their beginning"
+SETTLED_AS = {
+    SettledAs.NOT_TAKEN: ExecutionKind.REJECTED,
+    SettledAs.REJECTED: ExecutionKind.REJECTED,
+    SettledAs.CANCELLED: ExecutionKind.CANCELLED,
+    SettledAs.FILLED: None,
+}
 UNSENT = AWAITED | {OrderStatus.REQUESTED, OrderStatus.DENIED}
 
 
@@ -33,6 +39,8 @@ def check_orders(facts: Facts, accounts: Mapping[UUID, TradingAccount], findings
             what = "was accepted after its rejection, and no venue was found to have it"
             findings.expect(Rule.HISTORY, known.was_found, order(known.order_id), what, known.last_at)
         _filled_once(known, findings)
+        if known.settled or known.by_hand:
+            _settled_as_told(known, findings)
 
 
 def _decided(known: Order, cut: set[str], findings: Findings) -> None:
@@ -93,6 +101,24 @@ def _sent_once(known: Order, cut: set[str], findings: Findings, *, at_paper: boo
     if known.ending and not known.was_found:
         what = f"was ended by the venue ({known.ending}), and trading keeps it as {known.status}"
         findings.expect(Rule.VENUE, known.status.is_final, about, what, at)
+
+
+def _settled_as_told(known: Order, findings: Findings) -> None:
+    """By hand is reported what a person told, all of it, and nothing without him."""
+    about, at, told = order(known.order_id), known.last_at, known.settled
+    if told is None:
+        if known.from_the_middle:
+            findings.cannot(Rule.HISTORY, CUT)
+        else:
+            what = f"{known.by_hand[0].kind} was reported by hand, and nobody settled it"
+            findings.expect(Rule.HISTORY, False, about, what, at)
+        return
+    traded = [(ExecutionKind.FILLED, told.traded_quantity, told.traded_price)] if told.traded_quantity else []
+    ending = SETTLED_AS[told.outcome]
+    expected = [*traded, *([(ending, 0, None)] if ending else [])]
+    found = [(each.kind, each.quantity, each.price) for each in known.by_hand]
+    what = f"was settled as {told.outcome} by {told.settled_by}, and what was reported of it is {found}"
+    findings.expect(Rule.HISTORY, sorted(map(str, found)) == sorted(map(str, expected)), about, what, at)
 
 
 def _filled_once(known: Order, findings: Findings) -> None:

@@ -26,6 +26,8 @@ from services.gateway.api.models.orders import (
     OrderProblem,
     OrderView,
     PlaceOrder,
+    SettledOrder,
+    SettleOrder,
 )
 from services.gateway.api.models.people import (
     KeyRequest,
@@ -111,6 +113,8 @@ __all__ = [
     "Registration",
     "RiskLimitBody",
     "RiskLimitView",
+    "SettleOrder",
+    "SettledOrder",
     "SignalGroupBody",
     "SignalGroupChange",
     "SignalGroupView",

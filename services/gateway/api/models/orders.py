@@ -7,7 +7,16 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from libs.common.contracts.enums import Exchange, OrderPurpose, OrderStatus, OrderType, Product, Side, Validity
+from libs.common.contracts.enums import (
+    Exchange,
+    OrderPurpose,
+    OrderStatus,
+    OrderType,
+    Product,
+    SettledAs,
+    Side,
+    Validity,
+)
 from services.gateway.api.models.common import Body, Price, ProblemDetails, Quantity
 from services.gateway.domain.symbols import instrument_of
 
@@ -84,6 +93,31 @@ class ModifyOrder(Body):
 
 class CancelOrder(Body):
     order_id: UUID
+
+
+class SettleOrder(Body):
+    """What became of an order: of CANCELLED and FILLED, `quantity` traded at `price` on average. `broker_order_id` as
+    the broker's contract note has it. `reason` says how you know.
+    """
+
+    order_id: UUID
+    outcome: SettledAs
+    quantity: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    price: Price | None = None
+    broker_order_id: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9]{0,40}$")] = ""
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=5, max_length=500)]
+
+
+class SettledOrder(BaseModel):
+    """What was kept; the order's own state follows from it within moments, at `status_url`."""
+
+    order_id: UUID
+    outcome: SettledAs
+    quantity: int
+    price: Decimal | None
+    settled_by: UUID
+    reason: str
+    status_url: str
 
 
 class CancelAll(Body):

@@ -15,6 +15,7 @@ COLUMNS = (
     "absent_reads, absent_since"
 )
 SELECT = "SELECT * FROM broker_orders WHERE order_id = $1 FOR UPDATE"
+LOCK = "SELECT 1 FROM broker_orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"
 SELECT_WATCHED = "SELECT * FROM broker_orders WHERE account_id = $1 AND state <> 'ENDED' ORDER BY order_id FOR UPDATE"
 SELECT_IN_BOOK = """
 SELECT * FROM broker_orders
@@ -42,6 +43,10 @@ class WatchedOrders:
         """Locked."""
         row = await self._connection.fetchrow(SELECT, order_id)
         return None if row is None else _watched(row)
+
+    async def lock(self, order_ids: Collection[OrderId]) -> None:
+        """Before their accounts, as the effects do."""
+        await self._connection.execute(LOCK, list(order_ids))
 
     async def of_account(self, account_id: AccountId) -> Sequence[Watched]:
         """Locked: those that are not over."""

@@ -22,6 +22,7 @@ from libs.common.contracts.enums import (
     OrderType,
     Product,
     RiskLevel,
+    SettledAs,
     Side,
     SignalType,
 )
@@ -35,7 +36,9 @@ from libs.common.contracts.orders import (
     OrderDenied,
     OrderModified,
     OrderModifyCleared,
+    OrderOutcomeUnknown,
     OrderRequested,
+    OrderSettled,
     OrderSubmitted,
 )
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled
@@ -136,9 +139,16 @@ class History(Log):
         self.step(order_id, OrderAccepted, OrderStatus.ACCEPTED, broker_order_id=placed.broker_order_id)
         return order_id
 
-    def execute(self, order_id: UUID, kind: ExecutionKind, quantity: int = 0, price: Decimal | None = None) -> str:
+    def execute(
+        self,
+        order_id: UUID,
+        kind: ExecutionKind,
+        quantity: int = 0,
+        price: Decimal | None = None,
+        execution_id: str | None = None,
+    ) -> str:
         placed = self.orders[order_id]
-        execution_id = f"{order_id.hex}-{len(placed.executions) + 1}"
+        execution_id = execution_id or f"{order_id.hex}-{len(placed.executions) + 1}"
         placed.executions.append(execution_id)
         report = ExecutionReported(
             order_id=order_id,
@@ -329,6 +339,32 @@ class History(Log):
         version = self.access[1] + 1 if self.access else 1
         self.say(topics.USERS, UserAccessChanged(user_id=self.user_id, active=active, version=version))
         self.access = (active, version)
+
+    def settle_by_hand(self, terms: dict[str, Any], quantity: int, price: str, *, is_told: bool = True) -> UUID:
+        """Its venue never answered, its day is over, and a person tells that a part was filled, the rest cancelled."""
+        self.request(terms)
+        epoch = sum(each for each, _ in self.epochs.values())
+        margin = UNIT * terms["quantity"]
+        self.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=epoch, margin=margin))
+        self.submit(terms, epoch, margin)
+        order_id: UUID = terms["order_id"]
+        self.step(order_id, OrderOutcomeUnknown, OrderStatus.OUTCOME_UNKNOWN, reason="silence")
+        settled = {"settled_by": self.user_id, "outcome": SettledAs.CANCELLED, "reason": "the contract note"}
+        traded = {"traded_quantity": quantity, "traded_price": Decimal(price)}
+        if is_told:
+            self.step(order_id, OrderSettled, OrderStatus.OUTCOME_UNKNOWN, **settled, **traded)
+        execution_id = f"{order_id}:settled:filled"
+        self.execute(order_id, ExecutionKind.FILLED, quantity, Decimal(price), execution_id)
+        placed = self.orders[order_id]
+        placed.filled_by.append(execution_id)
+        placed.broker_order_id = f"WF-{order_id.hex}"
+        self.step(order_id, OrderAccepted, OrderStatus.ACCEPTED, broker_order_id=placed.broker_order_id)
+        self.report_fill(order_id, quantity, Decimal(price), execution_id)
+        self.book(order_id, quantity, Decimal(price))
+        self.execute(order_id, ExecutionKind.CANCELLED, execution_id=f"{order_id}:settled:cancelled")
+        self.step(order_id, OrderCancelled, OrderStatus.CANCELLED, reason="the contract note")
+        self._move(-placed.margin)
+        return order_id
 
     def compare(self) -> None:
         """The broker has none of what we hold."""

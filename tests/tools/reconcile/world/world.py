@@ -48,7 +48,7 @@ def expired_world() -> World:
 
 def busy_world() -> World:
     """A bit of everything: bought by hand and by an algo, sold at a profit, resting, changed, cancelled, denied,
-    stopped by a panic, squared off, and begun again; compared with its broker; at last its user is shut out and let in."""
+    stopped by a panic, squared off, and begun again; its user shut out and let in; compared with its broker."""
     world = World()
     bought = world.place(world.wish(Side.BUY, 10))
     world.fill(bought, 6, "100.00")
