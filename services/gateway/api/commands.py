@@ -60,7 +60,7 @@ class Commands:
         self._runtime = runtime
         self._settings = settings
         self._taken: dict[tuple[UUID, str | None], None] = {}
-        """The newest keys whose requests were carried out here, oldest first."""
+        """The newest keys of orders that were let in here, oldest first."""
 
     async def place(self, order: OrderRequested, *, again: bool) -> Row:
         """Send the order and wait until it is decided; past the deadline, the order as far as it is known.
@@ -147,14 +147,18 @@ class Commands:
         return answer
 
     def is_repeated(self, request: Request, identity: Identity) -> bool:
-        """Whether this process took a request with this Idempotency-Key: whatever became of it, `once` can tell.
+        """Whether this process let an order with this Idempotency-Key in: whatever became of it, `once` can tell.
 
         Of many who are refused the database cannot be asked for each: that would cost more than their orders.
         """
         return (identity.user_id, request.headers.get("idempotency-key")) in self._taken
 
-    def _remember(self, user_id: UUID, key: str) -> None:
-        self._taken[user_id, key] = None
+    def let_in(self, request: Request, identity: Identity) -> None:
+        """From this moment on whoever sends its Idempotency-Key repeats it, though nothing is kept of it yet."""
+        key = request.headers.get("idempotency-key")
+        if key is None or len(key) > MAX_KEY:
+            return
+        self._taken[identity.user_id, key] = None
         if len(self._taken) > _REMEMBERED:
             del self._taken[next(iter(self._taken))]
 
@@ -162,7 +166,6 @@ class Commands:
         self, identity: Identity, key: str, request_id: UUID, run: Run, *, again: bool, secret: bool
     ) -> Response:
         pool = self._runtime.pool
-        self._remember(identity.user_id, key)
         try:
             answer = await run(request_id, again)
         except Problem as problem:

@@ -108,6 +108,7 @@ async def place(request: Request) -> Response:
         raise overloaded()
     began = stopwatch()
     admission.begin()
+    edge.commands.let_in(request, identity)
     try:
         return await edge.commands.once(request, identity, run)
     finally:
