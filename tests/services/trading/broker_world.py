@@ -218,7 +218,6 @@ async def world(pool: asyncpg.Pool) -> AsyncIterator[World]:
         settings = TradingSettings(
             vault_secret=SecretStr(SECRET),
             zerodha_url=url,
-            broker_connect_s=0.3,
             broker_call_s=0.4,
             broker_fresh_s=0.3,
             broker_grace_s=0.1,
