@@ -17,7 +17,8 @@ import numpy as np
 from libs.common.contracts.enums import BreachKind, RiskLevel
 from libs.common.contracts.ids import AccountId, InstrumentId, RiskLimitId, StrategyId, UserId
 from services.risk.domain.money import ZERO
-from services.risk.domain.mtm import Book, Groups, Indices
+from services.risk.domain.mtm import Book, Groups
+from services.risk.domain.prices import Indices
 
 LEVELS = (RiskLevel.INSTRUMENT, RiskLevel.STRATEGY, RiskLevel.ACCOUNT, RiskLevel.USER)
 HALF_A_PAISA = 0.005
