@@ -21,7 +21,8 @@ from services.gateway.api import (
     signals,
     system,
 )
-from services.gateway.api.edge import Edge, EdgeRouter, GatewayRuntime
+from services.gateway.api.edge import Edge, GatewayRuntime
+from services.gateway.api.entrance import EdgeRouter
 from services.gateway.settings import GatewaySettings
 
 _PARTS = (

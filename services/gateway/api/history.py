@@ -9,7 +9,8 @@ from fastapi import Query, Request, Response
 
 from libs.common.contracts.enums import Exchange
 from services.gateway.api import models
-from services.gateway.api.edge import Admin, Json, Reader, Router, TheEdge, upload
+from services.gateway.api.edge import Admin, Json, Reader, Router, TheEdge
+from services.gateway.api.entrance import upload
 from services.gateway.api.market import named_instrument
 from services.gateway.api.paging import aware
 
