@@ -18,6 +18,7 @@ from services.gateway.api import (
     orders,
     positions,
     risk,
+    settling,
     signals,
     system,
 )
@@ -27,6 +28,7 @@ from services.gateway.settings import GatewaySettings
 
 _PARTS = (
     orders,
+    settling,
     positions,
     books,
     accounts,

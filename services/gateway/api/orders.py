@@ -24,12 +24,10 @@ from libs.common.contracts.orders import (
     OrderRequested,
     OrdersCancelRequested,
     OrdersCancelStarted,
-    OrderSettled,
-    OrderSettleRequested,
 )
 from libs.common.problems import UNAVAILABLE, Problem
 from services.gateway.api import models
-from services.gateway.api.commands import pending, pending_request
+from services.gateway.api.commands import pending
 from services.gateway.api.edge import ANYBODY_KNOWN, Edge, Json, Reader, Router, TheEdge, Trader, edge_of, no_such
 from services.gateway.api.paging import Limit, PageCursor, aware, page, read_cursor
 from services.gateway.domain import roles, views
@@ -133,7 +131,7 @@ async def modify(body: models.ModifyOrder, request: Request, identity: Trader, e
             case OrderModifyRefused(rule=rule, reason=reason):
                 raise Problem(422 if rule else 409, "modify_refused", reason, order_id=body.order_id, rule=rule)
             case None:
-                return pending(request_id, _status_url(body.order_id))
+                return pending(request_id, status_url(body.order_id))
             case _:
                 return Json(await _shown(edge, body.order_id))
 
@@ -154,7 +152,7 @@ async def cancel(body: models.CancelOrder, request: Request, identity: Trader, e
             case OrderCancelRefused(reason=reason):
                 raise Problem(409, "cancel_refused", reason, order_id=body.order_id)
             case None:
-                return pending(request_id, _status_url(body.order_id))
+                return pending(request_id, status_url(body.order_id))
             case _:
                 return Json(await _shown(edge, body.order_id))
 
@@ -184,23 +182,6 @@ async def cancel_all(body: models.CancelAll, request: Request, identity: Trader,
         waiting = [account for account, started in zip(accounts, found, strict=True) if started is None]
         order_ids = [order_id for started in found if started for order_id in started.order_ids]
         return Json({"order_ids": order_ids, "pending": waiting}, 202 if waiting else 200)
-
-    return await edge.commands.once(request, identity, run)
-
-
-@router.post("/settle", response_model=models.SettledOrder, responses={**models.PROBLEMS, **models.TAKEN})
-async def settle(body: models.SettleOrder, request: Request, identity: Trader, edge: TheEdge) -> Response:
-    """Tell what became of an order whose outcome is unknown, once its day is over: its owner, or an admin, who logged
-    in. It is kept who said so and why; position, funds and reservations follow as if the broker had told.
-    """
-    if identity.by_key:
-        raise Problem(403, "forbidden", "an order is settled by a person who logged in, not with an API key")
-
-    async def run(request_id: UUID, again: bool) -> Response:
-        row = await _visible_order(edge, identity, body.order_id)
-        wish = OrderSettleRequested(**body.model_dump(), account_id=row["account_id"], user_id=identity.user_id)
-        done = await edge.commands.ask(wish, request_id, OrderSettled, identity=identity, again=again)
-        return _settled(done) if isinstance(done, OrderSettled) else pending_request(request_id)
 
     return await edge.commands.once(request, identity, run)
 
@@ -238,13 +219,13 @@ async def book(
 
 @router.get("/{order_id}", response_model=models.OrderView, responses=models.PROBLEMS)
 async def order(order_id: UUID, identity: Reader, edge: TheEdge) -> Response:
-    return Json(views.order(await _visible_order(edge, identity, order_id)))
+    return Json(views.order(await visible_order(edge, identity, order_id)))
 
 
 @router.get("/{order_id}/status", response_model=models.OrderHistory, responses=models.PROBLEMS)
 async def status(order_id: UUID, identity: Reader, edge: TheEdge) -> Response:
     """The order's state and every event that led to it."""
-    row = await _visible_order(edge, identity, order_id)
+    row = await visible_order(edge, identity, order_id)
     names = ("order_id", "status", "filled_quantity", "average_price", "reason")
     return Json(
         {
@@ -306,7 +287,7 @@ def _order(body: models.PlaceOrder, order_id: UUID, identity: Identity, edge: Ed
 def _placed(row: Row) -> Response:
     status = status_code(row["status"])
     if status == 202:
-        return pending(row["order_id"], _status_url(row["order_id"]))
+        return pending(row["order_id"], status_url(row["order_id"]))
     if status == 422:
         denied = row["status"] == OrderStatus.DENIED
         extra = {"order_id": row["order_id"]}
@@ -316,21 +297,7 @@ def _placed(row: Row) -> Response:
     return Json(views.order(row), 201)
 
 
-def _settled(done: OrderSettled) -> Response:
-    return Json(
-        {
-            "order_id": done.order_id,
-            "outcome": done.outcome,
-            "quantity": done.traded_quantity,
-            "price": done.traded_price,
-            "settled_by": done.settled_by,
-            "reason": done.reason,
-            "status_url": _status_url(done.order_id),
-        }
-    )
-
-
-def _status_url(order_id: UUID) -> str:
+def status_url(order_id: UUID) -> str:
     return f"/api/v2/trading/orders/{order_id}/status"
 
 
@@ -338,7 +305,7 @@ async def _shown(edge: Edge, order_id: UUID) -> views.View:
     return views.order(await queries.order(edge.runtime.pool, order_id) or {})
 
 
-async def _visible_order(edge: Edge, identity: Identity, order_id: UUID) -> Row:
+async def visible_order(edge: Edge, identity: Identity, order_id: UUID) -> Row:
     row = await queries.order(edge.runtime.pool, order_id)
     if row is None or not roles.may_see(identity, row["user_id"]):
         raise no_such("order", order_id)
