@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import asyncpg
 from pydantic import SecretStr
@@ -242,9 +243,16 @@ async def world(pool: asyncpg.Pool) -> AsyncIterator[World]:
             await _close(made)
 
 
+_ended: "WeakSet[asyncio.Task[None]]" = WeakSet()
+
+
 def _end(task: "asyncio.Task[None]") -> None:
-    """Once: a second cancellation would meet it while it closes its connection, and leave that open."""
-    if not task.cancelling():
+    """Once: a second cancellation would meet it while it closes its connection, and leave that open.
+
+    That it is being cancelled tells nothing: so is a task whose own time-out runs out at this moment.
+    """
+    if task not in _ended:
+        _ended.add(task)
         task.cancel()
 
 
@@ -252,6 +260,9 @@ async def _close(made: World) -> None:
     for office, task in made.offices.values():
         _end(task)
         await asyncio.wait([task], timeout=5)
+        while not task.done():  # it would take the accounts of every later test to a broker that is gone
+            task.cancel()
+            await asyncio.wait([task], timeout=1)
         await office.kite.close()
     for kite, task in made.comparers:
         _end(task)
