@@ -1,4 +1,4 @@
-"""A ledger whose instances write down who leads and who stands by, in the order in which it happens."""
+"""A ledger whose instances write down who leads and who stands by, and when they were sure of it."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from redis.asyncio import Redis
 
+from libs.common.clock import stopwatch
 from libs.common.runtime import Runtime
 from libs.common.service import Service
 from tests.common.ledger import LedgerMemory, LedgerStore
@@ -30,22 +31,26 @@ async def diary(runtime: LedgerRuntime) -> AsyncIterator["Diary"]:
 
 @dataclass(frozen=True)
 class Diary:
-    """Of all instances of one service, in one list."""
+    """Of all instances of one service, all on this machine: their stopwatch is the same.
+
+    A process may be stopped when it has asked whether it leads and has not yet written: what counts is when it asked.
+    """
 
     redis: Redis
     name: str
     instance: str = ""
 
-    async def write(self, what: str) -> None:
-        await self.redis.rpush(self.name, f"{self.instance} {what}")
+    async def write(self, what: str, at: float | None = None) -> None:
+        """`at`: on the stopwatch, just before the question was asked; now when there was none."""
+        await self.redis.rpush(self.name, f"{stopwatch() if at is None else at} {self.instance} {what}")
 
     async def read(self) -> list[tuple[str, str]]:
         """Who did what, the earliest first."""
-        found: list[tuple[str, str]] = []
+        found: list[tuple[float, str, str]] = []
         for entry in await self.redis.lrange(self.name, 0, -1):
-            instance, _, what = str(entry).partition(" ")
-            found.append((instance, what))
-        return found
+            at, instance, what = str(entry).split(" ", 2)
+            found.append((float(at), instance, what))
+        return [(instance, what) for _, instance, what in sorted(found)]
 
 
 async def lead(runtime: LedgerRuntime) -> None:
@@ -54,8 +59,9 @@ async def lead(runtime: LedgerRuntime) -> None:
         await book.write("begins")
         try:
             while True:
+                at = stopwatch()
                 if runtime.lead.leads():
-                    await book.write("leads")
+                    await book.write("leads", at)
                 await asyncio.sleep(EVERY_S)
         finally:
             if runtime.lead.leads():
