@@ -13,7 +13,6 @@ ACCEPTED or PARTIALLY_FILLED, which OrderReopened tells.
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 from libs.common.contracts.base import Event
 from libs.common.contracts.enums import ExecutionKind, OrderStatus
@@ -32,7 +31,7 @@ from libs.common.contracts.orders import (
 )
 from libs.common.contracts.venue import ExecutionReported
 from services.trading.domain.money import PAISA, ZERO, part_of
-from services.trading.domain.orders import AWAITED, Order, cancel_refused
+from services.trading.domain.orders import AWAITED, Order, cancel_refused, fact
 
 Step = tuple[Order, list[Event]]
 
@@ -71,7 +70,7 @@ def _accept(order: Order, execution: ExecutionReported) -> Step:
     if order.status not in AWAITED:
         return order, []
     after = _next(replace(order, broker_order_id=execution.venue_order_id), OrderStatus.ACCEPTED)
-    return after, [OrderAccepted(**_fact(after), broker_order_id=execution.venue_order_id)]
+    return after, [OrderAccepted(**fact(after), broker_order_id=execution.venue_order_id)]
 
 
 def _lose_sight(order: Order, execution: ExecutionReported) -> Step:
@@ -79,7 +78,7 @@ def _lose_sight(order: Order, execution: ExecutionReported) -> Step:
     if order.status is not OrderStatus.SUBMITTED:
         return order, []
     after = _next(order, OrderStatus.OUTCOME_UNKNOWN)
-    return after, [OrderOutcomeUnknown(**_fact(after), reason=execution.reason)]
+    return after, [OrderOutcomeUnknown(**fact(after), reason=execution.reason)]
 
 
 def _reopen(order: Order, execution: ExecutionReported) -> Step:
@@ -93,7 +92,7 @@ def _reopen(order: Order, execution: ExecutionReported) -> Step:
     found = replace(order, broker_order_id=execution.venue_order_id, cancel_requested_at=None)
     after = _next(found, status)
     said = OrderReopened(
-        **_fact(after), broker_order_id=execution.venue_order_id, purpose=after.purpose, quantity=after.quantity
+        **fact(after), broker_order_id=execution.venue_order_id, purpose=after.purpose, quantity=after.quantity
     )
     return after, [said]
 
@@ -118,7 +117,7 @@ def _fill(order: Order, execution: ExecutionReported, fill_id: FillId) -> Step:
     )
     after = _next(filled, _status_of(filled, execution.leaves_quantity))
     said = FillReported(
-        **_fact(after),
+        **fact(after),
         fill_id=fill_id,
         broker_fill_id=execution.execution_id,
         side=after.side,
@@ -145,7 +144,7 @@ def _trigger(order: Order, execution: ExecutionReported) -> Step:
         return order, []
     accepted, events = _accept(order, execution)
     after = _next(replace(accepted, triggered=True), accepted.status)
-    return after, [*events, OrderTriggered(**_fact(after))]
+    return after, [*events, OrderTriggered(**fact(after))]
 
 
 def _modify(order: Order, execution: ExecutionReported) -> Step:
@@ -163,7 +162,7 @@ def _modify(order: Order, execution: ExecutionReported) -> Step:
     )
     after = _next(changed, _status_under(changed))
     said = OrderModified(
-        **_fact(after),
+        **fact(after),
         quantity=after.quantity,
         order_type=after.order_type,
         price=after.price,
@@ -202,23 +201,8 @@ def _end(order: Order, execution: ExecutionReported) -> Step:
     status, event = _ENDINGS[execution.kind]
     broker_order_id = order.broker_order_id or execution.venue_order_id or None
     after = _next(replace(order, broker_order_id=broker_order_id), status)
-    return after, [event(**_fact(after), reason=execution.reason)]
+    return after, [event(**fact(after), reason=execution.reason)]
 
 
 def _next(order: Order, status: OrderStatus) -> Order:
     return replace(order, status=status, version=order.version + 1)
-
-
-def _fact(order: Order) -> dict[str, Any]:
-    """The fields of OrderFact."""
-    return {
-        "order_id": order.order_id,
-        "account_id": order.account_id,
-        "user_id": order.user_id,
-        "strategy_id": order.strategy_id,
-        "instrument": order.instrument,
-        "status": order.status,
-        "version": order.version,
-        "filled_quantity": order.filled_quantity,
-        "average_price": order.average_price,
-    }

@@ -5,6 +5,7 @@ from base64 import b32encode
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from libs.common.contracts.enums import (
     DenialRule,
@@ -196,18 +197,25 @@ def cancel(order: Order, now: datetime) -> Order:
     return replace(order, cancel_requested_at=now)
 
 
+def fact(order: Order) -> dict[str, Any]:
+    """The fields of OrderFact."""
+    return {
+        "order_id": order.order_id,
+        "account_id": order.account_id,
+        "user_id": order.user_id,
+        "strategy_id": order.strategy_id,
+        "instrument": order.instrument,
+        "status": order.status,
+        "version": order.version,
+        "filled_quantity": order.filled_quantity,
+        "average_price": order.average_price,
+    }
+
+
 def cancel_refused(order: Order, reason: str) -> tuple[Order, OrderCancelRefused]:
     after = replace(order, version=order.version + 1)
     return after, OrderCancelRefused(
-        order_id=after.order_id,
-        account_id=after.account_id,
-        user_id=after.user_id,
-        strategy_id=after.strategy_id,
-        instrument=after.instrument,
-        status=after.status,
-        version=after.version,
-        filled_quantity=after.filled_quantity,
-        average_price=after.average_price,
+        **fact(after),
         reason=reason,
     )
 

@@ -12,7 +12,7 @@ from libs.common.contracts.orders import OrderSettled, OrderSettleRequested
 from libs.common.contracts.venue import ExecutionReported
 from services.trading.domain.accounts import trading_day
 from services.trading.domain.book import Watch, Watched, report
-from services.trading.domain.orders import Order
+from services.trading.domain.orders import Order, fact
 
 BOOKS_CLOSE = timedelta(hours=8)
 """After midnight in India: a broker's book of the day before, and the login that reads it, are gone by then."""
@@ -25,7 +25,7 @@ ENDINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class SettledByHand:
     """`reports` go the way of any report of a venue: through our own topic, to the order, its position, the funds."""
 
     order: Order
@@ -36,7 +36,7 @@ class Settlement:
 
 def settle(
     order: Order | None, watched: Watched | None, request: OrderSettleRequested, now: datetime
-) -> Settlement | RequestRefused:
+) -> SettledByHand | RequestRefused:
     if order is None or order.account_id != request.account_id:
         return _refuse(request, "not_found", "there is no such order")
     refusal = _refusal(order, watched, now)
@@ -47,15 +47,7 @@ def settle(
     reason = f"settled by hand: {request.reason}"
     after = replace(order, version=order.version + 1)
     said = OrderSettled(
-        order_id=after.order_id,
-        account_id=after.account_id,
-        user_id=after.user_id,
-        strategy_id=after.strategy_id,
-        instrument=after.instrument,
-        status=after.status,
-        version=after.version,
-        filled_quantity=after.filled_quantity,
-        average_price=after.average_price,
+        **fact(after),
         settled_by=request.user_id,
         outcome=request.outcome,
         traded_quantity=request.quantity,
@@ -63,7 +55,7 @@ def settle(
         reason=reason,
     )
     ended = replace(watched, state=Watch.ENDED, filled_quantity=request.quantity)
-    return Settlement(after, ended, said, tuple(_reports(after, watched, request, reason, now)))
+    return SettledByHand(after, ended, said, tuple(_reports(after, watched, request, reason, now)))
 
 
 def _refusal(order: Order, watched: Watched | None, now: datetime) -> str | None:

@@ -27,7 +27,7 @@ from libs.common.trading_calendar import IST
 from services.trading.domain import orders, settling
 from services.trading.domain.book import Terms, Watch, Watched
 from services.trading.domain.orders import Order
-from services.trading.domain.settling import Settlement
+from services.trading.domain.settling import SettledByHand
 from tests.services.trading.broker_world import World
 from tests.services.trading.making import ACCOUNT, USER, cleared
 from tools.stub_broker.faults import Fault
@@ -222,7 +222,7 @@ def at(hour: int, days: int = 0) -> datetime:
 def test_its_day_is_over_when_the_brokers_book_of_it_is_gone(now: datetime, is_over: bool) -> None:
     order, watched = lost()
     done = settling.settle(order, watched, wish(cleared(order=order.order_id), SettledAs.NOT_TAKEN), now)
-    assert isinstance(done, Settlement) == is_over
+    assert isinstance(done, SettledByHand) == is_over
 
 
 @pytest.mark.parametrize("status", [each for each in S if each is not S.OUTCOME_UNKNOWN])
