@@ -23,30 +23,24 @@ class Road:
     def lose_next(self) -> None:
         self._losing = True
 
-    async def _to_server(self, client: socket.socket, server: socket.socket) -> bool:
-        """True when a commit is under way whose answer shall be lost."""
-        loop = asyncio.get_running_loop()
-        while chunk := await loop.sock_recv(client, 65_536):
-            await loop.sock_sendall(server, chunk)
-            if self._losing and COMMIT in chunk:
-                self._losing = False
-                return True
-        return False
-
     async def join(self, client: socket.socket, server: socket.socket) -> None:
+        """Nothing is carried back any more before the commit is sent whose answer shall be lost."""
+        loop = asyncio.get_running_loop()
         back = asyncio.create_task(carry(server, client))
-        sending = asyncio.create_task(self._to_server(client, server))
         try:
-            await asyncio.wait({back, sending}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done() and sending.result():
-                back.cancel()
-                await asyncio.wait({back})
-                await asyncio.get_running_loop().sock_recv(server, 65_536)
-                self.lost.set()
+            while chunk := await loop.sock_recv(client, 65_536):
+                if losing := self._losing and COMMIT in chunk:
+                    self._losing = False
+                    back.cancel()
+                    await asyncio.wait({back})
+                await loop.sock_sendall(server, chunk)
+                if losing:
+                    await loop.sock_recv(server, 65_536)
+                    self.lost.set()
+                    return
         finally:
-            for task in (back, sending):
-                task.cancel()
-            await asyncio.gather(back, sending, return_exceptions=True)
+            back.cancel()
+            await asyncio.gather(back, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
