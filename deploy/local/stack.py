@@ -5,10 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from http.client import HTTPException
 
 from deploy.local import environment
 from deploy.local.edge import edge
@@ -205,5 +205,5 @@ def http_ok(url: str) -> bool:
     try:
         with DIRECT.open(url, timeout=2):
             return True
-    except (urllib.error.URLError, OSError):
+    except (OSError, HTTPException):
         return False
