@@ -17,6 +17,5 @@ async def forget(ctx: Context[GatewayStore, GatewayMemory]) -> Sequence[Message]
 
 
 async def tell_access(ctx: Context[GatewayStore, GatewayMemory]) -> Sequence[Message]:
-    """Users who were shut out by a version that told nobody, before an update or while it was rolled out."""
-    untold = await people.untold_access(ctx.store.connection)
-    return [UserAccessChanged(user_id=row["user_id"], active=row["active"], version=row["version"]) for row in untold]
+    """Users who may not trade, or may again, by the word of a version that told nobody: before or during an update."""
+    return [UserAccessChanged(**row) for row in await people.untold_access(ctx.store.connection)]

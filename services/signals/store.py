@@ -19,14 +19,14 @@ from libs.common.service import Connection, Store
 from services.signals.domain.fates import Arrival, Receiver
 
 _KNOWN = """
-    SELECT g.*, EXISTS (SELECT FROM users u WHERE u.user_id = g.user_id AND NOT u.active) AS shut_out
+    SELECT g.*, NOT EXISTS (SELECT FROM users u WHERE u.user_id = g.user_id AND NOT u.may_trade) AS may_trade
     FROM signal_groups g
 """
 _GROUP = f"{_KNOWN} WHERE g.group_id = $1"
 _GROUPS_LOCKED = f"{_KNOWN} WHERE g.group_id = ANY($1::uuid[]) ORDER BY g.group_id FOR UPDATE OF g"
 _SAVE_USERS = """
-    INSERT INTO users (user_id, active, version) SELECT * FROM unnest($1::uuid[], $2::boolean[], $3::integer[])
-    ON CONFLICT (user_id) DO UPDATE SET active = excluded.active, version = excluded.version
+    INSERT INTO users (user_id, may_trade, version) SELECT * FROM unnest($1::uuid[], $2::boolean[], $3::integer[])
+    ON CONFLICT (user_id) DO UPDATE SET may_trade = excluded.may_trade, version = excluded.version
     WHERE users.version < excluded.version
 """
 _SAVE_GROUPS = """
@@ -95,7 +95,7 @@ class SignalsStore(Store):
                 for receiver in self._saved.values()
             ]
             await self.connection.execute(_SAVE_GROUPS, *map(list, zip(*rows, strict=True)))
-        users = [(each.user_id, each.active, each.version) for each in self._users.values()]
+        users = [(each.user_id, each.may_trade, each.version) for each in self._users.values()]
         self.writes.add_rows(_SAVE_USERS, users)
 
     def receiver(self, group_id: SignalGroupId) -> Receiver | None:
@@ -175,4 +175,4 @@ class SignalsStore(Store):
 
 def _receiver(row: asyncpg.Record) -> Receiver:
     group = SignalGroup.model_validate(dict(row))
-    return Receiver(group, row["version"], row["counted_on"], row["counted"], row["shut_out"])
+    return Receiver(group, row["version"], row["counted_on"], row["counted"], row["may_trade"])

@@ -172,7 +172,7 @@ def _holding(strategy_id: StrategyId, account_id: AccountId, ctx: Ctx) -> Holdin
 
 
 def _situation(ctx: Ctx) -> Situation:
-    return ctx.memory.situation(ctx.now, ctx.store.accounts, ctx.store.shut_out)
+    return ctx.memory.situation(ctx.now, ctx.store.accounts, ctx.store.idle_users)
 
 
 def _advance(holding: Holding, ctx: Ctx) -> Sequence[Message]:

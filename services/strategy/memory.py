@@ -29,7 +29,7 @@ class StrategyMemory(Memory):
         )
 
     def situation(
-        self, now: datetime, accounts: Mapping[AccountId, KnownAccount], shut_out: AbstractSet[UserId] = frozenset()
+        self, now: datetime, accounts: Mapping[AccountId, KnownAccount], idle_users: AbstractSet[UserId] = frozenset()
     ) -> Situation:
         market = Market(self.chain, self.quotes, now, now.astimezone(IST).date(), self._spot_max_age)
-        return Situation(market, accounts, self._patience, shut_out)
+        return Situation(market, accounts, self._patience, idle_users)

@@ -51,10 +51,10 @@ _SAVE_ACCOUNTS = """
     ON CONFLICT (account_id) DO UPDATE SET
         user_id = excluded.user_id, name = excluded.name, active = excluded.active
 """
-_SHUT_OUT = "SELECT user_id FROM users WHERE user_id = ANY($1::uuid[]) AND NOT active"
+_IDLE_USERS = "SELECT user_id FROM users WHERE user_id = ANY($1::uuid[]) AND NOT may_trade"
 _SAVE_USERS = """
-    INSERT INTO users (user_id, active, version) SELECT * FROM unnest($1::uuid[], $2::boolean[], $3::integer[])
-    ON CONFLICT (user_id) DO UPDATE SET active = excluded.active, version = excluded.version
+    INSERT INTO users (user_id, may_trade, version) SELECT * FROM unnest($1::uuid[], $2::boolean[], $3::integer[])
+    ON CONFLICT (user_id) DO UPDATE SET may_trade = excluded.may_trade, version = excluded.version
     WHERE users.version < excluded.version
 """
 _FORGET_ACCOUNTS = "DELETE FROM accounts WHERE account_id = ANY($1::uuid[])"
@@ -76,7 +76,7 @@ class StrategyStore(Store):
         self._holdings: dict[AlgoId, dict[AccountId, Holding]] = {}
         self.accounts: dict[AccountId, KnownAccount] = {}
         """Those that the batch's algos are linked to, where trading told us of them."""
-        self.shut_out: set[UserId] = set()
+        self.idle_users: set[UserId] = set()
         """Those of the batch's users who may open nothing."""
         self._changed_algos: set[AlgoId] = set()
         self._changed_accounts: set[AccountId] = set()
@@ -109,7 +109,7 @@ class StrategyStore(Store):
         await self._flush_accounts()
         await self._flush_algos()
         self._flush_holdings()
-        users = [(each.user_id, each.active, each.version) for each in self._changed_users.values()]
+        users = [(each.user_id, each.may_trade, each.version) for each in self._changed_users.values()]
         self.writes.add_rows(_SAVE_USERS, users)
 
     def algo(self, algo_id: AlgoId) -> Known:
@@ -157,10 +157,10 @@ class StrategyStore(Store):
         if known is not None and known.version >= event.version:
             return
         self._changed_users[event.user_id] = event
-        if event.active:
-            self.shut_out.discard(event.user_id)
+        if event.may_trade:
+            self.idle_users.discard(event.user_id)
         else:
-            self.shut_out.add(event.user_id)
+            self.idle_users.add(event.user_id)
 
     def save_holding(self, holding: Holding) -> None:
         self._holdings.setdefault(holding.algo_id, {})[holding.account_id] = holding
@@ -203,14 +203,14 @@ class StrategyStore(Store):
         concerned = list(algos)
         linked = {account.account_id for algo in concerned for account in algo.accounts}
         self.reads.add(_ACCOUNTS, self._keep_accounts, list(linked))
-        self.reads.add(_SHUT_OUT, self._keep_shut_out, list({algo.user_id for algo in concerned}))
+        self.reads.add(_IDLE_USERS, self._keep_idle_users, list({algo.user_id for algo in concerned}))
         await self.reads.send()
 
     def _keep_accounts(self, rows: Sequence[Row]) -> None:
         self.accounts.update((account_id, KnownAccount(*known)) for account_id, *known in rows)
 
-    def _keep_shut_out(self, rows: Sequence[Row]) -> None:
-        self.shut_out.update(user_id for (user_id,) in rows)
+    def _keep_idle_users(self, rows: Sequence[Row]) -> None:
+        self.idle_users.update(user_id for (user_id,) in rows)
 
     async def _flush_accounts(self) -> None:
         gone = [account_id for account_id in self._changed_accounts if account_id not in self.accounts]

@@ -5,10 +5,11 @@ from libs.common.contracts.ids import UserId
 
 
 class UserAccessChanged(Event):
-    """An admin shut a user out, or let him in again. Who is shut out opens nothing more, by webhook or algo; what he
-    holds can still be closed. Said of users whose access ever changed; the newest `version` counts.
+    """An admin shut a user out or made him a viewer, or lets him trade again. Who may not trade opens nothing more, by
+    webhook or algo; what he holds can still be closed. Said of users of whom that ever changed; the newest `version`
+    counts.
     """
 
     user_id: UserId
-    active: bool
+    may_trade: bool
     version: int

@@ -10,7 +10,7 @@ from libs.common.problems import Problem
 from libs.common.telemetry import log
 from services.gateway.api import models
 from services.gateway.api.edge import Admin, Json, Person, Router, TheEdge
-from services.gateway.domain.roles import Role, refusal_of_role_change
+from services.gateway.domain.roles import Role, may_trade, refusal_of_role_change
 from services.gateway.store import people
 
 router = Router(prefix="/admin", tags=["admin"])
@@ -38,9 +38,9 @@ async def user(user_id: UUID, _: Admin, edge: TheEdge) -> Response:
 
 @router.put("/users/{user_id}", response_model=models.Profile, responses=models.PROBLEMS)
 async def change_user(user_id: UUID, body: models.UserChange, identity: Admin, _: Person, edge: TheEdge) -> Response:
-    """Change a user's role, or shut him out: `active` false ends his sessions, and his webhooks and algos open nothing
-    more; what he holds stays, with its limits, and can be closed. Not with an API key, whose holder would make an
-    admin of himself.
+    """Change a user's role, or shut him out: `active` false ends his sessions. Webhooks and algos of a viewer, or of
+    who is shut out, open nothing more; what he holds stays, with its limits, and can be closed. Not with an API key,
+    whose holder would make an admin of himself.
     """
     pool = edge.runtime.pool
     async with edge.runtime.transaction(user_id=user_id) as unit:
@@ -52,11 +52,11 @@ async def change_user(user_id: UUID, body: models.UserChange, identity: Admin, _
         active = row["active"] if body.active is None else body.active
         if (refusal := refusal_of_role_change(identity, row["user_id"], Role(row["role"]), role)) is not None:
             raise Problem(403, "forbidden", refusal)
-        is_news = active != row["told_active"]
+        is_news = may_trade(role, active) != row["told_may_trade"]
         version = row["access_version"] + is_news
-        await people.set_role(connection, user_id, role.value, active, version, unit.now)
+        await people.set_role(connection, user_id, role, active, version, unit.now)
         if is_news:
-            unit.say(UserAccessChanged(user_id=row["user_id"], active=active, version=version))
+            unit.say(UserAccessChanged(user_id=row["user_id"], may_trade=may_trade(role, active), version=version))
         if active:
             sessions = await people.sessions(connection, user_id)
         else:

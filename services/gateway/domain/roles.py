@@ -61,6 +61,11 @@ def refusal_of_role_change(actor: Identity, target: UserId, old: Role, new: Role
     return None
 
 
+def may_trade(role: Role, active: bool) -> bool:
+    """Whether what acts for a user, his webhooks and algos, may open anything."""
+    return active and role is not Role.VIEWER
+
+
 def role_of_newcomer(users: int) -> Role:
     return Role.TRADER if users else Role.SUPER_ADMIN
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from libs.common.service import Connection
+from services.gateway.domain.roles import Role, may_trade
 from services.gateway.store.rows import Database, Row
 
 _REGISTRATION_LOCK = 20_261
@@ -89,32 +90,36 @@ async def set_profile(database: Database, user_id: UUID, username: str, email: s
 async def lock(connection: Connection, user_id: UUID) -> Row | None:
     """The user, whom nobody else changes until this transaction ends."""
     row = await connection.fetchrow(
-        "SELECT user_id, role, active, told_active, access_version FROM users WHERE user_id = $1 FOR UPDATE", user_id
+        "SELECT user_id, role, active, told_may_trade, access_version FROM users WHERE user_id = $1 FOR UPDATE", user_id
     )
     return dict(row) if row else None
 
 
-async def set_role(connection: Connection, user_id: UUID, role: str, active: bool, version: int, now: datetime) -> None:
-    """`version` is the one under which the others are told whether he is active."""
+async def set_role(
+    connection: Connection, user_id: UUID, role: Role, active: bool, version: int, now: datetime
+) -> None:
+    """`version` is the one under which the others are told whether he may trade."""
     await connection.execute(
         """
-        UPDATE users SET role = $2, active = $3, told_active = $3, access_version = $4, updated_at = $5
+        UPDATE users SET role = $2, active = $3, told_may_trade = $4, access_version = $5, updated_at = $6
         WHERE user_id = $1
         """,
         user_id,
-        role,
+        role.value,
         active,
+        may_trade(role, active),
         version,
         now,
     )
 
 
 async def untold_access(connection: Connection) -> list[Row]:
-    """Of whom nobody was told that they are active, or not; now they count as told."""
+    """Of whom nobody was told that they may trade, or not; now they count as told."""
     rows = await connection.fetch(
         """
-        UPDATE users SET told_active = active, access_version = access_version + 1 WHERE active <> told_active
-        RETURNING user_id, active, access_version AS version
+        UPDATE users SET told_may_trade = NOT told_may_trade, access_version = access_version + 1
+        WHERE (active AND role <> 'viewer') <> told_may_trade
+        RETURNING user_id, told_may_trade AS may_trade, access_version AS version
         """
     )
     return [dict(row) for row in rows]

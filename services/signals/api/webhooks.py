@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STATUS = {
     Fate.UNAUTHORIZED: 401,
-    Fate.SHUT_OUT: 403,
+    Fate.MAY_NOT_TRADE: 403,
     Fate.DISABLED: 403,
     Fate.EXPIRED: 410,
     Fate.RATE_LIMITED: 429,

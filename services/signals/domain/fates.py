@@ -17,7 +17,7 @@ class Fate(StrEnum):
     ACCEPTED = "ACCEPTED"
     DUPLICATE = "DUPLICATE"
     UNAUTHORIZED = "UNAUTHORIZED"
-    SHUT_OUT = "SHUT_OUT"
+    MAY_NOT_TRADE = "MAY_NOT_TRADE"
     DISABLED = "DISABLED"
     EXPIRED = "EXPIRED"
     RATE_LIMITED = "RATE_LIMITED"
@@ -53,13 +53,13 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A group with its version and how many alerts it accepted on the day it last did. `shut_out`: its user was."""
+    """A group with its version and how many alerts it accepted on the day it last did. `may_trade`: its user may."""
 
     group: SignalGroup
     version: int
     counted_on: date | None = None
     counted: int = 0
-    shut_out: bool = False
+    may_trade: bool = True
 
     def accepted_on(self, day: date) -> int:
         """Once a day has begun nothing brings the one before again: an alert that waited over midnight, or came to an
@@ -111,9 +111,9 @@ def exchange_of(symbol: str | None) -> Exchange:
 def admit(receiver: Receiver, today: date) -> Refusal | None:
     """May this group take alerts at all?"""
     group = receiver.group
-    if receiver.shut_out:
-        reason = "the user whose webhook this is was shut out; it takes alerts again when an admin lets him in"
-        return Refusal(Fate.SHUT_OUT, reason)
+    if not receiver.may_trade:
+        reason = "the user whose webhook this is may not trade; it takes alerts again when an admin lets him"
+        return Refusal(Fate.MAY_NOT_TRADE, reason)
     if not group.active:
         return Refusal(Fate.DISABLED, "the signal group is switched off")
     if group.expiry_date is not None and today > group.expiry_date:

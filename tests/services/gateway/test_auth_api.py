@@ -341,26 +341,32 @@ async def test_roles_are_given_by_super_admins_and_count_within_seconds(platform
     assert login.status_code == 401
 
 
-async def test_who_is_shut_out_is_told_to_those_who_act_for_him(platform: Platform) -> None:
-    """His webhooks and algos went on trading."""
+async def test_who_may_not_trade_is_told_to_those_who_act_for_him(platform: Platform) -> None:
+    """The webhooks and algos of who was shut out, or made a viewer, went on trading."""
     asha, ravi = await platform.person("asha"), await platform.person("ravi")
     url = f"/api/v2/admin/users/{ravi.user_id}"
-    for change in ({"active": False}, {"active": False}, {"role": "viewer"}, {"active": True}, {"active": False}):
+    viewer, trader, out, back = {"role": "viewer"}, {"role": "trader"}, {"active": False}, {"active": True}
+    for change in (out, out, viewer, back, trader, viewer, out, trader, back):
         assert (await asha.client.put(url, json=change)).status_code == 200
-    said = [UserAccessChanged(user_id=ravi.user_id, active=n % 2 == 0, version=n) for n in (1, 2, 3)]
-    assert await platform.heard(3) == said
+    said = [UserAccessChanged(user_id=ravi.user_id, may_trade=n % 2 == 0, version=n) for n in (1, 2, 3, 4)]
+    assert await platform.heard(4) == said
 
 
-async def test_who_was_shut_out_by_a_version_that_told_nobody_is_told_of_once(platform: Platform) -> None:
+@pytest.mark.parametrize(
+    ("change", "undone"), [("active = false", {"active": True}), ("role = 'viewer'", {"role": "trader"})]
+)
+async def test_who_may_not_trade_by_a_version_that_told_nobody_is_told_of_once(
+    platform: Platform, change: str, undone: dict[str, object]
+) -> None:
     await platform.person("asha")
     ravi = await platform.person("ravi")
-    await platform.runtime.pool.execute("UPDATE users SET active = false WHERE user_id = $1", ravi.user_id)
+    await platform.runtime.pool.execute(f"UPDATE users SET {change} WHERE user_id = $1", ravi.user_id)  # noqa: S608
     for _ in range(2):
         async with platform.runtime.transaction() as unit:
             unit.say(*await tell_access(unit.context))
     asha = await platform.person("meera", role="admin")
-    assert (await asha.client.put(f"/api/v2/admin/users/{ravi.user_id}", json={"active": True})).status_code == 200
-    said = [UserAccessChanged(user_id=ravi.user_id, active=n % 2 == 0, version=n) for n in (1, 2)]
+    assert (await asha.client.put(f"/api/v2/admin/users/{ravi.user_id}", json=undone)).status_code == 200
+    said = [UserAccessChanged(user_id=ravi.user_id, may_trade=n % 2 == 0, version=n) for n in (1, 2)]
     assert await platform.heard(2) == said
 
 

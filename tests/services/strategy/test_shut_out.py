@@ -6,9 +6,9 @@ from libs.common.ids import new_id
 from tests.services.strategy.desk import SELL, Desk, orders_of, reasons_of, rejected, square_offs_of
 from tests.services.strategy.scene import FIRST, SPREAD, USER, a_signal, an_account, an_algo, an_exit
 
-OUT = UserAccessChanged(user_id=USER, active=False, version=1)
-BACK = UserAccessChanged(user_id=USER, active=True, version=2)
-SKIPPED = ["the user was shut out: nothing new is opened for him"]
+OUT = UserAccessChanged(user_id=USER, may_trade=False, version=1)
+BACK = UserAccessChanged(user_id=USER, may_trade=True, version=2)
+SKIPPED = ["the user may not trade: nothing new is opened for him"]
 
 
 async def test_an_entry_is_skipped_until_he_may_come_in_again(desk: Desk) -> None:

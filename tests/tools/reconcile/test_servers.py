@@ -129,7 +129,7 @@ def shown(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
     for row in world.rows[rows.ShownAccount]:
         yield "entities", {"kind": "account", **values(row)}
     for row in world.rows[rows.UserAccess]:
-        access = {"active": row.active, "told_active": row.active, "access_version": row.version}
+        access = {"active": row.may_trade, "told_may_trade": row.may_trade, "access_version": row.version}
         yield "users", {"user_id": row.user_id, **access}
 
 

@@ -130,14 +130,14 @@ class ShownPanic(_Gateway):
 
 @dataclass(frozen=True, slots=True)
 class UserAccess(_Gateway):
-    """Who was ever shut out, and whether he may come in now, as the others were told."""
+    """Of whom it ever changed whether he may trade, and whether he may now, as the others were told."""
 
     source: ClassVar[str] = (
-        "(SELECT user_id, told_active AS active, access_version AS version FROM users"
+        "(SELECT user_id, told_may_trade AS may_trade, access_version AS version FROM users"
         " WHERE access_version > 0) AS access"
     )
     user_id: UUID
-    active: bool
+    may_trade: bool
     version: int
 
 

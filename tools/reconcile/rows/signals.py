@@ -26,5 +26,5 @@ class AcceptedAlert(_Signals):
 class SignalsUser(_Signals):
     source: ClassVar[str] = "users"
     user_id: UUID
-    active: bool
+    may_trade: bool
     version: int

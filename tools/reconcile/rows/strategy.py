@@ -39,5 +39,5 @@ class StrategyAlgo(_Strategy):
 class StrategyUser(_Strategy):
     source: ClassVar[str] = "users"
     user_id: UUID
-    active: bool
+    may_trade: bool
     version: int

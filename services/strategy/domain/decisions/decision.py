@@ -29,7 +29,7 @@ class Situation:
     market: Market
     accounts: Mapping[AccountId, KnownAccount]
     patience: Patience
-    shut_out: AbstractSet[UserId] = frozenset()
+    idle_users: AbstractSet[UserId] = frozenset()
     """Of the users concerned: they open nothing more, and can still close."""
 
 

@@ -15,8 +15,8 @@ from services.strategy.domain.legs import Impossible
 
 
 def may_trade(answer: Answer, linked: LinkedAccount, situation: Situation) -> bool:
-    if answer.algo.user_id in situation.shut_out:
-        answer.skip("the user was shut out: nothing new is opened for him")
+    if answer.algo.user_id in situation.idle_users:
+        answer.skip("the user may not trade: nothing new is opened for him")
         return False
     account = situation.accounts.get(linked.account_id)
     if account is None or account.user_id != answer.algo.user_id:

@@ -84,14 +84,14 @@ def the_gateway_shows_a_panic_that_was_reset(world: World) -> None:
     world.change(rows.ShownPanic, in_force=True)
 
 
-@CORRUPTIONS.of(Rule.COPIES, "may come in")
+@CORRUPTIONS.of(Rule.COPIES, "may trade")
 def signals_did_not_hear_that_a_user_was_shut_out(world: World) -> None:
     world.drop(rows.SignalsUser)
 
 
-@CORRUPTIONS.of(Rule.COPIES, "may come in")
+@CORRUPTIONS.of(Rule.COPIES, "may trade")
 def strategy_believes_that_a_user_is_shut_out_who_is_not(world: World) -> None:
-    world.change(rows.StrategyUser, active=False)
+    world.change(rows.StrategyUser, may_trade=False)
 
 
 @CORRUPTIONS.of(Rule.COPIES, "square-off")

@@ -67,7 +67,7 @@ class History(Log):
         self.versions: defaultdict[str, int] = defaultdict(int)
         self.panics: list[rows.Panic] = []
         self.access: tuple[bool, int] | None = None
-        """Whether the user may come in, and the version of that, once he was shut out."""
+        """Whether the user may trade, and the version of that, once he was shut out."""
         self.fills: list[Booked] = []
         self.settled: list[PositionSettled] = []
         self.worth: Decimal | None = None
@@ -335,10 +335,10 @@ class History(Log):
         self.say(topics.PANICS, PanicReset(**whose, epoch=epoch, reset_by=self.user_id))
         self.epochs[name] = (epoch, False)
 
-    def shut_out(self, *, active: bool = False) -> None:
+    def shut_out(self, *, may_trade: bool = False) -> None:
         version = self.access[1] + 1 if self.access else 1
-        self.say(topics.USERS, UserAccessChanged(user_id=self.user_id, active=active, version=version))
-        self.access = (active, version)
+        self.say(topics.USERS, UserAccessChanged(user_id=self.user_id, may_trade=may_trade, version=version))
+        self.access = (may_trade, version)
 
     def settle_by_hand(self, terms: dict[str, Any], quantity: int, price: str, *, is_told: bool = True) -> UUID:
         """Its venue never answered, its day is over, and a person tells that a part was filled, the rest cancelled."""

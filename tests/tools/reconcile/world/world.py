@@ -68,6 +68,6 @@ def busy_world() -> World:
     world.modify(changed, 6)
     world.alert()
     world.shut_out()
-    world.shut_out(active=True)
+    world.shut_out(may_trade=True)
     world.compare()
     return world

@@ -1,4 +1,4 @@
-"""The venue's book, what strategy believes to hold, which panics are in force, and who was shut out."""
+"""The venue's book, what strategy believes to hold, which panics are in force, and who may not trade."""
 
 from collections import defaultdict
 from datetime import datetime
@@ -39,16 +39,14 @@ async def panics(tables: Tables, findings: Findings) -> None:
 
 
 async def access(tables: Tables, findings: Findings) -> None:
-    """Who was shut out: his webhooks are signals', his algos strategy's, and both must know."""
-    truth = {row.user_id: (row.active, row.version) async for row in tables.read(UserAccess)}
-    signals = {row.user_id: (row.active, row.version) async for row in tables.read(SignalsUser)}
-    strategies = {row.user_id: (row.active, row.version) async for row in tables.read(StrategyUser)}
+    """Who may not trade: his webhooks are signals', his algos strategy's, and both must know."""
+    truth = {row.user_id: (row.may_trade, row.version) async for row in tables.read(UserAccess)}
+    signals = {row.user_id: (row.may_trade, row.version) async for row in tables.read(SignalsUser)}
+    strategies = {row.user_id: (row.may_trade, row.version) async for row in tables.read(StrategyUser)}
     for user_id in truth.keys() | signals.keys() | strategies.keys():
         about = Subject(f"user {user_id}", (str(user_id),))
         for who, copy in (("signals", signals), ("strategy", strategies)):
-            differ = differences(
-                [("(may come in, version)", copy.get(user_id), truth.get(user_id))], who, "the gateway"
-            )
+            differ = differences([("(may trade, version)", copy.get(user_id), truth.get(user_id))], who, "the gateway")
             findings.expect(Rule.COPIES, not differ, about, differ)
 
 
