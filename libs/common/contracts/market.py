@@ -74,6 +74,9 @@ class PricesRequested(Request):
 class WatchRenewed(Event):
     """What clients of one gateway look at, told of within milliseconds until `until`. It adds to what was said before,
     and is said again before it ends; a chain is named `NFO:NIFTY:2026-11-24`.
+
+    `asked` and `asked_chains` are to have prices, as a request asked for them or a screen shows them now and then: a
+    live feed carries them, but nobody is told of them within milliseconds.
     """
 
     watcher: str
@@ -81,6 +84,8 @@ class WatchRenewed(Event):
     quotes: tuple[InstrumentId, ...] = ()
     depths: tuple[InstrumentId, ...] = ()
     chains: tuple[str, ...] = ()
+    asked: tuple[InstrumentId, ...] = ()
+    asked_chains: tuple[str, ...] = ()
 
 
 class TickQuarantined(Event):

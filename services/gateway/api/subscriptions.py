@@ -42,6 +42,7 @@ async def subscribe(edge: Edge, client: Client, wish: Wish) -> None:
     found = [instrument for name, fate in quotes.items() if fate == "ok" and (instrument := instrument_of(name))]
     if mode is None:
         edge.memory.hub.watch_quotes(client, found)
+        edge.memory.watching.changed()
     else:
         _stream(edge, client, Mode(str(mode)), found)
     _stream_chains(edge, client, [(name, each_side) for fate, name, each_side in chains.values() if fate == "ok"])

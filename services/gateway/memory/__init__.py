@@ -52,7 +52,11 @@ class GatewayMemory(Memory):
         self.passwords = Passwords(self.settings.password_pepper)
         self.hub = Hub(runtime.pool, runtime.clock, self.quotes)
         self.watching = Watching(
-            runtime.publish_bulk, self.hub.prices, runtime.clock, f"gateway-{runtime.settings.instance_id}"
+            runtime.publish_bulk,
+            self.hub.prices,
+            self.hub.screens,
+            runtime.clock,
+            f"gateway-{runtime.settings.instance_id}",
         )
         await self.watching.open()
         self.siblings = Siblings(self.cache, self.waiters, self.hub)

@@ -34,7 +34,8 @@ class Hub:
         self.prices = Prices()
         self.patience = Patience()
         self._clients: dict[UUID, set[Client]] = defaultdict(set)
-        self._screens: dict[str, set[Client]] = defaultdict(set)
+        self.screens: dict[str, set[Client]] = defaultdict(set)
+        """By instrument, who is shown its newest quote ten times a second."""
         self._dirty: set[Client] = set()
         self._pump: asyncio.TimerHandle | asyncio.Handle | None = None
         self._pump_at = 0.0
@@ -94,7 +95,7 @@ class Hub:
         """Send the newest quotes at once, and every later one, as screens."""
         for instrument in instruments:
             client.instruments.add(instrument)
-            self._screens[instrument].add(client)
+            self.screens[instrument].add(client)
             client.fresh_quotes[instrument] = None
         if instruments:
             self.wake(client)
@@ -102,11 +103,11 @@ class Hub:
     def unwatch_quotes(self, client: Client, instruments: Collection[str]) -> None:
         for instrument in list(instruments):
             client.instruments.discard(instrument)
-            watchers = self._screens.get(instrument)
+            watchers = self.screens.get(instrument)
             if watchers:
                 watchers.discard(client)
                 if not watchers:
-                    del self._screens[instrument]
+                    del self.screens[instrument]
 
     def watch_topics(self, client: Client, topics: Iterable[Topic]) -> None:
         """Every later update; what there is already the client has been told (or a chain will tell it)."""
@@ -135,10 +136,10 @@ class Hub:
 
     def quoted(self, quotes: Sequence[Quote]) -> None:
         self._touch(self.prices.quoted(quotes))
-        if not self._screens:
+        if not self.screens:
             return
         for quote in quotes:
-            for client in self._screens.get(quote.instrument, ()):
+            for client in self.screens.get(quote.instrument, ()):
                 client.fresh_quotes[quote.instrument] = None
                 self._dirty.add(client)
         self._run_pump(PRICES_S)

@@ -28,6 +28,8 @@ class Reason(IntEnum):
     STANDING = 3
     """Indices and what options are written on."""
     VIEWER = 4
+    ASKED = 5
+    """By a request, for a while, or shown now and then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ async def follow_demand(runtime: "MarketRuntime", feed: LiveFeed) -> None:
     near = await asyncio.to_thread(NearTheMoney, list(memory.listed.values()))
     told: tuple[InstrumentId, ...] | None = None
     while True:
+        await memory.desk.index(memory.listed)
         now = wanted(_demand(memory, near, runtime.clock.now()), known, feed.most)
         if now.carried != told:
             feed.carry(now.carried)
@@ -94,11 +95,13 @@ def _demand(memory: "MarketMemory", near: NearTheMoney, at: datetime) -> dict[Re
             asked |= near.of(underlying, memory.board.quotes)
     watched = memory.board.watched
     demand[Reason.VIEWER] |= watched.instruments
-    for name in watched.chains:
-        contracts = memory.desk.contracts(key_of(name)) if _is_chain(name) else None
-        if contracts is not None:
-            demand[Reason.VIEWER].update(contracts.options)
-            demand[Reason.VIEWER].update([contracts.future] if contracts.future else [])  # they are priced on it
+    demand[Reason.ASKED] |= watched.asked
+    for reason, chains in ((Reason.VIEWER, watched.chains), (Reason.ASKED, watched.asked_chains)):
+        for name in chains:
+            contracts = memory.desk.contracts(key_of(name)) if _is_chain(name) else None
+            if contracts is not None:
+                demand[reason].update(contracts.options)
+                demand[reason].update([contracts.future] if contracts.future else [])  # they are priced on it
     for asked in demand.values():
         asked |= memory.custom.legs_of(asked)
     return demand

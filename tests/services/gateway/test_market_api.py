@@ -1,5 +1,6 @@
 """Quotes, depth, chains, exchanges, indices and intervals over the public API, on the real marketdata beside it."""
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -10,9 +11,10 @@ import asyncpg
 import pytest
 
 from libs.common.clock import FixedClock
+from libs.common.contracts.base import Message
 from libs.common.contracts.enums import Exchange, InstrumentKind
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import DepthLevel, InstrumentListed, Quote
+from libs.common.contracts.market import DepthLevel, InstrumentListed, Quote, WatchRenewed
 from libs.common.runtime import Runtime
 from libs.common.settings import MarketHours
 from libs.common.testing.apps import opened, served
@@ -98,7 +100,7 @@ def traded_at(place: Place, at: datetime) -> None:
 async def test_a_quote_says_everything_and_its_age(place: Place) -> None:
     place.hear(place.quote(SBIN, 815.25, ago=3))
     found = await place.get("quotes/NSE:SBIN")
-    assert set(found) == {*Quote.model_fields, "age_s", "stale", "market_open"}
+    assert set(found) == {*Quote.model_fields, "age_s", "stale", "market_open", "asked_since"}
     assert (found["ltp"], found["source"], found["stale"]) == (815.25, "REPLAYED", False)
     assert 3 <= found["age_s"] < 10
 
@@ -132,6 +134,48 @@ async def test_an_unknown_symbol_is_told_from_one_that_was_not_heard_of(place: P
     assert isinstance(silent["market_open"], bool)
     assert "open" in silent["detail"] or "closed" in silent["detail"]
     assert (await place.get("quotes/SBIN", 422))["code"] == "invalid"
+
+
+class Said:
+    """What the gateway tells marketdata, kept in place of the buffer to Kafka."""
+
+    def __init__(self) -> None:
+        self.wishes: list[WatchRenewed] = []
+
+    def publish(self, message: Message, kept: object = None) -> None:
+        assert isinstance(message, WatchRenewed)
+        self.wishes.append(message)
+
+    async def close(self) -> None: ...
+
+    def asked(self) -> set[str]:
+        return {name for wish in self.wishes for name in (*wish.asked, *wish.asked_chains)}
+
+
+async def test_what_is_asked_for_is_to_have_prices_for_a_while_and_the_answer_says_since_when(place: Place) -> None:
+    """A live feed carries what somebody needs: what is only asked for would never have a price."""
+    said = place.gateway.runtime.bulk = Said()  # type: ignore[assignment]
+    place.hear(place.quote("NSE:OLD", 100))
+    before = place.gateway.runtime.clock.now()
+    silent = await place.get("quotes/NSE:RARE", 404)
+    since = datetime.fromisoformat(silent["asked_since"])
+    assert before <= since <= place.gateway.runtime.clock.now()
+    assert (await place.get("depth/NSE:RARE", 404))["asked_since"] == silent["asked_since"]
+    old = await place.get("quotes/NSE:OLD")
+    assert old["at"] < old["asked_since"]
+    names = {"symbols": ["NSE:OLD", "NSE:RARE", "NSE:SBIN", "NSE:NOPE"]}
+    bulk = (await place.asha.client.post("/api/v2/market/quotes/bulk", json=names)).json()
+    assert (bulk["missing"], bulk["unknown"]) == (["NSE:RARE", "NSE:SBIN", "NSE:NOPE"], ["NSE:NOPE"])
+    assert bulk["asked_since"] > silent["asked_since"]
+    chain = await place.get("option-chain/NIFTY", strikes=0)
+    assert chain["asked_since"] > bulk["asked_since"]
+    assert (await place.get("option-chain/NIFTY"))["asked_since"] == chain["asked_since"]
+    for unknown in ("quotes/NSE:NOPE", "depth/NSE:NOPE", "option-chain/HIFTY"):
+        assert "asked_since" not in await place.get(unknown, 404)
+    async with asyncio.timeout(5):
+        while said.asked() != {"NSE:RARE", "NSE:OLD", "NSE:SBIN", f"NFO:NIFTY:{EXPIRY}"}:
+            await asyncio.sleep(0.01)
+    assert not any((*wish.quotes, *wish.depths, *wish.chains) for wish in said.wishes)
 
 
 async def test_a_gateway_that_does_not_hear_prices_yet_says_so_and_not_that_there_are_none(place: Place) -> None:

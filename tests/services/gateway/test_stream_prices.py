@@ -116,6 +116,24 @@ async def test_marketdata_learns_what_is_looked_at_at_once_and_again(
     assert said.wishes == []
 
 
+async def test_what_a_screen_shows_is_asked_for_as_long_as_it_is_shown(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A live feed carries what somebody needs: a screen would wait for ever for what nobody else does."""
+    monkeypatch.setattr(watching, "RENEW_S", 0.1)
+    said = live.runtime.bulk = Said()  # type: ignore[assignment]
+    asha = await live.person("asha")
+    await streams.quotes([quotes(live, 800, "NSE:SBIN")], live.runtime.memory)
+    async with live.reader(asha, quotes=["NSE:SBIN"]) as reader:
+        await until(lambda: len(said.wishes) > 1)
+        assert {(wish.asked, wish.quotes, wish.depths) for wish in said.wishes} == {(("NSE:SBIN",), (), ())}
+        await reader.say(action="unsubscribe", quotes=["NSE:SBIN"])
+        await reader.hear("ack")
+        told = len(said.wishes)
+        await asyncio.sleep(0.3)
+        assert len(said.wishes) <= told + 1
+
+
 async def test_a_chain_is_streamed_as_a_snapshot_and_then_its_changed_rows(live: Live) -> None:
     asha = await live.person("asha")
     memory = live.runtime.memory

@@ -24,6 +24,12 @@ def test_what_money_is_in_stays_when_the_feed_is_full() -> None:
     assert (now.carried, now.dropped) == ((held,), (seen,))
 
 
+def test_what_a_request_asked_for_goes_before_what_somebody_watches() -> None:
+    watched, asked = InstrumentId("NSE:WATCHED"), InstrumentId("NSE:ASKED")
+    now = wanted({Reason.ASKED: {asked}, Reason.VIEWER: {watched}}, {watched, asked}, most=1)
+    assert (now.carried, now.dropped) == ((watched,), (asked,))
+
+
 def test_of_equally_pressing_ones_that_with_more_reasons_stays() -> None:
     once, twice = InstrumentId("NSE:A"), InstrumentId("NSE:B")
     demand: dict[Reason, Collection[InstrumentId]] = {Reason.POSITION: {once, twice}, Reason.VIEWER: {twice}}

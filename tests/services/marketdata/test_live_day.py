@@ -120,6 +120,21 @@ async def test_the_future_that_a_watched_chain_is_priced_on_is_subscribed_to_wit
         await until(lambda: ticker.subscribed == {CALL, FUTURE})
 
 
+async def test_a_chain_and_an_instrument_that_were_asked_for_are_subscribed_to_until_that_is_forgotten(
+    runtime: MarketRuntime, ticker: StubTicker
+) -> None:
+    """Nobody watches them: without it a request for a chain would never find a price."""
+    watched = runtime.memory.board.watched
+    async with a_day(runtime, CHAIN + DUMP + INFOSYS):
+        await until(lambda: bool(ticker.tokens))
+        asked = WatchRenewed(watcher="g", until=OPEN + HOUR, asked=(INFY,), asked_chains=("NFO:SBIN:2026-11-24",))
+        watched.note(asked)
+        await until(lambda: ticker.subscribed == {TOKEN, INFOSYS_TOKEN, CALL, FUTURE})
+        assert not watched.instruments | watched.chains, "a request is not told of every tick"
+        watched.forget(OPEN + HOUR)
+        await until(lambda: ticker.subscribed == {TOKEN})
+
+
 async def test_what_somebody_holds_is_subscribed_to_and_quoted(runtime: MarketRuntime, ticker: StubTicker) -> None:
     memory = runtime.memory
     runtime.lead.role = Role.LEADER

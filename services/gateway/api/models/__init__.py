@@ -15,7 +15,16 @@ from services.gateway.api.models.entities import (
     Webhook,
     WebhookTrial,
 )
-from services.gateway.api.models.market import DepthView, Expiries, InstrumentView, QuotesFound, QuotesWanted, QuoteView
+from services.gateway.api.models.market import (
+    ChainView,
+    DepthView,
+    Expiries,
+    InstrumentView,
+    QuoteAsked,
+    QuotesFound,
+    QuotesWanted,
+    QuoteView,
+)
 from services.gateway.api.models.orders import (
     CancelAll,
     Cancelling,
@@ -76,6 +85,7 @@ __all__ = [
     "CancelAll",
     "CancelOrder",
     "Cancelling",
+    "ChainView",
     "CloseAll",
     "ClosePositions",
     "DepthView",
@@ -106,6 +116,7 @@ __all__ = [
     "ProblemDetails",
     "Profile",
     "ProfileChange",
+    "QuoteAsked",
     "QuoteView",
     "QuotesFound",
     "QuotesWanted",

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind, OptionType
 from libs.common.contracts.market import DepthLevel
+from libs.common.contracts.options import OptionChain
 from services.gateway.api.models.common import Body
 
 
@@ -34,6 +35,12 @@ class QuoteView(BaseModel):
     age_s: float
     stale: bool
     market_open: bool
+
+
+class QuoteAsked(QuoteView):
+    """`asked_since` is when the feed was asked for it: one much older than that is of the time before."""
+
+    asked_since: datetime
 
 
 class DepthView(BaseModel):
@@ -63,8 +70,18 @@ class QuotesWanted(Body):
 
 
 class QuotesFound(BaseModel):
+    """`missing` has no quote: `unknown` is not listed, and the feed is asked for the rest since `asked_since`."""
+
     data: list[QuoteView]
     missing: list[str]
+    unknown: list[str]
+    asked_since: datetime | None
+
+
+class ChainView(OptionChain):
+    """`asked_since` is when the feed was asked for this chain: prices take a moment from then."""
+
+    asked_since: datetime
 
 
 class InstrumentView(BaseModel):
