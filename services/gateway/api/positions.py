@@ -11,13 +11,14 @@ from libs.common import ids
 from libs.common.contracts.enums import SquareOffReason
 from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
 from libs.common.contracts.orders import SquareOffCompleted, SquareOffRequested
+from libs.common.problems import Problem
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
 from services.gateway.api.orders import own_accounts
 from services.gateway.domain import roles, views
 from services.gateway.domain.roles import Identity
 from services.gateway.domain.valuation import Holding, exposure
-from services.gateway.store import queries
+from services.gateway.store import instruments, queries
 from services.gateway.store.rows import Row
 
 router = Router(prefix="/trading/positions", tags=["positions"])
@@ -77,7 +78,13 @@ async def close(body: models.ClosePositions, request: Request, identity: Trader,
         else:
             accounts = await own_accounts(edge, identity, body.account_id)
         wishes = [_wish(account_id, request_id, identity, body) for account_id in accounts]
-        return await _square_off(edge, identity, wishes, again)
+        slip = body.instrument if await _is_a_slip(edge, body.instrument, accounts) else None
+        answer = await _square_off(edge, identity, wishes, again)
+        if slip is not None and answer.status_code == 200:
+            # Told that it is completed, he would take his position for closed.
+            detail = f"{slip} is not in the contract master, and you hold none: nothing was closed"
+            raise Problem(404, "instrument_unknown", detail, instrument=slip)
+        return answer
 
     return await edge.commands.once(request, identity, run)
 
@@ -92,6 +99,15 @@ async def close_all(request: Request, identity: Trader, edge: TheEdge, body: mod
         return await _square_off(edge, identity, wishes, again)
 
     return await edge.commands.once(request, identity, run)
+
+
+async def _is_a_slip(edge: Edge, name: str | None, accounts: list[UUID]) -> bool:
+    """An instrument that is neither listed nor held, as far as is known here: that keeps nobody from closing it."""
+    pool = edge.runtime.pool
+    if name is None or await instruments.known(pool, [name]):
+        return False
+    held = [row["instrument"] for account_id in accounts for row in await queries.positions(pool, None, account_id)]
+    return name not in held
 
 
 def _wish(

@@ -19,6 +19,7 @@ from libs.common.contracts.risk import (
     RiskLimitSaved,
     RiskLimitSaveRequested,
 )
+from libs.common.problems import Problem
 from services.gateway.api import models
 from services.gateway.api.commands import pending_request
 from services.gateway.api.edge import Admin, Edge, Json, Reader, Router, TheEdge, Trader, no_such
@@ -27,7 +28,7 @@ from services.gateway.api.paging import Limit, PageCursor, page, read_cursor
 from services.gateway.domain import roles, views
 from services.gateway.domain.roles import Identity
 from services.gateway.domain.valuation import Exposure, exposure
-from services.gateway.store import entities, queries
+from services.gateway.store import entities, instruments, queries
 from services.gateway.store.entities import Kind
 from services.gateway.store.rows import Row
 
@@ -243,6 +244,9 @@ async def _check_scope(edge: Edge, identity: Identity, body: models.RiskLimitBod
         await edge.own_account(identity, body.account_id)
     if body.strategy_id is not None and await edge.owner(Kind.ALGO, body.strategy_id) != identity.user_id:
         raise no_such("strategy", body.strategy_id)
+    if body.instrument is not None and not await instruments.known(edge.runtime.pool, [body.instrument]):
+        detail = f"{body.instrument} is not in the contract master: a limit on it would guard nothing"
+        raise Problem(404, "instrument_unknown", detail, instrument=body.instrument)
 
 
 async def _save(

@@ -15,9 +15,19 @@ from libs.common.contracts.accounts import (
 )
 from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import Broker, DenialRule, FeedSource, OrderStatus, OrderType, Product, Side
+from libs.common.contracts.enums import (
+    Broker,
+    DenialRule,
+    Exchange,
+    FeedSource,
+    InstrumentKind,
+    OrderStatus,
+    OrderType,
+    Product,
+    Side,
+)
 from libs.common.contracts.ids import AccountId, FillId, InstrumentId, OrderId, UserId
-from libs.common.contracts.market import Quote
+from libs.common.contracts.market import InstrumentListed, Quote
 from libs.common.contracts.orders import (
     FillReported,
     OrderAccepted,
@@ -62,6 +72,18 @@ def quote(instrument: InstrumentId, ltp: float, at: datetime) -> Quote:
         instrument=instrument, at=at, source=FeedSource.REPLAYED, ltp=ltp, bid=ltp - 0.05, ask=ltp,
         bid_quantity=1, ask_quantity=1, volume=900, oi=0, **day,
     )  # fmt: skip
+
+
+def listed(symbol: str) -> InstrumentListed:
+    return InstrumentListed(
+        instrument=InstrumentId(f"NSE:{symbol}"),
+        exchange=Exchange.NSE,
+        symbol=symbol,
+        name=symbol,
+        kind=InstrumentKind.EQUITY,
+        lot_size=1,
+        tick_size=Decimal("0.05"),
+    )
 
 
 def nothing(_: Message, __: Envelope) -> Sequence[Message]:

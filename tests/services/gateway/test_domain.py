@@ -96,6 +96,8 @@ def test_books_are_seen_by_their_owner_and_by_admins() -> None:
         ("M&M", "NSE", "NSE:M&M"),
         ("BAJAJ-AUTO", "NSE", "NSE:BAJAJ-AUTO"),
         ("NSE_INDEX:NIFTY", None, "NSE_INDEX:NIFTY"),
+        ("NSE:SBIN", "NSE", "NSE:SBIN"),
+        ("NSE:SBIN", "BSE", None),
         ("SBIN", None, None),
         ("XYZ:SBIN", None, None),
         ("NSE:", None, None),

@@ -161,6 +161,20 @@ async def test_a_limit_has_a_whole_scope_of_its_owners(platform: Platform, body:
     assert answer.status_code == status, answer.text
 
 
+async def test_a_limit_on_an_instrument_that_is_not_listed_is_refused(platform: Platform) -> None:
+    """A slip in its name, and the stop-loss would guard nothing."""
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    await platform.project(said.listed("SBIN"))
+    body = {"level": "INSTRUMENT", "account_id": str(asha.account_id), "stop_loss": "1000"}
+    slip = await asha.client.post("/api/v2/risk/limits/", json={**body, "instrument": "NSE:SBNI"})
+    assert (slip.status_code, slip.json()["code"], slip.json()["instrument"]) == (404, "instrument_unknown", "NSE:SBNI")
+    made = await asha.client.post("/api/v2/risk/limits/", json={**body, "instrument": "NSE:SBIN"})
+    assert made.status_code == 201, made.text
+    url = f"/api/v2/risk/limits/{made.json()['limit_id']}"
+    assert (await asha.client.put(url, json={**body, "instrument": "NSE:SBNI"})).status_code == 404
+
+
 async def test_a_limit_is_replaced_whole_and_deleted(platform: Platform) -> None:
     asha = await platform.person("asha")
     platform.answer = said.yes
@@ -256,6 +270,23 @@ async def test_positions_are_valued_at_the_last_price_and_closed(platform: Platf
     request = platform.asked[-1]
     assert isinstance(request, SquareOffRequested)
     assert (request.instrument, request.product, request.reason) == ("NSE:SBIN", "MIS", "CLOSE")
+
+
+async def test_closing_what_is_neither_listed_nor_held_is_not_told_as_done(platform: Platform) -> None:
+    """A slip in the name, and a trader would believe that he is flat. What is unknown here is closed all the same."""
+    asha = await platform.person("asha")
+    order = said.terms(asha.user_id, asha.account_id)
+    await platform.project(said.position(order), said.listed("INFY"))
+    platform.answer = said.yes
+    url, body = "/api/v2/trading/positions/close", {"account_id": str(asha.account_id)}
+    slip = await asha.client.post(url, json={**body, "instrument": "NSE:SBNI"})
+    assert (slip.status_code, slip.json()["code"], slip.json()["instrument"]) == (404, "instrument_unknown", "NSE:SBNI")
+    assert [type(request) for request in platform.asked] == [SquareOffRequested]
+    for name in ("NSE:SBIN", "NSE:INFY"):
+        closed = await asha.client.post(url, json={**body, "instrument": name})
+        assert (closed.status_code, closed.json()["data"][0]["status"]) == (200, "COMPLETED"), name
+    two = await asha.client.post(url, json={**body, "instrument": "NSE:SBIN", "symbol": "INFY"})
+    assert (two.status_code, len(platform.asked)) == (422, 3)
 
 
 async def test_an_admin_sees_anothers_profit_by_strategy_too(platform: Platform) -> None:

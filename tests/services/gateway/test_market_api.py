@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -14,7 +13,7 @@ from libs.common.clock import FixedClock
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import Exchange, InstrumentKind
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import DepthLevel, InstrumentListed, Quote, WatchRenewed
+from libs.common.contracts.market import DepthLevel, Quote, WatchRenewed
 from libs.common.runtime import Runtime
 from libs.common.settings import MarketHours
 from libs.common.testing.apps import opened, served
@@ -24,7 +23,7 @@ from services.gateway.memory.quotes import STALE_S, QuoteView
 from services.marketdata import app as marketdata
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store import ContractStore
-from tests.services.gateway.said import quote
+from tests.services.gateway.said import listed, quote
 from tests.services.gateway.scene import Person, Platform, forget_counts
 from tests.services.marketdata.samples import tick
 from tests.services.marketdata.test_chain import EXPIRY, MASTER, NOW, SPOT, STRIKES, market
@@ -68,8 +67,8 @@ async def place(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
         async with opened(gateway.app) as own:
             await forget_counts(own.memory.cache)
             platform = Platform(own)
-            shares = [share(name) for name in ("SBIN", "RARE")]
-            spot = share("NIFTY").model_copy(
+            shares = [listed(name) for name in ("SBIN", "RARE")]
+            spot = listed("NIFTY").model_copy(
                 update={"instrument": SPOT, "exchange": Exchange.NSE_INDEX, "kind": InstrumentKind.INDEX}
             )
             runtime.memory.listed = {each.instrument: each for each in (*MASTER, *shares, spot)}
@@ -77,18 +76,6 @@ async def place(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
             await platform.project(*shares, spot)
             yield Place(platform, runtime, await platform.person("asha"))
             await platform.close()
-
-
-def share(symbol: str) -> InstrumentListed:
-    return InstrumentListed(
-        instrument=InstrumentId(f"NSE:{symbol}"),
-        exchange=Exchange.NSE,
-        symbol=symbol,
-        name=symbol,
-        kind=InstrumentKind.EQUITY,
-        lot_size=1,
-        tick_size=Decimal("0.05"),
-    )
 
 
 def traded_at(place: Place, at: datetime) -> None:

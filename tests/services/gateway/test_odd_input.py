@@ -57,6 +57,30 @@ async def test_a_number_that_no_table_holds_is_refused(platform: Platform, numbe
     await refusal(platform, asha, "POST", "risk/limits/", f'{{"level": "USER", "max_open_positions": {number}}}')
 
 
+@pytest.mark.parametrize("truth", ["true", "false"])
+async def test_a_truth_value_is_no_number(platform: Platform, truth: str) -> None:
+    """Seen: an order for `true` shares was taken, and bought one."""
+    asha = await platform.person("asha")
+    order = f'"account_id": "{asha.account_id}", "instrument": "NSE:SBIN", "side": "BUY", "product": "MIS"'
+    for path, body in (
+        ("trading/orders/place", f'{{{order}, "quantity": {truth}}}'),
+        ("risk/limits/", f'{{"level": "USER", "max_open_positions": {truth}}}'),
+        ("signals/", f'{{"name": "a", "max_signals_per_day": {truth}}}'),
+        ("algos/", ALGO.replace('"lots": 1', f'"lots": {truth}') % '"NIFTY"'),
+    ):
+        assert f"a number, not {truth}" in await refusal(platform, asha, "POST", path, body)
+
+
+@pytest.mark.parametrize("other", ['"exchange": "BSE"', '"symbol": "INFY"', '"symbol": "INFY", "exchange": "NSE"'])
+async def test_an_order_that_names_two_instruments_is_refused(platform: Platform, other: str) -> None:
+    """One of them would be traded, and who asked did not say which."""
+    asha = await platform.person("asha")
+    order = f'"account_id": "{asha.account_id}", "side": "BUY", "product": "MIS", "quantity": 1'
+    body = f'{{{order}, "instrument": "NSE:SBIN", {other}}}'
+    reason = await refusal(platform, asha, "POST", "trading/orders/place", body)
+    assert "NSE:SBIN" in reason
+
+
 @pytest.mark.parametrize("book", ["orders", "tradebook"])
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00"])
 async def test_a_time_beyond_the_calendar_is_refused(platform: Platform, book: str, time: str) -> None:

@@ -5,14 +5,24 @@ from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 T = TypeVar("T")
+
+
+def no_truth(value: object, name: str = "") -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"{name}a number, not {'true' if value else 'false'}")
+    return value
+
+
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Password = Annotated[str, StringConstraints(min_length=10, max_length=128)]
 Money = Annotated[Decimal, Field(max_digits=18, decimal_places=4)]
 Price = Annotated[Decimal, Field(gt=0, max_digits=14, decimal_places=4)]
-Quantity = Annotated[int, Field(gt=0, le=10_000_000)]
+Whole = Annotated[int, BeforeValidator(no_truth)]
+"""`true` is no number: it would order one share."""
+Quantity = Annotated[Whole, Field(gt=0, le=10_000_000)]
 SavedAt = Annotated[datetime | None, Field(description="When it was saved; the answer to saving it does not say so")]
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from libs.common.contracts.enums import Exchange, InstrumentKind
 from libs.common.contracts.masters import CorporateActionKind, ExpiryRole, MasterSource
-from services.gateway.api.models.common import Body, Name, SavedAt
+from services.gateway.api.models.common import Body, Name, SavedAt, Whole
 from services.gateway.api.models.market import InstrumentView
 
 InstrumentName = Annotated[str, StringConstraints(max_length=80)]
@@ -144,8 +144,8 @@ class CorporateActionBody(Body):
     instrument: InstrumentName
     kind: CorporateActionKind
     ex_date: date
-    old: int = Field(default=1, ge=1, le=100_000)
-    new: int = Field(default=1, ge=1, le=100_000)
+    old: Whole = Field(default=1, ge=1, le=100_000)
+    new: Whole = Field(default=1, ge=1, le=100_000)
     amount: Decimal = Field(default=Decimal(0), ge=0, max_digits=14, decimal_places=4)
 
 

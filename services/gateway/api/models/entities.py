@@ -5,11 +5,11 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from libs.common.contracts.algos import AlgoLeg, LinkedAccount, SignalMapping
 from libs.common.contracts.enums import Broker, LegRefusedRule, Product, RepeatRule, SignalSource
-from services.gateway.api.models.common import Body, Money, Name, SavedAt
+from services.gateway.api.models.common import Body, Money, Name, SavedAt, Whole, no_truth
 
 
 class AccountBody(Body):
@@ -42,22 +42,22 @@ class AccountView(AccountBody):
 class SignalGroupBody(Body):
     name: Name
     source: SignalSource = SignalSource.TRADINGVIEW
-    max_signals_per_day: int = Field(default=100, ge=1, le=10_000)
+    max_signals_per_day: Whole = Field(default=100, ge=1, le=10_000)
     expiry_date: date | None = None
     market_hours_only: bool = False
-    duplicate_window_s: int = Field(default=0, ge=0, le=86_400)
-    max_per_minute: int = Field(default=60, ge=1, le=600)
+    duplicate_window_s: Whole = Field(default=0, ge=0, le=86_400)
+    max_per_minute: Whole = Field(default=60, ge=1, le=600)
     signature_required: bool = False
     active: bool = True
 
 
 class SignalGroupChange(Body):
     name: Name | None = None
-    max_signals_per_day: int | None = Field(default=None, ge=1, le=10_000)
+    max_signals_per_day: Whole | None = Field(default=None, ge=1, le=10_000)
     expiry_date: date | None = None
     market_hours_only: bool | None = None
-    duplicate_window_s: int | None = Field(default=None, ge=0, le=86_400)
-    max_per_minute: int | None = Field(default=None, ge=1, le=600)
+    duplicate_window_s: Whole | None = Field(default=None, ge=0, le=86_400)
+    max_per_minute: Whole | None = Field(default=None, ge=1, le=600)
     signature_required: bool | None = None
     active: bool | None = None
     version: int | None = None
@@ -85,9 +85,19 @@ class SignalGroupWithWebhook(SignalGroupView):
     webhook: Webhook
 
 
+def _numbers_are_numbers(leg: object) -> object:
+    if isinstance(leg, dict):
+        for name in ("lots", "strike_offset"):
+            no_truth(leg.get(name), f"{name}: ")
+    return leg
+
+
+Leg = Annotated[AlgoLeg, BeforeValidator(_numbers_are_numbers)]
+
+
 class AlgoBody(Body):
     name: Name
-    legs: list[AlgoLeg] = Field(min_length=1, max_length=20)
+    legs: list[Leg] = Field(min_length=1, max_length=20)
     product: Product
     accounts: list[LinkedAccount] = Field(min_length=1, max_length=200)
     mappings: list[SignalMapping] = Field(default=[], max_length=50)
@@ -98,7 +108,7 @@ class AlgoBody(Body):
 
 class AlgoChange(Body):
     name: Name | None = None
-    legs: list[AlgoLeg] | None = Field(default=None, min_length=1, max_length=20)
+    legs: list[Leg] | None = Field(default=None, min_length=1, max_length=20)
     product: Product | None = None
     accounts: list[LinkedAccount] | None = Field(default=None, min_length=1, max_length=200)
     mappings: list[SignalMapping] | None = Field(default=None, max_length=50)

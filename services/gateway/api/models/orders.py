@@ -18,7 +18,7 @@ from libs.common.contracts.enums import (
     Validity,
 )
 from services.gateway.api.models.common import Body, Price, ProblemDetails, Quantity
-from services.gateway.domain.symbols import instrument_of
+from services.gateway.domain.symbols import one_instrument
 
 
 class PlaceOrder(Body):
@@ -59,11 +59,7 @@ class PlaceOrder(Body):
 
     @model_validator(mode="after")
     def fit_together(self) -> "PlaceOrder":
-        name = self.instrument or self.symbol or ""
-        found = instrument_of(name, self.exchange)
-        if found is None:
-            raise ValueError(f"instrument {name!r}: write NSE:SBIN, or a symbol and its exchange")
-        self.instrument = found
+        self.instrument = one_instrument(self.instrument, self.symbol, self.exchange)
         limit = self.order_type in (OrderType.LIMIT, OrderType.SL)
         stop = self.order_type in (OrderType.SL, OrderType.SL_M)
         if limit != (self.price is not None):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 from libs.common.contracts.brokers import PositionDifference
 from libs.common.contracts.enums import Exchange, Product, Side
 from services.gateway.api.models.common import Body
-from services.gateway.domain.symbols import instrument_of
+from services.gateway.domain.symbols import one_instrument
 
 
 class ClosePositions(Body):
@@ -25,11 +25,8 @@ class ClosePositions(Body):
 
     @model_validator(mode="after")
     def says_what(self) -> "ClosePositions":
-        name = self.instrument or self.symbol
-        if name is not None:
-            self.instrument = instrument_of(name, self.exchange)
-            if self.instrument is None:
-                raise ValueError(f"instrument {name!r}: write NSE:SBIN, or a symbol and its exchange")
+        if self.instrument is not None or self.symbol is not None:
+            self.instrument = one_instrument(self.instrument, self.symbol, self.exchange)
         if self.strategy_id is None and (self.account_id is None or self.instrument is None):
             raise ValueError("name account_id and instrument, or strategy_id")
         return self

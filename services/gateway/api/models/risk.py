@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from libs.common.contracts.enums import RiskLevel
-from services.gateway.api.models.common import Body, Money, SavedAt
+from services.gateway.api.models.common import Body, Money, SavedAt, Whole
 from services.gateway.domain.symbols import instrument_of
 
 
@@ -20,12 +20,12 @@ class RiskLimitBody(Body):
     strategy_id: UUID | None = None
     instrument: Annotated[str, StringConstraints(max_length=80)] | None = None
     max_order_value: Annotated[Money, Field(gt=0)] | None = None
-    max_open_positions: int | None = Field(default=None, ge=0, le=1_000_000)
+    max_open_positions: Whole | None = Field(default=None, ge=0, le=1_000_000)
     max_daily_loss: Annotated[Money, Field(gt=0)] | None = None
     stop_loss: Annotated[Money, Field(gt=0)] | None = None
     target: Annotated[Money, Field(gt=0)] | None = None
     trailing_stop: Annotated[Money, Field(gt=0)] | None = None
-    identical_order_window_s: int | None = Field(default=None, ge=1, le=86_400)
+    identical_order_window_s: Whole | None = Field(default=None, ge=1, le=86_400)
     active: bool = True
 
     @model_validator(mode="after")
