@@ -1,17 +1,15 @@
 """The tradebook, funds and holdings."""
 
 from dataclasses import replace
-from datetime import datetime
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query, Response
+from fastapi import Response
 
 from libs.common.contracts.enums import Exchange
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, no_such
 from services.gateway.api.orders import narrowed
-from services.gateway.api.paging import Limit, PageCursor, aware, page, read_cursor
+from services.gateway.api.paging import From, Limit, PageCursor, To, aware, page, read_cursor
 from services.gateway.domain import views
 from services.gateway.store import queries
 from services.gateway.store.queries import Filter
@@ -29,8 +27,8 @@ async def tradebook(
     strategy_id: UUID | None = None,
     symbol: str | None = None,
     exchange: Exchange | None = None,
-    since: Annotated[datetime | None, Query(alias="from")] = None,
-    until: Annotated[datetime | None, Query(alias="to")] = None,
+    since: From = None,
+    until: To = None,
     limit: Limit = 50,
     cursor: PageCursor = None,
 ) -> Response:

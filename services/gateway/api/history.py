@@ -12,7 +12,7 @@ from services.gateway.api import models
 from services.gateway.api.edge import Admin, Json, Reader, Router, TheEdge
 from services.gateway.api.entrance import upload
 from services.gateway.api.market import named_instrument
-from services.gateway.api.paging import aware
+from services.gateway.api.paging import From, To, aware
 
 router = Router(prefix="/market", tags=["market"])
 INTERVALS = ("tick", "1m", "3m", "5m", "10m", "15m", "30m", "1h", "1d")
@@ -37,10 +37,6 @@ class BarLabel(StrEnum):
 
     START = "start"
     END = "end"
-
-
-From = Annotated[datetime | None, Query(alias="from", description="The first instant; UTC when without an offset")]
-To = Annotated[datetime | None, Query(alias="to", description="The first instant that is left out")]
 
 
 @router.get("/history/{symbol}", responses=models.PROBLEMS)

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -29,7 +29,7 @@ from libs.common.problems import UNAVAILABLE, Problem
 from services.gateway.api import models
 from services.gateway.api.commands import pending
 from services.gateway.api.edge import ANYBODY_KNOWN, Edge, Json, Reader, Router, TheEdge, Trader, edge_of, no_such
-from services.gateway.api.paging import Limit, PageCursor, aware, page, read_cursor
+from services.gateway.api.paging import From, Limit, PageCursor, To, aware, page, read_cursor
 from services.gateway.domain import roles, views
 from services.gateway.domain.answers import OPEN, status_code
 from services.gateway.domain.roles import Identity
@@ -198,8 +198,8 @@ async def book(
     instrument: str | None = None,
     symbol: str | None = None,
     exchange: Exchange | None = None,
-    since: Annotated[datetime | None, Query(alias="from")] = None,
-    until: Annotated[datetime | None, Query(alias="to")] = None,
+    since: From = None,
+    until: To = None,
     limit: Limit = 50,
     cursor: PageCursor = None,
 ) -> Response:

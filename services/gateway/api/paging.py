@@ -1,11 +1,13 @@
 """Pages of books: ask for one row more than is shown, to know whether there is a next page."""
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
 from fastapi import Query
+from pydantic import BeforeValidator
 
 from libs.common.problems import Problem
 from services.gateway.domain import cursors
@@ -13,6 +15,19 @@ from services.gateway.domain.cursors import Cursor
 
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=500, description="Rows on a page")]
 PageCursor: TypeAlias = Annotated[str | None, Query(description="`next_cursor` of the page before")]
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def _indian_day(told: object) -> object:
+    return f"{told}T00:00:00+05:30" if isinstance(told, str) and _DATE.fullmatch(told) else told
+
+
+Moment: TypeAlias = Annotated[datetime, BeforeValidator(_indian_day)]
+"""A date alone is that day in India, as everywhere: midnight in UTC would cut a day's candle off and take the next."""
+_WHEN = "; a date alone is midnight in India, a time without an offset UTC"
+From: TypeAlias = Annotated[Moment | None, Query(alias="from", description=f"The first instant{_WHEN}")]
+To: TypeAlias = Annotated[Moment | None, Query(alias="to", description=f"The first instant that is left out{_WHEN}")]
 
 
 def read_cursor(text: str | None) -> Cursor | None:

@@ -87,6 +87,19 @@ async def test_a_file_comes_through_byte_by_byte_with_its_type(platform: Platfor
     assert f"x-internal-token: {os.environ['INTERNAL_TOKEN']}" in marketdata.asked.lower()
 
 
+async def test_a_date_alone_is_the_day_in_india(platform: Platform, marketdata: Marketdata) -> None:
+    """A day's candle begins at midnight in India: asked for by its date, it was left out and the next one told."""
+    asha = await platform.person("asha")
+    days = {"interval": "1d", "from": "2026-11-20", "to": "2026-11-21"}
+    assert (await asha.client.get("/api/v2/market/history/NSE:SBIN", params=days)).status_code == 200
+    line = marketdata.asked.partition("\r\n")[0]
+    assert "start=2026-11-19T18%3A30%3A00" in line
+    assert "end=2026-11-20T18%3A30%3A00" in line
+    for book in ("orders", "tradebook"):
+        found = await asha.client.get(f"/api/v2/trading/{book}/", params={"from": "0001-01-01"})
+        assert (found.status_code, found.headers["content-type"]) == (422, PROBLEM_JSON)
+
+
 async def test_a_problem_of_marketdata_is_the_client_s(platform: Platform, marketdata: Marketdata) -> None:
     asha = await platform.person("asha")
     marketdata.status, marketdata.media = 422, PROBLEM_JSON
