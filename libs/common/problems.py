@@ -82,7 +82,17 @@ def _fault(error: dict[str, Any]) -> dict[str, str]:
     place = error["loc"][1:]
     if error["type"] == "json_invalid" and place:
         return {"field": "", "error": f"not JSON from character {place[0]}: {error['ctx']['error']}"}
-    return {"field": ".".join(map(str, place)), "error": error["msg"]}
+    return {"field": ".".join(map(str, place)), "error": error["msg"].removeprefix("Value error, ")}
+
+
+async def _on_http(request: Request, error: Any) -> Response:
+    """What a route raised, or that there is none."""
+    status, detail, headers = HTTPStatus(error.status_code), str(error.detail), dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED and "Allow" in headers:
+        detail = f"{request.method} is not taken at this address, {headers['Allow']} is; the gateway's /docs list all"
+    elif status is HTTPStatus.NOT_FOUND and "endpoint" not in request.scope:
+        detail = "there is nothing at this address; the gateway's /docs list what there is under /api/v2"
+    return Problem(status, status.name.lower(), detail, headers=headers).response()
 
 
 def install(app: FastAPI) -> None:
@@ -91,10 +101,6 @@ def install(app: FastAPI) -> None:
     async def on_problem(_: Request, problem: Any) -> Response:
         response: Response = problem.response()
         return response
-
-    async def on_http(_: Request, error: Any) -> Response:
-        code = HTTPStatus(error.status_code).name.lower()
-        return Problem(error.status_code, code, str(error.detail), headers=dict(error.headers or {})).response()
 
     async def on_invalid(_: Request, error: Any) -> Response:
         fields = [_fault(each) for each in error.errors()]
@@ -115,7 +121,7 @@ def install(app: FastAPI) -> None:
         return Problem(500, "internal_error", "this is a fault of ours; it is logged", headers=parting).response()
 
     app.add_exception_handler(Problem, on_problem)
-    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, on_invalid)
     for kind in UNAVAILABLE:
         app.add_exception_handler(kind, on_unavailable)

@@ -20,6 +20,7 @@ from services.gateway.api import (
     risk,
     settling,
     signals,
+    stream,
     system,
 )
 from services.gateway.api.edge import Edge, GatewayRuntime
@@ -44,6 +45,7 @@ _PARTS = (
     auth,
     admin,
     system,
+    stream,
 )
 
 

@@ -44,6 +44,8 @@ async def search(
     filters = instruments.Filters(exchange, kind, named, expiry, strike, option_type)
     pool, spelling = edge.runtime.pool, edge.memory.spelling
     query, underlyings = parse(q), await spelling.underlyings(pool)
+    if q.strip() and query.says_nothing:
+        return Json({"data": [], "corrected": None})
     rows = await instruments.search(pool, query, filters, underlyings, limit)
     if rows or not query.names:
         return Json({"data": rows, "corrected": None})

@@ -107,8 +107,12 @@ class Edge:
     async def _by_token(self, token: str) -> Identity:
         try:
             claims = jwt.decode(token, self.settings.jwt_secret, ["HS256"], options={"require": ["exp", "sub", "sid"]})
+        except jwt.ExpiredSignatureError as error:
+            detail = "the access token has expired: POST /api/v2/auth/refresh gives another"
+            raise Problem(401, "unauthenticated", detail, headers=_ASK) from error
         except jwt.InvalidTokenError as error:
-            raise Problem(401, "unauthenticated", f"access token: {error}", headers=_ASK) from error
+            detail = f"this is no access token of ours ({error}): POST /api/v2/auth/login gives one"
+            raise Problem(401, "unauthenticated", detail, headers=_ASK) from error
         role = await self.session_role(UUID(claims["sid"]))
         if role is None:
             raise Problem(401, "unauthenticated", "this session has ended; log in again", headers=_ASK)

@@ -13,8 +13,8 @@ from libs.common.database import FAILURES
 from libs.common.problems import Problem
 from libs.common.telemetry import log
 from libs.common.websocket import Open, WebSocket
-from services.gateway.api.edge import Edge, GatewayRuntime, edge_in
-from services.gateway.api.subscriptions import Wish, subscribe, unsubscribe
+from services.gateway.api.edge import Edge, GatewayRuntime, Router, edge_in
+from services.gateway.api.subscriptions import Wish, fault_of, subscribe, unsubscribe
 from services.gateway.domain.roles import Identity
 from services.gateway.memory.client import Client
 from services.gateway.store import people
@@ -26,6 +26,16 @@ MOST_WISHES = 32
 UNAUTHENTICATED = 4401
 MALFORMED = 4400
 TOO_MANY = 4429
+
+
+router = Router()
+
+
+@router.get("/stream", include_in_schema=False)
+async def asked_without_upgrade() -> None:
+    """A WebSocket never comes here: what does was not asked for as one."""
+    detail = "this is a WebSocket: connect with ws:// (or wss://) as docs/api.md says"
+    raise Problem(426, "upgrade_required", detail, headers={"Upgrade": "websocket"})
 
 
 class Closing(Exception):
@@ -114,6 +124,8 @@ class Conversation:
         match wish.get("action"):
             case "ping":
                 client.say({"type": "pong", "at": self._edge.runtime.clock.now()})
+            case "subscribe" | "unsubscribe" if (fault := fault_of(wish)) is not None:
+                client.say({"type": "error", "error": fault})
             case "subscribe":
                 await subscribe(self._edge, client, wish)
             case "unsubscribe":

@@ -13,7 +13,8 @@ from services.gateway.store import instruments
 from services.gateway.store.changes import CHANNEL_NAMES, Channel
 
 Wish: TypeAlias = dict[str, object]
-MOST_NAMES = 2_000
+MOST_NAMES = 3_000
+MOST_CHAINS = 50
 MOST_STRIKES = 500
 _ALL = ("at", "source", "ltp", "bid", "ask", "bid_quantity", "ask_quantity", "open", "high", "low", "previous_close")
 WHOLE_QUOTE = (*_ALL, "volume", "oi")
@@ -22,9 +23,6 @@ WHOLE_QUOTE = (*_ALL, "volume", "oi")
 async def subscribe(edge: Edge, client: Client, wish: Wish) -> None:
     """Acknowledge item by item, then send what there is: snapshots first, whatever changes after them."""
     mode = wish.get("mode")
-    if mode is not None and mode not in tuple(Mode):
-        client.say({"type": "error", "error": f"mode {mode!r} is not one of {', '.join(Mode)}"})
-        return
     channels = {name: "ok" if name in CHANNEL_NAMES else "unknown channel" for name in names(wish, "channels")}
     wanted = names(wish, "quotes")
     room = edge.settings.stream_topics - _topics_of(edge, client) if mode else _room(edge, client)
@@ -70,9 +68,22 @@ def unsubscribe(edge: Edge, client: Client, wish: Wish) -> None:
     client.say({"type": "ack", "action": "unsubscribe", **said})
 
 
+def fault_of(wish: Wish) -> str | None:
+    """Why a wish cannot be answered item by item."""
+    for field, most in (("channels", MOST_NAMES), ("quotes", MOST_NAMES), ("chains", MOST_CHAINS)):
+        found = wish.get(field)
+        if found is not None and not isinstance(found, list):
+            return f"{field} is a list"
+        if found and len(found) > most:
+            return f"{field}: at most {most} in one frame, not {len(found)}"
+    mode = wish.get("mode")
+    return f"mode {mode!r} is not one of {', '.join(Mode)}" if mode is not None and mode not in tuple(Mode) else None
+
+
 def names(wish: Wish, field: str) -> list[str]:
+    """As they were sent; what is no text is none of ours either, and is answered so."""
     found = wish.get(field)
-    return [name for name in found if isinstance(name, str)][:MOST_NAMES] if isinstance(found, list) else []
+    return [str(name) for name in found] if isinstance(found, list) else []
 
 
 def _room(edge: Edge, client: Client) -> int:
@@ -135,8 +146,8 @@ def _check_chains(edge: Edge, client: Client, wished: object) -> dict[str, tuple
         isinstance(topic, ChainTopic) for each in edge.memory.hub.clients_of(client.user_id) for topic in each.topics
     )
     fates: dict[str, tuple[str, str, int | None]] = {}
-    for each in _objects(wished):
-        read = _chain_wish(each)
+    for each in wished if isinstance(wished, list) else ():
+        read = _chain_wish(each) if isinstance(each, dict) else None
         if read is None:
             fates[str(each)] = ("write {exchange, underlying, expiry, strikes}", "", None)
         elif room <= 0:
@@ -148,7 +159,7 @@ def _check_chains(edge: Edge, client: Client, wished: object) -> dict[str, tuple
 
 
 def _objects(wished: object) -> list[dict[str, object]]:
-    return [each for each in wished if isinstance(each, dict)][:50] if isinstance(wished, list) else []
+    return [each for each in wished if isinstance(each, dict)] if isinstance(wished, list) else []
 
 
 def _chain_wish(each: dict[str, object]) -> tuple[str, int | None] | None:

@@ -34,6 +34,11 @@ class Query:
         return not self.symbol
 
     @property
+    def says_nothing(self) -> bool:
+        """Not one letter or figure that a symbol or a name could have."""
+        return not search_words(self.symbol)
+
+    @property
     def means_a_derivative(self) -> bool:
         return self.option_type is not None or self.future or self.month is not None
 

@@ -6,10 +6,13 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
+import jwt
 import psutil
 import pytest
 
+from libs.common.problems import PROBLEM_JSON
 from libs.common.testing import service_app
+from services.gateway.api.edge import edge_in
 from services.gateway.app import app
 from tests.services.gateway import said
 from tests.services.gateway.scene import Platform
@@ -34,6 +37,23 @@ async def test_browsers_of_other_origins_are_not_let_in_unless_configured(
         assert answer.headers["access-control-allow-origin"] == ORIGIN
         stranger = await client.get("/api/v2/system/version", headers={"Origin": "https://evil.example.com"})
         assert "access-control-allow-origin" not in stranger.headers
+
+
+async def test_who_lost_his_way_is_told_where_to_go(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    lost = await asha.client.get("/api/v2/orders")
+    assert (lost.status_code, lost.headers["content-type"]) == (404, PROBLEM_JSON)
+    assert "/docs" in lost.json()["detail"]
+    wrong = await asha.client.delete("/api/v2/accounts/")
+    assert (wrong.status_code, wrong.headers["content-type"]) == (405, PROBLEM_JSON)
+    assert wrong.headers["Allow"] in wrong.json()["detail"]
+    settings = edge_in(platform.runtime).settings
+    claims = jwt.decode(asha.tokens["access_token"], settings.jwt_secret, ["HS256"])
+    old = jwt.encode({**claims, "exp": 1_700_000_000}, settings.jwt_secret, "HS256")
+    for token, way in ((old, "/auth/refresh"), ("nonsense", "/auth/login")):
+        answer = await asha.client.get("/api/v2/accounts/", headers={"Authorization": f"Bearer {token}"})
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+        assert way in answer.json()["detail"]
 
 
 async def test_a_body_without_an_announced_length_is_cut_off_too(platform: Platform) -> None:

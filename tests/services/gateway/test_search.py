@@ -20,6 +20,12 @@ def test_words_are_sorted_by_what_they_can_be() -> None:
     assert parse("  ").is_empty
 
 
+@pytest.mark.parametrize(("typed", "nothing"), [("😀", True), ("+ ?", True), ("स्टेट", True), ("😀 sbin", False)])
+def test_what_has_no_letter_of_any_symbol_says_nothing(typed: str, nothing: bool) -> None:
+    """It would find everything."""
+    assert parse(typed).says_nothing == nothing
+
+
 def test_a_number_that_belongs_to_the_underlyings_name_is_no_strike() -> None:
     found = underlyings_of(parse("niftynxt50 68000"), ["NIFTY", "NIFTYNXT50", "BANKNIFTY"])
     assert found == [("NIFTYNXT50", ("68000",))]

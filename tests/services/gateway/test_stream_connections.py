@@ -9,6 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from libs.common.problems import PROBLEM_JSON
 from libs.common.testing.apps import served
 from services.gateway import streams
 from services.gateway.api.edge import edge_in
@@ -39,6 +40,16 @@ async def test_openalgo_1376_each_item_is_acknowledged_and_unknown_ones_are_name
         ack = await reader.hear("ack")
         assert ack["channels"] == {"orders": "ok", "gossip": "unknown channel"}
         assert ack["quotes"] == {"NSE:SBIN": "ok", "NSE:NOPE": "unknown instrument", "bad": "unknown instrument"}
+        await reader.say(action="subscribe", channels=[7], quotes=[None], chains=["NIFTY"])
+        ack = await reader.hear("ack")
+        assert (ack["channels"], ack["quotes"]) == ({"7": "unknown channel"}, {"None": "unknown instrument"})
+        assert "exchange" in ack["chains"]["NIFTY"]
+        for field in ("channels", "quotes", "chains"):
+            for action in ("subscribe", "unsubscribe"):
+                await reader.say(action=action, **{field: "orders"})
+                assert (await reader.hear())["error"] == f"{field} is a list"
+        await reader.say(action="subscribe", quotes=["NSE:NOPE"] * 3_001)
+        assert "at most 3000" in (await reader.hear())["error"]
         await reader.say(action="ping")
         assert (await reader.hear("pong"))["at"]
         await reader.say(action="dance")
@@ -107,7 +118,9 @@ async def test_a_stream_ends_with_its_key_and_with_its_user_whatever_redis_remem
 async def test_where_no_stream_is_no_connection_is_made(live: Live) -> None:
     with pytest.raises(InvalidStatus, match="404"):
         await connect(live.url.replace("http", "ws") + "/api/v2/elsewhere")
-    assert (await (await live.client()).get("/api/v2/stream")).status_code == 404
+    answer = await (await live.client()).get("/api/v2/stream")
+    assert (answer.status_code, answer.headers["content-type"]) == (426, PROBLEM_JSON)
+    assert (answer.headers["Upgrade"], answer.json()["code"]) == ("websocket", "upgrade_required")
 
 
 async def test_a_stopping_gateway_says_goodbye(pool: asyncpg.Pool) -> None:
