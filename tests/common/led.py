@@ -25,8 +25,15 @@ def led(service: LedgerService) -> LedgerService:
 
 @asynccontextmanager
 async def diary(runtime: LedgerRuntime) -> AsyncIterator["Diary"]:
-    async with Redis.from_url(os.environ["REDIS_URL"], decode_responses=True) as redis:
+    async with shelf() as redis:
         yield Diary(redis, runtime.service.name, runtime.settings.instance_id)
+
+
+def shelf() -> Redis:
+    """Where diaries stand. Who is stopped in the middle of a word ends it when he wakes, however long he slept: the
+    client would give up after five seconds, and the leader with it.
+    """
+    return Redis.from_url(os.environ["REDIS_URL"], decode_responses=True, socket_timeout=None)
 
 
 @dataclass(frozen=True)
