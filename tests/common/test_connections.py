@@ -31,7 +31,7 @@ def routes(_: Runtime[Store, Memory]) -> APIRouter:
 
     @router.post("/file")
     async def file(request: Request) -> dict[str, object]:
-        allow(request.scope, 1.5)
+        allow(request.scope, 4.0)
         return {"size": len(await request.body())}
 
     @router.post("/slow")
@@ -79,9 +79,13 @@ async def sent(port: int, data: bytes) -> tuple[asyncio.StreamReader, asyncio.St
 
 
 async def heard(reader: asyncio.StreamReader) -> bytes:
-    """All until the server closes."""
-    async with asyncio.timeout(5):
-        return await reader.read()
+    """All until the server closes, be it on what was still being sent: that cuts off, and what was said was heard."""
+    said = b""
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionError):
+            while some := await reader.read(65_536):
+                said += some
+    return said
 
 
 @pytest.mark.parametrize("half", [b"", b"\r\n", HALF_A_HEAD, HALF_A_BODY, WHOLE + HALF_A_HEAD, WHOLE + HALF_A_BODY])
@@ -95,7 +99,7 @@ async def test_a_client_that_sends_half_a_request_and_stops_is_let_go(half: byte
 
 
 async def test_a_request_that_arrives_in_pieces_but_in_time_is_answered() -> None:
-    async with listening(request_s=2.0) as port:
+    async with listening(request_s=10.0) as port:
         reader, writer = await sent(port, HALF_A_BODY)
         await asyncio.sleep(0.3)
         writer.write(b" " * (40 - len(b'{"lots"')))
@@ -111,9 +115,7 @@ async def test_a_file_that_its_sender_may_send_has_the_time_that_its_route_allow
         writer.write(b" " * (40 - len(b'{"lots"')))
         assert b"200" in await asyncio.wait_for(reader.readline(), 5)
         writer.write(half)
-        assert b'"code":"request_timeout","detail":"the request did not arrive whole within 1.5 s' in await heard(
-            reader
-        )
+        assert b'"code":"request_timeout","detail":"the request did not arrive whole within 4 s' in await heard(reader)
         writer.close()
         reader, writer = await sent(port, HALF_A_BODY)
         assert b"within 0.5 s" in await heard(reader)

@@ -11,11 +11,12 @@ from libs.common.messaging.errors import Fenced
 from libs.common.messaging.inbox import Move
 from libs.common.messaging.outbox import keep
 from libs.common.messaging.work import Work
+from libs.common.runtime import Runtime
 from libs.common.service import Delivery
 from libs.common.testing import NOON
 from libs.common.testing.delivery import envelope_of
 from libs.common.writes import Writes
-from tests.common.ledger import BalanceChanged, Ledger, NoteRequested, deposit_of
+from tests.common.ledger import BalanceChanged, Ledger, LedgerMemory, LedgerStore, NoteRequested, deposit_of
 
 
 async def test_each_request_is_booked_once_and_its_event_published(ledger: Ledger) -> None:
@@ -88,17 +89,22 @@ async def test_openalgo_1404_who_is_stuck_is_not_ready_until_he_goes_on(
     async with ledger.running() as runtime:
         await ledger.request(deposit_of("a", 1))
         await ledger.eventually({"a": 1})
-        assert runtime.ready["consumer"]
+        await shown(runtime, True)
         runtime.memory.pause.clear()
         await ledger.request(deposit_of("a", 2))
+        await shown(runtime, False)
         await asyncio.sleep(3)
         seen = runtime.ready["consumer"]  # though it looks at its leases every second
         runtime.memory.pause.set()
         await ledger.eventually({"a": 3})
-        async with asyncio.timeout(10):
-            while not runtime.ready["consumer"]:
-                await asyncio.sleep(0.02)
+        await shown(runtime, True)
     assert not seen, "it was shown as ready while it stood"
+
+
+async def shown(runtime: Runtime[LedgerStore, LedgerMemory], ready: bool) -> None:
+    async with asyncio.timeout(15):
+        while runtime.ready["consumer"] is not ready:
+            await asyncio.sleep(0.02)
 
 
 async def test_a_crash_between_commit_and_publish_loses_no_event(ledger: Ledger) -> None:

@@ -40,9 +40,12 @@ async def test_a_retry_that_fails_again_stays_parked_in_order(ledger: Ledger) ->
         await ledger.request(deposit_of("a", 13), deposit_of("a", 2))
         await parked_rows(ledger, 2)
         await retry(ledger, "a")
-        await asyncio.sleep(1.5)
-        rows = await parked_rows(ledger, 2)
-        assert not any(row.retry_requested for row in rows)
+        async with asyncio.timeout(15):
+            while any(row.retry_requested for row in await parked_rows(ledger, 2)):
+                await asyncio.sleep(0.05)
+        first, second = await parked_rows(ledger, 2)
+        assert "thirteen is unlucky" in first.reason
+        assert second.reason == parked.BEHIND
         assert await ledger.balances() == {}
 
 
