@@ -1,12 +1,15 @@
 """Orders at a broker that misbehaves, by processes that die: nothing is sent twice, nothing is lost."""
 
 import asyncio
+import threading
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from libs.common import database
 from libs.common.contracts.enums import ExecutionKind, OrderType
 from libs.common.contracts.enums import OrderStatus as S
 from libs.common.contracts.orders import (
@@ -18,6 +21,8 @@ from libs.common.contracts.orders import (
     OrderReopened,
 )
 from libs.common.contracts.venue import ExecutionReported
+from libs.common.testing import Databases
+from libs.common.testing.delivery import envelope_of
 from services.trading.effects.steps import Step
 from tests.services.trading.broker_world import World
 from tests.services.trading.making import panic
@@ -31,14 +36,17 @@ async def test_openalgo_1991_whatever_the_answer_the_book_decides_and_nothing_is
     account_id = await the_world.account()
     the_world.stub.take_late_s = 0.2
     the_world.stub.plan.script.append(fault)
-    the_world.start()
+    is_plain = fault in {*SAFE, Fault.TOO_MANY, Fault.REFUSED}
+    if is_plain:  # a slow machine's answer is none that was not given
+        the_world.start(broker_call_s=10.0, broker_lease_s=20.0)
+    else:
+        the_world.start()
     order = the_world.market(account_id)
     await the_world.tell(order)
     await the_world.becomes(order, S.FILLED, S.REJECTED)
     await the_world.agrees([order])
     assert the_world.arrived(order) == (2 if fault is Fault.TOO_MANY else 1)
-    is_unknown = bool(the_world.events(order, OrderOutcomeUnknown))
-    assert is_unknown == (fault not in {*SAFE, Fault.TOO_MANY, Fault.REFUSED})
+    assert bool(the_world.events(order, OrderOutcomeUnknown)) is not is_plain
     is_refused = fault in NOT_TAKEN - {Fault.TOO_MANY}
     assert (await the_world.status(order) is S.REJECTED) == is_refused
 
@@ -109,10 +117,11 @@ async def test_a_process_killed_while_the_broker_thinks_leaves_an_order_of_unkno
 ) -> None:
     account_id = await the_world.account()
     the_world.stub.plan.script.append(fault)
+    the_world.stub.late_s = 0.35  # in time, and yet not before a slow machine has killed it
     number = the_world.start()
     order = the_world.market(account_id)
     await the_world.tell(order)
-    await asyncio.wait_for(the_world.stub.received.wait(), 5)
+    await asyncio.wait_for(the_world.stub.received.wait(), 15)
     the_world.kill(number)
     the_world.start()
     await the_world.becomes(order, S.FILLED, S.REJECTED)
@@ -210,24 +219,37 @@ async def test_lean_alpaca_41_fills_shown_twice_and_out_of_order_are_booked_once
 async def test_a_process_that_was_paused_after_its_last_look_sends_nothing_when_it_wakes_after_a_panic(
     the_world: World,
 ) -> None:
-    """The loop itself stands still, as under SIGSTOP, between the commit of CALLING and the first byte."""
+    """The loop itself stands still, as under SIGSTOP, between the commit of CALLING and the first byte, while another
+    process takes the panic.
+    """
     account_id = await the_world.account()
-    panicking: list[asyncio.Task[None]] = []
+    url, panicked = await Databases.url("trading"), threading.Event()
 
     def pause(step: Step) -> None:
-        if step is Step.CALLING and not panicking:
-            panicking.append(asyncio.create_task(the_world.tell(panic())))
+        if step is Step.CALLING and not panicked.is_set():
+            another = threading.Thread(target=asyncio.run, args=(panics_elsewhere(the_world, url),))
+            another.start()
+            another.join(30)
+            assert not another.is_alive()
+            panicked.set()
             time.sleep(0.5)
 
     order = the_world.market(account_id)
     await the_world.tell(order)
     the_world.start(pause)
     await the_world.becomes(order, S.CANCELLED)
-    await panicking[0]
+    assert panicked.is_set()
     assert the_world.arrived(order) == 0
     assert "panic" in the_world.events(order, OrderCancelled)[0].reason or "stopped" in (
         the_world.events(order, OrderCancelled)[0].reason
     )
+
+
+async def panics_elsewhere(world: World, url: str) -> None:
+    """On a loop of its own."""
+    async with await database.open_pool(url, "trading") as pool:
+        wish = panic()
+        await replace(world, pool=pool)._handle(wish, envelope_of(wish, now=world.runtime.clock.now()))
 
 
 async def test_a_zombies_late_answer_changes_nothing_that_its_successor_found(the_world: World) -> None:
