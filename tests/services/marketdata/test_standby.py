@@ -177,7 +177,9 @@ async def test_the_successor_of_one_that_hands_over_goes_on_where_it_was(two: tu
         assert other.runtime.ready["feed"]
         await asyncio.sleep(1)
         told = [QuotesConflated.model_validate_json(heard.value) for heard in await read()]
-    assert saved == last
+    assert saved.keys() == last.keys()
+    # By the time that all of `one` is closed its successor may have saved what is newer
+    assert [quote for name, quote in saved.items() if quote != last[name] and quote.at <= last[name].at] == []
     newest: dict[InstrumentId, Quote] = {}
     for quote in (quote for each in told for quote in each.quotes):
         before = newest.setdefault(quote.instrument, quote)
