@@ -4,38 +4,17 @@ Cooper787_Helios_x_23, shobhit727_trade_49, richkuo_go_trader_1269: limits that 
 cleared, or were called by nobody.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
-from uuid import UUID
 
-import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer
 
 from libs.common import ids
-from libs.common.clock import FixedClock
-from libs.common.contracts import topics
-from libs.common.contracts.base import Message
 from libs.common.contracts.enums import BreachKind, DenialRule, OrderPurpose, RiskLevel, Side, SquareOffReason
-from libs.common.contracts.ids import RiskLimitId, UserId
+from libs.common.contracts.ids import UserId
 from libs.common.contracts.orders import OrderCleared, OrderDenied, SquareOffRequested
-from libs.common.contracts.risk import MTMBreached, RiskLimit, RiskLimitDeleteRequested, RiskLimitSaveRequested
-from libs.common.messaging.envelope import decode, type_of
-from libs.common.messaging.work import Work, origin
-from libs.common.runtime import Runtime, Unit
-from libs.common.service import Connection, Delivery
-from libs.common.testing import deliver
-from libs.common.testing.apps import opened
-from libs.common.testing.delivery import envelope_of
-from services.risk import timers
-from services.risk.app import app
-from services.risk.domain.watches import Watch
-from services.risk.memory import RiskMemory
-from services.risk.projections.watch import positions_of
+from libs.common.contracts.risk import MTMBreached, RiskLimitDeleteRequested
+from libs.common.service import Connection
 from services.risk.store import RiskStore
 from tests.services.risk.scene import (
     ACCOUNT,
@@ -45,73 +24,14 @@ from tests.services.risk.scene import (
     STRATEGY,
     TODAY,
     USER,
-    Scene,
     account_saved,
     conflated,
-    market,
     order,
     position,
     quote,
     state,
 )
-
-SCOPES: dict[RiskLevel, dict[str, Any]] = {
-    RiskLevel.INSTRUMENT: {"account_id": ACCOUNT, "instrument": SBIN},
-    RiskLevel.STRATEGY: {"strategy_id": STRATEGY},
-    RiskLevel.ACCOUNT: {"account_id": ACCOUNT},
-    RiskLevel.USER: {},
-}
-AMOUNTS = {
-    BreachKind.STOP_LOSS: ("stop_loss", 750.0),
-    BreachKind.TARGET: ("target", 850.0),
-    BreachKind.TRAILING_STOP: ("trailing_stop", 750.0),
-    BreachKind.DAILY_LOSS: ("max_daily_loss", 750.0),
-}
-
-
-def limit(level: RiskLevel = RiskLevel.ACCOUNT, **amounts: Any) -> RiskLimitSaveRequested:
-    limit_id = RiskLimitId(ids.new_id())
-    own = RiskLimit(limit_id=limit_id, user_id=USER, level=level, **{**SCOPES[level], **amounts})
-    return RiskLimitSaveRequested(limit_id=limit_id, user_id=USER, limit=own, expected_version=0)
-
-
-class Watched(Scene):
-    """A scene whose memory follows the database, as a process does."""
-
-    async def tell(self, *messages: Message, story: UUID | None = None) -> Sequence[Message]:
-        said = await super().tell(*messages, story=story)
-        store = RiskStore(self.connection)
-        for message in messages:
-            self.memory.hold(positions_of(Delivery(message, envelope_of(message, now=self.now))))
-        self.memory.rewatch(await store.limits.all_watches())
-        return said
-
-    async def restart(self) -> None:
-        """Another process takes over, and knows what the database does."""
-        self.memory = RiskMemory()
-        self.memory.clock = FixedClock(self.now)
-        await self.memory.follow(RiskStore(self.connection))
-
-    async def price(self, last: float, close: float = 0) -> Sequence[Message]:
-        """A new price, and what risk says of itself because of it."""
-        self.memory.take([conflated(quote(SBIN, last, self.now, close))])
-        self.memory.revalue()
-        said: list[Message] = []
-        for crossing in self.memory.crossed.values():
-            said += await self._act(lambda unit, each=crossing: timers.fire(unit, each))
-        for watch in self.memory.flat.values():
-            await self._act(lambda unit, each=watch: timers.rearm(unit, each))
-        self.memory.crossed.clear()
-        self.memory.flat.clear()
-        self.memory.rewatch(await RiskStore(self.connection).limits.all_watches())
-        return said
-
-    async def _act(self, step: Any) -> list[Message]:
-        work = Work(app, self.memory, self.connection, self.now)
-        await step(Unit(work, origin(app, self.now, USER)))
-        await work.store.write()
-        types = {message.__name__: message for message in app.topics}
-        return [decode(types[record.envelope.type], record.value) for record in work.records]
+from tests.services.risk.watched import AMOUNTS, SCOPES, Watched, limit, long
 
 
 @pytest.fixture
@@ -119,11 +39,6 @@ async def scene(connection: Connection) -> Watched:
     watched = Watched(connection)
     await watched.open()
     return watched
-
-
-def long(quantity: int = 10, average: int = 800, **terms: Any) -> Message:
-    held = state(quantity, average)
-    return position(held, strategy_id=STRATEGY, **terms)
 
 
 @pytest.mark.parametrize("level", list(SCOPES))
@@ -282,128 +197,3 @@ async def test_a_claim_on_a_limit_that_changed_meanwhile_is_void(scene: Watched)
     [[stale]] = (await RiskStore(scene.connection).limits.all_watches()).values()
     await scene.tell(request.model_copy(update={"expected_version": 1}))
     assert not await RiskStore(scene.connection).limits.claim(stale, TODAY, NOW)
-
-
-async def test_a_peak_outlives_the_process(scene: Watched) -> None:
-    await scene.tell(limit(trailing_stop=Decimal(500)), long())
-    await scene.price(900.0)
-    store = RiskStore(scene.connection)
-    await store.limits.keep_peaks(scene.memory.watches.raised_peaks())
-    scene.memory = RiskMemory()
-    scene.memory.clock = FixedClock(NOW)
-    await scene.memory.follow(store)
-    [breach, _] = await scene.price(850.0)
-    assert isinstance(breach, MTMBreached)
-    assert (breach.peak_mtm, breach.mtm) == (Decimal(1000), Decimal(500))
-
-
-async def test_a_peak_is_never_lowered_by_an_instance_that_saw_less(scene: Watched) -> None:
-    await scene.tell(limit(trailing_stop=Decimal(500)), long())
-    limits = RiskStore(scene.connection).limits
-
-    async def kept() -> Watch:
-        [[watch]] = (await limits.all_watches()).values()
-        return watch
-
-    watch = await kept()
-    await limits.keep_peaks([(watch, Decimal(1000))])
-    await limits.keep_peaks([(watch, Decimal(700))])
-    assert (await kept()).peak == 1000
-
-
-async def test_nautilus_4736_a_restarted_process_knows_what_is_open(scene: Watched) -> None:
-    await scene.tell(limit(stop_loss=Decimal(500)), long())
-    scene.memory = RiskMemory()
-    scene.memory.clock = FixedClock(NOW)
-    await scene.memory.follow(RiskStore(scene.connection))
-    assert len(await scene.price(750.0)) == 2
-
-
-@asynccontextmanager
-async def instances(count: int) -> AsyncIterator[list[Runtime[RiskStore, RiskMemory]]]:
-    """Running instances of risk, each acting on its watches."""
-    async with AsyncExitStack() as stack:
-        found = [await stack.enter_async_context(opened(app, clock=FixedClock(NOW))) for _ in range(count)]
-        tasks = [asyncio.create_task(timers.act_on_watches(each)) for each in found]
-        try:
-            yield found
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-
-
-async def test_two_instances_that_see_the_same_breach_say_it_once(pool: asyncpg.Pool) -> None:
-    request = limit(stop_loss=Decimal(500))
-    async with pool.acquire() as connection:
-        await deliver(app, connection, account_saved(), request, long(), now=NOW)
-    topic, requests = topics.RISK_BREACHES.name, topics.TRADING_REQUESTS.name
-    async with instances(2) as running:
-        reader = AIOKafkaConsumer(topic, requests, bootstrap_servers=running[0].settings.kafka_bootstrap)
-        await reader.start()
-        await reader.seek_to_end()
-        for partition in reader.assignment():
-            await reader.position(partition)
-        for instance in running:
-            instance.memory.take([conflated(quote(SBIN, 700.0, NOW))])
-            instance.memory.revalue()
-        said: list[str] = []
-        async with asyncio.timeout(20):
-            while len(said) < 2:
-                polled = await reader.getmany(timeout_ms=100)
-                said += [type_of(record.headers) for records in polled.values() for record in records]
-        polled = await reader.getmany(timeout_ms=500)
-        said += [type_of(record.headers) for records in polled.values() for record in records]
-        await reader.stop()
-        assert sorted(said) == ["MTMBreached", "SquareOffRequested"]
-        for instance in running:
-            assert instance.memory.crossed == {}
-            instance.memory.revalue()
-            assert instance.memory.crossed == {}, "both know that it fired"
-
-
-async def test_a_breach_that_recovered_while_the_database_was_away_does_not_fire_when_it_is_back(
-    pool: asyncpg.Pool,
-) -> None:
-    """Each of many waits in turn for a connection that does not come; the last was reached minutes ago."""
-    async with pool.acquire() as connection:
-        await deliver(app, connection, account_saved(), limit(stop_loss=Decimal(500)), long(), now=NOW)
-    clock = FixedClock(NOW)
-    async with opened(app, clock=clock) as instance:
-        memory = instance.memory
-        memory.take([conflated(quote(SBIN, 700.0, NOW))])
-        memory.revalue()
-        assert len(memory.crossed) == 1
-        clock.at += timedelta(seconds=60)
-        memory.take([conflated(quote(SBIN, 800.0, clock.at))])
-        memory.revalue()
-        task = asyncio.create_task(timers.act_on_watches(instance))
-        try:
-            async with asyncio.timeout(20):
-                while memory.crossed or memory.found.is_set():
-                    await asyncio.sleep(0.01)
-            memory.take([conflated(quote(SBIN, 700.0, clock.at))])
-            memory.revalue()
-            [crossing] = memory.crossed.values()
-            assert crossing.watch.armed, "it waits for the next loss"
-            async with asyncio.timeout(20):
-                while await pool.fetchval("SELECT armed FROM watches"):
-                    await asyncio.sleep(0.01)
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-
-
-async def test_an_instance_learns_what_another_did(pool: asyncpg.Pool) -> None:
-    memory = RiskMemory()
-    memory.clock = FixedClock(NOW)
-    async with pool.acquire() as connection:
-        store = RiskStore(connection)
-        await memory.follow(store)
-        await deliver(app, connection, account_saved(), limit(stop_loss=Decimal(500)), long(), now=NOW)
-        await connection.execute("UPDATE exposures SET moved_by = $1", ids.new_id())
-        await deliver(app, connection, order(strategy_id=STRATEGY), memory=market(), now=NOW)
-        await memory.follow(store)
-    memory.take([conflated(quote(SBIN, 700.0, NOW))])
-    memory.revalue()
-    assert len(memory.crossed) == 1
