@@ -28,5 +28,5 @@ async def test_why_a_gateway_hangs_up_is_told() -> None:
     async with serve(refuse, "127.0.0.1", 0) as server:
         host, port = next(iter(server.sockets)).getsockname()[:2]
         with pytest.raises(Away, match="it said: no such key"):
-            async with Stream(f"ws://{host}:{port}", "key", ("orders",), patience=0.5):
+            async with Stream(f"ws://{host}:{port}", "key", ("orders",), patience=3.0):
                 pass
