@@ -34,7 +34,7 @@ class Reader:
 
     async def hear(self, kind: str | None = None, channel: str | None = None) -> dict[str, Any]:
         """The next frame (of a kind and channel, passing over others)."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while True:
                 frame: dict[str, Any] = orjson.loads(await self._socket.recv())
                 if kind in (None, frame["type"]) and channel in (None, frame.get("channel")):
@@ -124,7 +124,7 @@ def option_chain(live: Live, strikes: Sequence[float], *, atm: float, full: bool
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.02)
 

@@ -110,9 +110,10 @@ async def test_marketdata_learns_what_is_looked_at_at_once_and_again(
         await until(lambda: any(each.quotes == ("NSE:INFY",) for each in said.wishes))
         everything = (("NSE:INFY",), ("NSE:SBIN",), ("NFO:NIFTY:2026-11-24",))
         await until(lambda: any((each.quotes, each.depths, each.chains) == everything for each in said.wishes))
-    await asyncio.sleep(0.5)
+    prices = live.runtime.memory.hub.prices
+    await until(lambda: not prices.topics and not prices.chains)
     said.wishes.clear()
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1.0)
     assert said.wishes == []
 
 

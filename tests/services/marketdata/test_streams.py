@@ -122,7 +122,7 @@ async def test_the_latest_quotes_are_in_redis_for_everyone(runtime: MarketRuntim
     memory.board.conflate()
     writing = asyncio.create_task(save_quotes(runtime))
     saved: list[Quote] = []
-    for _ in range(50):
+    for _ in range(200):
         if saved := await memory.saved_quotes():
             break
         await asyncio.sleep(0.1)

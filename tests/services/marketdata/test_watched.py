@@ -66,7 +66,7 @@ async def running(*parts: Callable[[MarketRuntime], Awaitable[None]], runtime: M
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -304,10 +304,10 @@ async def test_the_tick_road_runs_by_itself() -> None:
         road = asyncio.create_task(streams.match_resting(venue))
         set_clock(venue, later(1))
         await streams.see_ticks([tick(ask=98.0, at=later(1), instrument=SBIN)], venue.memory)
-        for _ in range(100):
-            if (await row(venue, asked)).filled:
-                break
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(20):
+            while not (await row(venue, asked)).filled:
+                await asyncio.sleep(0.02)
         road.cancel()
+        await asyncio.wait([road])
         assert (await row(venue, asked)).price == Decimal("99.00")
         assert (await row(venue, asked)).filled == 100
