@@ -68,7 +68,7 @@ def build_app(runtime: "Runtime[Any, Any]") -> FastAPI:
 
     @app.get("/health/live", tags=["health"], include_in_schema=False)
     async def live() -> dict[str, str]:
-        """The process answers."""
+        """The process answers. One that hangs need not be asked: it ends itself (libs/common/watchdog.py)."""
         return {"status": "live", "service": name}
 
     @app.get("/health/ready", tags=["health"], include_in_schema=False)

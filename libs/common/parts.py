@@ -4,28 +4,36 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from libs.common.telemetry import log
+from libs.common.watchdog import LAST_WORDS_SECONDS, LOOK_SECONDS, give_up
 
-LAST_WORDS_SECONDS = 5.0
-"""How long a process may take to end after one of its parts has failed. Whatever it was doing, a kill is harmless."""
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
 STUCK_SECONDS = 30.0
 """Longer than one attempt at anything takes: every statement, connection and call to another service ends before."""
+OVERDUE_SECONDS = 90.0
+"""Who is stuck for so long more, though nothing is away that it could wait for, will not go on by itself."""
 
 
 class Part:
     """Whether a part that readiness asks for works: it has begun, and has not been at one piece of work for too long.
 
-    What it shows may not depend on the part itself: one that hangs would be shown as ready for ever.
+    What it shows may not depend on the part itself: one that hangs would be shown as ready for ever. One that hangs for
+    good ends the process: its supervisor starts it anew, and others do its work meanwhile.
     """
 
-    def __init__(self, ready: dict[str, bool], name: str, *, asked_for: bool) -> None:
-        """`ready` is what the process tells of its parts, of this one only if it is `asked_for`."""
-        self._ready = ready
+    def __init__(self, runtime: "Runtime[Any, Any]", name: str, *, asked_for: bool) -> None:
+        """`runtime.ready` is what the process tells of its parts, of this one only if it is `asked_for`."""
+        self._ready = runtime.ready
+        self._needs = runtime.has_what_it_needs
         self._name = name
         self._asked_for = asked_for
         self._works = False
         self._is_stuck = False
+        self._waiting: asyncio.Task[None] | None = None
         self._tell()
 
     def works(self) -> None:
@@ -36,8 +44,8 @@ class Part:
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
-        """With one piece of work."""
-        watch = asyncio.get_running_loop().call_later(STUCK_SECONDS, self._sticks)
+        """With one piece of work, of the task that asks."""
+        watch = asyncio.get_running_loop().call_later(STUCK_SECONDS, self._sticks, asyncio.current_task())
         try:
             yield
         finally:
@@ -46,15 +54,40 @@ class Part:
                 log.warning("part_goes_on", part=self._name)
                 self._is_stuck = False
                 self._tell()
+            if self._waiting:
+                self._waiting.cancel()
+                self._waiting = None
 
-    def _sticks(self) -> None:
-        log.critical("part_stuck", part=self._name, seconds=STUCK_SECONDS)
+    def _sticks(self, task: "asyncio.Task[Any] | None") -> None:
+        log.critical("part_stuck", part=self._name, seconds=STUCK_SECONDS, at=_where(task))
         self._is_stuck = True
         self._tell()
+        self._waiting = asyncio.create_task(self._outwait(task), name=f"stuck:{self._name}")
+
+    async def _outwait(self, task: "asyncio.Task[Any] | None") -> None:
+        """End the process unless the piece of work ends first. Only seconds count that it could have made use of: a
+        process that was stopped had none, and while a server is away a new process would stand where this one does.
+        """
+        left = OVERDUE_SECONDS
+        while left > 0:
+            await asyncio.sleep(LOOK_SECONDS)
+            if await self._needs():
+                left -= LOOK_SECONDS
+        give_up("part_overdue", part=self._name, seconds=STUCK_SECONDS + OVERDUE_SECONDS, at=_where(task))
 
     def _tell(self) -> None:
         if self._asked_for:
             self._ready[self._name] = self._works and not self._is_stuck
+
+
+def _where(task: "asyncio.Task[Any] | None") -> list[str]:
+    """What each of the task's coroutines waits in, outermost first."""
+    found: list[str] = []
+    coroutine: Any = task.get_coro() if task else None
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        found.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+        coroutine = coroutine.cr_await
+    return found
 
 
 async def endless(work: Awaitable[None], name: str) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import uvloop
 
-from libs.common import database, http, telemetry
+from libs.common import database, http, telemetry, watchdog
 from libs.common.clock import Clock, SystemClock
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.streams import StreamReader
-from libs.common.parts import endless
+from libs.common.parts import Part, endless
 from libs.common.runtime import Runtime
 from libs.common.service import S, Service, Timer, V
 from libs.common.settings import CommonSettings, load, service_settings
@@ -20,12 +20,14 @@ from libs.common.telemetry import log, trace
 
 
 async def _tick(runtime: Runtime[S, V], timer: Timer[S, V]) -> None:
+    part = Part(runtime, f"timer:{timer.handler.__name__}", asked_for=False)
     while True:
         await asyncio.sleep(timer.seconds)
         trace.set(None)
         try:
-            async with runtime.transaction() as unit:
-                unit.say(*await timer.handler(unit.context))
+            with part.busy():
+                async with runtime.transaction() as unit:
+                    unit.say(*await timer.handler(unit.context))
         except database.FAILURES as error:
             log.warning("timer_waits", timer=timer.handler.__name__, error=repr(error))
 
@@ -38,15 +40,16 @@ async def serve(service: Service[S, V], *, clock: Clock | None = None) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, runtime.stopping.set)
-    await runtime.open()
-    server = http.Listener(runtime)
-    try:
-        await _live(runtime, server)
-    finally:
-        await server.stop()
-        await runtime.memory.close()
-        await runtime.close()
-        log.info("stopped")
+    with watchdog.watched(loop):
+        await runtime.open()
+        server = http.Listener(runtime)
+        try:
+            await _live(runtime, server)
+        finally:
+            await server.stop()
+            await runtime.memory.close()
+            await runtime.close()
+            log.info("stopped")
 
 
 async def _live(runtime: Runtime[S, V], server: "http.Listener") -> None:

@@ -109,6 +109,23 @@ class Runtime(Generic[S, V]):
             raise
         return producer
 
+    async def has_what_it_needs(self) -> bool:
+        """Whether PostgreSQL answers, and Kafka took what was said: else any work may have to wait.
+
+        Asked on a new connection: all of the pool's may be in the hands of those who wait.
+        """
+        if self.outbox.waits():
+            return False
+        try:
+            connection = await database.connect(self.own_settings.database_url, self.service.name)
+            try:
+                await connection.execute("SELECT 1", timeout=1)
+            finally:
+                connection.terminate()
+        except (*PASSING, asyncpg.PostgresError):
+            return False
+        return True
+
     async def close(self) -> None:
         await self.outbox.close()
         await self.bulk.close()

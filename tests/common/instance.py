@@ -20,12 +20,13 @@ def main(name: str, url: str, port: str, number: str) -> None:
         {f"{prefix}_DATABASE_URL": url, f"{prefix}_PORT": port, "INSTANCE_ID": number, "LOG_LEVEL": "INFO"}
     )
     from libs.common.process import serve
-    from tests.common import crashes
+    from tests.common import crashes, hanging
     from tests.common.led import led
     from tests.common.ledger import Ledger
 
     if point := os.environ.get("CRASH_AT"):
         crashes.POINTS[point]()
+    hanging.prepare()
     service = Ledger(name, url).service
     uvloop.run(serve(led(service) if os.environ.get("LED") else service))
 
@@ -33,7 +34,8 @@ def main(name: str, url: str, port: str, number: str) -> None:
 class Process:
     """An instance that a test may kill, stop and start."""
 
-    def __init__(self, name: str, url: str, number: int) -> None:
+    def __init__(self, name: str, url: str, number: int, module: str = "tests.common.instance") -> None:
+        self._module = module
         self._words = (name, url, str(free_port()), str(number))
         self._running: subprocess.Popen[bytes] | None = None
 
@@ -44,9 +46,9 @@ class Process:
 
     async def start(self, **environment: str) -> None:
         """Returns when it is ready, or has ended."""
-        command = (sys.executable, "-m", "tests.common.instance", *self._words)
+        command = (sys.executable, "-m", self._module, *self._words)
         self._running = await asyncio.to_thread(subprocess.Popen, command, cwd=ROOT, env=os.environ | environment)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while self._running.poll() is None and not await self.is_ready():
                 await asyncio.sleep(0.02)
 
@@ -60,7 +62,7 @@ class Process:
     async def signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    async def ended(self, seconds: float = 15) -> int:
+    async def ended(self, seconds: float = 30) -> int:
         """Its exit status."""
         assert self._running, "it was not started"
         return await asyncio.to_thread(self._running.wait, seconds)

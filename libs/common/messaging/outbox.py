@@ -171,6 +171,10 @@ class Outbox:
             return False
         return True
 
+    def waits(self) -> bool:
+        """Whether Kafka has yet to confirm something, ours or what the dead had said."""
+        return bool(self._in_flight or self._relaying or self._order.locked())
+
     async def session(self) -> asyncpg.Connection:
         """The connection that holds our lock, which tells the others that we live."""
         async with self._claiming:

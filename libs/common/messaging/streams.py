@@ -36,7 +36,7 @@ class StreamReader:
         """The service's `streams`, which its readiness waits for; or these instead."""
         self._runtime = runtime
         read = runtime.service.streams if streams is None else streams
-        self._part = Part(runtime.ready, "streams", asked_for=bool(read) and streams is None)
+        self._part = Part(runtime, "streams", asked_for=bool(read) and streams is None)
         self._by_type: dict[tuple[str, str], Stream[Any]] = {(s.topic.name, s.message.__name__): s for s in read}
         self._starts = {s.topic.name: s.start for s in read}
         settings = runtime.settings
