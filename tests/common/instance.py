@@ -48,16 +48,19 @@ class Process:
         """Returns when it is ready, or has ended."""
         command = (sys.executable, "-m", self._module, *self._words)
         self._running = await asyncio.to_thread(subprocess.Popen, command, cwd=ROOT, env=os.environ | environment)
-        async with asyncio.timeout(60):
-            while self._running.poll() is None and not await self.is_ready():
+        async with asyncio.timeout(60), httpx.AsyncClient(trust_env=False) as client:
+            while self._running.poll() is None and not await self._tells(client):
                 await asyncio.sleep(0.02)
 
     async def is_ready(self) -> bool:
         async with httpx.AsyncClient(trust_env=False) as client:
-            try:
-                return (await client.get(f"http://127.0.0.1:{self._words[2]}/health/ready")).is_success
-            except httpx.HTTPError:
-                return False
+            return await self._tells(client)
+
+    async def _tells(self, client: httpx.AsyncClient) -> bool:
+        try:
+            return (await client.get(f"http://127.0.0.1:{self._words[2]}/health/ready")).is_success
+        except httpx.HTTPError:
+            return False
 
     async def signal(self, number: int) -> None:
         os.kill(self.pid, number)
