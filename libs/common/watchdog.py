@@ -1,6 +1,7 @@
 """A process that cannot go on ends itself, so that whoever supervises it starts it anew. Nothing else would.
 
 Time counts only as far as the process had it: one that was stopped, or whose machine slept, has not stood still.
+A call that keeps the interpreter's lock (an endless regular expression) silences the watchdog, too.
 """
 
 import asyncio
