@@ -33,7 +33,7 @@ EACH_WATCHES = 50
 INSTRUMENTS = 500
 SECONDS = 10.0
 WARM_UP = 3.0
-RATES = (20_000, 50_000, 100_000, 150_000)
+RATES = (20_000, 50_000, 110_000, 150_000)
 IDLE_CLIENTS = 5_000
 PER_USER = 50
 """Of the clients that stream: one user may not watch everything. Idle ones may be a hundred."""
