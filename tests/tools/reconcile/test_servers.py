@@ -62,7 +62,9 @@ class Servers:
     def write(self, world: World) -> None:
         self.topics = sorted({self.prefix + record.topic for record in world.records})
         admin = AdminClient({"bootstrap.servers": self.kafka})
-        for future in admin.create_topics([NewTopic(name, num_partitions=1) for name in self.topics]).values():
+        kept = {"retention.ms": "-1"}  # the history is of a fixed day: soon Kafka would take it for too old to keep
+        made = [NewTopic(name, num_partitions=1, config=kept) for name in self.topics]
+        for future in admin.create_topics(made).values():
             future.result(timeout=WAIT_S)
         producer = Producer({"bootstrap.servers": self.kafka, "acks": "all"})
         for record in world.records:
