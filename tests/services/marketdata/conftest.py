@@ -19,7 +19,7 @@ from libs.common.testing.apps import opened
 from services.marketdata.app import app
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store.series import TimeSeries
-from tests.services.marketdata.samples import OPEN, listed
+from tests.services.marketdata.samples import OPEN, keeping_all, listed
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +57,7 @@ async def client(symbol: str) -> AsyncIterator[httpx.AsyncClient]:
     async with opened(app, clock=FixedClock(OPEN + timedelta(days=30))) as runtime:
         contract = listed(symbol)
         runtime.memory.listed = {contract.instrument: contract}
-        await runtime.memory.series.create_tables()
+        await keeping_all(runtime.memory.series)
         application = http.build_app(runtime)
         application.state.memory = runtime.memory
         await runtime.pool.execute(_KNOWN_TO_BROKER, contract.instrument, symbol)
@@ -103,6 +103,6 @@ def group(kafka: str) -> str:
 @pytest.fixture
 async def series() -> AsyncIterator[TimeSeries]:
     series = TimeSeries(os.environ["QUESTDB_URL"])
-    await series.create_tables()
+    await keeping_all(series)
     yield series
     await series.close()

@@ -6,6 +6,7 @@ from decimal import Decimal
 from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed, Tick
+from services.marketdata.store.series import TimeSeries
 
 SBIN = InstrumentId("NSE:SBIN")
 OPEN = datetime(2026, 11, 23, 3, 45, tzinfo=UTC)
@@ -40,3 +41,11 @@ def listed(symbol: str = "SBIN", tick_size: str = "0.05") -> InstrumentListed:
         lot_size=1,
         tick_size=Decimal(tick_size),
     )
+
+
+async def keeping_all(series: TimeSeries) -> None:
+    """With its tables. QuestDB drops ticks that are days older than the newest, and services that other tests ran have
+    told ticks of today: those of OPEN would be gone as soon as they are written, on any day but those around it.
+    """
+    await series.create_tables()
+    await series.ask("ALTER TABLE ticks SET TTL 30 YEARS")

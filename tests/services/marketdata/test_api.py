@@ -67,7 +67,7 @@ async def test_history_of_an_instrument_is_served_oldest_first(client: httpx.Asy
     await write(memory.series, [candle(listed(RARE).instrument, OPEN)])
     period = {"start": "2026-11-23T09:00:00+05:30", "end": "2026-11-23T10:00:00+05:30"}
     body: dict[str, Any] = {"candles": []}
-    for _ in range(100):
+    for _ in range(300):
         answer = await client.get(f"/internal/history/NSE:{quote(RARE)}", params=period)
         assert answer.status_code == 200, answer.text
         if (body := answer.json())["candles"]:

@@ -60,7 +60,7 @@ async def history(
 ) -> list[Candle]:
     """QuestDB shows what was written once its log is applied, and in its views a moment later."""
     found: list[Candle] = []
-    for _ in range(100):
+    for _ in range(300):
         found = await series.candles(wanted(instrument, interval), limit)
         if len(found) >= count:
             break
@@ -159,7 +159,7 @@ async def test_a_corrected_minute_corrects_every_longer_candle(series: TimeSerie
     await write(series, [candle(instrument, OPEN + MINUTE, 500)])
     for interval in (Interval.FIVE_MINUTES, Interval.ONE_DAY):
         found = await history(series, instrument, interval, 1)
-        for _ in range(100):
+        for _ in range(300):
             if found[0].high == 502:
                 break
             await asyncio.sleep(0.1)
@@ -183,7 +183,7 @@ async def test_ticks_are_kept_once_by_their_exchange_time_with_their_depth(
 
 async def history_of_ticks(series: TimeSeries, instrument: InstrumentId, count: int) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
-    for _ in range(100):
+    for _ in range(300):
         found = await series.rows(wanted(instrument, Interval.TICK), 5_000)
         if len(found) >= count:
             break

@@ -75,7 +75,7 @@ async def test_missing_history_is_fetched_from_a_broker_window_by_window(
     assert "authorization: token key:token" in broker.asked[0].lower()
     chosen = Selection(name, Interval.ONE_MINUTE, OPEN - timedelta(days=200), OPEN)
     found: list[Candle] = []
-    for _ in range(100):
+    for _ in range(300):
         found = await memory.series.candles(chosen, 100)
         if len(found) == 90:
             break

@@ -29,7 +29,7 @@ async def test_a_recorded_day_that_was_imported_is_served_as_it_was_recorded(
     assert done.json()["kept"] == 8250
     day = {"start": f"2021-06-10T00:00:00{INDIAN}", "end": f"2021-06-11T00:00:00{INDIAN}", "limit": "1000"}
     served: list[dict[str, Any]] = []
-    for _ in range(100):
+    for _ in range(300):
         served = (await client.get(f"/history/{name}", params=day)).json()["candles"]
         if len(served) == 375:
             break

@@ -25,7 +25,7 @@ from services.marketdata.memory import MarketMemory
 from services.marketdata.settings import Recording, ReplaySettings, Rescale
 from services.marketdata.store import ContractStore
 from services.marketdata.streams.feed import Pump
-from tests.services.marketdata.samples import MINUTE, OPEN, listed
+from tests.services.marketdata.samples import MINUTE, OPEN, keeping_all, listed
 from tests.services.marketdata.test_recorded_candles import recorded
 from tests.services.marketdata.test_recorded_ticks import DAYS, bars_of, paths_of, ticks_of
 from tests.services.marketdata.test_series_writer import writing
@@ -46,7 +46,7 @@ ZERODHA = "masters/zerodha/instruments-nfo-bfo-2026-08.csv"
 async def runtime(group: str) -> AsyncIterator[MarketRuntime]:
     """When the day is over."""
     async with opened(app, clock=FixedClock(MIDNIGHT + DAY + MINUTE)) as runtime:
-        await runtime.memory.series.create_tables()
+        await keeping_all(runtime.memory.series)
         runtime.memory.writer_group = group
         yield runtime
 

@@ -25,7 +25,7 @@ from services.marketdata.store.series import Selection, TimeSeries
 from services.marketdata.streams import write_series
 from services.marketdata.streams.repair import repair
 from tests.services.marketdata.cable import Cable
-from tests.services.marketdata.samples import OPEN, tick
+from tests.services.marketdata.samples import OPEN, keeping_all, tick
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
@@ -42,7 +42,7 @@ END = timedelta(minutes=30)
 async def runtime(group: str) -> "AsyncIterator[MarketRuntime]":
     """Its clock stands still, so that only the ticks' own times close a candle."""
     async with opened(app, clock=FixedClock(OPEN)) as runtime:
-        await runtime.memory.series.create_tables()
+        await keeping_all(runtime.memory.series)
         runtime.memory.writer_group = group
         yield runtime
 
@@ -128,7 +128,7 @@ async def test_closed_candles_are_told_on_kafka(runtime: "MarketRuntime", group:
         for each in ticks:
             runtime.publish_bulk(each)
         found: list[CandleClosed] = []
-        for _ in range(100):
+        for _ in range(300):
             messages = await asyncio.to_thread(reader.consume, 100, 0.1)
             heard = (CandleClosed.model_validate(orjson.loads(message.value() or b"")) for message in messages)
             found += [candle for candle in heard if candle.instrument == name]
@@ -195,7 +195,7 @@ async def test_candles_of_ticks_that_kafka_brought_minutes_late_are_repaired(run
             for each in ticks[first : first + 240]:
                 runtime.publish_bulk(each)
             await eventually(runtime.memory.series, name, Interval.TICK, first + 240)
-        for _ in range(100):
+        for _ in range(300):
             if missed:
                 break
             await asyncio.sleep(0.1)
@@ -203,7 +203,7 @@ async def test_candles_of_ticks_that_kafka_brought_minutes_late_are_repaired(run
         await repair(runtime)
         assert not missed
     found: list[tuple[object, ...]] = []
-    for _ in range(100):
+    for _ in range(300):
         found = stored(await rows(runtime.memory.series, name, Interval.ONE_MINUTE))
         if found == told(candles_of(ticks), name):
             return
