@@ -410,7 +410,8 @@ async def test_status_tells_to_which_day_holidays_are_known(platform: Platform) 
         memory.calendar = calendar
         told.append((await asha.client.get("/api/v2/system/status")).json()["calendar"])
     assert [each["holidays_known_until"] for each in told] == [None, "2026-12-31", "2027-12-31"]
-    assert not any(each["sessions_provisional"] for each in told)
+    today, until = memory.calendar.trading_day(platform.runtime.clock.now()), (date(2026, 12, 31), date(2027, 12, 31))
+    assert [each["sessions_provisional"] for each in told] == [False, *(today > day for day in until)]
 
 
 async def test_the_openapi_page_describes_every_route_and_the_problems(platform: Platform) -> None:
