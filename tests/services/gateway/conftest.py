@@ -15,6 +15,12 @@ os.environ.setdefault("GATEWAY_WEBHOOK_SECRET", "a secret of thirty-two characte
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that waits for outcomes as long as a busy machine needs for very many at once."""
+    monkeypatch.setenv("GATEWAY_ANSWER_S", "20")
+
+
+@pytest.fixture
 async def platform(pool: asyncpg.Pool) -> AsyncIterator[Platform]:
     async with opened(app) as runtime:
         await forget_counts(runtime.memory.cache)

@@ -139,7 +139,7 @@ async def test_an_admin_asks_for_dumps_and_others_do_not(market: Platform) -> No
     answer = await asha.client.post(url, json={"sources": ["zerodha", "dhan"]})
     assert (answer.status_code, answer.json()["status_url"]) == (202, url)
     asked: list[MasterSource] = []
-    for _ in range(50):
+    for _ in range(200):
         asked = [m.source for m in market.asked if isinstance(m, ContractsDownloadRequested)]
         if len(asked) == 2:
             break

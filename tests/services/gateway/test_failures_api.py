@@ -71,8 +71,9 @@ async def test_while_redis_is_away_orders_are_answered_and_other_instances_proje
 ) -> None:
     asha = await platform.person("asha")
     await platform.lose_redis()
-    while platform.runtime.memory.siblings.alone:
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while platform.runtime.memory.siblings.alone:
+            await asyncio.sleep(0.05)
 
     async def elsewhere() -> None:
         while not platform.asked:
@@ -91,6 +92,7 @@ async def test_while_redis_is_away_orders_are_answered_and_other_instances_proje
 
 
 async def test_openalgo_1274_a_hundred_orders_at_once_are_each_answered_with_their_own_state(
+    patient: None,
     platform: Platform,
 ) -> None:
     """Ten times as many as there are connections: who waits for an outcome holds none that its projection needs."""

@@ -166,7 +166,7 @@ async def test_a_year_of_minutes_is_passed_on_while_it_comes(platform: Platform,
     async def rows() -> AsyncIterator[bytes]:
         for n in range(100):
             yield block
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while marketdata.heard < (n - 20) * len(block):
                     await asyncio.sleep(0.001)
 

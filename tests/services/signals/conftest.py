@@ -14,6 +14,12 @@ from tests.services.signals.making import a_group, save
 from tests.services.signals.webhooks import Make
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fifty alerts at once are decided on a busy machine too. What is heard of a late decision is tested apart."""
+    monkeypatch.setenv("SIGNALS_ANSWER_SECONDS", "20")
+
+
 @pytest.fixture
 async def make(pool: asyncpg.Pool) -> Make:
     """Save a group as a request from the gateway would."""

@@ -6,9 +6,11 @@ from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 
 from libs.common.clock import stopwatch
 from libs.common.ids import new_id
+from services.signals.settings import SignalsSettings
 from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, logged, problem, token
 
 
@@ -24,8 +26,20 @@ async def test_an_alert_is_accepted_and_logged(client: httpx.AsyncClient, make: 
     assert token(group) not in row["payload"]
 
 
+@pytest.fixture
+def as_ever(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SIGNALS_ANSWER_SECONDS")
+
+
+@pytest.fixture
+def impatient(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what a sender waits most is the machine's own slowness."""
+    assert SignalsSettings.model_fields["answer_seconds"].default < 2
+    monkeypatch.setenv("SIGNALS_ANSWER_SECONDS", "0.5")
+
+
 async def test_a_stuck_database_is_a_503_before_the_sender_gives_up(
-    client: httpx.AsyncClient, make: Make, pool: asyncpg.Pool
+    impatient: None, client: httpx.AsyncClient, make: Make, pool: asyncpg.Pool
 ) -> None:
     group = await make()
     async with pool.acquire() as connection, connection.transaction():
@@ -41,7 +55,7 @@ async def test_a_stuck_database_is_a_503_before_the_sender_gives_up(
 
 
 async def test_what_was_answered_503_is_not_taken_after_all(
-    client: httpx.AsyncClient, make: Make, pool: asyncpg.Pool
+    as_ever: None, client: httpx.AsyncClient, make: Make, pool: asyncpg.Pool
 ) -> None:
     group = await make()
     async with pool.acquire() as connection, connection.transaction():

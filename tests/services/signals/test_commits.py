@@ -29,8 +29,8 @@ LATE = f"""
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enough for a busy machine to come as far as the commit."""
+def as_far_as_the_commit(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for a busy machine to come there, and soon over."""
     monkeypatch.setenv("SIGNALS_ANSWER_SECONDS", "3")
 
 

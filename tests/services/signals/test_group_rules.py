@@ -135,13 +135,18 @@ class _SignalsSaid:
         return self._read
 
     async def _read(self) -> list[SignalReceived]:
+        """Until nothing more comes for a second."""
         found: list[SignalReceived] = []
-        for _ in range(4):
-            polled = await self.consumer.getmany(timeout_ms=500)
-            found.extend(
-                SignalReceived.model_validate_json(record.value or b"") for batch in polled.values() for record in batch
-            )
-        return found
+        async with asyncio.timeout(20):
+            while True:
+                polled = await self.consumer.getmany(timeout_ms=1000)
+                found.extend(
+                    SignalReceived.model_validate_json(record.value or b"")
+                    for batch in polled.values()
+                    for record in batch
+                )
+                if found and not polled:
+                    return found
 
     async def __aexit__(self, *_: object) -> None:
         await self.consumer.stop()
