@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from libs.common.ids import new_id
-from tests.e2e.trader import Trader
+from tests.e2e.trader import SOON, Trader
 from tools.client import Refused
 
 
@@ -26,13 +26,14 @@ async def test_a_limit_order_rests_is_changed_and_is_cancelled(trader: Trader) -
 async def test_a_market_order_fills_and_its_position_is_closed(trader: Trader) -> None:
     order = await trader.buy(5)
     await trader.sees_filled(order["order_id"])
-    assert await trader.held() == 5
-    funds = await trader.platform.get(f"/api/v2/trading/funds/{trader.account_id}")
-    assert Decimal(funds["used_margin"]) > 0
+    await trader.holds(5)
+    of_account = f"/api/v2/trading/funds/{trader.account_id}"
+    assert Decimal((await trader.platform.get(of_account))["used_margin"]) > 0
     await trader.close_all()
-    assert await trader.held() == 0
-    funds = await trader.platform.get(f"/api/v2/trading/funds/{trader.account_id}")
-    assert Decimal(funds["used_margin"]) == 0
+    await trader.holds(0)
+    async with asyncio.timeout(SOON):
+        while Decimal((funds := await trader.platform.get(of_account))["used_margin"]):
+            await asyncio.sleep(0.1)
     bought, sold = sorted(await trader.fills(), key=lambda fill: str(fill["side"]))
     assert Decimal(funds["realised_pnl"]) == (Decimal(sold["price"]) - Decimal(bought["price"])) * 5
 

@@ -82,6 +82,15 @@ class Trader:
         positions = (await self.platform.get(f"/api/v2/trading/positions/{self.account_id}"))["data"]
         return sum(position["quantity"] for position in positions if position["instrument"] == SHARE)
 
+    async def holds(self, quantity: int) -> None:
+        """Waits until so many shares are in the account: a fill is told before the position that it moves."""
+        held = None
+        for _ in range(int(SOON / 0.1)):
+            if (held := await self.held()) == quantity:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{held} shares are held, not {quantity}")
+
     async def close_all(self) -> None:
         await self.platform.post("/api/v2/trading/positions/close-all", {"account_id": self.account_id})
 
