@@ -16,6 +16,7 @@ STATUS = 86
 """The exit status of a process that died where it was told to."""
 
 Arm = Callable[[], None]
+Matters = Callable[..., bool]
 
 
 def die() -> None:
@@ -23,14 +24,21 @@ def die() -> None:
     os._exit(STATUS)
 
 
-def before(owner: Any, name: str, matters: Callable[..., bool]) -> Arm:
-    """Die when the function is called with something that matters."""
+def always(*_: object) -> bool:
+    return True
+
+
+def before(owner: Any, name: str, matters: Matters = always, times: int = 1) -> Arm:
+    """Die when the function is called so often with something that matters."""
 
     def arm() -> None:
         carry_out = getattr(owner, name)
+        left = [times]
 
         async def crashing(*arguments: Any, **options: Any) -> Any:
-            if matters(*arguments):
+            matter = matters(*arguments)
+            left[0] -= matter
+            if matter and not left[0]:
                 die()
             return await carry_out(*arguments, **options)
 
@@ -39,7 +47,7 @@ def before(owner: Any, name: str, matters: Callable[..., bool]) -> Arm:
     return arm
 
 
-def after(owner: Any, name: str, matters: Callable[..., bool], times: int = 1) -> Arm:
+def after(owner: Any, name: str, matters: Matters = always, times: int = 1) -> Arm:
     """Die when the function was called so often with something that matters, and has done its work."""
 
     def arm() -> None:
@@ -59,12 +67,12 @@ def after(owner: Any, name: str, matters: Callable[..., bool], times: int = 1) -
     return arm
 
 
-def _always(*_: object) -> bool:
-    return True
-
-
 def _has_batch(_: Handling, batch: Any) -> bool:
     return bool(batch)
+
+
+def _speaks(work: Any, *_: object) -> bool:
+    return bool(work.records)
 
 
 def _has_records(_: Outbox, seqs: Any, records: Any) -> bool:
@@ -75,17 +83,32 @@ def _has_confirmed(outbox: Outbox) -> bool:
     return bool(outbox._sent)
 
 
-POINTS: dict[str, Arm] = {
-    "polled": before(Handling, "until_done", _has_batch),
-    "transaction begun": before(inbox, "enter", _always),
-    "fenced and entered": after(inbox, "enter", _always),
-    "handled": after(Work, "handle", _always),
-    "written": after(Work, "keep", _always),
-    "committed": before(Outbox, "publish", _has_records),
-    "half published": after(Outbox, "_send", _always, times=3),
-    "published": after(Outbox, "publish", _has_records),
+def of_hearing(n: int = 1) -> dict[str, Arm]:
+    """Until the `n`th batch is committed, whether anything is said of it or not."""
+    return {
+        "polled": before(Handling, "until_done", _has_batch, n),
+        "transaction begun": before(inbox, "enter", times=n),
+        "fenced and entered": after(inbox, "enter", times=n),
+        "handled": after(Work, "handle", times=n),
+        "taken up": before(Handling, "_tell", times=n),
+    }
+
+
+def of_saying(n: int = 1, half: int = 3) -> dict[str, Arm]:
+    """Until what the `n`th transaction that says something has said is out; it is half out after `half` messages."""
+    return {
+        "said": before(Work, "keep", _speaks, n),
+        "written": after(Work, "keep", _speaks, n),
+        "committed": before(Outbox, "publish", _has_records, n),
+        "half published": after(Outbox, "_send", times=half),
+        "published": after(Outbox, "publish", _has_records, n),
+    }
+
+
+OF_FORGETTING: dict[str, Arm] = {
     "confirmed": before(Outbox, "_forget", _has_confirmed),
     "forgotten": after(Outbox, "_forget", _has_confirmed),
 }
+POINTS: dict[str, Arm] = {**of_hearing(), **of_saying(), **OF_FORGETTING}
 WHILE_ADOPTING = "what the dead had said is sent again, not forgotten"
-POINTS[WHILE_ADOPTING] = after(Outbox, "_send", _always, times=1)
+POINTS[WHILE_ADOPTING] = after(Outbox, "_send", times=1)

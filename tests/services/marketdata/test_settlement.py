@@ -3,6 +3,8 @@ all.
 """
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -33,7 +35,10 @@ from services.marketdata.memory import MarketMemory
 from services.marketdata.store import ContractStore
 from services.marketdata.store.series import candle_row
 from services.marketdata.streams.settlement import tell_settlements
+from tests.common.crashes import STATUS
+from tests.common.instance import ROOT
 from tests.services.marketdata.samples import tick
+from tests.services.marketdata.telling import POINTS
 
 MarketRuntime = Runtime[ContractStore, MarketMemory]
 EXPIRY = date(2026, 12, 1)
@@ -107,6 +112,7 @@ class Market:
         self.spot = InstrumentId(f"NSE_INDEX:{self.name}")
         self.future, self.call, self.put = (f"NFO:{self.name}01DEC26{end}" for end in ("FUT", "24000CE", "24000PE"))
         self._reader = reader
+        self._heard: set[bytes] = set()
 
     async def lists(self, exchange: Exchange = Exchange.NFO, expiry: date = EXPIRY) -> None:
         insert = """
@@ -148,8 +154,15 @@ class Market:
         told: list[ContractSettled | ContractUnsettled] = []
         while any([await self._reader.position(place) < end for place, end in ends.items()]):
             for records in (await self._reader.getmany(timeout_ms=500)).values():
-                told += [message for message in map(read, records) if self.name in message.instrument]
+                told += [read(each) for each in records if self.name in each.key.decode() and self._is_new(each)]
         return told
+
+    def _is_new(self, record: ConsumerRecord) -> bool:
+        """A reader drops the ids that it knows."""
+        message_id = dict(record.headers)["ce_id"]
+        is_new = message_id not in self._heard
+        self._heard.add(message_id)
+        return is_new
 
 
 @pytest.fixture
@@ -244,3 +257,27 @@ async def test_kafka_that_does_not_answer_is_no_reason_to_tell_a_price(market: M
         await tell_settlements(market.runtime)
     market.runtime.settings = settings
     assert prices(await market.looks("16:00"))[market.future] == 24_000
+
+
+@pytest.mark.parametrize("point", sorted(POINTS))
+async def test_each_contract_is_told_once_whenever_the_process_that_tells_it_dies(market: Market, point: str) -> None:
+    """What it had committed goes out as it was, what it had not is told by another; no reader meets two prices."""
+    await market.lists()
+    await market.trades("15:36", 24_154.35)
+    url, group = market.runtime.own_settings.database_url, market.runtime.memory.writer_group
+    standing = {"CRASH_AT": point, "NOW": at("15:45").isoformat(), "DATABASE_URL": url, "WRITER_GROUP": group}
+    command = (sys.executable, "-m", "tests.services.marketdata.telling")
+    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **standing}, cwd=ROOT)
+    try:
+        assert await asyncio.wait_for(process.wait(), 60) == STATUS, f"it never came to {point}"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    told = await market.looks("15:46")
+    assert len(told) == len(prices(told)), "each once, but for what came twice under one id"
+    value = Decimal("154.35")
+    assert prices(told) == {market.future: 24_000 + value, market.call: value, market.put: 0}
+    rows = await market.runtime.pool.fetch("SELECT instrument, price::text FROM settlements")
+    assert {row[0]: Decimal(row[1]) for row in rows if market.name in row[0]} == prices(told)
+    assert await market.looks("23:59") == []
