@@ -48,10 +48,12 @@ chaos: $(if $(SCENARIO),servers,crashes) ## break the platform on purpose and pr
 	@CHAOS=1 SEED=$(SEED) SCENARIO=$(SCENARIO) $(STACK) --instance chaos test \
 	  timeout --signal=INT --kill-after=60 $(CHAOS_SECONDS) $(PYTHON) -m pytest -s -v tests/chaos
 
+crashes: TELLING := test_each_contract_is_told_once_whenever_the_process_that_tells_it_dies
 crashes: servers ## scenario 6 of it: a process that dies at every step, a broker that misbehaves
 	@mkdir -p .local/chaos
 	@$(TEST_STACK) test $(PYTHON) -m pytest --junitxml=.local/chaos/crashes.xml \
-	  tests/common/test_crashes.py tests/services/trading/test_effects.py tests/services/trading/test_broker_deaths.py
+	  tests/common/test_crashes.py tests/services/trading/test_effects.py tests/services/trading/test_broker_deaths.py \
+	  tests/services/trading/test_crashes.py tests/services/marketdata/test_settlement.py::$(TELLING)
 
 topology: python ## write the pages that are generated from the services' manifests
 	@$(PYTHON) -m libs.common.topology --write

@@ -24,8 +24,9 @@ webhooks, stops and panics at a constant rate, harms the platform meanwhile, and
 accepted; where another instance had to take over, or a service was scaled, until every account had one accepted.
 
 Scenario 6 needs no load: a process dies at every step between a message's arrival and the last trace of it, and
-between a call to a broker and its answer; a broker's stub misbehaves in every way that we know. Each case is a fault
-(`tests/common/test_crashes.py`, `tests/services/trading/test_effects.py`).
+between a call to a broker and its answer; a broker's stub misbehaves in every way that we know; a settlement at expiry,
+one by hand and a comparison with a broker lose their process at each of their steps. Each case is a fault
+(`tests/common/test_crashes.py`, `tests/services/trading/test_effects.py`, `test_crashes.py` beside it).
 
 `make chaos SEED=… SCENARIO=1,7` repeats a run's choices, or runs some. `make test` runs a short version of each.
 """
