@@ -192,13 +192,24 @@ class Connection(HttpToolsProtocol):
             return
         is_unanswered = self.cycle is None or self.cycle.response_complete or not self.cycle.response_started
         if self._in_request and is_unanswered:
-            body = orjson.dumps(problem.body())
-            more = {"content-type": PROBLEM_JSON, "content-length": len(body), "connection": "close", **problem.headers}
-            lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}"]
-            lines += [f"{name}: {value}" for name, value in more.items()]
-            self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+            self.transport.write(_last_answer(problem))
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's parser could not read it; what follows on the connection cannot be told from it."""
+        detail = "this is no HTTP/1.1 request, or its method, address or length is none that is taken"
+        self.transport.write(_last_answer(Problem(400, "malformed", detail)))
         self.transport.close()
 
     def _may_begin(self) -> bool:
         """While a request is answered what follows it waits for us, and not we for its sender."""
         return self.cycle is None or self.cycle.response_complete
+
+
+def _last_answer(problem: Problem) -> bytes:
+    """Of a connection that is closed after it."""
+    body = orjson.dumps(problem.body())
+    more = {"content-type": PROBLEM_JSON, "content-length": len(body), "connection": "close", **problem.headers}
+    lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in more.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

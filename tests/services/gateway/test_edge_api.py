@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 import jwt
+import orjson
 import psutil
 import pytest
 
@@ -54,6 +55,20 @@ async def test_who_lost_his_way_is_told_where_to_go(platform: Platform) -> None:
         answer = await asha.client.get("/api/v2/accounts/", headers={"Authorization": f"Bearer {token}"})
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
         assert way in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("sent", ["hello", "BREW /pot HTTP/1.1", "POST / HTTP/1.1\r\nContent-Length: -5"])
+async def test_what_is_no_request_is_answered_with_a_problem_too(live: Live, sent: str) -> None:
+    address = urlsplit(live.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    async with asyncio.timeout(10):
+        writer.write(f"{sent}\r\n\r\n".encode())
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert f"content-type: {PROBLEM_JSON}".encode() in head
+    assert (orjson.loads(body)["status"], orjson.loads(body)["code"]) == (400, "malformed")
 
 
 async def test_a_body_without_an_announced_length_is_cut_off_too(platform: Platform) -> None:
