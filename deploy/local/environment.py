@@ -33,6 +33,7 @@ CHOICES = {
     "HISTORY_IMPORT_S": "60",
     "TRADING_ZERODHA_URL": "https://api.kite.trade",
     "TRADING_ZERODHA_UPDATES_URL": "",
+    "RISK_INTRADAY_CUTOFF_MINUTES": "10",
     "REPLAY_SPEED": "1",
     "MARKET_HOURS": "continuous",
     "MARKET_DAYS": "",

@@ -46,7 +46,12 @@ app = Service(
         topics.TRADING_REQUESTS,
         topics.PRICE_REQUESTS,
     ],
-    timers=[every(1, timers.follow), every(5, timers.request_prices), every(3600, timers.forget)],
+    timers=[
+        every(1, timers.follow),
+        every(5, timers.request_prices),
+        every(timers.ASK_AGAIN_S, timers.end_sessions),
+        every(3600, timers.forget),
+    ],
     background=[timers.act_on_watches],
     committed=watch.committed,
 )

@@ -146,7 +146,13 @@ async def know_account(saved: AccountSaved, ctx: RiskContext) -> Sequence[Messag
     is_new = account.user_id is None and not account.funds_version
     balance = saved.account.opening_balance if is_new else account.opening_balance
     ctx.store.accounts.save(
-        replace(account, user_id=saved.user_id, active=saved.account.active, opening_balance=balance)
+        replace(
+            account,
+            user_id=saved.user_id,
+            active=saved.account.active,
+            opening_balance=balance,
+            broker=saved.account.broker,
+        )
     )
     return []
 
@@ -201,6 +207,7 @@ def _check(
         open_positions=store.open_positions(concerned, order),
         last_identical=store.last_identical(order, concerned),
         changing=changing,
+        intraday_until=None if instrument is None else memory.intraday_until(instrument, ctx.now),
     )
 
 

@@ -1,15 +1,19 @@
-"""What a risk process has in mind: the contracts, the newest prices, everything open, and what is watched."""
+"""What a risk process has in mind: the contracts, the newest prices, everything open, what is watched, the hours."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from libs.common.clock import Clock, SystemClock
+from libs.common.contracts.enums import Exchange, InstrumentKind
 from libs.common.contracts.ids import InstrumentId, RiskLimitId
 from libs.common.contracts.market import InstrumentListed, Quote, QuotesConflated
 from libs.common.service import Memory
-from libs.common.settings import load
+from libs.common.settings import MarketHours, load
+from libs.common.trading_calendar import MarketSession, TradingCalendar
+from services.risk.domain import intraday
 from services.risk.domain.instruments import Instrument, Price, trading_day
 from services.risk.domain.ledger import Exposure
 from services.risk.domain.mtm import Book
@@ -34,11 +38,16 @@ class RiskMemory(Memory):
         self.flat: dict[WatchKey, Watch] = {}
         self.found = asyncio.Event()
         """Set while `crossed` or `flat` hold something to act on."""
+        self.calendar = TradingCalendar(MarketHours.CONTINUOUS)
+        self._derivative_listed: set[InstrumentId] = set()
         self._instruments: dict[InstrumentId, Instrument] = {}
         self._quotes: dict[InstrumentId, Quote] = {}
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.clock = runtime.clock
+        self.calendar = TradingCalendar(runtime.settings.market_hours)
+        # The calendar's library takes a third of a second to load, which no order should wait for.
+        await asyncio.to_thread(self.calendar.session, Exchange.NSE, trading_day(self.clock.now()))
         async with runtime.pool.acquire(timeout=5) as connection:
             await self.follow(RiskStore(connection))
 
@@ -60,6 +69,8 @@ class RiskMemory(Memory):
     def know(self, contracts: Iterable[InstrumentListed]) -> None:
         for contract in contracts:
             self._instruments[contract.instrument] = Instrument.listed(contract)
+            if contract.kind is InstrumentKind.FUTURE and contract.spot is not None:
+                self._derivative_listed.add(contract.spot)
 
     def instrument(self, instrument: InstrumentId) -> Instrument | None:
         return self._instruments.get(instrument)
@@ -67,6 +78,39 @@ class RiskMemory(Memory):
     def price(self, instrument: InstrumentId | None) -> Price | None:
         quote = self._quotes.get(instrument) if instrument is not None else None
         return None if quote is None else Price.quoted(quote)
+
+    def session(self, instrument: Instrument, now: datetime) -> MarketSession | None:
+        """Of today; None on a day without, and under hours that never close."""
+        if self.calendar.hours is MarketHours.CONTINUOUS:
+            return None
+        listed = instrument.instrument in self._derivative_listed
+        return self.calendar.session(instrument.exchange, trading_day(now), listed)
+
+    def intraday_until(self, instrument: Instrument, now: datetime) -> datetime | None:
+        """When positions are opened in MIS no more today; None where that never ends."""
+        session = self.session(instrument, now)
+        return None if session is None else intraday.cutoff(session, self.policy.intraday_cutoff)
+
+    def open_markets(self, now: datetime) -> dict[Exchange, bool]:
+        """Those whose MIS has an end, while they trade; and whether it has come, for some instruments at least."""
+        if self.calendar.hours is MarketHours.CONTINUOUS:
+            return {}
+        today, before = trading_day(now), self.policy.intraday_cutoff
+        found: dict[Exchange, bool] = {}
+        for exchange, listed in product(Exchange, (False, True)):
+            session = self.calendar.session(exchange, today, listed)
+            if session is not None and session.open <= now < session.end:
+                found[exchange] = found.get(exchange, False) or intraday.is_ending(session, before, now)
+        return found
+
+    def due(self, held: Exposure, now: datetime) -> MarketSession | None:
+        """The session whose end it must not outlive, if it is to be squared off now."""
+        instrument = self._instruments.get(held.instrument)
+        session = self.session(instrument, now) if instrument is not None else None
+        if instrument is None or session is None:
+            return None
+        before = self.policy.intraday_cutoff
+        return session if intraday.is_due(held, instrument, session, before, now, trading_day(now)) else None
 
     def take(self, batches: Sequence[QuotesConflated]) -> None:
         """Take the newest prices over."""

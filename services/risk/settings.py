@@ -30,6 +30,9 @@ class RiskSettings(BaseSettings):
     reference_price_max_age_s: float = Field(15.0, gt=0)
     """An older price does not stand for the market: no market order is cleared on it, no stop-loss fires."""
 
+    intraday_cutoff_minutes: float = Field(10.0, ge=0)
+    """So long before its market closes MIS of paper accounts is squared off, and no more of it is opened."""
+
     @property
     def policy(self) -> Policy:
         rates = MarginRates(
@@ -40,4 +43,8 @@ class RiskSettings(BaseSettings):
             option_sold_carried=self.margin_option_sold_carried,
             option_sold_intraday=self.margin_option_sold_intraday,
         )
-        return Policy(rates, timedelta(seconds=self.reference_price_max_age_s))
+        return Policy(
+            rates,
+            timedelta(seconds=self.reference_price_max_age_s),
+            timedelta(minutes=self.intraday_cutoff_minutes),
+        )

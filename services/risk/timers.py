@@ -1,11 +1,12 @@
-"""What risk does of itself: fire breaches, arm watches again, follow other instances, keep peaks, forget."""
+"""What risk does of itself: fire breaches, arm watches, end sessions, follow other instances, keep peaks, forget."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from libs.common import ids
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import PriceNeed, SquareOffReason
-from libs.common.contracts.ids import AccountId, SquareOffId
+from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
 from libs.common.contracts.market import PricesRequested
 from libs.common.contracts.orders import SquareOffRequested
 from libs.common.contracts.risk import MTMBreached
@@ -13,6 +14,7 @@ from libs.common.database import FAILURES
 from libs.common.runtime import Runtime, Unit
 from libs.common.service import Connection, Context
 from libs.common.telemetry import log
+from services.risk.domain import intraday
 from services.risk.domain.instruments import trading_day
 from services.risk.domain.watches import Crossing, Watch
 from services.risk.memory import RiskMemory
@@ -21,6 +23,9 @@ from services.risk.store.rebuild import watches_stand
 from services.risk.store.reservations import Reservations
 
 KEEP_DECISIONS = timedelta(days=7)
+ASK_AGAIN_S = 10
+"""Between two looks for MIS that its session's end has come for."""
+ENDED_AT_ONCE = 2_000
 
 
 async def act_on_watches(runtime: Runtime[RiskStore, RiskMemory]) -> None:
@@ -115,6 +120,27 @@ async def forget(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
 
 async def forget_old(connection: Connection, now: datetime) -> None:
     await Reservations(connection).forget(now - KEEP_DECISIONS)
+
+
+async def end_sessions(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
+    """Ask for the square-off of paper accounts' MIS from its cutoff on, until our copy shows it closed.
+
+    Trading begins one square-off of what is open, and tries again what failed of it: so it does not matter who asks, or
+    how often. An order that was cleared before the cutoff and was late on its way to trading is seen the next time.
+    """
+    markets = ctx.memory.open_markets(ctx.now)
+    if not markets:
+        return []
+    ending = [exchange for exchange, is_ending in markets.items() if is_ending]
+    held = await ctx.store.exposures.intraday(ending, trading_day(ctx.now), ENDED_AT_ONCE)
+    look = int(ctx.now.timestamp()) // ASK_AGAIN_S
+    said: dict[tuple[AccountId, InstrumentId], SquareOffRequested] = {}
+    for each in held:
+        session = ctx.memory.due(each, ctx.now)
+        if session is not None:
+            name = ids.derive(ids.first_of(session.close), "session-end", each.account_id, each.instrument, look)
+            said[each.account_id, each.instrument] = intraday.square_off(each, SquareOffId(name))
+    return list(said.values())
 
 
 async def request_prices(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:

@@ -121,6 +121,8 @@ class DenialRule(StrEnum):
     MAX_OPEN_POSITIONS = "MAX_OPEN_POSITIONS"
     MARGIN = "MARGIN"
     DAILY_LOSS = "DAILY_LOSS"
+    INTRADAY_CUTOFF = "INTRADAY_CUTOFF"
+    """Nothing more is opened in MIS before this market closes: what is open is being squared off."""
     IDENTICAL_ORDER = "IDENTICAL_ORDER"
     NOT_REDUCING = "NOT_REDUCING"
     ORDER_NOT_OPEN = "ORDER_NOT_OPEN"
@@ -232,6 +234,8 @@ class SquareOffReason(StrEnum):
     LEG_REFUSED = "LEG_REFUSED"
     """One leg of an algo's entry did not trade whole: the others are closed."""
     MTM_BREACH = "MTM_BREACH"
+    SESSION_END = "SESSION_END"
+    """The market closes soon, and MIS is not carried overnight."""
     PANIC = "PANIC"
 
 

@@ -131,6 +131,7 @@ async def _square_off(edge: Edge, identity: Identity, wishes: list[SquareOffRequ
             "square_off_id": wish.square_off_id,
             "account_id": wish.account_id,
             "status": "COMPLETED" if done else "PENDING",
+            "reason": wish.reason,
             "expired": done.expired if isinstance(done, SquareOffCompleted) else (),
         }
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from libs.common.contracts.enums import InstrumentKind
+from libs.common.contracts.enums import Exchange, InstrumentKind
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed, Quote
 from libs.common.trading_calendar import IST
@@ -15,6 +15,7 @@ class Instrument:
     """`freeze_quantity` is floored to whole lots: the exchange's 600 with a lot of 35 means 595."""
 
     instrument: InstrumentId
+    exchange: Exchange
     kind: InstrumentKind
     lot_size: int
     tick_size: Decimal
@@ -30,6 +31,7 @@ class Instrument:
         freeze = contract.freeze_quantity
         return cls(
             instrument=contract.instrument,
+            exchange=contract.exchange,
             kind=contract.kind,
             lot_size=contract.lot_size,
             tick_size=contract.tick_size,

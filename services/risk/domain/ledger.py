@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
-from libs.common.contracts.enums import OrderPurpose, OrderType, Product, Side
+from libs.common.contracts.enums import Broker, OrderPurpose, OrderType, Product, Side
 from libs.common.contracts.ids import AccountId, CorrelationId, InstrumentId, OrderId, StrategyId, UserId
 from libs.common.contracts.portfolio import PositionState
 from services.risk.domain.money import ZERO, to_paise
@@ -18,7 +18,7 @@ from services.risk.domain.money import ZERO, to_paise
 class Account:
     """`user_id` is None while trading has not told of the account, and after it was deleted.
 
-    `funds_version` is trading's, of the balance and the profit; 0 while it has not told of them.
+    `funds_version` is trading's, of the balance and the profit; 0 while it has not told. `broker` never changes.
     """
 
     account_id: AccountId
@@ -30,6 +30,7 @@ class Account:
     position_margin: Decimal = ZERO
     open_positions: int = 0
     funds_version: int = 0
+    broker: Broker | None = None
 
     @property
     def available(self) -> Decimal:
@@ -63,6 +64,10 @@ class Exposure:
     def in_use(self) -> bool:
         """Open, or about to be: what `max_open_positions` counts."""
         return self.quantity != 0 or self.pending_buy != 0 or self.pending_sell != 0
+
+    def carried_into(self, day: date) -> int:
+        """What it was when the day began."""
+        return self.carried_quantity if self.pnl_day is not None and self.pnl_day >= day else self.quantity
 
     def reducible(self, side: Side, own: int = 0) -> int:
         """How much an order of this side may close that no other pending order is closing already.

@@ -1,7 +1,11 @@
 """Account rows. Whoever changes what an account has bound holds its row locked."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
+import asyncpg
+
+from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId, UserId
 from libs.common.service import Connection
 from libs.common.writes import Writes
@@ -9,7 +13,7 @@ from services.risk.domain.ledger import Account
 
 _LOAD = """
     SELECT account_id, user_id, active, opening_balance, realised_pnl, order_margin, position_margin, open_positions,
-           funds_version
+           funds_version, broker
     FROM accounts WHERE account_id = ANY($1::uuid[]) ORDER BY account_id FOR UPDATE
 """
 
@@ -24,10 +28,10 @@ _UPDATE = """
     UPDATE accounts a
     SET user_id = c.user_id, active = c.active, opening_balance = c.opening, realised_pnl = c.realised,
         order_margin = c.orders, position_margin = c.positions, open_positions = c.held,
-        funds_version = c.funds
+        funds_version = c.funds, broker = c.broker
     FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::numeric[], $5::numeric[], $6::numeric[], $7::numeric[],
-                $8::int[], $9::bigint[])
-         AS c (account_id, user_id, active, opening, realised, orders, positions, held, funds)
+                $8::int[], $9::bigint[], $10::text[])
+         AS c (account_id, user_id, active, opening, realised, orders, positions, held, funds, broker)
     WHERE a.account_id = c.account_id
 """
 
@@ -49,7 +53,7 @@ class Accounts:
             if missing:
                 await self._connection.execute(_MAKE, missing)
                 rows = await self._connection.fetch(_LOAD, account_ids)
-        self._rows = {row[0]: Account(*row) for row in rows}
+        self._rows = {row[0]: _account(row) for row in rows}
         self._loaded = dict(self._rows)
 
     async def count_positions(self, user_ids: Collection[UserId]) -> None:
@@ -84,5 +88,12 @@ class Accounts:
                 [a.position_margin for a in rows],
                 [a.open_positions for a in rows],
                 [a.funds_version for a in rows],
+                [a.broker for a in rows],
             )
         self._loaded = dict(self._rows)
+
+
+def _account(row: asyncpg.Record) -> Account:
+    *fields, broker = row
+    account = Account(*fields)
+    return account if broker is None else replace(account, broker=Broker(broker))

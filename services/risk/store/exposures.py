@@ -1,14 +1,14 @@
 """Positions with what is pending on them: net per account, and one book per strategy."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
 
 from libs.common import ids
-from libs.common.contracts.enums import Product
+from libs.common.contracts.enums import Broker, Exchange, Product
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, StrategyId, UserId
 from libs.common.reads import Reads, Row
 from libs.common.service import Connection
@@ -71,6 +71,16 @@ _OF_TODAY = f"""
 """  # noqa: S608 - constants only
 
 _HELD = "SELECT DISTINCT instrument FROM exposures WHERE quantity <> 0 ORDER BY instrument"
+
+_INTRADAY = f"""
+    SELECT {_FIELDS} FROM exposures
+    WHERE product = $1 AND (quantity <> 0 OR pending_buy <> 0 OR pending_sell <> 0)
+      AND (split_part(instrument, ':', 1) = ANY($2::text[])
+           OR quantity <> 0 AND (pnl_day IS NULL OR pnl_day < $3 OR carried_quantity <> 0))
+      AND account_id IN (SELECT account_id FROM accounts WHERE broker = $4)
+    ORDER BY random() LIMIT $5
+"""  # noqa: S608 - constants only
+"""Any of them: the same ones each time, were they stuck, would keep all others waiting for ever."""
 
 _MOVED = f"""
     SELECT {_FIELDS} FROM exposures WHERE moved_at > $1 AND moved_by <> $2 AND version > 0
@@ -160,6 +170,11 @@ class Exposures:
     async def instruments_held(self) -> tuple[InstrumentId, ...]:
         """Everything that somebody has a position in."""
         return tuple(row[0] for row in await self._connection.fetch(_HELD))
+
+    async def intraday(self, ending: Collection[Exchange], today: date, limit: int) -> list[Exposure]:
+        """Paper accounts' positions and books in MIS, and what is pending there: of these exchanges, or carried."""
+        rows = await self._connection.fetch(_INTRADAY, Product.MIS, ending, today, Broker.PAPER, limit)
+        return [_exposure(row) for row in rows]
 
     async def moved_elsewhere(self, since: datetime) -> list[Exposure]:
         """Positions that other instances moved."""

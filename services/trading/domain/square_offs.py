@@ -36,6 +36,8 @@ EXIT_GIVEN_UP = timedelta(seconds=60)
 """An exit that nobody decided about so long is asked for anew."""
 CANCEL_WAIT = timedelta(seconds=3)
 """An exit waits so long for the cancels of its book, lest they cross; then it goes, come what may."""
+ASKED_AGAIN = timedelta(seconds=30)
+"""Who wants a session's end asks again sooner."""
 FIRST_RETRY = timedelta(seconds=1)
 LAST_RETRY = timedelta(seconds=30)
 
@@ -286,6 +288,25 @@ def panic(
 ) -> SquareOff:
     """The whole account, or one strategy in it."""
     return SquareOff(square_off_id, account_id, user_id, strategy_id, None, None, SquareOffReason.PANIC, started_at=now)
+
+
+def is_stale(request: SquareOffRequested, asked_at: datetime, now: datetime) -> bool:
+    """The session may have ended while the wish waited, and what is open have been opened in the next one."""
+    return request.reason is SquareOffReason.SESSION_END and now - asked_at > ASKED_AGAIN
+
+
+def waits_to_be_asked(square_off: SquareOff) -> bool:
+    """Before it tries again what failed. Only risk knows the hours: by night its venue would refuse each exit."""
+    return square_off.reason is SquareOffReason.SESSION_END
+
+
+def at_work(wanted: SquareOff, open_ones: Iterable[SquareOff]) -> SquareOff | None:
+    """One of the same scope, for the same reason, that goes on already."""
+    return next((each for each in open_ones if _kind(each) == _kind(wanted)), None)
+
+
+def _kind(square_off: SquareOff) -> tuple[object, ...]:
+    return square_off.reason, square_off.strategy_id, square_off.instrument, square_off.product
 
 
 def has_panic(square_offs: Iterable[SquareOff], strategy_id: StrategyId | None) -> bool:

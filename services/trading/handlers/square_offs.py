@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from libs.common.contracts.base import Message, RequestRefused
-from libs.common.contracts.enums import ExecutionKind
+from libs.common.contracts.enums import Broker, ExecutionKind, SquareOffReason
 from libs.common.contracts.ids import OrderId, SquareOffId, StrategyId
 from libs.common.contracts.orders import OrderDenied, SquareOffRequested
 from libs.common.service import Context
@@ -22,7 +22,7 @@ UNEXPECTED = (ExecutionKind.FILLED, ExecutionKind.FOUND)
 
 
 async def start_square_off(request: SquareOffRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
-    if await ctx.store.square_offs.exists(request.square_off_id):
+    if rules.is_stale(request, ctx.cause.time, ctx.now) or await ctx.store.square_offs.exists(request.square_off_id):
         return []
     account = await ctx.store.accounts.get(request.account_id)
     if account is None or account.deleted:
@@ -35,7 +35,22 @@ async def start_square_off(request: SquareOffRequested, ctx: Context[TradingStor
             )
         ]
     square_off = rules.start(request, ctx.now)
-    return await begin(square_off, account, await _plan(square_off, ctx), ctx)
+    plan = await _plan(square_off, ctx)
+    if request.reason is SquareOffReason.SESSION_END:
+        return await _end_session(square_off, account, plan, ctx)
+    return await begin(square_off, account, plan, ctx)
+
+
+async def _end_session(
+    wanted: SquareOff, account: TradingAccount, plan: Plan, ctx: Context[TradingStore]
+) -> Sequence[Message]:
+    """Risk asks every few seconds while the market is open and it sees something open: the first time begins the
+    square-off, every other tries again what failed. What a broker's account holds its broker squares off.
+    """
+    if plan.is_flat or account.broker is not Broker.PAPER:
+        return []
+    at_work = rules.at_work(wanted, await ctx.store.square_offs.open(account))
+    return await (begin(wanted, account, plan, ctx) if at_work is None else pursue(at_work, ctx))
 
 
 async def begin(
@@ -153,7 +168,9 @@ async def sweep(ctx: Context[TradingStore]) -> Sequence[Message]:
     for account in accounts:
         said += await _give_up_exits(account, ctx)
         for square_off in await ctx.store.square_offs.open(account):
-            said += await pursue(square_off, ctx)
+            plan = await _plan(square_off, ctx)
+            if plan.is_flat or not rules.waits_to_be_asked(square_off):
+                said += await _carry_out(square_off, plan, ctx)
     return said
 
 

@@ -350,7 +350,7 @@ async def test_a_close_that_takes_long_says_where_to_look(platform: Platform) ->
     assert answer.status_code == 202
     [square_off] = answer.json()["data"]
     found = await asha.client.get(f"/api/v2/trading/positions/square-offs/{square_off['square_off_id']}")
-    assert found.json()["status"] == "STARTED"
+    assert (square_off["reason"], found.json()["status"], found.json()["reason"]) == ("CLOSE", "STARTED", "CLOSE")
 
 
 async def test_a_close_names_the_contracts_that_it_had_to_leave(platform: Platform) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from libs.common.contracts import topics
-from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Product, Side
+from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Product, Side, SquareOffReason
 from libs.common.contracts.orders import OrderModifyCleared
 from tools.reconcile.checks.compare import differences
 from tools.reconcile.checks.orders import CUT
@@ -22,6 +22,8 @@ from tools.reconcile.rows import (
 )
 from tools.reconcile.rules import Findings, Rule, Subject, account, order, position
 from tools.reconcile.tables import Tables
+
+PAPER = "paper"
 
 
 @dataclass
@@ -47,6 +49,7 @@ async def check_owner(facts: Facts, tables: Tables, findings: Findings) -> Owner
     await _positions(facts, tables, owner, findings)
     await _books(facts, tables, owner, findings)
     _funds(facts, owner, findings)
+    _session_ends(owner, findings)
     return owner
 
 
@@ -252,6 +255,26 @@ def _funds(facts: Facts, owner: Owner, findings: Findings) -> None:
         what = f"counts {known.square_offs} square-offs under way, there are {open_square_offs[known.account_id]}"
         findings.expect(Rule.HISTORY, known.square_offs == open_square_offs[known.account_id], about, what)
         _told(facts.books.accounts.get(known.account_id), known, findings, is_cut=is_cut)
+
+
+def _session_ends(owner: Owner, findings: Findings) -> None:
+    """A session ends for MIS, of one instrument at a time, and only at the paper venue."""
+    at_work: set[tuple[UUID, str | None]] = set()
+    for each in owner.square_offs.values():
+        if each.reason != SquareOffReason.SESSION_END:
+            continue
+        about = Subject(f"square-off {each.square_off_id}", (str(each.square_off_id), str(each.account_id)))
+        of_mis = each.product == Product.MIS and each.instrument is not None
+        what = f"ended a session for {each.product or 'every product'} of {each.instrument or 'every instrument'}"
+        findings.expect(Rule.HISTORY, of_mis, about, what)
+        known = owner.accounts.get(each.account_id)
+        what = f"ended a session for us, and its account is at {known.broker if known else 'nowhere'}"
+        findings.expect(Rule.HISTORY, known is not None and known.broker == PAPER, about, what)
+        if each.completed_at is None:
+            place = each.account_id, each.instrument
+            what = f"is not the only one that ends the session of {each.instrument}"
+            findings.expect(Rule.HISTORY, place not in at_work, about, what)
+            at_work.add(place)
 
 
 def _told(told: Account | None, known: TradingAccount, findings: Findings, *, is_cut: bool) -> None:

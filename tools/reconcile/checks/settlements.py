@@ -5,14 +5,12 @@ from uuid import UUID
 from libs.common.contracts import topics
 from tools.reconcile.checks.compare import differences
 from tools.reconcile.checks.orders import CUT
-from tools.reconcile.checks.owner import Owner
+from tools.reconcile.checks.owner import PAPER, Owner
 from tools.reconcile.facts import Settled
 from tools.reconcile.fold import Facts
 from tools.reconcile.rows import ShownSettlement, TradingSettlement
 from tools.reconcile.rules import Findings, Rule, Subject, contract, position
 from tools.reconcile.tables import Tables
-
-PAPER = "paper"
 
 
 async def check_settlements(facts: Facts, owner: Owner, tables: Tables, findings: Findings) -> None:

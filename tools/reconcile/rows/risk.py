@@ -25,6 +25,7 @@ class RiskAccount(_Risk):
     order_margin: Decimal
     position_margin: Decimal
     open_positions: int
+    broker: str | None
 
 
 @dataclass(frozen=True, slots=True)

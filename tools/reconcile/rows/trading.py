@@ -143,6 +143,9 @@ class TradingSquareOff(_Trading):
     source: ClassVar[str] = "square_offs"
     square_off_id: UUID
     account_id: UUID
+    instrument: str | None
+    product: str | None
+    reason: str
     completed_at: datetime | None
 
 

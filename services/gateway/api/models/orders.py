@@ -137,6 +137,7 @@ class OrderView(BaseModel):
     price: Decimal | None
     trigger_price: Decimal | None
     purpose: OrderPurpose
+    square_off_id: UUID | None = Field(default=None, description="Of which square-off it is an exit")
     status: OrderStatus
     filled_quantity: int
     average_price: Decimal | None

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from libs.common.contracts.brokers import PositionDifference
-from libs.common.contracts.enums import Exchange, Product, Side
+from libs.common.contracts.enums import Exchange, Product, Side, SquareOffReason
 from services.gateway.api.models.common import Body
 from services.gateway.domain.symbols import one_instrument
 
@@ -42,6 +42,7 @@ class SquareOffView(BaseModel):
     square_off_id: UUID
     account_id: UUID
     status: str = Field(examples=["COMPLETED", "STARTED", "PENDING"])
+    reason: SquareOffReason | None = Field(default=None, description="SESSION_END: MIS ends before its market closes")
     expired: list[str] = []
 
 

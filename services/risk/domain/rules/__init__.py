@@ -19,6 +19,7 @@ from services.risk.domain.rules.correctness import (
 )
 from services.risk.domain.rules.limits import (
     daily_loss_is_not_hit,
+    intraday_goes_on,
     margin_is_available,
     order_is_not_repeated,
     positions_are_within_limit,
@@ -51,6 +52,7 @@ CORRECTNESS: tuple[Rule, ...] = (
     exit_only_reduces,
 )
 LIMITS: tuple[Rule, ...] = (
+    intraday_goes_on,
     order_is_not_repeated,
     value_is_within_limit,
     positions_are_within_limit,

@@ -27,15 +27,21 @@ class Denial:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator configures: margin rates, and how old a price may be to stand for the market."""
+    """What the operator configures: margin rates, how old a price may be to stand for the market, and how long before
+    the close of its market MIS ends.
+    """
 
     rates: MarginRates
     reference_price_max_age: timedelta
+    intraday_cutoff: timedelta
 
 
 @dataclass(frozen=True)
 class OrderCheck:
-    """An order with all that is known about it. `changing` is the order as it stands when this is a change of it."""
+    """An order with all that is known about it. `changing` is the order as it stands when this is a change of it.
+
+    `intraday_until` is when positions are opened in MIS no more today, where that ends before the market closes.
+    """
 
     order: OrderTerms
     expires_at: datetime
@@ -50,6 +56,7 @@ class OrderCheck:
     open_positions: dict[RiskLimitId, int]
     last_identical: datetime | None = None
     changing: Reservation | None = None
+    intraday_until: datetime | None = None
 
     @cached_property
     def listed(self) -> Instrument:

@@ -1,10 +1,22 @@
-"""Whether the user's own limits, and his money, let the order through."""
+"""Whether the hour, the user's own limits, and his money let the order through."""
 
-from libs.common.contracts.enums import DenialRule, RiskLevel
+from libs.common.contracts.enums import Broker, DenialRule, Product, RiskLevel
+from libs.common.trading_calendar import IST
 from services.risk.domain.instruments import trading_day
 from services.risk.domain.limits import OrderLimit
 from services.risk.domain.money import ZERO, plain, rupees
 from services.risk.domain.rules.check import Denial, OrderCheck
+
+
+def intraday_goes_on(check: OrderCheck) -> Denial | None:
+    """In a broker's account that is the broker's to say."""
+    until = check.intraday_until
+    ours = check.order.product is Product.MIS and check.ledger.account.broker is Broker.PAPER
+    if not ours or until is None or check.now < until:
+        return None
+    limit = f"{until.astimezone(IST):%H:%M}"
+    reason = f"MIS of {check.order.instrument} is squared off from {limit} Indian time on: only exits pass"
+    return Denial(DenialRule.INTRADAY_CUTOFF, reason, limit, f"{check.now.astimezone(IST):%H:%M:%S}")
 
 
 def order_is_not_repeated(check: OrderCheck) -> Denial | None:

@@ -13,6 +13,7 @@ def at_broker() -> World:
     """As if its account were at a broker that is called, whose book is told apart."""
     world = busy_world().settle()
     world.change(rows.TradingAccount, broker="zerodha")
+    world.change(rows.RiskAccount, broker="zerodha")
     for place in range(len(world.rows[rows.TradingOrder])):
         world.change(rows.TradingOrder, place, tag=f"TAG{place}")
     return world

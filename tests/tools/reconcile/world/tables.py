@@ -240,7 +240,9 @@ def _account(world: History) -> None:
     )
     positions = int(any(net.quantity for net in world.nets.values()) or (open_now and bool(world.nets)))
     world.rows[rows.RiskAccount].append(
-        rows.RiskAccount(world.account_id, world.user_id, True, world.opening, world.realised, blocked, held, positions)
+        rows.RiskAccount(
+            world.account_id, world.user_id, True, world.opening, world.realised, blocked, held, positions, "paper"
+        )
     )
     left = world.opening + world.realised - world.used
     world.rows[rows.ShownFunds].append(

@@ -125,6 +125,7 @@ async def _risk_accounts(
         pairs: list[tuple[str, object, object]] = [
             ("owner", kept.user_id, None if known.deleted else known.user_id),
             ("active", kept.active, known.active and not known.deleted),
+            ("broker", kept.broker, known.broker),
             ("opening balance", kept.opening_balance, known.opening_balance),
             ("realised", kept.realised_pnl, known.realised_pnl),
             ("position margin", kept.position_margin, held[kept.account_id]),
