@@ -122,11 +122,14 @@ def places_of(settings: MarketDataSettings, source: MasterSource) -> list[places
 
 
 async def _schedule(runtime: "MarketRuntime", settings: MarketDataSettings, now: datetime) -> None:
-    """Once on every day, from the time of day that the operator chose."""
+    """Once on every day, from the time of day that the operator chose; before it what was not fetched the day before: a
+    new stack has nothing to trade else.
+    """
     local = now.astimezone(IST)
-    if settings.masters and local.time() >= settings.masters_at:
+    day = local.date() if local.time() >= settings.masters_at else local.date() - timedelta(days=1)
+    if settings.masters:
         async with runtime.transaction() as unit:
-            await unit.store.downloads.schedule(list(settings.masters), local.date(), now)
+            await unit.store.downloads.schedule(list(settings.masters), day, now)
 
 
 async def _claim(runtime: "MarketRuntime") -> Download | None:

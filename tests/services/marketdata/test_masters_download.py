@@ -30,7 +30,7 @@ from services.marketdata.settings import MarketDataSettings
 from services.marketdata.store import ContractStore
 from services.marketdata.store.contracts.downloads import Download
 from services.marketdata.streams.contracts import publish_differences
-from services.marketdata.streams.masters import AGAIN_AFTER, download
+from services.marketdata.streams.masters import AGAIN_AFTER, download, keep_masters
 
 MarketRuntime = Runtime[ContractStore, MarketMemory]
 AUGUST = datetime(2026, 8, 18, 4, tzinfo=UTC)
@@ -255,6 +255,25 @@ async def test_openalgo_684_dumps_are_wanted_once_a_day_and_tried_again_when_the
     async with runtime.transaction() as unit:
         again = await unit.store.downloads.claim(later)
     assert again == Download(MasterSource.ZERODHA, DownloadTrigger.SCHEDULE, 2, None)
+
+
+async def test_what_was_never_fetched_is_fetched_at_once_whatever_the_hour(
+    runtime: MarketRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new stack with a live feed had no contracts until the next morning."""
+    path = tmp_path / "dump.csv"
+    path.write_text("\n".join([HEADER, future("NIFTY26SEP", "2026-09-29", 1)]) + "\n")
+    monkeypatch.setenv("MARKETDATA_MASTERS", json.dumps({"zerodha": str(path)}))
+    monkeypatch.setenv("MARKETDATA_MASTERS_AT", "23:00")
+    keeping = asyncio.create_task(keep_masters(runtime))
+    try:
+        async with asyncio.timeout(30):
+            while not await runtime.pool.fetchval("SELECT good_at FROM master_downloads"):
+                await asyncio.sleep(0.05)
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping])
+    assert await status(runtime) == (True, None, 1)
 
 
 async def test_an_address_that_breaks_off_or_fails_is_refused(runtime: MarketRuntime) -> None:
