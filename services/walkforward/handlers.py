@@ -27,6 +27,8 @@ async def take_order(request: VenueOrderRequested, ctx: Ctx) -> Sequence[Executi
     listing = ctx.memory.listing(request.instrument)
     session = ctx.memory.session(request.instrument, ctx.now)
     change = requests.arrive(request, listing, session, ctx.now, ctx.memory.settings.latency)
+    if ctx.store.was_cancelled_early(request.order_id, request.account_id):
+        change = requests.arrive_cancelled(change.order, ctx.now)
     return _keep(_meet(change, ctx), ctx)
 
 
@@ -40,7 +42,10 @@ async def modify_order(request: VenueModifyRequested, ctx: Ctx) -> Sequence[Exec
 
 
 async def cancel_order(request: VenueCancelRequested, ctx: Ctx) -> Sequence[ExecutionReported]:
+    """A cancel may overtake its order, whose sender died or was stopped in between: it holds when the order comes."""
     order = ctx.store.order(request.order_id)
+    if order is None:
+        ctx.store.cancel_early(request.order_id, request.account_id, ctx.now)
     change = requests.cancel(order, request, ctx.now)
     if isinstance(change, str):
         reference = str(ctx.derive("refused"))

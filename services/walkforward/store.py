@@ -7,16 +7,23 @@ from asyncpg import Record
 
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import OrderStatus, OrderType, Side, Validity
-from libs.common.contracts.ids import InstrumentId, OrderId
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId
 from libs.common.contracts.venue import VenueCancelRequested, VenueModifyRequested, VenueOrderRequested
 from libs.common.service import Connection, Store
 from services.walkforward.domain.orders import Order
 
+_NAMES = 17
 _COLUMNS = """order_id, account_id, instrument, side, quantity, order_type, validity, price, trigger_price, status,
               priority_at, active_from, expires_at, filled, triggered, seen, executions"""
 _IS_OPEN = "status IN ('ACCEPTED', 'PARTIALLY_FILLED')"
 
 _LOCK = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
+_LOCK_AND_EARLY = f"""
+    WITH held AS ({_LOCK})
+    SELECT held.*, NULL::uuid AS early_order, NULL::uuid AS early_account FROM held
+    UNION ALL
+    SELECT {", ".join(["NULL"] * _NAMES)}, order_id, account_id FROM early_cancels WHERE order_id = ANY($1::uuid[])
+"""  # noqa: S608
 _OPEN = f"SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN}"  # noqa: S608
 _READ = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[])"  # noqa: S608
 _RESTING = f"SELECT DISTINCT instrument FROM orders WHERE {_IS_OPEN} ORDER BY instrument"  # noqa: S608
@@ -30,6 +37,10 @@ _FORGET = f"""
         SELECT order_id FROM orders WHERE changed_at < now() - $1::interval AND NOT ({_IS_OPEN}) LIMIT $2)
 """  # noqa: S608
 
+_FORGET_EARLY = "DELETE FROM early_cancels WHERE came_at < $1"
+_KEEP_EARLY = """
+    INSERT INTO early_cancels SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) ON CONFLICT DO NOTHING
+"""
 _INSERT = f"""
     INSERT INTO orders ({_COLUMNS})
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int[], $6::text[], $7::text[],
@@ -54,10 +65,16 @@ class WalkforwardStore(Store):
         self._orders: dict[OrderId, Order] = {}
         self._stored: set[OrderId] = set()
         self._saved: dict[OrderId, Order] = {}
+        self._early: set[tuple[OrderId, AccountId]] = set()
+        self._new_early: list[tuple[OrderId, AccountId, datetime]] = []
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
+        """The orders that are named, locked, and which of them were cancelled before they came."""
         requests = (VenueOrderRequested, VenueModifyRequested, VenueCancelRequested)
-        await self.lock({message.order_id for message in messages if isinstance(message, requests)})
+        named = {message.order_id for message in messages if isinstance(message, requests)}
+        rows = await self.connection.fetch(_LOCK_AND_EARLY, list(named))
+        self._keep([row for row in rows if row["early_order"] is None])
+        self._early = {(row["early_order"], row["early_account"]) for row in rows if row["early_order"] is not None}
 
     async def lock(self, order_ids: Iterable[OrderId]) -> list[Order]:
         """The orders as they are once whoever held them is done, and nobody else's until this transaction ends."""
@@ -86,11 +103,22 @@ class WalkforwardStore(Store):
     async def forget_finished(self, unchanged_for: timedelta, limit: int) -> None:
         await self.connection.execute(_FORGET, unchanged_for, limit)
 
+    async def forget_early_cancels(self, before: datetime) -> None:
+        await self.connection.execute(_FORGET_EARLY, before)
+
     def order(self, order_id: OrderId) -> Order | None:
         return self._orders.get(order_id)
 
     def save(self, order: Order) -> None:
         self._orders[order.order_id] = self._saved[order.order_id] = order
+
+    def was_cancelled_early(self, order_id: OrderId, account_id: AccountId) -> bool:
+        return (order_id, account_id) in self._early
+
+    def cancel_early(self, order_id: OrderId, account_id: AccountId, now: datetime) -> None:
+        """Should this order come, it is cancelled already."""
+        self._early.add((order_id, account_id))
+        self._new_early.append((order_id, account_id, now))
 
     async def flush(self) -> None:
         saved = self._saved.values()
@@ -98,8 +126,10 @@ class WalkforwardStore(Store):
         changed = [order for order in saved if order.order_id in self._stored]
         self.writes.add_rows(_INSERT, _inserted(new))
         self.writes.add_rows(_UPDATE, _updated(changed))
+        self.writes.add_rows(_KEEP_EARLY, self._new_early)
         self._stored.update(self._saved)
         self._saved.clear()
+        self._new_early.clear()
 
     def _keep(self, rows: Sequence[Record]) -> list[Order]:
         orders = [_order(row) for row in rows]

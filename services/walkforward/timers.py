@@ -14,6 +14,8 @@ from services.walkforward.store import WalkforwardStore
 EXPIRED_AT_ONCE = 1_000
 FORGOTTEN_AT_ONCE = 20_000
 LONGEST_COMMIT = timedelta(seconds=10)
+EARLY_CANCELS_KEPT = timedelta(hours=1)
+"""An order that comes later than a minute after its wish is refused whether it was cancelled or not."""
 
 Ctx = Context[WalkforwardStore, WalkforwardMemory]
 
@@ -42,6 +44,7 @@ async def learn_open_orders(ctx: Ctx) -> Sequence[ExecutionReported]:
 
 async def forget_finished_orders(ctx: Ctx) -> Sequence[ExecutionReported]:
     await ctx.store.forget_finished(timedelta(days=ctx.memory.settings.keep_days), FORGOTTEN_AT_ONCE)
+    await ctx.store.forget_early_cancels(ctx.now - EARLY_CANCELS_KEPT)
     return []
 
 

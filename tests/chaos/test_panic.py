@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
@@ -10,9 +11,9 @@ import pytest
 
 from libs.common.clock import SystemClock, stopwatch
 from libs.common.contracts import topics
-from libs.common.contracts.enums import OrderPurpose
+from libs.common.contracts.enums import ExecutionKind, OrderPurpose
 from libs.common.contracts.orders import OrderCleared
-from libs.common.contracts.venue import VenueOrderRequested
+from libs.common.contracts.venue import ExecutionReported, VenueOrderRequested
 from tests.chaos.flow import Kind
 from tests.chaos.log import records
 from tests.chaos.scenario import Chaos, Scenario, percentile, place
@@ -119,7 +120,9 @@ async def at_stake(person: Platform) -> list[str]:
 
 
 def last_out(scenario: Scenario, users: Iterable[User], since: datetime) -> datetime | None:
-    """When the last order of these users left for the venue; what closes positions does not count."""
+    """When the last order of these users left for the venue. What closes positions does not count, nor what the venue
+    took for cancelled when it came: who sent it was stopped while it was on its way.
+    """
     bootstrap = scenario.chaos.stack.environment()["KAFKA_BOOTSTRAP"]
     concerned = {account.account_id for user in users for account in [*user.accounts, *user.spare]}
     closing = {
@@ -128,12 +131,21 @@ def last_out(scenario: Scenario, users: Iterable[User], since: datetime) -> date
         if record.type == OrderCleared.__name__
         and OrderCleared.model_validate_json(record.value).purpose is OrderPurpose.SQUARE_OFF
     }
+    executions: dict[str, set[ExecutionKind]] = defaultdict(set)
+    for record in records(bootstrap, topics.EXECUTIONS.name, since):
+        said = ExecutionReported.model_validate_json(record.value)
+        executions[str(said.order_id)].add(said.kind)
+    dead = {
+        name
+        for name, kinds in executions.items()
+        if kinds - {ExecutionKind.CANCEL_REJECTED} == {ExecutionKind.CANCELLED}
+    }
     left = [
         record.at
         for record in records(bootstrap, topics.VENUE_REQUESTS.name, since)
         if record.type == VenueOrderRequested.__name__
         and record.key in concerned
-        and str(VenueOrderRequested.model_validate_json(record.value).order_id) not in closing
+        and str(VenueOrderRequested.model_validate_json(record.value).order_id) not in closing | dead
     ]
     return max(left, default=None)
 

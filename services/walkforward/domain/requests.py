@@ -67,6 +67,11 @@ def arrive(
     return Change(accepted, (report(accepted, ExecutionKind.ACCEPTED, now),))
 
 
+def arrive_cancelled(order: Order, now: datetime) -> Change:
+    """The order came after its cancel: it is in the book, and meets no market."""
+    return end(replace(order, executions=0), OrderStatus.CANCELLED, "cancelled before it came", now)
+
+
 def _too_late(request: VenueOrderRequested, now: datetime) -> str:
     if request.expires_at is None or now <= request.expires_at:
         return ""

@@ -16,13 +16,16 @@ from libs.common.contracts.enums import (
     Side,
     Validity,
 )
-from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.ids import AccountId, InstrumentId
 from libs.common.contracts.venue import ExecutionReported
-from libs.common.service import Connection
+from libs.common.ids import new_id
+from libs.common.service import Connection, Context
 from libs.common.testing import deliver
+from libs.common.testing.delivery import envelope_of
 from services.walkforward.app import app
 from services.walkforward.memory import WalkforwardMemory
 from services.walkforward.store import WalkforwardStore
+from services.walkforward.timers import forget_finished_orders
 from tests.services.walkforward.venue import (
     NIFTY_FUTURE,
     NOON,
@@ -182,6 +185,39 @@ async def test_an_unknown_order_cannot_be_cancelled_or_changed(connection: Conne
         (K.CANCEL_REJECTED, "the venue has no such order"),
         (K.MODIFY_REJECTED, "the venue has no such order"),
     ]
+
+
+async def test_an_order_that_comes_after_its_cancel_trades_nothing(connection: Connection) -> None:
+    """Its sender was stopped after the commit, a panic cancelled it, and a successor sent it eight seconds later."""
+    knows, asked = memory(tick(ask=100.0)), request(BUY)
+    await told(connection, knows, cancel(asked))
+    said = await told(connection, knows, asked, now=later(8))
+    assert [(e.kind, e.leaves_quantity, e.reason) for e in said] == [(K.CANCELLED, 0, "cancelled before it came")]
+    assert await told(connection, knows, asked, now=later(9)) == []
+    (row,) = await WalkforwardStore(connection).lock([asked.order_id])
+    assert (row.status, row.filled, row.executions) == ("CANCELLED", 0, 1)
+
+
+async def test_a_cancel_and_its_order_in_one_batch_the_wrong_way_round_trade_nothing(connection: Connection) -> None:
+    asked = request(BUY)
+    said = await told(connection, memory(tick(ask=100.0)), cancel(asked), cancel(asked), asked)
+    assert [e.kind for e in said] == [K.CANCEL_REJECTED, K.CANCEL_REJECTED, K.CANCELLED]
+    assert len({e.execution_id for e in said}) == 3
+
+
+async def test_a_cancel_of_another_account_that_comes_early_does_not_hold(connection: Connection) -> None:
+    knows, asked = memory(tick(ask=100.0)), request(BUY)
+    await told(connection, knows, cancel(asked).model_copy(update={"account_id": AccountId(new_id())}))
+    assert [e.kind for e in await told(connection, knows, asked)] == [K.ACCEPTED, K.FILLED]
+
+
+async def test_early_cancels_are_forgotten_after_an_hour(connection: Connection) -> None:
+    knows, asked = memory(tick(ask=100.0)), request(BUY)
+    await told(connection, knows, cancel(asked))
+    store = WalkforwardStore(connection)
+    context = Context(store, knows, later(3601), envelope_of(asked, now=NOON))
+    await forget_finished_orders(context)
+    assert await connection.fetchval("SELECT count(*) FROM early_cancels") == 0
 
 
 async def test_a_cancel_that_comes_after_the_fill_changes_nothing(connection: Connection) -> None:
