@@ -47,9 +47,9 @@ async def test_openalgo_1376_each_item_is_acknowledged_and_unknown_ones_are_name
         for field in ("channels", "quotes", "chains"):
             for action in ("subscribe", "unsubscribe"):
                 await reader.say(action=action, **{field: "orders"})
-                assert (await reader.hear())["error"] == f"{field} is a list"
+                assert (await reader.hear("error"))["error"] == f"{field} is a list"
         await reader.say(action="subscribe", quotes=["NSE:NOPE"] * 3_001)
-        assert "at most 3000" in (await reader.hear())["error"]
+        assert "at most 3000" in (await reader.hear("error"))["error"]
         await reader.say(action="ping")
         assert (await reader.hear("pong"))["at"]
         await reader.say(action="dance")
