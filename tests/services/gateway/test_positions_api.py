@@ -1,0 +1,138 @@
+"""Positions over HTTP: valued, held of an earlier day, closed."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import pytest
+
+from libs.common import ids
+from libs.common.contracts.base import Message
+from libs.common.contracts.enums import Product
+from libs.common.contracts.ids import StrategyId
+from libs.common.contracts.orders import SquareOffCompleted, SquareOffRequested, SquareOffStarted
+from libs.common.contracts.portfolio import PositionChanged
+from libs.common.service import Envelope
+from tests.services.gateway import said
+from tests.services.gateway.scene import Person, Platform
+
+
+async def test_positions_are_valued_at_the_last_price_and_closed(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    order = said.terms(asha.user_id, asha.account_id)
+    await platform.project(said.position(order), said.funds(order), said.filled(order))
+    memory = platform.runtime.memory
+    memory.quotes.update([said.quote(said.SBIN, 815.25, platform.runtime.clock.now())], platform.runtime.clock.now())
+    [position] = (await asha.client.get("/api/v2/trading/positions/")).json()["data"]
+    assert (position["ltp"], position["mtm"], position["value"]) == ("815.25", "30.00", "8152.50")
+    pnl = (await asha.client.get("/api/v2/trading/positions/pnl")).json()
+    assert (pnl["mtm"], len(pnl["accounts"]), pnl["strategies"]) == ("30.00", 1, [])
+    exposure = (await asha.client.get(f"/api/v2/risk/exposure/{asha.account_id}")).json()
+    assert (exposure["gross_value"], exposure["used_margin"], exposure["mtm"]) == ("8152.50", "1625", "30.00")
+    [fill] = (await asha.client.get("/api/v2/trading/tradebook/")).json()["data"]
+    assert fill["price"] == "812.25"
+    assert (await asha.client.get(f"/api/v2/trading/funds/{asha.account_id}")).json()["available"] == "9998375"
+    platform.answer = said.yes
+    body = {"account_id": str(asha.account_id), "symbol": "SBIN", "exchange": "NSE", "product": "MIS"}
+    closed = await asha.client.post("/api/v2/trading/positions/close", json=body)
+    assert (closed.status_code, closed.json()["data"][0]["status"]) == (200, "COMPLETED")
+    request = platform.asked[-1]
+    assert isinstance(request, SquareOffRequested)
+    assert (request.instrument, request.product, request.reason) == ("NSE:SBIN", "MIS", "CLOSE")
+
+
+async def test_closing_what_is_neither_listed_nor_held_is_not_told_as_done(platform: Platform) -> None:
+    """A slip in the name, and a trader would believe that he is flat. What is unknown here is closed all the same."""
+    asha = await platform.person("asha")
+    order = said.terms(asha.user_id, asha.account_id)
+    await platform.project(said.position(order), said.listed("INFY"))
+    platform.answer = said.yes
+    url, body = "/api/v2/trading/positions/close", {"account_id": str(asha.account_id)}
+    slip = await asha.client.post(url, json={**body, "instrument": "NSE:SBNI"})
+    assert (slip.status_code, slip.json()["code"], slip.json()["instrument"]) == (404, "instrument_unknown", "NSE:SBNI")
+    assert [type(request) for request in platform.asked] == [SquareOffRequested]
+    for name in ("NSE:SBIN", "NSE:INFY"):
+        closed = await asha.client.post(url, json={**body, "instrument": name})
+        assert (closed.status_code, closed.json()["data"][0]["status"]) == (200, "COMPLETED"), name
+    two = await asha.client.post(url, json={**body, "instrument": "NSE:SBIN", "symbol": "INFY"})
+    assert (two.status_code, len(platform.asked)) == (422, 3)
+
+
+async def test_an_admin_sees_anothers_profit_by_strategy_too(platform: Platform) -> None:
+    admin, ravi = await platform.person("asha"), await platform.person("ravi")
+    other = await platform.person("meera")
+    strategy_id = StrategyId(ids.new_id())
+    for person in (ravi, admin):
+        order = said.terms(person.user_id, person.account_id).model_copy(update={"strategy_id": strategy_id})
+        await platform.project(said.position(order))
+    url = f"/api/v2/trading/positions/pnl?account_id={ravi.account_id}"
+    for client in (admin.client, ravi.client):
+        seen = (await client.get(url)).json()
+        assert [each["account_id"] for each in seen["accounts"]] == [str(ravi.account_id)]
+        assert [each["strategy_id"] for each in seen["strategies"]] == [str(strategy_id)]
+    assert (await other.client.get(url)).status_code == 404
+
+
+def carried(asha: Person, product: Product, quantity: int, bought: int, sold: int) -> PositionChanged:
+    """A CNC position of which so much was traded today."""
+    changed = said.position(said.terms(asha.user_id, asha.account_id), quantity)
+    state = changed.net.model_copy(update={"bought_quantity": bought, "sold_quantity": sold})
+    return changed.model_copy(update={"net": state, "book": state, "product": product})
+
+
+@pytest.mark.parametrize(
+    ("product", "quantity", "bought", "sold", "held"),
+    [
+        (Product.CNC, 10, 0, 0, 10),
+        (Product.CNC, 10, 10, 0, 0),
+        (Product.CNC, 10, 4, 0, 6),
+        (Product.CNC, 6, 0, 4, 6),
+        (Product.CNC, 8, 2, 4, 8),
+        (Product.CNC, -5, 0, 5, 0),
+        (Product.MIS, 10, 0, 0, 0),
+    ],
+)
+async def test_shares_of_an_earlier_day_are_holdings_and_todays_are_not(
+    platform: Platform, product: Product, quantity: int, bought: int, sold: int, held: int
+) -> None:
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    await platform.project(carried(asha, product, quantity, bought, sold))
+    memory = platform.runtime.memory
+    memory.quotes.update([said.quote(said.SBIN, 815.25, platform.runtime.clock.now())], platform.runtime.clock.now())
+    url = f"/api/v2/trading/holdings/{asha.account_id}"
+    for path in ("/api/v2/trading/holdings/", url):
+        found = (await asha.client.get(path)).json()["data"]
+        assert [(each["quantity"], each["ltp"]) for each in found] == ([(held, "815.25")] if held else [])
+        assert all(Decimal(each["pnl"]) == 3 * held for each in found)
+    assert (await ravi.client.get("/api/v2/trading/holdings/")).json()["data"] == []
+    assert (await ravi.client.get(url)).status_code == 404
+
+
+async def test_a_close_that_takes_long_says_where_to_look(platform: Platform) -> None:
+    asha = await platform.person("asha")
+
+    def begin(request: Message, _: Envelope) -> Sequence[Message]:
+        return [SquareOffStarted(**request.model_dump(), cancelling=1, closing=0)]
+
+    platform.answer = begin
+    answer = await asha.client.post("/api/v2/trading/positions/close-all")
+    assert answer.status_code == 202
+    [square_off] = answer.json()["data"]
+    found = await asha.client.get(f"/api/v2/trading/positions/square-offs/{square_off['square_off_id']}")
+    assert (square_off["reason"], found.json()["status"], found.json()["reason"]) == ("CLOSE", "STARTED", "CLOSE")
+
+
+async def test_a_close_names_the_contracts_that_it_had_to_leave(platform: Platform) -> None:
+    """It said COMPLETED, and a position in an expired contract was still there without a word."""
+    asha = await platform.person("asha")
+    left = [f"NFO:NIFTY17NOV26{24_000 + n}CE" for n in range(2)]
+
+    def close(request: Message, _: Envelope) -> Sequence[Message]:
+        scope = request.model_dump()
+        return [SquareOffStarted(**scope, cancelling=0, closing=2), SquareOffCompleted(**scope, expired=tuple(left))]
+
+    platform.answer = close
+    answer = await asha.client.post("/api/v2/trading/positions/close-all")
+    [square_off] = answer.json()["data"]
+    assert (answer.status_code, square_off["status"], square_off["expired"]) == (200, "COMPLETED", left)
+    found = await asha.client.get(f"/api/v2/trading/positions/square-offs/{square_off['square_off_id']}")
+    assert (found.json()["status"], found.json()["expired"]) == ("COMPLETED", left)
