@@ -12,9 +12,9 @@ from libs.common.contracts.venue import VenueCancelRequested, VenueModifyRequest
 from libs.common.service import Connection, Store
 from services.walkforward.domain.orders import Order
 
-_NAMES = 17
 _COLUMNS = """order_id, account_id, instrument, side, quantity, order_type, validity, price, trigger_price, status,
               priority_at, active_from, expires_at, filled, triggered, seen, executions"""
+_NO_ORDER = ", ".join("NULL" for _ in _COLUMNS.split(","))
 _IS_OPEN = "status IN ('ACCEPTED', 'PARTIALLY_FILLED')"
 
 _LOCK = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
@@ -22,7 +22,7 @@ _LOCK_AND_EARLY = f"""
     WITH held AS ({_LOCK})
     SELECT held.*, NULL::uuid AS early_order, NULL::uuid AS early_account FROM held
     UNION ALL
-    SELECT {", ".join(["NULL"] * _NAMES)}, order_id, account_id FROM early_cancels WHERE order_id = ANY($1::uuid[])
+    SELECT {_NO_ORDER}, order_id, account_id FROM early_cancels WHERE order_id = ANY($1::uuid[])
 """  # noqa: S608
 _OPEN = f"SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN}"  # noqa: S608
 _READ = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[])"  # noqa: S608

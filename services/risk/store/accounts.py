@@ -1,7 +1,6 @@
 """Account rows. Whoever changes what an account has bound holds its row locked."""
 
 from collections.abc import Collection
-from dataclasses import replace
 
 import asyncpg
 
@@ -95,5 +94,4 @@ class Accounts:
 
 def _account(row: asyncpg.Record) -> Account:
     *fields, broker = row
-    account = Account(*fields)
-    return account if broker is None else replace(account, broker=Broker(broker))
+    return Account(*[*fields, Broker(broker) if broker else None])
