@@ -9,9 +9,11 @@ say() { printf '%s\n' "install: $*" >&2; }
 die() { say "$*"; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# The distribution's own first: it is built with profiles, which one that a version manager has built on the machine
+# often is not, and then takes a third more CPU.
 python() {
   local name
-  for name in python3 python3.13 python3.12 python3.11; do
+  for name in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
     if has "$name" && "$name" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       command -v "$name"
       return
