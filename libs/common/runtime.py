@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from libs.common import database, ids
 from libs.common.clock import Clock, stopwatch
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Envelope, Message
 from libs.common.messaging import outbox
 from libs.common.messaging.bulk import BulkPublisher
 from libs.common.messaging.envelope import Record, record
@@ -23,7 +23,7 @@ from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.partitioner import partition_for
 from libs.common.messaging.waiting import PASSING, until_there
 from libs.common.messaging.work import Work, origin
-from libs.common.service import Context, Envelope, S, Service, V
+from libs.common.service import Context, S, Service, V
 from libs.common.settings import CommonSettings, ServiceSettings
 from libs.common.writes import Writes
 

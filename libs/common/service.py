@@ -5,7 +5,7 @@ Only words live here; libs.common.messaging carries them out.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic
 from uuid import UUID
@@ -13,7 +13,7 @@ from uuid import UUID
 from typing_extensions import TypeVar
 
 from libs.common import ids
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Delivery, Envelope, Message, Topic
 from libs.common.reads import Reads
 from libs.common.writes import Connection as Connection
 from libs.common.writes import Writes
@@ -23,35 +23,6 @@ if TYPE_CHECKING:
 
     from libs.common import websocket
     from libs.common.runtime import Runtime
-
-
-class Topic:
-    """A Kafka topic: what it carries, the message field that keys it, and how long it keeps.
-
-    A compacted topic keeps the newest message of each key for ever; else `retention` bounds it.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *carries: type[Message],
-        key: str,
-        partitions: int = 6,
-        retention: timedelta | None = None,
-        compacted: bool = False,
-    ) -> None:
-        self.name = name
-        self.carries = carries
-        self.key = key
-        self.partitions = partitions
-        self.retention = retention
-        self.compacted = compacted
-
-    def key_of(self, message: Message) -> str:
-        return str(getattr(message, self.key))
-
-    def __repr__(self) -> str:
-        return f"Topic({self.name})"
 
 
 class Store:
@@ -95,20 +66,6 @@ class Memory:
         """After the last."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """A message's CloudEvents attributes. `correlation_id` is the id of the message that began the story."""
-
-    id: UUID
-    type: str
-    source: str
-    time: datetime
-    key: str
-    correlation_id: UUID
-    user_id: UUID | None = None
-    traceparent: str | None = None
-
-
 M = TypeVar("M", bound=Message)
 S = TypeVar("S", bound=Store, default=Store)
 V = TypeVar("V", bound=Memory, default=Memory)
@@ -126,14 +83,6 @@ class Context(Generic[S, V]):
     def derive(self, *names: object) -> UUID:
         """An id that is the same whenever this message is handled again."""
         return ids.derive(self.cause.id, *names)
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message with its envelope, as it came from a topic."""
-
-    message: Message
-    envelope: Envelope
 
 
 Handler = Callable[[M, Context[S, V]], Awaitable[Sequence[Message]]]

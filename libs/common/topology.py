@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 from pydantic.json_schema import models_json_schema
 
-from libs.common.contracts.base import Message
-from libs.common.service import Service, Topic
+from libs.common.contracts.base import Message, Topic
+from libs.common.service import Service
 
 Services = Sequence[Service[Any, Any]]
 Schema = dict[str, Any]

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from libs.common.contracts.base import Delivery
 from libs.common.runtime import Runtime
-from libs.common.service import Delivery
 from services.gateway.memory import GatewayMemory
 from services.gateway.store import GatewayStore
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from libs.common.contracts.base import Delivery
 from libs.common.contracts.enums import ExecutionKind
 from libs.common.contracts.venue import (
     ExecutionReported,
@@ -10,7 +11,7 @@ from libs.common.contracts.venue import (
     VenueOrderRequested,
 )
 from libs.common.runtime import Runtime
-from libs.common.service import Context, Delivery
+from libs.common.service import Context
 from services.walkforward.domain import requests
 from services.walkforward.domain.matching import meet
 from services.walkforward.domain.orders import Change

@@ -7,9 +7,8 @@ import pytest
 
 import services
 from libs.common import topology
-from libs.common.contracts.base import Event, Message, Request
+from libs.common.contracts.base import Event, Message, Request, Topic
 from libs.common.messaging.admin import all_topics
-from libs.common.service import Topic
 
 EVERY = topology.services(services)
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,8 +15,8 @@ from deploy.local.instance import PROJECT
 from libs.common.clock import SystemClock, stopwatch
 from libs.common.contracts import topics
 from libs.common.contracts.accounts import Account as Stored
+from libs.common.contracts.base import Topic
 from libs.common.ids import new_id
-from libs.common.service import Topic
 from tests.chaos.flow import OPEN, Kind
 from tests.chaos.log import records
 from tests.chaos.scenario import Chaos, Scenario

@@ -15,12 +15,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from libs.common import database, ids
 from libs.common.clock import SystemClock
-from libs.common.contracts.base import Event, Message, Request
+from libs.common.contracts.base import Delivery, Envelope, Event, Message, Request, Topic
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.envelope import Record, decode, read_envelope, record
 from libs.common.messaging.schema import TABLES
 from libs.common.runtime import Runtime
-from libs.common.service import Context, Delivery, Envelope, Memory, Service, Store, Topic, on
+from libs.common.service import Context, Memory, Service, Store, on
 from libs.common.settings import CommonSettings, ServiceSettings
 from libs.common.testing.delivery import envelope_of
 

@@ -8,10 +8,10 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
+from libs.common.contracts.base import Delivery
 from libs.common.messaging.envelope import record
 from libs.common.messaging.outbox import keep
 from libs.common.runtime import Runtime
-from libs.common.service import Delivery
 from libs.common.testing.delivery import envelope_of
 from libs.common.writes import Writes
 from tests.common.ledger import BalanceChanged, DepositRequested, Ledger, LedgerMemory, LedgerStore

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from libs.common import ids, parts
+from libs.common.contracts.base import Delivery
 from libs.common.messaging import inbox
 from libs.common.messaging.envelope import Record
 from libs.common.messaging.errors import Fenced
@@ -12,7 +13,6 @@ from libs.common.messaging.inbox import Move
 from libs.common.messaging.outbox import keep
 from libs.common.messaging.work import Work
 from libs.common.runtime import Runtime
-from libs.common.service import Delivery
 from libs.common.testing import NOON
 from libs.common.testing.delivery import envelope_of
 from libs.common.writes import Writes

@@ -9,10 +9,10 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from libs.common import ids, parts
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Message, Topic
 from libs.common.messaging.streams import StreamReader
 from libs.common.runtime import Runtime
-from libs.common.service import Memory, Service, Start, Store, Topic, stream
+from libs.common.service import Memory, Service, Start, Store, stream
 from libs.common.testing.apps import opened
 
 

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from libs.common.clock import SystemClock
 from libs.common.contracts import topics
-from libs.common.service import Topic
+from libs.common.contracts.base import Topic
 from tools.reconcile.record import Partition, Record, Span
 
 RESTLESS = ("marketdata.", topics.RISK_WATCHES.name)

@@ -1,4 +1,11 @@
-"""The two kinds of message. A request may be refused; an event already happened."""
+"""The two kinds of message, the topics that carry them and the envelopes that they travel in.
+
+A request may be refused; an event already happened.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
@@ -31,3 +38,54 @@ class RequestRefused(Event):
     request: str
     code: str
     reason: str
+
+
+class Topic:
+    """A Kafka topic: what it carries, the message field that keys it, and how long it keeps.
+
+    A compacted topic keeps the newest message of each key for ever; else `retention` bounds it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *carries: type[Message],
+        key: str,
+        partitions: int = 6,
+        retention: timedelta | None = None,
+        compacted: bool = False,
+    ) -> None:
+        self.name = name
+        self.carries = carries
+        self.key = key
+        self.partitions = partitions
+        self.retention = retention
+        self.compacted = compacted
+
+    def key_of(self, message: Message) -> str:
+        return str(getattr(message, self.key))
+
+    def __repr__(self) -> str:
+        return f"Topic({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message's CloudEvents attributes. `correlation_id` is the id of the message that began the story."""
+
+    id: UUID
+    type: str
+    source: str
+    time: datetime
+    key: str
+    correlation_id: UUID
+    user_id: UUID | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message with its envelope, as it came from a topic."""
+
+    message: Message
+    envelope: Envelope

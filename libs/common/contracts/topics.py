@@ -17,8 +17,7 @@ from libs.common.contracts import (
     users,
     venue,
 )
-from libs.common.contracts.base import RequestRefused
-from libs.common.service import Topic
+from libs.common.contracts.base import RequestRefused, Topic
 
 # Without a retention a topic keeps everything for ever: what people saved is small, and a rebuild needs its history.
 YEARS = timedelta(days=5 * 365)

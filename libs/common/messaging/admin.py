@@ -13,7 +13,7 @@ from confluent_kafka.admin import (
 )
 
 from libs.common.contracts import topics as declared
-from libs.common.service import Topic
+from libs.common.contracts.base import Topic
 
 _TIMEOUT_S = 30
 

@@ -10,8 +10,8 @@ from confluent_kafka import Message as Produced
 
 from libs.common import ids
 from libs.common.clock import Clock
-from libs.common.contracts.base import Message
-from libs.common.service import Service, Topic
+from libs.common.contracts.base import Message, Topic
+from libs.common.service import Service
 from libs.common.telemetry import log
 
 _FLUSH_SECONDS = 5.0

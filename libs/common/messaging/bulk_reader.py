@@ -11,7 +11,7 @@ from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from libs.common.service import Topic
+from libs.common.contracts.base import Topic
 from libs.common.telemetry import log
 
 _ASK_SECONDS = 10.0

@@ -9,9 +9,8 @@ from uuid import UUID
 from confluent_kafka import Message as Received
 from pydantic import ValidationError
 
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Envelope, Message, Topic
 from libs.common.messaging.errors import Undecodable
-from libs.common.service import Envelope, Topic
 
 Headers = Sequence[tuple[str, bytes]]
 

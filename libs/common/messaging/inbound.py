@@ -6,12 +6,12 @@ from typing import Any
 
 from confluent_kafka import Message as Received
 
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Delivery, Message
 from libs.common.messaging.envelope import decode, headers_of, read_envelope, type_of
 from libs.common.messaging.errors import Undecodable
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.parked import Arrival, Parked
-from libs.common.service import Delivery, Service
+from libs.common.service import Service
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from libs.common.clock import Clock
+from libs.common.contracts.base import Envelope
 from libs.common.database import FAILURES
 from libs.common.messaging.envelope import Record
 from libs.common.messaging.leases import OWNER_LOCK
-from libs.common.service import Connection, Envelope
+from libs.common.service import Connection
 from libs.common.telemetry import OUTBOX_AGE, log
 from libs.common.writes import Writes
 

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from libs.common import ids
 from libs.common.clock import stopwatch
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Delivery, Envelope, Message
 from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.outbox import keep
-from libs.common.service import Connection, Context, Delivery, Envelope, S, Service, V
+from libs.common.service import Connection, Context, S, Service, V
 from libs.common.telemetry import HANDLER_SECONDS, STAGE_SECONDS, continue_trace, trace
 
 _handler_seconds = cache(HANDLER_SECONDS.labels)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from libs.common.contracts.base import Delivery
 from libs.common.contracts.masters import CustomSymbolDeleteRequested, CustomSymbolSaveRequested
-from libs.common.service import Delivery
 from services.marketdata.domain import custom
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store import ContractStore

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from libs.common.contracts.base import Delivery
 from libs.common.contracts.ids import StrategyId
 from libs.common.contracts.portfolio import PositionChanged, PositionState
 from libs.common.contracts.risk import RiskLimitDeleteRequested, RiskLimitSaveRequested
 from libs.common.runtime import Runtime
-from libs.common.service import Delivery
 from services.risk.domain.instruments import trading_day
 from services.risk.domain.ledger import Exposure
 from services.risk.memory import RiskMemory

@@ -14,7 +14,7 @@ from libs.common.contracts.accounts import (
     AccountSaveRequested,
 )
 from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Envelope, Message
 from libs.common.contracts.enums import (
     Broker,
     DenialRule,
@@ -60,7 +60,6 @@ from libs.common.contracts.signals import (
     SignalGroupSaved,
     SignalGroupSaveRequested,
 )
-from libs.common.service import Envelope
 
 NOW = datetime(2026, 11, 24, 6, 30, tzinfo=UTC)
 SBIN = InstrumentId("NSE:SBIN")

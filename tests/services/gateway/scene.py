@@ -11,12 +11,11 @@ import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from libs.common import http, ids
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Delivery, Envelope, Message
 from libs.common.contracts.ids import AccountId, UserId
 from libs.common.messaging.envelope import decode, read_envelope, type_of
 from libs.common.messaging.work import Work
 from libs.common.runtime import Runtime
-from libs.common.service import Delivery, Envelope
 from services.gateway.app import app
 from services.gateway.handlers import tell
 from services.gateway.memory.cache import Cache

@@ -5,10 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from libs.common import ids
-from libs.common.contracts.base import Message, RequestRefused
+from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.brokers import PositionDifference, PositionsCompared, PositionsCompareRequested
 from libs.common.contracts.enums import Broker, Product
-from libs.common.service import Envelope
 from services.gateway.store import rebuild
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.contracts.base import Message, RequestRefused
+from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.enums import Exchange, InstrumentKind
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
@@ -21,7 +21,6 @@ from libs.common.contracts.masters import (
     CustomSymbolSaveRequested,
     MasterSource,
 )
-from libs.common.service import Envelope
 from tests.services.gateway.scene import Platform
 
 PAIR: dict[str, Any] = {

@@ -9,12 +9,11 @@ import pytest
 
 from libs.common import ids
 from libs.common.contracts.accounts import AccountDeleteRequested, AccountSaveRequested
-from libs.common.contracts.base import Message, RequestRefused
+from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.ids import SignalGroupId
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.market_days import MarketDays
 from libs.common.security import WebhookSecrets
-from libs.common.service import Envelope
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
 from tests.services.gateway import said

@@ -8,9 +8,8 @@ from uuid import UUID
 import httpx
 
 from libs.common.contracts.accounts import AccountDeleteRequested
-from libs.common.contracts.base import Message, RequestRefused
+from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.orders import OrderRequested
-from libs.common.service import Envelope
 from libs.common.testing.apps import opened
 from services.gateway.app import app
 from services.gateway.domain.idempotency import KEPT

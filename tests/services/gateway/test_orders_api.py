@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from libs.common import ids
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Envelope, Message
 from libs.common.contracts.enums import DenialRule, OrderStatus
 from libs.common.contracts.ids import AccountId
 from libs.common.contracts.orders import (
@@ -21,7 +21,6 @@ from libs.common.contracts.orders import (
     OrderRequested,
 )
 from libs.common.runtime import LAST_LOOK_SECONDS, SEND_SECONDS
-from libs.common.service import Envelope
 from services.gateway.settings import GatewaySettings
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform

@@ -6,12 +6,11 @@ from decimal import Decimal
 import pytest
 
 from libs.common import ids
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Envelope, Message
 from libs.common.contracts.enums import Product
 from libs.common.contracts.ids import StrategyId
 from libs.common.contracts.orders import SquareOffCompleted, SquareOffRequested, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged
-from libs.common.service import Envelope
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform
 

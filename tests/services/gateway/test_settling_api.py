@@ -8,10 +8,9 @@ from uuid import UUID
 import pytest
 
 from libs.common import ids
-from libs.common.contracts.base import Message, RequestRefused
+from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.orders import OrderOutcomeUnknown, OrderRejected, OrderSettled, OrderSettleRequested
-from libs.common.service import Envelope
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform
 

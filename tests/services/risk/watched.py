@@ -6,14 +6,13 @@ from uuid import UUID
 
 from libs.common import ids
 from libs.common.clock import FixedClock
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Delivery, Message
 from libs.common.contracts.enums import BreachKind, RiskLevel
 from libs.common.contracts.ids import RiskLimitId
 from libs.common.contracts.risk import RiskLimit, RiskLimitSaveRequested
 from libs.common.messaging.envelope import decode
 from libs.common.messaging.work import Work, origin
 from libs.common.runtime import Unit
-from libs.common.service import Delivery
 from libs.common.testing.delivery import envelope_of
 from services.risk import timers
 from services.risk.app import app

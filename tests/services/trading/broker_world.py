@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from libs.common.clock import SystemClock, stopwatch
 from libs.common.contracts import topics
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Delivery, Envelope, Message, Topic
 from libs.common.contracts.enums import Broker, OrderStatus, OrderType
 from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.contracts.orders import OrderCleared
@@ -24,7 +24,7 @@ from libs.common.ids import new_id
 from libs.common.messaging.envelope import decode
 from libs.common.messaging.work import Work
 from libs.common.runtime import Runtime
-from libs.common.service import Delivery, Envelope, Memory, Topic
+from libs.common.service import Memory
 from libs.common.settings import CommonSettings, MarketHours, ServiceSettings
 from libs.common.testing import Databases
 from libs.common.testing.delivery import envelope_of

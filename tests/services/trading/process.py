@@ -12,10 +12,11 @@ from typing import Any
 import uvloop
 
 from libs.common.contracts import topics
+from libs.common.contracts.base import Topic
 from libs.common.messaging.work import Work
 from libs.common.process import serve
 from libs.common.runtime import Runtime
-from libs.common.service import Memory, Service, Timer, Topic, every
+from libs.common.service import Memory, Service, Timer, every
 from services.trading.adapters.zerodha.client import Kite
 from services.trading.app import app
 from services.trading.effects.comparing import Comparer, compare_with_brokers

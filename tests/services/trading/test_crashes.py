@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from libs.common import ids
 from libs.common.clock import SystemClock
 from libs.common.contracts import topics
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Envelope, Message, Topic
 from libs.common.contracts.brokers import PositionsCompared, PositionsCompareRequested
 from libs.common.contracts.enums import OrderStatus as S
 from libs.common.contracts.enums import Product, SettledAs, Side
@@ -30,7 +30,7 @@ from libs.common.contracts.venue import ExecutionReported
 from libs.common.ids import derive
 from libs.common.messaging.envelope import decode, read_envelope, record
 from libs.common.messaging.work import Work, origin
-from libs.common.service import Connection, Envelope, Memory, Topic
+from libs.common.service import Connection, Memory
 from libs.common.testing import Databases, deliver
 from libs.common.testing.delivery import envelope_of
 from services.trading.app import app

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from libs.common.contracts.base import Message
-from libs.common.service import Topic
+from libs.common.contracts.base import Message, Topic
 from tools.reconcile.record import Record
 
 BEGINNING = datetime(2026, 11, 20, 5, 0, tzinfo=UTC)
