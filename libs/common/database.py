@@ -1,10 +1,13 @@
 """PostgreSQL: pools and sessions on a service's own schema."""
 
 from decimal import Decimal
+from typing import TypeAlias
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
-from libs.common.service import Connection
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+"""A session of its own or one of a pool's: whoever asks does not mind."""
 
 _FORSAKEN_MS = "5000"
 """A transaction whose process was stopped in the midst of it ends so soon, and frees what it locked for the others."""

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from libs.common.writes import Connection, numbered
+from libs.common.database import Connection
+from libs.common.writes import numbered
 
 Row: TypeAlias = tuple[Any, ...]
 """Columns in the order of the question, typed by whoever unpacks them. Numerics must be asked for as `::text`."""

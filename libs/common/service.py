@@ -14,8 +14,8 @@ from typing_extensions import TypeVar
 
 from libs.common import ids
 from libs.common.contracts.base import Delivery, Envelope, Message, Topic
+from libs.common.database import Connection as Connection
 from libs.common.reads import Reads
-from libs.common.writes import Connection as Connection
 from libs.common.writes import Writes
 
 if TYPE_CHECKING:

@@ -3,14 +3,10 @@
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
 
-if TYPE_CHECKING:
-    import asyncpg
-    from asyncpg import Record
-    from asyncpg.pool import PoolConnectionProxy
+from asyncpg import Record
 
-Connection: TypeAlias = "asyncpg.Connection[Record] | PoolConnectionProxy[Record]"
+from libs.common.database import Connection
 
 _PLACE = re.compile(r"\$(\d+)")
 
@@ -35,7 +31,7 @@ class Writes:
         if rows:
             self.add(statement, *zip(*rows, strict=True))
 
-    async def send(self) -> "list[Record]":
+    async def send(self) -> list[Record]:
         """Execute what was collected, in one round trip; the rows that the last statement returns."""
         statements, arguments = tuple(self._statements), self._arguments
         self._statements, self._arguments = [], []

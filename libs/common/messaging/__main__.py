@@ -13,8 +13,8 @@ import sys
 from collections.abc import Awaitable, Callable
 
 from libs.common import database
+from libs.common.database import Connection
 from libs.common.messaging import admin, parked, whole
-from libs.common.service import Connection
 from libs.common.settings import service_settings
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from libs.common.clock import stopwatch
 from libs.common.contracts.base import Delivery
+from libs.common.database import Connection
 from libs.common.messaging import inbox, parked
 from libs.common.messaging.errors import Fenced
 from libs.common.messaging.inbound import Consumed, Inbound
@@ -16,7 +17,6 @@ from libs.common.messaging.parked import Arrival, Parked
 from libs.common.messaging.waiting import PASSING
 from libs.common.messaging.work import Work
 from libs.common.parts import Part
-from libs.common.service import Connection
 from libs.common.telemetry import BATCH_SECONDS, BATCH_SIZE, PARKED, log
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from libs.common.database import Connection
 from libs.common.messaging.errors import Fenced
-from libs.common.service import Connection
 
 Partition = tuple[str, int]
 

@@ -13,10 +13,9 @@ from aiokafka.errors import KafkaError
 
 from libs.common.clock import Clock
 from libs.common.contracts.base import Envelope
-from libs.common.database import FAILURES
+from libs.common.database import FAILURES, Connection
 from libs.common.messaging.envelope import Record
 from libs.common.messaging.leases import OWNER_LOCK
-from libs.common.service import Connection
 from libs.common.telemetry import OUTBOX_AGE, log
 from libs.common.writes import Writes
 

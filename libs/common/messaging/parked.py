@@ -8,8 +8,8 @@ from typing import Self
 import asyncpg
 import orjson
 
+from libs.common.database import Connection
 from libs.common.messaging.envelope import Headers
-from libs.common.service import Connection
 
 BEHIND = "waits behind an earlier parked message of its key"
 

@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from libs.common.clock import Clock, SystemClock, stopwatch
+from libs.common.database import Connection
 from libs.common.messaging.envelope import Record
 from libs.common.messaging.leases import OWNER_LOCK
 from libs.common.messaging.log import in_order_of_time, reading
 from libs.common.messaging.replay import Replay, Replayed, forget_old_ids, move_offsets, places_set_aside
 from libs.common.runtime import Runtime
-from libs.common.service import Connection, Service
+from libs.common.service import Service
 from libs.common.settings import CommonSettings, load, service_settings
 
 _ALIVE = """

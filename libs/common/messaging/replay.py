@@ -9,13 +9,14 @@ from uuid import UUID
 
 from libs.common.clock import FixedClock
 from libs.common.contracts.base import Delivery, Message
+from libs.common.database import Connection
 from libs.common.messaging.envelope import Record, decode, read_envelope, type_of
 from libs.common.messaging.errors import Undecodable
 from libs.common.messaging.handling import INBOX_DAYS
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.log import Logged
 from libs.common.messaging.work import Work
-from libs.common.service import Connection, Memory, Service
+from libs.common.service import Memory, Service
 
 BATCH = 500
 _REPEATS_WITHIN = 200_000

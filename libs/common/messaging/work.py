@@ -9,9 +9,10 @@ from uuid import UUID
 from libs.common import ids
 from libs.common.clock import stopwatch
 from libs.common.contracts.base import Delivery, Envelope, Message
+from libs.common.database import Connection
 from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.outbox import keep
-from libs.common.service import Connection, Context, S, Service, V
+from libs.common.service import Context, S, Service, V
 from libs.common.telemetry import HANDLER_SECONDS, STAGE_SECONDS, continue_trace, trace
 
 _handler_seconds = cache(HANDLER_SECONDS.labels)

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from libs.common import ids
 from libs.common.contracts.base import Delivery, Envelope, Message
+from libs.common.database import Connection
 from libs.common.messaging.envelope import decode
 from libs.common.messaging.work import Work
-from libs.common.service import Connection, Memory, Service
+from libs.common.service import Memory, Service
 
 NOON = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
 """12:00 IST on a Monday when the exchanges trade."""
