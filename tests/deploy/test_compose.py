@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,17 @@ def test_every_variable_that_the_file_takes_is_in_the_example() -> None:
 def test_the_example_holds_no_secret() -> None:
     lines = (PROJECT / ".env.example").read_text().splitlines()
     assert {f"{name}=" for name in environment.SECRETS} <= set(lines)
+
+
+def test_the_command_of_the_example_fills_the_secrets_and_chooses_nothing(tmp_path: Path) -> None:
+    example = (PROJECT / ".env.example").read_text()
+    [command] = re.findall(r"^#   (while .*)$", example, re.MULTILINE)
+    (tmp_path / ".env.example").write_text(example)
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    filled = dict(re.findall(r"^([A-Z_]+)=(.*)$", (tmp_path / ".env").read_text(), re.MULTILINE))
+    assert len({filled[name] for name in environment.SECRETS}) == len(environment.SECRETS)
+    assert min(len(filled[name]) for name in environment.SECRETS) == 48
+    assert {name: filled[name] for name in environment.CHOICES} == environment.CHOICES
 
 
 def test_kafka_is_configured_alike() -> None:
