@@ -5,7 +5,7 @@ import contextlib
 import functools
 import resource
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Response
@@ -14,11 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import problems
 from libs.common.connections import Bounds, Connection, Unfinished
+from libs.common.runtime import Runtime
 from libs.common.telemetry import continue_trace, trace
 from libs.common.websocket import WebSocket
-
-if TYPE_CHECKING:
-    from libs.common.runtime import Runtime
 
 DRAIN_SECONDS = 5
 BACKLOG = 4096
@@ -58,7 +56,7 @@ class Draining:
         await self.app(scope, receive, send_and_part)
 
 
-def build_app(runtime: "Runtime[Any, Any]") -> FastAPI:
+def build_app(runtime: Runtime[Any, Any]) -> FastAPI:
     """The service's FastAPI application, without a server around it."""
     name = runtime.service.name
     app = FastAPI(title=f"OpenAlgo Enhanced: {name}", version="2", redoc_url=None)
@@ -96,7 +94,7 @@ def build_app(runtime: "Runtime[Any, Any]") -> FastAPI:
     return app
 
 
-async def _answers(runtime: "Runtime[Any, Any]") -> bool:
+async def _answers(runtime: Runtime[Any, Any]) -> bool:
     try:
         async with asyncio.timeout(1):
             await runtime.pool.fetchval("SELECT 1")
@@ -112,7 +110,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _sockets(runtime: "Runtime[Any, Any]") -> Any:
+def _sockets(runtime: Runtime[Any, Any]) -> Any:
     """What uvicorn is to make of a request to upgrade: a factory of protocols, or nothing."""
     if runtime.service.sockets is None:
         return "none"
@@ -129,7 +127,7 @@ def descriptors() -> int:
 class Listener:
     """Serves the app until drained: refuses new connections, lets running requests end."""
 
-    def __init__(self, runtime: "Runtime[Any, Any]") -> None:
+    def __init__(self, runtime: Runtime[Any, Any]) -> None:
         own = runtime.own_settings
         self._is_asked = bool(runtime.service.routes or runtime.service.sockets)
         self._unfinished = Unfinished(

@@ -4,13 +4,11 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from libs.common.runtime import Runtime
 from libs.common.telemetry import log
 from libs.common.watchdog import LAST_WORDS_SECONDS, LOOK_SECONDS, give_up
-
-if TYPE_CHECKING:
-    from libs.common.runtime import Runtime
 
 STUCK_SECONDS = 30.0
 """Longer than one attempt at anything takes: every statement, connection and call to another service ends before."""
@@ -25,7 +23,7 @@ class Part:
     good ends the process: its supervisor starts it anew, and others do its work meanwhile.
     """
 
-    def __init__(self, runtime: "Runtime[Any, Any]", name: str, *, asked_for: bool) -> None:
+    def __init__(self, runtime: Runtime[Any, Any], name: str, *, asked_for: bool) -> None:
         """`runtime.ready` is what the process tells of its parts, of this one only if it is `asked_for`."""
         self._ready = runtime.ready
         self._needs = runtime.has_what_it_needs

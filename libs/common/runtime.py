@@ -18,7 +18,7 @@ from libs.common.messaging import outbox
 from libs.common.messaging.bulk import BulkPublisher
 from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.errors import MessagingUnavailable, Unconfirmed
-from libs.common.messaging.leadership import Leadership
+from libs.common.messaging.lead import Lead
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.partitioner import partition_for
 from libs.common.messaging.waiting import PASSING, until_there
@@ -71,7 +71,7 @@ class Runtime(Generic[S, V]):
         self.outbox: Outbox
         self.bulk: BulkPublisher
         self.ready: dict[str, bool] = {}
-        self.lead = Leadership(self)
+        self.lead = Lead()
         self.stopping = asyncio.Event()
         self._confirmed_at = -1.0
         """When Kafka last confirmed what `send` had sent, by the stopwatch."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from libs.common.clock import FixedClock
-from libs.common.messaging import leadership
+from libs.common.messaging import lead as lead_module
 from libs.common.messaging.leadership import LEAD, Leadership
 from libs.common.messaging.leases import SILENT_S, Share
 from libs.common.runtime import Runtime
@@ -190,9 +190,9 @@ LEASED = Share(mine=frozenset({LEAD}), give=frozenset(), take=frozenset(), fair=
 async def leading(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Leadership, Watch]]:
     """One that has led since 100 s on the watch, when it last asked."""
     watch = Watch()
-    monkeypatch.setattr(leadership, "stopwatch", watch)
+    monkeypatch.setattr(lead_module, "stopwatch", watch)
     settings = ServiceSettings(database_url=ledger.url, port=0)
-    leads = Runtime(ledger.service, CommonSettings(instance_id="0"), settings, FixedClock(NOON)).lead
+    leads = Leadership(Runtime(ledger.service, CommonSettings(instance_id="0"), settings, FixedClock(NOON)))
     running = asyncio.create_task(leads.run())
     await asyncio.sleep(0)
     await leads.settle(LEASED, begun=True, asked_at=watch.at)
@@ -206,7 +206,7 @@ async def test_a_leader_that_sleeps_right_after_it_looked_leads_on_for_as_long_a
 ) -> None:
     leads, watch = leading
     watch.at += SILENT_S - 0.1
-    assert leads.leads()
+    assert leads.lead.leads()
 
 
 async def test_a_leader_that_wakes_after_its_sign_of_life_is_too_old_does_not_lead(
@@ -215,9 +215,9 @@ async def test_a_leader_that_wakes_after_its_sign_of_life_is_too_old_does_not_le
     """It was awake for most of a second after it looked, so it slept for less than the silence that ends it."""
     leads, watch = leading
     watch.at += 0.9
-    assert leads.leads()
+    assert leads.lead.leads()
     watch.at += SILENT_S - 0.8
-    assert not leads.leads()
+    assert not leads.lead.leads()
 
 
 async def test_only_a_look_that_was_asked_for_after_the_sleep_tells_a_leader_that_it_leads(
@@ -227,10 +227,10 @@ async def test_only_a_look_that_was_asked_for_after_the_sleep_tells_a_leader_tha
     before = watch.at + 0.9
     watch.at += 20
     await leads.settle(LEASED, begun=True, asked_at=before)
-    assert not leads.leads()
+    assert not leads.lead.leads()
     watch.at += 0.5
     await leads.settle(LEASED, begun=True, asked_at=watch.at)
-    assert leads.leads()
+    assert leads.lead.leads()
 
 
 async def test_a_leader_that_never_sleeps_leads_on_while_nobody_answers_its_looks(
@@ -239,7 +239,7 @@ async def test_a_leader_that_never_sleeps_leads_on_while_nobody_answers_its_look
     leads, watch = leading
     for _ in range(100):
         watch.at += 0.5
-        assert leads.leads()
+        assert leads.lead.leads()
 
 
 def test_a_leader_of_a_service_that_consumes_nothing_is_refused() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import heapq
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka import Message as Received
@@ -14,16 +14,14 @@ from libs.common.messaging.errors import Fenced
 from libs.common.messaging.handling import Handling
 from libs.common.messaging.inbound import Consumed, Inbound
 from libs.common.messaging.inbox import Partition
-from libs.common.messaging.leadership import LEAD
+from libs.common.messaging.leadership import LEAD, Leadership
 from libs.common.messaging.leases import Leases, Share
 from libs.common.messaging.pace import Pace
 from libs.common.messaging.reader import Reader
 from libs.common.messaging.waiting import PASSING, until_there
 from libs.common.parts import Part
+from libs.common.runtime import Runtime
 from libs.common.telemetry import CONSUMER_LAG, log
-
-if TYPE_CHECKING:
-    from libs.common.runtime import Runtime
 
 MAX_BATCH = 500
 POLL_S = 0.2
@@ -36,7 +34,7 @@ PARTITIONS_EVERY_S = 60.0
 class Consumer:
     """Reads what the service consumes: the partitions that are leased to it, from the offsets that PostgreSQL holds."""
 
-    def __init__(self, runtime: "Runtime[Any, Any]") -> None:
+    def __init__(self, runtime: Runtime[Any, Any]) -> None:
         self._runtime = runtime
         self._service = runtime.service
         settings, outbox = runtime.settings, runtime.outbox
@@ -45,6 +43,7 @@ class Consumer:
         self._handling = Handling(runtime, self._consumed, self._part)
         self._reader = Reader(settings.kafka_bootstrap, f"{self._service.name}-{settings.instance_id}")
         self._leases = Leases(self._service.name, settings.instance_id, outbox.owner, outbox.session)
+        self._leadership = Leadership(runtime)
         self._pace = Pace()
         self._held: list[Inbound] = []
         """What has come and waits for company, until `_held_until`."""
@@ -60,7 +59,7 @@ class Consumer:
     async def run(self) -> None:
         await until_there("kafka", self._learn_partitions, self._runtime.stopping)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._runtime.lead.run(), name="lead")
+            group.create_task(self._leadership.run(), name="lead")
             group.create_task(self._follow_topics(), name="topics")
             group.create_task(self._keep_leases(), name="leases")
             await self._consume()
@@ -68,7 +67,7 @@ class Consumer:
     async def stop(self) -> None:
         """Finish the batch in hand, publish what it said, and leave our partitions to the others."""
         self._handling.stopping = True
-        await self._runtime.lead.resign()
+        await self._leadership.resign()
         async with self._busy:
             numbers = set(self._numbers)
             self._forget(numbers)
@@ -138,7 +137,7 @@ class Consumer:
                 now = await self._leases.look()
                 await self._lose(self._numbers - now.mine)
                 await self._begin(now.mine - now.give - self._numbers)
-                await self._runtime.lead.settle(now, LEAD in self._numbers, asked_at)
+                await self._leadership.settle(now, LEAD in self._numbers, asked_at)
                 if now.give:
                     await self._hand_over(now.give)
                 elif now.take:
@@ -195,7 +194,7 @@ class Consumer:
     async def _hand_over(self, numbers: Collection[int]) -> None:
         """Give back what is too much once all that we said of it is out, so that our successor's words come later."""
         if LEAD in numbers:
-            await self._runtime.lead.resign()
+            await self._leadership.resign()
         await self._lose(numbers)
         if await self._runtime.outbox.drained(DRAIN_S):
             await self._leases.give_back(numbers)

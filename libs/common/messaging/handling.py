@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from libs.common.clock import stopwatch
@@ -17,10 +17,8 @@ from libs.common.messaging.parked import Arrival, Parked
 from libs.common.messaging.waiting import PASSING
 from libs.common.messaging.work import Work
 from libs.common.parts import Part
+from libs.common.runtime import Runtime
 from libs.common.telemetry import BATCH_SECONDS, BATCH_SIZE, PARKED, log
-
-if TYPE_CHECKING:
-    from libs.common.runtime import Runtime
 
 INBOX_DAYS = 7
 

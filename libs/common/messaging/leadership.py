@@ -7,17 +7,15 @@ While PostgreSQL is away nobody can take the lease, so the leader goes on. docs/
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from libs.common.clock import stopwatch
-from libs.common.messaging.leases import SILENT_S, Share
+from libs.common.messaging.lead import Role
+from libs.common.messaging.leases import Share
 from libs.common.messaging.streams import follow
 from libs.common.parts import endless
+from libs.common.runtime import Runtime
 from libs.common.telemetry import log
-
-if TYPE_CHECKING:
-    from libs.common.runtime import Runtime
 
 LEAD = 0
 """The partition whose holder leads. Of too many, a member gives back the highest: this one moves when its holder goes.
@@ -29,62 +27,40 @@ another may take the lead. When they take longer the process ends.
 YIELD_S = 10.0
 """How long a standby's tasks may take to end before it leads."""
 _AWAKE_S = 0.5
-_STILL_S = 1.0
-"""Who stood still for so long asks himself how old his last sign of life is."""
-
-
-class Role(Enum):
-    UNKNOWN = "starting"
-    """Nobody has told us yet; or we have resigned, and go."""
-    LEADER = "leader"
-    STANDBY = "standby"
 
 
 class Leadership:
     """Runs the service's `leader` tasks or its `standby` tasks, never both."""
 
-    def __init__(self, runtime: "Runtime[Any, Any]") -> None:
+    def __init__(self, runtime: Runtime[Any, Any]) -> None:
         self._runtime = runtime
+        self.lead = runtime.lead
         self._group: asyncio.TaskGroup | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
-        self.role = Role.UNKNOWN
-        self._awake_at = 0.0
-        self._sign_of_life_at = 0.0
-        """When the last look was asked for that was answered: the others count from then, or later."""
-        self._woke_at: float | None = None
-        """Since when we have to look before we do anything more."""
 
     async def run(self) -> None:
         """Owns the tasks: a failure of one is a failure of the process."""
         async with asyncio.TaskGroup() as group:
-            self._group, self._awake_at, self._sign_of_life_at = group, stopwatch(), stopwatch()
+            self._group = group
+            self.lead.begin()
             while True:
-                self._notice_sleep()
+                self.lead.notice_sleep()
                 await asyncio.sleep(_AWAKE_S)
-
-    def leads(self) -> bool:
-        """Whether what only the leader may do may be done at this moment. To be asked right before it is done.
-
-        Who slept until the others may think it dead has to look first.
-        """
-        self._notice_sleep()
-        return self.role is Role.LEADER and self._woke_at is None
 
     async def settle(self, now: Share, begun: bool, asked_at: float) -> None:
         """After a look, which was asked for at `asked_at`: lead once partition 0 is `begun`, stand by when it is
         another's.
         """
         async with self._turn:
-            self._notice_sleep()
-            self._sign_of_life_at = asked_at
-            if self._woke_at is not None and asked_at > self._woke_at:
-                self._woke_at = None
+            self.lead.looked(asked_at)
             stopping = self._runtime.stopping.is_set()
             if LEAD in now.mine:
-                if begun and self.role is not Role.LEADER and not stopping:
+                if begun and self.lead.role is not Role.LEADER and not stopping:
                     await self._become(Role.LEADER, self._runtime.service.leader)
-            elif self.role is Role.LEADER or (self.role is Role.UNKNOWN and LEAD not in now.take and not stopping):
+            elif self.lead.role is Role.LEADER or (
+                self.lead.role is Role.UNKNOWN and LEAD not in now.take and not stopping
+            ):
                 service = self._runtime.service
                 await self._become(Role.STANDBY, [*service.standby, follow] if service.follows else service.standby)
 
@@ -92,18 +68,18 @@ class Leadership:
         """Before partition 0 is given back: end everything, and wait until Kafka has what it said."""
         async with self._turn:
             await self._end(STOP_S)
-            if self.role is Role.LEADER:
+            if self.lead.role is Role.LEADER:
                 await self._runtime.bulk.flush(FLUSH_S)
                 log.info("lead_resigned")
-            self.role = Role.UNKNOWN
+            self.lead.role = Role.UNKNOWN
 
-    async def _become(self, role: Role, works: "Sequence[Callable[[Runtime[Any, Any]], Awaitable[None]]]") -> None:
+    async def _become(self, role: Role, works: Sequence[Callable[[Runtime[Any, Any]], Awaitable[None]]]) -> None:
         if role is Role.STANDBY:
-            self.role = role  # whoever is ended now has no last words: another leads already
+            self.lead.role = role  # whoever is ended now has no last words: another leads already
             await self._end(STOP_S)
         else:
             await self._end(YIELD_S)
-            self.role = role
+            self.lead.role = role
         if works:
             log.info("leads" if role is Role.LEADER else "stands_by")
             assert self._group, "run() is started before any lease is looked at"
@@ -122,17 +98,6 @@ class Leadership:
                 raise RuntimeError(f"{task.get_name()} did not end within {seconds:g} s")
             del self._tasks[0]
 
-    def _notice_sleep(self) -> None:
-        if self._group is None:
-            return
-        now = stopwatch()
-        if now - self._awake_at > _STILL_S and now - self._sign_of_life_at >= SILENT_S:
-            log.warning("slept", seconds=round(now - self._awake_at, 1))
-            self._woke_at = now
-        self._awake_at = now
 
-
-async def _begin(
-    work: "Callable[[Runtime[Any, Any]], Awaitable[None]]", runtime: "Runtime[Any, Any]", name: str
-) -> None:
+async def _begin(work: Callable[[Runtime[Any, Any]], Awaitable[None]], runtime: Runtime[Any, Any], name: str) -> None:
     await endless(work(runtime), name)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka import Message as Received
@@ -16,11 +16,9 @@ from libs.common.messaging.inbox import Partition
 from libs.common.messaging.reader import Reader
 from libs.common.messaging.waiting import until_there
 from libs.common.parts import Part
+from libs.common.runtime import Runtime
 from libs.common.service import Start, Stream
 from libs.common.telemetry import log
-
-if TYPE_CHECKING:
-    from libs.common.runtime import Runtime
 
 _RECENT_MS = 15_000
 _MAX_RECORDS = 2_000
@@ -32,7 +30,7 @@ _LAST_SECONDS = 1.0
 class StreamReader:
     """Feeds the service's stream handlers by the batch. A message that cannot be decoded is logged and passed over."""
 
-    def __init__(self, runtime: "Runtime[Any, Any]", streams: Sequence[Stream[Any]] | None = None) -> None:
+    def __init__(self, runtime: Runtime[Any, Any], streams: Sequence[Stream[Any]] | None = None) -> None:
         """The service's `streams`, which its readiness waits for; or these instead."""
         self._runtime = runtime
         read = runtime.service.streams if streams is None else streams
@@ -129,7 +127,7 @@ class StreamReader:
                 await self._by_type[key].handler(messages, self._runtime.memory)
 
 
-async def follow(runtime: "Runtime[Any, Any]") -> None:
+async def follow(runtime: Runtime[Any, Any]) -> None:
     """What a standby reads, until it is cancelled: it then reads what is there, since it may be about to lead."""
     reader = StreamReader(runtime, runtime.service.follows)
     try:

@@ -15,7 +15,7 @@ from libs.common.contracts.enums import FeedSource, PriceNeed
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import PricesRequested, WatchRenewed
 from libs.common.contracts.masters import MasterSource
-from libs.common.messaging.leadership import Role
+from libs.common.messaging.lead import Role
 from libs.common.runtime import Runtime
 from libs.common.testing import deliver
 from libs.common.testing.apps import opened

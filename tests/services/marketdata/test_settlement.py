@@ -23,7 +23,7 @@ from libs.common.contracts.market import CandleClosed
 from libs.common.contracts.masters import ContractSettled, ContractUnsettled
 from libs.common.messaging.bulk import BulkPublisher
 from libs.common.messaging.bulk_reader import BulkUnavailable
-from libs.common.messaging.leadership import Role
+from libs.common.messaging.lead import Role
 from libs.common.runtime import Runtime
 from libs.common.settings import MarketHours
 from libs.common.testing.apps import opened

@@ -21,7 +21,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import PricesRequested, Quote, QuotesConflated, Tick
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.envelope import record
-from libs.common.messaging.leadership import Role
+from libs.common.messaging.lead import Role
 from libs.common.messaging.streams import follow
 from libs.common.runtime import Runtime
 from libs.common.testing.apps import opened

@@ -18,7 +18,7 @@ from libs.common.contracts import topics
 from libs.common.contracts.enums import FeedSource, TickFault
 from libs.common.contracts.market import Quote, Tick, TickQuarantined
 from libs.common.messaging.bulk import BulkPublisher
-from libs.common.messaging.leadership import Role
+from libs.common.messaging.lead import Role
 from libs.common.runtime import Runtime
 from libs.common.settings import MarketHours
 from libs.common.testing.apps import opened
