@@ -55,8 +55,9 @@ crashes: servers ## scenario 6 of it: a process that dies at every step, a broke
 	  tests/common/test_crashes.py tests/services/trading/test_effects.py tests/services/trading/test_broker_deaths.py \
 	  tests/services/trading/test_crashes.py tests/services/marketdata/test_settlement.py::$(TELLING)
 
-topology: python ## write the pages that are generated from the services' manifests
+topology: python ## write the pages that are generated: the topics, the messages, the settings
 	@$(PYTHON) -m libs.common.topology --write
+	@$(PYTHON) -m tools.settings_page --write
 
 fmt: python ## format, and fix what can be fixed
 	@$(PYTHON) -m ruff format $(SOURCES)

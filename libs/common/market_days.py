@@ -55,3 +55,4 @@ class MarketDaysSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     market_days: MarketDays = MarketDays()
+    """Holidays and special sessions that this release does not know yet: docs/operations.md, A new year."""

@@ -27,9 +27,11 @@ class CommonSettings(BaseSettings):
     internal_token: str = Field(min_length=16)
     """Opens the services' internal routes to each other; an empty one would open them to everybody."""
     market_hours: MarketHours = MarketHours.CONTINUOUS
+    """exchange: the trading calendar decides; continuous: markets never close, for simulated feeds."""
     instance_id: str = "0"
-    """Distinguishes the instances of one service; stable over restarts (Kafka's static group membership)."""
+    """Distinguishes the instances of one service; stable over restarts: who starts anew takes what he held at once."""
     log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
 
 
 class SettingsError(SystemExit):

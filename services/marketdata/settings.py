@@ -31,6 +31,7 @@ class MarketDataSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MARKETDATA_", frozen=True, extra="ignore")
 
     feed: FeedKind = FeedKind.SIMULATOR
+    """simulator, replay or live."""
     seed: int = 20
     """The simulator's randomness: the same seed draws the same market."""
     tick_rate: float = Field(default=1.0, gt=0, le=100)
@@ -115,9 +116,13 @@ class ReplaySettings(BaseSettings):
     shared_data: Path = Field(default=Path("../shared/data"), validation_alias="SHARED_DATA")
     """Instrument dumps in `masters/`, recorded ticks in `ticks/`, candles in `candles-1min/`."""
     speed: float = Field(default=1.0, gt=0, le=1000)
+    """How many times faster than it happened."""
     recording: Recording = Recording.TICKS
+    """What is played: ticks or candles."""
     bar_label: BarLabel = BarLabel.END
+    """Which end of its minute a recorded candle's label names: start or end."""
     rescale: Rescale = Rescale.AUTO
+    """auto: multiply recorded prices so that the spot starts at the middle of the listed strikes; off: as recorded."""
     strikes: int = Field(default=12, ge=0, le=100)
     """How many listed strikes on each side of the money get derived option prices."""
 

@@ -19,5 +19,6 @@ class SignalsSettings(BaseSettings):
     stale_after_s: int = 0
     """Refuse alerts whose `timestamp` or `timenow` is older; 0 takes them at any age."""
     kept_payload_characters: int = 4_096
+    """How much of an alert's body stays in the log."""
     kept_days: int = 30
     """How long arrivals stay in the log."""

@@ -19,6 +19,7 @@ class TradingSettings(BaseSettings):
     vault_secret: SecretStr = Field(min_length=32)
     """Wraps the keys that brokers' credentials are sealed with. With a new one every account must log in again."""
     zerodha_url: str = KITE
+    """Kite Connect, or a stub of it (`python -m tools.stub_broker`)."""
     zerodha_updates_url: str = ""
     """The WebSocket of its order updates; empty: Kite's own, or none where `zerodha_url` is not Kite's."""
 
@@ -30,8 +31,8 @@ class TradingSettings(BaseSettings):
     broker_grace_s: float = 2.0
     """How long after the last possible answer an order book counts as evidence."""
     broker_absent_reads: int = Field(default=6, ge=2)
+    """So many books in a row, over `broker_absent_s`, must lack an order before it counts as refused."""
     broker_absent_s: float = 30.0
-    """So many books in a row, over so long, must lack an order before it counts as refused."""
     broker_leave_s: float = 20.0
     """An order that could not be sent for so long is refused."""
     broker_change_s: float = 10.0
