@@ -32,8 +32,8 @@ Containers are given what `docker-compose.yml` names, from `.env` ([.env.example
 for); any other goes into the `environment` of its service there. What only the jobs read that set the stack up
 (`POSTGRES_PASSWORD`, `KAFKA_REPLICATION`, …) is in `.env.example` alone.
 
-A command of these pages (`python -m …`) needs the same variables and the project's Python. In a container of the
-service it has both; beside `make up` call `.venv/bin/python` after
+A command of these pages (`python -m …`) needs the same variables and the project's Python. `libs` and
+`services` find both in a container of the service. Beside `make up` call `.venv/bin/python` after
 `while IFS= read -r line; do export "$line"; done <.local/env`.
 """
 
