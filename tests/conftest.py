@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 import structlog
 
-from libs.common.service import Connection
+from libs.common.database import Connection
 from libs.common.telemetry import configure_logging
 from libs.common.testing import Databases
 

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 
 from libs.common import ids
 from libs.common.contracts.base import Delivery, Envelope, Message, Topic
-from libs.common.database import Connection as Connection
+from libs.common.database import Connection
 from libs.common.reads import Reads
 from libs.common.writes import Writes
 

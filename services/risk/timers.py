@@ -10,9 +10,9 @@ from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
 from libs.common.contracts.market import PricesRequested
 from libs.common.contracts.orders import SquareOffRequested
 from libs.common.contracts.risk import MTMBreached
-from libs.common.database import FAILURES
+from libs.common.database import FAILURES, Connection
 from libs.common.runtime import Runtime, Unit
-from libs.common.service import Connection, Context
+from libs.common.service import Context
 from libs.common.telemetry import log
 from services.risk.domain import intraday
 from services.risk.domain.instruments import trading_day

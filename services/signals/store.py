@@ -15,7 +15,8 @@ from libs.common.contracts.signals import (
     SignalGroupSaveRequested,
 )
 from libs.common.contracts.users import UserAccessChanged
-from libs.common.service import Connection, Store
+from libs.common.database import Connection
+from libs.common.service import Store
 from services.signals.domain.fates import Arrival, Receiver
 
 _KNOWN = """

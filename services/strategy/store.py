@@ -16,8 +16,9 @@ from libs.common.contracts.ids import AccountId, AlgoId, SignalGroupId, SquareOf
 from libs.common.contracts.orders import SquareOffRequested
 from libs.common.contracts.signals import SignalReceived
 from libs.common.contracts.users import UserAccessChanged
+from libs.common.database import Connection
 from libs.common.reads import Row
-from libs.common.service import Connection, Store
+from libs.common.service import Store
 from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.holdings import Holding
 

@@ -9,7 +9,8 @@ from libs.common.contracts.base import Message
 from libs.common.contracts.enums import OrderStatus, OrderType, Side, Validity
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId
 from libs.common.contracts.venue import VenueCancelRequested, VenueModifyRequested, VenueOrderRequested
-from libs.common.service import Connection, Store
+from libs.common.database import Connection
+from libs.common.service import Store
 from services.walkforward.domain.orders import Order
 
 _COLUMNS = """order_id, account_id, instrument, side, quantity, order_type, validity, price, trigger_price, status,

@@ -1,6 +1,7 @@
 """The gateway's tables. The only package in the service that speaks SQL."""
 
-from libs.common.service import Connection, Store
+from libs.common.database import Connection
+from libs.common.service import Store
 from services.gateway.store.books import CHANGED, CHANGED_ORDERS, NO_CHANGED_ORDER, OrderBook
 from services.gateway.store.broker_positions import BrokerPositions
 from services.gateway.store.changes import CHANNELS, Changes

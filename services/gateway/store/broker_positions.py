@@ -5,7 +5,7 @@ from uuid import UUID
 import orjson
 
 from libs.common.contracts.brokers import PositionsCompared
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.gateway.store.rows import Database, Row
 
 _PUT = """

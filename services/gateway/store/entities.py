@@ -7,7 +7,7 @@ from uuid import UUID
 import orjson
 
 from libs.common.contracts.base import Value
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.gateway.store.rows import Database, Row, columns
 
 

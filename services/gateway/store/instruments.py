@@ -9,7 +9,7 @@ from typing import TypeAlias
 from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.gateway.domain.search import Query, underlyings_of
 from services.gateway.domain.symbols import search_words
 from services.gateway.store.rows import Database, Row, columns

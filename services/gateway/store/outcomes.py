@@ -6,7 +6,7 @@ from uuid import UUID
 
 from libs.common.contracts.base import Message
 from libs.common.contracts.orders import OrderCancelled, OrderCancelRefused, OrderModified, OrderModifyRefused
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.gateway.store.changes import Changes
 from services.gateway.store.rows import Database
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.gateway.domain.roles import Role, may_trade
 from services.gateway.store.rows import Database, Row
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.gateway.store import outcomes
 
 PROJECTIONS = (

@@ -6,7 +6,7 @@ from uuid import UUID
 from libs.common.contracts.base import Message
 from libs.common.contracts.orders import SquareOffCompleted, SquareOffStarted
 from libs.common.contracts.risk import PanicRaised, PanicReset
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.gateway.store.changes import Changes, Channel
 from services.gateway.store.rows import Row, columns
 

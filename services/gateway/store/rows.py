@@ -4,7 +4,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from libs.common.service import Connection
+from libs.common.database import Connection
 
 Row: TypeAlias = dict[str, Any]
 Database: TypeAlias = "asyncpg.Pool | Connection"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.gateway.store.books import FILL_COLUMNS, SHOWN
 from services.gateway.store.changes import Channel
 from services.gateway.store.queries import OPEN_STATUSES, funds, positions

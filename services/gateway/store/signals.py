@@ -7,7 +7,7 @@ import orjson
 
 from libs.common.contracts.algos import SignalActedOn, SignalSkipped
 from libs.common.contracts.signals import SignalReceived
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.gateway.store.changes import Changes, Channel
 from services.gateway.store.rows import Row, columns
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from libs.common.service import Connection
+from libs.common.database import Connection
 from libs.common.writes import numbered
 from services.gateway.store.rows import Row, columns
 

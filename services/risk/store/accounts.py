@@ -6,7 +6,7 @@ import asyncpg
 
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId, UserId
-from libs.common.service import Connection
+from libs.common.database import Connection
 from libs.common.writes import Writes
 from services.risk.domain.ledger import Account
 

@@ -10,8 +10,8 @@ import asyncpg
 from libs.common import ids
 from libs.common.contracts.enums import Broker, Exchange, Product
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, StrategyId, UserId
+from libs.common.database import Connection
 from libs.common.reads import Reads, Row
-from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.risk.domain.ledger import Exposure
 from services.risk.store.needs import ExposureKey

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from libs.common.contracts.risk import MTMBreached, WatchMoved
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.risk.domain.instruments import trading_day
 
 STATE = ("accounts", "exposures", "reservations", "recent_orders", "halts", "watches", "limits")

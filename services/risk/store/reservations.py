@@ -8,8 +8,8 @@ from uuid import UUID
 from libs.common.contracts.enums import OrderPurpose, OrderType, Product, Side
 from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.contracts.orders import OrderTerms
+from libs.common.database import Connection
 from libs.common.reads import Reads, Row
-from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.risk.domain.ledger import Footprint, Reservation
 from services.risk.domain.money import plain

@@ -9,8 +9,8 @@ import asyncpg
 from libs.common.contracts.enums import BreachKind, RiskLevel
 from libs.common.contracts.ids import AccountId, RiskLimitId, StrategyId, UserId
 from libs.common.contracts.risk import RiskLimit
+from libs.common.database import Connection
 from libs.common.reads import Reads, Row
-from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.risk.domain.halts import Halt
 from services.risk.domain.limits import KeptLimit, OrderLimit, watched

@@ -8,7 +8,8 @@ from libs.common.contracts.enums import Product, RiskLevel
 from libs.common.contracts.ids import AccountId, InstrumentId, RiskLimitId, StrategyId, UserId
 from libs.common.contracts.orders import OrderTerms
 from libs.common.contracts.risk import RiskLimit
-from libs.common.service import Connection, Store
+from libs.common.database import Connection
+from libs.common.service import Store
 from services.risk.domain.halts import Halt, scopes_of
 from services.risk.domain.ledger import Ledger, Reservation
 from services.risk.domain.limits import OrderLimit

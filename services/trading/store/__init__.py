@@ -20,8 +20,9 @@ from libs.common.contracts.orders import (
 )
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.contracts.venue import ExecutionReported
+from libs.common.database import Connection
 from libs.common.ids import first_of
-from libs.common.service import Connection, Store
+from libs.common.service import Store
 from services.trading.domain import panics as rules
 from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.orders import Order

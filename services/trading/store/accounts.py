@@ -8,8 +8,8 @@ import asyncpg
 from libs.common.contracts import accounts as contracts
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId
+from libs.common.database import Connection
 from libs.common.reads import Row
-from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.trading.domain.accounts import Funds, TradingAccount
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from uuid import UUID
 
 from libs.common.contracts.ids import OrderId
+from libs.common.database import Connection
 from libs.common.ids import first_of
-from libs.common.service import Connection
 
 LOCK = """
 SELECT account_id FROM accounts

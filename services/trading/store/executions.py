@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.venue import ExecutionReported
+from libs.common.database import Connection
 from libs.common.reads import Reads, Row
-from libs.common.service import Connection
 from libs.common.writes import Writes
 
 SELECT = "SELECT venue, execution_id FROM executions WHERE execution_id = ANY($1::text[])"

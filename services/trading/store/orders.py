@@ -7,8 +7,8 @@ from decimal import Decimal
 from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Product, Side, Validity
 from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.contracts.orders import OrderModifyCleared
+from libs.common.database import Connection
 from libs.common.reads import Reads, Row
-from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.trading.domain import panics
 from services.trading.domain.orders import Order

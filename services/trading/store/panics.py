@@ -5,8 +5,8 @@ from datetime import datetime
 
 from libs.common.contracts.ids import AccountId, OrderId, PanicId
 from libs.common.contracts.risk import PanicRequested
+from libs.common.database import Connection
 from libs.common.reads import Reads, Row
-from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.trading.domain import panics
 from services.trading.domain.panics import PanicEpoch

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from libs.common.contracts.enums import Product
 from libs.common.contracts.ids import AccountId, OrderId, StrategyId
+from libs.common.database import Connection
 from libs.common.reads import Reads, Row
-from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.trading.domain.orders import Order
 from services.trading.domain.positions import Book, BookKey, Holding, Net, NetKey, book_key, net_key

@@ -6,8 +6,8 @@ from decimal import Decimal
 import asyncpg
 
 from libs.common.contracts.ids import InstrumentId
+from libs.common.database import Connection
 from libs.common.reads import Row
-from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.trading.domain.settlements import Settlement
 

@@ -7,8 +7,8 @@ from pydantic import TypeAdapter
 
 from libs.common.contracts.enums import Product, SquareOffReason
 from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
+from libs.common.database import Connection
 from libs.common.reads import Reads, Row
-from libs.common.service import Connection
 from libs.common.writes import Writes
 from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.square_offs import Pause, SquareOff

@@ -5,7 +5,7 @@ from decimal import Decimal
 from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
-from libs.common.service import Connection
+from libs.common.database import Connection
 from libs.common.testing import deliver
 from services.gateway.app import app
 from services.gateway.domain.search import parse

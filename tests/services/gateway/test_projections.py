@@ -30,7 +30,7 @@ from libs.common.contracts.ids import (
 from libs.common.contracts.orders import OrderOutcomeUnknown, OrderRejected, OrderReopened
 from libs.common.contracts.risk import PanicRaised, PanicReset
 from libs.common.contracts.signals import SignalReceived
-from libs.common.service import Connection
+from libs.common.database import Connection
 from libs.common.testing import deliver
 from services.gateway.app import app
 from services.gateway.memory import GatewayMemory

@@ -25,8 +25,8 @@ from libs.common.contracts.masters import (
     CustomSymbolSaved,
     CustomSymbolSaveRequested,
 )
+from libs.common.database import Connection
 from libs.common.runtime import Runtime
-from libs.common.service import Connection
 from libs.common.testing import deliver
 from libs.common.testing.apps import opened
 from services.marketdata.app import app

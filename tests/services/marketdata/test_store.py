@@ -10,7 +10,7 @@ from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
 from libs.common.contracts.masters import MasterSource
-from libs.common.service import Connection
+from libs.common.database import Connection
 from libs.common.testing import NOON
 from services.marketdata.domain import symbols
 from services.marketdata.domain.masters import TERMS, Change

@@ -26,7 +26,7 @@ from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, Strategy
 from libs.common.contracts.market import InstrumentListed, Quote, QuotesConflated
 from libs.common.contracts.orders import OrderRequested
 from libs.common.contracts.portfolio import PositionChanged, PositionState
-from libs.common.service import Connection
+from libs.common.database import Connection
 from libs.common.testing import deliver
 from libs.common.testing.delivery import envelope_of
 from services.risk.app import app

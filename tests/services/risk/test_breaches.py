@@ -14,7 +14,7 @@ from libs.common.contracts.enums import BreachKind, DenialRule, OrderPurpose, Ri
 from libs.common.contracts.ids import UserId
 from libs.common.contracts.orders import OrderCleared, OrderDenied, SquareOffRequested
 from libs.common.contracts.risk import MTMBreached, RiskLimitDeleteRequested
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.risk.store import RiskStore
 from tests.services.risk.scene import (
     ACCOUNT,

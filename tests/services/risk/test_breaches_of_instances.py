@@ -14,9 +14,9 @@ from libs.common import ids
 from libs.common.clock import FixedClock
 from libs.common.contracts import topics
 from libs.common.contracts.risk import MTMBreached
+from libs.common.database import Connection
 from libs.common.messaging.envelope import type_of
 from libs.common.runtime import Runtime
-from libs.common.service import Connection
 from libs.common.testing import deliver
 from libs.common.testing.apps import opened
 from services.risk import timers

@@ -1,7 +1,7 @@
 """What risk can be built anew from. That it comes to the same is proven on the running stack (tests/chaos)."""
 
 from libs.common.contracts.base import Event
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.risk.app import app, retold
 from services.risk.store.rebuild import STATE
 

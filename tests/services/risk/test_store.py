@@ -22,7 +22,7 @@ from libs.common.contracts.orders import (
     OrderRequested,
 )
 from libs.common.contracts.risk import RiskLimit, RiskLimitSaveRequested
-from libs.common.service import Connection
+from libs.common.database import Connection
 from libs.common.testing import deliver
 from services.risk.app import app
 from services.risk.store import RiskStore

@@ -3,9 +3,9 @@ from datetime import timedelta
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.ids import UserId
 from libs.common.contracts.signals import SignalGroupDeleted, SignalGroupDeleteRequested, SignalGroupSaved
+from libs.common.database import Connection
 from libs.common.ids import new_id
 from libs.common.messaging.work import Work
-from libs.common.service import Connection
 from libs.common.testing import NOON, deliver
 from libs.common.testing.delivery import envelope_of
 from services.signals import handlers

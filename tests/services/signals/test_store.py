@@ -5,8 +5,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from libs.common.contracts.ids import SignalGroupId, UserId
+from libs.common.database import Connection
 from libs.common.ids import new_id
-from libs.common.service import Connection
 from libs.common.testing import NOON
 from services.signals.domain.fates import Fate
 from services.signals.store import SignalsStore

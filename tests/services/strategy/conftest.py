@@ -3,7 +3,7 @@
 import pytest
 
 from libs.common.contracts.enums import RepeatRule, Side
-from libs.common.service import Connection
+from libs.common.database import Connection
 from tests.services.strategy.desk import Desk, orders_of
 from tests.services.strategy.scene import FIRST, FUTURE_LEG, SECOND, a_signal, an_account, an_algo, knowing
 

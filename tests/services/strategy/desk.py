@@ -16,9 +16,9 @@ from libs.common.contracts.orders import (
     SquareOffRequested,
 )
 from libs.common.contracts.portfolio import PositionChanged, PositionState
+from libs.common.database import Connection
 from libs.common.ids import new_id
 from libs.common.messaging.work import Work
-from libs.common.service import Connection
 from libs.common.testing import deliver
 from libs.common.testing.delivery import envelope_of
 from services.strategy import handlers, streams

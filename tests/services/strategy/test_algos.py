@@ -4,8 +4,8 @@ from libs.common.contracts.accounts import AccountDeleted
 from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.ids import InstrumentId, OrderId, UserId
+from libs.common.database import Connection
 from libs.common.ids import new_id
-from libs.common.service import Connection
 from services.strategy.store import StrategyStore
 from tests.services.strategy.desk import Desk, a_change, denied, orders_of, reasons_of, square_offs_of
 from tests.services.strategy.scene import FIRST, SECOND, USER, a_signal, an_account, an_algo, an_exit, save

@@ -9,8 +9,8 @@ from libs.common.contracts.algos import LinkedAccount, SignalActedOn, SignalSkip
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import OrderPurpose, OrderType, Product, RepeatRule, Side, SignalType, StrikeRule
 from libs.common.contracts.ids import AccountId, StrategyId, UserId
+from libs.common.database import Connection
 from libs.common.ids import new_id
-from libs.common.service import Connection
 from tests.services.strategy.desk import SELL, Desk, denied, orders_of, reasons_of, rejected, square_offs_of
 from tests.services.strategy.scene import (
     FIRST,

@@ -9,8 +9,8 @@ from libs.common.contracts.base import Message
 from libs.common.contracts.enums import LegRefusedRule, SquareOffReason
 from libs.common.contracts.ids import StrategyId
 from libs.common.contracts.orders import OrderRequested
+from libs.common.database import Connection
 from libs.common.ids import new_id
-from libs.common.service import Connection
 from tests.services.strategy.desk import Desk, completed, denied, orders_of, rejected, square_offs_of
 from tests.services.strategy.scene import FIRST, SECOND, SPREAD, a_signal, an_algo, an_exit
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 from libs.common.contracts.algos import SignalActedOn, SignalSkipped
 from libs.common.contracts.enums import RepeatRule, Side, SignalType
 from libs.common.contracts.ids import SquareOffId
+from libs.common.database import Connection
 from libs.common.ids import new_id
-from libs.common.service import Connection
 from tests.services.strategy.desk import SELL, Desk, completed, orders_of, reasons_of, square_offs_of
 from tests.services.strategy.scene import FUTURE_LEG, LOT, USER, a_signal, an_algo, an_exit, knowing, save
 

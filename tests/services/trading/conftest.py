@@ -7,7 +7,7 @@ import asyncpg
 import httpx
 import pytest
 
-from libs.common.service import Connection
+from libs.common.database import Connection
 from libs.common.testing.apps import service_app
 from services.trading.app import app
 from tests.services.trading.broker_world import SECRET, World, world

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from libs.common.contracts.base import Message
-from libs.common.service import Connection
+from libs.common.database import Connection
 from libs.common.testing import NOON, deliver
 from services.trading.app import app
 

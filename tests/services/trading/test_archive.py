@@ -11,9 +11,10 @@ from libs.common.contracts.base import Message
 from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.contracts.orders import FillReported, OrderCleared, OrderSubmitted
+from libs.common.database import Connection
 from libs.common.ids import first_of
 from libs.common.messaging.work import Work, origin
-from libs.common.service import Connection, Memory
+from libs.common.service import Memory
 from libs.common.testing import NOON, deliver
 from services.trading.app import app
 from services.trading.handlers import archive as handlers

@@ -27,10 +27,11 @@ from libs.common.contracts.enums import Product, SettledAs, Side
 from libs.common.contracts.ids import AccountId
 from libs.common.contracts.portfolio import PositionSettled
 from libs.common.contracts.venue import ExecutionReported
+from libs.common.database import Connection
 from libs.common.ids import derive
 from libs.common.messaging.envelope import decode, read_envelope, record
 from libs.common.messaging.work import Work, origin
-from libs.common.service import Connection, Memory
+from libs.common.service import Memory
 from libs.common.testing import Databases, deliver
 from libs.common.testing.delivery import envelope_of
 from services.trading.app import app

@@ -19,8 +19,8 @@ from libs.common.contracts.orders import (
     OrderSubmitted,
 )
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
+from libs.common.database import Connection
 from libs.common.ids import new_id
-from libs.common.service import Connection
 from libs.common.testing import deliver
 from services.trading.app import app
 from services.trading.store import TradingStore

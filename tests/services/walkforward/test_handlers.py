@@ -18,8 +18,9 @@ from libs.common.contracts.enums import (
 )
 from libs.common.contracts.ids import AccountId, InstrumentId
 from libs.common.contracts.venue import ExecutionReported
+from libs.common.database import Connection
 from libs.common.ids import new_id
-from libs.common.service import Connection, Context
+from libs.common.service import Context
 from libs.common.testing import deliver
 from libs.common.testing.delivery import envelope_of
 from services.walkforward.app import app

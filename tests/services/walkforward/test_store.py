@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from libs.common.contracts.enums import OrderStatus, OrderType, Side, Validity
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.walkforward.domain.orders import Order
 from services.walkforward.store import WalkforwardStore
 from tests.services.walkforward.venue import EVENING, NOON, later, order

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.masters import CorporateActionKind, CorporateActionTerms, CustomSymbol, MasterSource
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.marketdata.domain import custom
 from services.marketdata.domain.corporate_actions import CorporateAction
 

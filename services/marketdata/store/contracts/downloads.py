@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from libs.common.contracts.masters import DownloadTrigger, MasterSource
-from libs.common.service import Connection
+from libs.common.database import Connection
 
 LONGEST_DOWNLOAD = timedelta(minutes=10)
 """After so long an instance that took a download has died, and another may take it."""

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from libs.common.contracts.masters import MasterSource
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.marketdata.domain.masters import PUBLISHED, STAGED, TERMS, Change, ExchangeCensus
 from services.marketdata.store.contracts.columns import names
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from libs.common.contracts.enums import Exchange, InstrumentKind
 from libs.common.contracts.ids import InstrumentId
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.marketdata.domain.settlement import Expired
 from services.marketdata.store.contracts.master import STATEMENT_SECONDS
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
 from libs.common.contracts.masters import ExpiryRole, MasterSource
-from libs.common.service import Connection, Store
+from libs.common.database import Connection
+from libs.common.service import Store
 from services.marketdata.domain.expiries import ListedExpiry
 from services.marketdata.domain.masters import listing
 from services.marketdata.store.contracts.custom import CorporateActions, CustomSymbols

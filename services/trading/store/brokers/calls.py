@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from libs.common.contracts.brokers import BrokerCancelRequested, BrokerModifyRequested, BrokerOrderRequested
 from libs.common.contracts.ids import AccountId
-from libs.common.service import Connection
+from libs.common.database import Connection
 from libs.common.writes import Writes
 from services.trading.domain.calls import Call, CallState, Request
 

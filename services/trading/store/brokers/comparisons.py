@@ -11,7 +11,7 @@ import asyncpg
 from pydantic import TypeAdapter
 
 from libs.common.contracts.ids import AccountId, CorrelationId
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.trading.domain.comparing import Comparison, Difference
 
 CLAIM = """

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId
-from libs.common.service import Connection
+from libs.common.database import Connection
 
 SAVE = """
 WITH compared AS (

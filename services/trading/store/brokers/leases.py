@@ -6,7 +6,7 @@ Times are the database's: all instances share that clock. A lease that ran out m
 from uuid import UUID
 
 from libs.common.contracts.ids import AccountId
-from libs.common.service import Connection
+from libs.common.database import Connection
 
 TAKE = """
 INSERT INTO broker_leases AS l (account_id, owner, until)

@@ -6,7 +6,7 @@ import asyncpg
 
 from libs.common.contracts.enums import Broker, OrderType
 from libs.common.contracts.ids import AccountId, OrderId
-from libs.common.service import Connection
+from libs.common.database import Connection
 from services.trading.domain.book import Terms, Watch, Watched
 
 COLUMNS = (

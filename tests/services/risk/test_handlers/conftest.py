@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.service import Connection
+from libs.common.database import Connection
 from tests.services.risk.scene import Scene
 
 

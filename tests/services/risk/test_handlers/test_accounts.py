@@ -7,7 +7,7 @@ from libs.common.contracts.accounts import AccountDeleted
 from libs.common.contracts.enums import DenialRule
 from libs.common.contracts.ids import AccountId
 from libs.common.contracts.portfolio import FundsChanged
-from libs.common.service import Connection
+from libs.common.database import Connection
 from tests.services.risk.scene import ACCOUNT, USER, Scene, account_saved, order, position, state
 from tests.services.risk.test_handlers.saying import bound, cleared, rules
 

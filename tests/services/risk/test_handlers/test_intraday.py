@@ -10,8 +10,8 @@ from libs.common.contracts.base import Message
 from libs.common.contracts.enums import Broker, DenialRule, OrderPurpose, OrderStatus, Product, Side, SquareOffReason
 from libs.common.contracts.ids import AccountId, StrategyId
 from libs.common.contracts.orders import OrderCancelled, OrderCleared, OrderRequested, SquareOffRequested
+from libs.common.database import Connection
 from libs.common.messaging.work import Work, origin
-from libs.common.service import Connection
 from services.risk import timers
 from services.risk.app import app
 from services.risk.store.rebuild import forget

@@ -9,7 +9,7 @@ from libs.common.contracts.enums import DenialRule, Side
 from libs.common.contracts.ids import UserId
 from libs.common.contracts.orders import OrderDenied
 from libs.common.contracts.portfolio import FundsChanged
-from libs.common.service import Connection
+from libs.common.database import Connection
 from libs.common.testing import NOON
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import ACCOUNT, USER, account_save, cancelled, cleared, filled, order_id

@@ -13,8 +13,8 @@ from libs.common.contracts.ids import OrderId, StrategyId
 from libs.common.contracts.orders import OrderRequested
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.venue import ExecutionReported, VenueCancelRequested, VenueOrderRequested
+from libs.common.database import Connection
 from libs.common.ids import new_id
-from libs.common.service import Connection
 from libs.common.testing import NOON
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import (
