@@ -40,6 +40,17 @@ class Tracing:
         await self.app(scope, receive, send)
 
 
+class Heads:
+    """HEAD is GET, whose answer the server sends without its body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self.app({**scope, "method": "GET"} if is_head else scope, receive, send)
+
+
 class Draining:
     """Ask those who keep their connections open to go elsewhere, as soon as we shall stop."""
 
@@ -61,6 +72,7 @@ def build_app(runtime: Runtime[Any, Any]) -> FastAPI:
     name = runtime.service.name
     app = FastAPI(title=f"OpenAlgo Enhanced: {name}", version="2", redoc_url=None)
     problems.install(app)
+    app.add_middleware(Heads)
     app.add_middleware(Tracing)
     app.add_middleware(Draining, stopping=runtime.stopping)
 

@@ -100,6 +100,18 @@ async def test_a_body_that_is_no_json_is_told_where_it_breaks(client: httpx.Asyn
     assert (answer.status_code, answer.json()["detail"]) == (422, "body: not JSON from character 9: Expecting value")
 
 
+async def test_head_is_answered_as_get_without_a_body() -> None:
+    async with served(SERVICE) as (url, _), httpx.AsyncClient(base_url=url) as client:
+        got = await client.get("/health/live")
+        for _ in range(2):
+            asked = await client.head("/health/live")
+            assert (asked.status_code, asked.content) == (200, b"")
+            assert asked.headers["content-length"] == str(len(got.content))
+        assert (await client.head("/nowhere")).status_code == 404
+        assert (await client.head("/orders")).status_code == 405
+        assert (await client.get("/health/live")).json() == got.json()
+
+
 async def test_an_unknown_path_is_a_problem_too(client: httpx.AsyncClient) -> None:
     answer = await client.get("/nowhere")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
