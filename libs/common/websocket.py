@@ -10,10 +10,13 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
+import orjson
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
+
+from libs.common.problems import PROBLEM_JSON, Problem
 
 LARGEST_MESSAGE = 262_144
 WRITE_BUFFER = 262_144
@@ -171,7 +174,9 @@ class WebSocket(asyncio.Protocol):
         if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             self._conversation = self._open(self, path)
             if self._conversation is None:
-                response = self._protocol.reject(HTTPStatus.NOT_FOUND, "there is no stream at this path\n")
+                response = self._protocol.reject(HTTPStatus.NOT_FOUND, "there is no stream at this path")
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            _become_problem(response)
         self._protocol.send_response(response)
 
     def _take(self, frame: Frame) -> None:
@@ -200,3 +205,13 @@ class WebSocket(asyncio.Protocol):
             self._transport.write(output)
         if SEND_EOF in parts:
             self._part()
+
+
+def _become_problem(refusal: Response) -> None:
+    """What the library says to people, in the shape of every other error."""
+    status = HTTPStatus(refusal.status_code)
+    detail = " ".join((refusal.body or b"").decode().split())
+    refusal.body = orjson.dumps(Problem(status, status.name.lower(), detail).body())
+    for name, value in (("Content-Type", PROBLEM_JSON), ("Content-Length", str(len(refusal.body)))):
+        del refusal.headers[name]
+        refusal.headers[name] = value

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 
 import asyncpg
+import httpx
 import jwt
+import orjson
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -116,8 +118,15 @@ async def test_a_stream_ends_with_its_key_and_with_its_user_whatever_redis_remem
 
 
 async def test_where_no_stream_is_no_connection_is_made(live: Live) -> None:
-    with pytest.raises(InvalidStatus, match="404"):
+    with pytest.raises(InvalidStatus, match="404") as refused:
         await connect(live.url.replace("http", "ws") + "/api/v2/elsewhere")
+    response = refused.value.response
+    assert response.headers["content-type"] == PROBLEM_JSON
+    assert (orjson.loads(response.body)["status"], orjson.loads(response.body)["code"]) == (404, "not_found")
+    async with httpx.AsyncClient(base_url=live.url) as client:
+        answer = await client.get("/api/v2/stream", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
+    assert (answer.status_code, answer.headers["content-type"]) == (400, PROBLEM_JSON)
+    assert "Sec-WebSocket-Key" in answer.json()["detail"]
     answer = await (await live.client()).get("/api/v2/stream")
     assert (answer.status_code, answer.headers["content-type"]) == (426, PROBLEM_JSON)
     assert (answer.headers["Upgrade"], answer.json()["code"]) == ("websocket", "upgrade_required")
