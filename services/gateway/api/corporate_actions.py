@@ -16,6 +16,7 @@ from libs.common.contracts.masters import (
 )
 from libs.common.problems import Problem
 from services.gateway.api import models
+from services.gateway.api.bodies import check_fields
 from services.gateway.api.commands import pending_request
 from services.gateway.api.edge import Admin, Json, Reader, Router, TheEdge
 from services.gateway.api.market import named_instrument
@@ -66,6 +67,7 @@ def _read(media: str, body: bytes) -> list[CorporateActionTerms]:
             lines = csv.DictReader(io.StringIO(body.decode("utf-8-sig")))
             rows: object = [{name: cell for name, cell in line.items() if cell} for line in lines]
         else:
+            check_fields(body)
             rows = orjson.loads(body)
         bodies = _BODIES.validate_python(rows)
     except (ValidationError, ValueError, csv.Error) as error:

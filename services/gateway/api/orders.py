@@ -27,6 +27,7 @@ from libs.common.contracts.orders import (
 )
 from libs.common.problems import UNAVAILABLE, Problem
 from services.gateway.api import models
+from services.gateway.api.bodies import check_fields
 from services.gateway.api.commands import pending
 from services.gateway.api.edge import ANYBODY_KNOWN, Edge, Json, Reader, Router, TheEdge, Trader, edge_of, no_such
 from services.gateway.api.paging import From, Limit, PageCursor, To, aware, page, read_cursor
@@ -92,6 +93,7 @@ async def place(request: Request) -> Response:
         body = models.PlaceOrder.model_validate_json(await request.body())
     except ValidationError as error:
         raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error
+    check_fields(await request.body())
 
     async def run(order_id: UUID, again: bool) -> Response:
         await edge.own_account(identity, body.account_id)

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
+from libs.common.named_once import NamedTwice, named_once
+
 Payload = dict[str, object]
 
 _NAME = re.compile(r"[^a-z0-9]+")
@@ -20,7 +22,7 @@ REDACTED = "[redacted]"
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """The body is not a JSON object; `problem` says where it stops being one."""
+    """The body is not one JSON object; `problem` says where it stops being one, or what it says twice."""
 
     problem: str
 
@@ -29,23 +31,36 @@ def decode(body: bytes) -> Payload | Malformed:
     """Read JSON whatever the sender calls it, with or without a byte order mark. Numbers with a point are exact.
 
     Names lose case and punctuation (`Strategy-ID` is `strategy_id`); what is nested under `data` counts as top level.
+    An object that names a field twice is malformed: one of the two would be traded, and nobody said which.
     """
     if not body.strip():
         return Malformed("the body is empty")
     try:
-        found = json.loads(body.decode("utf-8-sig"), parse_float=Decimal, parse_constant=_refuse_constant)
+        found = json.loads(
+            body.decode("utf-8-sig"),
+            parse_float=Decimal,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=named_once,
+        )
     except RecursionError:
         return Malformed("the body is nested too deeply")
     except UnicodeDecodeError:
         return Malformed("the body is not UTF-8")
+    except NamedTwice as error:
+        return Malformed(str(error))
     except (ValueError, ArithmeticError) as error:
         return Malformed(f"the body is not JSON: {error}")
-    if not isinstance(found, dict):
-        return Malformed("the body is JSON but not an object")
+    return _flat(found) if isinstance(found, dict) else Malformed("the body is JSON but not an object")
+
+
+def _flat(found: Payload) -> Payload | Malformed:
     nested = found.get("data")
     if isinstance(nested, dict):
         found = {**nested, **{name: value for name, value in found.items() if name != "data"}}
-    return {_NAME.sub("_", name.strip().lower()).strip("_"): value for name, value in found.items()}
+    try:
+        return named_once([(_NAME.sub("_", name.strip().lower()).strip("_"), value) for name, value in found.items()])
+    except NamedTwice as error:
+        return Malformed(str(error))
 
 
 def fingerprint(body: bytes, payload: Payload | Malformed) -> bytes:

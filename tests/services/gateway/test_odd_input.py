@@ -71,6 +71,29 @@ async def test_a_truth_value_is_no_number(platform: Platform, truth: str) -> Non
         assert f"a number, not {truth}" in await refusal(platform, asha, "POST", path, body)
 
 
+@pytest.mark.parametrize("again", ['"quantity": 100', '"quantit\\u0079": 100', '"quantity": 1'])
+async def test_an_order_that_names_a_field_twice_is_refused(platform: Platform, again: str) -> None:
+    """Seen: the last one was traded. What stands between us and the client may have gone by the first."""
+    asha = await platform.person("asha")
+    order = f'"account_id": "{asha.account_id}", "instrument": "NSE:SBIN", "side": "BUY", "product": "MIS"'
+    body = f'{{{order}, "quantity": 1, {again}}}'
+    assert "'quantity' twice" in await refusal(platform, asha, "POST", "trading/orders/place", body)
+
+
+async def test_what_guards_money_names_no_field_twice_either(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    for path, body in (
+        ("risk/limits/", '{"level": "USER", "max_daily_loss": 1, "max_daily_loss": 100000}'),
+        ("trading/positions/close-all", '{"account_id": "{account}", "account_id": null}'),
+        ("trading/orders/cancel-all", '{"instrument": "NSE:SBIN", "instrument": null}'),
+        ("algos/", (ALGO % '"NIFTY"').replace('"lots": 1', '"lots": 1, "lots": 100')),
+        ("market/corporate-actions/", '[{"old": 1, "old": 2}]'),
+    ):
+        assert "twice" in await refusal(platform, asha, "POST", path, body)
+    deep = f'{{"level": "USER", "stop_loss": {"[" * 1_000}{"]" * 1_000}, "stop_loss": 1}}'
+    assert "deep" in await refusal(platform, asha, "POST", "risk/limits/", deep)
+
+
 @pytest.mark.parametrize("other", ['"exchange": "BSE"', '"symbol": "INFY"', '"symbol": "INFY", "exchange": "NSE"'])
 async def test_an_order_that_names_two_instruments_is_refused(platform: Platform, other: str) -> None:
     """One of them would be traded, and who asked did not say which."""

@@ -11,7 +11,7 @@ import pytest
 from libs.common.clock import stopwatch
 from libs.common.testing import served
 from services.signals.app import app
-from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, custom, logged, problem, the_fate
+from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, custom, logged, problem, the_fate, token
 
 
 @pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", "application/x-www-form-urlencoded", None])
@@ -31,6 +31,13 @@ async def test_a_malformed_body_is_told_where_it_breaks(client: httpx.AsyncClien
     assert (await the_fate(client, group))[0] == "MALFORMED"
     problem(await client.post(TRADINGVIEW, content=b"not json"), 400, "malformed")
     problem(await client.post(TRADINGVIEW, content=b""), 400, "malformed")
+
+
+async def test_an_alert_that_names_a_field_twice_is_not_traded(client: httpx.AsyncClient, make: Make) -> None:
+    group = await make()
+    body = orjson.dumps(alert(group, quantity=1)).replace(b'"quantity":1', b'"quantity":1,"quantity":100')
+    for path in (TRADINGVIEW, f"{TRADINGVIEW}?strategy_id={group.group_id}&token={token(group)}", custom(group)):
+        assert "'quantity' twice" in problem(await client.post(path, content=body), 400, "malformed")["detail"]
 
 
 async def test_a_field_that_is_not_understood_is_named(client: httpx.AsyncClient, make: Make) -> None:

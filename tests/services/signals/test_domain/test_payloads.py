@@ -33,6 +33,9 @@ def test_any_bytes_are_a_payload_or_malformed_and_can_be_kept(body: bytes) -> No
         (b"[" * 60_000, "nested too deeply"),
         (b'{"price": 1e99999999999999999999}', "not JSON"),
         (b'{"price": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b'{"action": "buy", "quantity": 1, "quantity": 100}', "'quantity' twice"),
+        (b'{"action": "buy", "Quantity": 1, "quantity ": 100}', "'quantity' twice"),
+        (b'{"data": {"action": "buy", "action": "sell"}}', "'action' twice"),
     ],
 )
 def test_what_is_not_a_json_object_says_why(body: bytes, problem: str) -> None:
