@@ -14,9 +14,12 @@ _NAME = re.compile(r"[^a-z0-9]+")
 _CONFIDENTIAL = r"token|secret|pass(?:word|phrase|wd)|api_?-?key|auth|credential|signature"
 _SECRET_NAME = re.compile(rf"{_CONFIDENTIAL}|^key$", re.IGNORECASE)
 _SECRET_TEXT = re.compile(
-    rf'("(?:[^"]*(?:{_CONFIDENTIAL})[^"]*|key)"\s*:\s*)("(?:[^"\\]|\\.)*"|[^,}}\]\s]+)',
+    rf'("(?:(?=[^"]*?(?:{_CONFIDENTIAL}))[^"]*+|key)"\s*:\s*)("(?:[^"\\]|\\.)*"|[^,}}\]\s]+)',
     re.IGNORECASE,
 )
+"""Looks ahead for the word in a name and then goes to its end without a step back: with both in one search a body of
+thousands of such words was read thousands of times.
+"""
 REDACTED = "[redacted]"
 
 
