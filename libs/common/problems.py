@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from libs.common.messaging.errors import MessagingUnavailable
+from libs.common.messaging.errors import MessageTooLarge, MessagingUnavailable
 from libs.common.telemetry import log
 
 PROBLEM_JSON = "application/problem+json"
@@ -111,6 +111,10 @@ def install(app: FastAPI) -> None:
         log.warning("dependency_unavailable", error=repr(error))
         return unavailable("a part of the platform is away; nothing was taken, try again").response()
 
+    async def on_too_large(_: Request, error: Exception) -> Response:
+        log.warning("message_too_large", error=str(error))
+        return Problem(413, "too_large", "this is more than can be passed on at once; nothing was taken").response()
+
     async def on_hang_up(_: Request, error: Exception) -> Response:
         return Problem(400, "incomplete", "the connection ended before the request did").response()
 
@@ -125,6 +129,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_invalid)
     for kind in UNAVAILABLE:
         app.add_exception_handler(kind, on_unavailable)
+    app.add_exception_handler(MessageTooLarge, on_too_large)
     app.add_exception_handler(asyncpg.CharacterNotInRepertoireError, _on_zero_byte)
     app.add_exception_handler(asyncpg.UntranslatableCharacterError, _on_zero_byte)
     app.add_exception_handler(ClientDisconnect, on_hang_up)

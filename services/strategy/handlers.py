@@ -27,6 +27,7 @@ from services.strategy.domain import algos, decisions, holdings
 from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.decisions import Decision, Situation
 from services.strategy.domain.holdings import Holding
+from services.strategy.domain.legs import is_listed
 from services.strategy.memory import StrategyMemory
 from services.strategy.store import StrategyStore
 
@@ -152,8 +153,12 @@ async def give_up_reversals(ctx: Ctx) -> Sequence[Message]:
 
 
 async def request_prices(ctx: Ctx) -> Sequence[Message]:
-    """Timer: an algo that waits for a signal must find prices when it comes."""
-    legs = [leg for algo in await ctx.store.active_algos() for leg in algo.legs]
+    """Timer: an algo that waits for a signal must find prices when it comes. Names that somebody made up are left out:
+    this is one message for all, and has no room for as many as anybody likes.
+    """
+    market = _situation(ctx).market
+    wanted = {leg for algo in await ctx.store.active_algos() for leg in algo.legs}
+    legs = [leg for leg in wanted if is_listed(leg, market)]
     instruments = tuple(sorted({leg.instrument for leg in legs if leg.instrument}))
     underlyings = tuple(sorted({leg.underlying for leg in legs if leg.underlying}))
     if not legs:

@@ -6,7 +6,8 @@ from typing import Any, cast
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from libs.common.messaging.errors import MessagingUnavailable
+from libs.common.messaging.envelope import LARGEST
+from libs.common.messaging.errors import MessageTooLarge, MessagingUnavailable
 from libs.common.runtime import LAST_LOOK_SECONDS, SEND_SECONDS
 from tests.common.ledger import BalanceChanged, Ledger
 
@@ -105,3 +106,19 @@ async def test_while_kafka_is_away_hardly_anything_waits_for_it_and_once_it_is_b
         runtime.producer = there
         await asyncio.gather(*looking, *(runtime.send(change(f"b{n}")) for n in range(5)))
         assert len(await ledger.said(7)) == 7
+
+
+async def test_a_message_longer_than_kafka_takes_is_refused_and_stops_nothing_else(ledger: Ledger) -> None:
+    """Seen: it stood first in the outbox for ever, and nothing that the service said after it went out."""
+    endless = BalanceChanged(account_id="a" * (LARGEST + 1), balance=1, amount=1)
+    async with ledger.running() as runtime:
+        with pytest.raises(MessageTooLarge, match="BalanceChanged"):
+            await runtime.send(endless)
+        await asyncio.gather(*(runtime.send(BalanceChanged(account_id="b", balance=n, amount=1)) for n in range(10)))
+        with pytest.raises(MessageTooLarge):
+            async with runtime.transaction() as unit:
+                unit.say(endless)
+        async with runtime.transaction() as unit:
+            unit.say(BalanceChanged(account_id="b", balance=10, amount=1))
+        assert len(await ledger.said(11)) == 11
+        await ledger.forgets_what_it_said()

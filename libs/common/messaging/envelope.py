@@ -10,10 +10,12 @@ from confluent_kafka import Message as Received
 from pydantic import ValidationError
 
 from libs.common.contracts.base import Envelope, Message, Topic
-from libs.common.messaging.errors import Undecodable
+from libs.common.messaging.errors import MessageTooLarge, Undecodable
 
 Headers = Sequence[tuple[str, bytes]]
 
+LARGEST = 1_000_000
+"""Bytes of a message's JSON: with its headers less than the 1,048,576 that Kafka's producers and brokers take."""
 _FIXED = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]
 
 
@@ -48,7 +50,11 @@ class Record:
 
 
 def record(topic: Topic, message: Message, envelope: Envelope) -> Record:
-    return Record(topic.name, envelope, message.__pydantic_serializer__.to_json(message))
+    """The message for the wire; MessageTooLarge instead of one that would stand first in an outbox for ever."""
+    value = message.__pydantic_serializer__.to_json(message)
+    if len(value) > LARGEST:
+        raise MessageTooLarge(f"{envelope.type} {envelope.id} has {len(value)} bytes: at most {LARGEST} can be sent")
+    return Record(topic.name, envelope, value)
 
 
 def headers_of(received: Received) -> Headers:

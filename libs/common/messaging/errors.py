@@ -15,3 +15,7 @@ class Fenced(Exception):
 
 class Undecodable(Exception):
     """The message does not fit its contract; it can never be handled and is parked."""
+
+
+class MessageTooLarge(Exception):
+    """Kafka would never take it: nothing of it, nor of the transaction that said it, may be kept."""

@@ -15,7 +15,7 @@ from libs.common.contracts import topics
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.orders import OrderRequested
-from libs.common.messaging.errors import MessagingUnavailable, Unconfirmed
+from libs.common.messaging.errors import MessageTooLarge, MessagingUnavailable, Unconfirmed
 from libs.common.problems import UNAVAILABLE, Problem
 from libs.common.runtime import Runtime
 from libs.common.telemetry import log
@@ -170,7 +170,7 @@ class Commands:
             answer = await run(request_id, again)
         except Problem as problem:
             answer = problem.response()
-        except MessagingUnavailable:
+        except (MessagingUnavailable, MessageTooLarge):
             await idempotency.release(pool, identity.user_id, key, self._runtime.clock.now())
             raise
         try:

@@ -25,6 +25,8 @@ _MOST_MAPPINGS = 50
 _MOST_LOTS = 100_000
 _MOST_OFFSET = 200
 _MOST_MULTIPLIER = 10_000
+_MOST_DIGITS = 18
+_LONGEST_INSTRUMENT = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ def _wrong_leg(leg: AlgoLeg, product: Product) -> str | None:
         return f"lots is {leg.lots}; it must be from 1 to {_MOST_LOTS}"
     if leg.kind is InstrumentKind.INDEX:
         return "an index cannot be traded; name its future or option"
+    if max(len(leg.instrument or ""), len(leg.underlying or "")) > _LONGEST_INSTRUMENT:
+        return f"no instrument or underlying has a name of more than {_LONGEST_INSTRUMENT} characters"
     missing = [name for name in _needs(leg) if not getattr(leg, name)]
     if missing:
         return f"{leg.kind} needs {', '.join(missing)}"
@@ -135,7 +139,9 @@ def _wrong_accounts(algo: Algo) -> str | None:
         return "an account is linked twice; give it one multiplier"
     for account in algo.accounts:
         if not 0 < account.multiplier <= _MOST_MULTIPLIER:
-            return f"multiplier is {account.multiplier}; it must be above 0 and at most {_MOST_MULTIPLIER}"
+            return f"multiplier is {account.multiplier:.6g}; it must be above 0 and at most {_MOST_MULTIPLIER}"
+        if len(account.multiplier.as_tuple().digits) > _MOST_DIGITS:
+            return f"multiplier is {account.multiplier:.6g}…; it must have at most {_MOST_DIGITS} digits"
     return None
 
 

@@ -49,6 +49,15 @@ def resolve(algo: Algo, market: Market) -> tuple[Contract, ...] | Impossible:
     return tuple(contracts)
 
 
+def is_listed(leg: AlgoLeg, market: Market) -> bool:
+    """Whether anything is listed that the leg could mean: what is not has no price either."""
+    if leg.kind is InstrumentKind.EQUITY:
+        return leg.instrument is not None and market.chain.equity(leg.instrument) is not None
+    if leg.underlying is None:
+        return False
+    return bool(market.chain.expiries(leg.underlying, leg.kind, leg.option_type, market.today))
+
+
 def plan(
     algo: Algo, contracts: Sequence[Contract], account: LinkedAccount, action: Side
 ) -> tuple[PlannedOrder, ...] | Impossible:

@@ -128,3 +128,14 @@ async def test_a_table_of_corporate_actions_with_an_endless_cell_is_refused(plat
     )
     assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM_JSON)
     assert "not understood" in answer.json()["detail"]
+
+
+async def test_what_is_longer_than_can_be_passed_on_is_refused_and_keeps_nobody_waiting(platform: Platform) -> None:
+    """Seen: Kafka was taken to be away for it, and the next orders of others were refused."""
+    asha = await platform.person("asha")
+    body = (ALGO % ('"' + "A" * 1_000_000 + '"')).replace("{account}", str(asha.account_id))
+    for headers in (JSON, {**JSON, "Idempotency-Key": "long"}, {**JSON, "Idempotency-Key": "long"}):
+        answer = await asha.client.post("/api/v2/algos/", content=body, headers=headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM_JSON), answer.text
+        assert answer.json()["code"] == "too_large"
+    assert platform.asked == []

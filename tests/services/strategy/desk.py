@@ -71,6 +71,10 @@ class Desk:
         await work.store.write()
         return said
 
+    async def asks_for_prices(self) -> Sequence[Message]:
+        work = Work(app, self.memory, self.connection, self.now)
+        return await handlers.request_prices(work.context(envelope_of(a_signal())))
+
 
 def a_change(
     account_id: AccountId,

@@ -3,12 +3,26 @@
 from libs.common.contracts.accounts import AccountDeleted
 from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved
 from libs.common.contracts.base import RequestRefused
+from libs.common.contracts.enums import PriceNeed, Product
 from libs.common.contracts.ids import InstrumentId, OrderId, UserId
+from libs.common.contracts.market import PricesRequested
 from libs.common.database import Connection
 from libs.common.ids import new_id
 from services.strategy.store import StrategyStore
 from tests.services.strategy.desk import Desk, a_change, denied, orders_of, reasons_of, square_offs_of
-from tests.services.strategy.scene import FIRST, SECOND, USER, a_signal, an_account, an_algo, an_exit, save
+from tests.services.strategy.scene import (
+    FIRST,
+    FUTURE_LEG,
+    SECOND,
+    SHARE_LEG,
+    USER,
+    a_signal,
+    an_account,
+    an_algo,
+    an_exit,
+    option_leg,
+    save,
+)
 
 
 async def test_an_algo_is_created_changed_and_deleted(desk: Desk) -> None:
@@ -79,3 +93,27 @@ async def test_a_batch_without_algos_asks_the_database_nothing() -> None:
     store = StrategyStore(Untouchable())  # type: ignore[arg-type]
     await store.prefetch([a_change(FIRST, None, InstrumentId("NSE:SBIN"), 5, OrderId(new_id()), 5)])
     await store.write()
+
+
+async def test_prices_are_asked_for_of_what_is_listed_alone(desk: Desk) -> None:
+    """Seen: the names that one user made up filled the message that asks for everybody's, until Kafka took none."""
+    legs = [SHARE_LEG, FUTURE_LEG, option_leg()]
+    made_up = [
+        SHARE_LEG.model_copy(update={"instrument": "NSE:NOPE"}),
+        FUTURE_LEG.model_copy(update={"underlying": "NOPE"}),
+        option_leg().model_copy(update={"underlying": "NOPE"}),
+    ]
+    await desk.keep(*(an_algo([leg], product=Product.MIS) for leg in (*legs, *made_up)))
+    assert await desk.asks_for_prices() == [
+        PricesRequested(
+            needed_by="strategy",
+            need=PriceNeed.STRATEGY,
+            instruments=(InstrumentId("NSE:SBIN"),),
+            underlyings=("NIFTY",),
+        )
+    ]
+
+
+async def test_without_anything_listed_no_prices_are_asked_for(desk: Desk) -> None:
+    await desk.keep(an_algo([FUTURE_LEG.model_copy(update={"underlying": "NOPE"})]))
+    assert await desk.asks_for_prices() == []

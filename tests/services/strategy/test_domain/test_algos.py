@@ -65,6 +65,8 @@ WRONG_LEGS = [
     FUTURE_LEG.model_copy(update={"expiry": None}),
     SHARE_LEG.model_copy(update={"instrument": None}),
     SHARE_LEG.model_copy(update={"kind": InstrumentKind.INDEX}),
+    SHARE_LEG.model_copy(update={"instrument": "NSE:" + "A" * 77}),
+    FUTURE_LEG.model_copy(update={"underlying": "A" * 81}),
 ]
 
 
@@ -85,6 +87,7 @@ def test_a_leg_that_is_not_complete_is_refused_and_named(leg: AlgoLeg) -> None:
         {"accounts": (LinkedAccount(account_id=FIRST), LinkedAccount(account_id=FIRST))},
         {"accounts": (LinkedAccount(account_id=FIRST, multiplier=Decimal(0)),)},
         {"accounts": (LinkedAccount(account_id=FIRST, multiplier=Decimal(10_001)),)},
+        {"accounts": (LinkedAccount(account_id=FIRST, multiplier=Decimal("1." + "3" * 19)),)},
         {"product": Product.CNC},
         {"product": Product.NRML, "legs": (SHARE_LEG,)},
         {"mappings": (Mapping(group_id=GROUP, exit_on=SignalType.ENTRY),)},
