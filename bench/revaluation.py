@@ -120,6 +120,7 @@ async def measure(count: int = POSITIONS, rounds: int = ROUNDS) -> dict[str, flo
     """Milliseconds per batch: median, 95th and 99th percentile, and the worst."""
     memory = RiskMemory()
     memory.clock = FixedClock(NOW)
+    memory.begun = trading_day(NOW)
     held = positions(count)
     memory.hold(held)
     memory.rewatch(watches(held))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,10 @@ class RiskMemory(Memory):
         self.reached_at: dict[WatchKey, datetime] = {}
         """When the amount of each of those was seen to be reached last."""
         self.flat: dict[WatchKey, Watch] = {}
+        self.begun: date | None = None
+        """The day into which everything that is carried was brought, by whatever instance, and committed."""
+        self.late_fills = 0
+        """How many fills of a day before moved a position, so that the day has to begin again."""
         self.found = asyncio.Event()
         """Set while `crossed` or `flat` hold something to act on."""
         self.calendar = TradingCalendar(MarketHours.CONTINUOUS)
@@ -124,7 +128,10 @@ class RiskMemory(Memory):
         now = self.clock.now()
         today = trading_day(now)
         for position in positions:
-            self.book.put(position, today)
+            is_news = self.book.put(position, today)
+            if is_news and position.pnl_day != today:
+                self.begun = None
+                self.late_fills += 1
             quote = self._quotes.get(position.instrument)
             if quote is not None:
                 self.book.prices.know(quote, now)
@@ -141,7 +148,7 @@ class RiskMemory(Memory):
         self.book.revalue(today)
         if not len(self.watches):
             return
-        crossings, flat = self.watches.step(self.book, today)
+        crossings, flat = self.watches.step(self.book, today, self.begun == today)
         fresh = {each.watch.key: each for each in crossings if self._is_fresh(each.watch, now)}
         self.crossed.update(fresh)
         self.reached_at.update(dict.fromkeys(fresh, now))

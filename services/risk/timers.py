@@ -102,15 +102,20 @@ def square_off(watch: Watch, account_id: AccountId, square_off_id: SquareOffId) 
 
 
 async def follow(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
-    """Keep risen peaks, learn what other instances did, and value without waiting for a price."""
-    peaks = ctx.memory.watches.raised_peaks()
-    moved: Sequence[Message] = []
+    """Keep risen peaks, begin the day, learn what other instances did, and value without waiting for a price."""
+    memory, today = ctx.memory, trading_day(ctx.now)
+    peaks = memory.watches.raised_peaks()
     if peaks:
         await ctx.store.limits.keep_peaks(peaks)
-        moved = await watches_stand(ctx.store.connection, [(watch.limit_id, watch.kind) for watch, _ in peaks])
-    await ctx.memory.follow(ctx.store)
-    ctx.memory.revalue()
-    return moved
+    moved = [watch for watch, _ in peaks]
+    late = memory.late_fills
+    begun = [] if memory.begun == today else await ctx.store.limits.begin_day(today)
+    moved += begun
+    await memory.follow(ctx.store)
+    if not begun and late == memory.late_fills:
+        memory.begun = today
+    memory.revalue()
+    return await watches_stand(ctx.store.connection, {watch.key for watch in moved}) if moved else []
 
 
 async def forget(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:

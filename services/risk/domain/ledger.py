@@ -41,7 +41,8 @@ class Account:
 class Exposure:
     """A position with the orders that may still move it: the account's net one, or one strategy's book of it.
 
-    `carried_quantity` at `carried_average` is what it was when `pnl_day` began.
+    `carried_quantity` at `carried_average` is what it was when `pnl_day` began, and `realised_before` all that it had
+    realised until then.
     """
 
     account_id: AccountId
@@ -59,6 +60,7 @@ class Exposure:
     pending_sell: int = 0
     carried_quantity: int = 0
     carried_average: Decimal = ZERO
+    realised_before: Decimal = ZERO
 
     @property
     def in_use(self) -> bool:
@@ -243,4 +245,5 @@ def _moved(exposure: Exposure, state: PositionState, version: int, day: date) ->
         version=version,
         carried_quantity=exposure.quantity if is_first else exposure.carried_quantity,
         carried_average=exposure.average_price if is_first else exposure.carried_average,
+        realised_before=exposure.realised_before + (exposure.realised_pnl if is_first else ZERO),
     )

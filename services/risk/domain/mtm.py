@@ -64,15 +64,18 @@ class Positions:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def put(self, position: Exposure, today: date) -> None:
-        """Take over a position's newest state; an older version than the one held is passed over."""
+    def put(self, position: Exposure, today: date) -> bool:
+        """Take over a position's newest state; an older version than the one held is passed over.
+
+        Whether it was not known before.
+        """
         key = (position.account_id, position.strategy_id, position.instrument, position.product)
         row = self._rows.get(key)
         if row is None:
             row = self._add(key, position)
             self._carry(row, position.carried_quantity, float(position.carried_average))
         elif position.version < self._versions[row]:
-            return
+            return False
         elif self._days[row] != today:
             self._carry(row, self.quantity[row], self.average[row])
         if position.pnl_day != today:
@@ -81,11 +84,13 @@ class Positions:
         if opened:
             for level, groups in self.groups.items():
                 groups.open[self.group[level][row]] += opened
+        is_news = position.version > self._versions[row]
         self._versions[row] = position.version
         self._days[row] = position.pnl_day
         self.quantity[row] = position.quantity
         self.average[row] = position.average_price
         self.realised[row] = position.realised_pnl if position.pnl_day == today else 0
+        return is_news
 
     def _carry(self, row: int, quantity: float, average: float) -> None:
         self._carries += 1
@@ -180,8 +185,8 @@ class Book:
         self.books = Positions(self.prices, (RiskLevel.STRATEGY,))
         self._today = date.min
 
-    def put(self, position: Exposure, today: date) -> None:
-        (self.net if position.strategy_id is None else self.books).put(position, today)
+    def put(self, position: Exposure, today: date) -> bool:
+        return (self.net if position.strategy_id is None else self.books).put(position, today)
 
     def positions(self, level: RiskLevel) -> Positions:
         return self.books if level is RiskLevel.STRATEGY else self.net

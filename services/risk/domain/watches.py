@@ -1,7 +1,9 @@
 """Which MTM each limit waits for. A watch fires once; flat again, or on the next day, it is armed anew.
 
 Stop-loss and target are measured from the MTM at which the watch was last armed (0 at the start of a day), so that a
-loss which was cut does not cut the next position at once. The trailing stop is measured from the best MTM since then.
+loss which was cut does not cut the next position at once. The trailing stop is measured from the best MTM since then;
+that of an instrument or a strategy is kept overnight for as long as its scope is open. A whole account's and a user's
+are limits on what happens in a day, and begin anew with it.
 The daily loss is what the scope lost since the day before closed, whatever it had lost until then: a position that is
 carried does not lose the same money every day. It is not armed again on the same day.
 """
@@ -21,6 +23,8 @@ from services.risk.domain.mtm import Book, Groups
 from services.risk.domain.prices import Indices
 
 LEVELS = (RiskLevel.INSTRUMENT, RiskLevel.STRATEGY, RiskLevel.ACCOUNT, RiskLevel.USER)
+CARRIED = frozenset({RiskLevel.INSTRUMENT, RiskLevel.STRATEGY})
+"""The levels whose trailing stops follow a position that is carried overnight."""
 HALF_A_PAISA = 0.005
 
 WatchKey = tuple[RiskLimitId, BreachKind]
@@ -28,7 +32,10 @@ WatchKey = tuple[RiskLimitId, BreachKind]
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """One amount of one limit. `baseline`, `peak` and `armed` belong to `day`; a breach of an earlier day is over."""
+    """One amount of one limit. `baseline`, `peak` and `armed` belong to `day`; a breach of an earlier day is over.
+
+    `realised_before` is what the scope of a carried one had realised when `day` began; None where nobody knows.
+    """
 
     limit_id: RiskLimitId
     kind: BreachKind
@@ -43,6 +50,7 @@ class Watch:
     day: date
     baseline: Decimal
     peak: Decimal | None
+    realised_before: Decimal | None = None
 
     @property
     def key(self) -> WatchKey:
@@ -60,9 +68,38 @@ class Watch:
             case RiskLevel.USER | RiskLevel.ALL:
                 return self.user_id
 
+    @property
+    def is_carried(self) -> bool:
+        return self.kind is BreachKind.TRAILING_STOP and self.level in CARRIED
+
     def on(self, today: date) -> "Watch":
-        """The watch as it stands on a day: each day starts from nothing."""
-        return self if self.day == today else replace(self, armed=True, day=today, baseline=ZERO, peak=None)
+        """The watch as it stands on a day: each day starts from nothing, but for what is carried (see `begin_day`)."""
+        if self.day == today or self.is_carried:
+            return self
+        return replace(self, armed=True, day=today, baseline=ZERO, peak=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What the scope of a watch brings into a day: whether a position, and all that it had realised until then."""
+
+    is_open: bool
+    realised: Decimal
+
+
+def begin_day(watch: Watch, today: date, carried: Carried) -> Watch:
+    """A carried watch into a day; or on that day again, when fills of the days before became known later.
+
+    The MTM of a day counts what was realised on that day only. So the peak is told in the same terms, and is as far
+    from the MTM after midnight as it was before.
+    """
+    known, peak = watch.realised_before, watch.peak
+    if watch.day < today:
+        watch = replace(watch, armed=True, day=today, baseline=ZERO)
+        peak = peak if carried.is_open and known is not None else None
+    if peak is not None and known is not None:
+        peak += known - carried.realised
+    return replace(watch, peak=peak, realised_before=carried.realised)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +122,16 @@ class Lane:
         self.armed = np.array([w.armed for w in self.watches], bool)
         self.daily = np.array([w.kind is BreachKind.DAILY_LOSS for w in self.watches], bool)
         self.trailing = np.array([w.kind is BreachKind.TRAILING_STOP for w in self.watches], bool)
+        self.carried = np.array([w.is_carried for w in self.watches], bool)
         self.direction = np.array([-1.0 if w.kind is BreachKind.TARGET else 1.0 for w in self.watches])
         self.reference = np.array([_reference(w) for w in self.watches])
         self.kept = self.reference.copy()
 
-    def step(self, groups: Groups) -> tuple[list[int], list[int]]:
+    def step(self, groups: Groups, has_begun: bool) -> tuple[list[int], list[int]]:
         """Raise the peaks, then tell which watches reached their amount and which may be armed again."""
         mtm, held = groups.mtm[self.group], groups.open[self.group] > 0
         live = self.armed if groups.unpriced is None else self.armed & ~groups.unpriced[self.group]
+        live = live if has_begun else live & ~self.carried
         np.maximum(self.reference, mtm, out=self.reference, where=self.trailing & live)
         mtm = np.where(self.daily, mtm - groups.carried[self.group], mtm)
         reached = self.direction * (self.reference - mtm) >= self.amount - HALF_A_PAISA
@@ -134,10 +173,13 @@ class Watches:
                 self._unwritten.pop(watch.key, None)
         self._lanes.clear()
 
-    def step(self, book: Book, today: date) -> tuple[list[Crossing], list[Watch]]:
-        """After a revaluation: the watches that were reached, and the fired ones whose scope is flat."""
+    def step(self, book: Book, today: date, has_begun: bool) -> tuple[list[Crossing], list[Watch]]:
+        """After a revaluation: the watches that were reached, and the fired ones whose scope is flat. Until the day
+        `has_begun` for what is carried, its peaks stand in the terms of another day, and reach nothing.
+        """
         if today != self._today:
-            self._unwritten.clear()
+            self._remember_peaks()
+            self._unwritten = {watch.key: peak for watch, peak in self._raised() if watch.is_carried}
             self._watches = {key: watch.on(today) for key, watch in self._watches.items()}
             self._lanes.clear()
             self._today = today
@@ -146,7 +188,7 @@ class Watches:
         for level in LEVELS:
             groups = book.positions(level).groups[level]
             lane = self._lane(level, groups)
-            fired, idle = lane.step(groups)
+            fired, idle = lane.step(groups, has_begun)
             crossings += [_crossing(lane, i, groups) for i in fired]
             flat += [lane.watches[i] for i in idle]
         return crossings, flat
@@ -154,9 +196,12 @@ class Watches:
     def raised_peaks(self) -> list[tuple[Watch, Decimal]]:
         """Peaks to write down; they count as written from here on."""
         self._remember_peaks()
-        raised = [(self._watches[key], peak) for key, peak in self._unwritten.items() if key in self._watches]
+        raised = self._raised()
         self._unwritten.clear()
         return raised
+
+    def _raised(self) -> list[tuple[Watch, Decimal]]:
+        return [(self._watches[key], peak) for key, peak in self._unwritten.items() if key in self._watches]
 
     def _lane(self, level: RiskLevel, groups: Groups) -> Lane:
         if level not in self._lanes or self._scopes[level] != len(groups):
@@ -185,8 +230,13 @@ def _same_but_peak(held: Watch, told: Watch) -> bool:
     return replace(held, peak=None) == replace(told, peak=None)
 
 
+def _standing(watch: Watch) -> tuple[object, ...]:
+    """What a peak is the peak of."""
+    return watch.version, watch.day, watch.armed, watch.realised_before
+
+
 def _with_peak_of(watch: Watch, old: Watch | None) -> Watch:
-    if old is None or (old.version, old.day, old.armed) != (watch.version, watch.day, watch.armed):
+    if old is None or _standing(old) != _standing(watch):
         return watch
     known = [peak for peak in (old.peak, watch.peak) if peak is not None]
     return replace(watch, peak=max(known, default=None))

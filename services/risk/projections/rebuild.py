@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from libs.common.contracts.base import Message
+from libs.common.contracts.enums import BreachKind
 from libs.common.contracts.ids import CorrelationId
 from libs.common.contracts.orders import OrderCleared, OrderDenied, OrderModifyCleared
 from libs.common.contracts.risk import MTMBreached, RiskLimitDeleted, RiskLimitSaved, WatchMoved
@@ -63,4 +64,6 @@ async def breached(event: MTMBreached, ctx: RiskContext) -> Sequence[Message]:
 
 async def watch_moved(event: WatchMoved, ctx: RiskContext) -> Sequence[Message]:
     await rebuild.move_watch(ctx.store.connection, event)
+    if event.kind is BreachKind.TRAILING_STOP:
+        await ctx.store.limits.begin_day(event.day, event.limit_id)
     return []

@@ -15,7 +15,7 @@ _STAND = """
     JOIN limits l USING (limit_id) ORDER BY w.limit_id, w.kind
 """
 _MOVE = """
-    UPDATE watches SET armed = $4, day = $5, baseline = $6, peak = $7, changed_at = now()
+    UPDATE watches SET armed = $4, day = $5, baseline = $6, peak = $7, realised_before = NULL, changed_at = now()
     WHERE limit_id = $1 AND kind = $2 AND version = $3
 """
 _BREACH = """

@@ -14,7 +14,7 @@ from libs.common.reads import Reads, Row
 from libs.common.writes import Writes
 from services.risk.domain.halts import Halt
 from services.risk.domain.limits import KeptLimit, OrderLimit, watched
-from services.risk.domain.watches import Watch
+from services.risk.domain.watches import CARRIED, Carried, Watch, begin_day
 from services.risk.store.exposures import NET
 
 _ORDER_LIMITS = """
@@ -45,7 +45,7 @@ _SAVE_LIMIT = """
 
 _WATCHES = """
     SELECT l.limit_id, w.kind, w.version, l.user_id, l.level, l.account_id, l.strategy_id, l.instrument, w.amount,
-           w.armed, w.day, w.baseline, w.peak
+           w.armed, w.day, w.baseline, w.peak, w.realised_before
     FROM limits l LEFT JOIN watches w USING (limit_id)
 """
 
@@ -91,6 +91,33 @@ _KEEP_PEAKS = """
          AS c (limit_id, kind, version, day, peak)
     WHERE w.limit_id = c.limit_id AND w.kind = c.kind AND w.version = c.version
       AND ((w.day = c.day AND w.armed) OR w.day < c.day)
+"""
+
+
+_CARRIED = f"""
+    SELECT l.limit_id, w.kind, w.version, l.user_id, l.level, l.account_id, l.strategy_id, l.instrument, w.amount,
+           w.armed, w.day, w.baseline, w.peak, w.realised_before, held.is_open, held.realised
+    FROM watches w JOIN limits l USING (limit_id)
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(bool_or(CASE WHEN pnl_day < $1 THEN quantity ELSE carried_quantity END <> 0), false) AS is_open,
+               COALESCE(sum(realised_before + CASE WHEN pnl_day < $1 THEN realised_pnl ELSE 0 END), 0) AS realised
+        FROM (SELECT * FROM exposures
+              WHERE account_id = l.account_id AND strategy_id = '{NET}' AND instrument = l.instrument
+              UNION ALL
+              SELECT * FROM exposures WHERE strategy_id = l.strategy_id) AS scope
+        WHERE scope.user_id = l.user_id) AS held
+    WHERE w.kind = $2 AND l.level = ANY($3::text[]) AND ($4::uuid IS NULL OR limit_id = $4)
+      AND (w.day < $1 OR w.realised_before IS DISTINCT FROM held.realised)
+    ORDER BY limit_id, w.kind FOR UPDATE OF w
+"""  # noqa: S608 - constants only
+
+_BEGIN = """
+    UPDATE watches w
+    SET armed = n.armed, day = n.day, baseline = n.baseline, peak = n.peak, realised_before = n.realised_before,
+        changed_at = now()
+    FROM unnest($1::uuid[], $2::text[], $3::boolean[], $4::date[], $5::numeric[], $6::numeric[], $7::numeric[])
+         AS n (limit_id, kind, armed, day, baseline, peak, realised_before)
+    WHERE w.limit_id = n.limit_id AND w.kind = n.kind
 """
 
 
@@ -188,6 +215,7 @@ class Limits:
                 list(amounts),
                 list(amounts.values()),
             )
+            await self.begin_day(today, limit.limit_id)
 
     async def delete(self, limit_id: RiskLimitId) -> None:
         """The row stays, so that other instances see that it is gone, and a late writer its version."""
@@ -235,6 +263,23 @@ class Limits:
         )
         return armed is True
 
+    async def begin_day(self, today: date, limit_id: RiskLimitId | None = None) -> list[Watch]:
+        """Bring the trailing stops of carried positions into the day: those that are not in it, or not rightly."""
+        rows = await self._connection.fetch(_CARRIED, today, BreachKind.TRAILING_STOP, list(CARRIED), limit_id)
+        begun = [begin_day(_watch(row[:-2]), today, Carried(*row[-2:])) for row in rows]
+        if begun:
+            await self._connection.execute(
+                _BEGIN,
+                [watch.limit_id for watch in begun],
+                [watch.kind for watch in begun],
+                [watch.armed for watch in begun],
+                [watch.day for watch in begun],
+                [watch.baseline for watch in begun],
+                [watch.peak for watch in begun],
+                [watch.realised_before for watch in begun],
+            )
+        return begun
+
     async def keep_peaks(self, peaks: list[tuple[Watch, Decimal]]) -> None:
         await self._connection.execute(
             _KEEP_PEAKS,
@@ -273,8 +318,12 @@ def _order_limit(row: Row) -> OrderLimit:
 def _by_limit(rows: Iterable[asyncpg.Record]) -> dict[RiskLimitId, list[Watch]]:
     found: dict[RiskLimitId, list[Watch]] = {}
     for row in rows:
-        limit_id, kind, version, user_id, level, *rest = row
-        watches = found.setdefault(limit_id, [])
-        if kind is not None:
-            watches.append(Watch(limit_id, BreachKind(kind), version, user_id, RiskLevel(level), *rest))
+        watches = found.setdefault(row["limit_id"], [])
+        if row["kind"] is not None:
+            watches.append(_watch(row))
     return found
+
+
+def _watch(row: Row | asyncpg.Record) -> Watch:
+    limit_id, kind, version, user_id, level, *rest = row
+    return Watch(limit_id, BreachKind(kind), version, user_id, RiskLevel(level), *rest)

@@ -1,6 +1,8 @@
 """Limits, and a scene that watches them as a process of risk does."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,16 +11,19 @@ from libs.common.clock import FixedClock
 from libs.common.contracts.base import Delivery, Message
 from libs.common.contracts.enums import BreachKind, RiskLevel
 from libs.common.contracts.ids import RiskLimitId
-from libs.common.contracts.risk import RiskLimit, RiskLimitSaveRequested
+from libs.common.contracts.risk import RiskLimit, RiskLimitSaveRequested, WatchMoved
+from libs.common.database import Connection
 from libs.common.messaging.envelope import decode
 from libs.common.messaging.work import Work, origin
 from libs.common.runtime import Unit
+from libs.common.testing import deliver
 from libs.common.testing.delivery import envelope_of
 from services.risk import timers
-from services.risk.app import app
+from services.risk.app import app, retold
 from services.risk.memory import RiskMemory
 from services.risk.projections.watch import positions_of
 from services.risk.store import RiskStore
+from services.risk.store.rebuild import forget
 from tests.services.risk.scene import (
     ACCOUNT,
     SBIN,
@@ -54,8 +59,20 @@ def limit(level: RiskLevel = RiskLevel.ACCOUNT, **amounts: Any) -> RiskLimitSave
 class Watched(Scene):
     """A scene whose memory follows the database, as a process does."""
 
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.log: list[tuple[datetime, str, Message]] = []
+        """When whatever was told, and by whom."""
+
+    async def open(self) -> "Watched":
+        await super().open()
+        await self.follow()
+        return self
+
     async def tell(self, *messages: Message, story: UUID | None = None) -> Sequence[Message]:
         said = await super().tell(*messages, story=story)
+        self._record(messages, "/services/trading")
+        self._record(said)
         store = RiskStore(self.connection)
         for message in messages:
             self.memory.hold(positions_of(Delivery(message, envelope_of(message, now=self.now))))
@@ -67,6 +84,49 @@ class Watched(Scene):
         self.memory = RiskMemory()
         self.memory.clock = FixedClock(self.now)
         await self.memory.follow(RiskStore(self.connection))
+        await self.follow()
+
+    async def next_day(self) -> None:
+        """The process lives on into another day."""
+        await self.follow()
+        self.later(days=1)
+        self.memory.revalue()
+        await self.follow()
+
+    async def late(self, message: Message, **ago: float) -> None:
+        """Something that was said this long ago is read only now."""
+        now, self.now = self.now, self.now - timedelta(**ago)
+        await self.tell(message)
+        self.now = now
+
+    async def follow(self) -> None:
+        """What the timer does every second; the second time nothing is left to do."""
+        for _ in range(2):
+            work = Work(app, self.memory, self.connection, self.now)
+            cause = origin(app, self.now)
+            work.say(await timers.follow(work.context(cause)), cause)
+            await work.store.write()
+            self._said_by(work)
+
+    def _said_by(self, work: Work[RiskStore, RiskMemory]) -> list[Message]:
+        types = {message.__name__: message for message in app.topics}
+        said = [decode(types[record.envelope.type], record.value) for record in work.records]
+        self._record(said)
+        return said
+
+    def _record(self, messages: Sequence[Message], source: str = "/services/risk") -> None:
+        self.log += [(self.now, source, message) for message in messages]
+
+    async def build_anew(self) -> None:
+        """From what the log keeps of what was told, in order of time, as the command does."""
+        await forget(self.connection, self.now)
+        kinds = {subscription.message for subscription in retold.consumes}
+        newest = {message.watch: message for _, _, message in self.log if isinstance(message, WatchMoved)}
+        for time, source, message in sorted(self.log, key=lambda told: told[0]):
+            is_compacted = isinstance(message, WatchMoved) and message is not newest[message.watch]
+            if type(message) in kinds and not is_compacted:
+                cause = replace(envelope_of(message, now=time), source=source)
+                await deliver(retold, self.connection, message, now=time, cause=cause)
 
     async def price(self, last: float, close: float = 0) -> Sequence[Message]:
         """A new price, and what risk says of itself because of it."""
@@ -86,8 +146,7 @@ class Watched(Scene):
         work = Work(app, self.memory, self.connection, self.now)
         await step(Unit(work, origin(app, self.now, USER)))
         await work.store.write()
-        types = {message.__name__: message for message in app.topics}
-        return [decode(types[record.envelope.type], record.value) for record in work.records]
+        return self._said_by(work)
 
 
 def long(quantity: int = 10, average: int = 800, **terms: Any) -> Message:

@@ -1,5 +1,6 @@
 """What a day's loss is, and what was lost on other days."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -11,6 +12,7 @@ from libs.common.clock import FixedClock
 from libs.common.contracts.enums import BreachKind, Product, RiskLevel
 from libs.common.contracts.ids import InstrumentId
 from services.risk.domain.ledger import Account, Exposure, Ledger, move
+from services.risk.domain.watches import Carried, begin_day
 from services.risk.memory import RiskMemory
 from tests.services.risk.scene import (
     ACCOUNT,
@@ -151,3 +153,47 @@ def traded(net: Exposure, quantity: int, paid: Decimal, day: date) -> Exposure:
     told = state(after, average if after else 0, realised)
     before = Ledger(Account(ACCOUNT), net, None)
     return move(before, told, told, Decimal(0), net.version + 1, day).net
+
+
+days = st.lists(st.lists(st.tuples(st.integers(-20, 20), st.integers(1, 99)), max_size=3), min_size=2, max_size=4)
+
+
+@given(days, st.lists(st.integers(1, 99), min_size=4, max_size=4))
+def test_a_carried_peak_is_as_far_from_the_mtm_after_midnight_as_before(
+    traded_on: list[list[tuple[int, int]]], closes: list[int]
+) -> None:
+    net = Exposure(ACCOUNT, None, SBIN, Product.NRML, USER)
+    day = TODAY - timedelta(days=len(traded_on))
+    own = watch(BreachKind.TRAILING_STOP, 500, RiskLevel.INSTRUMENT, day=day, realised_before=Decimal(0))
+    for fills, close in zip(traded_on, closes, strict=False):
+        for quantity, paid in fills:
+            net = traded(net, quantity, Decimal(paid), day)
+        worth = mtm(net, close, day)
+        peak = worth if own.peak is None else max(own.peak, worth)
+        own = replace(own, peak=peak)
+        next_day = day + timedelta(days=1)
+        begun = begin_day(own, next_day, carried_into(net, next_day))
+        if net.quantity:
+            assert begun.peak is not None
+            assert begun.peak - mtm(net, close, next_day) == pytest.approx(peak - worth)
+            assert begin_day(begun, next_day, carried_into(net, next_day)) == begun, "once is enough"
+        else:
+            assert begun.peak is None
+        own, day = begun, next_day
+
+
+def mtm(net: Exposure, last: int, day: date) -> Decimal:
+    realised = net.realised_pnl if net.pnl_day == day else Decimal(0)
+    return realised + net.quantity * (last - net.average_price)
+
+
+def carried_into(net: Exposure, day: date) -> Carried:
+    of_before = net.realised_pnl if net.pnl_day is not None and net.pnl_day < day else Decimal(0)
+    return Carried(net.carried_into(day) != 0, net.realised_before + of_before)
+
+
+def test_a_peak_from_before_anybody_kept_what_was_realised_counts_on_its_own_day_only() -> None:
+    own = watch(BreachKind.TRAILING_STOP, 500, RiskLevel.INSTRUMENT, peak=Decimal(1000))
+    carried = Carried(is_open=True, realised=Decimal(-200))
+    assert begin_day(own, TODAY, carried).peak == 1000
+    assert begin_day(own, TODAY + timedelta(days=1), carried).peak is None

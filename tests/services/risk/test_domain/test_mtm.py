@@ -280,7 +280,7 @@ def test_each_day_arms_every_watch_and_forgets_the_peak() -> None:
 
     def fired(day: date) -> list[BreachKind]:
         book.revalue(day)
-        return [each.watch.kind for each in watches.step(book, day)[0]]
+        return [each.watch.kind for each in watches.step(book, day, has_begun=True)[0]]
 
     tomorrow, then = TODAY + timedelta(days=1), NOW + timedelta(days=1)
     assert fired(TODAY) == []

@@ -52,6 +52,7 @@ def watch(kind: BreachKind, amount: int, level: RiskLevel = RiskLevel.ACCOUNT, *
 def watching(*watches: Watch) -> RiskMemory:
     memory = RiskMemory()
     memory.clock = FixedClock(NOW)
+    memory.begun = TODAY
     memory.rewatch({each.limit_id: [each] for each in watches})
     return memory
 
