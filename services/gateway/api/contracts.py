@@ -1,7 +1,6 @@
 """The contract master: search, what an instrument is and every broker calls it, expiries, brokers' dumps."""
 
 from collections.abc import Mapping
-from datetime import date
 from decimal import Decimal
 from typing import Annotated
 from urllib.parse import quote
@@ -17,6 +16,7 @@ from services.gateway.api import models
 from services.gateway.api.edge import Admin, Edge, Json, Reader, Router, TheEdge
 from services.gateway.api.market import named_instrument
 from services.gateway.api.models import contracts as views
+from services.gateway.api.paging import Day
 from services.gateway.domain.search import parse
 from services.gateway.store import instruments
 
@@ -32,7 +32,7 @@ async def search(
     exchange: Exchange | None = None,
     kind: InstrumentKind | None = None,
     underlying: Annotated[str | None, Query(max_length=40)] = None,
-    expiry: date | None = None,
+    expiry: Day | None = None,
     strike: Annotated[Decimal | None, Query(gt=0, max_digits=12)] = None,
     option_type: OptionType | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 20,

@@ -1,6 +1,6 @@
 """Price history, passed on from marketdata as it comes: JSON by the page, files as streams. Admins add to it."""
 
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import quote
@@ -12,7 +12,7 @@ from services.gateway.api import models
 from services.gateway.api.edge import Admin, Json, Reader, Router, TheEdge
 from services.gateway.api.entrance import upload
 from services.gateway.api.market import named_instrument
-from services.gateway.api.paging import From, To, aware
+from services.gateway.api.paging import Day, From, To, aware
 
 router = Router(prefix="/market", tags=["market"])
 INTERVALS = ("tick", "1m", "3m", "5m", "10m", "15m", "30m", "1h", "1d")
@@ -72,7 +72,7 @@ async def history(
 
 @router.get("/history/{symbol}/quality", responses=models.PROBLEMS)
 async def quality(
-    symbol: str, _: Reader, edge: TheEdge, day: date | None = None, exchange: Exchange | None = None
+    symbol: str, _: Reader, edge: TheEdge, day: Day | None = None, exchange: Exchange | None = None
 ) -> Response:
     """A day's candles judged: minutes missing or outside the session, ticks doubled, spikes."""
     return await edge.internal.pass_on(MARKETDATA, _path(symbol, exchange, "quality"), {"day": day})

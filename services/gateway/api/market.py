@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date
 from typing import Annotated
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.problems import Problem, unavailable
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge
+from services.gateway.api.paging import Day
 from services.gateway.domain.symbols import instrument_of
 from services.gateway.store import instruments
 
@@ -93,7 +93,7 @@ async def option_chain(
     _: Reader,
     edge: TheEdge,
     exchange: Exchange | None = None,
-    expiry: date | None = None,
+    expiry: Day | None = None,
     strikes: Annotated[int | None, Query(ge=0, le=500, description="below and above the money; all if absent")] = None,
 ) -> Response:
     """`NIFTY`, `NSE_INDEX:NIFTY` or `NSE:SBIN`: prices, open interest, volatility and Greeks of every strike.

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
@@ -17,15 +17,36 @@ Limit: TypeAlias = Annotated[int, Query(ge=1, le=500, description="Rows on a pag
 PageCursor: TypeAlias = Annotated[str | None, Query(description="`next_cursor` of the page before")]
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+_FIRST_S, _LAST_S = 631_152_000, 7_258_118_400
+"""Since 1970, from the beginning of 1990 to that of 2200. What lies outside was meant as something else: a year, or a
+date without its dashes.
+"""
 
 
-def _indian_day(told: object) -> object:
-    return f"{told}T00:00:00+05:30" if isinstance(told, str) and _DATE.fullmatch(told) else told
+def _moment(told: object) -> object:
+    if not isinstance(told, str):
+        return told
+    if _DATE.fullmatch(told):
+        return f"{told}T00:00:00+05:30"
+    if _NUMBER.fullmatch(told) and not any(_FIRST_S <= float(told) / unit < _LAST_S for unit in (1, 1000)):
+        raise ValueError(
+            f"{told:.40} is no moment from 1990 to 2199: write 2026-11-20, 2026-11-20T09:15:00+05:30, "
+            "or seconds or milliseconds since 1970"
+        )
+    return told
 
 
-Moment: TypeAlias = Annotated[datetime, BeforeValidator(_indian_day)]
+def _day(told: object) -> object:
+    if isinstance(told, str) and _NUMBER.fullmatch(told):
+        raise ValueError(f"{told:.40} is no day: write it as 2026-11-20")
+    return told
+
+
+Day: TypeAlias = Annotated[date, BeforeValidator(_day)]
+Moment: TypeAlias = Annotated[datetime, BeforeValidator(_moment)]
 """A date alone is that day in India, as everywhere: midnight in UTC would cut a day's candle off and take the next."""
-_WHEN = "; a date alone is midnight in India, a time without an offset UTC"
+_WHEN = "; a date alone is midnight in India, a time without an offset UTC, a number seconds or milliseconds since 1970"
 From: TypeAlias = Annotated[Moment | None, Query(alias="from", description=f"The first instant{_WHEN}")]
 To: TypeAlias = Annotated[Moment | None, Query(alias="to", description=f"The first instant that is left out{_WHEN}")]
 

@@ -100,6 +100,49 @@ async def test_a_date_alone_is_the_day_in_india(platform: Platform, marketdata: 
         assert (found.status_code, found.headers["content-type"]) == (422, PROBLEM_JSON)
 
 
+@pytest.mark.parametrize(
+    "number", ["2026", "+2026", "20261120", "20261120091500", "2026.5", "-5", "0", "1795132800000000", "9" * 400]
+)
+async def test_a_bare_number_that_is_no_moment_of_these_years_is_refused_and_told_how_to_write_one(
+    platform: Platform, marketdata: Marketdata, number: str
+) -> None:
+    """Seen: `from=2026` was the year to whoever asked, and 2026 seconds after 1970 to us: all of the history."""
+    asha = await platform.person("asha")
+    for path in ("market/history/NSE:SBIN", "trading/orders/", "trading/tradebook/"):
+        for name in ("from", "to"):
+            answer = await asha.client.get(f"/api/v2/{path}", params={name: number})
+            assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM_JSON), (path, name)
+            told = answer.json()
+            assert (told["code"], told["errors"][0]["field"]) == ("invalid", name)
+            for form in (number[:40], "2026-11-20,", "2026-11-20T09:15:00+05:30", "seconds or milliseconds since 1970"):
+                assert form in told["detail"], (path, form)
+    assert marketdata.asked == ""
+
+
+async def test_seconds_and_milliseconds_since_1970_are_moments(platform: Platform, marketdata: Marketdata) -> None:
+    asha = await platform.person("asha")
+    epochs = {"from": "1795146300", "to": "1795146360500"}
+    assert (await asha.client.get("/api/v2/market/history/NSE:SBIN", params=epochs)).status_code == 200
+    line = marketdata.asked.partition("\r\n")[0]
+    assert "start=2026-11-20T03%3A45%3A00%2B00%3A00" in line
+    assert "end=2026-11-20T03%3A46%3A00.500000%2B00%3A00" in line
+
+
+@pytest.mark.parametrize("number", ["2026", "0", "20261120", "1795132800"])
+async def test_a_bare_number_is_no_day(platform: Platform, marketdata: Marketdata, number: str) -> None:
+    """`day=0` was the first of January 1970."""
+    asha = await platform.person("asha")
+    for path in (
+        f"history/NSE:SBIN/quality?day={number}",
+        f"option-chain/NIFTY?expiry={number}",
+        f"contracts/search?expiry={number}",
+    ):
+        answer = await asha.client.get(f"/api/v2/market/{path}")
+        assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM_JSON), path
+        assert f"{number} is no day: write it as 2026-11-20" in answer.json()["detail"], path
+    assert marketdata.asked == ""
+
+
 async def test_a_problem_of_marketdata_is_the_client_s(platform: Platform, marketdata: Marketdata) -> None:
     asha = await platform.person("asha")
     marketdata.status, marketdata.media = 422, PROBLEM_JSON
