@@ -57,6 +57,9 @@ class Market:
     """
 
     at: datetime
+    """When it was received: the order in which markets are met."""
+    priced_at: datetime
+    """The exchange's time of its prices. A source that is asked anew says again what traded last, hours ago."""
     last: Decimal | None
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
@@ -74,7 +77,7 @@ class Market:
         return self.lowest_ask if side is Side.BUY else self.highest_bid
 
     def is_fresh(self, now: datetime, stale_after: timedelta) -> bool:
-        return now - self.at <= stale_after
+        return now - self.priced_at <= stale_after
 
 
 def market_of(tick: Tick, listing: Listing, model: FillModel) -> Market:
@@ -92,7 +95,7 @@ def market_of(tick: Tick, listing: Listing, model: FillModel) -> Market:
         bids = [Level(last - away, None)] if last > away else []
         asks = [Level(last + away, None)]
     at = tick.received_at
-    return Market(at, last, tuple(bids), tuple(asks), since=at, lowest=last, highest=last)
+    return Market(at, tick.at, last, tuple(bids), tuple(asks), since=at, lowest=last, highest=last)
 
 
 def fold(older: Market, newer: Market) -> Market:

@@ -166,6 +166,15 @@ async def test_without_a_believable_price_an_order_waits_and_an_ioc_order_expire
         assert [e.kind for e in at_once] == [K.ACCEPTED, K.EXPIRED]
 
 
+async def test_an_old_price_is_not_believed_because_it_was_told_again(connection: Connection) -> None:
+    """A ticker that is subscribed again, or quotes asked for over HTTP, say once more what traded last: hours ago."""
+    again = tick(ltp=100.0, at=later(-7200)).model_copy(update={"received_at": NOON})
+    knows, asked = memory(again), request(BUY, 100, LIMIT, "120.00")
+    assert [e.kind for e in await told(connection, knows, asked)] == [K.ACCEPTED]
+    at_once = await told(connection, knows, request(validity=Validity.IOC))
+    assert [e.kind for e in at_once] == [K.ACCEPTED, K.EXPIRED]
+
+
 async def test_a_price_that_is_not_a_number_fills_nothing(connection: Connection) -> None:
     for nonsense in (float("nan"), 0.0, -1.0):
         knows = memory(tick(nonsense, bid=nonsense, ask=nonsense))

@@ -10,6 +10,7 @@ import pytest
 from libs.common.clock import FixedClock
 from libs.common.contracts.enums import ExecutionKind, OrderStatus, OrderType, Side
 from libs.common.contracts.market import Tick
+from libs.common.contracts.venue import VenueOrderRequested
 from libs.common.testing.apps import opened
 from services.walkforward import handlers, streams, timers
 from services.walkforward.app import app
@@ -51,6 +52,22 @@ async def test_openalgo_1685_a_market_order_without_a_price_fills_on_the_first_t
         asked = request(BUY)
         assert await handle(venue, asked) == [ExecutionKind.ACCEPTED]
         await see(venue, tick(100.0, at=later(5)))
+        assert (await row(venue, asked)).status is OrderStatus.FILLED
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [request(BUY), request(BUY, 100, LIMIT, "120.00"), request(SELL, 100, SL_M, trigger="101.00")],
+    ids=["market", "limit", "stop"],
+)
+async def test_an_order_that_waits_for_a_price_takes_none_from_hours_before_it(asked: VenueOrderRequested) -> None:
+    """What a broker tells first of an instrument that nobody asked it for before is what traded last, whenever."""
+    async with instance() as venue:
+        assert await handle(venue, asked) == [ExecutionKind.ACCEPTED]
+        await see(venue, tick(100.0, at=later(-7200)).model_copy(update={"received_at": later(1)}))
+        waiting = await row(venue, asked)
+        assert (waiting.status, waiting.filled, waiting.triggered) == (OrderStatus.ACCEPTED, 0, False)
+        await see(venue, tick(100.0, at=later(2)))
         assert (await row(venue, asked)).status is OrderStatus.FILLED
 
 
