@@ -56,10 +56,11 @@ class Price:
     def quoted(cls, quote: Quote) -> "Price":
         return cls(_positive(quote.ltp), _positive(quote.previous_close), quote.at)
 
-    @property
-    def reference(self) -> Decimal | None:
-        """What a price band is measured from."""
-        return self.previous_close or self.last
+    def reference(self, today: date) -> Decimal | None:
+        """What a price band is measured from: the close of the day before, which is the last price of one that is from
+        then.
+        """
+        return self.last if trading_day(self.at) < today else self.previous_close or self.last
 
 
 def _positive(price: float) -> Decimal | None:

@@ -117,7 +117,7 @@ def quantity_is_within_freeze(check: OrderCheck) -> Denial | None:
 
 def price_is_within_band(check: OrderCheck) -> Denial | None:
     band = check.listed.price_band
-    reference = check.price.reference if check.price else None
+    reference = check.price.reference(trading_day(check.now)) if check.price else None
     if band is None or reference is None:
         return None
     low, high = reference * (1 - band), reference * (1 + band)

@@ -111,6 +111,13 @@ def test_a_price_stays_within_its_band(price: str, inside: bool) -> None:
         assert (found.rule, found.limit) == (DenialRule.PRICE_BAND, "720 to 880")
 
 
+@pytest.mark.parametrize(("price", "inside"), [("990", True), ("809.95", False)])
+def test_the_band_is_around_the_last_price_of_an_earlier_day(price: str, inside: bool) -> None:
+    """Until the first price of today, the previous close of a quote is that of the day before it."""
+    yesterday = Price.quoted(quote(SBIN, 900.0, NOW - timedelta(days=1), previous_close=700.0))
+    assert (denial(check(order(price=Decimal(price)), price=yesterday)) is None) is inside
+
+
 def test_a_trigger_stays_within_the_band_too() -> None:
     request = order(order_type=OrderType.SL_M, price=None, trigger_price=Decimal(900))
     assert refused(request).rule is DenialRule.PRICE_BAND
