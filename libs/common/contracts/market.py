@@ -1,11 +1,22 @@
 """Instruments and prices. Where speed matters prices are floats; what enters an order book becomes Decimal there."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from libs.common.contracts.base import Event, Request, Value
 from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind, OptionType, PriceNeed, TickFault
 from libs.common.contracts.ids import InstrumentId
+
+BELIEVED_FOR = timedelta(seconds=60)
+"""Longer than all but quiet contracts leave between two ticks."""
+
+
+def is_old(at: datetime, now: datetime) -> bool:
+    """Whether a price of `at` no longer stands for a market that trades: nothing newer came for a minute, since nobody
+    trades it or its feed does not carry it any more. That a quote is repeated makes it no newer. While a market is
+    closed the last price of its session stands, however old.
+    """
+    return now - at > BELIEVED_FOR
 
 
 class InstrumentListed(Event):
@@ -118,7 +129,8 @@ class Quote(Value):
 class QuotesConflated(Event):
     """The newest quote of every instrument of `shard` that changed since the last one (every 100 ms).
 
-    Every instrument is repeated at least once in 5 s, so a reader that starts now knows the market within 5 s.
+    Every instrument is repeated at least once in 5 s, so a reader that starts now knows the market within 5 s. What is
+    repeated may be hours old: the `at` of each quote says of when it is.
     """
 
     shard: str

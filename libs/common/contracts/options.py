@@ -33,12 +33,16 @@ class PricingModel(StrEnum):
 
 
 class OptionQuote(Value):
-    """One side of a strike. `ltp` is null until a quote was heard; `oi_change` is since the day before."""
+    """One side of a strike. `ltp` is null until a quote was heard; `oi_change` is since the day before.
+
+    `stale`: nothing newer came for a minute while its market trades.
+    """
 
     instrument: InstrumentId
     at: datetime | None = None
     source: FeedSource | None = None
     ltp: float | None = None
+    stale: bool = False
     bid: float = 0.0
     ask: float = 0.0
     bid_quantity: int = 0
@@ -64,8 +68,10 @@ class ChainRow(Value):
 class OptionChain(Event):
     """What heads a chain, and rows in order of their strikes.
 
-    `at` is when it was worked out, `quoted_at` the newest price in it. `pcr` is put over call open interest,
-    `max_pain` the strike at which the writers of all open options pay least; null without open interest.
+    `at` is when it was worked out, `quoted_at` the newest price in it, `underlying_at` that of the underlying. `stale`:
+    nothing newer came of the underlying, or of the spot, for a minute while the options trade, so Greeks, or the strike
+    at the money, may not be those of now. `pcr` is put over call open interest, `max_pain` the strike at which the
+    writers of all open options pay least; null without open interest.
     """
 
     chain: str
@@ -83,6 +89,8 @@ class OptionChain(Event):
     priced_on: InstrumentId | None
     """The instrument whose price the Greeks are worked out on."""
     underlying_price: float | None
+    underlying_at: datetime | None = None
+    stale: bool = False
     spot: InstrumentId | None
     spot_price: float | None
     rate: float

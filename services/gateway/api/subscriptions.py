@@ -1,13 +1,14 @@
 """What a stream's client may subscribe to, answered item by item."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TypeAlias
 
 from services.gateway.api.edge import Edge
 from services.gateway.domain.chains import chain_name
 from services.gateway.domain.symbols import instrument_of
 from services.gateway.memory.client import Client
-from services.gateway.memory.prices import ChainTopic, Mode, Topic, book, shown
+from services.gateway.memory.prices import ChainTopic, Mode, Topic, book
 from services.gateway.memory.quotes import QuoteView
 from services.gateway.store import instruments
 from services.gateway.store.changes import CHANNEL_NAMES, Channel
@@ -16,8 +17,9 @@ Wish: TypeAlias = dict[str, object]
 MOST_NAMES = 3_000
 MOST_CHAINS = 50
 MOST_STRIKES = 500
-_ALL = ("at", "source", "ltp", "bid", "ask", "bid_quantity", "ask_quantity", "open", "high", "low", "previous_close")
-WHOLE_QUOTE = (*_ALL, "volume", "oi")
+_LTP = ("instrument", "at", "source", "ltp", "stale")
+_BOOK = ("bid", "ask", "bid_quantity", "ask_quantity", "open", "high", "low", "previous_close")
+WHOLE_QUOTE = (*_LTP, *_BOOK, "volume", "oi")
 
 
 async def subscribe(edge: Edge, client: Client, wish: Wish) -> None:
@@ -118,24 +120,25 @@ async def _check_quotes(
 def _stream(edge: Edge, client: Client, mode: Mode, found: Sequence[str]) -> None:
     if not found:
         return
-    prices = edge.memory.hub.prices
-    client.say(_snapshot(edge.memory.quotes, mode, found) if mode is not Mode.DEPTH else _books(edge, found))
+    prices, now = edge.memory.hub.prices, edge.runtime.clock.now()
+    client.say(_books(edge, found, now) if mode is Mode.DEPTH else _snapshot(edge.memory.quotes, mode, found, now))
     edge.memory.hub.watch_topics(client, [prices.topic(mode, instrument) for instrument in found])
     edge.memory.watching.changed()
 
 
-def _snapshot(quotes: QuoteView, mode: Mode, found: Sequence[str]) -> dict[str, object]:
-    fields = WHOLE_QUOTE if mode is Mode.QUOTE else ("at", "source", "ltp")
-    known = [(name, quote) for name in found if (quote := quotes.newest(name))]
-    data = [shown(quote, fields) for _, quote in known]
-    waiting = sorted(set(found) - {name for name, _ in known})
+def _snapshot(quotes: QuoteView, mode: Mode, found: Sequence[str], now: datetime) -> dict[str, object]:
+    fields = WHOLE_QUOTE if mode is Mode.QUOTE else _LTP
+    known = {name: quote for name in found if (quote := quotes.show(name, now))}
+    data = [{field: quote[field] for field in fields} for quote in known.values()]
+    waiting = sorted(set(found) - set(known))
     return {"type": "snapshot", "channel": "quotes", "mode": mode, "data": data, "waiting": waiting}
 
 
-def _books(edge: Edge, found: Sequence[str]) -> dict[str, object]:
+def _books(edge: Edge, found: Sequence[str], now: datetime) -> dict[str, object]:
     """Books that are not known here yet come as the first event, whole like every other."""
     known = {name: depth for name in found if (depth := edge.memory.hub.prices.depth(name))}
-    data = [book(depth) for depth in known.values()]
+    quotes = edge.memory.quotes
+    data = [{**book(depth), "stale": quotes.is_old(name, depth.at, now)} for name, depth in known.items()]
     waiting = sorted(set(found) - set(known))
     return {"type": "snapshot", "channel": "depth", "mode": Mode.DEPTH, "data": data, "waiting": waiting}
 

@@ -10,7 +10,6 @@ from prometheus_client import REGISTRY
 
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, no_such
-from services.gateway.memory.quotes import STALE_S
 from services.gateway.store import outcomes
 
 router = Router(prefix="/system", tags=["system"])
@@ -26,21 +25,15 @@ async def health(edge: TheEdge) -> Response:
 
 @router.get("/status", responses=models.PROBLEMS)
 async def status(_: Reader, edge: TheEdge) -> Response:
-    """The parts, how far the projections lag, the feed (its label, how old its last word is), and to which day the
+    """The parts, how far the projections lag, the feed (its label, how old its newest price is), and to which day the
     holidays of the exchanges are known.
     """
     quotes, now = edge.memory.quotes, edge.runtime.clock.now()
-    age = (now - quotes.heard_at).total_seconds() if quotes.heard_at else None
     return Json(
         {
             "parts": await _parts(edge),
             "consumer_lag": _lag(),
-            "feed": {
-                "source": quotes.source,
-                "instruments": len(quotes),
-                "age_s": age,
-                "stale": age is None or age > STALE_S,
-            },
+            "feed": quotes.feed(now),
             "calendar": edge.memory.calendar.status(now),
             "stream_clients": len(edge.memory.hub),
             "admission": {

@@ -31,7 +31,7 @@ class Hub:
         self._pool = pool
         self._clock = clock
         self._quotes = quotes
-        self.prices = Prices()
+        self.prices = Prices(quotes)
         self.patience = Patience()
         self._clients: dict[UUID, set[Client]] = defaultdict(set)
         self.screens: dict[str, set[Client]] = defaultdict(set)
@@ -135,7 +135,7 @@ class Hub:
                 self.wake(client)
 
     def quoted(self, quotes: Sequence[Quote]) -> None:
-        self._touch(self.prices.quoted(quotes))
+        self._touch(self.prices.quoted(quotes, self._clock.now()))
         if not self.screens:
             return
         for quote in quotes:
@@ -145,7 +145,7 @@ class Hub:
         self._run_pump(PRICES_S)
 
     def deepened(self, depths: Sequence[Depth]) -> None:
-        self._touch(self.prices.deepened(depths))
+        self._touch(self.prices.deepened(depths, self._clock.now()))
 
     def chained(self, chains: Sequence[ChainConflated]) -> None:
         now = self._clock.now()

@@ -14,6 +14,7 @@ import orjson
 from libs.common.contracts.market import Depth, Quote
 from libs.common.contracts.options import ChainConflated
 from libs.common.websocket import text_frame
+from services.gateway.memory.quotes import QuoteView
 
 
 class Mode(StrEnum):
@@ -137,10 +138,12 @@ class Chain:
 class Prices:
     """The topics that are watched in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, newest: QuoteView) -> None:
         self.topics: dict[tuple[Mode, str], Topic] = {}
         self.chains: dict[str, Chain] = {}
-        self._told: dict[str, datetime] = {}
+        self._newest = newest
+        self._told: dict[str, tuple[datetime, bool]] = {}
+        """Of when the last one was, and whether it was told to be stale."""
         self._depths: dict[str, Depth] = {}
 
     def topic(self, mode: Mode, instrument: str) -> Topic:
@@ -164,35 +167,42 @@ class Prices:
         if not any((mode, topic.instrument) in self.topics for mode in Mode):
             self._told.pop(topic.instrument, None)
 
-    def quoted(self, quotes: Iterable[Quote]) -> set[Watcher]:
-        """Hand the newest of them to whoever watches; returns those who have something to read."""
+    def quoted(self, quotes: Iterable[Quote], now: datetime) -> set[Watcher]:
+        """Hand the newest of them to whoever watches; returns those who have something to read.
+
+        One that is repeated says nothing, unless it became stale meanwhile: then its book did too.
+        """
         touched: set[Watcher] = set()
         topics, told = self.topics, self._told
         for quote in quotes:
             name = quote.instrument
             ltp, full = topics.get((Mode.LTP, name)), topics.get((Mode.QUOTE, name))
-            if ltp is None and full is None:
+            deep = topics.get((Mode.DEPTH, name))
+            if ltp is None and full is None and deep is None:
                 continue
-            before = told.get(name)
-            if before is not None and quote.at <= before:
+            before, stale = told.get(name), self._newest.is_old(name, quote.at, now)
+            if before is not None and (quote.at < before[0] or (quote.at, stale) == before):
                 continue
-            told[name] = quote.at
+            told[name] = quote.at, stale
             if ltp is not None:
-                ltp.hand_out(event("quotes", Mode.LTP, shown(quote, _LTP)))
+                ltp.hand_out(event("quotes", Mode.LTP, {**shown(quote, _LTP), "stale": stale}))
                 touched |= ltp.watchers
             if full is not None:
-                full.hand_out(event("quotes", Mode.QUOTE, shown(quote, _CHANGING)))
+                full.hand_out(event("quotes", Mode.QUOTE, {**shown(quote, _CHANGING), "stale": stale}))
                 touched |= full.watchers
+            if deep is not None and before is not None and quote.at == before[0] and name in self._depths:
+                touched |= self.deepened([self._depths[name]], now)
         return touched
 
-    def deepened(self, depths: Iterable[Depth]) -> set[Watcher]:
+    def deepened(self, depths: Iterable[Depth], now: datetime) -> set[Watcher]:
         touched: set[Watcher] = set()
         for depth in depths:
             topic = self.topics.get((Mode.DEPTH, depth.instrument))
             if topic is None:
                 continue
             self._depths[depth.instrument] = depth
-            topic.hand_out(event("depth", Mode.DEPTH, book(depth)))
+            stale = self._newest.is_old(depth.instrument, depth.at, now)
+            topic.hand_out(event("depth", Mode.DEPTH, {**book(depth), "stale": stale}))
             touched |= topic.watchers
         return touched
 

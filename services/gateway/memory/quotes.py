@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from libs.common.contracts.enums import Exchange, FeedSource
-from libs.common.contracts.market import Quote
+from libs.common.contracts.market import Quote, is_old
 from libs.common.trading_calendar import TradingCalendar
 
 STALE_S = 15.0
@@ -39,8 +39,12 @@ class QuoteView:
         found = self._quotes.get(instrument)
         return Decimal(str(found[0].ltp)) if found else None
 
+    def is_old(self, instrument: str, at: datetime, now: datetime) -> bool:
+        """A price of that time does not stand for its market any more, however often it is repeated."""
+        return is_old(at, now) and self.market_open(instrument, now)
+
     def show(self, instrument: str, now: datetime) -> dict[str, object] | None:
-        """The quote as clients see it, with where it comes from and whether it is still repeated."""
+        """The quote as clients see it: with its source, its age, and whether it may not be the market's any more."""
         found = self._quotes.get(instrument)
         if found is None:
             return None
@@ -48,7 +52,7 @@ class QuoteView:
         return {
             **quote.__dict__,
             "age_s": round((now - quote.at).total_seconds(), 3),
-            "stale": (now - heard_at).total_seconds() > STALE_S,
+            "stale": (now - heard_at).total_seconds() > STALE_S or self.is_old(instrument, quote.at, now),
             "market_open": self.market_open(instrument, now),
         }
 
@@ -66,6 +70,18 @@ class QuoteView:
 
     def show_all(self, instruments: Iterable[str], now: datetime) -> list[dict[str, object]]:
         return [shown for instrument in instruments if (shown := self.show(instrument, now))]
+
+    def feed(self, now: datetime) -> dict[str, object]:
+        """As operators see it: its source, the age of its newest price, whether nothing that trades has a new one."""
+        at = max((quote.at for quote, _ in self._quotes.values()), default=None)
+        is_heard = self.heard_at is not None and (now - self.heard_at).total_seconds() <= STALE_S
+        trading = [quote.at for quote, _ in self._quotes.values() if self.market_open(quote.instrument, now)]
+        return {
+            "source": self.source,
+            "instruments": len(self._quotes),
+            "age_s": None if at is None else (now - at).total_seconds(),
+            "stale": not is_heard or (bool(trading) and is_old(max(trading), now)),
+        }
 
     def __len__(self) -> int:
         return len(self._quotes)

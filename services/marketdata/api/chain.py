@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 
 from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Tick
+from libs.common.contracts.market import Tick, is_old
 from libs.common.problems import Problem
 from services.marketdata.domain.chain import ChainIndex, ChainKey
 from services.marketdata.domain.ticks import depth_of
@@ -33,6 +33,7 @@ def routes(runtime: "MarketRuntime") -> APIRouter:
         found = depth_of(tick).model_dump(mode="json")
         bids, asks = found["bids"][:levels], found["asks"][:levels]
         now = runtime.clock.now()
+        market_open = memory.calendar.is_open(Exchange(instrument.partition(":")[0]), now)
         return {
             **found,
             "bids": bids,
@@ -40,7 +41,8 @@ def routes(runtime: "MarketRuntime") -> APIRouter:
             "ltp": tick.ltp,
             "levels": max(len(bids), len(asks)),
             "age_s": round((now - tick.at).total_seconds(), 3),
-            "market_open": memory.calendar.is_open(Exchange(instrument.partition(":")[0]), now),
+            "stale": market_open and is_old(tick.at, now),
+            "market_open": market_open,
         }
 
     @router.get("/option-chain/{symbol}")

@@ -9,6 +9,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
 from libs.common.contracts.options import OptionChain
 from libs.common.trading_calendar import TradingCalendar
+from services.marketdata.domain import symbols
 from services.marketdata.domain.chain import ChainIndex, ChainKey, Content, Contracts, Terms, worked_out
 from services.marketdata.domain.expiry import expires_at
 from services.marketdata.settings import PricingSettings
@@ -46,6 +47,7 @@ class ChainDesk:
             now=now,
             expires_at=expires_at(key.exchange, key.expiry, self._calendar),
             market_open=self._calendar.is_open(key.exchange, now),
+            spot_open=contracts.spot is not None and self._calendar.is_open(symbols.split(contracts.spot)[0], now),
             rate=self._settings.risk_free_rate,
             dividends=self._settings.dividends_of(key.underlying),
         )

@@ -32,7 +32,7 @@ MarketRuntime = Runtime[ContractStore, MarketMemory]
 SBIN, RARE = InstrumentId("NSE:SBIN"), InstrumentId("NSE:RARE")
 OPTION_FIELDS = {
     "instrument", "at", "source", "ltp", "bid", "ask", "bid_quantity", "ask_quantity", "volume", "oi", "oi_change",
-    "iv", "standing", "delta", "gamma", "theta", "vega", "rho",
+    "iv", "standing", "delta", "gamma", "theta", "vega", "rho", "stale",
 }  # fmt: skip
 
 
@@ -99,6 +99,44 @@ async def test_a_quote_that_is_not_repeated_any_more_is_stale_and_says_how_old_i
     assert found["age_s"] >= 60
     bulk = await place.asha.client.post("/api/v2/market/quotes/bulk", json={"symbols": ["NSE:SBIN"]})
     assert [each["stale"] for each in bulk.json()["data"]] == [True]
+
+
+async def test_a_quote_that_is_only_repeated_while_its_market_trades_is_stale(place: Place) -> None:
+    """Seen: what the feed carried no more was told again every five seconds, hours old and as good as new."""
+    place.hear(
+        place.quote(SBIN, 815.25, ago=7200), place.quote(SPOT, 24_410, ago=61), place.quote("NSE:INFY", 1500, 59)
+    )
+    found = await place.get("quotes/NSE:SBIN")
+    assert (found["ltp"], found["stale"]) == (815.25, True)
+    assert found["age_s"] >= 7200
+    names = {"symbols": ["NSE:SBIN", "NSE:INFY"]}
+    bulk = (await place.asha.client.post("/api/v2/market/quotes/bulk", json=names)).json()
+    assert [each["stale"] for each in bulk["data"]] == [True, False]
+    [index] = (await place.get("indices"))["data"]
+    assert index["quote"]["stale"]
+
+
+@pytest.mark.parametrize(("hour", "minute", "stale"), [(9, 14, False), (9, 15, True), (15, 29, True), (15, 40, False)])
+async def test_the_last_quote_of_a_session_stands_until_the_next_one_begins(
+    place: Place, hour: int, minute: int, stale: bool
+) -> None:
+    friday = datetime(2026, 11, 20, hour, minute, tzinfo=IST)
+    quotes = QuoteView(TradingCalendar(MarketHours.EXCHANGE))
+    yesterday = datetime(2026, 11, 19, 15, 29, 59, tzinfo=IST)
+    quotes.update([quote(SBIN, 815.25, yesterday)], friday)
+    shown = quotes.show(SBIN, friday)
+    assert shown is not None
+    assert shown["stale"] is stale
+
+
+async def test_a_feed_that_only_repeats_itself_is_stale(place: Place) -> None:
+    place.hear(place.quote(SBIN, 815.25, ago=7200), place.quote(SPOT, 24_410, ago=3600))
+    feed = (await place.asha.client.get("/api/v2/system/status")).json()["feed"]
+    assert (feed["stale"], feed["instruments"]) == (True, 2)
+    assert 3600 <= feed["age_s"] < 3700
+    place.hear(place.quote(SPOT, 24_411))
+    feed = (await place.asha.client.get("/api/v2/system/status")).json()["feed"]
+    assert (feed["stale"], feed["age_s"] < 60) == (False, True)
 
 
 @pytest.mark.parametrize(("hour", "is_open"), [(11, True), (20, False)])
@@ -200,6 +238,11 @@ async def test_depth_has_its_levels_and_age(place: Place) -> None:
     assert found["bids"][0] == {"price": 99.95, "quantity": 1, "orders": 1}
     assert {"market_open", "source", "at", "ltp"} <= set(found)
     assert len((await place.get("depth/NSE:SBIN", levels=20))["bids"]) == 20
+    assert found["stale"] is False
+    hour_ago = heard.model_copy(update={"at": NOW - timedelta(hours=1)})
+    place.market.memory.board.books[SBIN] = hour_ago
+    old = await place.get("depth/NSE:SBIN")
+    assert (old["stale"], old["age_s"]) == (True, 3600)
     assert (await place.get("depth/NSE:RARE", 404))["code"] == "no_depth"
     assert (await place.get("depth/NSE:NOPE", 404))["code"] == "instrument_unknown"
     assert (await place.get("depth/NSE:SBIN", 422, levels=21))["code"] == "invalid"

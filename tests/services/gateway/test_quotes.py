@@ -1,8 +1,11 @@
-"""Which price of an instrument is shown."""
+"""Which price of an instrument is shown, and when it is told to be stale."""
 
 from datetime import UTC, datetime, timedelta
 
+from libs.common.contracts.enums import FeedSource
 from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import Depth
+from services.gateway.memory.prices import Mode, Prices, Topic
 from services.gateway.memory.quotes import QuoteView
 from tests.services.gateway.said import quote
 
@@ -27,3 +30,30 @@ def test_a_price_of_a_wrong_clock_does_not_hide_those_that_are_right() -> None:
     told(view, 999, seconds=86_400, now=0)
     told(view, 100, seconds=1, now=1)
     assert view.ltp(NAME) == 100
+
+
+class Looker:
+    """What a client would be written."""
+
+    def __init__(self) -> None:
+        self.fresh: dict[Topic, bytes] = {}
+
+    def read(self) -> dict[Mode, bool]:
+        """What was told since the last look: by mode, whether it is stale."""
+        told, self.fresh = self.fresh, {}
+        return {topic.mode: b'"stale":true' in frame for topic, frame in told.items()}
+
+
+def test_a_watched_price_that_stands_still_is_told_once_to_be_stale_and_no_more_after_the_close() -> None:
+    """Nobody who watches it would hear of it again: its feed went mute on it."""
+    prices, looker, young = Prices(QuoteView()), Looker(), quote(NAME, 100, NOON)
+    for mode in Mode:
+        prices.topic(mode, NAME).watchers.add(looker)
+    prices.deepened([Depth(instrument=NAME, at=NOON, source=FeedSource.LIVE, bids=(), asks=())], NOON)
+    prices.quoted([young], NOON)
+    assert looker.read() == dict.fromkeys(Mode, False)
+    for seconds, heard in ((60, {}), (61, dict.fromkeys(Mode, True)), (66, {})):
+        prices.quoted([young], NOON + timedelta(seconds=seconds))
+        assert looker.read() == heard
+    prices.quoted([young], NOON + timedelta(hours=8))
+    assert looker.read() == dict.fromkeys(Mode, False)

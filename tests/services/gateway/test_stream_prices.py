@@ -8,7 +8,7 @@ import pytest
 
 from libs.common.clock import stopwatch
 from libs.common.contracts.base import Message
-from libs.common.contracts.market import WatchRenewed
+from libs.common.contracts.market import WatchedConflated, WatchRenewed
 from services.gateway import streams
 from services.gateway.api.edge import edge_in
 from services.gateway.memory import watching
@@ -65,11 +65,34 @@ async def test_a_streamed_quote_is_a_snapshot_then_each_update_by_itself(live: L
         assert memory.hub.prices.topics == {}
 
 
+def repeated(live: Live, ltp: float, ago: float, *, depth: bool = False) -> WatchedConflated:
+    """A price that is so many seconds old, told now."""
+    told = watched(live, ltp, "NSE:SBIN", depth=depth)
+    at = {"at": told.at - timedelta(seconds=ago)}
+    aged = (tuple(each.model_copy(update=at) for each in kind) for kind in (told.quotes, told.depths))
+    return WatchedConflated(shard="all", at=told.at, quotes=next(aged), depths=next(aged))
+
+
+@pytest.mark.parametrize("mode", ["ltp", "quote", "depth"])
+async def test_a_streamed_price_that_is_only_repeated_is_told_to_be_stale(live: Live, mode: str) -> None:
+    asha, memory = await live.person("asha"), live.runtime.memory
+    old = repeated(live, 800, ago=7200, depth=True)
+    channel = "depth" if mode == "depth" else "quotes"
+    await streams.watched([old], memory)
+    async with live.reader(asha, quotes=["NSE:SBIN"], mode=mode) as reader:
+        snapshot = await reader.hear("snapshot", channel)
+        assert [each["stale"] for each in snapshot["data"]] == ([] if mode == "depth" else [True])
+        await streams.watched([old], memory)
+        assert (await reader.hear("event", channel))["data"]["stale"] is True
+        await streams.watched([watched(live, 801, "NSE:SBIN", depth=True)], memory)
+        assert (await reader.hear("event", channel))["data"]["stale"] is False
+
+
 async def test_openalgo_1375_the_mode_says_how_much_of_a_quote_is_sent(live: Live) -> None:
     asha = await live.person("asha")
     await streams.quotes([quotes(live, 800, "NSE:SBIN")], live.runtime.memory)
     async with live.reader(asha, quotes=["NSE:SBIN"], mode="ltp") as reader:
-        assert set((await reader.hear("snapshot"))["data"][0]) == {"instrument", "at", "source", "ltp"}
+        assert set((await reader.hear("snapshot"))["data"][0]) == {"instrument", "at", "source", "ltp", "stale"}
         await reader.say(action="subscribe", quotes=["NSE:SBIN"], mode="depth")
         assert (await reader.hear("ack"))["quotes"] == {"NSE:SBIN": "ok"}
         assert (await reader.hear("snapshot", "depth"))["waiting"] == ["NSE:SBIN"]

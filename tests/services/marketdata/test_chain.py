@@ -1,5 +1,6 @@
 """Option chains: what is in them, and what the totals mean."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -24,7 +25,7 @@ ENDS = datetime(2026, 11, 24, 10, 10, tzinfo=UTC)
 KEY = ChainKey(Exchange.NFO, "NIFTY", EXPIRY)
 SPOT = InstrumentId("NSE_INDEX:NIFTY")
 STRIKES = [23_900 + 50 * n for n in range(21)]
-TERMS = Terms(NOW, ENDS, market_open=True, rate=0.065, dividends=0.012)
+TERMS = Terms(NOW, ENDS, market_open=True, spot_open=True, rate=0.065, dividends=0.012)
 
 
 def option(strike: int, side: OptionType, expiry: date = EXPIRY, underlying: str = "NIFTY") -> InstrumentListed:
@@ -121,6 +122,46 @@ def test_every_strike_has_its_call_and_put_with_the_volatility_they_were_priced_
         assert row.call.gamma == pytest.approx(row.put.gamma, abs=1e-6)
 
 
+def test_what_nobody_renewed_while_the_market_trades_is_stale() -> None:
+    quotes, hour = market(), timedelta(hours=1)
+    call = MASTER[0].instrument
+    quotes[call] = quote(call, 500.0, at=NOW - hour)
+    first, second = chain(quotes).rows[:2]
+    assert first.call is not None
+    assert first.put is not None
+    assert (first.call.stale, first.put.stale) == (True, False)
+    assert second.call is not None
+    assert not second.call.stale
+    closed = chain(quotes, terms=replace(TERMS, market_open=False)).rows[0].call
+    assert closed is not None
+    assert not closed.stale, "the last price of the session stands"
+
+
+def test_a_chain_says_how_old_the_price_is_that_it_is_worked_out_on() -> None:
+    quotes, own = market(), future()
+    fresh = chain(quotes)
+    assert (fresh.stale, fresh.underlying_at) == (False, NOW)
+    hour_ago = NOW - timedelta(hours=1)
+    quotes[own.instrument] = quote(own.instrument, 24_426.0, at=hour_ago)
+    old = chain(quotes, [*MASTER, own])
+    assert (old.stale, old.underlying_at, old.priced_on) == (True, hour_ago, own.instrument)
+    quotes[own.instrument], quotes[SPOT] = quote(own.instrument, 24_426.0), quote(SPOT, 24_410.0, at=hour_ago)
+    assert chain(quotes, [*MASTER, own]).stale, "the strike at the money is that of the spot"
+    assert not chain(quotes, [*MASTER, own], terms=replace(TERMS, spot_open=False)).stale, "its session is over"
+
+
+def test_a_row_that_became_stale_looks_different() -> None:
+    contracts = ChainIndex(MASTER).contracts(KEY)
+    assert contracts is not None
+    rows = []
+    for now in (NOW + timedelta(seconds=60), NOW + timedelta(seconds=61)):
+        found = worked_out(contracts, market(), {}, replace(TERMS, now=now))
+        assert isinstance(found["rows"], list)
+        rows.append(found["rows"])
+    before, after = rows
+    assert len(changed(after, {row["strike"]: row for row in before})) == len(STRIKES)
+
+
 def test_where_the_expiry_has_a_future_options_are_priced_on_it() -> None:
     quotes = market()
     own = future()
@@ -175,7 +216,7 @@ def test_a_sane_book_says_more_than_the_last_trade() -> None:
 
 
 def test_prices_of_friday_keep_fridays_volatility_over_the_week_end() -> None:
-    later = Terms(NOW + timedelta(days=2), ENDS, market_open=False, rate=0.065, dividends=0.012)
+    later = Terms(NOW + timedelta(days=2), ENDS, market_open=False, spot_open=False, rate=0.065, dividends=0.012)
     found = chain(market(0.14), terms=later)
     assert found.quoted_at == NOW
     assert not found.market_open
@@ -192,7 +233,7 @@ def test_without_a_price_of_the_underlying_there_are_quotes_and_no_greeks() -> N
 
 
 def test_after_the_expiry_nothing_is_unknown() -> None:
-    over = Terms(ENDS + timedelta(minutes=1), ENDS, market_open=False, rate=0.065, dividends=0.012)
+    over = Terms(ENDS + timedelta(minutes=1), ENDS, market_open=False, spot_open=False, rate=0.065, dividends=0.012)
     quotes = {i: q.model_copy(update={"at": over.now}) for i, q in market().items()}
     found = chain(quotes, terms=over)
     assert found.minutes_to_expiry == 0

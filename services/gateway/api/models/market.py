@@ -13,7 +13,8 @@ from services.gateway.api.models.common import Body
 
 
 class QuoteView(BaseModel):
-    """`source` says where the price comes from, `stale` that its feed has stopped repeating it.
+    """`source` says where the price comes from, `stale` that it may not be the market's any more: nothing newer came
+    for a minute while its market trades, or prices are not heard at all.
 
     With `market_open` false the quote is the last one of the session, `age_s` old.
     """
@@ -54,6 +55,7 @@ class DepthView(BaseModel):
     asks: list[DepthLevel]
     levels: int
     age_s: float
+    stale: bool
     market_open: bool
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Quote
+from libs.common.contracts.market import Quote, is_old
 from libs.common.contracts.options import IvStanding
 from services.marketdata.domain import greeks
 from services.marketdata.domain.chain.listed import Contracts
@@ -32,13 +32,20 @@ _WITHOUT_GREEKS = (Standing.NO_PRICE, Standing.ABOVE_BOUND)
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a chain is worked out with. `expires_at` is the exchange's own time on the day of expiry."""
+    """What a chain is worked out with. `expires_at` is the exchange's own time on the day of expiry.
+
+    `market_open`: the options trade; they do ten minutes longer than the spot (`spot_open`).
+    """
 
     now: datetime
     expires_at: datetime
     market_open: bool
+    spot_open: bool
     rate: float
     dividends: float
+
+    def is_stale(self, quote: Quote) -> bool:
+        return self.market_open and is_old(quote.at, self.now)
 
 
 def _worth(quote: Quote | None) -> float:
@@ -109,7 +116,11 @@ def _greeks(standing: int, iv: float, delta: float, gamma: float, theta: float, 
 
 
 def side(
-    instrument: InstrumentId | None, quote: Quote | None, earlier_oi: Mapping[InstrumentId, int], valued: Content
+    instrument: InstrumentId | None,
+    quote: Quote | None,
+    earlier_oi: Mapping[InstrumentId, int],
+    valued: Content,
+    terms: Terms,
 ) -> Content | None:
     if instrument is None:
         return None
@@ -121,6 +132,7 @@ def side(
         "at": quote.at,
         "source": quote.source,
         "ltp": quote.ltp,
+        "stale": terms.is_stale(quote),
         "bid": quote.bid,
         "ask": quote.ask,
         "bid_quantity": quote.bid_quantity,

@@ -27,8 +27,8 @@ def worked_out(contracts: Contracts, quotes: Quotes, earlier_oi: Mapping[Instrum
     rows = [
         {
             "strike": strike,
-            "call": side(contracts.calls[n], found[n], earlier_oi, values[n]),
-            "put": side(contracts.puts[n], found[count + n], earlier_oi, values[count + n]),
+            "call": side(contracts.calls[n], found[n], earlier_oi, values[n], terms),
+            "put": side(contracts.puts[n], found[count + n], earlier_oi, values[count + n], terms),
         }
         for n, strike in enumerate(contracts.strikes)
     ]
@@ -47,6 +47,8 @@ def worked_out(contracts: Contracts, quotes: Quotes, earlier_oi: Mapping[Instrum
         "model": _model(priced_on, future),
         "priced_on": priced_on.instrument if priced_on else None,
         "underlying_price": priced_on.ltp if priced_on else None,
+        "underlying_at": priced_on.at if priced_on else None,
+        "stale": _is_stale(spot, future, terms),
         "spot": contracts.spot,
         "spot_price": spot.ltp if spot else None,
         "rate": terms.rate,
@@ -55,6 +57,11 @@ def worked_out(contracts: Contracts, quotes: Quotes, earlier_oi: Mapping[Instrum
         **totals(contracts.strikes, found[:count], found[count:]),
         "rows": rows,
     }
+
+
+def _is_stale(spot: Quote | None, future: Quote | None, terms: Terms) -> bool:
+    of_spot = spot is not None and terms.spot_open and terms.is_stale(spot)
+    return of_spot or (future is not None and terms.is_stale(future))
 
 
 def _model(priced_on: Quote | None, future: Quote | None) -> PricingModel | None:
