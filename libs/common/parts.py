@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Iterator
+from functools import partial
 from typing import Any
 
 from libs.common.runtime import Runtime
@@ -27,6 +28,7 @@ class Part:
         """`runtime.ready` is what the process tells of its parts, of this one only if it is `asked_for`."""
         self._ready = runtime.ready
         self._needs = runtime.has_what_it_needs
+        self._note = runtime.in_hand.note
         self._name = name
         self._asked_for = asked_for
         self._works = False
@@ -71,7 +73,8 @@ class Part:
             await asyncio.sleep(LOOK_SECONDS)
             if await self._needs():
                 left -= LOOK_SECONDS
-        give_up("part_overdue", part=self._name, seconds=STUCK_SECONDS + OVERDUE_SECONDS, at=_where(task))
+        seconds = STUCK_SECONDS + OVERDUE_SECONDS
+        give_up("part_overdue", partial(self._note, task), part=self._name, seconds=seconds, at=_where(task))
 
     def _tell(self) -> None:
         if self._asked_for:

@@ -40,7 +40,7 @@ async def serve(service: Service[S, V], *, clock: Clock | None = None) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, runtime.stopping.set)
-    with watchdog.watched(loop):
+    with watchdog.watched(loop, runtime.in_hand.note):
         await runtime.open()
         server = http.Listener(runtime)
         try:

@@ -21,6 +21,7 @@ from libs.common.messaging.errors import MessagingUnavailable, Unconfirmed
 from libs.common.messaging.lead import Lead
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.partitioner import partition_for
+from libs.common.messaging.suspects import InHand
 from libs.common.messaging.waiting import PASSING, until_there
 from libs.common.messaging.work import Work, origin
 from libs.common.service import Context, S, Service, V
@@ -72,6 +73,7 @@ class Runtime(Generic[S, V]):
         self.bulk: BulkPublisher
         self.ready: dict[str, bool] = {}
         self.lead = Lead()
+        self.in_hand = InHand(own.database_url, service.name)
         self.stopping = asyncio.Event()
         self._confirmed_at = -1.0
         """When Kafka last confirmed what `send` had sent, by the stopwatch."""

@@ -1,5 +1,6 @@
 """How a process may hang, if HANGS says so, the first time that it has something to handle or to send.
 
+POISON says what one kind of message does to its handler, whenever it is handled.
 What the product waits for in minutes takes seconds here: STILL, STUCK and OVERDUE say how many. GO_ON is a file: the
 work that waits for it goes on as soon as it is there.
 """
@@ -14,6 +15,7 @@ from typing import Any
 from libs.common import parts, watchdog
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.work import Work
+from libs.common.service import Delivery
 
 
 async def _stand_still() -> None:
@@ -21,8 +23,26 @@ async def _stand_still() -> None:
     time.sleep(float(os.environ.get("SECONDS", "3600")))  # noqa: ASYNC251 - that is what it is for
 
 
+def _spin() -> None:
+    while True:
+        pass
+
+
+async def _spin_in_place() -> None:
+    _spin()
+
+
 async def _never_return() -> None:
     await asyncio.Event().wait()
+
+
+async def _never_return_while_another_spins() -> None:
+    asyncio.get_running_loop().call_later(0.1, _spin)
+    await _never_return()
+
+
+async def _raise() -> None:
+    raise ValueError("a bug")
 
 
 async def _wait_for_file() -> None:
@@ -33,9 +53,13 @@ async def _wait_for_file() -> None:
 HANGS: dict[str, tuple[type, str, Callable[[], Awaitable[None]]]] = {
     "loop": (Work, "handle", _stand_still),
     "handler": (Work, "handle", _never_return),
+    "loop beside a handler": (Work, "handle", _never_return_while_another_spins),
     "handler until told": (Work, "handle", _wait_for_file),
     "sending until told": (Outbox, "_send", _wait_for_file),
 }
+POISONOUS = 666
+"""The amount that does it."""
+POISONS: dict[str, Callable[[], Awaitable[None]]] = {"spins": _spin_in_place, "waits": _never_return, "raises": _raise}
 
 
 def prepare() -> None:
@@ -44,6 +68,8 @@ def prepare() -> None:
     parts.OVERDUE_SECONDS = float(os.environ.get("OVERDUE", parts.OVERDUE_SECONDS))
     if name := os.environ.get("HANGS"):
         _hang(*HANGS[name])
+    if name := os.environ.get("POISON"):
+        _poison(POISONS[name])
 
 
 def _hang(owner: Any, name: str, how: Callable[[], Awaitable[None]]) -> None:
@@ -57,3 +83,14 @@ def _hang(owner: Any, name: str, how: Callable[[], Awaitable[None]]) -> None:
         return await carry_out(*arguments)
 
     setattr(owner, name, hanging)
+
+
+def _poison(how: Callable[[], Awaitable[None]]) -> None:
+    handle = Work._handle_one
+
+    async def poisoned(work: Work[Any, Any], delivery: Delivery) -> None:
+        if getattr(delivery.message, "amount", None) == POISONOUS:
+            await how()
+        await handle(work, delivery)
+
+    setattr(Work, "_handle_one", poisoned)  # noqa: B010 - a method cannot be assigned to

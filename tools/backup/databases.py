@@ -21,7 +21,12 @@ DUMP = "postgres.dump"
 QUESTDB = "questdb.tar.gz"
 PARTS = ("db", ".checkpoint")
 """Of QuestDB's home; its configuration is written anew at each start."""
-_MOVED = {"message_offsets": "next_offset", "message_parked": "message_offset", "message_discarded": "message_offset"}
+_MOVED = {
+    "message_offsets": "next_offset",
+    "message_parked": "message_offset",
+    "message_discarded": "message_offset",
+    "message_suspects": "message_offset",
+}
 
 
 async def dump(url: str, snapshot: str, target: Path) -> None:

@@ -122,7 +122,8 @@ class Consumer:
         batch, self._held = self._held, []
         began = time()
         try:
-            await self._handling.until_done(batch)
+            for each in self._handling.apart(batch):
+                await self._handling.until_done(each)
         except Fenced as error:
             log.warning("fenced", reason=str(error))
             self._forget(self._numbers)

@@ -14,6 +14,7 @@ from libs.common.messaging.errors import Fenced
 from libs.common.messaging.inbound import Consumed, Inbound
 from libs.common.messaging.inbox import Move, Partition
 from libs.common.messaging.parked import Arrival, Parked
+from libs.common.messaging.suspects import Suspects
 from libs.common.messaging.waiting import PASSING
 from libs.common.messaging.work import Work
 from libs.common.parts import Part
@@ -32,15 +33,17 @@ class Handling:
         self._consumed = consumed
         self._part = part
         self._parked_keys: set[str] = set()
+        self._suspects = Suspects()
         self._in_doubt: tuple[list[Move], list[Delivery]] | None = None
         """What was written last, until its commit is answered: where the connection broke it may have been made."""
         self.offsets: dict[Partition, int] = {}
         self.stopping = False
 
     async def begin(self, connection: Connection, owner: int, numbers: Collection[int]) -> Mapping[Partition, int]:
-        """Know where these partitions, which are leased to us, go on; and which keys wait."""
+        """Know where these partitions, which are leased to us, go on; which keys wait, and which messages hung."""
         stored = await inbox.stored_offsets(connection, owner, numbers)
         await self._look_for_parked(connection)
+        await self._suspects.look(connection)
         self.offsets |= stored
         return stored
 
@@ -51,6 +54,10 @@ class Handling:
             del self.offsets[partition]
         return gone
 
+    def apart(self, batch: list[Inbound]) -> list[list[Inbound]]:
+        """The batches to make of it: one, unless a message in it may hang its handler."""
+        return self._suspects.apart(batch)
+
     async def until_done(self, batch: list[Inbound]) -> None:
         """Handle the batch, whatever it takes: again after what passes, one by one after a handler's bug.
 
@@ -59,7 +66,7 @@ class Handling:
         pause = 0.05
         while not self.stopping:
             try:
-                with self._part.busy():
+                with self._part.busy(), self._runtime.in_hand.holding(batch):
                     await self._handle_once(batch)
                 return
             except Fenced:
@@ -125,12 +132,11 @@ class Handling:
             seqs = await work.keep(runtime.outbox.owner)
             if waiting:
                 await parked.park(connection, waiting, now)
+            await self._suspects.forget(batch, connection)
             self._in_doubt = moves, deliveries
         self._done(moves)
         if waiting:
-            self._parked_keys.update(arrival.key for arrival, _ in waiting)
-            PARKED.set(len(self._parked_keys))
-            log.error("parked", messages=len(waiting), reason=waiting[0][1])
+            self._know_parked(waiting)
         await runtime.outbox.publish(seqs, work.records)
         BATCH_SIZE.observe(len(batch))
         BATCH_SECONDS.observe(stopwatch() - began)
@@ -196,6 +202,11 @@ class Handling:
         reason = f"{type(error).__name__}: {error}"
         log.error("message_parked", type=inbound.arrival.type, key=inbound.arrival.key, exc_info=error)
         await self.until_done([Inbound(inbound.arrival, None, reason)])
+
+    def _know_parked(self, waiting: Sequence[tuple[Arrival, str]]) -> None:
+        self._parked_keys.update(arrival.key for arrival, _ in waiting)
+        PARKED.set(len(self._parked_keys))
+        log.error("parked", messages=len(waiting), reason=waiting[0][1])
 
     async def _look_for_parked(self, connection: Connection) -> None:
         self._parked_keys = await parked.keys(connection)

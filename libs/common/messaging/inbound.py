@@ -13,6 +13,9 @@ from libs.common.messaging.inbox import Partition
 from libs.common.messaging.parked import Arrival, Parked
 from libs.common.service import Service
 
+Place = tuple[str, int, int]
+"""Topic, partition, offset."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
@@ -25,6 +28,10 @@ class Inbound:
     @property
     def partition(self) -> Partition:
         return self.arrival.topic, self.arrival.partition
+
+    @property
+    def place(self) -> Place:
+        return *self.partition, self.arrival.offset
 
     @property
     def next_offset(self) -> int:

@@ -64,4 +64,13 @@ TABLES = (
         PRIMARY KEY (topic, partition, message_offset)
     )
     """,
+    """
+    CREATE TABLE IF NOT EXISTS message_suspects (
+        topic text NOT NULL,
+        partition integer NOT NULL,
+        message_offset bigint NOT NULL,
+        ends integer NOT NULL,
+        PRIMARY KEY (topic, partition, message_offset)
+    )
+    """,
 )
