@@ -1,6 +1,7 @@
 """A message that hangs its handler ends its process twice; then it is parked, and its key alone waits."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,7 +16,7 @@ from tests.common.forwarding import forwarding
 from tests.common.hanging import POISONOUS
 from tests.common.instance import Process
 from tests.common.ledger import Ledger, deposit_of
-from tests.common.test_parking import parked_rows
+from tests.common.test_parking import parked_rows, retry
 from tests.common.test_watchdog import AT_ONCE, GAVE_UP, carrying
 
 PARTITIONS = 6
@@ -91,6 +92,32 @@ async def test_a_message_that_hung_twice_is_parked_and_all_others_go_on(
     await ledger.eventually({POISONED: 3} | GOOD)
     await parked_rows(ledger, 0)
     await tells(ledger, [1, 3])
+
+
+async def test_a_retry_that_hangs_ends_one_process_and_is_not_begun_again_until_somebody_asks(
+    ledger: Ledger, process: Process
+) -> None:
+    await ask(ledger)
+    await process.start(**AT_ONCE, POISON="raises")
+    await ledger.eventually({POISONED: 1} | GOOD)
+    await parked_rows(ledger, 2)
+    await process.signal(signal.SIGTERM)
+    assert await process.ended() == 0
+    await retry(ledger, POISONED)
+    await process.start(**AT_ONCE, POISON="waits")
+    assert await process.ended(60) == GAVE_UP
+    await process.start(**AT_ONCE, POISON="waits")
+    await ledger.request(deposit_of(POISONED, 4), deposit_of(OTHERS[0], 1))
+    await ledger.eventually({POISONED: 1} | GOOD | {OTHERS[0]: 8})
+    first, *behind = await parked_rows(ledger, 3)
+    assert first.retry_begun
+    assert [row.reason for row in behind] == [parked.BEHIND] * 2
+    await process.signal(signal.SIGTERM)
+    assert await process.ended() == 0
+    await process.start(**AT_ONCE)
+    await retry(ledger, POISONED)
+    await parked_rows(ledger, 0)
+    await tells(ledger, [1, 1 + POISONOUS, 3 + POISONOUS, 7 + POISONOUS])
 
 
 async def test_a_hang_beside_the_batch_in_hand_makes_nobody_a_suspect(ledger: Ledger, process: Process) -> None:

@@ -33,7 +33,8 @@ async def _list(connection: Connection) -> None:
     rows = await parked.listed(connection)
     for row in rows:
         place = f"{row.topic}/{row.partition}@{row.offset}"
-        _say(f"{row.parked_at:%Y-%m-%d %H:%M:%S}  {row.key}  {row.type}  {place}  {row.reason}")
+        begun = "; a retry was begun and has not ended" if row.retry_begun else ""
+        _say(f"{row.parked_at:%Y-%m-%d %H:%M:%S}  {row.key}  {row.type}  {place}  {row.reason}{begun}")
     _say(f"{len(rows)} parked")
 
 

@@ -33,6 +33,8 @@ class Handling:
         self._consumed = consumed
         self._part = part
         self._parked_keys: set[str] = set()
+        self._retrying: Parked | None = None
+        """Its retry was begun by us, and what passes held it up."""
         self._suspects = Suspects()
         self._in_doubt: tuple[list[Move], list[Delivery]] | None = None
         """What was written last, until its commit is answered: where the connection broke it may have been made."""
@@ -214,12 +216,14 @@ class Handling:
 
     async def _retry_next(self, connection: Connection) -> bool:
         runtime = self._runtime
-        found: Parked | None = None
+        found = self._retrying = self._retrying or await parked.begin_retry(connection)
+        if found is None:
+            return False
         try:
             async with connection.transaction():
-                found = await parked.next_to_retry(connection)
-                if found is None:
-                    return False
+                if not await parked.remove(connection, found.seq):
+                    self._retrying = None
+                    return True
                 delivery = self._consumed.redeliver(found)
                 gate = self._service.store.gate([delivery.message])
                 fresh = await inbox.enter(
@@ -228,14 +232,13 @@ class Handling:
                 work = Work(self._service, runtime.memory, connection, runtime.clock.now())
                 await work.handle([delivery] if delivery.envelope.id in fresh else [])
                 seqs = await work.keep(runtime.outbox.owner)
-                await parked.remove(connection, found.seq)
         except PASSING:
             raise
-        except Exception as error:
-            if found is None:
-                raise
+        except Exception as error:  # noqa: BLE001 - a handler's bug keeps one key waiting
             await parked.failed_again(connection, found.key, found.seq, f"{type(error).__name__}: {error}")
+            self._retrying = None
             return True
+        self._retrying = None
         await runtime.outbox.publish(seqs, work.records)
         if self._service.committed:
             await self._service.committed([delivery], runtime)

@@ -29,6 +29,8 @@ class Parked:
     reason: str
     parked_at: datetime
     retry_requested: bool
+    retry_begun: bool
+    """And has not ended; it is not begun again until somebody asks, as it may have hung its process."""
 
     @classmethod
     def read(cls, row: asyncpg.Record) -> Self:
@@ -45,6 +47,7 @@ class Parked:
             row["reason"],
             row["parked_at"],
             row["retry_requested"],
+            row["retry_begun"],
         )
 
 
@@ -95,7 +98,9 @@ async def listed(connection: Connection, key: str | None = None) -> list[Parked]
 
 async def request_retry(connection: Connection, key: str) -> int:
     """Ask the running service to handle the key's messages again, in order; how many wait."""
-    rows = await connection.fetch("UPDATE message_parked SET retry_requested = true WHERE key = $1 RETURNING seq", key)
+    rows = await connection.fetch(
+        "UPDATE message_parked SET retry_requested = true, retry_begun = false WHERE key = $1 RETURNING seq", key
+    )
     return len(rows)
 
 
@@ -113,25 +118,41 @@ async def discard_first(connection: Connection, key: str) -> int:
     return await request_retry(connection, key)
 
 
-async def next_to_retry(connection: Connection) -> Parked | None:
-    """The oldest message of a key whose retry was asked for, locked; None when there is none."""
+async def begin_retry(connection: Connection) -> Parked | None:
+    """The oldest message of a key whose retry was asked for, now the caller's to handle; None when there is none.
+
+    Outside of the transaction that handles it: while one instance hangs in it, the others would all begin it, too.
+    """
     row = await connection.fetchrow(
         """
-        SELECT p.* FROM message_parked p
-        WHERE p.retry_requested AND p.seq = (SELECT min(seq) FROM message_parked f WHERE f.key = p.key)
-        ORDER BY p.seq LIMIT 1 FOR UPDATE SKIP LOCKED
+        UPDATE message_parked SET retry_begun = true
+        WHERE seq = (
+            SELECT p.seq FROM message_parked p
+            WHERE p.retry_requested AND NOT p.retry_begun
+              AND p.seq = (SELECT min(seq) FROM message_parked f WHERE f.key = p.key)
+            ORDER BY p.seq LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING *
         """
     )
     return Parked.read(row) if row else None
 
 
-async def remove(connection: Connection, seq: int) -> None:
-    await connection.execute("DELETE FROM message_parked WHERE seq = $1", seq)
+async def remove(connection: Connection, seq: int) -> bool:
+    """Whether it was there: nobody has discarded it meanwhile."""
+    return await connection.fetchval("DELETE FROM message_parked WHERE seq = $1 RETURNING true", seq) or False
 
 
 async def failed_again(connection: Connection, key: str, seq: int, reason: str) -> None:
-    await connection.execute("UPDATE message_parked SET retry_requested = false WHERE key = $1", key)
-    await connection.execute("UPDATE message_parked SET reason = $2 WHERE seq = $1", seq, reason)
+    await connection.execute(
+        """
+        UPDATE message_parked
+        SET retry_requested = false, retry_begun = false, reason = CASE seq WHEN $2 THEN $3 ELSE reason END
+        WHERE key = $1
+        """,
+        key,
+        seq,
+        reason,
+    )
 
 
 def _text(headers: Headers) -> str:

@@ -55,6 +55,7 @@ TABLES = (
         UNIQUE (topic, partition, message_offset)
     )
     """,
+    "ALTER TABLE message_parked ADD COLUMN IF NOT EXISTS retry_begun boolean NOT NULL DEFAULT false",
     "CREATE INDEX IF NOT EXISTS message_parked_key ON message_parked (key, seq)",
     """
     CREATE TABLE IF NOT EXISTS message_discarded (
