@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from deploy.local import bootstrap, environment
-from deploy.local.instance import OFFSETS, SERVERS, SERVICES
+from deploy.local.instance import OFFSETS, SERVERS, SERVICES, Instance
 from deploy.local.servers import wipe
 from deploy.local.stack import NotReadyError, Stack
 
@@ -64,6 +64,8 @@ def forget(stack: Stack, arguments: argparse.Namespace) -> None:
 
 def test(stack: Stack, arguments: argparse.Namespace) -> None:
     """Runs a command beside fresh servers and stops them after; servers found running stay, with what they hold."""
+    if stack.instance == Instance():
+        sys.exit("`test` begins with empty servers, and those of `make up` hold what people keep: give --instance test")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     found = stack.supervisor.running()
     try:

@@ -74,3 +74,11 @@ def test_what_the_stack_cannot_start_with_is_refused_at_once_and_not_kept(tmp_pa
 
 def test_the_feeds_that_may_be_chosen_are_those_that_marketdata_has() -> None:
     assert set(environment.FEEDS) == set(bootstrap.PRICES) == set(FeedKind)
+
+
+def test_a_test_never_runs_on_the_servers_of_make_up() -> None:
+    """It begins with empty ones: while the stack was down, all that people had kept would have been gone."""
+    command = (sys.executable, "-m", "deploy.local", "test", "true")
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "--instance test" in done.stderr
