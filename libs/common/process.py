@@ -11,6 +11,7 @@ import uvloop
 from libs.common import database, http, telemetry, watchdog
 from libs.common.clock import Clock, SystemClock
 from libs.common.messaging.consumer import Consumer
+from libs.common.messaging.errors import MessageTooLarge
 from libs.common.messaging.streams import StreamReader
 from libs.common.parts import Part, endless
 from libs.common.runtime import Runtime
@@ -19,7 +20,8 @@ from libs.common.settings import CommonSettings, load, service_settings
 from libs.common.telemetry import log, trace
 
 
-async def _tick(runtime: Runtime[S, V], timer: Timer[S, V]) -> None:
+async def tick(runtime: Runtime[S, V], timer: Timer[S, V]) -> None:
+    """A timer's life. What it cannot say or keep now it may be able to the next time: it ends nothing else."""
     part = Part(runtime, f"timer:{timer.handler.__name__}", asked_for=False)
     while True:
         await asyncio.sleep(timer.seconds)
@@ -30,6 +32,8 @@ async def _tick(runtime: Runtime[S, V], timer: Timer[S, V]) -> None:
                     unit.say(*await timer.handler(unit.context))
         except database.FAILURES as error:
             log.warning("timer_waits", timer=timer.handler.__name__, error=repr(error))
+        except MessageTooLarge as error:
+            log.error("timer_says_too_much", timer=timer.handler.__name__, error=str(error))
 
 
 async def serve(service: Service[S, V], *, clock: Clock | None = None) -> None:
@@ -72,7 +76,7 @@ async def _live(runtime: Runtime[S, V], server: "http.Listener") -> None:
         if service.consumes:
             own(consumer.run(), "consumer")
         for timer in service.timers:
-            own(_tick(runtime, timer), f"timer:{timer.handler.__name__}")
+            own(tick(runtime, timer), f"timer:{timer.handler.__name__}")
         for background in service.background:
             own(_run_background(background, runtime), f"background:{background.__name__}")
         log.info("started", port=runtime.own_settings.port)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from libs.common import parts, watchdog
+from libs.common.contracts.base import Delivery
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.work import Work
-from libs.common.service import Delivery
 
 
 async def _stand_still() -> None:

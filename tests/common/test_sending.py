@@ -1,15 +1,19 @@
 """What a caller hears of a message while Kafka is slow or away: taken, or not, and never both."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from libs.common.contracts.base import Message
 from libs.common.messaging.envelope import LARGEST
 from libs.common.messaging.errors import MessageTooLarge, MessagingUnavailable
+from libs.common.process import tick
 from libs.common.runtime import LAST_LOOK_SECONDS, SEND_SECONDS
-from tests.common.ledger import BalanceChanged, Ledger
+from libs.common.service import Context, every
+from tests.common.ledger import BalanceChanged, Ledger, LedgerMemory, LedgerStore
 
 
 async def test_a_message_that_kafka_cannot_keep_is_refused_within_two_seconds(ledger: Ledger) -> None:
@@ -122,3 +126,18 @@ async def test_a_message_longer_than_kafka_takes_is_refused_and_stops_nothing_el
             unit.say(BalanceChanged(account_id="b", balance=10, amount=1))
         assert len(await ledger.said(11)) == 11
         await ledger.forgets_what_it_said()
+
+
+async def test_a_timer_that_says_more_than_kafka_takes_goes_on(ledger: Ledger) -> None:
+    """Its process would have ended for it, and after each start again."""
+    names = iter(["a" * (LARGEST + 1), "b"])
+
+    async def say(_: Context[LedgerStore, LedgerMemory]) -> Sequence[Message]:
+        return [BalanceChanged(account_id=name, balance=1, amount=1) for name in [next(names, None)] if name]
+
+    async with ledger.running() as runtime:
+        timer = asyncio.create_task(tick(runtime, every(0.01, say)))
+        try:
+            assert [each.key for each, _ in await ledger.said(1)] == ["b"]
+        finally:
+            timer.cancel()

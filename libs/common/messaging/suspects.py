@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from libs.common import database
+from libs.common.database import Connection
 from libs.common.messaging.inbound import Inbound, Place
-from libs.common.service import Connection
 from libs.common.telemetry import log
 
 HUNG = "hung its handler twice, and its process had to end: part_overdue or loop_stands_still in the log says where"
