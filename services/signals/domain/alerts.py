@@ -96,8 +96,9 @@ def read_group_id(payload: Mapping[str, object]) -> SignalGroupId | Invalid:
 
 
 def read_token(payload: Mapping[str, object]) -> str | None:
+    """None for a text that no token of ours can be; half a character could not even be compared with one."""
     token = payload.get("token")
-    return token if isinstance(token, str) else None
+    return token if isinstance(token, str) and token.isascii() else None
 
 
 def read(payload: Mapping[str, object]) -> Alert | Invalid:

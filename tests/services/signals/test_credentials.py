@@ -35,6 +35,14 @@ async def test_nobody_learns_whether_the_group_or_the_token_is_wrong(client: htt
     assert [row["fate"] for row in await logged(client, group)] == ["UNAUTHORIZED"] * 2
 
 
+async def test_a_token_that_is_no_text_is_wrong_and_no_fault_of_ours(client: httpx.AsyncClient, make: Make) -> None:
+    """Seen: half a character in it was answered 500, and logged as a fault."""
+    group = await make()
+    for wrong in ('"\\ud800"', '"é"', "1", "[]"):
+        body = f'{{"strategy_id": "{group.group_id}", "action": "buy", "token": {wrong}}}'
+        problem(await client.post(TRADINGVIEW, content=body.encode()), 401, "unauthorized")
+
+
 async def test_a_url_that_does_not_verify_is_unknown(client: httpx.AsyncClient, make: Make) -> None:
     group = await make(source=SignalSource.CUSTOM)
     stale = SECRETS.url_id(group.group_id, group.rotation + 1)
