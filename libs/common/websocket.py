@@ -183,7 +183,8 @@ class WebSocket(asyncio.Protocol):
         if frame.opcode is Opcode.BINARY:
             self._protocol.fail(1003, "text frames only")
         elif frame.opcode in (Opcode.TEXT, Opcode.CONT):
-            self._parts.append(bytes(frame.data))
+            if frame.data:  # the length of a message is bounded, the number of its pieces is not
+                self._parts.append(bytes(frame.data))
             if frame.fin:
                 self._hear()
 

@@ -99,3 +99,18 @@ async def test_who_says_goodbye_and_does_not_take_what_is_left_is_gone_soon(monk
         assert listener.transport.get_write_buffer_size()
         await asyncio.get_running_loop().sock_sendall(client, CLOSE)
         await asyncio.wait_for(listener.over.wait(), 5)
+
+
+async def test_a_text_in_pieces_without_anything_in_them_fills_no_memory() -> None:
+    """Its length is bounded, the number of its pieces was not."""
+    async with connected() as (listener, client):
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(client, b"\x01\x81\x00\x00\x00\x00h" + b"\x00\x80\x00\x00\x00\x00" * 10_000 + PING)
+        while not await loop.sock_recv(client, 4096):
+            pass
+        assert listener.socket is not None
+        assert len(listener.socket._parts) == 1
+        await loop.sock_sendall(client, b"\x80\x81\x00\x00\x00\x00i" + PING)
+        while not listener.heard_texts:
+            await loop.sock_recv(client, 4096)
+        assert listener.heard_texts == ["hi"]
