@@ -63,7 +63,6 @@ async def login(body: models.Login, request: Request, edge: TheEdge) -> Response
     token = tokens.refresh_token(session_id, edge.settings.jwt_secret)
     until = now + timedelta(seconds=edge.settings.refresh_token_s)
     await people.begin_session(edge.runtime.pool, session_id, user["user_id"], tokens.digest(token), now, until)
-    await edge.memory.cache.put(f"session:{session_id}", user["role"], 60)
     return _tokens(edge, user["user_id"], session_id, token)
 
 

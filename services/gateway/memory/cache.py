@@ -11,6 +11,8 @@ from libs.common.telemetry import log
 
 _PREFIX = "gateway:"
 _TIMEOUT_S = 0.3
+_DROPPED_S = 30
+"""Longer than a question to the database takes."""
 _REST_S = 1.0
 """After a failure Redis is left alone for so long, so that not every request waits for it."""
 
@@ -40,11 +42,16 @@ class Cache:
         return found.decode() if isinstance(found, bytes) else found
 
     async def put(self, key: str, value: str, seconds: int) -> None:
-        await self._ask(self.redis.set(_PREFIX + key, value, ex=seconds), default=None)
+        """Unless it is there, or was dropped just now: what was read before that may be told after it."""
+        await self._ask(self.redis.set(_PREFIX + key, value, ex=seconds, nx=True), default=None)
 
     async def drop(self, *keys: str) -> None:
+        """For so long that nobody still brings what he read before, an empty text stands there."""
+        pipeline = self.redis.pipeline(transaction=True)
+        for key in keys:
+            pipeline.set(_PREFIX + key, "", ex=_DROPPED_S)  # type: ignore[unused-awaitable]  # as in count
         if keys:
-            await self._ask(self.redis.delete(*(_PREFIX + key for key in keys)), default=0)
+            await self._ask(pipeline.execute(), default=None)
 
     async def count(self, key: str, window_s: int) -> int:
         """How often this was asked within the window, this time included; counted here while Redis is away."""

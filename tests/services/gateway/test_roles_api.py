@@ -69,6 +69,22 @@ async def test_roles_are_given_by_super_admins_and_count_within_seconds(platform
     assert login.status_code == 401
 
 
+async def test_what_a_login_knew_of_a_role_is_not_believed_after_it(platform: Platform) -> None:
+    """Whose role is changed, or who is shut out, while his password is being checked, had it for another minute."""
+    await platform.person("asha")
+    ravi = await platform.person("ravi")
+    await platform.runtime.pool.execute("UPDATE users SET role = 'viewer' WHERE user_id = $1", ravi.user_id)
+    assert (await ravi.client.post("/api/v2/risk/panic/user")).status_code == 403
+
+
+async def test_what_was_read_of_a_session_before_it_ended_is_not_remembered_after_it(platform: Platform) -> None:
+    cache = platform.runtime.memory.cache
+    await cache.put("session:s", "trader", 60)
+    await cache.drop("session:s")
+    await cache.put("session:s", "trader", 60)
+    assert not await cache.get("session:s")
+
+
 async def test_who_may_not_trade_is_told_to_those_who_act_for_him(platform: Platform) -> None:
     """The webhooks and algos of who was shut out, or made a viewer, went on trading."""
     asha, ravi = await platform.person("asha"), await platform.person("ravi")

@@ -111,7 +111,8 @@ async def test_a_stream_ends_with_its_key_and_with_its_user_whatever_redis_remem
         assert (await asha.client.delete(f"/api/v2/auth/api-keys/{made['key_id']}")).status_code == 204
         url = f"/api/v2/admin/users/{ravi.user_id}"
         assert (await asha.client.put(url, json={"active": False})).status_code == 200
-        await live.runtime.memory.cache.put(f"session:{session}", "trader", 60)
+        cache = live.runtime.memory.cache
+        await cache.redis.set(cache.name(f"session:{session}"), "trader", ex=60)
         await recheck_once(edge_in(live.runtime))
         assert (await bot.ended(), await shut_out.ended()) == (4401, 4401)
         await stays.silence()
