@@ -58,7 +58,7 @@ async def refuses_to_place(edge: Edge, request: Request) -> Response | None:
         body = models.PlaceOrder.model_validate_json(await request.body())
     except (Problem, ValidationError, *UNAVAILABLE):
         return None
-    if not _is_new(edge, identity, request, body):
+    if not _is_too_many(edge, identity, request, body):
         return None
     edge.memory.admission.refused += 1
     return overloaded().response()
@@ -68,9 +68,10 @@ def overloaded() -> Problem:
     return Problem(503, "overloaded", _OVERLOADED, headers={"Retry-After": "1"})
 
 
-def _is_new(edge: Edge, identity: Identity, request: Request, body: models.PlaceOrder) -> bool:
-    """Neither an exit nor the repetition of what was taken."""
-    return body.purpose is OrderPurpose.ENTRY and not edge.commands.is_repeated(request, identity)
+def _is_too_many(edge: Edge, identity: Identity, request: Request, body: models.PlaceOrder) -> bool:
+    """Neither an exit nor the repetition of what was taken, nor of somebody who has his share of the place yet."""
+    is_new = body.purpose is OrderPurpose.ENTRY and not edge.commands.is_repeated(request, identity)
+    return is_new and not edge.memory.admission.has_share(identity.user_id)
 
 
 @router.post(
@@ -103,17 +104,17 @@ async def place(request: Request) -> Response:
         return _placed(await edge.commands.place(order, again=again))
 
     admission = edge.memory.admission
-    if not admission.takes() and _is_new(edge, identity, request, body):
+    if not admission.takes() and _is_too_many(edge, identity, request, body):
         admission.refused += 1
         raise overloaded()
     began = stopwatch()
-    admission.begin()
+    admission.begin(identity.user_id)
     edge.commands.let_in(request, identity)
     try:
         return await edge.commands.once(request, identity, run)
     finally:
         now = stopwatch()
-        admission.end(now - began, now)
+        admission.end(identity.user_id, now - began, now)
 
 
 @router.post("/modify", response_model=models.OrderView, responses={**models.PROBLEMS, **models.TAKEN})

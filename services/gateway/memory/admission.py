@@ -4,8 +4,13 @@ What is late tells of too much only while it stays late: partitions that move, a
 second leave a queue that goes away by itself, and whoever turned orders away for it would make a pause an outage. So
 the answers of half a second are judged together, and only when most were late several times in a row does the limit
 shrink (a queue that stands, not one that passes: CoDel's distinction, RFC 8289); it grows back while they are quick.
+Who has little under way is let in all the same while others fill the place: a flood of one user is his own overload.
 Exits and cancels are never refused here: when there is too much to do, what reduces risk comes first.
 """
+
+from collections import Counter
+
+from libs.common.contracts.ids import UserId
 
 FEWEST, START, MOST = 64, 256, 400
 """START is what 110 orders a second leave under way in a pause of two seconds, the longest that partitions may take."""
@@ -23,6 +28,8 @@ class Admission:
     def __init__(self) -> None:
         self.limit = float(START)
         self.under_way = 0
+        self._own: Counter[UserId] = Counter()
+        """Under way, by user; nobody who has none."""
         self.refused = 0
         self._looked_at = 0.0
         self._late = self._quick = 0
@@ -34,11 +41,23 @@ class Admission:
         """Whether a new order may come in."""
         return self.under_way < self.limit
 
-    def begin(self) -> None:
-        self.under_way += 1
+    def has_share(self, user_id: UserId) -> bool:
+        """Whether a new order of this user may come in though there is no place: with it he has no more under way than
+        each of those who have any might have. So at most as many again come in.
+        """
+        users = len(self._own) + (user_id not in self._own)
+        return (self._own[user_id] + 1) * users <= self.limit
 
-    def end(self, seconds: float, now: float) -> None:
+    def begin(self, user_id: UserId) -> None:
+        self.under_way += 1
+        self._own[user_id] += 1
+
+    def end(self, user_id: UserId, seconds: float, now: float) -> None:
         """An order was answered after so many seconds."""
+        if self._own[user_id] > 1:
+            self._own[user_id] -= 1
+        else:
+            del self._own[user_id]
         if now - self._looked_at >= LOOK_S:
             self._look()
             self._looked_at = now

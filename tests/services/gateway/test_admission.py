@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.contracts.ids import UserId
+from libs.common.ids import new_id
 from services.gateway.memory.admission import FEWEST, LATE_S, MOST, START, Admission
 from tests.services.gateway import said
 from tests.services.gateway.scene import Platform
 from tests.services.gateway.test_orders_api import PLACE, limit_order
+
+SOMEBODY = UserId(new_id())
 
 
 async def test_an_order_too_many_is_refused_at_once_and_an_exit_is_not(platform: Platform) -> None:
@@ -33,6 +37,24 @@ async def test_an_order_too_many_is_refused_at_once_and_an_exit_is_not(platform:
     again = await asha.client.post(PLACE, json=limit_order(asha), headers={"Idempotency-Key": "k"})
     assert again.status_code == 201
     assert (admission.under_way, admission.refused) == (0, 1)
+
+
+async def test_who_fills_all_the_room_keeps_out_himself_and_not_the_others(platform: Platform) -> None:
+    """Seen: one user's flood was every other user's outage."""
+    asha, bina = await platform.person("asha"), await platform.person("bina")
+    admission = platform.runtime.memory.admission
+    admission.limit = 4
+    first = [asyncio.create_task(asha.client.post(PLACE, json=limit_order(asha))) for _ in range(4)]
+    while admission.under_way < 4:
+        await asyncio.sleep(0.01)
+    assert (await asha.client.post(PLACE, json=limit_order(asha))).status_code == 503
+    more = [asyncio.create_task(bina.client.post(PLACE, json=limit_order(bina))) for _ in range(2)]
+    async with asyncio.timeout(10):
+        while admission.under_way < 6:
+            await asyncio.sleep(0.01)
+    assert (await bina.client.post(PLACE, json=limit_order(bina))).status_code == 503
+    assert {answer.status_code for answer in await asyncio.gather(*first, *more)} == {202}
+    assert (admission.under_way, admission.refused) == (0, 2)
 
 
 async def test_in_an_overload_who_repeats_an_order_hears_what_became_of_it_and_not_that_it_was_not_taken(
@@ -106,13 +128,30 @@ async def test_the_status_page_tells_how_many_orders_are_under_way(platform: Pla
     assert status == {"orders_under_way": 0, "limit": START, "refused": 0}
 
 
+@given(st.lists(st.integers(0, 9), max_size=3_000), st.integers(0, MOST))
+def test_of_all_users_together_at_most_twice_as_many_come_in(comers: list[int], limit: int) -> None:
+    admission, users = Admission(), [UserId(new_id()) for _ in range(10)]
+    admission.limit = float(limit)
+    for comer in comers:
+        if admission.takes() or admission.has_share(users[comer]):
+            admission.begin(users[comer])
+    assert admission.under_way <= 2 * limit
+
+
+def test_of_more_users_than_there_is_room_for_none_has_a_share() -> None:
+    admission = Admission()
+    for _ in range(START):
+        admission.begin(UserId(new_id()))
+    assert not admission.has_share(UserId(new_id()))
+
+
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 0.5)), max_size=300))
 def test_the_limit_stays_within_its_bounds_whatever_the_answers(answers: list[tuple[float, float]]) -> None:
     admission, now = Admission(), 0.0
     for seconds, later in answers:
         now += later
-        admission.begin()
-        admission.end(seconds, now)
+        admission.begin(SOMEBODY)
+        admission.end(SOMEBODY, seconds, now)
         assert FEWEST <= admission.limit <= MOST
         assert admission.under_way == 0
 
@@ -140,7 +179,7 @@ class Line:
             while self._due >= 1:
                 self._due -= 1
                 if self.admission.takes():
-                    self.admission.begin()
+                    self.admission.begin(SOMEBODY)
                     self._standing.append(self.now)
                 else:
                     self.refused += 1
@@ -149,7 +188,7 @@ class Line:
                 self._done -= 1
                 wait = self.now - self._standing.popleft()
                 self.waits.append(wait)
-                self.admission.end(wait, self.now)
+                self.admission.end(SOMEBODY, wait, self.now)
 
 
 @pytest.mark.parametrize("pause", [0.5, 1.0, 2.0])
