@@ -6,7 +6,7 @@ import orjson
 from fastapi import Request, Response
 from pydantic import BaseModel, Field, IPvAnyAddress, SecretStr
 
-from libs.common.problems import PROBLEM_JSON, Problem
+from libs.common.problems import PROBLEM_JSON, Problem, unavailable
 from services.gateway.api import models
 from services.gateway.api.edge import Router, TheEdge, Trader
 from services.gateway.api.models.common import Body
@@ -62,5 +62,8 @@ async def postback(account_id: UUID, request: Request, edge: TheEdge) -> Respons
     body = await request.body()
     if not 0 < len(body) <= MAX_POSTBACK:
         raise Problem(413 if body else 400, "invalid", f"a postback has 1 to {MAX_POSTBACK} bytes")
-    status, answer = await edge.internal.post("trading", f"/internal/accounts/{account_id}/postback", body)
+    if edge.postbacks.locked():
+        raise unavailable("too many postbacks are being passed on at once")
+    async with edge.postbacks:
+        status, answer = await edge.internal.post("trading", f"/internal/accounts/{account_id}/postback", body)
     return Response(answer, status, media_type=PROBLEM_JSON) if status >= 400 else Response(status_code=204)

@@ -1,5 +1,6 @@
 """What every route stands on: the runtime, who asks, JSON out."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias, cast
@@ -29,6 +30,8 @@ GatewayRuntime: TypeAlias = Runtime[GatewayStore, GatewayMemory]
 KNOWN_S = 5.0
 """A credential that was good is believed for so long: the longest that a revoked one still works."""
 SESSION_CACHED_S = 60
+POSTBACKS_AT_ONCE = 4
+"""Passed on to trading, whose time belongs to orders: one that is refused only makes us hear later what happened."""
 
 
 class Router(APIRouter):
@@ -65,6 +68,7 @@ class Edge:
             runtime.settings.internal_token,
             trading_url=settings.trading_url,
         )
+        self.postbacks = asyncio.Semaphore(POSTBACKS_AT_ONCE)
         self._identities: dict[str, tuple[Identity, float]] = {}
         self._owners: dict[tuple[Kind, UUID], UserId] = {}
 

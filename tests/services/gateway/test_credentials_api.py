@@ -1,11 +1,16 @@
 """Broker credentials pass through the gateway to trading's vault, and leave no trace in it."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from libs.common import ids
+from libs.common.testing import service_app
+from services.gateway.api.edge import POSTBACKS_AT_ONCE
+from services.gateway.app import app
 from tests.services.gateway.scene import Platform
 from tests.services.gateway.test_history_api import Marketdata
 
@@ -69,3 +74,27 @@ async def test_what_is_no_postback_by_its_size_goes_nowhere(
     answer = await client.post(f"/api/v2/accounts/{ids.new_id()}/postback", content=b"x" * size)
     assert answer.status_code == status
     assert trading.asked == ""
+
+
+async def test_a_flood_of_postbacks_keeps_trading_from_nothing(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody logs in for them: however many come, a few at a time are passed on."""
+    waiting: list[asyncio.StreamWriter] = []
+
+    async def keep_waiting(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        waiting.append(writer)
+
+    server = await asyncio.start_server(keep_waiting, "127.0.0.1", 0)
+    monkeypatch.setenv("GATEWAY_TRADING_URL", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with service_app(app) as client:
+        path = f"/api/v2/accounts/{ids.new_id()}/postback"
+        flood = [asyncio.create_task(client.post(path, content=b"{}")) for _ in range(40)]
+        done, _ = await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)
+        assert {task.result().status_code for task in done} == {503}
+        await asyncio.wait(flood)
+        assert {task.result().json()["code"] for task in flood} == {"unavailable"}
+        assert len(waiting) == POSTBACKS_AT_ONCE
+    for writer in waiting:
+        writer.close()
+    server.close()
