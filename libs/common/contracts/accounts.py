@@ -44,5 +44,9 @@ class AccountSaved(Event):
 
 
 class AccountDeleted(Event):
+    """Should a fill of one of its orders be told only now, or its broker have an order after all, AccountSaved follows:
+    the account is there again, deactivated, until what it holds is closed.
+    """
+
     account_id: AccountId
     user_id: UserId

@@ -4,7 +4,13 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
-from libs.common.contracts.accounts import AccountDeleted, AccountDeleteRequested, AccountSaved, AccountSaveRequested
+from libs.common.contracts.accounts import (
+    Account,
+    AccountDeleted,
+    AccountDeleteRequested,
+    AccountSaved,
+    AccountSaveRequested,
+)
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId, UserId
@@ -29,7 +35,7 @@ class Funds:
 
 @dataclass(frozen=True, slots=True)
 class TradingAccount:
-    """What order management needs of an account. A deleted one is kept, since a late fill must find its funds.
+    """What order management needs of an account. A deleted one is kept: a late fill finds its funds, and reopens it.
 
     `day` is the trading day (IST) that its figures are of; `square_offs` counts the unfinished ones.
     """
@@ -141,9 +147,16 @@ def refuse(request: AccountSaveRequested | AccountDeleteRequested, code: str, re
     return RequestRefused(entity_id=str(request.account_id), request=type(request).__name__, code=code, reason=reason)
 
 
-def saved(account: TradingAccount, request: AccountSaveRequested) -> AccountSaved:
+def reopen(account: TradingAccount) -> TradingAccount:
+    """It was deleted for having nothing open, and has something after all. It stays deactivated: what it holds can be
+    seen and closed, and nothing else is traded.
+    """
+    return replace(account, deleted=False, version=account.version + 1)
+
+
+def saved(account: TradingAccount, described: Account) -> AccountSaved:
     return AccountSaved(
-        account_id=account.account_id, user_id=account.user_id, account=request.account, version=account.version
+        account_id=account.account_id, user_id=account.user_id, account=described, version=account.version
     )
 
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 from libs.common.contracts.accounts import AccountDeleteRequested, AccountSaveRequested
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.service import Context
+from libs.common.telemetry import log
 from services.trading.domain import accounts
+from services.trading.domain.accounts import TradingAccount
 from services.trading.store import TradingStore
 
 
@@ -16,7 +18,7 @@ async def save_account(request: AccountSaveRequested, ctx: Context[TradingStore]
     if isinstance(after, RequestRefused):
         return [after]
     ctx.store.accounts.save(after, described=request.account)
-    said: list[Message] = [accounts.saved(after, request)]
+    said: list[Message] = [accounts.saved(after, request.account)]
     if before is None or before.funds is not after.funds:
         said.append(accounts.funds_changed(after))
     return said
@@ -29,6 +31,14 @@ async def delete_account(request: AccountDeleteRequested, ctx: Context[TradingSt
         return [refused] if refused else []
     ctx.store.accounts.save(replace(account, deleted=True, active=False))
     return [accounts.deleted(account)]
+
+
+async def reopen(account: TradingAccount, ctx: Context[TradingStore]) -> Sequence[Message]:
+    """Something of it is open after its deletion: somebody must be able to see it and to close it."""
+    log.warning("deleted_account_reopened", account_id=str(account.account_id))
+    after = accounts.reopen(account)
+    ctx.store.accounts.save(after)
+    return [accounts.saved(after, await ctx.store.accounts.described(after))]
 
 
 async def _is_in_use(request: AccountDeleteRequested, ctx: Context[TradingStore]) -> bool:

@@ -14,6 +14,7 @@ from services.trading.domain import accounts, executions, orders, positions
 from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.orders import Order
 from services.trading.handlers import funds, square_offs
+from services.trading.handlers.accounts import reopen
 from services.trading.store import TradingStore
 
 
@@ -35,6 +36,9 @@ async def apply_execution(execution: ExecutionReported, ctx: Context[TradingStor
     said += facts
     ctx.store.orders.save(after)
     fill = facts[-1] if facts else None
+    if account.deleted and (after.is_open or isinstance(fill, FillReported)):
+        said += await reopen(account, ctx)
+        account = await ctx.store.accounts.owner(order.account_id)
     if isinstance(fill, FillReported):
         said += await _book(fill, order, after, account, ctx)
     else:

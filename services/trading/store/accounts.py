@@ -42,6 +42,7 @@ SELECT *
 """
 LOCK_OF_DAYS_BEFORE = "SELECT * FROM accounts WHERE day < $1 ORDER BY account_id LIMIT $2 FOR UPDATE SKIP LOCKED"
 INSERT = "INSERT INTO accounts VALUES ($1, $2, $3, $4, $5, $6, $7, false, $8, $9, $10, $11, $12, $13, $14, $15)"
+DESCRIBED = "SELECT name, labels, is_master FROM accounts WHERE account_id = $1"
 DESCRIBE = "UPDATE accounts SET name = $2, labels = $3, is_master = $4, broker = $5 WHERE account_id = $1"
 UPDATE = """
 UPDATE accounts a
@@ -74,6 +75,20 @@ class Accounts:
         if account is None:
             raise LookupError(f"account {account_id} does not exist, though something belongs to it")
         return account
+
+    async def described(self, account: TradingAccount) -> contracts.Account:
+        """As its owner saved it last, and as it is now."""
+        [row] = await self._connection.fetch(DESCRIBED, account.account_id)
+        return contracts.Account(
+            account_id=account.account_id,
+            user_id=account.user_id,
+            name=row["name"],
+            broker=account.broker,
+            labels=row["labels"],
+            is_master=row["is_master"],
+            active=account.active,
+            opening_balance=account.capital,
+        )
 
     async def squaring_off(self, limit: int) -> Sequence[TradingAccount]:
         """Locked: those with an unfinished square-off, without those that somebody else works on."""

@@ -8,8 +8,15 @@ from uuid import UUID
 import pytest
 
 from libs.common import ids
-from libs.common.contracts.accounts import AccountDeleteRequested, AccountSaveRequested
+from libs.common.contracts.accounts import (
+    Account,
+    AccountDeleted,
+    AccountDeleteRequested,
+    AccountSaved,
+    AccountSaveRequested,
+)
 from libs.common.contracts.base import Envelope, Message, RequestRefused
+from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import SignalGroupId
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.market_days import MarketDays
@@ -54,6 +61,25 @@ async def test_an_account_lives_from_creation_to_deletion(platform: Platform) ->
     assert len((await asha.client.get("/api/v2/accounts")).json()["data"]) == 2
     assert (await asha.client.delete(url)).status_code == 204
     assert (await asha.client.get(url)).status_code == 404
+
+
+async def test_an_account_that_is_saved_after_its_deletion_is_there_again(platform: Platform) -> None:
+    """A late fill opened a position in it."""
+    asha = await platform.person("asha")
+    url = f"/api/v2/accounts/{asha.account_id}"
+    shown = (await asha.client.get(url)).json()
+    account = Account(
+        account_id=asha.account_id, user_id=asha.user_id, name=shown["name"], broker=Broker.PAPER, active=False
+    )
+    whose = {"account_id": asha.account_id, "user_id": asha.user_id}
+    await platform.project(AccountDeleted(**whose))
+    assert (await asha.client.get(url)).status_code == 404
+    await platform.project(AccountSaved(**whose, account=account, version=shown["version"] + 1))
+    again = (await asha.client.get(url)).json()
+    assert (again["name"], again["active"], again["version"]) == (shown["name"], False, shown["version"] + 1)
+    platform.answer = said.yes
+    closed = await asha.client.post("/api/v2/trading/positions/close-all", json={"account_id": str(asha.account_id)})
+    assert closed.status_code == 200
 
 
 @pytest.mark.parametrize(("code", "status"), [("conflict", 409), ("invalid", 422), ("not_found", 404)])

@@ -3,16 +3,33 @@
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
+
 from libs.common.contracts.accounts import AccountDeleted, AccountDeleteRequested, AccountSaved
 from libs.common.contracts.base import RequestRefused
-from libs.common.contracts.enums import DenialRule, Side
+from libs.common.contracts.enums import DenialRule, ExecutionKind, Side
 from libs.common.contracts.ids import UserId
-from libs.common.contracts.orders import OrderDenied
-from libs.common.contracts.portfolio import FundsChanged
+from libs.common.contracts.orders import OrderDenied, OrderReopened, SquareOffRequested
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged
+from libs.common.contracts.risk import PanicRequested
 from libs.common.database import Connection
 from libs.common.testing import NOON
 from tests.services.trading.hearing import Trading, names, only
-from tests.services.trading.making import ACCOUNT, USER, account_save, cancelled, cleared, filled, order_id
+from tests.services.trading.making import (
+    ACCOUNT,
+    USER,
+    account_save,
+    cancelled,
+    cleared,
+    execution,
+    filled,
+    order_id,
+    panic,
+    square_off,
+)
+from tests.services.trading.test_handlers.closing import clear, exits
+
+DELETE = AccountDeleteRequested(account_id=ACCOUNT, user_id=USER)
 
 
 async def test_a_new_account_has_its_capital_as_funds(connection: Connection) -> None:
@@ -68,3 +85,45 @@ async def test_an_account_with_a_position_cannot_be_deleted(trading: Trading) ->
     await trading.hears(order, filled(order, 10))
     delete = AccountDeleteRequested(account_id=ACCOUNT, user_id=USER)
     assert only(RequestRefused, await trading.hears(delete)).code == "conflict"
+
+
+@pytest.mark.parametrize("wish", [square_off(), panic(f"ACCOUNT:{ACCOUNT}"), panic()])
+async def test_a_fill_that_comes_after_its_account_was_deleted_can_be_closed(
+    trading: Trading, wish: SquareOffRequested | PanicRequested
+) -> None:
+    """Nobody could: the account did not exist, and every exit of a panic was denied for that."""
+    order = cleared()
+    await trading.hears(order, cancelled(order), DELETE)
+    said = await trading.hears(filled(order, 10))
+    saved = only(AccountSaved, said)
+    assert (saved.account.name, saved.account.active, saved.version) == ("Family", False, 2)
+    assert only(PositionChanged, said).net.quantity == 10
+    [request] = exits(await trading.hears(wish))
+    exit_order = clear(request)
+    assert "OrderSubmitted" in names(await trading.hears(exit_order))
+    assert only(PositionChanged, await trading.hears(filled(exit_order, 10))).net.quantity == 0
+    assert only(AccountDeleted, await trading.hears(DELETE)).account_id == ACCOUNT
+
+
+async def test_an_account_comes_back_once_for_all_late_fills_of_its_orders(trading: Trading) -> None:
+    order = cleared()
+    await trading.hears(order, cancelled(order), DELETE)
+    said = await trading.hears(filled(order, 4, leaves=6), filled(order, 6))
+    assert names(said).count("AccountSaved") == 1
+    denied = only(OrderDenied, await trading.hears(cleared()))
+    assert denied.rule is DenialRule.ACCOUNT_INACTIVE
+
+
+async def test_an_order_that_its_broker_has_after_all_brings_its_account_back(trading: Trading) -> None:
+    order = cleared()
+    await trading.hears(order, execution(order, ExecutionKind.REJECTED), DELETE)
+    said = await trading.hears(execution(order, ExecutionKind.FOUND, leaves=10))
+    assert only(OrderReopened, said).order_id == order.order_id
+    assert not only(AccountSaved, said).account.active
+    assert only(RequestRefused, await trading.hears(DELETE)).code == "conflict"
+
+
+async def test_what_tells_nothing_new_leaves_a_deleted_account_deleted(trading: Trading) -> None:
+    order = cleared()
+    await trading.hears(order, cancelled(order), DELETE)
+    assert await trading.hears(cancelled(order)) == []
