@@ -27,6 +27,10 @@ class GatewaySettings(BaseSettings):
     """Failed logins from one address (of IPv6: from one /64) within `login_window_s`, whatever the e-mails. Those that
     succeed do not count, so that many people may come from behind one router.
     """
+    registrations: int = 100
+    """From one address (of IPv6: from one /64) within `login_window_s`, those that were refused too."""
+    owned: int = 1_000
+    """How many accounts one user may have, and as many algos, signal groups, risk limits, custom symbols, API keys."""
 
     answer_s: float = 2.0
     """How long a command waits for the event that ends it before the answer is 202."""

@@ -18,10 +18,14 @@ router = Router(prefix="/auth", tags=["auth"])
 
 
 @router.post("/register", status_code=201, response_model=models.Profile, responses=models.PROBLEMS)
-async def register(body: models.Registration, edge: TheEdge) -> Response:
+async def register(body: models.Registration, request: Request, edge: TheEdge) -> Response:
     """The first user becomes super admin, the others traders; registration may be closed."""
     if not edge.settings.registration_open and await people.is_anybody(edge.runtime.pool):
         raise _closed()
+    edge.memory.passwords.ensure_room()
+    window_s = edge.settings.login_window_s
+    if await edge.memory.cache.count(f"login:registered:{_address(request)}", window_s) > edge.settings.registrations:
+        raise _too_many("too many registrations from your address", window_s, "too_many_registrations")
     password_hash = await edge.memory.passwords.hash(body.password)
     user_id = ids.new_id()
     async with edge.runtime.transaction() as unit:
@@ -47,7 +51,7 @@ async def register(body: models.Registration, edge: TheEdge) -> Response:
 async def login(body: models.Login, request: Request, edge: TheEdge) -> Response:
     """A short access token and a refresh token that is good once."""
     email, cache, window_s = body.email.lower(), edge.memory.cache, edge.settings.login_window_s
-    address = counted_as(request.client.host) if request.client else "unknown"
+    address = _address(request)
     edge.memory.passwords.ensure_room()
     if await cache.counted(f"login:failed:{address}") >= edge.settings.failed_logins:
         raise _too_many("too many failed logins from your address", window_s)
@@ -128,6 +132,7 @@ async def change_password(body: models.PasswordChange, identity: Person, edge: T
 @router.post("/api-keys", status_code=201, response_model=models.NewKey, responses=models.PROBLEMS)
 async def create_key(body: models.KeyRequest, identity: Person, edge: TheEdge) -> Response:
     """The key is shown once; we keep its hash."""
+    edge.check_room("API keys", len(await people.keys(edge.runtime.pool, identity.user_id)))
     secret = tokens.api_key()
     key = {
         "key_id": ids.new_id(),
@@ -161,8 +166,12 @@ def _closed() -> Problem:
     return Problem(403, "registration_closed", "this installation takes no new users")
 
 
-def _too_many(detail: str, window_s: int) -> Problem:
-    return Problem(429, "too_many_logins", detail, headers={"Retry-After": str(window_s)})
+def _address(request: Request) -> str:
+    return counted_as(request.client.host) if request.client else "unknown"
+
+
+def _too_many(detail: str, window_s: int, code: str = "too_many_logins") -> Problem:
+    return Problem(429, code, detail, headers={"Retry-After": str(window_s)})
 
 
 def _tokens(edge: Edge, user_id: UUID, session_id: UUID, token: str) -> Response:

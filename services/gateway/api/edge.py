@@ -168,6 +168,11 @@ class Edge:
             raise no_such("strategy", strategy_id)
         return StrategyId(strategy_id)
 
+    def check_room(self, what: str, owned: int) -> None:
+        """A Problem 409 when somebody owns as much as one user may: what all own is watched and listed for all."""
+        if owned >= self.settings.owned:
+            raise Problem(409, "too_many", f"you have {owned} {what}, as many as one user may: delete some first")
+
     def whose(self, identity: Identity, user_id: UUID | None) -> UserId:
         """Whose books are asked for: one's own, or for admins anybody's."""
         if user_id is None or user_id == identity.user_id:

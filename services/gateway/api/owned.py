@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Request, Response
+from httpx import codes
 
 from libs.common.contracts.base import Message, Value
 from libs.common.contracts.ids import UserId
@@ -61,7 +62,12 @@ class Owned(Generic[Saved]):
         again: bool,
         status: int = 200,
     ) -> Response:
-        """Ask for it; the answer shows what was saved, or is 202 when that is not known in time."""
+        """Ask for it; the answer shows what was saved, or is 202 when that is not known in time. With the `status` 201,
+        that of something new, 409 when its user has too many.
+        """
+        if status == codes.CREATED and not again:
+            owned = await entities.count(edge.runtime.pool, self.kind, identity.user_id)
+            edge.check_room(f"{self.kind.replace('_', ' ')}s", owned)
         done = await edge.commands.ask(wish, request_id, self.saved, identity=identity, again=again)
         return Json(show(done), status) if isinstance(done, self.saved) else pending_request(request_id)
 

@@ -82,6 +82,13 @@ async def of_user(database: Database, kind: Kind, user_id: UUID | None) -> list[
     return [_read(dict(row)) for row in rows]
 
 
+async def count(database: Database, kind: Kind, user_id: UUID) -> int:
+    found: int = await database.fetchval(
+        "SELECT count(*) FROM entities WHERE kind = $1 AND user_id = $2 AND NOT deleted", kind.value, user_id
+    )
+    return found
+
+
 async def owner(database: Database, kind: Kind, entity_id: UUID) -> UUID | None:
     found: UUID | None = await database.fetchval(
         "SELECT user_id FROM entities WHERE kind = $1 AND entity_id = $2 AND NOT deleted", kind.value, entity_id

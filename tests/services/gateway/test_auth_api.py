@@ -82,6 +82,21 @@ async def test_failed_logins_are_limited_per_address_whatever_the_email_and_thos
     assert (await elsewhere.post(LOGIN, json=right)).status_code == 200
 
 
+async def test_registrations_are_limited_per_address(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each hashes a password: who registered without end kept everybody from logging in."""
+    edge = edge_in(platform.runtime)
+    monkeypatch.setattr(edge, "settings", edge.settings.model_copy(update={"registrations": 2}))
+    at_home, elsewhere = await platform.client_at("203.0.113.7"), await platform.client_at("203.0.113.8")
+
+    def a_person(n: int) -> dict[str, str]:
+        return {"email": f"user{n}@example.com", "username": f"user{n}", "password": PASSWORD}
+
+    made = [await at_home.post("/api/v2/auth/register", json=a_person(n)) for n in (1, 1, 3)]
+    assert [answer.status_code for answer in made] == [201, 409, 429]
+    assert (made[2].json()["code"], int(made[2].headers["retry-after"]) > 0) == ("too_many_registrations", True)
+    assert (await elsewhere.post("/api/v2/auth/register", json=a_person(4))).status_code == 201
+
+
 @pytest.fixture
 async def full() -> AsyncIterator[Passwords]:
     """Three wait for ever, and no more are taken."""

@@ -23,6 +23,7 @@ from libs.common.market_days import MarketDays
 from libs.common.security import WebhookSecrets
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
+from services.gateway.api.edge import edge_in
 from tests.services.gateway import said
 from tests.services.gateway.scene import Platform, envelope
 
@@ -80,6 +81,25 @@ async def test_an_account_that_is_saved_after_its_deletion_is_there_again(platfo
     platform.answer = said.yes
     closed = await asha.client.post("/api/v2/trading/positions/close-all", json={"account_id": str(asha.account_id)})
     assert closed.status_code == 200
+
+
+async def test_nobody_owns_without_end(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody's custom symbols are one list, and everybody's algos share one feed."""
+    asha, edge = await platform.person("asha"), edge_in(platform.runtime)
+    monkeypatch.setattr(edge, "settings", edge.settings.model_copy(update={"owned": 2}))
+    platform.answer = said.yes
+    made = [await asha.client.post("/api/v2/accounts/", json={"name": name}) for name in ("second", "third")]
+    assert [answer.status_code for answer in made] == [201, 409]
+    assert made[1].json()["code"] == "too_many"
+    assert "2 accounts" in made[1].json()["detail"]
+    keys = [await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"}) for _ in range(3)]
+    assert [answer.status_code for answer in keys] == [201, 201, 409]
+    assert (await asha.client.delete(f"/api/v2/auth/api-keys/{keys[0].json()['key_id']}")).status_code == 204
+    assert (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).status_code == 201
+    url = f"/api/v2/accounts/{made[0].json()['account_id']}"
+    assert (await asha.client.put(url, json={"name": "renamed"})).status_code == 200
+    assert (await asha.client.delete(url)).status_code == 204
+    assert (await asha.client.post("/api/v2/accounts/", json={"name": "third"})).status_code == 201
 
 
 @pytest.mark.parametrize(("code", "status"), [("conflict", 409), ("invalid", 422), ("not_found", 404)])
