@@ -34,7 +34,7 @@ from libs.common.contracts.orders import (
     SquareOffCompleted,
     SquareOffStarted,
 )
-from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled, PositionUnsettled
 from libs.common.contracts.risk import MTMBreached, PanicRaised, PanicReset, RiskLimitDeleted, RiskLimitSaved
 from libs.common.contracts.signals import SignalGroupDeleted, SignalGroupSaved, SignalReceived
 from libs.common.service import Service, Start, every, on, stream
@@ -70,6 +70,7 @@ app = Service(
         on(topics.TRADING_EVENTS, FillReported, books.filled),
         on(topics.TRADING_EVENTS, PositionChanged, books.position_changed, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, PositionSettled, books.settled, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, PositionUnsettled, risk.needs_a_look),
         on(topics.TRADING_EVENTS, FundsChanged, books.funds_changed, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, PositionsCompared, books.positions_compared),
         on(topics.TRADING_EVENTS, SquareOffStarted, risk.square_off_changed),
@@ -92,8 +93,8 @@ app = Service(
         on(topics.SIGNALS, SignalReceived, signals.received),
         on(topics.STRATEGY_DECISIONS, SignalActedOn, signals.decided),
         on(topics.STRATEGY_DECISIONS, SignalSkipped, signals.decided),
-        on(topics.STRATEGY_DECISIONS, LegRefused, risk.algo_in_trouble),
-        on(topics.STRATEGY_DECISIONS, SquareOffRefused, risk.algo_in_trouble),
+        on(topics.STRATEGY_DECISIONS, LegRefused, risk.needs_a_look),
+        on(topics.STRATEGY_DECISIONS, SquareOffRefused, risk.needs_a_look),
         on(topics.CONTRACTS, InstrumentListed, contracts.listed),
         on(topics.CUSTOM_SYMBOLS, CustomSymbolSaved, entities.saved),
         on(topics.CUSTOM_SYMBOLS, CustomSymbolDeleted, entities.deleted),

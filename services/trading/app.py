@@ -8,7 +8,7 @@ from libs.common.contracts.brokers import (
     BrokerOrderRequested,
     PositionsCompareRequested,
 )
-from libs.common.contracts.masters import ContractSettled
+from libs.common.contracts.masters import ContractSettled, ContractUnsettled
 from libs.common.contracts.orders import (
     OrderCancelRequested,
     OrderCleared,
@@ -63,6 +63,7 @@ app = Service(
         on(topics.BROKER_REQUESTS, BrokerModifyRequested, broker_calls.record),
         on(topics.BROKER_REQUESTS, BrokerCancelRequested, broker_calls.record),
         on(topics.SETTLEMENTS, ContractSettled, settlements.note),
+        on(topics.SETTLEMENTS, ContractUnsettled, settlements.tell),
     ],
     timers=[
         every(1, square_offs.sweep),

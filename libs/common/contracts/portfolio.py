@@ -62,6 +62,20 @@ class PositionSettled(Event):
     settled_at: datetime
 
 
+class PositionUnsettled(Event):
+    """The contract expired without a settlement price: what a paper account holds of it stays open, and nobody can
+    close it. Should the price come after all, PositionSettled follows. `reason` is for people.
+    """
+
+    account_id: AccountId
+    user_id: UserId
+    instrument: InstrumentId
+    product: Product
+    quantity: int
+    expiry: date
+    reason: str
+
+
 class FundsChanged(Event):
     """`available` = opening_balance + realised_pnl - used_margin. Used margin is open orders' and positions'."""
 

@@ -84,6 +84,7 @@ TRADING_EVENTS = Topic(
     orders.SquareOffCompleted,
     portfolio.PositionChanged,
     portfolio.PositionSettled,
+    portfolio.PositionUnsettled,
     portfolio.FundsChanged,
     brokers.PositionsCompared,
     key="account_id",

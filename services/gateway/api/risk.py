@@ -108,7 +108,9 @@ async def violations(
     limit: Limit = 50,
     cursor: PageCursor = None,
 ) -> Response:
-    """Denied orders, broken limits, algos that lost a leg or could not close; the newest first."""
+    """Denied orders, broken limits, algos that lost a leg or could not close, expired positions that could not be
+    settled; the newest first.
+    """
     owner: UUID | None = edge.whose(identity, user_id)
     if account_id is not None:
         owner, account_id = None, await edge.visible_account(identity, account_id)

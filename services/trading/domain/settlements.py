@@ -10,7 +10,8 @@ from decimal import Decimal
 
 from libs.common.contracts.enums import Side
 from libs.common.contracts.ids import FillId, InstrumentId, SettlementId
-from libs.common.contracts.portfolio import PositionSettled
+from libs.common.contracts.masters import ContractUnsettled
+from libs.common.contracts.portfolio import PositionSettled, PositionUnsettled
 from services.trading.domain.positions import Book, Net, book_key
 
 
@@ -29,6 +30,18 @@ class Settlement:
 def held(books: Iterable[Book]) -> list[Book]:
     """What may be settled: each book by itself, those that offset each other too, always in the same order."""
     return sorted((book for book in books if book.holding.quantity), key=lambda book: tuple(map(str, book_key(book))))
+
+
+def unsettled(told: ContractUnsettled, net: Net) -> PositionUnsettled:
+    return PositionUnsettled(
+        account_id=net.account_id,
+        user_id=net.user_id,
+        instrument=net.instrument,
+        product=net.product,
+        quantity=net.holding.quantity,
+        expiry=told.expiry,
+        reason=told.reason,
+    )
 
 
 def settled(settlement: Settlement, net: Net, book: Book, fill_id: FillId, at: datetime) -> PositionSettled:

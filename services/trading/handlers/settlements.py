@@ -11,7 +11,7 @@ from libs.common import ids
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import FillId, SettlementId
-from libs.common.contracts.masters import ContractSettled
+from libs.common.contracts.masters import ContractSettled, ContractUnsettled
 from libs.common.service import Context
 from libs.common.telemetry import log
 from services.trading.domain import accounts, positions
@@ -38,6 +38,11 @@ async def note(told: ContractSettled, ctx: Context[TradingStore]) -> Sequence[Me
         )
     )
     return []
+
+
+async def tell(lacking: ContractUnsettled, ctx: Context[TradingStore]) -> Sequence[Message]:
+    """Who holds it on paper cannot close it, and should know that nobody will for now."""
+    return [rules.unsettled(lacking, net) for net in ctx.store.positions.held(lacking.instrument)]
 
 
 async def settle(ctx: Context[TradingStore]) -> Sequence[Message]:

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from decimal import Decimal
 from uuid import UUID
 
-from libs.common.contracts.enums import Product
-from libs.common.contracts.ids import AccountId, OrderId, StrategyId
+from libs.common.contracts.enums import Broker, Product
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, StrategyId
 from libs.common.database import Connection
 from libs.common.reads import Reads, Row
 from libs.common.writes import Writes
@@ -45,6 +45,12 @@ SELECT {BOOK}
 LIVE = "account_id = ANY($1::uuid[]) AND (quantity <> 0 OR bought_quantity > 0 OR sold_quantity > 0)"
 SELECT_LIVE_NETS = f"SELECT {NET} FROM positions p WHERE {LIVE}"  # noqa: S608 - constants only
 SELECT_LIVE_BOOKS = f"SELECT {BOOK} FROM books b WHERE {LIVE}"  # noqa: S608 - constants only
+SELECT_HELD = f"""
+SELECT {NET}
+  FROM positions p JOIN accounts a USING (account_id)
+ WHERE p.quantity <> 0 AND a.broker = $1 AND p.instrument = ANY($2::text[])
+ ORDER BY p.account_id, p.product
+"""  # noqa: S608 - constants only
 SAVE_NETS = """
 INSERT INTO positions
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::bigint[], $7::numeric[],
@@ -73,6 +79,7 @@ class Positions:
         self._nets: defaultdict[AccountId, dict[NetKey, Net | None]] = defaultdict(dict)
         self._books: defaultdict[AccountId, dict[BookKey, Book | None]] = defaultdict(dict)
         self._whole: set[AccountId] = set()
+        self._held: defaultdict[InstrumentId, list[Net]] = defaultdict(list)
         self._changed_nets: dict[NetKey, Net] = {}
         self._changed_books: dict[BookKey, Book] = {}
 
@@ -141,6 +148,19 @@ class Positions:
             self._whole |= missing
             reads.add(SELECT_LIVE_NETS, self._keep_nets, missing)
             reads.add(SELECT_LIVE_BOOKS, self._keep_books, missing)
+
+    def ask_held(self, reads: Reads, broker: Broker, instruments: Collection[InstrumentId]) -> None:
+        """What the broker's accounts hold of these."""
+        if instruments:
+            reads.add(SELECT_HELD, self._keep_held, broker, instruments)
+
+    def held(self, instrument: InstrumentId) -> Sequence[Net]:
+        """As it was when this transaction asked."""
+        return self._held[instrument]
+
+    def _keep_held(self, rows: Sequence[Row]) -> None:
+        for net in map(_net, rows):
+            self._held[net.instrument].append(net)
 
     def _ask(self, reads: Reads, order_ids: Collection[OrderId], orders: Sequence[Order]) -> None:
         keys = (

@@ -10,7 +10,7 @@ from libs.common.contracts.base import Envelope, Message
 from libs.common.contracts.enums import Product
 from libs.common.contracts.ids import StrategyId
 from libs.common.contracts.orders import SquareOffCompleted, SquareOffRequested, SquareOffStarted
-from libs.common.contracts.portfolio import PositionChanged
+from libs.common.contracts.portfolio import PositionChanged, PositionUnsettled
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform
 
@@ -104,6 +104,25 @@ async def test_shares_of_an_earlier_day_are_holdings_and_todays_are_not(
         assert all(Decimal(each["pnl"]) == 3 * held for each in found)
     assert (await ravi.client.get("/api/v2/trading/holdings/")).json()["data"] == []
     assert (await ravi.client.get(url)).status_code == 404
+
+
+async def test_who_holds_what_could_not_be_settled_reads_it_among_his_violations(platform: Platform) -> None:
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    await platform.project(
+        PositionUnsettled(
+            account_id=asha.account_id,
+            user_id=asha.user_id,
+            instrument=said.SBIN,
+            product=Product.NRML,
+            quantity=100,
+            expiry=said.NOW.date(),
+            reason="no feed tells the settlement prices of MCX",
+        )
+    )
+    [told] = (await asha.client.get(f"/api/v2/risk/violations/?account_id={asha.account_id}")).json()["data"]
+    assert (told["type"], told["event"]["quantity"]) == ("PositionUnsettled", 100)
+    assert told["event"]["reason"] == "no feed tells the settlement prices of MCX"
+    assert (await ravi.client.get("/api/v2/risk/violations/")).json()["data"] == []
 
 
 async def test_a_close_that_takes_long_says_where_to_look(platform: Platform) -> None:

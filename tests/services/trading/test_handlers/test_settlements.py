@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import Broker, Product, Side
 from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId
-from libs.common.contracts.masters import ContractSettled
+from libs.common.contracts.masters import ContractSettled, ContractUnsettled
 from libs.common.contracts.orders import SquareOffCompleted
-from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled, PositionUnsettled
 from libs.common.messaging.work import Work, origin
 from libs.common.service import Memory
 from libs.common.testing import NOON
@@ -181,6 +181,32 @@ async def test_a_brokers_account_is_the_exchanges_to_settle(trading: Trading) ->
     await holds(trading, 75, "100", account_id=theirs)
     await trading.hears(worth("150"))
     assert await settles(trading) == []
+
+
+async def test_who_holds_what_cannot_be_settled_is_told_and_again_when_it_is_after_all(trading: Trading) -> None:
+    """Operators alone were."""
+    other, theirs = AccountId(order_id(42)), AccountId(order_id(43))
+    at_a_broker = account_save(account_id=theirs)
+    live = at_a_broker.account.model_copy(update={"broker": Broker.ZERODHA})
+    await trading.hears(account_save(account_id=other), at_a_broker.model_copy(update={"account": live}))
+    await holds(trading, 75, "100", strategy=ALPHA)
+    await holds(trading, -25, "100", product=Product.MIS)
+    for nobody in (other, theirs):
+        await holds(trading, 75, "100", account_id=nobody)
+    await holds(trading, -75, "100", account_id=other)
+    lacks = ContractUnsettled(instrument=CALL, expiry=date(2026, 11, 23), reason="the feed died")
+    other_call = lacks.model_copy(update={"instrument": InstrumentId("NFO:NIFTY23NOV2624100CE")})
+    said = await trading.hears(lacks, other_call, now=LATER)
+    assert names(said) == ["PositionUnsettled"] * 2
+    assert [(m.account_id, m.product, m.quantity) for m in said if isinstance(m, PositionUnsettled)] == [
+        (ACCOUNT, Product.MIS, -25),
+        (ACCOUNT, Product.NRML, 75),
+    ]
+    told = said[0]
+    assert isinstance(told, PositionUnsettled)
+    assert (told.instrument, told.expiry, told.reason) == (CALL, date(2026, 11, 23), "the feed died")
+    await trading.hears(worth("150"))
+    assert names(await settles(trading)).count("PositionSettled") == 2
 
 
 async def test_a_square_off_that_waited_for_the_contract_is_complete(trading: Trading) -> None:
