@@ -62,6 +62,7 @@ class Watch:
 
 class Client:
     __slots__ = (
+        "_catching_up",
         "_patience",
         "_queue",
         "_quotes",
@@ -87,6 +88,7 @@ class Client:
         self.quotes_at = 0.0
         """When the next screen of quotes may be sent."""
         self._queue: deque[bytes] | None = None
+        self._catching_up = False
         self._quotes = quotes
         self._patience = patience
 
@@ -133,7 +135,10 @@ class Client:
             watch.behind = True
 
     def flush(self, now: datetime, at: float) -> Channel | None:
-        """Write what waits, if the client takes anything; a channel to catch up with, if there is one."""
+        """Write what waits, if the client takes anything; a channel to catch up with, if there is one.
+
+        One at a time, also of a client that subscribes again and again meanwhile: each asks the database.
+        """
         if self.outlet.paused_at is not None:
             return None
         parts: list[bytes] = []
@@ -148,9 +153,11 @@ class Client:
             parts.extend(self._screen(now))
         if parts:
             self.outlet.write(b"".join(parts))
-        if any(watch.loading for watch in self.watches.values()):
+        if self._catching_up:
             return None
-        return next((channel for channel, watch in self.watches.items() if watch.behind), None)
+        behind = next((channel for channel, watch in self.watches.items() if watch.behind), None)
+        self._catching_up = behind is not None
+        return behind
 
     def _screen(self, now: datetime) -> list[bytes]:
         instruments, self.fresh_quotes = self.fresh_quotes, {}
@@ -159,7 +166,14 @@ class Client:
 
     async def catch_up(self, channel: Channel, pool: asyncpg.Pool, now: datetime) -> None:
         """Read what the client does not know; changes that come while it is read are kept for after it."""
-        watch = self.watches[channel]
+        watch = self.watches.get(channel)
+        try:
+            if watch is not None:
+                await self._read(channel, watch, pool, now)
+        finally:
+            self._catching_up = False
+
+    async def _read(self, channel: Channel, watch: Watch, pool: asyncpg.Pool, now: datetime) -> None:
         watch.behind, watch.loading = False, True
         async with pool.acquire(timeout=5) as connection:
             scene = await scenes.scene(connection, channel, self.user_id, watch.last, now)

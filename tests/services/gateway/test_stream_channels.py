@@ -1,5 +1,6 @@
 """A user's own channels: nothing is missed, nothing is another's."""
 
+import asyncio
 from decimal import Decimal
 
 from libs.common.clock import stopwatch
@@ -134,6 +135,22 @@ async def test_what_another_instance_projects_reaches_the_client_too(live: Live)
             assert {frame["channel"]: frame["seq"] for frame in missed} == {"fills": 1, "orders": 1}
             await second.project(said.filled(said.terms(asha.user_id, asha.account_id)))
             assert (await reader.hear("event", "fills"))["seq"] == 2
+
+
+async def test_who_subscribes_again_and_again_asks_the_database_once_at_a_time(live: Live) -> None:
+    """Seen: each of them took a connection of the pool, until orders of others waited for one."""
+    asha, pool = await live.person("asha"), live.runtime.pool
+    async with live.reader(asha) as reader:
+        async with pool.acquire() as slow, slow.transaction():
+            await slow.execute("LOCK TABLE channel_counters IN ACCESS EXCLUSIVE MODE")
+            for _ in range(30):
+                await reader.say(action="subscribe", channels=["orders", "fills"])
+                await reader.hear("ack")
+            async with asyncio.timeout(10):
+                while pool.get_size() - pool.get_idle_size() < 2:
+                    await asyncio.sleep(0.01)
+            assert pool.get_size() - pool.get_idle_size() == 2
+        assert {(await reader.hear("snapshot"))["channel"] for _ in range(2)} == {"orders", "fills"}
 
 
 async def test_nobody_hears_of_the_orders_of_another(live: Live) -> None:
