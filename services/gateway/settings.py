@@ -62,3 +62,5 @@ class GatewaySettings(BaseSettings):
     """Option chains that one user may stream over all his connections to one instance."""
     stream_quotes: int = 500
     """Quotes that one WebSocket client may subscribe to."""
+    stream_screens: int = 2000
+    """The same over all connections of one user to one instance: each is sent them anew ten times a second."""

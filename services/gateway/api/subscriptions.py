@@ -27,8 +27,7 @@ async def subscribe(edge: Edge, client: Client, wish: Wish) -> None:
     mode = wish.get("mode")
     channels = {name: "ok" if name in CHANNEL_NAMES else "unknown channel" for name in names(wish, "channels")}
     wanted = names(wish, "quotes")
-    room = edge.settings.stream_topics - _topics_of(edge, client) if mode else _room(edge, client)
-    quotes = await _check_quotes(edge, wanted, room, Mode(str(mode)) if mode else None, client)
+    quotes = await _check_quotes(edge, wanted, Mode(str(mode)) if mode else None, client)
     chains = _check_chains(edge, client, wish.get("chains"))
     ack: dict[str, object] = {"type": "ack", "action": "subscribe", "channels": channels, "quotes": quotes}
     if chains:
@@ -88,20 +87,28 @@ def names(wish: Wish, field: str) -> list[str]:
     return [str(name) for name in found] if isinstance(found, list) else []
 
 
-def _room(edge: Edge, client: Client) -> int:
-    return edge.settings.stream_quotes - len(client.instruments)
+def _room(edge: Edge, client: Client) -> tuple[int, str]:
+    """How many quotes more this client may be shown, and what is said to one more."""
+    most, of_all = edge.settings.stream_quotes, edge.settings.stream_screens
+    shown = sum(len(each.instruments) for each in edge.memory.hub.clients_of(client.user_id))
+    here, everywhere = most - len(client.instruments), of_all - shown
+    if here <= everywhere:
+        return here, f"no more than {most} quotes"
+    return everywhere, f"no more than {of_all} quotes of one user"
 
 
-def _topics_of(edge: Edge, client: Client) -> int:
-    """What all connections of this user watch."""
-    return sum(len(each.topics) for each in edge.memory.hub.clients_of(client.user_id))
+def _room_of_topics(edge: Edge, client: Client) -> tuple[int, str]:
+    """The same of what is streamed by itself, over all connections of this user."""
+    most = edge.settings.stream_topics
+    watched = sum(len(each.topics) for each in edge.memory.hub.clients_of(client.user_id))
+    return most - watched, f"no more than {most} of one user"
 
 
-async def _check_quotes(
-    edge: Edge, wanted: Sequence[str], room: int, mode: Mode | None, client: Client
-) -> dict[str, str]:
+async def _check_quotes(edge: Edge, wanted: Sequence[str], mode: Mode | None, client: Client) -> dict[str, str]:
     read = {name: instrument_of(name) for name in wanted}
     known = await instruments.known(edge.runtime.pool, [each for each in read.values() if each]) if read else set()
+    # Not before: meanwhile another connection of his may have taken the room.
+    room, excess = _room(edge, client) if mode is None else _room_of_topics(edge, client)
     has = client.instruments if mode is None else {t.instrument for t in client.topics if t.mode is mode}
     fates: dict[str, str] = {}
     for name, instrument in read.items():
@@ -109,8 +116,7 @@ async def _check_quotes(
         if instrument is None or not (heard or instrument in known):
             fates[name] = "unknown instrument"
         elif instrument not in has and room <= 0:
-            most = edge.settings.stream_quotes if mode is None else edge.settings.stream_topics
-            fates[name] = f"no more than {most} {'quotes' if mode is None else 'of one user'}"
+            fates[name] = excess
         else:
             fates[name] = "ok"
             room -= instrument not in has

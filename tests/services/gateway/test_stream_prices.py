@@ -13,7 +13,7 @@ from services.gateway import streams
 from services.gateway.api.edge import edge_in
 from services.gateway.memory import watching
 from tests.services.gateway import said
-from tests.services.gateway.streaming import NIFTY_CHAIN, Live, option_chain, quotes, until, watched, watcher
+from tests.services.gateway.streaming import NIFTY_CHAIN, Live, Reader, option_chain, quotes, until, watched, watcher
 
 
 async def test_quotes_come_at_once_then_conflated_ten_times_a_second(live: Live) -> None:
@@ -216,6 +216,28 @@ async def test_what_one_user_may_stream_is_limited(live: Live) -> None:
         async with live.reader() as second:
             await second.say(action="authenticate", token=asha.tokens["access_token"])
             assert await second.ended() == 4429
+
+
+async def test_the_screens_of_one_user_are_limited_over_all_his_connections(live: Live) -> None:
+    """Each is made anew ten times a second: a hundred connections of five hundred quotes took more than a core."""
+    edge = edge_in(live.runtime)
+    edge.settings = edge.settings.model_copy(update={"stream_quotes": 2, "stream_screens": 3})
+    asha, ravi = await live.person("asha"), await live.person("ravi")
+    names = ["NSE:A1", "NSE:A2", "NSE:A3"]
+    await streams.quotes([quotes(live, 800, *names)], live.runtime.memory)
+
+    async def fates(reader: Reader) -> list[str]:
+        await reader.say(action="subscribe", quotes=names)
+        return list((await reader.hear("ack"))["quotes"].values())
+
+    async with live.reader(asha) as first, live.reader(asha) as second, live.reader(ravi) as another:
+        assert await fates(first) == ["ok", "ok", "no more than 2 quotes"]
+        assert await fates(second) == ["ok", "no more than 3 quotes of one user", "no more than 3 quotes of one user"]
+        assert await fates(first) == ["ok", "ok", "no more than 2 quotes"]
+        assert await fates(another) == ["ok", "ok", "no more than 2 quotes"]
+        await first.say(action="unsubscribe", quotes=["NSE:A1"])
+        await first.hear("ack")
+        assert await fates(second) == ["ok", "ok", "no more than 2 quotes"]
 
 
 async def test_openalgo_2019_while_fills_wait_for_the_database_streams_begin_and_prices_flow(live: Live) -> None:
