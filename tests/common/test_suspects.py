@@ -76,10 +76,12 @@ async def test_a_message_that_hung_twice_is_parked_and_all_others_go_on(
     await ask(ledger)
     await process.start(**AT_ONCE, POISON=how)
     assert await process.ended(60) == GAVE_UP
-    assert await suspects(ledger) == [(offset, 1) for offset in range(7)]
+    once = dict(await suspects(ledger))
+    assert once[2] == 1, "the poison is among them, whoever else was in hand"
+    assert set(once.values()) == {1}
     await process.start(**AT_ONCE, POISON=how)
     assert await process.ended(60) == GAVE_UP
-    assert await suspects(ledger) == [(2, 2), *((offset, 1) for offset in range(3, 7))]
+    assert await suspects(ledger) == [(2, 2), *((offset, 1) for offset in once if offset > 2)]
     await process.start(**AT_ONCE, POISON=how)
     await ledger.eventually({POISONED: 1} | GOOD)
     first, second = await parked_rows(ledger, 2)
