@@ -54,7 +54,10 @@ async def set_limits(chaos: Chaos) -> dict[str, User]:
     async with Platform(chaos.world.gateway_url) as platform:
         for user in chaos.world.users:
             platform.use_key(user.api_key)
-            made[(await platform.post("/api/v2/risk/limits/", limit))["limit_id"]] = user
+            first = user.accounts[0]
+            scope = {"level": "INSTRUMENT", "account_id": first.account_id, "instrument": first.instrument.name}
+            for each in (limit, {**scope, "trailing_stop": "1000000"}):
+                made[(await platform.post("/api/v2/risk/limits/", each))["limit_id"]] = user
     return made
 
 
