@@ -121,6 +121,7 @@ async def test_a_refusal_says_why_and_a_key_is_carried_out_once(platform: Platfo
         {"reason": "   "},
         {"outcome": "LOST"},
         {"quantity": -1},
+        {"quantity": True},
         {"price": "0"},
         {"broker_order_id": "'; DROP"},
         {"settled_by": "somebody"},

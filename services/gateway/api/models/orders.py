@@ -17,7 +17,7 @@ from libs.common.contracts.enums import (
     Side,
     Validity,
 )
-from services.gateway.api.models.common import Body, Price, ProblemDetails, Quantity
+from services.gateway.api.models.common import Body, Price, ProblemDetails, Quantity, Whole
 from services.gateway.domain.symbols import one_instrument
 
 
@@ -98,7 +98,7 @@ class SettleOrder(Body):
 
     order_id: UUID
     outcome: SettledAs
-    quantity: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    quantity: Annotated[Whole, Field(ge=0, le=10_000_000)] = 0
     price: Price | None = None
     broker_order_id: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9]{0,40}$")] = ""
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=5, max_length=500)]
