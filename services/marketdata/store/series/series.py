@@ -60,7 +60,7 @@ class TimeSeriesUnavailable(ConnectionError):
 class TimeSeries:
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client = httpx.AsyncClient(base_url=url, timeout=QUERY_SECONDS)
+        self._client = httpx.AsyncClient(base_url=url, timeout=QUERY_SECONDS, trust_env=False)
         self._writing = threading.Lock()
         self._writer: RowWriter | None = None
 
