@@ -70,6 +70,8 @@ class Edge:
         )
         self.postbacks = asyncio.Semaphore(POSTBACKS_AT_ONCE)
         self._identities: dict[str, tuple[Identity, float]] = {}
+        self._asked: dict[str, asyncio.Task[Identity]] = {}
+        """What is being looked up, unless rights changed meanwhile."""
         self._owners: dict[tuple[Kind, UUID], UserId] = {}
 
     @property
@@ -82,18 +84,33 @@ class Edge:
         if not secret:
             raise Problem(401, "unauthenticated", "send Authorization: Bearer <token> or X-API-Key", headers=_ASK)
         known = self._identities.get(secret)
-        now = self.runtime.clock.now().timestamp()
-        if known and known[1] > now:
+        if known and known[1] > self.runtime.clock.now().timestamp():
             return known[0]
-        identity = await (self._by_key(secret) if api_key else self._by_token(secret))
-        if len(self._identities) > 10_000:
-            self._identities.clear()
-        self._identities[secret] = (identity, now + KNOWN_S)
-        return identity
+        asked = self._asked.get(secret)
+        if asked is None:
+            asked = self._asked[secret] = asyncio.create_task(self._look_up(secret, by_key=bool(api_key)))
+            asked.add_done_callback(_take_note)
+        return await asyncio.shield(asked)
+
+    async def _look_up(self, secret: str, *, by_key: bool) -> Identity:
+        """Once for all who send it meanwhile: hundreds of a flood would each wait for a connection to the database, and
+        those who are refused after that wait hear it late.
+        """
+        try:
+            identity = await (self._by_key(secret) if by_key else self._by_token(secret))
+            if self._asked.get(secret) is asyncio.current_task():
+                if len(self._identities) > 10_000:
+                    self._identities.clear()
+                self._identities[secret] = (identity, self.runtime.clock.now().timestamp() + KNOWN_S)
+            return identity
+        finally:
+            if self._asked.get(secret) is asyncio.current_task():
+                del self._asked[secret]
 
     def forget_identities(self) -> None:
         """Someone's rights changed on this instance: ask again for everyone."""
         self._identities.clear()
+        self._asked.clear()
 
     async def identify_trader(self, connection: HTTPConnection) -> Identity:
         """For the road that has to be fast: the same as the `Trader` dependency, without its machinery."""
@@ -180,6 +197,12 @@ class Edge:
         if not identity.role.is_admin:
             raise Problem(403, "forbidden", "only admins see the books of others")
         return UserId(user_id)
+
+
+def _take_note(looked_up: "asyncio.Task[Identity]") -> None:
+    """Everybody who waited for it may be gone by now, and nobody else hears of a failure."""
+    if not looked_up.cancelled():
+        looked_up.exception()
 
 
 _ASK = {"WWW-Authenticate": "Bearer"}
