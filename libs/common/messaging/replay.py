@@ -27,7 +27,7 @@ _REMEMBER = """
     ON CONFLICT DO NOTHING
 """
 _PLAN = """
-    SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)
+    SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)
 """
 
 
