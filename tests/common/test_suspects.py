@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -30,13 +29,6 @@ def keys_of_one_partition(count: int) -> list[str]:
 
 
 POISONED, *OTHERS = keys_of_one_partition(5)
-
-
-@pytest.fixture
-async def process(ledger: Ledger) -> AsyncIterator[Process]:
-    made = Process(ledger.name, ledger.url, 0)
-    yield made
-    made.end()
 
 
 async def ask(ledger: Ledger) -> None:

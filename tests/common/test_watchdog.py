@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from subprocess import TimeoutExpired
 from urllib.parse import urlsplit
@@ -17,13 +16,6 @@ from tests.common.ledger import DepositRequested, Ledger
 
 AT_ONCE = {"STILL": "3", "STUCK": "1", "OVERDUE": "2"}
 GAVE_UP = 1
-
-
-@pytest.fixture
-async def process(ledger: Ledger) -> AsyncIterator[Process]:
-    made = Process(ledger.name, ledger.url, 0)
-    yield made
-    made.end()
 
 
 async def deposit(ledger: Ledger) -> None:

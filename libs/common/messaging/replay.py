@@ -29,6 +29,7 @@ _REMEMBER = """
 _PLAN = """
     SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)
 """
+"""As a batch of a service has it (inbox.py), for the session: it is the command's own and ends with it."""
 
 
 class ReplayFailed(Exception):

@@ -1,13 +1,11 @@
-"""Accounts, signal groups, algos, limits, panics, market data over HTTP."""
+"""Accounts, signal groups and algos over HTTP, and what their users may do."""
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from libs.common import ids
 from libs.common.contracts.accounts import (
     Account,
     AccountDeleted,
@@ -18,14 +16,10 @@ from libs.common.contracts.accounts import (
 from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import SignalGroupId
-from libs.common.contracts.risk import PanicRequested, PanicResetRequested
-from libs.common.market_days import MarketDays
 from libs.common.security import WebhookSecrets
-from libs.common.settings import MarketHours
-from libs.common.trading_calendar import TradingCalendar
 from services.gateway.api.edge import edge_in
 from tests.services.gateway import said
-from tests.services.gateway.scene import Platform, envelope
+from tests.services.gateway.scene import Platform
 
 ALGO: dict[str, Any] = {
     "name": "Buy CE",
@@ -181,174 +175,6 @@ async def test_openalgo_101_an_algo_trades_only_in_its_owners_accounts_on_his_si
     assert (await asha.client.put(url, json={"name": "Other"})).json()["version"] == 3
     assert (await ravi.client.get(url)).status_code == 404
     assert (await asha.client.delete(url)).status_code == 204
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({"level": "USER", "max_daily_loss": "5000"}, 201),
-        ({"level": "ACCOUNT", "stop_loss": "100"}, 422),
-        ({"level": "USER", "instrument": "NSE:SBIN"}, 422),
-        ({"level": "ALL"}, 422),
-        ({"level": "USER", "stop_loss": "-5"}, 422),
-        ({"level": "ACCOUNT", "account_id": str(ids.new_id())}, 404),
-        ({"level": "STRATEGY", "strategy_id": str(ids.new_id())}, 404),
-    ],
-)
-async def test_a_limit_has_a_whole_scope_of_its_owners(platform: Platform, body: dict[str, str], status: int) -> None:
-    asha = await platform.person("asha")
-    platform.answer = said.yes
-    answer = await asha.client.post("/api/v2/risk/limits/", json=body)
-    assert answer.status_code == status, answer.text
-
-
-async def test_a_limit_on_an_instrument_that_is_not_listed_is_refused(platform: Platform) -> None:
-    """A slip in its name, and the stop-loss would guard nothing."""
-    asha = await platform.person("asha")
-    platform.answer = said.yes
-    await platform.project(said.listed("SBIN"))
-    body = {"level": "INSTRUMENT", "account_id": str(asha.account_id), "stop_loss": "1000"}
-    slip = await asha.client.post("/api/v2/risk/limits/", json={**body, "instrument": "NSE:SBNI"})
-    assert (slip.status_code, slip.json()["code"], slip.json()["instrument"]) == (404, "instrument_unknown", "NSE:SBNI")
-    made = await asha.client.post("/api/v2/risk/limits/", json={**body, "instrument": "NSE:SBIN"})
-    assert made.status_code == 201, made.text
-    url = f"/api/v2/risk/limits/{made.json()['limit_id']}"
-    assert (await asha.client.put(url, json={**body, "instrument": "NSE:SBNI"})).status_code == 404
-
-
-async def test_a_limit_is_replaced_whole_and_deleted(platform: Platform) -> None:
-    asha = await platform.person("asha")
-    platform.answer = said.yes
-    body = {"level": "ACCOUNT", "account_id": str(asha.account_id), "stop_loss": "1000"}
-    limit = (await asha.client.post("/api/v2/risk/limits/", json=body)).json()
-    url = f"/api/v2/risk/limits/{limit['limit_id']}"
-    changed = (await asha.client.put(url, json={**body, "stop_loss": None, "target": "500"})).json()
-    assert (changed["stop_loss"], changed["target"], changed["version"]) == (None, "500", 2)
-    assert (await asha.client.delete(url)).status_code == 204
-    assert (await asha.client.get("/api/v2/risk/limits/")).json()["data"] == []
-
-
-async def test_a_panic_stops_a_scope_until_it_is_reset(platform: Platform) -> None:
-    asha = await platform.person("asha")
-    platform.answer = said.yes
-    url = f"/api/v2/risk/panic/account/{asha.account_id}"
-    raised = await asha.client.post(url, json={"reason": "fire"})
-    assert (raised.status_code, raised.json()["in_force"], raised.json()["epoch"]) == (200, True, 1)
-    request = platform.asked[-1]
-    assert isinstance(request, PanicRequested)
-    assert (request.scope, request.reason, request.requested_by) == (
-        f"ACCOUNT:{asha.account_id}",
-        "fire",
-        asha.user_id,
-    )
-    status = (await asha.client.get(f"/api/v2/accounts/{asha.account_id}/status")).json()
-    assert (status["can_trade"], status["halted_by"][0]["reason"]) == (False, "fire")
-    assert len((await asha.client.get("/api/v2/risk/panic/")).json()["data"]) == 1
-    assert (await asha.client.post(f"{url}/reset")).json()["in_force"] is False
-    assert (await asha.client.get("/api/v2/risk/panic/")).json()["data"] == []
-
-
-async def test_who_is_no_admin_says_so_to_whoever_decides_on_a_panic_and_hears_403(platform: Platform) -> None:
-    """Whether an admin stopped it trading knows; who asks the gateway does."""
-    admin, ravi = await platform.person("asha"), await platform.person("ravi")
-    url = f"/api/v2/risk/panic/account/{ravi.account_id}"
-
-    def guarded(request: Message, found: Envelope) -> Sequence[Message]:
-        if isinstance(request, PanicResetRequested) and not request.by_admin:
-            kind = type(request).__name__
-            return [RequestRefused(entity_id=str(request.panic_id), request=kind, code="forbidden", reason="an admin")]
-        return said.yes(request, found)
-
-    platform.answer = guarded
-    assert (await admin.client.post(url, json={"reason": "fire"})).json()["in_force"] is True
-    refused = await ravi.client.post(f"{url}/reset")
-    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
-    assert (await admin.client.post(f"{url}/reset")).json()["in_force"] is False
-    assert [request.by_admin for request in platform.asked if hasattr(request, "by_admin")] == [True, False, True]
-
-
-@pytest.mark.parametrize("is_read_first", [False, True])
-async def test_a_panic_that_took_long_is_told_to_whoever_asks_again_though_orders_were_cancelled_for_it(
-    platform: Platform, is_read_first: bool
-) -> None:
-    """Seen with an instance of trading that was stopped: what the panic cancelled hid that it was raised."""
-    asha = await platform.person("asha")
-    pending = said.terms(asha.user_id, asha.account_id)
-    await platform.project(said.submitted(pending), said.accepted(pending))
-    url, key = f"/api/v2/risk/panic/account/{asha.account_id}", {"Idempotency-Key": "red"}
-    first = await asha.client.post(url, json={"reason": "fire"}, headers=key)
-    assert first.status_code == 202
-    request = platform.asked[-1]
-    assert isinstance(request, PanicRequested)
-    told = [*said.yes(request, envelope(request)), said.cancelled(pending)]
-    for message in reversed(told) if is_read_first else told:
-        await platform.project(message, correlation_id=request.panic_id)
-    again = await asha.client.post(url, json={"reason": "fire"}, headers=key)
-    assert (again.status_code, again.json()["in_force"]) == (200, True)
-    ended = (await asha.client.get(first.json()["status_url"])).json()
-    assert ended["type"] == "PanicRaised"
-
-
-async def test_quotes_say_their_source_and_age(platform: Platform) -> None:
-    asha = await platform.person("asha")
-    now = platform.runtime.clock.now()
-    platform.runtime.memory.quotes.update([said.quote(said.SBIN, 815.25, platform.runtime.clock.now())], now)
-    for url in ("/api/v2/market/quotes/NSE:SBIN", "/api/v2/market/quotes/sbin?exchange=NSE"):
-        found = (await asha.client.get(url)).json()
-        assert (found["ltp"], found["source"], found["stale"]) == (815.25, "REPLAYED", False)
-    assert (await asha.client.get("/api/v2/market/quotes/NSE:NOPE")).json()["code"] == "instrument_unknown"
-    bulk = await asha.client.post("/api/v2/market/quotes/bulk", json={"symbols": ["NSE:SBIN", "NSE:NOPE"]})
-    assert ([q["ltp"] for q in bulk.json()["data"]], bulk.json()["missing"]) == ([815.25], ["NSE:NOPE"])
-
-
-async def test_what_another_service_owns_is_a_503_while_it_is_away(platform: Platform) -> None:
-    asha = await platform.person("asha")
-    for url in ("/api/v2/market/history/NSE:SBIN", "/api/v2/webhooks/logs/"):
-        answer = await asha.client.get(url)
-        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-        assert answer.headers["Retry-After"]
-
-
-async def test_system_tells_of_the_parts_and_the_feed(platform: Platform) -> None:
-    asha = await platform.person("asha")
-    health = await (await platform.client()).get("/api/v2/system/health")
-    assert (health.status_code, health.json()["parts"]["kafka"], health.json()["parts"]["redis"]) == (200, True, True)
-    status = (await asha.client.get("/api/v2/system/status")).json()
-    assert (status["feed"]["stale"], status["stream_clients"]) == (True, 0)
-    assert (await asha.client.get("/api/v2/system/version")).json()["api"] == "v2"
-
-
-async def test_status_tells_to_which_day_holidays_are_known(platform: Platform) -> None:
-    asha, memory = await platform.person("asha"), platform.runtime.memory
-    told = []
-    for calendar in (
-        TradingCalendar(MarketHours.CONTINUOUS),
-        TradingCalendar(MarketHours.EXCHANGE, MarketDays()),
-        TradingCalendar(MarketHours.EXCHANGE, MarketDays(known_until=date(2027, 12, 31))),
-    ):
-        memory.calendar = calendar
-        told.append((await asha.client.get("/api/v2/system/status")).json()["calendar"])
-    assert [each["holidays_known_until"] for each in told] == [None, "2026-12-31", "2027-12-31"]
-    today, until = memory.calendar.trading_day(platform.runtime.clock.now()), (date(2026, 12, 31), date(2027, 12, 31))
-    assert [each["sessions_provisional"] for each in told] == [False, *(today > day for day in until)]
-
-
-async def test_the_openapi_page_describes_every_route_and_the_problems(platform: Platform) -> None:
-    client = await platform.client()
-    page = (await client.get("/openapi.json")).json()
-    operations = [
-        (path, method, operation) for path, methods in page["paths"].items() for method, operation in methods.items()
-    ]
-    assert len(operations) > 75
-    assert len({operation["operationId"] for _, _, operation in operations}) == len(operations)
-    assert {"HTTPBearer", "APIKeyHeader"} <= page["components"]["securitySchemes"].keys()
-    for path, method, operation in operations:
-        assert operation["tags"], path
-        public = path.split("/")[-1] in ("register", "login", "refresh", "health", "version", "postback")
-        assert public or operation.get("security"), (method, path)
-    place = page["paths"]["/api/v2/trading/orders/place"]["post"]
-    assert {"201", "202", "422", "503"} <= place["responses"].keys()
-    assert place["requestBody"]["content"]["application/json"]["schema"]["properties"]["instrument"]
 
 
 async def test_admins_see_the_books_of_others_and_trade_only_in_their_own(platform: Platform) -> None:
