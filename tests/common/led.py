@@ -1,7 +1,6 @@
 """A ledger whose instances write down who leads and who stands by, and when they were sure of it."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from redis.asyncio import Redis
 from libs.common.clock import stopwatch
 from libs.common.runtime import Runtime
 from libs.common.service import Service
+from libs.common.testing.caches import patient_redis
 from tests.common.ledger import LedgerMemory, LedgerStore
 
 LedgerService = Service[LedgerStore, LedgerMemory]
@@ -25,15 +25,8 @@ def led(service: LedgerService) -> LedgerService:
 
 @asynccontextmanager
 async def diary(runtime: LedgerRuntime) -> AsyncIterator["Diary"]:
-    async with shelf() as redis:
+    async with patient_redis() as redis:
         yield Diary(redis, runtime.service.name, runtime.settings.instance_id)
-
-
-def shelf() -> Redis:
-    """Where diaries stand. Who is stopped in the middle of a word ends it when he wakes, however long he slept: the
-    client would give up after five seconds, and the leader with it.
-    """
-    return Redis.from_url(os.environ["REDIS_URL"], decode_responses=True, socket_timeout=None)
 
 
 @dataclass(frozen=True)

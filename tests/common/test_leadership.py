@@ -17,9 +17,10 @@ from libs.common.messaging.leases import SILENT_S, Share
 from libs.common.runtime import Runtime
 from libs.common.service import Service
 from libs.common.settings import CommonSettings, ServiceSettings
+from libs.common.testing.caches import patient_redis
 from tests.common.forwarding import forwarding, free_port
 from tests.common.instance import Process
-from tests.common.led import Diary, lead, shelf
+from tests.common.led import Diary, lead
 from tests.common.ledger import Ledger, LedgerMemory, LedgerStore
 
 Entries = Sequence[tuple[str, str]]
@@ -30,7 +31,7 @@ NOON = datetime(2026, 11, 20, 6, 30, tzinfo=UTC)
 
 @pytest.fixture
 async def diary(ledger: Ledger) -> AsyncIterator[Diary]:
-    async with shelf() as redis:
+    async with patient_redis() as redis:
         yield Diary(redis, ledger.name)
         await redis.delete(ledger.name)
 

@@ -23,7 +23,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def platform(pool: asyncpg.Pool) -> AsyncIterator[Platform]:
     async with opened(app) as runtime:
-        await forget_counts(runtime.memory.cache)
+        await forget_counts()
         platform = Platform(runtime)
         async with counterparty(platform):
             yield platform
@@ -33,7 +33,7 @@ async def platform(pool: asyncpg.Pool) -> AsyncIterator[Platform]:
 @pytest.fixture
 async def live(pool: asyncpg.Pool) -> AsyncIterator[Live]:
     async with served(app) as (url, runtime):
-        await forget_counts(runtime.memory.cache)
+        await forget_counts()
         live = Live(runtime)
         live.url = url
         yield live

@@ -16,6 +16,7 @@ from libs.common.contracts.ids import AccountId, UserId
 from libs.common.messaging.envelope import decode, read_envelope, type_of
 from libs.common.messaging.work import Work
 from libs.common.runtime import Runtime
+from libs.common.testing.caches import patient_redis
 from services.gateway.app import app
 from services.gateway.handlers import tell
 from services.gateway.memory.cache import Cache
@@ -107,10 +108,16 @@ class Platform:
         return person
 
 
-async def forget_counts(cache: Cache) -> None:
+async def forget_counts() -> None:
     """Logins are limited over minutes; every test begins anew."""
-    async for key in cache.redis.scan_iter("gateway:login:*"):
-        await cache.redis.delete(key)
+    await forget("login:*")
+
+
+async def forget(names: str) -> None:
+    """Whatever gateways keep in Redis under such names."""
+    async with patient_redis() as redis:
+        async for key in redis.scan_iter(f"gateway:{names}"):
+            await redis.delete(key)
 
 
 def envelope(message: Message, correlation_id: UUID | None = None) -> Envelope:

@@ -65,7 +65,7 @@ async def place(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     async with served(marketdata.app, clock=FixedClock(NOW)) as (url, runtime):
         monkeypatch.setenv("GATEWAY_MARKETDATA_URL", url)
         async with opened(gateway.app) as own:
-            await forget_counts(own.memory.cache)
+            await forget_counts()
             platform = Platform(own)
             shares = [listed(name) for name in ("SBIN", "RARE")]
             spot = listed("NIFTY").model_copy(

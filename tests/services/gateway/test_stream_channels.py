@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from libs.common.clock import stopwatch
 from libs.common.testing.apps import served
+from libs.common.testing.caches import patient_redis
 from services.gateway import streams
 from services.gateway.app import app
 from services.gateway.memory.client import Patience
@@ -99,7 +100,7 @@ async def test_what_another_instance_projected_as_the_last_it_did_is_told_by_the
     order = said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now())
     async with live.reader(asha, channels=["orders"]) as reader:
         await reader.hear("snapshot")
-        async with cache.redis.pubsub() as other:
+        async with patient_redis() as redis, redis.pubsub() as other:
             await other.subscribe(cache.name("batches"))
             await until(lambda: not siblings.alone)
         await until(lambda: siblings.alone)

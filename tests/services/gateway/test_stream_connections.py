@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from libs.common.problems import PROBLEM_JSON
 from libs.common.testing.apps import served
+from libs.common.testing.caches import patient_redis
 from services.gateway import streams
 from services.gateway.api.edge import edge_in
 from services.gateway.api.stream import recheck_once
@@ -111,8 +112,8 @@ async def test_a_stream_ends_with_its_key_and_with_its_user_whatever_redis_remem
         assert (await asha.client.delete(f"/api/v2/auth/api-keys/{made['key_id']}")).status_code == 204
         url = f"/api/v2/admin/users/{ravi.user_id}"
         assert (await asha.client.put(url, json={"active": False})).status_code == 200
-        cache = live.runtime.memory.cache
-        await cache.redis.set(cache.name(f"session:{session}"), "trader", ex=60)
+        async with patient_redis() as redis:
+            await redis.set(live.runtime.memory.cache.name(f"session:{session}"), "trader", ex=60)
         await recheck_once(edge_in(live.runtime))
         assert (await bot.ended(), await shut_out.ended()) == (4401, 4401)
         await stays.silence()

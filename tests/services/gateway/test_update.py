@@ -49,7 +49,7 @@ async def test_openalgo_207_who_registered_before_an_update_logs_in_and_orders_a
     """Every update broke the login, or the placing of orders."""
     await schemas.migrate(url, "gateway")
     async with opened(app, database_url=url) as runtime:
-        await forget_counts(runtime.memory.cache)
+        await forget_counts()
         platform = Platform(runtime)
         platform.answer = said.yes
         async with counterparty(platform):
