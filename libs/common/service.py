@@ -20,6 +20,7 @@ from libs.common.writes import Writes
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
+    from starlette.types import ASGIApp
 
     from libs.common import websocket
     from libs.common.runtime import Runtime
@@ -164,6 +165,8 @@ class Service(Generic[S, V]):
     timers: Sequence[Timer[S, V]] = ()
     produces: Sequence[Topic] = ()
     routes: "Callable[[Runtime[S, V]], APIRouter] | None" = None
+    entrance: "Callable[[Runtime[S, V], ASGIApp], ASGIApp] | None" = None
+    """What every request passes on its way to the routes, and every answer of theirs on its way out."""
     sockets: "Callable[[Runtime[S, V]], websocket.Open] | None" = None
     """Who holds the conversations of WebSocket clients."""
     background: "Sequence[Callable[[Runtime[S, V]], Awaitable[None]]]" = ()

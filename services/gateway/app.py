@@ -39,7 +39,7 @@ from libs.common.contracts.risk import MTMBreached, PanicRaised, PanicReset, Ris
 from libs.common.contracts.signals import SignalGroupDeleted, SignalGroupSaved, SignalReceived
 from libs.common.service import Service, Start, every, on, stream
 from services.gateway import handlers, streams, timers
-from services.gateway.api import routes
+from services.gateway.api import entrance, routes
 from services.gateway.api.stream import recheck, sockets
 from services.gateway.memory import GatewayMemory
 from services.gateway.projections import books, contracts, entities, risk, signals
@@ -121,6 +121,7 @@ app = Service(
         topics.CORPORATE_ACTION_REQUESTS,
     ],
     routes=routes,
+    entrance=entrance,
     sockets=sockets,
     background=[recheck],
     committed=handlers.tell,

@@ -1,6 +1,7 @@
 """The public API: what a client may ask. Routes read projections or send one request; they decide nothing."""
 
 from fastapi import APIRouter
+from starlette.types import ASGIApp
 
 from libs.common.settings import load
 from services.gateway.api import (
@@ -24,7 +25,7 @@ from services.gateway.api import (
     system,
 )
 from services.gateway.api.edge import Edge, GatewayRuntime
-from services.gateway.api.entrance import EdgeRouter
+from services.gateway.api.entrance import Entrance
 from services.gateway.settings import GatewaySettings
 
 _PARTS = (
@@ -51,5 +52,12 @@ _PARTS = (
 
 def routes(runtime: GatewayRuntime) -> APIRouter:
     """Orders come first: the road that has to be fast is the first that is looked at."""
+    router = APIRouter()
+    for part in _PARTS:
+        router.routes.extend(part.router.routes)
+    return router
+
+
+def entrance(runtime: GatewayRuntime, app: ASGIApp) -> ASGIApp:
     runtime.memory.edge = edge = Edge(runtime, load(GatewaySettings))
-    return EdgeRouter(edge, [part.router for part in _PARTS], {orders.PLACE: orders.refuses_to_place})
+    return Entrance(app, edge, {orders.PLACE: orders.refuses_to_place})

@@ -1,11 +1,11 @@
 """Where every request enters and every answer leaves: security headers, the body limit, refusals in an overload."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TypeAlias
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.connections import allow
 from libs.common.problems import file_too_large
@@ -29,26 +29,21 @@ _HEADERS = [
 ]
 
 
-class EdgeRouter(APIRouter):
-    """All routes in one flat list, which matches faster than nested ones; everything enters and leaves through here.
-
-    While there is too much to do a path of `refusals` is asked first whether it refuses a request. The machinery of the
-    routes would cost as much for each of thousands as all that is decided.
+class Entrance:
+    """While there is too much to do a path of `refusals` is asked first whether it refuses a request. The machinery of
+    the routes would cost as much for each of thousands as all that is decided.
     """
 
-    def __init__(self, edge: Edge, parts: Iterable[APIRouter], refusals: Mapping[str, Refusal]) -> None:
-        super().__init__()
+    def __init__(self, app: ASGIApp, edge: Edge, refusals: Mapping[str, Refusal]) -> None:
+        self._app = app
         self._edge = edge
         self._refusals = refusals
         self._origins = {origin.strip() for origin in edge.settings.cors_origins.split(",") if origin.strip()}
-        for part in parts:
-            self.routes.extend(part.routes)
-        self._mark_routes_changed()
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["edge"] = self._edge
         if scope["type"] != "http":
-            await super().handle(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
         extra = _HEADERS
@@ -71,7 +66,7 @@ class EdgeRouter(APIRouter):
             if (refusal := await refuses(self._edge, request)) is not None:
                 await refusal(scope, receive, send_with_headers)
                 return
-        await super().handle(scope, receive if is_short else _limited(scope, headers, receive), send_with_headers)
+        await self._app(scope, receive if is_short else _limited(scope, headers, receive), send_with_headers)
 
 
 def _is_short(headers: dict[bytes, bytes]) -> bool:

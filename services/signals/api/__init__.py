@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
     router = APIRouter()
-    router.include_router(webhooks.routes(runtime))
-    router.include_router(arrivals.routes(runtime))
-    router.include_router(trial.routes(runtime))
+    for part in (webhooks, arrivals, trial):
+        router.routes.extend(part.routes(runtime).routes)
     return router
