@@ -49,16 +49,26 @@ class Databases:
 
     @classmethod
     async def empty(cls, service: str) -> None:
-        """Forget all rows of the service, but not its schema. A transaction that a test broke off may end meanwhile."""
+        """Forget all rows of the service, but not its schema. A transaction that a test broke off may end meanwhile.
+
+        TRUNCATE would say the same in one word, and make files anew for each table and index: 0.1 s for every test.
+        """
         pool = await cls.pool(service)
         names = await pool.fetch(
             "SELECT tablename FROM pg_tables WHERE schemaname = $1 AND tablename <> 'alembic_version'", service
         )
-        tables = ", ".join(f'"{row[0]}"' for row in names)
+        tables = [f'"{row[0]}"' for row in names]
+        forget = [
+            "SET LOCAL session_replication_role = replica",  # no foreign key is looked at
+            f"LOCK TABLE {', '.join(tables)}",
+            *(f"DELETE FROM {table}" for table in tables),  # noqa: S608 - of the catalogue
+            "SELECT setval(quote_ident(schemaname) || '.' || quote_ident(sequencename), 1, false) FROM pg_sequences",
+        ]
         async with asyncio.timeout(20):
             while True:
                 with contextlib.suppress(asyncpg.DeadlockDetectedError):
-                    await pool.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+                    async with pool.acquire() as connection, connection.transaction():
+                        await connection.execute("; ".join(forget))
                     return
 
     @classmethod
