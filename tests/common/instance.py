@@ -1,17 +1,27 @@
-"""A test's ledger as a process of its own: python -m tests.common.instance <name> <url> <port> <number>"""
+"""A test's ledger as a process of its own."""
 
 import asyncio
+import importlib
 import os
-import subprocess
-import sys
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.reduction import DupFd
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvloop
 
+from libs.common.process import serve
+from tests.common import crashes, hanging
 from tests.common.forwarding import free_port
+from tests.common.led import led
+from tests.common.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
+FORKS = get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.common.instance", "tests.services.trading.process"])
 
 
 def main(name: str, url: str, port: str, number: str) -> None:
@@ -19,11 +29,6 @@ def main(name: str, url: str, port: str, number: str) -> None:
     os.environ.update(
         {f"{prefix}_DATABASE_URL": url, f"{prefix}_PORT": port, "INSTANCE_ID": number, "LOG_LEVEL": "INFO"}
     )
-    from libs.common.process import serve
-    from tests.common import crashes, hanging
-    from tests.common.led import led
-    from tests.common.ledger import Ledger
-
     if point := os.environ.get("CRASH_AT"):
         crashes.POINTS[point]()
     hanging.prepare()
@@ -32,24 +37,29 @@ def main(name: str, url: str, port: str, number: str) -> None:
 
 
 class Process:
-    """An instance that a test may kill, stop and start."""
+    """An instance that a test may kill, stop and start. It is forked of one that has imported everything already."""
 
     def __init__(self, name: str, url: str, number: int, module: str = "tests.common.instance") -> None:
         self._module = module
         self._words = (name, url, str(free_port()), str(number))
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: ForkServerProcess | None = None
 
     @property
     def pid(self) -> int:
+        return self._process.pid or 0
+
+    @property
+    def _process(self) -> ForkServerProcess:
         assert self._running, "it was not started"
-        return self._running.pid
+        return self._running
 
     async def start(self, **environment: str) -> None:
         """Returns when it is ready, or has ended."""
-        command = (sys.executable, "-m", self._module, *self._words)
-        self._running = await asyncio.to_thread(subprocess.Popen, command, cwd=ROOT, env=os.environ | environment)
+        known = (self._module, self._words, dict(os.environ) | environment, Outputs())
+        self._running = FORKS.Process(target=_run, args=known)
+        await asyncio.to_thread(self._running.start)
         async with asyncio.timeout(60), httpx.AsyncClient(trust_env=False) as client:
-            while self._running.poll() is None and not await self._tells(client):
+            while self._running.is_alive() and not await self._tells(client):
                 await asyncio.sleep(0.02)
 
     async def is_ready(self) -> bool:
@@ -67,14 +77,30 @@ class Process:
 
     async def ended(self, seconds: float = 30) -> int:
         """Its exit status."""
-        assert self._running, "it was not started"
-        return await asyncio.to_thread(self._running.wait, seconds)
+        await asyncio.to_thread(self._process.join, seconds)
+        if self._process.exitcode is None:
+            raise TimeoutError(f"it did not end within {seconds} s")
+        return self._process.exitcode
 
     def end(self) -> None:
-        if self._running and self._running.poll() is None:
+        if self._running and self._running.is_alive():
             self._running.kill()
-            self._running.wait(10)
+            self._running.join(10)
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+class Outputs:
+    """Where this process writes to: a test has outputs of its own, which the one that forks has never heard of."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
+        return _write_there, (DupFd(1), DupFd(2))
+
+
+def _write_there(out: Any, err: Any) -> None:
+    for number, theirs in ((1, out), (2, err)):
+        os.dup2(theirs.detach(), number)
+
+
+def _run(module: str, words: Sequence[str], environment: dict[str, str], _: None) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    importlib.import_module(module).main(*words)

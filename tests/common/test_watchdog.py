@@ -5,7 +5,6 @@ import contextlib
 import signal
 import socket
 from pathlib import Path
-from subprocess import TimeoutExpired
 from urllib.parse import urlsplit
 
 import pytest
@@ -97,7 +96,7 @@ async def test_who_waits_for_postgresql_is_not_ended_however_long_it_is_silent(l
             await process.start(**AT_ONCE)
             is_open.clear()
             await deposit(ledger)
-            with pytest.raises(TimeoutExpired):
+            with pytest.raises(TimeoutError):
                 await process.ended(20)
             is_open.set()
             await goes_on(ledger, process)
@@ -111,7 +110,7 @@ async def test_who_waits_for_kafka_is_not_ended_however_long_it_takes_nothing(
     told = tmp_path / "told"
     await deposit(ledger)
     await process.start(**AT_ONCE, HANGS="sending until told", GO_ON=str(told))
-    with pytest.raises(TimeoutExpired):
+    with pytest.raises(TimeoutError):
         await process.ended(12)
     told.touch()
     await goes_on(ledger, process)

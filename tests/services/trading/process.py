@@ -1,10 +1,9 @@
-"""Trading as a process of its own, on topics of one test: python -m tests.services.trading.process <prefix> <url> ….
+"""Trading as a process of its own, on topics of one test.
 
 It hears and does one story alone: what else trading does would only disturb it. CRASH_AT says where it dies.
 """
 
 import os
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -112,7 +111,3 @@ def main(prefix: str, url: str, port: str, number: str) -> None:
     if point := os.environ.get("CRASH_AT"):
         story.points[point]()
     uvloop.run(serve(told_apart(story, prefix)))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
