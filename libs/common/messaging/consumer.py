@@ -73,6 +73,7 @@ class Consumer:
             self._forget(numbers)
         await self._reader.close()
         try:
+            await self._handling.leave_retry()
             if await self._runtime.outbox.drained(DRAIN_S):
                 await self._leases.leave(numbers)
         except PASSING as error:
@@ -86,11 +87,16 @@ class Consumer:
             await self._gather()
             async with self._busy:
                 due = time() >= self._held_until or len(self._held) >= MAX_BATCH
-                if self._held and due and not self._handling.stopping:
-                    await self._handle_held()
-                if time() - last_retry > 1:
-                    last_retry = time()
-                    await self._handling.retry_parked()
+                try:
+                    if self._held and due and not self._handling.stopping:
+                        await self._handle_held()
+                    if time() - last_retry > 1:
+                        last_retry = time()
+                        await self._handling.retry_parked()
+                except Fenced as error:
+                    log.warning("fenced", reason=str(error))
+                    self._forget(self._numbers)
+                    self._leases.look_soon()
             if time() - last_cleaning > 3600:
                 last_cleaning = time()
                 await self._handling.forget_old_ids()
@@ -121,13 +127,8 @@ class Consumer:
         time = asyncio.get_running_loop().time
         batch, self._held = self._held, []
         began = time()
-        try:
-            for each in self._handling.apart(batch):
-                await self._handling.until_done(each)
-        except Fenced as error:
-            log.warning("fenced", reason=str(error))
-            self._forget(self._numbers)
-            self._leases.look_soon()
+        for each in self._handling.apart(batch):
+            await self._handling.until_done(each)
         self._pace.after(began, time())
 
     async def _keep_leases(self) -> None:

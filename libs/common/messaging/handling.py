@@ -10,6 +10,7 @@ from libs.common.clock import stopwatch
 from libs.common.contracts.base import Delivery
 from libs.common.database import Connection
 from libs.common.messaging import inbox, parked
+from libs.common.messaging.envelope import Record
 from libs.common.messaging.errors import Fenced
 from libs.common.messaging.inbound import Consumed, Inbound
 from libs.common.messaging.inbox import Move, Partition
@@ -89,7 +90,10 @@ class Handling:
                 return
 
     async def retry_parked(self) -> None:
-        """Handle, in order, the messages whose retry was asked for; stop at the first that fails again."""
+        """Handle, in order, the messages whose retry was asked for; stop at the first that fails again.
+
+        Fenced when the partitions are not ours any more.
+        """
         if not self._parked_keys:
             return
         try:
@@ -102,6 +106,12 @@ class Handling:
         except PASSING as error:
             log.warning("parked_retry_waits", error=repr(error))
             self._runtime.outbox.relay_soon()
+
+    async def leave_retry(self) -> None:
+        """What we have begun and cannot end is for whoever reads its partition next."""
+        if self._retrying:
+            async with self._runtime.pool.acquire(timeout=5) as connection:
+                await self._leave_retry(connection, self._retrying)
 
     async def forget_old_ids(self) -> None:
         horizon = self._runtime.clock.now() - timedelta(days=INBOX_DAYS)
@@ -176,7 +186,10 @@ class Handling:
             await self._service.committed(deliveries, self._runtime)
 
     def _set_aside(self, batch: Sequence[Inbound]) -> tuple[list[Inbound], list[tuple[Arrival, str]]]:
-        """Part the batch: what cannot be decoded waits, and whatever follows of a key that waits."""
+        """Part the batch: what cannot be decoded waits, and whatever follows of a key that waits.
+
+        A key that we know to wait may be free by now: `parked` says why that does no harm.
+        """
         if not self._parked_keys and not any(inbound.fault for inbound in batch):
             return list(batch), []
         good: list[Inbound] = []
@@ -215,34 +228,53 @@ class Handling:
         PARKED.set(len(self._parked_keys))
 
     async def _retry_next(self, connection: Connection) -> bool:
-        runtime = self._runtime
-        found = self._retrying = self._retrying or await parked.begin_retry(connection)
+        found = self._retrying = self._retrying or await parked.begin_retry(
+            connection, self._parked_keys, self.offsets.keys()
+        )
         if found is None:
             return False
+        if found.place not in self.offsets:
+            await self._leave_retry(connection, found)
+            return True
         try:
-            async with connection.transaction():
-                if not await parked.remove(connection, found.seq):
-                    self._retrying = None
-                    return True
-                delivery = self._consumed.redeliver(found)
-                gate = self._service.store.gate([delivery.message])
-                fresh = await inbox.enter(
-                    connection, runtime.outbox.owner, [], [delivery.envelope.id], runtime.clock.now(), gate
-                )
-                work = Work(self._service, runtime.memory, connection, runtime.clock.now())
-                await work.handle([delivery] if delivery.envelope.id in fresh else [])
-                seqs = await work.keep(runtime.outbox.owner)
+            done = await self._retry(connection, found)
         except PASSING:
+            raise
+        except Fenced:
+            await self._leave_retry(connection, found)
             raise
         except Exception as error:  # noqa: BLE001 - a handler's bug keeps one key waiting
             await parked.failed_again(connection, found.key, found.seq, f"{type(error).__name__}: {error}")
             self._retrying = None
             return True
         self._retrying = None
-        await runtime.outbox.publish(seqs, work.records)
-        if self._service.committed:
-            await self._service.committed([delivery], runtime)
+        if done:
+            delivery, seqs, records = done
+            await self._runtime.outbox.publish(seqs, records)
+            await self._tell([delivery])
         return True
+
+    async def _retry(
+        self, connection: Connection, found: Parked
+    ) -> tuple[Delivery, Sequence[int], Sequence[Record]] | None:
+        """Handle it, and what is to be published then; None when it was discarded. Fenced when it is not ours."""
+        runtime = self._runtime
+        stays = Move(found.place, self.offsets[found.place], self.offsets[found.place])
+        now = runtime.clock.now()
+        async with connection.transaction():
+            if not await parked.remove(connection, found.seq):
+                return None
+            delivery = self._consumed.redeliver(found)
+            gate = self._service.store.gate([delivery.message])
+            fresh = await inbox.enter(connection, runtime.outbox.owner, [stays], [delivery.envelope.id], now, gate)
+            work = Work(self._service, runtime.memory, connection, now)
+            await work.handle([delivery] if delivery.envelope.id in fresh else [])
+            seqs = await work.keep(runtime.outbox.owner)
+        return delivery, seqs, work.records
+
+    async def _leave_retry(self, connection: Connection, found: Parked) -> None:
+        await parked.leave(connection, found.seq)
+        self._retrying = None
 
 
 def _once(deliveries: Sequence[Delivery], fresh: set[UUID]) -> list[Delivery]:

@@ -1,6 +1,12 @@
-"""Messages that could not be handled, and those waiting behind them: kept in order, per key, until a person decides."""
+"""Messages that could not be handled, and those waiting behind them: kept in order, per key, until a person decides.
 
-from collections.abc import Sequence
+Who parks a message knows that its key waits from a look of up to a second ago; by the time it is kept a retry or a
+command may have freed the key. So nobody counts on being asked for: one that only waits BEHIND others goes on as soon
+as it is its key's first. And no later one is handled before it: both belong to who reads their partition, who parks,
+retries and handles one thing at a time, each under its lease.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -10,13 +16,15 @@ import orjson
 
 from libs.common.database import Connection
 from libs.common.messaging.envelope import Headers
+from libs.common.messaging.inbox import Partition
 
 BEHIND = "waits behind an earlier parked message of its key"
+"""What is wrong with a message that has not been tried yet: nothing. It is handled once nothing is before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """One message of the parked table. The first of its key is the one that failed."""
+    """One message of the parked table. The first of its key is the one that failed, or is about to be handled."""
 
     seq: int
     topic: str
@@ -31,6 +39,10 @@ class Parked:
     retry_requested: bool
     retry_begun: bool
     """And has not ended; it is not begun again until somebody asks, as it may have hung its process."""
+
+    @property
+    def place(self) -> Partition:
+        return self.topic, self.partition
 
     @classmethod
     def read(cls, row: asyncpg.Record) -> Self:
@@ -65,16 +77,11 @@ class Arrival:
 
 
 async def park(connection: Connection, arrivals: Sequence[tuple[Arrival, str]], now: datetime) -> None:
-    """Keep these messages, each with its reason, behind what is parked of their keys already.
-
-    What comes while its key is being retried is retried with it: a busy key would never be free again.
-    """
+    """Keep these messages, each with its reason, behind what is parked of their keys already."""
     await connection.executemany(
         """
-        INSERT INTO message_parked
-            (topic, partition, message_offset, key, type, headers, value, reason, parked_at, retry_requested)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
-                EXISTS (SELECT 1 FROM message_parked p WHERE p.key = $4 AND p.retry_requested))
+        INSERT INTO message_parked (topic, partition, message_offset, key, type, headers, value, reason, parked_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         ON CONFLICT DO NOTHING
         """,
         [
@@ -118,23 +125,39 @@ async def discard_first(connection: Connection, key: str) -> int:
     return await request_retry(connection, key)
 
 
-async def begin_retry(connection: Connection) -> Parked | None:
-    """The oldest message of a key whose retry was asked for, now the caller's to handle; None when there is none.
+async def begin_retry(
+    connection: Connection, keys: Collection[str], partitions: Collection[Partition]
+) -> Parked | None:
+    """The oldest message that is the first of its key, one of these, and whose turn it is; None when there is none.
 
-    Outside of the transaction that handles it: while one instance hangs in it, the others would all begin it, too.
+    Of these partitions, which the caller reads, and now the caller's to handle: what is said of one key would else come
+    from two processes, in any order.
+
+    Outside of the transaction that handles it: while one instance hangs in it, its successor would begin it, too.
     """
     row = await connection.fetchrow(
         """
         UPDATE message_parked SET retry_begun = true
         WHERE seq = (
-            SELECT p.seq FROM message_parked p
-            WHERE p.retry_requested AND NOT p.retry_begun
-              AND p.seq = (SELECT min(seq) FROM message_parked f WHERE f.key = p.key)
-            ORDER BY p.seq LIMIT 1 FOR UPDATE SKIP LOCKED)
+            SELECT p.seq FROM unnest($1::text[]) AS waiting (key)
+            CROSS JOIN LATERAL (SELECT seq FROM message_parked WHERE key = waiting.key ORDER BY seq LIMIT 1) AS first
+            JOIN message_parked p ON p.seq = first.seq
+            WHERE (p.retry_requested OR p.reason = $4) AND NOT p.retry_begun
+              AND (p.topic, p.partition) IN (SELECT * FROM unnest($2::text[], $3::int[]))
+            ORDER BY p.seq LIMIT 1 FOR UPDATE OF p SKIP LOCKED)
         RETURNING *
-        """
+        """,
+        list(keys),
+        [topic for topic, _ in partitions],
+        [number for _, number in partitions],
+        BEHIND,
     )
     return Parked.read(row) if row else None
+
+
+async def leave(connection: Connection, seq: int) -> None:
+    """Its retry was begun and came to nothing: whoever reads its partition now begins it anew."""
+    await connection.execute("UPDATE message_parked SET retry_begun = false WHERE seq = $1", seq)
 
 
 async def remove(connection: Connection, seq: int) -> bool:

@@ -1,0 +1,179 @@
+"""Who parks, who asks for a retry and who retries meet in the same moment: a key's messages stay whole and in order."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from libs.common.messaging import parked
+from libs.common.messaging.handling import Handling
+from libs.common.messaging.leases import OWNER_LOCK
+from libs.common.runtime import Runtime
+from tests.common.ledger import Ledger, LedgerMemory, LedgerStore, deposit_of
+from tests.common.test_parking import parked_rows, retry
+
+LedgerRuntime = Runtime[LedgerStore, LedgerMemory]
+
+
+@pytest.mark.parametrize("when", ["before it is kept", "after it is kept, before the commit"])
+@pytest.mark.parametrize(("command", "balance"), [("retry", 15), ("discard", 2)])
+async def test_what_is_parked_while_its_key_becomes_free_is_handled_behind_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, command: str, balance: int, when: str
+) -> None:
+    """It was to wait behind a message that does not wait any more, and nobody would have asked for it."""
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 13))
+        await parked_rows(ledger, 1)
+        runtime.memory.broken.clear()
+        keep, commands = parked.park, [retry if command == "retry" else discard]
+
+        async def park(*arguments: Any) -> None:
+            if when.startswith("before"):
+                await commands.pop()(ledger, "a")
+            await keep(*arguments)
+            if commands:
+                await commands.pop()(ledger, "a")
+
+        monkeypatch.setattr(parked, "park", park)
+        await ledger.request(deposit_of("a", 2))
+        await ledger.eventually({"a": balance})
+        monkeypatch.setattr(parked, "park", keep)
+        await parked_rows(ledger, 0)
+        await ledger.request(deposit_of("a", 1))
+        await ledger.eventually({"a": balance + 1})
+        assert [event.amount for _, event in await ledger.said(3 if balance == 15 else 2)][-2:] == [2, 1]
+
+
+async def test_who_does_not_read_a_key_leaves_its_parked_messages_to_who_does(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says of them is on its way while the other, who sees the key free, says what came later."""
+    async with two_instances(ledger) as (reads, other):
+        publish, retry_parked = other.outbox.publish, Handling.retry_parked
+        is_asked, was_tried, was_looked, later_is_said = (asyncio.Event() for _ in range(4))
+
+        async def hesitate(seqs: Sequence[int], records: Sequence[Any]) -> None:
+            if records:
+                was_tried.set()
+                await later_is_said.wait()
+            await publish(seqs, records)
+
+        async def the_other_first(handling: Handling) -> None:
+            turn = was_tried if handling._runtime is reads else is_asked
+            if turn.is_set():
+                await retry_parked(handling)
+                (was_looked if turn is was_tried else was_tried).set()
+
+        monkeypatch.setattr(other.outbox, "publish", hesitate)
+        monkeypatch.setattr(Handling, "retry_parked", the_other_first)
+        await retry(ledger, "a")
+        is_asked.set()
+        async with asyncio.timeout(15):
+            await was_looked.wait()
+        await ledger.request(deposit_of("a", 2))
+        await ledger.said(1)
+        await ledger.eventually({"a": 15})
+        later_is_said.set()
+        assert [event.balance for _, event in await ledger.said(2)] == [13, 15]
+
+
+async def test_a_retry_under_a_lost_lease_changes_nothing_and_is_left_to_the_successor(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, is_lost = parked.begin_retry, asyncio.Event()
+    async with ledger.running() as runtime, contextlib.AsyncExitStack() as stack:
+        await ledger.request(deposit_of("a", 13))
+        await parked_rows(ledger, 1)
+        runtime.memory.broken.clear()
+
+        async def lose_the_lease(*arguments: Any) -> parked.Parked | None:
+            found = await begin(*arguments)
+            if found and not is_lost.is_set():
+                await stack.enter_async_context(somebody_else_has_all(ledger))
+                is_lost.set()
+            return found
+
+        monkeypatch.setattr(parked, "begin_retry", lose_the_lease)
+        await retry(ledger, "a")
+        async with asyncio.timeout(15):
+            await is_lost.wait()
+        await until_left(ledger)
+        assert await ledger.balances() == {}
+        await stack.aclose()
+        await ledger.eventually({"a": 13})
+
+
+async def test_a_retry_that_was_held_up_when_its_instance_was_stopped_goes_on_at_the_next(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> bool:
+        raise TimeoutError("PostgreSQL does not answer")
+
+    with monkeypatch.context() as patched:
+        async with ledger.running():
+            await ledger.request(deposit_of("a", 13))
+            await parked_rows(ledger, 1)
+            patched.setattr(parked, "remove", away)
+            await retry(ledger, "a")
+            async with asyncio.timeout(15):
+                while not (await parked_rows(ledger, 1))[0].retry_begun:
+                    await asyncio.sleep(0.05)
+    async with ledger.running("1") as successor:
+        successor.memory.broken.clear()
+        await ledger.eventually({"a": 13})
+
+
+async def discard(ledger: Ledger, key: str) -> None:
+    connection = await ledger.connect()
+    await parked.discard_first(connection, key)
+    await connection.close()
+
+
+async def until_left(ledger: Ledger) -> None:
+    """Its retry is asked for, and nobody has begun it."""
+    async with asyncio.timeout(15):
+        while (row := (await parked_rows(ledger, 1))[0]).retry_begun or not row.retry_requested:
+            await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def somebody_else_has_all(ledger: Ledger) -> AsyncIterator[None]:
+    """Another member lives, and holds every partition."""
+    connection, owner = await ledger.connect(), 7
+    await connection.execute("SELECT pg_advisory_lock($1, $2)", OWNER_LOCK, owner)
+    await connection.execute("INSERT INTO message_members VALUES ($1, 'somebody else', 1)", owner)
+    await connection.execute("UPDATE message_offsets SET owner = $1", owner)
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            await connection.execute("UPDATE message_members SET beats = beats + 1 WHERE owner = $1", owner)
+
+    beating = asyncio.create_task(beat())
+    yield
+    beating.cancel()
+    await asyncio.wait([beating])
+    await connection.execute("DELETE FROM message_members WHERE owner = $1", owner)
+    await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def two_instances(ledger: Ledger) -> AsyncIterator[tuple[LedgerRuntime, LedgerRuntime]]:
+    """Who reads key "a", of which a message is parked that can be handled now, and who does not; both know of it."""
+    async with contextlib.AsyncExitStack() as stack, ledger.running("0") as one:
+        connection = await ledger.connect()
+        stack.push_async_callback(connection.close)
+        await ledger.request(deposit_of("a", 13))
+        (row,) = await parked_rows(ledger, 1)
+        async with ledger.running("1") as other:
+            async with asyncio.timeout(15):
+                while await connection.fetchval("SELECT count(DISTINCT owner) FROM message_offsets") != 2:
+                    await asyncio.sleep(0.05)
+            one.memory.broken.clear()
+            other.memory.broken.clear()
+            owner = await connection.fetchval(
+                "SELECT owner FROM message_offsets WHERE topic = $1 AND partition = $2", row.topic, row.partition
+            )
+            yield (one, other) if one.outbox.owner == owner else (other, one)
