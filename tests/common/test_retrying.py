@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from libs.common.messaging import parked
+from libs.common import ids
+from libs.common.messaging import inbox, parked
 from libs.common.messaging.handling import Handling
 from libs.common.messaging.leases import OWNER_LOCK
 from libs.common.runtime import Runtime
@@ -123,6 +125,51 @@ async def test_a_retry_that_was_held_up_when_its_instance_was_stopped_goes_on_at
     async with ledger.running("1") as successor:
         successor.memory.broken.clear()
         await ledger.eventually({"a": 13})
+
+
+async def test_what_a_retry_said_whose_commit_was_not_answered_goes_out_before_what_is_said_next(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit was still on its way when the outbox was looked through for it."""
+    retried, attempts = Handling._retry, 0
+
+    async def answer_late(handling: Handling, *arguments: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise TimeoutError("PostgreSQL does not answer")
+        if attempts == 2:
+            async with asyncio.timeout(15):
+                while handling._runtime.outbox.waits():
+                    await asyncio.sleep(0.05)
+            await retried(handling, *arguments)
+        return await retried(handling, *arguments)
+
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 13), deposit_of("a", 2))
+        await parked_rows(ledger, 2)
+        runtime.memory.broken.clear()
+        monkeypatch.setattr(Handling, "_retry", answer_late)
+        await retry(ledger, "a")
+        assert [event.balance for _, event in await ledger.said(2, 30)] == [13, 15]
+
+
+async def test_the_copy_of_a_message_that_waits_for_longer_than_ids_are_kept_is_not_handled(ledger: Ledger) -> None:
+    """An outbox may send a message twice; its second copy was parked, as its key waited by then."""
+    twice = ids.new_id()
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 5), message_id=twice)
+        await ledger.eventually({"a": 5})
+        await ledger.request(deposit_of("a", 13))
+        await ledger.request(deposit_of("a", 5), message_id=twice)
+        await parked_rows(ledger, 2)
+        connection = await ledger.connect()
+        await inbox.forget_before(connection, runtime.clock.now() + timedelta(days=30))
+        await connection.close()
+        runtime.memory.broken.clear()
+        await retry(ledger, "a")
+        await parked_rows(ledger, 0)
+        assert await ledger.balances() == {"a": 18}
 
 
 async def discard(ledger: Ledger, key: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +20,6 @@ from libs.common.messaging.work import Work
 from libs.common.parts import Part
 from libs.common.runtime import Runtime
 from libs.common.telemetry import BATCH_SECONDS, BATCH_SIZE, PARKED, log
-
-INBOX_DAYS = 7
 
 
 class Handling:
@@ -114,7 +111,7 @@ class Handling:
                 await self._leave_retry(connection, self._retrying)
 
     async def forget_old_ids(self) -> None:
-        horizon = self._runtime.clock.now() - timedelta(days=INBOX_DAYS)
+        horizon = self._runtime.clock.now() - inbox.KEPT
         try:
             async with self._runtime.pool.acquire(timeout=5) as connection:
                 await inbox.forget_before(connection, horizon)
@@ -263,6 +260,7 @@ class Handling:
         now = runtime.clock.now()
         async with connection.transaction():
             if not await parked.remove(connection, found.seq):
+                runtime.outbox.relay_soon()  # or we have handled it, in a commit that was not answered
                 return None
             delivery = self._consumed.redeliver(found)
             gate = self._service.store.gate([delivery.message])

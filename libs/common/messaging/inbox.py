@@ -2,13 +2,16 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from libs.common.database import Connection
 from libs.common.messaging.errors import Fenced
 
 Partition = tuple[str, int]
+
+KEPT = timedelta(days=7)
+"""How long ids are known: longer than any copy of a message comes after it."""
 
 _ENTER = """
     WITH moved AS (
@@ -84,5 +87,15 @@ async def stored_offsets(connection: Connection, owner: int, numbers: Collection
 
 
 async def forget_before(connection: Connection, horizon: datetime) -> None:
-    """Drop inbox rows older than any redelivery can be."""
-    await connection.execute("DELETE FROM message_inbox WHERE received_at < $1", horizon)
+    """Drop inbox rows older than any redelivery can be.
+
+    A copy that was parked waits for as long as a person takes: what may be the message itself is known until then.
+    """
+    await connection.execute(
+        """
+        DELETE FROM message_inbox
+        WHERE received_at < least($1, (SELECT min(parked_at) FROM message_parked) - $2::interval)
+        """,
+        horizon,
+        KEPT,
+    )

@@ -10,9 +10,9 @@ from uuid import UUID
 from libs.common.clock import FixedClock
 from libs.common.contracts.base import Delivery, Message
 from libs.common.database import Connection
+from libs.common.messaging import inbox
 from libs.common.messaging.envelope import Record, decode, read_envelope, type_of
 from libs.common.messaging.errors import Undecodable
-from libs.common.messaging.handling import INBOX_DAYS
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.log import Logged
 from libs.common.messaging.work import Work
@@ -172,10 +172,9 @@ class Replay:
 
 async def forget_old_ids(connection: Connection) -> None:
     """The inbox keeps ids for some days, counted from the newest."""
-    await connection.execute(
-        "DELETE FROM message_inbox WHERE received_at < (SELECT max(received_at) FROM message_inbox) - $1::interval",
-        timedelta(days=INBOX_DAYS),
-    )
+    newest = await connection.fetchval("SELECT max(received_at) FROM message_inbox")
+    if newest:
+        await inbox.forget_before(connection, newest - inbox.KEPT)
 
 
 async def move_offsets(connection: Connection, ends: dict[Partition, int]) -> None:
