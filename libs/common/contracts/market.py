@@ -108,7 +108,10 @@ class TickQuarantined(Event):
 
 
 class Quote(Value):
-    """The newest state of one instrument, with the day's open, high, low and previous close."""
+    """The newest state of one instrument, with the day's open, high, low and previous close.
+
+    `at` is the exchange's time of its price; of a custom symbol that of the oldest leg, so it may move without `at`.
+    """
 
     instrument: InstrumentId
     at: datetime

@@ -142,8 +142,8 @@ class Prices:
         self.topics: dict[tuple[Mode, str], Topic] = {}
         self.chains: dict[str, Chain] = {}
         self._newest = newest
-        self._told: dict[str, tuple[datetime, bool]] = {}
-        """Of when the last one was, and whether it was told to be stale."""
+        self._told: dict[str, tuple[Quote, bool]] = {}
+        """The last one, and whether it was told to be stale."""
         self._depths: dict[str, Depth] = {}
 
     def topic(self, mode: Mode, instrument: str) -> Topic:
@@ -181,16 +181,16 @@ class Prices:
             if ltp is None and full is None and deep is None:
                 continue
             before, stale = told.get(name), self._newest.is_old(name, quote.at, now)
-            if before is not None and (quote.at < before[0] or (quote.at, stale) == before):
+            if before is not None and (quote.at < before[0].at or (stale is before[1] and quote == before[0])):
                 continue
-            told[name] = quote.at, stale
+            told[name] = quote, stale
             if ltp is not None:
                 ltp.hand_out(event("quotes", Mode.LTP, {**shown(quote, _LTP), "stale": stale}))
                 touched |= ltp.watchers
             if full is not None:
                 full.hand_out(event("quotes", Mode.QUOTE, {**shown(quote, _CHANGING), "stale": stale}))
                 touched |= full.watchers
-            if deep is not None and before is not None and quote.at == before[0] and name in self._depths:
+            if deep is not None and before is not None and quote.at == before[0].at and name in self._depths:
                 touched |= self.deepened([self._depths[name]], now)
         return touched
 

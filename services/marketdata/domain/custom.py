@@ -11,7 +11,7 @@ from libs.common.contracts.masters import CustomLeg, CustomSymbol
 
 MOST_LEGS = 20
 LONGEST_APART = timedelta(minutes=5)
-"""Legs whose quotes are further apart than this make no price: the symbol's quote then grows old and says so."""
+"""Legs whose quotes are further apart than this make no price."""
 
 _NAME = re.compile(r"[A-Z0-9][A-Z0-9&_.\-]{1,39}")
 
@@ -77,6 +77,11 @@ def tick_of(symbol: CustomSymbol, quotes: Mapping[InstrumentId, Quote], received
         bid_quantity=_whole(known, buying=False) if two_sided else 0,
         ask_quantity=_whole(known, buying=True) if two_sided else 0,
     )
+
+
+def oldest(symbol: CustomSymbol, quotes: Mapping[InstrumentId, Quote]) -> datetime:
+    """The time of the leg that the symbol's price is as old as. Every leg has a quote."""
+    return min(quotes[leg.instrument].at for leg in symbol.legs)
 
 
 def _whole(legs: list[tuple[float, Quote]], *, buying: bool) -> int:

@@ -97,10 +97,11 @@ def range_of(quote: Quote) -> DayRange:
     return DayRange(quote.open, quote.high, quote.low, quote.previous_close)
 
 
-def quote_of(tick: Tick, day: DayRange) -> Quote:
+def quote_of(tick: Tick, day: DayRange, at: datetime | None = None) -> Quote:
+    """Of the tick's own time, or of `at`."""
     return Quote(
         instrument=tick.instrument,
-        at=tick.at,
+        at=tick.at if at is None else at,
         source=tick.source,
         ltp=tick.ltp,
         bid=tick.bid,

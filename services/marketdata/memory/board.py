@@ -38,6 +38,8 @@ class QuoteBoard:
         """The newest tick of each instrument: its depth."""
         self._latest: dict[InstrumentId, Tick] = {}
         self._times: dict[InstrumentId, datetime] = {}
+        self._priced_at: dict[InstrumentId, datetime] = {}
+        """Of the oldest leg of each custom symbol."""
         self._ranges: dict[InstrumentId, tuple[date, DayRange]] = {}
         self._bands: dict[InstrumentId, tuple[float, float]] = {}
         self._bounds: dict[InstrumentId, Bounds] = {}
@@ -64,7 +66,8 @@ class QuoteBoard:
         """Take over what another told, unless something newer of the same market is known."""
         for quote in quotes:
             instrument, before = quote.instrument, self.quotes.get(quote.instrument)
-            if before is not None and quote.at <= before.at and quote.source is before.source:
+            is_known = before is not None and (quote.at < before.at or quote == before)
+            if before is not None and is_known and quote.source is before.source:
                 continue
             day = self._day_of(quote.at)
             if before is not None and self._ranges[instrument][0] != day:
@@ -78,14 +81,17 @@ class QuoteBoard:
         for instrument in instruments:
             if self.quotes.pop(instrument, None):
                 self._slots[hash(instrument) % REPEAT_EVERY].remove(instrument)
-            for known in (self._latest, self._times, self._ranges, self._bounds, self._bands, self.books):
+            times, prices = (self._times, self._priced_at), (self._ranges, self._bounds, self._bands)
+            for known in (self._latest, self.books, *times, *prices):
                 known.pop(instrument, None)
             self.earlier_oi.forget(instrument)
             self._unpublished.discard(instrument)
             self._unsaved.discard(instrument)
 
-    def take(self, tick: Tick) -> TickFault | None:
-        """Make this the newest tick of its instrument, or say why it is not fit."""
+    def take(self, tick: Tick, priced_at: datetime | None = None) -> TickFault | None:
+        """Make this the newest tick of its instrument, or say why it is not fit. Its quote is of `priced_at`, where a
+        price in it is older than the tick.
+        """
         instrument = tick.instrument
         fault = self._fault_of(tick)
         if fault is not None:
@@ -101,6 +107,8 @@ class QuoteBoard:
         self._ranges[instrument] = day, moved
         self._times[instrument] = tick.at
         self._latest[instrument] = self.books[instrument] = tick
+        if priced_at is not None:
+            self._priced_at[instrument] = priced_at
         if instrument in self.watched.instruments:
             self.watched.take(tick)
         self._unpublished.add(instrument)
@@ -130,7 +138,7 @@ class QuoteBoard:
         """The newest quotes of what ticked since the last call, and of those whose turn it is to be repeated."""
         changed, self._unpublished = self._unpublished, set()
         for instrument in changed & self._latest.keys():
-            self._keep(quote_of(self._latest.pop(instrument), self._ranges[instrument][1]))
+            self._keep(self._quote_of(self._latest.pop(instrument)))
         self._turn = (self._turn + 1) % REPEAT_EVERY
         repeated = [i for i in self._slots[self._turn] if i not in changed]
         return tuple(self.quotes[i] for i in (*changed, *repeated) if i in self.quotes)
@@ -138,7 +146,7 @@ class QuoteBoard:
     def watched_now(self) -> tuple[list[Quote], list[Depth]]:
         """Quotes, and depths where asked for, of what clients look at and what ticked since the last call."""
         ticks = [tick for tick in self.watched.drain() if tick.instrument in self._ranges]
-        quotes = [quote_of(tick, self._ranges[tick.instrument][1]) for tick in ticks]
+        quotes = [self._quote_of(tick) for tick in ticks]
         return quotes, [depth_of(tick) for tick in ticks if tick.instrument in self.watched.depths]
 
     def unsaved(self) -> dict[InstrumentId, Quote]:
@@ -148,6 +156,10 @@ class QuoteBoard:
 
     def not_saved(self, instruments: Iterable[InstrumentId]) -> None:
         self._unsaved.update(i for i in instruments if i in self.quotes)
+
+    def _quote_of(self, tick: Tick) -> Quote:
+        instrument = tick.instrument
+        return quote_of(tick, self._ranges[instrument][1], self._priced_at.get(instrument, tick.at))
 
     def _keep(self, quote: Quote) -> None:
         if quote.instrument not in self.quotes:

@@ -167,8 +167,8 @@ class Pump:
         if now - self._conflated_at >= CONFLATION:
             self._conflated_at = now
             quotes = self._tell(now)
-            for tick in self._memory.custom.ticks(quotes, self._memory.board.quotes, now):
-                self._pass_on(tick, now)
+            for tick, priced_at in self._memory.custom.ticks(quotes, self._memory.board.quotes, now):
+                self._pass_on(tick, now, priced_at)
         self._measure(now)
 
     def end(self) -> None:
@@ -186,9 +186,9 @@ class Pump:
     def _note_told(self) -> None:
         self._is_told = True
 
-    def _pass_on(self, tick: Tick, now: datetime) -> None:
+    def _pass_on(self, tick: Tick, now: datetime, priced_at: datetime | None = None) -> None:
         memory = self._memory
-        fault = memory.board.take(tick)
+        fault = memory.board.take(tick, priced_at)
         if fault is not None:
             self._keep_apart(tick, fault)
             return

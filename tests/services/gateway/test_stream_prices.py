@@ -39,6 +39,24 @@ async def test_quotes_come_at_once_then_conflated_ten_times_a_second(live: Live)
         await reader.silence()
 
 
+async def test_a_price_that_moved_without_its_time_is_told_and_a_repeated_one_is_not(live: Live) -> None:
+    """A custom symbol is as old as its oldest leg, whichever of them moves."""
+    asha = await live.person("asha")
+    memory = live.runtime.memory
+    told = quotes(live, 800, "NSE:SBIN")
+    await streams.quotes([told], memory)
+    async with live.reader(asha, quotes=["NSE:SBIN"], mode="quote") as reader:
+        await reader.hear("snapshot", "quotes")
+        await streams.quotes([told], memory)
+        assert (await reader.hear("event", "quotes"))["data"]["ltp"] == 800
+        moved = told.quotes[0].model_copy(update={"ltp": 805.0})
+        await streams.quotes([told.model_copy(update={"quotes": (moved,)})], memory)
+        event = await reader.hear("event", "quotes")
+        assert event["data"]["ltp"] == 805
+        await streams.quotes([told.model_copy(update={"quotes": (moved,)})], memory)
+        await reader.silence()
+
+
 async def test_a_streamed_quote_is_a_snapshot_then_each_update_by_itself(live: Live) -> None:
     asha = await live.person("asha")
     memory = live.runtime.memory

@@ -33,6 +33,7 @@ from services.marketdata.app import app
 from services.marketdata.domain.custom import LONGEST_APART, fault_of_symbol, tick_of
 from services.marketdata.domain.ticks import fault_of
 from services.marketdata.memory import MarketMemory
+from services.marketdata.memory.board import QuoteBoard
 from services.marketdata.memory.custom import CustomBook
 from services.marketdata.store import ContractStore
 from services.marketdata.streams.custom import load_custom_symbols
@@ -129,11 +130,62 @@ def test_a_symbol_ticks_when_a_leg_has_changed_and_only_then() -> None:
     book = CustomBook()
     book.replace([PAIR])
     quotes = {SBIN: quote(SBIN, 100, 101), INFY: quote(INFY, 400, 402)}
-    assert [t.instrument for t in book.ticks(quotes.values(), quotes, OPEN)] == ["CUSTOM:PAIR"]
+    assert [t.instrument for t, _ in book.ticks(quotes.values(), quotes, OPEN)] == ["CUSTOM:PAIR"]
     assert list(book.ticks(quotes.values(), quotes, OPEN)) == []
     quotes[SBIN] = quote(SBIN, 101, 102, 1)
     assert len(list(book.ticks([quotes[SBIN]], quotes, OPEN))) == 1
     assert list(book.ticks([quote(InstrumentId("NSE:OTHER"), 1, 2, 9)], quotes, OPEN)) == []
+
+
+def test_a_symbol_is_as_old_as_its_oldest_leg_and_ticks_when_the_other_one_does() -> None:
+    """One whose one leg was dead looked live for five minutes."""
+    book, board = CustomBook(), QuoteBoard()
+    book.replace([PAIR])
+    quotes = {SBIN: quote(SBIN, 100, 101), INFY: quote(INFY, 400, 402)}
+    for seconds in (0, 30, 90):
+        quotes[SBIN] = quote(SBIN, 100 + seconds, 101 + seconds, seconds)
+        [(tick, oldest)] = book.ticks([quotes[SBIN]], quotes, quotes[SBIN].at)
+        assert board.take(tick, oldest) is None
+        assert tick.at == quotes[SBIN].at, "its candles are of when it moved"
+        (shown,) = board.conflate()
+        assert (shown.ltp, shown.at) == (tick.ltp, OPEN)
+        assert shown.ltp == 100.5 + seconds - 200.5
+
+
+def test_a_leg_that_moves_after_a_newer_one_moves_the_whole() -> None:
+    """Two exchanges' clocks differ, and brokers tell whole seconds."""
+    book, board = CustomBook(), QuoteBoard()
+    book.replace([PAIR])
+    quotes = {SBIN: quote(SBIN, 100, 101, 1), INFY: quote(INFY, 400, 402, 3)}
+    [(first, oldest)] = book.ticks(quotes.values(), quotes, OPEN + timedelta(seconds=3))
+    assert board.take(first, oldest) is None
+    quotes[SBIN] = quote(SBIN, 110, 111, 2)
+    [(second, oldest)] = book.ticks([quotes[SBIN]], quotes, OPEN + timedelta(seconds=3.1))
+    assert board.take(second, oldest) is None
+    assert first.at < second.at < first.at + timedelta(milliseconds=1)
+    (shown,) = board.conflate()
+    assert (shown.ltp, shown.at) == (110.5 - 200.5, quotes[SBIN].at)
+    quotes[INFY] = quote(INFY, 400, 402, 3.05)
+    [(_, oldest)] = book.ticks([quotes[INFY]], quotes, OPEN + timedelta(seconds=3.2))
+    assert oldest == quotes[SBIN].at
+
+
+def test_what_is_repeated_moves_no_symbol() -> None:
+    book = CustomBook()
+    book.replace([PAIR])
+    quotes = {SBIN: quote(SBIN, 100, 101, 1), INFY: quote(INFY, 400, 402, 3)}
+    assert len(list(book.ticks(quotes.values(), quotes, OPEN))) == 1
+    assert list(book.ticks(quotes.values(), quotes, OPEN + timedelta(seconds=5))) == []
+
+
+def test_the_standby_follows_a_symbol_whose_oldest_leg_stands_still() -> None:
+    board = QuoteBoard()
+    name = PAIR.instrument
+    board.follow([quote(name, 1, 2)])
+    board.follow([quote(name, 3, 4)])
+    assert board.quotes[name].ltp == 3.5
+    board.follow([quote(name, 1, 2, -1)])
+    assert board.quotes[name].ltp == 3.5
 
 
 async def listed(connection: Connection, *instruments: InstrumentId) -> None:
