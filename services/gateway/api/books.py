@@ -76,6 +76,6 @@ async def account_holdings(account_id: UUID, identity: Reader, edge: TheEdge) ->
 
 
 def _held(edge: Edge, rows: list[Row]) -> Response:
-    prices = edge.memory.quotes.ltp
+    prices = edge.last_prices()
     found = (views.shares(row, prices(row["instrument"])) for row in rows)
     return Json({"data": [each for each in found if each is not None]})

@@ -18,7 +18,7 @@ from libs.common.runtime import Runtime
 from services.gateway.adapters.internal import Internal
 from services.gateway.api.bodies import StrictRoute
 from services.gateway.api.commands import Commands
-from services.gateway.domain import roles
+from services.gateway.domain import roles, views
 from services.gateway.domain.roles import Identity, Role
 from services.gateway.memory import GatewayMemory
 from services.gateway.settings import GatewaySettings
@@ -77,6 +77,10 @@ class Edge:
     @property
     def memory(self) -> GatewayMemory:
         return self.runtime.memory
+
+    def last_prices(self) -> views.Prices:
+        """What positions are valued at now."""
+        return self.memory.quotes.last_prices(self.runtime.clock.now())
 
     async def identify(self, *, token: str | None = None, api_key: str | None = None) -> Identity:
         """Who holds this credential; a Problem 401 when nobody does."""

@@ -44,9 +44,7 @@ async def pnl(identity: Reader, edge: TheEdge, account_id: UUID | None = None) -
     total = exposure(_holdings(edge, rows))
     return Json(
         {
-            "realised_pnl": total.realised_pnl,
-            "unrealised_pnl": total.unrealised_pnl,
-            "mtm": total.mtm,
+            **views.profit(total),
             "accounts": _grouped(edge, rows, "account_id"),
             "strategies": _grouped(edge, books, "strategy_id"),
         }
@@ -140,13 +138,13 @@ async def _square_off(edge: Edge, identity: Identity, wishes: list[SquareOffRequ
 
 
 def _shown(edge: Edge, rows: list[Row], open_only: bool) -> Response:
-    prices = edge.memory.quotes.ltp
+    prices = edge.last_prices()
     kept = [row for row in rows if row["quantity"] or not open_only]
     return Json({"data": [views.position(row, prices(row["instrument"])) for row in kept]})
 
 
 def _holdings(edge: Edge, rows: list[Row]) -> list[Holding]:
-    prices = edge.memory.quotes.ltp
+    prices = edge.last_prices()
     return [views.holding(row, prices(row["instrument"])) for row in rows]
 
 
@@ -154,9 +152,4 @@ def _grouped(edge: Edge, rows: list[Row], by: str) -> list[dict[str, object]]:
     groups: dict[object, list[Row]] = defaultdict(list)
     for row in rows:
         groups[row[by]].append(row)
-    found = []
-    for key, group in groups.items():
-        held = exposure(_holdings(edge, group))
-        profit = {"realised_pnl": held.realised_pnl, "unrealised_pnl": held.unrealised_pnl, "mtm": held.mtm}
-        found.append({by: key, **profit})
-    return found
+    return [{by: key, **views.profit(exposure(_holdings(edge, group)))} for key, group in groups.items()]

@@ -2,9 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 PAISA = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class LastPrice:
+    """`at` is the exchange's time of it. A `stale` one may not be the market's any more, as quotes say it."""
+
+    price: Decimal
+    at: datetime
+    stale: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +25,12 @@ class Holding:
     average_price: Decimal
     realised_pnl: Decimal
     margin: Decimal
-    ltp: Decimal | None
+    last: LastPrice | None
 
     @property
     def price(self) -> Decimal:
         """Without a last price a position is worth what was paid for it."""
-        return self.average_price if self.ltp is None else self.ltp
+        return self.average_price if self.last is None else self.last.price
 
     @property
     def unrealised_pnl(self) -> Decimal:
@@ -39,6 +49,9 @@ class Exposure:
     realised_pnl: Decimal
     unrealised_pnl: Decimal
     open_positions: int
+    ltp_at: datetime | None
+    """Of the oldest price that something open is valued at; None while nothing is open, or something has no price."""
+    stale: bool
 
     @property
     def mtm(self) -> Decimal:
@@ -48,11 +61,16 @@ class Exposure:
 def exposure(holdings: Iterable[Holding]) -> Exposure:
     held = list(holdings)
     zero = Decimal(0)
+    last = [h.last for h in held if h.quantity]
+    known = [price for price in last if price is not None]
+    is_priced = len(known) == len(last)
     return Exposure(
         gross_value=sum((abs(h.value) for h in held), zero),
         net_value=sum((h.value for h in held), zero),
         used_margin=sum((h.margin for h in held), zero),
         realised_pnl=sum((h.realised_pnl for h in held), zero),
         unrealised_pnl=sum((h.unrealised_pnl for h in held), zero),
-        open_positions=sum(1 for h in held if h.quantity),
+        open_positions=len(last),
+        ltp_at=min((price.at for price in known), default=None) if is_priced else None,
+        stale=not is_priced or any(price.stale for price in known),
     )

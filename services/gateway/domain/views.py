@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 import orjson
 
 from libs.common.contracts.enums import Product
-from services.gateway.domain.valuation import Holding
+from services.gateway.domain.valuation import Exposure, Holding, LastPrice
 
 Row: TypeAlias = Mapping[str, Any]
 View: TypeAlias = dict[str, Any]
-Prices: TypeAlias = Callable[[str], Decimal | None]
+Prices: TypeAlias = Callable[[str], LastPrice | None]
 
 _ORDER = (
     "order_id",
@@ -66,22 +66,38 @@ def fill(row: Row) -> View:
     return {name: row[name] for name in _FILL}
 
 
-def holding(row: Row, ltp: Decimal | None) -> Holding:
-    return Holding(row["quantity"], row["average_price"], row["realised_pnl"], row.get("margin", Decimal(0)), ltp)
+def holding(row: Row, last: LastPrice | None) -> Holding:
+    return Holding(row["quantity"], row["average_price"], row["realised_pnl"], row.get("margin", Decimal(0)), last)
 
 
-def position(row: Row, ltp: Decimal | None) -> View:
-    held = holding(row, ltp)
+def profit(held: Exposure) -> View:
+    return {
+        "realised_pnl": held.realised_pnl,
+        "unrealised_pnl": held.unrealised_pnl,
+        "mtm": held.mtm,
+        "ltp_at": held.ltp_at,
+        "stale": held.stale,
+    }
+
+
+def position(row: Row, last: LastPrice | None) -> View:
+    held = holding(row, last)
     return {
         **row,
-        "ltp": ltp,
+        **_last(last),
         "unrealised_pnl": held.unrealised_pnl,
         "mtm": held.realised_pnl + held.unrealised_pnl,
         "value": held.value,
     }
 
 
-def shares(row: Row, ltp: Decimal | None) -> View | None:
+def _last(last: LastPrice | None) -> View:
+    if last is None:
+        return {"ltp": None, "ltp_at": None, "stale": True}
+    return {"ltp": last.price, "ltp_at": last.at, "stale": last.stale}
+
+
+def shares(row: Row, last: LastPrice | None) -> View | None:
     """What a CNC position holds since an earlier day, valued at the last price; None when that is nothing.
 
     What is sold today leaves the demat first; what is bought today is a position until tomorrow.
@@ -91,14 +107,14 @@ def shares(row: Row, ltp: Decimal | None) -> View | None:
     if row["product"] != Product.CNC or quantity <= 0:
         return None
     invested = quantity * row["average_price"]
-    value = None if ltp is None else quantity * ltp
+    value = None if last is None else quantity * last.price
     return {
         "account_id": row["account_id"],
         "instrument": row["instrument"],
         "quantity": quantity,
         "average_price": row["average_price"],
         "invested": invested,
-        "ltp": ltp,
+        **_last(last),
         "value": value,
         "pnl": None if value is None else value - invested,
     }

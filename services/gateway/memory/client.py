@@ -111,7 +111,7 @@ class Client:
     def waiting(self) -> int:
         return len(self._queue) if self._queue else 0
 
-    def offer(self, push: Push) -> None:
+    def offer(self, push: Push, now: datetime) -> None:
         watch = self.watches.get(push.channel)
         if watch is None or watch.behind:
             return
@@ -125,7 +125,7 @@ class Client:
         if push.seq > last + 1 or self.waiting >= self._patience.queued:
             watch.behind = True
         else:
-            self._put(self._frame_of(push))
+            self._put(self._frame_of(push, now))
             watch.last = push.seq
 
     def hear(self, channel: Channel, seq: int) -> None:
@@ -177,7 +177,8 @@ class Client:
         watch.behind, watch.loading = False, True
         async with pool.acquire(timeout=5) as connection:
             scene = await scenes.scene(connection, channel, self.user_id, watch.last, now)
-        rows = [views.of_channel(channel, row, self._quotes.ltp) for row in scene.rows]
+        prices = self._quotes.last_prices(now)
+        rows = [views.of_channel(channel, row, prices) for row in scene.rows]
         content = {"type": "snapshot", "channel": channel, "seq": scene.seq, "since": scene.since, "data": rows}
         if self.watches.get(channel) is not watch:
             return
@@ -185,7 +186,7 @@ class Client:
         watch.last, watch.loading = scene.seq, False
         meanwhile, watch.meanwhile = watch.meanwhile, []
         for push in meanwhile:
-            self.offer(push)
+            self.offer(push, now)
 
     def is_stuck(self, at: float) -> bool:
         """It has taken nothing for so long that nobody should keep anything for it."""
@@ -197,6 +198,6 @@ class Client:
             self._queue = deque()
         self._queue.append(made)
 
-    def _frame_of(self, push: Push) -> bytes:
-        data = views.of_channel(push.channel, push.row, self._quotes.ltp)
+    def _frame_of(self, push: Push, now: datetime) -> bytes:
+        data = views.of_channel(push.channel, push.row, self._quotes.last_prices(now))
         return frame({"type": "event", "channel": push.channel, "seq": push.seq, "event": push.event, "data": data})

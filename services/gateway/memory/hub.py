@@ -129,9 +129,10 @@ class Hub:
         """Offer what this process projected to everyone whom it concerns."""
         if not self._clients:
             return
+        now = self._clock.now()
         for push in changes.pushes:
             for client in self._clients.get(push.user_id, ()):
-                client.offer(push)
+                client.offer(push, now)
                 self.wake(client)
 
     def quoted(self, quotes: Sequence[Quote]) -> None:

@@ -1,12 +1,13 @@
 """The newest quote of every instrument, fed by the stream."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from libs.common.contracts.enums import Exchange, FeedSource
 from libs.common.contracts.market import Quote, is_old
 from libs.common.trading_calendar import TradingCalendar
+from services.gateway.domain.valuation import LastPrice
 
 STALE_S = 15.0
 """Every quote is repeated within 5 s; one that is not has lost its feed."""
@@ -35,9 +36,19 @@ class QuoteView:
             self.heard_at = at
             self.source = quotes[-1].source
 
-    def ltp(self, instrument: str) -> Decimal | None:
+    def last_price(self, instrument: str, now: datetime) -> LastPrice | None:
+        """What a position is valued at, with the time and the staleness that its quote tells."""
         found = self._quotes.get(instrument)
-        return Decimal(str(found[0].ltp)) if found else None
+        if found is None:
+            return None
+        quote, heard_at = found
+        return LastPrice(Decimal(str(quote.ltp)), quote.at, self._is_stale(quote, heard_at, now))
+
+    def last_prices(self, now: datetime) -> Callable[[str], LastPrice | None]:
+        return lambda instrument: self.last_price(instrument, now)
+
+    def _is_stale(self, quote: Quote, heard_at: datetime, now: datetime) -> bool:
+        return (now - heard_at).total_seconds() > STALE_S or self.is_old(quote.instrument, quote.at, now)
 
     def is_old(self, instrument: str, at: datetime, now: datetime) -> bool:
         """A price of that time does not stand for its market any more, however often it is repeated."""
@@ -52,7 +63,7 @@ class QuoteView:
         return {
             **quote.__dict__,
             "age_s": round((now - quote.at).total_seconds(), 3),
-            "stale": (now - heard_at).total_seconds() > STALE_S or self.is_old(instrument, quote.at, now),
+            "stale": self._is_stale(quote, heard_at, now),
             "market_open": self.market_open(instrument, now),
         }
 

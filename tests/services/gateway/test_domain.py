@@ -16,7 +16,7 @@ from services.gateway.domain.cursors import Cursor
 from services.gateway.domain.idempotency import Claim, Fate, fate, is_final
 from services.gateway.domain.roles import Identity, Role
 from services.gateway.domain.symbols import instrument_of, search_words
-from services.gateway.domain.valuation import Holding, exposure
+from services.gateway.domain.valuation import Holding, LastPrice, exposure
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOON = datetime(2026, 11, 24, 6, 30, tzinfo=UTC)
@@ -132,8 +132,9 @@ def test_openalgo_1618_an_answer_is_201_only_for_an_order_that_was_taken(status:
 
 
 money = st.decimals(Decimal("0.05"), Decimal(100_000), places=2)
+prices = st.builds(LastPrice, money, st.datetimes(timezones=st.just(UTC)), st.booleans())
 holdings = st.builds(
-    Holding, st.integers(-10_000, 10_000), money, money.map(lambda m: m - 50_000), money, st.none() | money
+    Holding, st.integers(-10_000, 10_000), money, money.map(lambda m: m - 50_000), money, st.none() | prices
 )
 
 
@@ -145,10 +146,26 @@ def test_exposure_adds_up(held: list[Holding]) -> None:
     assert total.open_positions == sum(h.quantity != 0 for h in held)
 
 
+def test_a_profit_is_as_old_as_the_oldest_price_of_what_is_open() -> None:
+    def held(quantity: int, minutes: float | None, *, stale: bool = False) -> Holding:
+        last = None if minutes is None else LastPrice(Decimal(9), NOON - timedelta(minutes=minutes), stale)
+        return Holding(quantity, Decimal(8), Decimal(0), Decimal(0), last)
+
+    def told(*holdings: Holding) -> tuple[datetime | None, bool]:
+        total = exposure(holdings)
+        return total.ltp_at, total.stale
+
+    assert told(held(1, 0), held(-1, 2, stale=True)) == (NOON - timedelta(minutes=2), True)
+    assert told(held(1, 0), held(0, 2, stale=True), held(0, None)) == (NOON, False), "nothing flat is valued"
+    assert told(held(1, 0), held(1, None)) == (None, True)
+    assert told() == (None, False)
+
+
 def test_a_position_without_a_price_neither_gains_nor_loses() -> None:
     held = Holding(75, Decimal("100.05"), Decimal(5), Decimal(0), None)
     assert (held.unrealised_pnl, held.value) == (Decimal(0), Decimal("7503.75"))
 
 
 def test_a_short_position_gains_when_the_price_falls() -> None:
-    assert Holding(-75, Decimal(100), Decimal(0), Decimal(0), Decimal(90)).unrealised_pnl == Decimal(750)
+    last = LastPrice(Decimal(90), NOON, stale=False)
+    assert Holding(-75, Decimal(100), Decimal(0), Decimal(0), last).unrealised_pnl == Decimal(750)

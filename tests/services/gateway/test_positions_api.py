@@ -1,6 +1,7 @@
 """Positions over HTTP: valued, held of an earlier day, closed."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -37,6 +38,36 @@ async def test_positions_are_valued_at_the_last_price_and_closed(platform: Platf
     request = platform.asked[-1]
     assert isinstance(request, SquareOffRequested)
     assert (request.instrument, request.product, request.reason) == ("NSE:SBIN", "MIS", "CLOSE")
+
+
+async def test_what_is_valued_at_an_old_price_says_so(platform: Platform) -> None:
+    """The instrument had no news for hours, and its position looked live."""
+    asha = await platform.person("asha")
+    order = said.terms(asha.user_id, asha.account_id)
+    carried_on = carried(asha, Product.CNC, 10, 0, 0)
+    await platform.project(said.position(order), carried_on, said.funds(order))
+    memory, now = platform.runtime.memory, platform.runtime.clock.now()
+    paths = {
+        "/api/v2/trading/positions/": "data",
+        "/api/v2/trading/holdings/": "data",
+        "/api/v2/risk/exposure/": "data",
+        "/api/v2/trading/positions/pnl": None,
+    }
+
+    async def shown() -> list[dict[str, object]]:
+        answers = [(await asha.client.get(path)).json() for path in paths]
+        flat = [answer["data"] if name else [answer] for answer, name in zip(answers, paths.values(), strict=True)]
+        return [each for answer in flat for each in (*answer, *answer[0].get("accounts", ()))]
+
+    unpriced = await shown()
+    assert len(unpriced) == 6
+    assert [(each["ltp_at"], each["stale"]) for each in unpriced] == [(None, True)] * 6
+    for age, stale in ((3600, True), (5, False)):
+        at = now - timedelta(seconds=age)
+        memory.quotes.update([said.quote(said.SBIN, 815.25, at)], now)
+        for each in await shown():
+            assert datetime.fromisoformat(str(each["ltp_at"])) == at
+            assert each["stale"] is stale
 
 
 async def test_closing_what_is_neither_listed_nor_held_is_not_told_as_done(platform: Platform) -> None:

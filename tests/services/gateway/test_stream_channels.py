@@ -1,9 +1,11 @@
 """A user's own channels: nothing is missed, nothing is another's."""
 
 import asyncio
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from libs.common.clock import stopwatch
+from libs.common.contracts.market import QuotesConflated
 from libs.common.testing.apps import served
 from libs.common.testing.caches import patient_redis
 from services.gateway import streams
@@ -173,6 +175,23 @@ async def test_a_position_is_shown_with_its_profit_at_the_last_price(live: Live)
         await live.project(said.position(order))
         shown = (await reader.hear("event"))["data"]
         assert (Decimal(shown["ltp"]), Decimal(shown["mtm"])) == (Decimal("815.25"), Decimal("30.00"))
+        assert shown["stale"] is False
+
+
+async def test_a_position_that_is_valued_at_an_old_price_says_so(live: Live) -> None:
+    asha = await live.person("asha")
+    order = said.terms(asha.user_id, asha.account_id)
+    now = live.runtime.clock.now()
+    old = said.quote(said.SBIN, 815.25, now - timedelta(hours=1))
+    await streams.quotes([QuotesConflated(shard="0", at=now, quotes=(old,))], live.runtime.memory)
+    await live.project(said.position(order))
+    async with live.reader(asha, channels=["positions"]) as reader:
+        [snapshot] = (await reader.hear("snapshot"))["data"]
+        await live.project(said.position(order, version=2))
+        event = (await reader.hear("event"))["data"]
+        for shown in (snapshot, event):
+            assert datetime.fromisoformat(shown["ltp_at"]) == old.at
+            assert shown["stale"] is True
 
 
 async def test_a_client_that_falls_behind_is_caught_up_with_one_snapshot(live: Live) -> None:

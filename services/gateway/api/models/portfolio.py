@@ -47,6 +47,10 @@ class SquareOffView(BaseModel):
 
 
 class PositionView(BaseModel):
+    """`ltp_at` is the time of the price it is valued at, `stale` that it may not be the market's any more, as its quote
+    says; also while no price is known, and what was paid stands for it.
+    """
+
     account_id: UUID
     user_id: UUID
     instrument: str
@@ -58,6 +62,8 @@ class PositionView(BaseModel):
     mtm: Decimal
     value: Decimal
     ltp: Decimal | None
+    ltp_at: datetime | None
+    stale: bool
     bought_quantity: int
     sold_quantity: int
     bought_value: Decimal
@@ -69,7 +75,7 @@ class PositionView(BaseModel):
 
 
 class HoldingView(BaseModel):
-    """`quantity` can be sold; `value` and `pnl` are null while no price is known."""
+    """`quantity` can be sold; `value` and `pnl` are null while no price is known, `stale` as of a position."""
 
     account_id: UUID
     instrument: str
@@ -77,14 +83,22 @@ class HoldingView(BaseModel):
     average_price: Decimal
     invested: Decimal
     ltp: Decimal | None
+    ltp_at: datetime | None
+    stale: bool
     value: Decimal | None
     pnl: Decimal | None
 
 
 class Pnl(BaseModel):
+    """`ltp_at` is the oldest price that an open position is valued at, null while one has none or nothing is open;
+    `stale` that one of them is.
+    """
+
     realised_pnl: Decimal
     unrealised_pnl: Decimal
     mtm: Decimal
+    ltp_at: datetime | None
+    stale: bool
     accounts: list[dict[str, Any]]
     strategies: list[dict[str, Any]]
 

@@ -56,6 +56,10 @@ class RiskLimitView(RiskLimitBody):
 
 
 class ExposureView(BaseModel):
+    """`ltp_at` is the oldest price that an open position is valued at, null while one has none or nothing is open;
+    `stale` that one of them is.
+    """
+
     account_id: UUID
     gross_value: Decimal
     net_value: Decimal
@@ -63,6 +67,8 @@ class ExposureView(BaseModel):
     realised_pnl: Decimal
     unrealised_pnl: Decimal
     mtm: Decimal
+    ltp_at: datetime | None
+    stale: bool
     open_positions: int
 
 
