@@ -21,8 +21,8 @@ class RiskLimit(Value):
     The scope is the whole user, one account, one strategy, or one instrument in one account. MTM amounts are rupees of
     today's realised and unrealised profit: `stop_loss`, `trailing_stop` and `max_daily_loss` are positive losses.
     `trailing_stop` is the distance from the best MTM of the day, of a strategy or an instrument from the best since its
-    position was opened, if that was carried overnight. `identical_order_window_s` denies the same (instrument, side,
-    quantity, type, price) again within that many seconds.
+    position was opened, while anything is open that was carried overnight. `identical_order_window_s` denies the same
+    (instrument, side, quantity, type, price) again within that many seconds.
     """
 
     limit_id: RiskLimitId
@@ -84,7 +84,8 @@ class MTMBreached(Event):
 class WatchMoved(Event):
     """Where a limit's watch over MTM stands: its newest best MTM, or armed again from a new baseline.
 
-    `watch` is `<limit_id>:<kind>`. Said so that risk's state can be built anew from what it said.
+    `watch` is `<limit_id>:<kind>`. `peak` is of its day, `carried_peak` of the days before. Said so that risk's
+    state can be built anew from what it said.
     """
 
     watch: str
@@ -96,6 +97,7 @@ class WatchMoved(Event):
     day: date
     baseline: Decimal
     peak: Decimal | None
+    carried_peak: Decimal | None = None
 
 
 class PanicRequested(Request):

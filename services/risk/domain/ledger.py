@@ -42,7 +42,7 @@ class Exposure:
     """A position with the orders that may still move it: the account's net one, or one strategy's book of it.
 
     `carried_quantity` at `carried_average` is what it was when `pnl_day` began, and `realised_before` all that it had
-    realised until then.
+    realised until then. `opened_on` is the day when what is open now was opened; None of what is flat.
     """
 
     account_id: AccountId
@@ -61,6 +61,7 @@ class Exposure:
     carried_quantity: int = 0
     carried_average: Decimal = ZERO
     realised_before: Decimal = ZERO
+    opened_on: date | None = None
 
     @property
     def in_use(self) -> bool:
@@ -236,6 +237,7 @@ def move(ledger: Ledger, net: PositionState, book: PositionState, margin: Decima
 
 def _moved(exposure: Exposure, state: PositionState, version: int, day: date) -> Exposure:
     is_first = exposure.pnl_day is None or exposure.pnl_day < day
+    opened_on = opened(exposure.quantity, state.quantity, exposure.opened_on, day)
     return replace(
         exposure,
         quantity=state.quantity,
@@ -246,4 +248,12 @@ def _moved(exposure: Exposure, state: PositionState, version: int, day: date) ->
         carried_quantity=exposure.quantity if is_first else exposure.carried_quantity,
         carried_average=exposure.average_price if is_first else exposure.carried_average,
         realised_before=exposure.realised_before + (exposure.realised_pnl if is_first else ZERO),
+        opened_on=opened_on,
     )
+
+
+def opened(before: int, after: int, opened_on: date | None, day: date) -> date | None:
+    """When what is open after a fill was opened. One that turns a position closes it and opens another."""
+    if not after:
+        return None
+    return opened_on if before * after > 0 else day

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from libs.common.contracts.enums import RiskLevel
-from services.risk.domain.ledger import Exposure
+from services.risk.domain.ledger import Exposure, opened
 from services.risk.domain.prices import FIRST_SIZE, Floats, Indices, Prices, grown
 
 
@@ -20,6 +20,8 @@ class Groups:
     def __init__(self) -> None:
         self._index: dict[Hashable, int] = {}
         self.open: Indices = np.zeros(FIRST_SIZE, np.intp)
+        self.kept: Indices = np.zeros(FIRST_SIZE, np.intp)
+        """How many of them were opened before the day began."""
         self.mtm: Floats = np.zeros(0)
         self.carried: Floats = np.zeros(0)
         """What of the MTM was there when the day began: the open profit of positions from before, at that close."""
@@ -34,7 +36,7 @@ class Groups:
         if found is None:
             found = self._index[scope] = len(self._index)
             if found == len(self.open):
-                self.open = grown(self.open)
+                self.open, self.kept = grown(self.open), grown(self.kept)
         return found
 
     def find(self, scope: Hashable) -> int | None:
@@ -49,6 +51,7 @@ class Positions:
         self._rows: dict[Hashable, int] = {}
         self._versions: list[int] = []
         self._days: list[date | None] = []
+        self._opened_on: list[date | None] = []
         self.quantity: Floats = np.zeros(FIRST_SIZE)
         self.average: Floats = np.zeros(FIRST_SIZE)
         self.realised: Floats = np.zeros(FIRST_SIZE)
@@ -80,10 +83,14 @@ class Positions:
             self._carry(row, self.quantity[row], self.average[row])
         if position.pnl_day != today:
             self._carry(row, position.quantity, float(position.average_price))
+        opened_on = self._opened(row, position)
         opened = int(position.quantity != 0) - int(self.quantity[row] != 0)
-        if opened:
+        kept = int(_is_before(opened_on, today)) - int(_is_before(self._opened_on[row], today))
+        self._opened_on[row] = opened_on
+        if opened or kept:
             for level, groups in self.groups.items():
                 groups.open[self.group[level][row]] += opened
+                groups.kept[self.group[level][row]] += kept
         is_news = position.version > self._versions[row]
         self._versions[row] = position.version
         self._days[row] = position.pnl_day
@@ -91,6 +98,12 @@ class Positions:
         self.average[row] = position.average_price
         self.realised[row] = position.realised_pnl if position.pnl_day == today else 0
         return is_news
+
+    def _opened(self, row: int, position: Exposure) -> date | None:
+        """A position that was only told does not say when it was opened."""
+        if position.opened_on is not None or position.pnl_day is None:
+            return position.opened_on
+        return opened(int(self.quantity[row]), position.quantity, self._opened_on[row], position.pnl_day)
 
     def _carry(self, row: int, quantity: float, average: float) -> None:
         self._carries += 1
@@ -101,6 +114,7 @@ class Positions:
         row = self._rows[key] = len(self._rows)
         self._versions.append(-1)
         self._days.append(None)
+        self._opened_on.append(None)
         if row == len(self.quantity):
             self._grow()
         self.instrument[row] = self._prices.index(position.instrument)
@@ -121,6 +135,9 @@ class Positions:
             if day != today:
                 self.realised[row] = 0
                 self._carry(row, self.quantity[row], self.average[row])
+        rows = [row for row, opened_on in enumerate(self._opened_on) if _is_before(opened_on, today)]
+        for level, groups in self.groups.items():
+            groups.kept = np.bincount(self.group[level][rows], minlength=len(groups.open))
 
     def value(self, some_unknown: bool) -> None:
         """Value each row, and sum the rows by the groups of every level."""
@@ -162,6 +179,10 @@ class Positions:
     def open_rows(self, level: RiskLevel, group: int) -> Indices:
         rows = len(self)
         return np.flatnonzero((self.group[level][:rows] == group) & (self.quantity[:rows] != 0))
+
+
+def _is_before(opened_on: date | None, today: date) -> bool:
+    return opened_on is not None and opened_on < today
 
 
 def scope_of(level: RiskLevel, position: Exposure) -> Hashable:

@@ -2,8 +2,9 @@
 
 Stop-loss and target are measured from the MTM at which the watch was last armed (0 at the start of a day), so that a
 loss which was cut does not cut the next position at once. The trailing stop is measured from the best MTM since then;
-that of an instrument or a strategy is kept overnight for as long as its scope is open. A whole account's and a user's
-are limits on what happens in a day, and begin anew with it.
+that of an instrument or a strategy is kept overnight, and counts for as long as anything is open that was carried: of
+what is opened after it, as on every day, the best of the day counts. A whole account's and a user's are limits on what
+happens in a day, and begin anew with it.
 The daily loss is what the scope lost since the day before closed, whatever it had lost until then: a position that is
 carried does not lose the same money every day. It is not armed again on the same day.
 """
@@ -34,6 +35,7 @@ WatchKey = tuple[RiskLimitId, BreachKind]
 class Watch:
     """One amount of one limit. `baseline`, `peak` and `armed` belong to `day`; a breach of an earlier day is over.
 
+    `carried_peak` is the best of the days before in the terms of `day`, None where nothing was carried into it.
     `realised_before` is what the scope of a carried one had realised when `day` began; None where nobody knows.
     """
 
@@ -51,6 +53,7 @@ class Watch:
     baseline: Decimal
     peak: Decimal | None
     realised_before: Decimal | None = None
+    carried_peak: Decimal | None = None
 
     @property
     def key(self) -> WatchKey:
@@ -81,9 +84,12 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What the scope of a watch brings into a day: whether a position, and all that it had realised until then."""
+    """What the scope of a watch brings into a day: whether a position, whether one that was brought into the watch's
+    day already, and all that it had realised until then.
+    """
 
     is_open: bool
+    is_kept: bool
     realised: Decimal
 
 
@@ -93,13 +99,18 @@ def begin_day(watch: Watch, today: date, carried: Carried) -> Watch:
     The MTM of a day counts what was realised on that day only. So the peak is told in the same terms, and is as far
     from the MTM after midnight as it was before.
     """
-    known, peak = watch.realised_before, watch.peak
+    known, peak, brought = watch.realised_before, watch.peak, watch.carried_peak
     if watch.day < today:
         watch = replace(watch, armed=True, day=today, baseline=ZERO)
-        peak = peak if carried.is_open and known is not None else None
-    if peak is not None and known is not None:
-        peak += known - carried.realised
-    return replace(watch, peak=peak, realised_before=carried.realised)
+        best = max((each for each in (peak, brought if carried.is_kept else None) if each is not None), default=None)
+        peak, brought = None, best if carried.is_open and known is not None else None
+    taken = ZERO if known is None else known - carried.realised
+    return replace(
+        watch,
+        peak=None if peak is None else peak + taken,
+        carried_peak=None if brought is None else brought + taken,
+        realised_before=carried.realised,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +136,9 @@ class Lane:
         self.carried = np.array([w.is_carried for w in self.watches], bool)
         self.direction = np.array([-1.0 if w.kind is BreachKind.TARGET else 1.0 for w in self.watches])
         self.reference = np.array([_reference(w) for w in self.watches])
+        self.brought = np.array([-np.inf if w.carried_peak is None else float(w.carried_peak) for w in self.watches])
+        self.best = self.reference
+        """Where a fall is measured from: the reference, or what was brought into the day."""
         self.kept = self.reference.copy()
 
     def step(self, groups: Groups, has_begun: bool) -> tuple[list[int], list[int]]:
@@ -133,8 +147,10 @@ class Lane:
         live = self.armed if groups.unpriced is None else self.armed & ~groups.unpriced[self.group]
         live = live if has_begun else live & ~self.carried
         np.maximum(self.reference, mtm, out=self.reference, where=self.trailing & live)
+        brought = np.where(groups.kept[self.group] > 0, self.brought, -np.inf)
+        self.best = np.where(self.trailing, np.maximum(self.reference, brought), self.reference)
         mtm = np.where(self.daily, mtm - groups.carried[self.group], mtm)
-        reached = self.direction * (self.reference - mtm) >= self.amount - HALF_A_PAISA
+        reached = self.direction * (self.best - mtm) >= self.amount - HALF_A_PAISA
         fired = live & reached & (held | self.daily)
         flat = ~self.armed & ~held & ~self.daily
         return np.flatnonzero(fired).tolist(), np.flatnonzero(flat).tolist()
@@ -246,7 +262,7 @@ def _crossing(lane: Lane, i: int, groups: Groups) -> Crossing:
     mtm = float(groups.mtm[lane.group[i]])
     if lane.daily[i]:
         mtm -= float(groups.carried[lane.group[i]])
-    peak = float(lane.reference[i]) if lane.trailing[i] else mtm
+    peak = float(lane.best[i]) if lane.trailing[i] else mtm
     return Crossing(lane.watches[i], _decimal(mtm), _decimal(max(peak, mtm)))
 
 

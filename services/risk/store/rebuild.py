@@ -10,12 +10,13 @@ from services.risk.domain.instruments import trading_day
 STATE = ("accounts", "exposures", "reservations", "recent_orders", "halts", "watches", "limits")
 
 _STAND = """
-    SELECT w.limit_id, l.user_id, w.kind, w.version, w.armed, w.day, w.baseline, w.peak
+    SELECT w.limit_id, l.user_id, w.kind, w.version, w.armed, w.day, w.baseline, w.peak, w.carried_peak
     FROM unnest($1::uuid[], $2::text[]) AS k (limit_id, kind) JOIN watches w USING (limit_id, kind)
     JOIN limits l USING (limit_id) ORDER BY w.limit_id, w.kind
 """
 _MOVE = """
-    UPDATE watches SET armed = $4, day = $5, baseline = $6, peak = $7, realised_before = NULL, changed_at = now()
+    UPDATE watches SET armed = $4, day = $5, baseline = $6, peak = $7, carried_peak = $8, realised_before = NULL,
+        changed_at = now()
     WHERE limit_id = $1 AND kind = $2 AND version = $3
 """
 _BREACH = """
@@ -35,9 +36,8 @@ async def watches_stand(connection: Connection, keys: Collection[tuple[object, s
 
 
 async def move_watch(connection: Connection, told: WatchMoved) -> None:
-    await connection.execute(
-        _MOVE, told.limit_id, told.kind, told.version, told.armed, told.day, told.baseline, told.peak
-    )
+    stands = (told.armed, told.day, told.baseline, told.peak, told.carried_peak)
+    await connection.execute(_MOVE, told.limit_id, told.kind, told.version, *stands)
 
 
 async def breach(connection: Connection, told: MTMBreached) -> None:

@@ -45,7 +45,7 @@ _SAVE_LIMIT = """
 
 _WATCHES = """
     SELECT l.limit_id, w.kind, w.version, l.user_id, l.level, l.account_id, l.strategy_id, l.instrument, w.amount,
-           w.armed, w.day, w.baseline, w.peak, w.realised_before
+           w.armed, w.day, w.baseline, w.peak, w.realised_before, w.carried_peak
     FROM limits l LEFT JOIN watches w USING (limit_id)
 """
 
@@ -76,7 +76,7 @@ _REARM = """
         WHERE a.user_id = $4 AND e.strategy_id = COALESCE($6::uuid, $8::uuid)
           AND ($5::uuid IS NULL OR e.account_id = $5) AND ($7::text IS NULL OR e.instrument = $7))
     UPDATE watches
-    SET armed = true, peak = NULL, changed_at = now(), day = $9,
+    SET armed = true, peak = NULL, carried_peak = NULL, changed_at = now(), day = $9,
         baseline = (SELECT COALESCE(sum(realised_pnl) FILTER (WHERE pnl_day = $9), 0) FROM scope)
     WHERE limit_id = $1 AND kind = $2 AND version = $3 AND NOT armed
       AND NOT EXISTS (SELECT FROM scope WHERE quantity <> 0)
@@ -96,15 +96,19 @@ _KEEP_PEAKS = """
 
 _CARRIED = f"""
     SELECT l.limit_id, w.kind, w.version, l.user_id, l.level, l.account_id, l.strategy_id, l.instrument, w.amount,
-           w.armed, w.day, w.baseline, w.peak, w.realised_before, held.is_open, held.realised
+           w.armed, w.day, w.baseline, w.peak, w.realised_before, w.carried_peak, held.is_open, held.is_kept,
+           held.realised
     FROM watches w JOIN limits l USING (limit_id)
     CROSS JOIN LATERAL (
-        SELECT COALESCE(bool_or(CASE WHEN pnl_day < $1 THEN quantity ELSE carried_quantity END <> 0), false) AS is_open,
+        SELECT COALESCE(bool_or(brought <> 0), false) AS is_open,
+               COALESCE(bool_or(brought <> 0 AND (opened_on < w.day OR opened_on >= $1 OR quantity = 0)), false)
+                   AS is_kept,
                COALESCE(sum(realised_before + CASE WHEN pnl_day < $1 THEN realised_pnl ELSE 0 END), 0) AS realised
-        FROM (SELECT * FROM exposures
-              WHERE account_id = l.account_id AND strategy_id = '{NET}' AND instrument = l.instrument
-              UNION ALL
-              SELECT * FROM exposures WHERE strategy_id = l.strategy_id) AS scope
+        FROM (SELECT *, CASE WHEN pnl_day < $1 THEN quantity ELSE carried_quantity END AS brought
+              FROM (SELECT * FROM exposures
+                    WHERE account_id = l.account_id AND strategy_id = '{NET}' AND instrument = l.instrument
+                    UNION ALL
+                    SELECT * FROM exposures WHERE strategy_id = l.strategy_id) AS each) AS scope
         WHERE scope.user_id = l.user_id) AS held
     WHERE w.kind = $2 AND l.level = ANY($3::text[]) AND ($4::uuid IS NULL OR limit_id = $4)
       AND (w.day < $1 OR w.realised_before IS DISTINCT FROM held.realised)
@@ -114,9 +118,10 @@ _CARRIED = f"""
 _BEGIN = """
     UPDATE watches w
     SET armed = n.armed, day = n.day, baseline = n.baseline, peak = n.peak, realised_before = n.realised_before,
-        changed_at = now()
-    FROM unnest($1::uuid[], $2::text[], $3::boolean[], $4::date[], $5::numeric[], $6::numeric[], $7::numeric[])
-         AS n (limit_id, kind, armed, day, baseline, peak, realised_before)
+        carried_peak = n.carried_peak, changed_at = now()
+    FROM unnest($1::uuid[], $2::text[], $3::boolean[], $4::date[], $5::numeric[], $6::numeric[], $7::numeric[],
+                $8::numeric[])
+         AS n (limit_id, kind, armed, day, baseline, peak, realised_before, carried_peak)
     WHERE w.limit_id = n.limit_id AND w.kind = n.kind
 """
 
@@ -266,7 +271,7 @@ class Limits:
     async def begin_day(self, today: date, limit_id: RiskLimitId | None = None) -> list[Watch]:
         """Bring the trailing stops of carried positions into the day: those that are not in it, or not rightly."""
         rows = await self._connection.fetch(_CARRIED, today, BreachKind.TRAILING_STOP, list(CARRIED), limit_id)
-        begun = [begin_day(_watch(row[:-2]), today, Carried(*row[-2:])) for row in rows]
+        begun = [begin_day(_watch(row[:-3]), today, Carried(*row[-3:])) for row in rows]
         if begun:
             await self._connection.execute(
                 _BEGIN,
@@ -277,6 +282,7 @@ class Limits:
                 [watch.baseline for watch in begun],
                 [watch.peak for watch in begun],
                 [watch.realised_before for watch in begun],
+                [watch.carried_peak for watch in begun],
             )
         return begun
 

@@ -119,6 +119,88 @@ async def test_a_scope_that_is_flat_at_midnight_begins_anew(scene: Watched, leve
     assert (breach.peak_mtm, breach.mtm) == (Decimal(0), Decimal(-500))
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize(("at_once", "reopened"), [(False, 10), (False, -10), (True, -10)])
+@pytest.mark.parametrize("level", CARRIED)
+async def test_the_best_of_the_days_before_ends_with_the_position_that_was_carried(
+    scene: Watched, level: RiskLevel, at_once: bool, reopened: int, restarts: bool
+) -> None:
+    """What was opened after it was squared off for a peak that it never saw. The best of the day counts."""
+    await scene.tell(limit(level, trailing_stop=Decimal(500)), long())
+    await scene.price(900.0)
+    await night(scene)
+    assert await scene.price(870.0) == []
+    if not at_once:
+        await scene.tell(now_held(0, 0, 700, version=2))
+    await scene.tell(now_held(reopened, 870, 700, version=3))
+    if restarts:
+        await scene.follow()
+        await scene.restart()
+    fall = -1 if reopened > 0 else 1
+    assert await scene.price(870.0 + 25 * fall) == []
+    assert await scene.price(870.0 + 49.5 * fall) == []
+    breach = await breach_at(scene, 870.0 + 50 * fall)
+    assert breach is not None
+    assert (breach.peak_mtm, breach.mtm) == (Decimal(700), Decimal(200))
+
+
+@pytest.mark.parametrize("level", CARRIED)
+async def test_what_ended_by_day_is_not_brought_into_the_next(scene: Watched, level: RiskLevel) -> None:
+    await scene.tell(limit(level, trailing_stop=Decimal(500)), long())
+    await scene.price(900.0)
+    await night(scene)
+    await scene.price(870.0)
+    await scene.tell(now_held(0, 0, 700, version=2), now_held(10, 870, 700, version=3))
+    await scene.price(860.0)
+    await scene.next_day()
+    assert await scene.price(845.0) == []
+    breach = await breach_at(scene, 820.0)
+    assert breach is not None
+    assert (breach.peak_mtm, breach.mtm) == (Decimal(0), Decimal(-500))
+
+
+@pytest.mark.parametrize("level", CARRIED)
+async def test_a_best_is_carried_from_day_to_day(scene: Watched, level: RiskLevel) -> None:
+    await scene.tell(limit(level, trailing_stop=Decimal(500)), long())
+    await scene.price(900.0)
+    await night(scene)
+    await scene.price(880.0)
+    await scene.next_day()
+    assert await scene.price(850.5) == []
+    assert await breach_at(scene, 850.0)
+
+
+@pytest.mark.parametrize("level", CARRIED)
+async def test_the_best_of_a_day_counts_for_all_that_is_opened_on_it(scene: Watched, level: RiskLevel) -> None:
+    """Whether the position that made it was carried or not: what was earned on a day is guarded on that day."""
+    await scene.tell(limit(level, trailing_stop=Decimal(500)), long())
+    await scene.price(810.0)
+    await scene.next_day()
+    await scene.price(900.0)
+    await scene.price(870.0)
+    await scene.tell(now_held(0, 0, 700, version=2), now_held(10, 870, 700, version=3))
+    assert await scene.price(850.5) == []
+    breach = await breach_at(scene, 850.0)
+    assert breach is not None
+    assert (breach.peak_mtm, breach.mtm) == (Decimal(1000), Decimal(500))
+
+
+async def test_of_a_strategy_it_ends_with_the_last_that_was_carried(scene: Watched) -> None:
+    both = limit(RiskLevel.STRATEGY, trailing_stop=Decimal(500))
+    await scene.tell(both, long(), position(state(10, 100), strategy_id=STRATEGY, instrument=INFY))
+    await scene.price_of(INFY, 100.0)
+    await scene.price(900.0)
+    await night(scene)
+    await scene.price_of(INFY, 100.0)
+    await scene.price(870.0)
+    await scene.tell(now_held(0, 0, 700, version=2), now_held(10, 870, 700, version=3))
+    assert await scene.price(850.5) == []
+    closed = position(state(0, 0, 0), strategy_id=STRATEGY, instrument=INFY, version=2)
+    await scene.tell(closed)
+    assert await scene.price(845.0) == []
+    assert await breach_at(scene, 820.0)
+
+
 @pytest.mark.parametrize("level", OF_THE_DAY)
 async def test_a_whole_account_or_user_is_measured_from_the_best_of_the_day(scene: Watched, level: RiskLevel) -> None:
     await scene.tell(limit(level, trailing_stop=Decimal(500)), long())
@@ -210,7 +292,7 @@ async def test_two_processes_that_begin_the_day_begin_it_once(scene: Watched) ->
     await scene.restart()
     await scene.restart()
     [[watch]] = (await RiskStore(scene.connection).limits.all_watches()).values()
-    assert (watch.day, watch.peak) == (TODAY + timedelta(days=1), Decimal(500))
+    assert (watch.day, watch.carried_peak) == (TODAY + timedelta(days=1), Decimal(500))
 
 
 async def test_nothing_fires_before_the_day_has_begun(scene: Watched) -> None:

@@ -10,7 +10,7 @@ from libs.common import ids
 from libs.common.clock import FixedClock
 from libs.common.contracts.base import Delivery, Message
 from libs.common.contracts.enums import BreachKind, RiskLevel
-from libs.common.contracts.ids import RiskLimitId
+from libs.common.contracts.ids import InstrumentId, RiskLimitId
 from libs.common.contracts.risk import RiskLimit, RiskLimitSaveRequested, WatchMoved
 from libs.common.database import Connection
 from libs.common.messaging.envelope import decode
@@ -141,6 +141,9 @@ class Watched(Scene):
         self.memory.flat.clear()
         self.memory.rewatch(await RiskStore(self.connection).limits.all_watches())
         return said
+
+    async def price_of(self, instrument: InstrumentId, last: float) -> None:
+        self.memory.take([conflated(quote(instrument, last, self.now))])
 
     async def _act(self, step: Any) -> list[Message]:
         work = Work(app, self.memory, self.connection, self.now)

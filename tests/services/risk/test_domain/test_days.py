@@ -169,16 +169,19 @@ def test_a_carried_peak_is_as_far_from_the_mtm_after_midnight_as_before(
         for quantity, paid in fills:
             net = traded(net, quantity, Decimal(paid), day)
         worth = mtm(net, close, day)
-        peak = worth if own.peak is None else max(own.peak, worth)
-        own = replace(own, peak=peak)
+        own = replace(own, peak=worth)
+        is_kept = net.opened_on is not None and net.opened_on < day
+        peak = max(worth, own.carried_peak) if is_kept and own.carried_peak is not None else worth
         next_day = day + timedelta(days=1)
-        begun = begin_day(own, next_day, carried_into(net, next_day))
+        carried = carried_into(net, next_day, is_kept)
+        begun = begin_day(own, next_day, carried)
+        assert begun.peak is None
         if net.quantity:
-            assert begun.peak is not None
-            assert begun.peak - mtm(net, close, next_day) == pytest.approx(peak - worth)
-            assert begin_day(begun, next_day, carried_into(net, next_day)) == begun, "once is enough"
+            assert begun.carried_peak is not None
+            assert begun.carried_peak - mtm(net, close, next_day) == pytest.approx(peak - worth)
+            assert begin_day(begun, next_day, carried) == begun, "once is enough"
         else:
-            assert begun.peak is None
+            assert begun.carried_peak is None
         own, day = begun, next_day
 
 
@@ -187,13 +190,14 @@ def mtm(net: Exposure, last: int, day: date) -> Decimal:
     return realised + net.quantity * (last - net.average_price)
 
 
-def carried_into(net: Exposure, day: date) -> Carried:
+def carried_into(net: Exposure, day: date, is_kept: bool) -> Carried:
     of_before = net.realised_pnl if net.pnl_day is not None and net.pnl_day < day else Decimal(0)
-    return Carried(net.carried_into(day) != 0, net.realised_before + of_before)
+    return Carried(net.carried_into(day) != 0, is_kept, net.realised_before + of_before)
 
 
 def test_a_peak_from_before_anybody_kept_what_was_realised_counts_on_its_own_day_only() -> None:
     own = watch(BreachKind.TRAILING_STOP, 500, RiskLevel.INSTRUMENT, peak=Decimal(1000))
-    carried = Carried(is_open=True, realised=Decimal(-200))
+    carried = Carried(is_open=True, is_kept=True, realised=Decimal(-200))
     assert begin_day(own, TODAY, carried).peak == 1000
-    assert begin_day(own, TODAY + timedelta(days=1), carried).peak is None
+    begun = begin_day(own, TODAY + timedelta(days=1), carried)
+    assert (begun.peak, begun.carried_peak) == (None, None)
