@@ -244,7 +244,9 @@ async def test_what_may_not_be_saved_is_refused_with_a_code(connection: Connecti
 async def runtime() -> AsyncIterator[Runtime[ContractStore, MarketMemory]]:
     async with opened(app, clock=FixedClock(OPEN)) as runtime:
         yield runtime
-        await runtime.pool.execute("DELETE FROM custom_symbols")
+        async with runtime.transaction() as unit:
+            for symbol in await unit.store.custom_symbols.all():
+                await unit.store.custom_symbols.delete(symbol, OPEN)
 
 
 async def test_a_custom_symbol_of_fed_instruments_quotes_with_them(
