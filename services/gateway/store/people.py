@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
+
 from libs.common.database import Connection
 from services.gateway.domain.roles import Role, may_trade
 from services.gateway.store.rows import Database, Row
@@ -72,18 +74,17 @@ async def set_password(database: Database, user_id: UUID, password_hash: str, no
 
 
 async def set_profile(database: Database, user_id: UUID, username: str, email: str, now: datetime) -> bool:
-    """False when another user has that name or e-mail."""
-    taken = await database.fetchval(
-        "SELECT 1 FROM users WHERE user_id <> $1 AND (lower(username) = lower($2) OR email = $3)",
-        user_id,
-        username,
-        email,
-    )
-    if taken:
+    """False when another user has that name or e-mail, or takes it at this moment."""
+    try:
+        await database.execute(
+            "UPDATE users SET username = $2, email = $3, updated_at = $4 WHERE user_id = $1",
+            user_id,
+            username,
+            email,
+            now,
+        )
+    except asyncpg.UniqueViolationError:
         return False
-    await database.execute(
-        "UPDATE users SET username = $2, email = $3, updated_at = $4 WHERE user_id = $1", user_id, username, email, now
-    )
     return True
 
 

@@ -48,6 +48,27 @@ async def test_an_email_or_user_name_is_taken_once_whatever_its_case(platform: P
         assert (answer.status_code, answer.json()["code"]) == (409, "taken")
 
 
+async def test_of_two_who_take_one_user_name_at_once_one_hears_that_it_is_taken(platform: Platform) -> None:
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    client = await platform.client()
+    body = {"email": "meera@example.com", "username": "Star", "password": PASSWORD}
+
+    async with platform.runtime.pool.acquire() as connection:
+        change = connection.transaction()
+        await change.start()
+        await connection.execute("UPDATE users SET username = 'star' WHERE user_id = $1", asha.user_id)
+        others = [
+            asyncio.create_task(ravi.client.put(PROFILE, json={"username": "STAR"})),
+            asyncio.create_task(client.post("/api/v2/auth/register", json=body)),
+        ]
+        async with asyncio.timeout(10):
+            while await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < len(others):
+                await asyncio.sleep(0.02)
+        await change.commit()
+    for answer in await asyncio.gather(*others):
+        assert (answer.status_code, answer.json()["code"]) == (409, "taken")
+
+
 async def test_a_wrong_password_and_an_unknown_email_are_answered_alike(platform: Platform) -> None:
     await platform.person("asha")
     client = await platform.client()
