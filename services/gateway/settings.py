@@ -29,6 +29,14 @@ class GatewaySettings(BaseSettings):
     """
     registrations: int = 100
     """From one address (of IPv6: from one /64) within `login_window_s`, those that were refused too."""
+    requests_at_once: int = Field(default=3, ge=1)
+    """Of one user, but for orders and ways out: so many are at work in one instance that came with any of his API keys,
+    and as many that came with none. The next wait for their turn. Twice as many should be fewer than ten, the
+    connections to the database.
+    """
+    requests: int = Field(default=2_000, ge=1)
+    """Of one user within `request_window_s`, counted like those at work; those that were refused too."""
+    request_window_s: int = Field(default=10, ge=1)
     owned: int = 1_000
     """How many accounts one user may have, and as many algos, signal groups, risk limits, custom symbols, API keys."""
 

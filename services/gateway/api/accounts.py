@@ -16,7 +16,7 @@ from libs.common.contracts.enums import Broker, Exchange, OrderType, Product, Va
 from libs.common.contracts.ids import AccountId
 from services.gateway.api import models
 from services.gateway.api.commands import pending_request
-from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader
+from services.gateway.api.edge import Edge, Json, Leaver, Reader, Router, TheEdge, Trader
 from services.gateway.api.owned import Owned, shown
 from services.gateway.domain import views
 from services.gateway.domain.roles import Identity
@@ -81,7 +81,7 @@ async def activate(account_id: UUID, request: Request, identity: Trader, edge: T
 
 
 @router.post("/{account_id}/deactivate", response_model=models.AccountView, responses=_ANSWERS)
-async def deactivate(account_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+async def deactivate(account_id: UUID, request: Request, identity: Leaver, edge: TheEdge) -> Response:
     """New orders are denied; what is open stays."""
     return await _change(edge, identity, request, account_id, models.AccountChange(active=False))
 

@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from libs.common.contracts.algos import Algo, AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested
 from libs.common.contracts.ids import AlgoId
 from services.gateway.api import models
-from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
+from services.gateway.api.edge import Edge, Json, Leaver, Reader, Router, TheEdge, Trader, no_such
 from services.gateway.api.owned import Owned, shown
 from services.gateway.domain.roles import Identity
 from services.gateway.store.entities import Kind
@@ -56,7 +56,7 @@ async def activate(algo_id: UUID, request: Request, identity: Trader, edge: TheE
 
 
 @router.post("/{algo_id}/deactivate", response_model=models.AlgoView, responses=_ANSWERS)
-async def deactivate(algo_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+async def deactivate(algo_id: UUID, request: Request, identity: Leaver, edge: TheEdge) -> Response:
     """Signals pass it by; what it holds stays."""
     return await _change(edge, identity, request, algo_id, {"active": False}, None)
 

@@ -9,7 +9,7 @@ from libs.common import ids
 from libs.common.problems import Problem
 from libs.common.telemetry import log
 from services.gateway.api import models, tokens
-from services.gateway.api.edge import Edge, Json, Person, Reader, Router, TheEdge, no_such
+from services.gateway.api.edge import Edge, Json, Person, Reader, Revoker, Router, TheEdge, no_such
 from services.gateway.domain.addresses import counted_as
 from services.gateway.domain.roles import role_of_newcomer
 from services.gateway.store import people
@@ -89,7 +89,7 @@ async def refresh(body: models.Refresh, edge: TheEdge) -> Response:
 
 
 @router.post("/logout", status_code=204, responses=models.PROBLEMS)
-async def logout(identity: Person, edge: TheEdge) -> Response:
+async def logout(identity: Revoker, edge: TheEdge) -> Response:
     await _end_session(edge, UUID(identity.credential))
     return Response(status_code=204)
 
@@ -113,7 +113,7 @@ async def change_profile(body: models.ProfileChange, identity: Person, edge: The
 
 
 @router.post("/change-password", status_code=204, responses=models.PROBLEMS)
-async def change_password(body: models.PasswordChange, identity: Person, edge: TheEdge) -> Response:
+async def change_password(body: models.PasswordChange, identity: Revoker, edge: TheEdge) -> Response:
     """Ends every other session of yours."""
     pool, now = edge.runtime.pool, edge.runtime.clock.now()
     attempts = await edge.memory.cache.count(f"password:{identity.user_id}", edge.settings.login_window_s)
@@ -154,7 +154,7 @@ async def list_keys(identity: Reader, edge: TheEdge) -> Response:
 
 
 @router.delete("/api-keys/{key_id}", status_code=204, responses=models.PROBLEMS)
-async def delete_key(key_id: UUID, identity: Person, edge: TheEdge) -> Response:
+async def delete_key(key_id: UUID, identity: Revoker, edge: TheEdge) -> Response:
     """Here it ends at once, on other instances within five seconds."""
     if not await people.revoke_key(edge.runtime.pool, identity.user_id, key_id, edge.runtime.clock.now()):
         raise no_such("API key", key_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, TypeAlias, cast
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Response, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
 
+from libs.common.clock import stopwatch
 from libs.common.contracts.ids import AccountId, StrategyId, UserId
 from libs.common.problems import Problem
 from libs.common.runtime import Runtime
@@ -232,12 +233,26 @@ async def the_edge(connection: HTTPConnection) -> Edge:
     return edge_of(connection)
 
 
-async def reader(
+async def known(
     connection: HTTPConnection,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     api_key: Annotated[str | None, Security(_API_KEY)],
 ) -> Identity:
     return await edge_of(connection).identify(token=bearer.credentials if bearer else None, api_key=api_key)
+
+
+Known: TypeAlias = Annotated[Identity, Depends(known)]
+
+
+async def reader(connection: HTTPConnection, identity: Known) -> AsyncIterator[Identity]:
+    """Whoever is known, when it is his turn: until his request is answered, but for a file that is still being sent."""
+    turns = edge_of(connection).memory.turns
+    turns.count(identity, stopwatch())
+    async with turns.turn(identity):
+        yield identity
+
+
+Reader: TypeAlias = Annotated[Identity, Depends(reader, scope="function")]
 
 
 def permitted(identity: Identity) -> Identity:
@@ -246,25 +261,36 @@ def permitted(identity: Identity) -> Identity:
     return identity
 
 
-async def trader(identity: Annotated[Identity, Depends(reader)]) -> Identity:
+async def trader(identity: Reader) -> Identity:
     return permitted(identity)
 
 
-async def admin(identity: Annotated[Identity, Depends(reader)]) -> Identity:
+async def leaver(identity: Known) -> Identity:
+    """A trader who changes or cancels an order, gets out or stops: never told that he asks too much."""
+    return permitted(identity)
+
+
+async def admin(identity: Reader) -> Identity:
     if (refusal := roles.refusal_to_administer(identity)) is not None:
         raise Problem(403, "forbidden", refusal)
     return identity
 
 
-async def person(identity: Annotated[Identity, Depends(reader)]) -> Identity:
+async def person(identity: Reader) -> Identity:
     """Somebody who logged in: an API key must not make more of itself."""
     if identity.by_key:
         raise Problem(403, "forbidden", "log in for this; an API key does not suffice")
     return identity
 
 
+async def revoker(identity: Known) -> Identity:
+    """The same, who shuts out whoever uses his credentials: heard while the other asks too much."""
+    return await person(identity)
+
+
 TheEdge: TypeAlias = Annotated[Edge, Depends(the_edge)]
-Reader: TypeAlias = Annotated[Identity, Depends(reader)]
 Trader: TypeAlias = Annotated[Identity, Depends(trader)]
+Leaver: TypeAlias = Annotated[Identity, Depends(leaver)]
 Admin: TypeAlias = Annotated[Identity, Depends(admin)]
 Person: TypeAlias = Annotated[Identity, Depends(person)]
+Revoker: TypeAlias = Annotated[Identity, Depends(revoker)]

@@ -29,7 +29,7 @@ from libs.common.problems import UNAVAILABLE, Problem
 from services.gateway.api import models
 from services.gateway.api.bodies import check_fields
 from services.gateway.api.commands import pending
-from services.gateway.api.edge import ANYBODY_KNOWN, Edge, Json, Reader, Router, TheEdge, Trader, edge_of, no_such
+from services.gateway.api.edge import ANYBODY_KNOWN, Edge, Json, Leaver, Reader, Router, TheEdge, edge_of, no_such
 from services.gateway.api.paging import From, Limit, PageCursor, To, aware, page, read_cursor
 from services.gateway.domain import roles, views
 from services.gateway.domain.answers import OPEN, status_code
@@ -118,7 +118,7 @@ async def place(request: Request) -> Response:
 
 
 @router.post("/modify", response_model=models.OrderView, responses={**models.PROBLEMS, **models.TAKEN})
-async def modify(body: models.ModifyOrder, request: Request, identity: Trader, edge: TheEdge) -> Response:
+async def modify(body: models.ModifyOrder, request: Request, identity: Leaver, edge: TheEdge) -> Response:
     """Change an open order. Refused: 422 by one of our rules, 409 because the order is no longer open."""
 
     async def run(request_id: UUID, again: bool) -> Response:
@@ -142,7 +142,7 @@ async def modify(body: models.ModifyOrder, request: Request, identity: Trader, e
 
 
 @router.post("/cancel", response_model=models.OrderView, responses={**models.PROBLEMS, **models.TAKEN})
-async def cancel(body: models.CancelOrder, request: Request, identity: Trader, edge: TheEdge) -> Response:
+async def cancel(body: models.CancelOrder, request: Request, identity: Leaver, edge: TheEdge) -> Response:
     """409 when it is too late."""
 
     async def run(request_id: UUID, again: bool) -> Response:
@@ -163,7 +163,7 @@ async def cancel(body: models.CancelOrder, request: Request, identity: Trader, e
 
 
 @router.post("/cancel-all", response_model=models.Cancelling, responses=models.PROBLEMS)
-async def cancel_all(body: models.CancelAll, request: Request, identity: Trader, edge: TheEdge) -> Response:
+async def cancel_all(body: models.CancelAll, request: Request, identity: Leaver, edge: TheEdge) -> Response:
     """Cancels are sent for these orders; each order's own state tells how it ended. `pending` accounts did not
     answer in time: their cancels will be sent.
     """

@@ -13,7 +13,7 @@ from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
 from libs.common.contracts.orders import SquareOffCompleted, SquareOffRequested
 from libs.common.problems import Problem
 from services.gateway.api import models
-from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
+from services.gateway.api.edge import Edge, Json, Leaver, Reader, Router, TheEdge, no_such
 from services.gateway.api.orders import own_accounts
 from services.gateway.domain import roles, views
 from services.gateway.domain.roles import Identity
@@ -66,7 +66,7 @@ async def account_positions(account_id: UUID, identity: Reader, edge: TheEdge, o
 
 
 @router.post("/close", response_model=models.Listing[models.SquareOffView], responses=models.PROBLEMS)
-async def close(body: models.ClosePositions, request: Request, identity: Trader, edge: TheEdge) -> Response:
+async def close(body: models.ClosePositions, request: Request, identity: Leaver, edge: TheEdge) -> Response:
     """Cancel what is pending and close what is open, of a position or of a strategy. 202 while it lasts."""
 
     async def run(request_id: UUID, again: bool) -> Response:
@@ -88,7 +88,7 @@ async def close(body: models.ClosePositions, request: Request, identity: Trader,
 
 
 @router.post("/close-all", response_model=models.Listing[models.SquareOffView], responses=models.PROBLEMS)
-async def close_all(request: Request, identity: Trader, edge: TheEdge, body: models.CloseAll | None = None) -> Response:
+async def close_all(request: Request, identity: Leaver, edge: TheEdge, body: models.CloseAll | None = None) -> Response:
     """Of one account, or of all of yours."""
 
     async def run(request_id: UUID, again: bool) -> Response:

@@ -22,7 +22,7 @@ from libs.common.contracts.risk import (
 from libs.common.problems import Problem
 from services.gateway.api import models
 from services.gateway.api.commands import pending_request
-from services.gateway.api.edge import Admin, Edge, Json, Reader, Router, TheEdge, Trader, no_such
+from services.gateway.api.edge import Edge, Json, Leaver, Reader, Router, TheEdge, Trader, admin, no_such
 from services.gateway.api.owned import Owned, shown
 from services.gateway.api.paging import Limit, PageCursor, page, read_cursor
 from services.gateway.domain import roles, views
@@ -131,20 +131,21 @@ async def panics(identity: Reader, edge: TheEdge) -> Response:
     return Json({"data": found})
 
 
-async def _global(_: Admin) -> tuple[str, RiskLevel]:
+async def _global(identity: Leaver) -> tuple[str, RiskLevel]:
+    await admin(identity)
     return "ALL", RiskLevel.ALL
 
 
-async def _user(identity: Trader) -> tuple[str, RiskLevel]:
+async def _user(identity: Leaver) -> tuple[str, RiskLevel]:
     return f"USER:{identity.user_id}", RiskLevel.USER
 
 
-async def _account(account_id: UUID, identity: Trader, edge: TheEdge) -> tuple[str, RiskLevel]:
+async def _account(account_id: UUID, identity: Leaver, edge: TheEdge) -> tuple[str, RiskLevel]:
     await edge.visible_account(identity, account_id)
     return f"ACCOUNT:{account_id}", RiskLevel.ACCOUNT
 
 
-async def _strategy(strategy_id: UUID, identity: Trader, edge: TheEdge) -> tuple[str, RiskLevel]:
+async def _strategy(strategy_id: UUID, identity: Leaver, edge: TheEdge) -> tuple[str, RiskLevel]:
     owner = await edge.owner(Kind.ALGO, strategy_id)
     if owner is None or not roles.may_see(identity, owner):
         raise no_such("strategy", strategy_id)
@@ -192,14 +193,14 @@ def _panic_routes() -> None:
 
         async def raise_panic(
             request: Request,
-            identity: Trader,
+            identity: Leaver,
             edge: TheEdge,
             scope: Scope,
             body: models.PanicBody | None = None,
         ) -> Response:
             return await _panic(edge, identity, request, scope, (body or models.PanicBody()).reason)
 
-        async def reset_panic(request: Request, identity: Trader, edge: TheEdge, scope: Scope) -> Response:
+        async def reset_panic(request: Request, identity: Leaver, edge: TheEdge, scope: Scope) -> Response:
             return await _panic(edge, identity, request, scope, None)
 
         name = path.partition("/")[0]

@@ -18,7 +18,7 @@ from libs.common.contracts.signals import (
 from libs.common.problems import PROBLEM_JSON
 from libs.common.security import WebhookSecrets
 from services.gateway.api import models
-from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader
+from services.gateway.api.edge import Edge, Json, Leaver, Reader, Router, TheEdge, Trader
 from services.gateway.api.owned import Owned, shown
 from services.gateway.domain.roles import Identity, refusal_to_change
 from services.gateway.store.entities import Kind
@@ -80,7 +80,7 @@ async def activate(signal_id: UUID, request: Request, identity: Trader, edge: Th
 
 
 @router.post("/signals/{signal_id}/deactivate", response_model=models.SignalGroupWithWebhook, responses=_ANSWERS)
-async def deactivate(signal_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
+async def deactivate(signal_id: UUID, request: Request, identity: Leaver, edge: TheEdge) -> Response:
     """Alerts are refused until it is active again."""
     return await _change(edge, identity, request, signal_id, {"active": False}, None)
 

@@ -14,6 +14,7 @@ from services.gateway.memory.passwords import Passwords
 from services.gateway.memory.quotes import QuoteView
 from services.gateway.memory.siblings import Siblings
 from services.gateway.memory.spelling import Spelling
+from services.gateway.memory.turns import Turns
 from services.gateway.memory.waiters import Waiters
 from services.gateway.memory.watching import Watching
 from services.gateway.settings import GatewaySettings
@@ -33,6 +34,7 @@ class GatewayMemory(Memory):
     edge: object
     """What routes and streams stand on: the routes make it (`api.edge.edge_in`)."""
     passwords: Passwords
+    turns: Turns
 
     def __init__(self) -> None:
         self.calendar = TradingCalendar(load(CommonSettings).market_hours)
@@ -50,6 +52,7 @@ class GatewayMemory(Memory):
         await asyncio.to_thread(self.calendar.is_open, Exchange.NSE, runtime.clock.now())
         self.cache = Cache(runtime.settings.redis_url)
         self.passwords = Passwords(self.settings.password_pepper)
+        self.turns = Turns(self.settings.requests_at_once, self.settings.requests, self.settings.request_window_s)
         self.hub = Hub(runtime.pool, runtime.clock, self.quotes)
         self.watching = Watching(
             runtime.publish_bulk,

@@ -32,6 +32,7 @@ from libs.common.contracts.orders import (
     FillReported,
     OrderAccepted,
     OrderCancelled,
+    OrderCancelRequested,
     OrderDenied,
     OrderModified,
     OrderRequested,
@@ -234,6 +235,8 @@ def _about_one(request: Message) -> Sequence[Message]:
     match request:
         case OrderRequested():
             return [submitted(request), accepted(request)]
+        case OrderCancelRequested():
+            return [cancelled(terms(request.user_id, request.account_id, request.order_id))]
         case AccountSaveRequested(account=account, expected_version=v):
             return [
                 AccountSaved(account_id=account.account_id, user_id=account.user_id, account=account, version=v + 1)

@@ -87,6 +87,22 @@ async def test_a_file_comes_through_byte_by_byte_with_its_type(platform: Platfor
     assert f"x-internal-token: {os.environ['INTERNAL_TOKEN']}" in marketdata.asked.lower()
 
 
+async def test_files_that_are_read_slowly_keep_their_reader_from_nothing_else(
+    live: Live, marketdata: Marketdata
+) -> None:
+    asha = await live.person("asha")
+    live.runtime.memory.turns.patience_s = 0.1
+    marketdata.answer = [b"x" * 1_000_000] * 30
+    headers = {"Authorization": asha.client.headers["Authorization"]}
+    async with contextlib.AsyncExitStack() as files:
+        client = await files.enter_async_context(httpx.AsyncClient(base_url=live.url, headers=headers, trust_env=False))
+        for _ in range(4):
+            path = "/api/v2/market/history/NSE:SBIN?format=csv"
+            file = await files.enter_async_context(client.stream("GET", path))
+            assert file.status_code == 200
+        assert (await client.get("/api/v2/auth/profile")).status_code == 200
+
+
 async def test_a_date_alone_is_the_day_in_india(platform: Platform, marketdata: Marketdata) -> None:
     """A day's candle begins at midnight in India: asked for by its date, it was left out and the next one told."""
     asha = await platform.person("asha")

@@ -67,6 +67,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"model": ProblemDetails, "description": "You have none of that"},
     409: {"model": ProblemDetails, "description": "It conflicts with the present state, or the key is in flight"},
     422: {"model": ProblemDetails, "description": "Not understood, or refused"},
+    429: {"model": ProblemDetails, "description": "Too much at once; `Retry-After` says when to ask again"},
     503: {"model": ProblemDetails, "description": "A part of the platform is away; nothing was taken"},
 }
 TAKEN: dict[int | str, dict[str, Any]] = {202: {"model": Pending, "description": "Taken; ask for the outcome"}}

@@ -1,0 +1,76 @@
+"""How much one user may ask for at once, and how often, of what is neither an order nor a way out.
+
+Every read holds a connection to the database while it lasts: very many slow ones of one user, or of whoever has his
+API key, would hold all of them, and the orders of everybody else would wait. So a few are at work at once and the next
+wait for their turn: a screen that asks for a dozen things at once notices nothing. What is sent with API keys has turns
+and a count of its own, so that a program gone wild, or a stolen key, leaves its owner his screen, where he revokes it.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import TypeAlias
+from weakref import WeakValueDictionary
+
+from libs.common.contracts.ids import UserId
+from libs.common.problems import Problem
+from services.gateway.domain.roles import Identity
+
+Asker: TypeAlias = tuple[UserId, bool]
+"""A user, and whether by API key."""
+PATIENCE_S = 5.0
+"""How long a request waits for its turn: longer than commands take that wait for an outcome."""
+
+
+class Turns:
+    """One per process. `most` requests within `window_s`, `at_once` of them at work."""
+
+    def __init__(self, at_once: int, most: int, window_s: int) -> None:
+        self.patience_s = PATIENCE_S
+        self._at_once = at_once
+        self._most = most
+        self._window_s = window_s
+        self._lines: WeakValueDictionary[Asker, asyncio.Semaphore] = WeakValueDictionary()
+        """Of those who have a request at work or waiting: it holds its line."""
+        self._counts: Counter[Asker] = Counter()
+        self._counts_until = 0.0
+
+    @property
+    def lines(self) -> int:
+        return len(self._lines)
+
+    def count(self, identity: Identity, now: float) -> None:
+        """One request more, at a time on any clock that never jumps; a Problem 429 when it is one too many."""
+        if now >= self._counts_until:
+            self._counts.clear()
+            self._counts_until = now + self._window_s
+        self._counts[_asker(identity)] += 1
+        if self._counts[_asker(identity)] > self._most:
+            detail = f"more than {self._most} requests of yours within {self._window_s} s"
+            raise _too_many(detail, math.ceil(self._counts_until - now))
+
+    @contextlib.asynccontextmanager
+    async def turn(self, identity: Identity) -> AsyncIterator[None]:
+        """A Problem 429 when it does not come soon enough."""
+        line = self._lines.setdefault(_asker(identity), asyncio.Semaphore(self._at_once))
+        try:
+            async with asyncio.timeout(self.patience_s):
+                await line.acquire()
+        except TimeoutError as error:
+            detail = f"{self._at_once} requests of yours are being answered, and others wait before this one"
+            raise _too_many(detail, 1) from error
+        try:
+            yield
+        finally:
+            line.release()
+
+
+def _asker(identity: Identity) -> Asker:
+    return identity.user_id, identity.by_key
+
+
+def _too_many(detail: str, seconds: int) -> Problem:
+    detail += "; orders, cancels, exits and panics are taken all the same"
+    return Problem(429, "too_many_requests", detail, headers={"Retry-After": str(seconds)})

@@ -1,0 +1,149 @@
+"""How much of the gateway one user may take for what is not an order, and that it is never his orders that wait."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+
+from libs.common.contracts.ids import UserId
+from libs.common.ids import new_id
+from libs.common.problems import Problem
+from services.gateway.domain.roles import Identity, Role
+from services.gateway.memory.turns import Turns
+from tests.services.gateway import said
+from tests.services.gateway.scene import Person, Platform
+from tests.services.gateway.test_orders_api import PLACE, limit_order
+
+CANCEL = "/api/v2/trading/orders/cancel"
+PROFILE = "/api/v2/auth/profile"
+SLOW = "/api/v2/risk/violations/"
+SOMEBODY = Identity(UserId(new_id()), Role.TRADER, "a session")
+
+
+@contextlib.asynccontextmanager
+async def slow_reads(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Pool]:
+    """Whoever reads what SLOW shows waits until this ends. The pool is none of the gateway's."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        await connection.execute("LOCK TABLE risk_events IN ACCESS EXCLUSIVE MODE")
+        yield pool
+
+
+async def until_waiting(pool: asyncpg.Pool, count: int) -> None:
+    async with asyncio.timeout(10):
+        while await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < count:
+            await asyncio.sleep(0.02)
+
+
+async def key_of(platform: Platform, person: Person) -> httpx.AsyncClient:
+    made = await person.client.post("/api/v2/auth/api-keys", json={"name": "bot", "scopes": ["read", "trade"]})
+    return await platform.client(**{"X-API-Key": made.json()["api_key"]})
+
+
+async def test_one_users_slow_reads_hold_up_nobodys_order_or_cancel(platform: Platform, pool: asyncpg.Pool) -> None:
+    """By several keys and a session at once they held every connection that the gateway has to its database."""
+    asha, bina = await platform.person("asha"), await platform.person("bina")
+    platform.answer = said.yes
+    credentials = [asha.client, *[await key_of(platform, asha) for _ in range(3)]]
+    async with slow_reads(pool):
+        reads = [asyncio.create_task(client.get(SLOW)) for client in credentials for _ in range(12)]
+        await until_waiting(pool, 2)
+        async with asyncio.timeout(8):
+            for person in (bina, asha):
+                placed = await person.client.post(PLACE, json=limit_order(person))
+                assert placed.status_code == 201, placed.text
+                order = {"order_id": placed.json()["order_id"]}
+                cancelled = await person.client.post(CANCEL, json=order)
+                assert cancelled.status_code == 200, cancelled.text
+        assert not any(read.done() for read in reads)
+    assert {read.status_code for read in await asyncio.gather(*reads)} == {200}, "a screen asks for a dozen at once"
+
+
+async def test_a_stolen_key_that_floods_leaves_the_owner_his_screen(platform: Platform, pool: asyncpg.Pool) -> None:
+    """He has to find the key's id to revoke it."""
+    asha = await platform.person("asha")
+    stolen, other = await key_of(platform, asha), await key_of(platform, asha)
+    turns = platform.runtime.memory.turns
+    turns.patience_s = 0.1
+    async with slow_reads(pool):
+        flood = [asyncio.create_task(stolen.get(SLOW)) for _ in range(20)]
+        done, _ = await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)
+        told = done.pop().result()
+        assert (told.status_code, told.json()["code"], told.headers["retry-after"]) == (429, "too_many_requests", "1")
+        assert (await other.get(PROFILE)).status_code == 429, "all his keys together"
+        assert (await asha.client.get("/api/v2/auth/api-keys")).status_code == 200
+    answers = [read.status_code for read in await asyncio.gather(*flood)]
+    assert (answers.count(200), answers.count(429)) == (3, 17)
+    assert (await other.get(PROFILE)).status_code == 200
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_REQUESTS", "4")
+
+
+async def test_who_asks_too_often_is_told_when_to_come_again_and_can_still_leave(few: None, platform: Platform) -> None:
+    asha, bina = await platform.person("asha"), await platform.person("bina")
+    platform.answer = said.yes
+    key = await key_of(platform, asha)
+    held = (await asha.client.post(PLACE, json=limit_order(asha))).json()
+    answers = [await asha.client.get(PROFILE) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    told = answers[-1]
+    assert (told.json()["code"], 0 < int(told.headers["retry-after"]) <= 10) == ("too_many_requests", True)
+    assert told.headers["content-type"] == "application/problem+json"
+    change = await asha.client.post("/api/v2/risk/limits/", json={"level": "USER", "max_order_value": "1000"})
+    assert change.status_code == 429
+    assert [(await each.client.get(PROFILE)).status_code for each in (asha, bina)] == [429, 200]
+    assert (await key.get(PROFILE)).status_code == 200
+
+    account = {"account_id": str(asha.account_id)}
+    of_account = f"/api/v2/accounts/{asha.account_id}"
+    for path, body in (
+        (PLACE, limit_order(asha, purpose="EXIT")),
+        ("/api/v2/trading/orders/modify", {"order_id": held["order_id"], "quantity": 5}),
+        (CANCEL, {"order_id": held["order_id"]}),
+        ("/api/v2/trading/orders/cancel-all", account),
+        ("/api/v2/trading/positions/close", {**account, "instrument": "NSE:SBIN", "product": "MIS"}),
+        ("/api/v2/trading/positions/close-all", account),
+        (f"{of_account}/deactivate", {}),
+        (f"/api/v2/algos/{new_id()}/deactivate", {}),
+        (f"/api/v2/signals/{new_id()}/deactivate", {}),
+        (f"/api/v2/risk/panic/account/{asha.account_id}", {}),
+        ("/api/v2/risk/panic/user", {}),
+        ("/api/v2/risk/panic/global", {}),
+        ("/api/v2/risk/panic/global/reset", {}),
+        ("/api/v2/auth/change-password", {"current_password": "not this one", "new_password": "x" * 20}),
+        ("/api/v2/auth/logout", {}),
+    ):
+        assert (await asha.client.post(path, json=body)).status_code != 429, path
+    assert (await bina.client.delete(f"/api/v2/auth/api-keys/{new_id()}")).status_code == 404
+
+
+def test_the_count_begins_anew_with_each_window_and_keeps_nobody_who_is_gone() -> None:
+    turns = Turns(at_once=1, most=2, window_s=10)
+    for begins in (0.0, 10.0, 1000.0):
+        turns.count(SOMEBODY, begins)
+        turns.count(SOMEBODY, begins + 9)
+        with pytest.raises(Problem) as refused:
+            turns.count(SOMEBODY, begins + 9.5)
+        assert refused.value.headers == {"Retry-After": "1"}
+
+
+async def test_turns_are_given_in_the_order_of_asking_and_a_line_ends_with_its_last() -> None:
+    turns, served = Turns(at_once=2, most=100, window_s=10), []
+
+    async def take(name: int) -> None:
+        async with turns.turn(SOMEBODY):
+            served.append(name)
+            await asyncio.sleep(0)
+
+    gone = asyncio.create_task(take(-1))
+    await asyncio.gather(*map(take, range(20)), asyncio.sleep(0), return_exceptions=True)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    assert served == [-1, *range(20)]
+    assert turns.lines == 0
