@@ -30,6 +30,8 @@ _LEAST: Final = 1e-9
 _MOST: Final = 1e15
 _LONGEST: Final = 200.0
 """Prices and years outside of these are mistakes of whoever asks."""
+_SHORTEST: Final = 1e-14
+"""A third of a microsecond, in years: less is no time."""
 _WIDEST: Final = 50.0
 """The largest σ√T that is looked for. The price is at its bound, to double precision, long before."""
 _NARROWEST: Final = 1e-9
@@ -159,7 +161,7 @@ def _harmless(options: Options, fit: Flags) -> tuple[Floats, Floats, Floats]:
     return (
         np.where(fit, options.underlying, 1.0),
         np.where(fit, options.strike, 1.0),
-        np.where(fit, np.maximum(options.years, 0.0), 0.0),
+        np.where(fit & (options.years > _SHORTEST), options.years, 0.0),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import py_lets_be_rational
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.marketdata.domain import greeks as pricing
@@ -188,6 +188,7 @@ def test_nothing_that_comes_in_makes_a_nan_come_out(
 
 
 @given(st.floats(1, 1e5), st.floats(1, 1e5), st.floats(-0.01, 3), st.floats(0, 2e5), st.booleans(), st.booleans())
+@example(2.0, 35604.0, 5e-324, 35603.0, False, False)
 def test_a_quoted_option_always_has_a_defined_result(
     underlying: float, strike: float, years: float, price: float, is_call: bool, on_future: bool
 ) -> None:
