@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, SecretStr
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId
 from libs.common.problems import Problem
-from libs.common.service import Memory
 from libs.common.settings import load
 from libs.common.telemetry import log
 from services.trading.adapters.zerodha.client import is_ours
 from services.trading.adapters.zerodha.translate import is_postback
+from services.trading.memory import TradingMemory
 from services.trading.settings import TradingSettings
 from services.trading.store import TradingStore
 from services.trading.store.brokers.calls import BOOKS
@@ -36,7 +36,7 @@ class Body(BaseModel):
     source_address: IPvAnyAddress | None = None
 
 
-def routes(runtime: "Runtime[TradingStore, Memory]") -> APIRouter:
+def routes(runtime: "Runtime[TradingStore, TradingMemory]") -> APIRouter:
     token = runtime.settings.internal_token.encode()
     vault = Vault(load(TradingSettings).vault_secret.get_secret_value())
 
@@ -50,7 +50,7 @@ def routes(runtime: "Runtime[TradingStore, Memory]") -> APIRouter:
     return router
 
 
-def _take_credentials(router: APIRouter, runtime: "Runtime[TradingStore, Memory]", vault: Vault) -> None:
+def _take_credentials(router: APIRouter, runtime: "Runtime[TradingStore, TradingMemory]", vault: Vault) -> None:
     @router.put("/accounts/{account_id}/credentials")
     async def set_credentials(account_id: UUID, body: Body) -> dict[str, object]:
         """Replace them. The answer tells how often they were set, and nothing of them."""
@@ -77,7 +77,7 @@ def _take_credentials(router: APIRouter, runtime: "Runtime[TradingStore, Memory]
         return {"account_id": account_id, "broker": account.broker, "version": version}
 
 
-def _take_postbacks(router: APIRouter, runtime: "Runtime[TradingStore, Memory]", vault: Vault) -> None:
+def _take_postbacks(router: APIRouter, runtime: "Runtime[TradingStore, TradingMemory]", vault: Vault) -> None:
     @router.post("/accounts/{account_id}/postback", status_code=204)
     async def postback(account_id: UUID, request: Request) -> Response:
         """The account's broker says that something happened to an order.

@@ -21,7 +21,7 @@ from libs.common.contracts.orders import (
 )
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.contracts.venue import ExecutionReported
-from libs.common.service import Memory, Service, every, on
+from libs.common.service import Service, every, on
 from services.trading import api, effects
 from services.trading.effects import comparing
 from services.trading.handlers import (
@@ -37,12 +37,13 @@ from services.trading.handlers import (
     settling,
     square_offs,
 )
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
 app = Service(
     name="trading",
     store=TradingStore,
-    memory=Memory,
+    memory=TradingMemory,
     consumes=[
         on(topics.RISK_DECISIONS, OrderCleared, orders.submit_order),
         on(topics.RISK_DECISIONS, OrderDenied, orders.record_denial),

@@ -5,7 +5,7 @@ leaves both flat. A square-off holds no list of what it still has to do: each lo
 exits on their way, so that no quantity is ever closed twice, whatever crossed on the road.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -110,8 +110,11 @@ def plan(
     books: Iterable[Book],
     largest: Mapping[InstrumentId, int],
     now: datetime,
+    closed: Collection[InstrumentId] = (),
 ) -> Plan:
-    """`orders` are the account's open ones, `largest` the order sizes that a freeze limit taught us."""
+    """`orders` are the account's open ones, `largest` the order sizes that a freeze limit taught us. Exits of what is
+    `closed` wait until its market opens: each would be one more refused order in the book.
+    """
     pending = [order for order in orders if square_off.covers(order)]
     others = [order for order in pending if not order.is_exit]
     held = (book for book in books if book.holding.quantity and square_off.covers(book))
@@ -125,6 +128,7 @@ def plan(
     exits = tuple(
         piece
         for book in open_books
+        if book.instrument not in closed
         if book_key(book) not in blocked and not square_off.is_pausing(book.instrument, now)
         for piece in _exits(book, on_their_way.get(book_key(book), 0), largest.get(book.instrument))
     )
@@ -296,7 +300,7 @@ def is_stale(request: SquareOffRequested, asked_at: datetime, now: datetime) -> 
 
 
 def waits_to_be_asked(square_off: SquareOff) -> bool:
-    """Before it tries again what failed. Only risk knows the hours: by night its venue would refuse each exit."""
+    """Before it tries again what failed. Only risk knows each instrument's hours, and what is MIS no more."""
     return square_off.reason is SquareOffReason.SESSION_END
 
 

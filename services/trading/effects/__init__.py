@@ -10,12 +10,12 @@ from libs.common import database
 from libs.common.contracts.ids import AccountId
 from libs.common.ids import new_id
 from libs.common.runtime import Runtime
-from libs.common.service import Memory
 from libs.common.settings import load
 from libs.common.telemetry import log
 from services.trading.adapters.zerodha.client import Kite
 from services.trading.effects.desk import PASSING, Desk, Means
 from services.trading.effects.steps import Passed, count
+from services.trading.memory import TradingMemory
 from services.trading.settings import TradingSettings
 from services.trading.store import TradingStore
 from services.trading.store.brokers.calls import BOOKS, CHANNEL, account_of
@@ -27,7 +27,7 @@ CONNECTIONS = 4
 """Of the pool, which the order path shares: the most that desks use at once."""
 
 
-async def work_for_brokers(runtime: Runtime[TradingStore, Memory]) -> None:
+async def work_for_brokers(runtime: Runtime[TradingStore, TradingMemory]) -> None:
     """For as long as the process lives."""
     settings = load(TradingSettings)
     patience = settings.patience
@@ -42,7 +42,7 @@ async def work_for_brokers(runtime: Runtime[TradingStore, Memory]) -> None:
 class Office:
     """Opens a desk for each account that has something to send or to watch; closes all of them in order."""
 
-    runtime: Runtime[TradingStore, Memory]
+    runtime: Runtime[TradingStore, TradingMemory]
     settings: TradingSettings
     kite: Kite
     passed: Passed = count

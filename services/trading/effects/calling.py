@@ -14,16 +14,16 @@ from libs.common.contracts.enums import Broker, ExecutionKind, OrderPurpose, Ord
 from libs.common.contracts.ids import AccountId
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.runtime import Unit
-from libs.common.service import Memory
 from libs.common.telemetry import log
 from services.trading.domain import book, calls, panics
 from services.trading.domain.book import Look, Watch, Watched
 from services.trading.domain.calls import Answer, Call, NotTaken, Patience, Refused, Silent, Taken, Verdict
 from services.trading.domain.orders import Order
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 from services.trading.store.brokers.credentials import Secrets, Vault, VaultLocked
 
-Work: TypeAlias = Unit[TradingStore, Memory]
+Work: TypeAlias = Unit[TradingStore, TradingMemory]
 
 ALARMS = Counter("broker_alarms", "What a person should look at, at a broker")
 ANSWERS_A_CHANGE = (ExecutionKind.MODIFIED, ExecutionKind.MODIFY_REJECTED)

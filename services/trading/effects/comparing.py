@@ -18,7 +18,6 @@ from libs.common.contracts.enums import Broker, Exchange
 from libs.common.contracts.ids import AccountId, InstrumentId
 from libs.common.ids import new_id
 from libs.common.runtime import Runtime
-from libs.common.service import Memory
 from libs.common.settings import load
 from libs.common.telemetry import log
 from libs.common.trading_calendar import TradingCalendar
@@ -32,6 +31,7 @@ from services.trading.domain.comparing import Comparison, Theirs
 from services.trading.effects import calling
 from services.trading.effects.calling import Work
 from services.trading.effects.pace import Pace
+from services.trading.memory import TradingMemory
 from services.trading.settings import TradingSettings
 from services.trading.store import TradingStore
 from services.trading.store.brokers.comparisons import Comparisons
@@ -53,7 +53,7 @@ LATE = Gauge("broker_comparison_late_seconds", "How late the account is that is 
 UNREAD = Gauge("broker_accounts_unread", "Accounts whose broker does not show us their positions")
 
 
-async def compare_with_brokers(runtime: Runtime[TradingStore, Memory]) -> None:
+async def compare_with_brokers(runtime: Runtime[TradingStore, TradingMemory]) -> None:
     """For as long as the process lives."""
     settings = load(TradingSettings)
     kite = Kite(settings.zerodha_url, settings.broker_connect_s, settings.broker_call_s)
@@ -65,7 +65,11 @@ async def compare_with_brokers(runtime: Runtime[TradingStore, Memory]) -> None:
 
 class Comparer:
     def __init__(
-        self, runtime: Runtime[TradingStore, Memory], settings: TradingSettings, kite: Kite, calendar: TradingCalendar
+        self,
+        runtime: Runtime[TradingStore, TradingMemory],
+        settings: TradingSettings,
+        kite: Kite,
+        calendar: TradingCalendar,
     ) -> None:
         self._runtime = runtime
         self._settings = settings

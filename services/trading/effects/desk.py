@@ -11,7 +11,6 @@ import asyncpg
 from libs.common.clock import stopwatch
 from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.runtime import Runtime
-from libs.common.service import Memory
 from libs.common.telemetry import log
 from services.trading.adapters.zerodha import updates
 from services.trading.adapters.zerodha.client import Kite
@@ -23,6 +22,7 @@ from services.trading.effects import calling
 from services.trading.effects.calling import Ready, Work
 from services.trading.effects.pace import Pace
 from services.trading.effects.steps import Passed, Step
+from services.trading.memory import TradingMemory
 from services.trading.settings import TradingSettings
 from services.trading.store import TradingStore
 from services.trading.store.brokers.credentials import Secrets, Vault
@@ -43,7 +43,7 @@ OFFLINE_POLLS = 10
 class Means:
     """What every desk of a process works with. `owner` is the process."""
 
-    runtime: Runtime[TradingStore, Memory]
+    runtime: Runtime[TradingStore, TradingMemory]
     settings: TradingSettings
     kite: Kite
     vault: Vault

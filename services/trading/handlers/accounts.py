@@ -9,10 +9,11 @@ from libs.common.service import Context
 from libs.common.telemetry import log
 from services.trading.domain import accounts
 from services.trading.domain.accounts import TradingAccount
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
 
-async def save_account(request: AccountSaveRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def save_account(request: AccountSaveRequested, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     before = await ctx.store.accounts.get(request.account_id)
     after = accounts.save(before, request, ctx.now)
     if isinstance(after, RequestRefused):
@@ -24,7 +25,9 @@ async def save_account(request: AccountSaveRequested, ctx: Context[TradingStore]
     return said
 
 
-async def delete_account(request: AccountDeleteRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def delete_account(
+    request: AccountDeleteRequested, ctx: Context[TradingStore, TradingMemory]
+) -> Sequence[Message]:
     account = await ctx.store.accounts.get(request.account_id)
     refused = accounts.delete(account, request, in_use=await _is_in_use(request, ctx))
     if account is None or refused is not None:
@@ -33,7 +36,7 @@ async def delete_account(request: AccountDeleteRequested, ctx: Context[TradingSt
     return [accounts.deleted(account)]
 
 
-async def reopen(account: TradingAccount, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def reopen(account: TradingAccount, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """Something of it is open after its deletion: somebody must be able to see it and to close it."""
     log.warning("deleted_account_reopened", account_id=str(account.account_id))
     after = accounts.reopen(account)
@@ -41,7 +44,7 @@ async def reopen(account: TradingAccount, ctx: Context[TradingStore]) -> Sequenc
     return [accounts.saved(after, await ctx.store.accounts.described(after))]
 
 
-async def _is_in_use(request: AccountDeleteRequested, ctx: Context[TradingStore]) -> bool:
+async def _is_in_use(request: AccountDeleteRequested, ctx: Context[TradingStore, TradingMemory]) -> bool:
     if await ctx.store.orders.open(request.account_id):
         return True
     return any(book.holding.quantity for book in await ctx.store.positions.live_books(request.account_id))

@@ -6,6 +6,7 @@ from libs.common.contracts.base import Message
 from libs.common.service import Context
 from libs.common.telemetry import log
 from libs.common.trading_calendar import IST
+from services.trading.memory import TradingMemory
 from services.trading.store import KEPT, TradingStore
 
 NIGHT_ENDS_AT = 8
@@ -14,7 +15,7 @@ ORDERS_AT_ONCE = 5_000
 """Their accounts wait meanwhile. Four times as many took 2 to 5 s on two busy cores."""
 
 
-async def archive(ctx: Context[TradingStore]) -> Sequence[Message]:
+async def archive(ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """Timer, every 20 s: some 7 million orders a night."""
     if ctx.now.astimezone(IST).hour >= NIGHT_ENDS_AT:
         return []

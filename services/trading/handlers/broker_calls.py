@@ -6,10 +6,11 @@ from libs.common.contracts.base import Message
 from libs.common.contracts.ids import CallId, CorrelationId, UserId
 from libs.common.service import Context
 from services.trading.domain.calls import Call, Request
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
 
-async def record(request: Request, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def record(request: Request, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """The effects are woken by the commit (see store.brokers.calls)."""
     cause = ctx.cause
     ctx.store.calls.ask(

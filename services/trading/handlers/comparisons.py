@@ -7,10 +7,11 @@ from libs.common.contracts.brokers import PositionsCompareRequested
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import CorrelationId
 from libs.common.service import Context
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
 
-async def ask(request: PositionsCompareRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def ask(request: PositionsCompareRequested, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     account = await ctx.store.accounts.get(request.account_id)
     if account is None or account.deleted:
         return [_refuse(request, "not_found", "there is no such account")]

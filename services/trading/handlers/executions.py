@@ -15,10 +15,11 @@ from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.orders import Order
 from services.trading.handlers import funds, square_offs
 from services.trading.handlers.accounts import reopen
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
 
-async def apply_execution(execution: ExecutionReported, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def apply_execution(execution: ExecutionReported, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     order = await ctx.store.order(execution.order_id, ctx.now)
     if order is None:
         log.warning("execution_of_unknown_order", order_id=str(execution.order_id), kind=execution.kind)
@@ -48,7 +49,7 @@ async def apply_execution(execution: ExecutionReported, ctx: Context[TradingStor
 
 
 async def _book(
-    fill: FillReported, before: Order, filled: Order, account: TradingAccount, ctx: Context[TradingStore]
+    fill: FillReported, before: Order, filled: Order, account: TradingAccount, ctx: Context[TradingStore, TradingMemory]
 ) -> Sequence[Message]:
     _flag_oddities(before, filled)
     net, book = await ctx.store.positions.of(filled)

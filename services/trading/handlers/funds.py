@@ -9,13 +9,18 @@ from libs.common.service import Context
 from services.trading.domain import accounts, positions
 from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.money import ZERO
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
 ACCOUNTS_PER_TICK = 50
 
 
 def move(
-    account: TradingAccount, ctx: Context[TradingStore], *, margin: Decimal = ZERO, realised: Decimal = ZERO
+    account: TradingAccount,
+    ctx: Context[TradingStore, TradingMemory],
+    *,
+    margin: Decimal = ZERO,
+    realised: Decimal = ZERO,
 ) -> Sequence[Message]:
     after = accounts.move_funds(account, margin=margin, realised=realised)
     if after is account:
@@ -24,7 +29,7 @@ def move(
     return [accounts.funds_changed(after)]
 
 
-async def begin_days(ctx: Context[TradingStore]) -> Sequence[Message]:
+async def begin_days(ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """Timer: accounts that still show yesterday's figures."""
     await ctx.store.enter()
     today = accounts.trading_day(ctx.now)
@@ -33,7 +38,7 @@ async def begin_days(ctx: Context[TradingStore]) -> Sequence[Message]:
     return [message for account in found for message in await begin_day(account, ctx)]
 
 
-async def begin_day(account: TradingAccount, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def begin_day(account: TradingAccount, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """Quantities and average prices carry over, the day's profit becomes balance (openalgo#1426)."""
     opened = accounts.begin_day(account, accounts.trading_day(ctx.now))
     ctx.store.accounts.save(opened)

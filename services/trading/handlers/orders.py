@@ -19,10 +19,11 @@ from services.trading.domain import orders, panics
 from services.trading.domain.orders import Order
 from services.trading.domain.panics import Denial
 from services.trading.handlers import funds, square_offs
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
 
-async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """The attempt and the message that carries it out commit together: nothing is sent twice, nor forgotten."""
     if _is_repeat(await ctx.store.order(cleared.order_id, ctx.now)):
         return []
@@ -42,11 +43,11 @@ async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore]) -> Seq
     ]
 
 
-async def _deny(cleared: OrderCleared, denial: Denial, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def _deny(cleared: OrderCleared, denial: Denial, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     return await square_offs.record_denial(orders.deny(cleared, denial.rule, denial.reason), ctx)
 
 
-async def record_denial(denied: OrderDenied, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def record_denial(denied: OrderDenied, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     if _is_repeat(await ctx.store.order(denied.order_id, ctx.now)):
         return []
     return await square_offs.record_denial(denied, ctx)
@@ -57,7 +58,7 @@ def _is_repeat(known: Order | None) -> bool:
     return known is not None and known.status is not OrderStatus.REQUESTED
 
 
-async def modify_order(change: OrderModifyCleared, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def modify_order(change: OrderModifyCleared, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """New terms go to the venue; while they do, the dearer of both terms blocks margin."""
     order = await ctx.store.orders.get(change.order_id)
     reason = orders.refuse_change(order, change)
@@ -76,12 +77,14 @@ async def modify_order(change: OrderModifyCleared, ctx: Context[TradingStore]) -
     ]
 
 
-async def record_modify_refusal(refused: OrderModifyRefused, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def record_modify_refusal(
+    refused: OrderModifyRefused, ctx: Context[TradingStore, TradingMemory]
+) -> Sequence[Message]:
     """Said again here, so that all that happens to an account's orders is on one topic."""
     return [refused]
 
 
-async def cancel_order(request: OrderCancelRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def cancel_order(request: OrderCancelRequested, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     order = await ctx.store.orders.get(request.order_id)
     if order is None or order.account_id != request.account_id or order.status is OrderStatus.REQUESTED:
         return [orders.cancel_unknown(request)]
@@ -92,7 +95,7 @@ async def cancel_order(request: OrderCancelRequested, ctx: Context[TradingStore]
     return await square_offs.send_cancel(order, ctx) if orders.needs_cancel(order, ctx.now) else []
 
 
-async def cancel_orders(request: OrdersCancelRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def cancel_orders(request: OrdersCancelRequested, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """Every open order of the scope, but not the exits of square-offs."""
     found = [
         order

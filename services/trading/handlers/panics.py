@@ -8,10 +8,11 @@ from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.service import Context
 from services.trading.domain import panics
 from services.trading.handlers import square_offs
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
 
-async def raise_panic(request: PanicRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def raise_panic(request: PanicRequested, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """PanicRaised is the acknowledgement: nothing cleared under an older epoch leaves after it."""
     refused = panics.refuse_scope(request)
     if refused is not None:
@@ -29,7 +30,7 @@ async def raise_panic(request: PanicRequested, ctx: Context[TradingStore]) -> Se
     return said
 
 
-async def halt(request: PanicRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def halt(request: PanicRequested, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """By an operator, while trading is stopped: the epoch rises even if the scope is stopped already, and nothing is
     squared off. After a restore the books may be older than the broker's; closing what they show could open it there.
     """
@@ -41,7 +42,7 @@ async def halt(request: PanicRequested, ctx: Context[TradingStore]) -> Sequence[
     return [panics.raised(request, after.epoch)]
 
 
-async def reset_panic(request: PanicResetRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def reset_panic(request: PanicResetRequested, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     refused = panics.refuse_scope(request)
     if refused is not None:
         return [refused]

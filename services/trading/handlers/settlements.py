@@ -21,12 +21,13 @@ from services.trading.domain.money import ZERO
 from services.trading.domain.positions import Book
 from services.trading.domain.settlements import Settlement
 from services.trading.handlers import funds
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
 ACCOUNTS_PER_TICK = 100
 
 
-async def note(told: ContractSettled, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def note(told: ContractSettled, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     ctx.store.settlements.note(
         Settlement(
             instrument=told.instrument,
@@ -40,12 +41,12 @@ async def note(told: ContractSettled, ctx: Context[TradingStore]) -> Sequence[Me
     return []
 
 
-async def tell(lacking: ContractUnsettled, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def tell(lacking: ContractUnsettled, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """Who holds it on paper cannot close it, and should know that nobody will for now."""
     return [rules.unsettled(lacking, net) for net in ctx.store.positions.held(lacking.instrument)]
 
 
-async def settle(ctx: Context[TradingStore]) -> Sequence[Message]:
+async def settle(ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """Timer: paper accounts that hold something of a contract whose settlement price is known."""
     await ctx.store.enter()
     found = await ctx.store.accounts.settling(Broker.PAPER, ACCOUNTS_PER_TICK)
@@ -53,7 +54,7 @@ async def settle(ctx: Context[TradingStore]) -> Sequence[Message]:
     return [message for account in found for message in await _settle_account(account, ctx)]
 
 
-async def _settle_account(account: TradingAccount, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def _settle_account(account: TradingAccount, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     said: list[Message] = []
     if accounts.trading_day(ctx.now) > account.day:
         said += await funds.begin_day(account, ctx)
@@ -65,7 +66,9 @@ async def _settle_account(account: TradingAccount, ctx: Context[TradingStore]) -
     return said
 
 
-async def _settle_book(book: Book, settlement: Settlement, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def _settle_book(
+    book: Book, settlement: Settlement, ctx: Context[TradingStore, TradingMemory]
+) -> Sequence[Message]:
     """The fill's id follows from the telling and from what it closes: booked again, it would be the same one."""
     account = await ctx.store.accounts.owner(book.account_id)
     net = await ctx.store.positions.net_of(book)

@@ -7,10 +7,11 @@ from libs.common.contracts.orders import OrderSettleRequested
 from libs.common.service import Context
 from libs.common.telemetry import log
 from services.trading.domain import settling
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
 
-async def settle_order(request: OrderSettleRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def settle_order(request: OrderSettleRequested, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """Said, no longer watched, and reported: in one transaction. The reports come back to us as any broker's do."""
     order = await ctx.store.orders.get(request.order_id)
     watched = await ctx.store.watched.get(request.order_id)

@@ -1,11 +1,11 @@
 """Square-offs: begun by a request, a panic or a late fill; taken further by every event in their scope."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.enums import Broker, ExecutionKind, SquareOffReason
-from libs.common.contracts.ids import OrderId, SquareOffId, StrategyId
+from libs.common.contracts.ids import InstrumentId, OrderId, SquareOffId, StrategyId
 from libs.common.contracts.orders import OrderDenied, SquareOffRequested
 from libs.common.service import Context
 from services.trading.adapters import BROKERS
@@ -13,7 +13,9 @@ from services.trading.domain import orders, panics
 from services.trading.domain import square_offs as rules
 from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.orders import Order
+from services.trading.domain.positions import Book
 from services.trading.domain.square_offs import Plan, SquareOff
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
 ACCOUNTS_PER_SWEEP = 500
@@ -21,7 +23,7 @@ UNEXPECTED = (ExecutionKind.FILLED, ExecutionKind.FOUND)
 """What may come to an account after it was stopped and squared off."""
 
 
-async def start_square_off(request: SquareOffRequested, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def start_square_off(request: SquareOffRequested, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     if rules.is_stale(request, ctx.cause.time, ctx.now) or await ctx.store.square_offs.exists(request.square_off_id):
         return []
     account = await ctx.store.accounts.get(request.account_id)
@@ -42,7 +44,7 @@ async def start_square_off(request: SquareOffRequested, ctx: Context[TradingStor
 
 
 async def _end_session(
-    wanted: SquareOff, account: TradingAccount, plan: Plan, ctx: Context[TradingStore]
+    wanted: SquareOff, account: TradingAccount, plan: Plan, ctx: Context[TradingStore, TradingMemory]
 ) -> Sequence[Message]:
     """Risk asks every few seconds while the market is open and it sees something open: the first time begins the
     square-off, every other tries again what failed. What a broker's account holds its broker squares off.
@@ -54,7 +56,7 @@ async def _end_session(
 
 
 async def begin(
-    square_off: SquareOff, account: TradingAccount, plan: Plan, ctx: Context[TradingStore]
+    square_off: SquareOff, account: TradingAccount, plan: Plan, ctx: Context[TradingStore, TradingMemory]
 ) -> Sequence[Message]:
     ctx.store.accounts.save(replace(account, square_offs=account.square_offs + 1))
     ctx.store.square_offs.save(square_off)
@@ -62,7 +64,7 @@ async def begin(
 
 
 async def begin_panic(
-    account: TradingAccount, strategy_id: StrategyId | None, ctx: Context[TradingStore]
+    account: TradingAccount, strategy_id: StrategyId | None, ctx: Context[TradingStore, TradingMemory]
 ) -> Sequence[Message]:
     """Square off the account, or one strategy in it; nothing when that is flat, or a panic is at work there already."""
     if rules.has_panic(await ctx.store.square_offs.open(account), strategy_id):
@@ -73,7 +75,7 @@ async def begin_panic(
     return [] if plan.is_flat else await begin(square_off, account, plan, ctx)
 
 
-async def follow(order: Order, kind: ExecutionKind, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def follow(order: Order, kind: ExecutionKind, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """Something happened to an order: take its square-offs further, or begin one where trading is stopped."""
     account = await ctx.store.accounts.owner(order.account_id)
     if not account.square_offs and kind not in UNEXPECTED:
@@ -85,35 +87,53 @@ async def follow(order: Order, kind: ExecutionKind, ctx: Context[TradingStore]) 
     return said
 
 
-async def _stop_late_fill(order: Order, account: TradingAccount, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def _stop_late_fill(
+    order: Order, account: TradingAccount, ctx: Context[TradingStore, TradingMemory]
+) -> Sequence[Message]:
     halted = panics.halted(await ctx.store.epochs(account, order.strategy_id))
     if not halted:
         return []
     return await begin_panic(account, order.strategy_id if panics.stop_strategy_only(halted) else None, ctx)
 
 
-async def _stop_late_exit(order: Order, kind: ExecutionKind, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def _stop_late_exit(
+    order: Order, kind: ExecutionKind, ctx: Context[TradingStore, TradingMemory]
+) -> Sequence[Message]:
     """Its square-off is over: what it was to close was closed by another, and it would open the opposite."""
     return await send_cancel(order, ctx) if order.is_exit and kind is ExecutionKind.FOUND else []
 
 
-async def pursue(square_off: SquareOff, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def pursue(square_off: SquareOff, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """Do what can be done now. At most once per square-off and message, since the exits' ids follow from both."""
     ctx.store.square_offs.save(square_off)
     return await _carry_out(square_off, await _plan(square_off, ctx), ctx)
 
 
-async def _plan(square_off: SquareOff, ctx: Context[TradingStore]) -> Plan:
+async def _plan(square_off: SquareOff, ctx: Context[TradingStore, TradingMemory]) -> Plan:
+    books = await ctx.store.positions.live_books(square_off.account_id)
+    account = await ctx.store.accounts.owner(square_off.account_id)
     return rules.plan(
         square_off,
         await ctx.store.orders.open(square_off.account_id),
-        await ctx.store.positions.live_books(square_off.account_id),
+        books,
         await ctx.store.square_offs.largest_orders(),
         ctx.now,
+        _closed(account, books, ctx),
     )
 
 
-async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStore]) -> Sequence[Message]:
+def _closed(
+    account: TradingAccount, books: Iterable[Book], ctx: Context[TradingStore, TradingMemory]
+) -> set[InstrumentId]:
+    """Only on paper, whose venue keeps to the same calendar: an exchange may trade in an hour that ours lacks, and a
+    broker must not miss a panic's exits for that.
+    """
+    if account.broker is not Broker.PAPER:
+        return set()
+    return {book.instrument for book in books if not ctx.memory.may_trade(book.instrument, ctx.now)}
+
+
+async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     if plan.is_flat:
         return await _complete(square_off, ctx)
     said = [message for order in plan.cancels for message in await send_cancel(order, ctx)]
@@ -127,21 +147,21 @@ async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStor
     return said
 
 
-async def _complete(square_off: SquareOff, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def _complete(square_off: SquareOff, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     account = await ctx.store.accounts.owner(square_off.account_id)
     ctx.store.accounts.save(replace(account, square_offs=account.square_offs - 1))
     ctx.store.square_offs.save(replace(square_off, completed_at=ctx.now))
     return [rules.completed(square_off)]
 
 
-async def send_cancel(order: Order, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def send_cancel(order: Order, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     account = await ctx.store.accounts.owner(order.account_id)
     after = orders.cancel(order, ctx.now)
     ctx.store.orders.save(after)
     return BROKERS[account.broker].cancel(after)
 
 
-async def record_denial(denied: OrderDenied, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def record_denial(denied: OrderDenied, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """The order was refused before any venue saw it. A square-off whose exit it was goes on."""
     order = orders.denied(denied)
     ctx.store.orders.save(order)
@@ -159,7 +179,7 @@ async def record_denial(denied: OrderDenied, ctx: Context[TradingStore]) -> Sequ
     return [denied, *said]
 
 
-async def sweep(ctx: Context[TradingStore]) -> Sequence[Message]:
+async def sweep(ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """Timer: what no event woke. Exits whose pause is over, cancels waited for long enough, exits nobody decided."""
     await ctx.store.enter()
     said: list[Message] = []
@@ -174,7 +194,7 @@ async def sweep(ctx: Context[TradingStore]) -> Sequence[Message]:
     return said
 
 
-async def _give_up_exits(account: TradingAccount, ctx: Context[TradingStore]) -> Sequence[Message]:
+async def _give_up_exits(account: TradingAccount, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     said: list[Message] = []
     for order in await ctx.store.orders.open(account.account_id):
         if rules.is_abandoned(order, ctx.now):

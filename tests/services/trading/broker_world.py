@@ -24,7 +24,6 @@ from libs.common.ids import new_id
 from libs.common.messaging.envelope import decode
 from libs.common.messaging.work import Work
 from libs.common.runtime import Runtime
-from libs.common.service import Memory
 from libs.common.settings import CommonSettings, MarketHours, ServiceSettings
 from libs.common.testing import Databases
 from libs.common.testing.delivery import envelope_of
@@ -35,6 +34,7 @@ from services.trading.domain.orders import tag_of
 from services.trading.effects import Office
 from services.trading.effects.comparing import Comparer
 from services.trading.effects.steps import Passed, Step
+from services.trading.memory import TradingMemory
 from services.trading.settings import TradingSettings
 from services.trading.store import TradingStore
 from services.trading.store.brokers.credentials import Secrets, Vault
@@ -72,7 +72,7 @@ class World:
     pool: asyncpg.Pool
     stub: Stub
     settings: TradingSettings
-    runtime: "Runtime[TradingStore, Memory]"
+    runtime: "Runtime[TradingStore, TradingMemory]"
     said: list[Message] = field(default_factory=list)
     offices: dict[int, tuple[Office, "asyncio.Task[None]"]] = field(default_factory=dict)
     comparers: list[tuple[Kite, "asyncio.Task[None]"]] = field(default_factory=list)
@@ -110,7 +110,7 @@ class World:
     async def _handle(self, message: Message, cause: Envelope) -> None:
         async with self.pool.acquire() as connection, connection.transaction():
             await connection.execute(f"SELECT {app.store.gate([message])}")
-            work = Work(app, Memory(), connection, self.runtime.clock.now())
+            work = Work(app, TradingMemory(), connection, self.runtime.clock.now())
             await work.handle([Delivery(message, cause)])
             await work.keep(Kept.owner)
 

@@ -8,6 +8,7 @@ from libs.common.contracts.base import Message
 from libs.common.database import Connection
 from libs.common.testing import NOON, deliver
 from services.trading.app import app
+from services.trading.memory import TradingMemory
 
 M = TypeVar("M", bound=Message)
 
@@ -17,9 +18,11 @@ class Trading:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.memory = TradingMemory()
+        """Markets that never close, unless a test gives it hours."""
 
     async def hears(self, *messages: Message, now: datetime = NOON) -> list[Message]:
-        return await deliver(app, self.connection, *messages, now=now)
+        return await deliver(app, self.connection, *messages, memory=self.memory, now=now)
 
 
 def only(kind: type[M], said: Sequence[Message]) -> M:

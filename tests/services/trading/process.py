@@ -15,17 +15,18 @@ from libs.common.contracts.base import Topic
 from libs.common.messaging.work import Work
 from libs.common.process import serve
 from libs.common.runtime import Runtime
-from libs.common.service import Memory, Service, Timer, every
+from libs.common.service import Service, Timer, every
 from services.trading.adapters.zerodha.client import Kite
 from services.trading.app import app
 from services.trading.effects.comparing import Comparer, compare_with_brokers
 from services.trading.handlers.settlements import settle
+from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 from services.trading.store.brokers.comparisons import Comparisons
 from tests.common.crashes import OF_FORGETTING, Arm, after, before, of_hearing, of_saying
 
-Trading = Service[TradingStore, Memory]
-Background = Callable[[Runtime[TradingStore, Memory]], Awaitable[None]]
+Trading = Service[TradingStore, TradingMemory]
+Background = Callable[[Runtime[TradingStore, TradingMemory]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Story:
     hears: tuple[Topic, ...]
     says: tuple[Topic, ...]
     points: Mapping[str, Arm]
-    timers: tuple[Timer[TradingStore, Memory], ...] = ()
+    timers: tuple[Timer[TradingStore, TradingMemory], ...] = ()
     background: tuple[Background, ...] = ()
 
 

@@ -14,10 +14,10 @@ from libs.common.contracts.orders import FillReported, OrderCleared, OrderSubmit
 from libs.common.database import Connection
 from libs.common.ids import first_of
 from libs.common.messaging.work import Work, origin
-from libs.common.service import Memory
 from libs.common.testing import NOON, deliver
 from services.trading.app import app
 from services.trading.handlers import archive as handlers
+from services.trading.memory import TradingMemory
 from services.trading.store import KEPT
 from tests.services.trading.making import ACCOUNT, accepted, account_save, cancelled, cleared, execution, filled
 
@@ -33,7 +33,7 @@ def an_order(at: datetime = LONG_AGO, account_id: AccountId = ACCOUNT) -> OrderC
 
 
 async def archive(connection: Connection, now: datetime = NIGHT) -> Sequence[Message]:
-    work = Work(app, Memory(), connection, now)
+    work = Work(app, TradingMemory(), connection, now)
     return await handlers.archive(work.context(origin(app, now)))
 
 

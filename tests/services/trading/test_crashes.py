@@ -31,11 +31,11 @@ from libs.common.database import Connection
 from libs.common.ids import derive
 from libs.common.messaging.envelope import decode, read_envelope, record
 from libs.common.messaging.work import Work, origin
-from libs.common.service import Memory
 from libs.common.testing import Databases, deliver
 from libs.common.testing.delivery import envelope_of
 from services.trading.app import app
 from services.trading.handlers.settlements import settle
+from services.trading.memory import TradingMemory
 from tests.common import crashes
 from tests.common.instance import Process
 from tests.common.ledger import publish, reading
@@ -187,7 +187,7 @@ async def test_a_settlement_at_expiry_is_booked_once_whenever_a_process_dies(
     cause = envelope_of(told, now=now)
     async with as_if(pool) as connection:
         await deliver(app, connection, told, now=now, cause=cause)
-        work = Work(app, Memory(), connection, now)
+        work = Work(app, TradingMemory(), connection, now)
         said = await settle(work.context(origin(app, now)))
         await work.store.write()
         expected = await tables(connection)

@@ -7,7 +7,6 @@ from libs.common.contracts.base import Message
 from libs.common.contracts.enums import DenialRule
 from libs.common.contracts.orders import OrderCleared, OrderDenied, OrderRequested
 from libs.common.messaging.work import Work, origin
-from libs.common.service import Memory
 from services.trading.app import app
 from services.trading.handlers.square_offs import sweep
 from tests.services.trading.hearing import Trading
@@ -27,7 +26,7 @@ def deny(request: OrderRequested, rule: DenialRule, limit: str | None = None) ->
 
 async def tick(trading: Trading, now: datetime) -> Sequence[Message]:
     """What the sweep says at this moment."""
-    work = Work(app, Memory(), trading.connection, now)
+    work = Work(app, trading.memory, trading.connection, now)
     said = await sweep(work.context(origin(app, now)))
     await work.store.write()
     return said

@@ -6,10 +6,10 @@ from decimal import Decimal
 from libs.common.contracts.enums import Product, Side
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
 from libs.common.messaging.work import Work, origin
-from libs.common.service import Memory
 from libs.common.testing import NOON
 from services.trading.app import app
 from services.trading.handlers.funds import begin_days
+from services.trading.memory import TradingMemory
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import cleared, filled
 
@@ -17,14 +17,14 @@ from tests.services.trading.making import cleared, filled
 async def test_midnight_in_india_begins_a_new_day_for_accounts_that_do_not_trade(trading: Trading) -> None:
     buy, sell = cleared(Side.BUY, 10), cleared(Side.SELL, 4)
     await trading.hears(buy, filled(buy, 10, "100"), sell, filled(sell, 4, "110"))
-    work = Work(app, Memory(), trading.connection, NOON + timedelta(days=1))
+    work = Work(app, TradingMemory(), trading.connection, NOON + timedelta(days=1))
     said = await begin_days(work.context(origin(app, work.now)))
     await work.store.write()
     assert names(said) == ["FundsChanged", "PositionChanged"]
     assert only(FundsChanged, said).opening_balance == 1_000_040
     moved = only(PositionChanged, said)
     assert (moved.net.quantity, moved.fill_quantity, moved.version) == (6, 0, 3)
-    again = Work(app, Memory(), trading.connection, NOON + timedelta(days=1, hours=1))
+    again = Work(app, TradingMemory(), trading.connection, NOON + timedelta(days=1, hours=1))
     assert await begin_days(again.context(origin(app, again.now))) == []
 
 

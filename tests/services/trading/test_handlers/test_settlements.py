@@ -15,13 +15,13 @@ from libs.common.contracts.masters import ContractSettled, ContractUnsettled
 from libs.common.contracts.orders import SquareOffCompleted
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled, PositionUnsettled
 from libs.common.messaging.work import Work, origin
-from libs.common.service import Memory
 from libs.common.testing import NOON
 from services.trading.app import app
 from services.trading.domain.positions import Holding, trade
 from services.trading.handlers.funds import begin_days
 from services.trading.handlers.settlements import settle
 from services.trading.handlers.square_offs import sweep
+from services.trading.memory import TradingMemory
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import ACCOUNT, ALPHA, BETA, account_save, cleared, filled, order_id, square_off
 
@@ -44,7 +44,7 @@ def worth(price: str, instrument: InstrumentId = CALL) -> ContractSettled:
 
 async def settles(trading: Trading, now: datetime = LATER) -> Sequence[Message]:
     """One tick of the timer."""
-    work = Work(app, Memory(), trading.connection, now)
+    work = Work(app, TradingMemory(), trading.connection, now)
     said = await settle(work.context(origin(app, work.now)))
     await work.store.write()
     return said
@@ -144,7 +144,7 @@ async def test_each_strategys_book_is_settled_and_so_are_two_that_offset_each_ot
     """The net position was flat for days: its books were not."""
     await holds(trading, 75, "100", strategy=ALPHA)
     await holds(trading, -75, "110", strategy=BETA)
-    tomorrow = Work(app, Memory(), trading.connection, NOON + timedelta(days=1))
+    tomorrow = Work(app, TradingMemory(), trading.connection, NOON + timedelta(days=1))
     await begin_days(tomorrow.context(origin(app, tomorrow.now)))
     await tomorrow.store.write()
     await trading.hears(worth("150"), now=NOON + timedelta(days=2))
@@ -215,7 +215,7 @@ async def test_a_square_off_that_waited_for_the_contract_is_complete(trading: Tr
     assert "OrderRequested" in names(said)
     await trading.hears(worth("150"))
     await settles(trading)
-    work = Work(app, Memory(), trading.connection, NOON + timedelta(minutes=5))
+    work = Work(app, TradingMemory(), trading.connection, NOON + timedelta(minutes=5))
     done = await sweep(work.context(origin(app, work.now)))
     await work.store.write()
     assert only(SquareOffCompleted, done).expired == ()

@@ -1,0 +1,32 @@
+"""What a trading process has in mind: when markets trade."""
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from libs.common.contracts.enums import Exchange
+from libs.common.contracts.ids import InstrumentId
+from libs.common.service import Memory
+from libs.common.settings import MarketHours
+from libs.common.trading_calendar import TradingCalendar
+
+if TYPE_CHECKING:
+    from libs.common.runtime import Runtime
+
+
+class TradingMemory(Memory):
+    def __init__(self) -> None:
+        self.calendar = TradingCalendar(MarketHours.CONTINUOUS)
+
+    async def open(self, runtime: "Runtime[Any, Any]") -> None:
+        self.calendar = TradingCalendar(runtime.settings.market_hours)
+        # The calendar's library takes a third of a second to load, which no order should wait for.
+        await asyncio.to_thread(self.calendar.session, Exchange.NSE, self.calendar.trading_day(runtime.clock.now()))
+
+    def may_trade(self, instrument: InstrumentId, now: datetime) -> bool:
+        """Whether anything of its exchange trades: which stocks have derivatives, and so hours of their own, is not
+        known here.
+        """
+        exchange, today = Exchange(instrument.partition(":")[0]), self.calendar.trading_day(now)
+        sessions = (self.calendar.session(exchange, today, listed) for listed in (False, True))
+        return any(session is not None and session.open <= now < session.end for session in sessions)
