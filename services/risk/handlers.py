@@ -208,6 +208,7 @@ def _check(
         last_identical=store.last_identical(order, concerned),
         changing=changing,
         intraday_until=None if instrument is None else memory.intraday_until(instrument, ctx.now),
+        market_open=instrument is None or memory.is_open(instrument, ctx.now),
     )
 
 

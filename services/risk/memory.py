@@ -90,6 +90,13 @@ class RiskMemory(Memory):
         listed = instrument.instrument in self._derivative_listed
         return self.calendar.session(instrument.exchange, trading_day(now), listed)
 
+    def is_open(self, instrument: Instrument, now: datetime) -> bool:
+        """Its market trades, or holds the auction that ends the day."""
+        if self.calendar.hours is MarketHours.CONTINUOUS:
+            return True
+        session = self.session(instrument, now)
+        return session is not None and session.open <= now < session.end
+
     def intraday_until(self, instrument: Instrument, now: datetime) -> datetime | None:
         """When positions are opened in MIS no more today; None where that never ends."""
         session = self.session(instrument, now)

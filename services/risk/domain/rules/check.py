@@ -41,6 +41,7 @@ class OrderCheck:
     """An order with all that is known about it. `changing` is the order as it stands when this is a change of it.
 
     `intraday_until` is when positions are opened in MIS no more today, where that ends before the market closes.
+    `market_open` tells why a price is old, no more: whether an order comes too late its venue decides.
     """
 
     order: OrderTerms
@@ -57,6 +58,7 @@ class OrderCheck:
     last_identical: datetime | None = None
     changing: Reservation | None = None
     intraday_until: datetime | None = None
+    market_open: bool = True
 
     @cached_property
     def listed(self) -> Instrument:

@@ -137,13 +137,14 @@ def market_has_a_price(check: OrderCheck) -> Denial | None:
         return None
     longest = check.policy.reference_price_max_age
     limit = f"{longest.total_seconds():g} s"
+    closed = "" if check.market_open else f"{check.listed.exchange} is closed; "
     if check.price is None or check.price.last is None:
-        return Denial(DenialRule.NO_REFERENCE_PRICE, f"{check.order.instrument} has no price", limit)
+        return Denial(DenialRule.NO_REFERENCE_PRICE, f"{closed}{check.order.instrument} has no price", limit)
     age = check.now - check.price.at
     if age <= longest:
         return None
     found = f"{age.total_seconds():.1f} s"
-    reason = f"the last price of {check.order.instrument} is {found} old, older than {limit}"
+    reason = f"{closed}the last price of {check.order.instrument} is {found} old, older than {limit}"
     return Denial(DenialRule.NO_REFERENCE_PRICE, reason, limit, found)
 
 

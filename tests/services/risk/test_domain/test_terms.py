@@ -136,6 +136,15 @@ def test_a_market_order_needs_a_fresh_price_and_hears_its_age() -> None:
     assert denial(check(request, now=NOW + timedelta(seconds=15))) is None
 
 
+def test_by_night_a_market_order_hears_that_its_market_is_closed() -> None:
+    """Else the age of the price reads as if the feed had failed."""
+    request = order(order_type=OrderType.MARKET, price=None)
+    later = NOW + timedelta(seconds=20)
+    assert refused(request, now=later, market_open=False).reason.startswith("NSE is closed; the last price of ")
+    assert refused(request, price=None, market_open=False).reason == "NSE is closed; NSE:SBIN has no price"
+    assert "closed" not in refused(request, now=later).reason
+
+
 def test_a_zero_price_is_no_price() -> None:
     request = order(order_type=OrderType.MARKET, price=None)
     assert refused(request, price=Price.quoted(quote(SBIN, 0.0))).rule is DenialRule.NO_REFERENCE_PRICE

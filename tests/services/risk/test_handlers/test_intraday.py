@@ -7,9 +7,18 @@ import pytest
 
 from libs.common import ids
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import Broker, DenialRule, OrderPurpose, OrderStatus, Product, Side, SquareOffReason
+from libs.common.contracts.enums import (
+    Broker,
+    DenialRule,
+    OrderPurpose,
+    OrderStatus,
+    OrderType,
+    Product,
+    Side,
+    SquareOffReason,
+)
 from libs.common.contracts.ids import AccountId, StrategyId
-from libs.common.contracts.orders import OrderCancelled, OrderCleared, OrderRequested, SquareOffRequested
+from libs.common.contracts.orders import OrderCancelled, OrderCleared, OrderDenied, OrderRequested, SquareOffRequested
 from libs.common.database import Connection
 from libs.common.messaging.work import Work, origin
 from services.risk import timers
@@ -184,3 +193,12 @@ async def test_an_id_of_a_session_says_which(scene: Scene) -> None:
     await scene.tell(position(state(10, 800)))
     [asked] = await looks(scene, at(15, 20))
     assert ids.unix_time(asked.square_off_id) == at(15, 30).timestamp()
+
+
+async def test_after_the_close_a_market_order_hears_that_and_not_only_how_old_its_price_is(scene: Scene) -> None:
+    market = {"order_type": OrderType.MARKET, "price": None, "product": Product.CNC, "expires_at": at(16)}
+    for now, closed in ((at(15, 29, 59), False), (at(15, 30), True)):
+        move_to(scene, now)
+        [denied] = [each for each in await scene.tell(order(**market)) if isinstance(each, OrderDenied)]
+        assert denied.rule is DenialRule.NO_REFERENCE_PRICE
+        assert denied.reason.startswith("NSE is closed; ") is closed
