@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SHARD = "all"
 CONFLATION = timedelta(milliseconds=100)
 RATE_WINDOW = timedelta(seconds=5)
+ASKED_EVERY = timedelta(seconds=1)
 MOST_TOLD_APART = 1_000
 """Quarantined ticks published in a second; beyond it they are only counted."""
 MUTE_AFTER = timedelta(seconds=10)
@@ -138,7 +139,7 @@ class Pump:
         self._rate_ticks = 0
         self._exchanges = {contract.exchange for contract in feed.contracts or runtime.memory.listed.values()}
         self._open: dict[Exchange, bool] = {}
-        self._open_until = self._conflated_at
+        self._asked_at = self._conflated_at - ASKED_EVERY
         self._heard_at = self._conflated_at
         self._ticks = False
         self._is_told = False
@@ -212,12 +213,16 @@ class Pump:
             self._runtime.publish_bulk(TickQuarantined(instrument=tick.instrument, fault=fault, tick=tick))
 
     def _trades(self, tick: Tick, now: datetime) -> bool:
-        return self._is_open(symbols.split(tick.instrument)[0], now)
+        """Whether its market was open when the calendar was asked, and had not closed since when it traded."""
+        exchange = symbols.split(tick.instrument)[0]
+        if not self._is_open(exchange, now):
+            return False
+        return tick.at < self._asked_at or self._memory.calendar.is_open(exchange, tick.at)
 
     def _is_open(self, exchange: Exchange, now: datetime) -> bool:
         """Asked of the calendar once a second."""
-        if now >= self._open_until:
-            self._open, self._open_until = {}, now + timedelta(seconds=1)
+        if now - self._asked_at >= ASKED_EVERY:
+            self._open, self._asked_at = {}, now
             self._told_apart = 0
         if exchange not in self._open:
             self._open[exchange] = self._memory.calendar.is_open(exchange, now)

@@ -254,6 +254,17 @@ async def test_outside_the_session_nothing_ticks_under_exchange_hours(
     assert runtime.memory.status.ticks > 0
 
 
+async def test_what_happens_once_the_session_is_over_is_not_of_it(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
+    """However short it was ago that the calendar was asked. Derivatives trade for ten minutes more."""
+    runtime.memory.calendar = TradingCalendar(MarketHours.EXCHANGE)
+    closes = OPEN + timedelta(hours=6, minutes=15)
+    pump = Pump(runtime, feed)
+    for n in range(-2, 6):
+        pump.step(closes + n * STEP)
+    newest = {name.partition(":")[0]: tick.at for name, tick in runtime.memory.board.books.items() if tick.at >= closes}
+    assert set(newest) == {"NFO"}
+
+
 async def test_what_the_feed_lists_can_be_asked_for_and_what_left_it_cannot(runtime: MarketRuntime) -> None:
     """Names of its own: the topic is shared with every other test, and must not hear that SBIN is gone."""
     await runtime.pool.execute("DELETE FROM contracts")
