@@ -6,6 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 
 PAISA = Decimal("0.01")
+ZERO = Decimal(0)
+"""Added to what may be −0, which nobody wants to read, it gives 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Holding:
 
     @property
     def unrealised_pnl(self) -> Decimal:
-        return (self.quantity * (self.price - self.average_price)).quantize(PAISA)
+        return (self.quantity * (self.price - self.average_price)).quantize(PAISA) + ZERO
 
     @property
     def value(self) -> Decimal:
@@ -60,16 +62,15 @@ class Exposure:
 
 def exposure(holdings: Iterable[Holding]) -> Exposure:
     held = list(holdings)
-    zero = Decimal(0)
     last = [h.last for h in held if h.quantity]
     known = [price for price in last if price is not None]
     is_priced = len(known) == len(last)
     return Exposure(
-        gross_value=sum((abs(h.value) for h in held), zero),
-        net_value=sum((h.value for h in held), zero),
-        used_margin=sum((h.margin for h in held), zero),
-        realised_pnl=sum((h.realised_pnl for h in held), zero),
-        unrealised_pnl=sum((h.unrealised_pnl for h in held), zero),
+        gross_value=sum((abs(h.value) for h in held), ZERO),
+        net_value=sum((h.value for h in held), ZERO),
+        used_margin=sum((h.margin for h in held), ZERO),
+        realised_pnl=sum((h.realised_pnl for h in held), ZERO),
+        unrealised_pnl=sum((h.unrealised_pnl for h in held), ZERO),
         open_positions=len(last),
         ltp_at=min((price.at for price in known), default=None) if is_priced else None,
         stale=not is_priced or any(price.stale for price in known),

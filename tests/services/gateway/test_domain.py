@@ -169,3 +169,10 @@ def test_a_position_without_a_price_neither_gains_nor_loses() -> None:
 def test_a_short_position_gains_when_the_price_falls() -> None:
     last = LastPrice(Decimal(90), NOON, stale=False)
     assert Holding(-75, Decimal(100), Decimal(0), Decimal(0), last).unrealised_pnl == Decimal(750)
+
+
+def test_a_short_position_at_its_price_is_worth_nothing_and_not_less() -> None:
+    """Else clients show −0.00."""
+    last = LastPrice(Decimal("177.90"), NOON, stale=False)
+    held = Holding(-65, Decimal("177.9000"), Decimal(0), Decimal(0), last)
+    assert str(held.unrealised_pnl) == "0.00"
