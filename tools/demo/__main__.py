@@ -8,6 +8,7 @@ from pathlib import Path
 
 from libs.common.clock import stopwatch
 from tools.client import Away, Platform, Refused
+from tools.demo.contract import NothingToTrade
 from tools.demo.narrator import Narrator, milliseconds, rupees
 from tools.demo.story import StepFailed, Story, Told
 from tools.stream import Stream
@@ -69,7 +70,7 @@ def main() -> None:
     narrator.title("An alert's way to an order, a fill, a position and its stop-loss")
     try:
         told = asyncio.run(tell(facts, narrator))
-    except (StepFailed, Refused, Away) as failure:
+    except (StepFailed, NothingToTrade, Refused, Away) as failure:
         narrator.end(f"FAILED after step {narrator.steps}. {failure}")
         sys.exit(1)
     narrator.end(summary(told))

@@ -12,15 +12,22 @@ ROUND = 1_000
 LONGEST_WEEK = timedelta(days=10)
 
 
+class NothingToTrade(Exception):
+    """There is no contract that the demo's algo could enter now; says why."""
+
+
 async def choose_leg(platform: Platform) -> Json:
     """One lot at the money. An old instrument dump may list no weeks any more: then the month."""
-    spot = Decimal(str((await platform.get(f"/api/v2/market/quotes/{SPOT}"))["ltp"]))
+    quote = await platform.get(f"/api/v2/market/quotes/{SPOT}")
+    if not quote["market_open"]:
+        raise NothingToTrade(f"{SPOT} is at {quote['ltp']}, and its market is closed: nobody trades by night")
+    spot = Decimal(str(quote["ltp"]))
     strike = round(spot / ROUND) * ROUND
     query = {"q": f"{strike} CE", "underlying": UNDERLYING, "kind": "OPTION", "exchange": "NFO", "limit": 200}
     listed = (await platform.get("/api/v2/market/contracts/search", **query))["data"]
     expiries = sorted({date.fromisoformat(contract["expiry"]) for contract in listed})
     if not expiries:
-        raise LookupError(f"no {UNDERLYING} {strike} CE is listed")
+        raise NothingToTrade(f"no {UNDERLYING} {strike} CE is listed")
     weekly = len(expiries) > 1 and expiries[1] - expiries[0] <= LONGEST_WEEK
     return {
         "kind": "OPTION",
