@@ -139,6 +139,8 @@ class Pump:
         self._rate_ticks = 0
         self._exchanges = {contract.exchange for contract in feed.contracts or runtime.memory.listed.values()}
         self._open: dict[Exchange, bool] = {}
+        self._ending: set[Exchange] = set()
+        """Those that close before the calendar is asked again."""
         self._asked_at = self._conflated_at - ASKED_EVERY
         self._heard_at = self._conflated_at
         self._ticks = False
@@ -217,15 +219,17 @@ class Pump:
         exchange = symbols.split(tick.instrument)[0]
         if not self._is_open(exchange, now):
             return False
-        return tick.at < self._asked_at or self._memory.calendar.is_open(exchange, tick.at)
+        return exchange not in self._ending or self._memory.calendar.is_open(exchange, tick.at)
 
     def _is_open(self, exchange: Exchange, now: datetime) -> bool:
         """Asked of the calendar once a second."""
         if now - self._asked_at >= ASKED_EVERY:
-            self._open, self._asked_at = {}, now
+            self._open, self._ending, self._asked_at = {}, set(), now
             self._told_apart = 0
         if exchange not in self._open:
             self._open[exchange] = self._memory.calendar.is_open(exchange, now)
+            if not self._memory.calendar.is_open(exchange, now + ASKED_EVERY):
+                self._ending.add(exchange)
         return self._open[exchange]
 
     def _measure(self, now: datetime) -> None:
