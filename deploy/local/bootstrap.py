@@ -25,6 +25,7 @@ def demo(instance: Instance) -> dict[str, str]:
     with httpx.Client(base_url=instance.url("gateway"), timeout=10, trust_env=False) as gateway:
         known = log_in(gateway, facts)
         if not known:
+            write_secret(path, facts)  # whoever is stopped after this knows the password when he comes again
             register(gateway, facts, path)
             log_in(gateway, facts)
         if known and serves(gateway, stored):
