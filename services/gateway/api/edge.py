@@ -33,6 +33,8 @@ KNOWN_S = 5.0
 SESSION_CACHED_S = 60
 POSTBACKS_AT_ONCE = 4
 """Passed on to trading, whose time belongs to orders: one that is refused only makes us hear later what happened."""
+KEYS_AT_ONCE = 3
+"""API keys that are looked up: anybody may send any number that nobody has, without a login."""
 
 
 class Router(APIRouter):
@@ -70,6 +72,7 @@ class Edge:
             trading_url=settings.trading_url,
         )
         self.postbacks = asyncio.Semaphore(POSTBACKS_AT_ONCE)
+        self._keys = asyncio.Semaphore(KEYS_AT_ONCE)
         self._identities: dict[str, tuple[Identity, float]] = {}
         self._asked: dict[str, asyncio.Task[Identity]] = {}
         """What is being looked up, unless rights changed meanwhile."""
@@ -124,7 +127,8 @@ class Edge:
         return permitted(await self.identify(token=bearer, api_key=connection.headers.get("x-api-key")))
 
     async def _by_key(self, api_key: str) -> Identity:
-        row = await people.key_user(self.runtime.pool, hashlib.sha256(api_key.encode()).digest())
+        async with self._keys:
+            row = await people.key_user(self.runtime.pool, hashlib.sha256(api_key.encode()).digest())
         if row is None:
             raise Problem(401, "unauthenticated", "this API key is unknown or revoked", headers=_ASK)
         may_trade = roles.Scope.TRADE in row["scopes"]

@@ -11,6 +11,7 @@ import pytest
 from libs.common.contracts.ids import UserId
 from libs.common.ids import new_id
 from libs.common.problems import Problem
+from services.gateway.api.edge import KEYS_AT_ONCE
 from services.gateway.domain.roles import Identity, Role
 from services.gateway.memory.turns import Turns
 from tests.services.gateway import said
@@ -24,11 +25,11 @@ SOMEBODY = Identity(UserId(new_id()), Role.TRADER, "a session")
 
 
 @contextlib.asynccontextmanager
-async def slow_reads(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Pool]:
-    """Whoever reads what SLOW shows waits until this ends. The pool is none of the gateway's."""
+async def slow_reads(pool: asyncpg.Pool, table: str = "risk_events") -> AsyncIterator[asyncpg.Pool]:
+    """Whoever reads the table, which is what SLOW shows, waits until this ends. The pool is none of the gateway's."""
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        await connection.execute("LOCK TABLE risk_events IN ACCESS EXCLUSIVE MODE")
+        await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield pool
 
 
@@ -60,6 +61,21 @@ async def test_one_users_slow_reads_hold_up_nobodys_order_or_cancel(platform: Pl
                 assert cancelled.status_code == 200, cancelled.text
         assert not any(read.done() for read in reads)
     assert {read.status_code for read in await asyncio.gather(*reads)} == {200}, "a screen asks for a dozen at once"
+
+
+async def test_a_flood_of_keys_that_nobody_has_keeps_those_who_logged_in_from_nothing(
+    platform: Platform, pool: asyncpg.Pool
+) -> None:
+    """Anybody may send them, and each was looked up."""
+    asha = await platform.person("asha")
+    flooding = [await platform.client(**{"X-API-Key": f"made up {n}"}) for n in range(40)]
+    async with slow_reads(pool, "api_keys"):
+        flood = [asyncio.create_task(client.get(PROFILE)) for client in flooding]
+        await until_waiting(pool, KEYS_AT_ONCE)
+        async with asyncio.timeout(4):
+            assert (await asha.client.get(SLOW)).status_code == 200
+        assert await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == KEYS_AT_ONCE
+    assert {answer.status_code for answer in await asyncio.gather(*flood)} == {401}
 
 
 async def test_a_stolen_key_that_floods_leaves_the_owner_his_screen(platform: Platform, pool: asyncpg.Pool) -> None:
