@@ -84,12 +84,12 @@ class Positions:
         if position.pnl_day != today:
             self._carry(row, position.quantity, float(position.average_price))
         opened_on = self._opened(row, position)
-        opened = int(position.quantity != 0) - int(self.quantity[row] != 0)
+        held = int(position.quantity != 0) - int(self.quantity[row] != 0)
         kept = int(_is_before(opened_on, today)) - int(_is_before(self._opened_on[row], today))
         self._opened_on[row] = opened_on
-        if opened or kept:
+        if held or kept:
             for level, groups in self.groups.items():
-                groups.open[self.group[level][row]] += opened
+                groups.open[self.group[level][row]] += held
                 groups.kept[self.group[level][row]] += kept
         is_news = position.version > self._versions[row]
         self._versions[row] = position.version
