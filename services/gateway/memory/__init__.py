@@ -32,7 +32,7 @@ class GatewayMemory(Memory):
     siblings: Siblings
     watching: Watching
     edge: object
-    """What routes and streams stand on: the routes make it (`api.edge.edge_in`)."""
+    """What routes and streams stand on: the entrance makes it (`api.edge.edge_in`)."""
     passwords: Passwords
     turns: Turns
 

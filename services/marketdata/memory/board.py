@@ -159,7 +159,7 @@ class QuoteBoard:
 
     def _quote_of(self, tick: Tick) -> Quote:
         instrument = tick.instrument
-        return quote_of(tick, self._ranges[instrument][1], self._priced_at.get(instrument, tick.at))
+        return quote_of(tick, self._ranges[instrument][1], self._priced_at.get(instrument))
 
     def _keep(self, quote: Quote) -> None:
         if quote.instrument not in self.quotes:

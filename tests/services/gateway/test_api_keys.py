@@ -1,0 +1,89 @@
+"""API keys: what they open, and how long they work."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from services.gateway.api.edge import edge_in
+from services.gateway.store import people
+from services.gateway.store.rows import Row
+from tests.services.gateway.scene import Platform, forget
+
+PROFILE = "/api/v2/auth/profile"
+
+
+async def test_an_api_key_is_shown_once_and_stops_when_deleted(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    made = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).json()
+    client = await platform.client(**{"X-API-Key": made["api_key"]})
+    assert (await client.get(PROFILE)).json()["user_id"] == str(asha.user_id)
+    [listed] = (await asha.client.get("/api/v2/auth/api-keys")).json()["data"]
+    assert listed["prefix"] == made["api_key"][:10]
+    assert "api_key" not in listed
+    assert (await asha.client.delete(f"/api/v2/auth/api-keys/{made['key_id']}")).status_code == 204
+    assert (await client.get(PROFILE)).status_code == 401
+    assert (await asha.client.delete(f"/api/v2/auth/api-keys/{made['key_id']}")).status_code == 204
+    assert (await asha.client.delete(f"/api/v2/auth/api-keys/{asha.user_id}")).status_code == 404
+
+
+async def test_a_credential_is_looked_up_once_for_all_who_send_it_at_once(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a flood hundreds waited for a connection to the database each, and heard seconds later that it was no."""
+    asha = await platform.person("asha")
+    made = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).json()
+    client, edge = await platform.client(**{"X-API-Key": made["api_key"]}), edge_in(platform.runtime)
+    look, looks, may_look = people.key_user, 0, asyncio.Event()
+
+    async def counted(pool: asyncpg.Pool, digest: bytes) -> Row | None:
+        nonlocal looks
+        looks += 1
+        await may_look.wait()
+        return await look(pool, digest)
+
+    monkeypatch.setattr(people, "key_user", counted)
+    many = [asyncio.create_task(client.get(PROFILE)) for _ in range(20)]
+    await asyncio.sleep(0.2)
+    many[0].cancel()
+    may_look.set()
+    answers = await asyncio.gather(*many[1:])
+    assert ({answer.status_code for answer in answers}, looks) == ({200}, 1)
+
+    edge.forget_identities()
+    may_look.clear()
+    before = asyncio.create_task(client.get(PROFILE))
+    await asyncio.sleep(0.2)
+    assert (await asha.client.delete(f"/api/v2/auth/api-keys/{made['key_id']}")).status_code == 204
+    may_look.set()
+    await before
+    assert (await client.get(PROFILE)).status_code == 401, "what was asked before it was revoked is not believed after"
+
+
+async def test_openalgo_707_a_key_works_on_whoever_logs_out_and_whatever_redis_forgets(platform: Platform) -> None:
+    """In the midst of a session a webhook's orders were refused for an invalid key, until a restart."""
+    asha = await platform.person("asha")
+    key = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "alerts"})).json()["api_key"]
+    client = await platform.client(**{"X-API-Key": key})
+
+    async def works() -> None:
+        edge_in(platform.runtime).forget_identities()
+        assert (await client.get(PROFILE)).json().get("user_id") == str(asha.user_id)
+
+    await works()
+    assert (await asha.client.post("/api/v2/auth/logout")).status_code == 204
+    await works()
+    await forget("*")
+    await works()
+    await platform.lose_redis()
+    await works()
+
+
+async def test_a_key_that_may_read_cannot_trade_and_no_key_makes_keys(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    made = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "viewer", "scopes": ["read"]})).json()
+    client = await platform.client(**{"X-API-Key": made["api_key"]})
+    assert (await client.get("/api/v2/trading/orders/")).status_code == 200
+    assert (await client.post("/api/v2/accounts/", json={"name": "x"})).status_code == 403
+    assert (await client.post("/api/v2/trading/orders/place", json={})).status_code == 403
+    assert (await client.post("/api/v2/auth/api-keys", json={"name": "more"})).status_code == 403
