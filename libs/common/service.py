@@ -113,6 +113,7 @@ class Stream(Generic[V]):
     message: type[Message]
     handler: StreamHandler[Any, V]
     start: Start
+    prompt: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,15 @@ def on(topic: Topic, message: type[M], handler: Handler[M, S, V], *, patience: f
     return Subscription(topic, message, handler, patience)
 
 
-def stream(topic: Topic, message: type[M], handler: StreamHandler[M, V], start: Start) -> Stream[V]:
-    """At-least-once, latest-wins, for every instance: fills memory. Nothing that moves money may be one."""
+def stream(
+    topic: Topic, message: type[M], handler: StreamHandler[M, V], start: Start, *, prompt: bool = False
+) -> Stream[V]:
+    """At-least-once, latest-wins, for every instance: fills memory. Nothing that moves money may be one.
+
+    `prompt` for what people watch: each message within some three milliseconds of its arrival, instead of ten.
+    """
     _check(topic, message)
-    return Stream(topic, message, handler, start)
+    return Stream(topic, message, handler, start, prompt)
 
 
 def every(seconds: float, handler: TimerHandler[S, V]) -> Timer[S, V]:

@@ -102,9 +102,9 @@ app = Service(
         on(topics.MARKETDATA_REFUSALS, RequestRefused, entities.refused),
     ],
     streams=[
-        stream(topics.QUOTES, QuotesConflated, streams.quotes, Start.RECENT),
-        stream(topics.WATCHED, WatchedConflated, streams.watched, Start.LATEST),
-        stream(topics.CHAINS, ChainConflated, streams.chains, Start.LATEST),
+        stream(topics.QUOTES, QuotesConflated, streams.quotes, Start.RECENT, prompt=True),
+        stream(topics.WATCHED, WatchedConflated, streams.watched, Start.LATEST, prompt=True),
+        stream(topics.CHAINS, ChainConflated, streams.chains, Start.LATEST, prompt=True),
     ],
     timers=[every(600, timers.forget), every(30, timers.tell_access)],
     produces=[

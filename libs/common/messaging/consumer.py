@@ -108,7 +108,10 @@ class Consumer:
         wait = min(POLL_S, max(0.0, self._held_until - time())) if self._held else POLL_S
         came = self._read(await self._reader.read(MAX_BATCH, wait))
         if came:
-            until = time() + self._consumed.patience(came)
+            patience = self._consumed.patience(came)
+            if not patience:
+                self._reader.hurry()
+            until = time() + patience
             self._held_until = min(self._held_until, until) if self._held else until
             self._held += came
 

@@ -21,7 +21,9 @@ the others, our loop among them, stand still; and a wait in it outlasts a clock 
 """
 _LOOK_SELDOM_S = 0.010
 _LULL_S = 0.25
-"""After so long without a message we look more seldom: a look wakes a core, for up to a tenth of a millisecond."""
+"""After so long without a message that somebody waits for we look more seldom: a look wakes a core, for up to a tenth
+of a millisecond.
+"""
 _TELL_EVERY_S = 5.0
 _AHEAD = 2_000
 """Messages fetched ahead of each partition."""
@@ -41,8 +43,8 @@ class Reader:
         self._closed = False
         self._has_asked = False
         self._quiet_until = 0.0
-        self._came_at = 0.0
-        """When messages came last, by the loop's time."""
+        self._hurried_at = 0.0
+        """When somebody last waited for what came, by the loop's time."""
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -100,11 +102,13 @@ class Reader:
         until = time() + seconds
         messages = self._take(most)
         while not messages and time() < until:
-            await asyncio.sleep(_LOOK_EVERY_S if time() - self._came_at < _LULL_S else _LOOK_SELDOM_S)
+            await asyncio.sleep(_LOOK_EVERY_S if time() - self._hurried_at < _LULL_S else _LOOK_SELDOM_S)
             messages = self._take(most)
-        if messages:
-            self._came_at = time()
         return [message for message in messages if message.error() is None or self._note(message)]
+
+    def hurry(self) -> None:
+        """Somebody waits for what came: more of it is likely to come, and is looked for often."""
+        self._hurried_at = asyncio.get_running_loop().time()
 
     def lag(self, partition: Partition, position: int) -> int | None:
         """How many messages lie between the position and the end, as of the last fetch; None before the first."""

@@ -123,8 +123,11 @@ class StreamReader:
             except Undecodable as error:
                 log.error("stream_message_undecodable", topic=topic, offset=offset, error=str(error))
         for key, messages in grouped.items():
+            stream = self._by_type[key]
+            if stream.prompt:
+                self._reader.hurry()
             with self._part.busy():
-                await self._by_type[key].handler(messages, self._runtime.memory)
+                await stream.handler(messages, self._runtime.memory)
 
 
 async def follow(runtime: Runtime[Any, Any]) -> None:
