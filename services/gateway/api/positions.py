@@ -29,7 +29,9 @@ OpenOnly = Annotated[bool, Query(alias="open", description="Leave out what is fl
 async def all_positions(
     identity: Reader, edge: TheEdge, user_id: UUID | None = None, open_only: OpenOnly = False
 ) -> Response:
-    """Net positions of all your accounts, valued at the last price."""
+    """Net positions of all your accounts, valued at the last price: those that are open, and those that were traded
+    on the present trading day.
+    """
     return _shown(edge, await queries.positions(edge.runtime.pool, edge.whose(identity, user_id)), open_only)
 
 
@@ -39,7 +41,7 @@ async def pnl(identity: Reader, edge: TheEdge, account_id: UUID | None = None) -
     if account_id is not None:
         await edge.visible_account(identity, account_id)
     owner = None if account_id else identity.user_id
-    rows = await queries.positions(edge.runtime.pool, owner, account_id)
+    rows = await queries.positions_ever(edge.runtime.pool, owner, account_id)
     books = await queries.strategy_positions(edge.runtime.pool, owner, account_id)
     total = exposure(_holdings(edge, rows))
     return Json(
@@ -61,6 +63,7 @@ async def square_off(square_off_id: UUID, identity: Reader, edge: TheEdge) -> Re
 
 @router.get("/{account_id}", response_model=models.Listing[models.PositionView], responses=models.PROBLEMS)
 async def account_positions(account_id: UUID, identity: Reader, edge: TheEdge, open_only: OpenOnly = False) -> Response:
+    """Of one account."""
     await edge.visible_account(identity, account_id)
     return _shown(edge, await queries.positions(edge.runtime.pool, None, account_id), open_only)
 

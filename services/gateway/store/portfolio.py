@@ -25,6 +25,7 @@ _POSITION_TYPES = {
     "seq": "bigint",
     "updated_at": "timestamptz",
 }
+POSITION_COLUMNS = tuple(_POSITION_TYPES)
 _BOOK_TYPES = {
     "account_id": "uuid",
     "strategy_id": "uuid",
@@ -103,8 +104,7 @@ class Portfolio:
 
     def write(self, statement: Statement) -> None:
         if self._positions:
-            names = tuple(_POSITION_TYPES)
-            statement.add_rows("positions_held", _PUT_POSITIONS, list(self._positions.values()), names)
+            statement.add_rows("positions_held", _PUT_POSITIONS, list(self._positions.values()), POSITION_COLUMNS)
         if self._books:
             statement.add_rows("books_held", _PUT_BOOKS, list(self._books.values()), tuple(_BOOK_TYPES))
         if self._funds:

@@ -13,6 +13,7 @@ import orjson
 from services.gateway.domain.answers import OPEN
 from services.gateway.domain.cursors import Cursor
 from services.gateway.store.books import FILL_COLUMNS, SHOWN
+from services.gateway.store.portfolio import POSITION_COLUMNS
 from services.gateway.store.rows import Database, Row
 
 _FILLS = ", ".join(FILL_COLUMNS)
@@ -108,8 +109,19 @@ async def count_open(database: Database, account_id: UUID, now: datetime) -> Row
 
 
 async def positions(database: Database, user_id: UUID | None, account_id: UUID | None = None) -> list[Row]:
+    """Open, or traded on the present trading day, which is as trading books it. All figures of the others are 0."""
     where, values = _equal(user_id=user_id, account_id=account_id)
-    return await _ordered(database, "positions", where, values, "account_id, instrument, product")
+    return await _positions(database, ["live", *where], values)
+
+
+async def positions_ever(database: Database, user_id: UUID | None, account_id: UUID | None) -> list[Row]:
+    """With those that went flat on earlier days."""
+    return await _positions(database, *_equal(user_id=user_id, account_id=account_id))
+
+
+async def positions_since(database: Database, user_id: UUID, seq: int) -> list[Row]:
+    """What changed after that number, also to be shown no more."""
+    return await _positions(database, ["user_id = $1", "seq > $2"], [user_id, seq])
 
 
 async def strategy_positions(database: Database, user_id: UUID | None, account_id: UUID | None = None) -> list[Row]:
@@ -123,9 +135,16 @@ async def funds(database: Database, user_id: UUID | None, account_id: UUID | Non
     return await _ordered(database, "funds", where, values, "account_id")
 
 
-async def _ordered(database: Database, table: str, where: list[str], values: list[object], order: str) -> list[Row]:
+async def _positions(database: Database, where: list[str], values: list[object]) -> list[Row]:
+    order = "account_id, instrument, product"
+    return await _ordered(database, "positions", where, values, order, ", ".join(POSITION_COLUMNS))
+
+
+async def _ordered(
+    database: Database, table: str, where: list[str], values: list[object], order: str, shown: str = "*"
+) -> list[Row]:
     rows = await database.fetch(
-        f"SELECT * FROM {table} WHERE {' AND '.join(where)} ORDER BY {order}",  # noqa: S608 - words of our own
+        f"SELECT {shown} FROM {table} WHERE {' AND '.join(where)} ORDER BY {order}",  # noqa: S608 - words of our own
         *values,
     )
     return [dict(row) for row in rows]

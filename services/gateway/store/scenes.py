@@ -8,7 +8,7 @@ from uuid import UUID
 from libs.common.database import Connection
 from services.gateway.store.books import FILL_COLUMNS, SHOWN
 from services.gateway.store.changes import Channel
-from services.gateway.store.queries import OPEN_STATUSES, funds, positions
+from services.gateway.store.queries import OPEN_STATUSES, funds, positions, positions_since
 from services.gateway.store.rows import Database, Row
 
 _FILLS = ", ".join(FILL_COLUMNS)
@@ -50,6 +50,8 @@ async def scene_in(connection: Connection, channel: Channel, user_id: UUID, sinc
         since = None
     if since == seq:
         return Scene(seq, [], since)
+    if channel is Channel.POSITIONS and since is not None:
+        return Scene(seq, await positions_since(connection, user_id, since), since)
     rows = await _FIRST[channel](connection, user_id, now)
     if since is None:
         return Scene(seq, rows, None)
@@ -61,7 +63,7 @@ async def scene_in(connection: Connection, channel: Channel, user_id: UUID, sinc
 
 def _nothing_missing(channel: Channel, rows: list[Row], newer: list[Row], seq: int, since: int) -> bool:
     """Whether the rows hold every change after `since`, though old rows are left out and orders change repeatedly."""
-    if channel in (Channel.POSITIONS, Channel.FUNDS) or len(newer) == seq - since:
+    if channel is Channel.FUNDS or len(newer) == seq - since:
         return True
     return len(rows) < _FIRST_ROWS and len(newer) < len(rows)
 
@@ -94,7 +96,7 @@ async def _recent_fills(connection: Connection, user_id: UUID, now: datetime) ->
     return [dict(row) for row in reversed(rows)]
 
 
-async def _all_positions(connection: Connection, user_id: UUID, _: datetime) -> list[Row]:
+async def _live_positions(connection: Connection, user_id: UUID, _: datetime) -> list[Row]:
     return await positions(connection, user_id)
 
 
@@ -131,7 +133,7 @@ async def _recent_risk(connection: Connection, user_id: UUID, now: datetime) -> 
 _FIRST: dict[Channel, Callable[[Connection, UUID, datetime], Awaitable[list[Row]]]] = {
     Channel.ORDERS: _recent_orders,
     Channel.FILLS: _recent_fills,
-    Channel.POSITIONS: _all_positions,
+    Channel.POSITIONS: _live_positions,
     Channel.FUNDS: _all_funds,
     Channel.SIGNALS: _recent_signals,
     Channel.RISK: _recent_risk,

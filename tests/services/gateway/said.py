@@ -198,6 +198,24 @@ def position(order: OrderTerms, quantity: int = 10, version: int = 1) -> Positio
     )
 
 
+def closed(order: OrderTerms, realised: Decimal, version: int = 2) -> PositionChanged:
+    """What an order opened was closed on the same day."""
+    opened = position(order)
+    sold = {"sold_quantity": opened.net.quantity, "sold_value": opened.net.bought_value + realised}
+    flat = {"quantity": 0, "average_price": Decimal(0), "realised_pnl": realised, **sold}
+    return _moved(opened, flat, version)
+
+
+def next_day(order: OrderTerms, version: int = 3) -> PositionChanged:
+    """The day is over on which that was closed."""
+    return _moved(position(order, 0), {}, version)
+
+
+def _moved(position: PositionChanged, net: dict[str, object], version: int) -> PositionChanged:
+    state = position.net.model_copy(update=net)
+    return position.model_copy(update={"net": state, "book": state, "margin": Decimal(0), "version": version})
+
+
 def funds(order: OrderTerms, version: int = 1) -> FundsChanged:
     return FundsChanged(
         account_id=order.account_id,

@@ -70,6 +70,32 @@ async def test_what_is_valued_at_an_old_price_says_so(platform: Platform) -> Non
             assert each["stale"] is stale
 
 
+async def test_what_went_flat_is_listed_with_its_profit_until_its_day_is_over(platform: Platform) -> None:
+    """All that was ever traded was listed for ever."""
+    asha = await platform.person("asha")
+    memory, now = platform.runtime.memory, platform.runtime.clock.now()
+    memory.quotes.update([said.quote(said.SBIN, 815.25, now)], now)
+    order = said.terms(asha.user_id, asha.account_id)
+    held = said.position(order).model_copy(update={"product": Product.NRML})
+    await platform.project(held, said.closed(order, Decimal("25.00")), said.funds(order))
+    lists = ("/api/v2/trading/positions/", f"/api/v2/trading/positions/{asha.account_id}")
+    sums = ("/api/v2/trading/positions/pnl", "/api/v2/risk/exposure/", f"/api/v2/risk/exposure/{asha.account_id}")
+
+    async def listed(query: str = "") -> list[list[tuple[str, int, str]]]:
+        found = [(await asha.client.get(path + query)).json()["data"] for path in lists]
+        return [[(row["product"], row["quantity"], row["realised_pnl"]) for row in rows] for rows in found]
+
+    assert await listed() == 2 * [[("MIS", 0, "25.00"), ("NRML", 10, "0")]]
+    assert await listed("?open=true") == 2 * [[("NRML", 10, "0")]]
+    assert (await asha.client.get(sums[0])).json()["mtm"] == "55.00"
+
+    await platform.project(said.next_day(order))
+    assert await listed() == 2 * [[("NRML", 10, "0")]]
+    assert [(await asha.client.get(path)).json().get("mtm") for path in sums] == ["30.00", None, "30.00"]
+    [exposed] = (await asha.client.get(sums[1])).json()["data"]
+    assert (exposed["mtm"], exposed["open_positions"]) == ("30.00", 1)
+
+
 async def test_closing_what_is_neither_listed_nor_held_is_not_told_as_done(platform: Platform) -> None:
     """A slip in the name, and a trader would believe that he is flat. What is unknown here is closed all the same."""
     asha = await platform.person("asha")

@@ -194,6 +194,25 @@ async def test_a_position_that_is_valued_at_an_old_price_says_so(live: Live) -> 
             assert shown["stale"] is True
 
 
+async def test_what_went_flat_on_an_earlier_day_is_in_no_snapshot_and_who_resumes_hears_that_its_day_is_over(
+    live: Live,
+) -> None:
+    asha = await live.person("asha")
+    order = said.terms(asha.user_id, asha.account_id)
+    await live.project(said.position(order), said.closed(order, Decimal("25.00")))
+    async with live.reader(asha, channels=["positions"]) as reader:
+        snapshot = await reader.hear("snapshot")
+        assert [(row["quantity"], row["realised_pnl"]) for row in snapshot["data"]] == [(0, "25.00")]
+    await live.project(said.next_day(order))
+    async with live.reader(asha, channels=["positions"]) as reader:
+        assert (await reader.hear("snapshot"))["data"] == []
+    async with live.reader(asha, channels=["positions"], since={"positions": snapshot["seq"]}) as reader:
+        missed = await reader.hear("snapshot")
+        [row] = missed["data"]
+        assert missed["since"] == snapshot["seq"]
+        assert (row["bought_quantity"], row["sold_quantity"], row["realised_pnl"]) == (0, 0, "0")
+
+
 async def test_a_client_that_falls_behind_is_caught_up_with_one_snapshot(live: Live) -> None:
     live.runtime.memory.hub.patience = Patience(queued=3)
     asha = await live.person("asha")
