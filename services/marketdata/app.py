@@ -50,6 +50,7 @@ app = Service(
         streams.tell_watchers,
         streams.tell_chains,
         streams.save_quotes,
+        streams.find_lost_quotes,
         streams.settle_expired,
     ],
     standby=[streams.stand_by, streams.keep_books],

@@ -157,6 +157,16 @@ class QuoteBoard:
     def not_saved(self, instruments: Iterable[InstrumentId]) -> None:
         self._unsaved.update(i for i in instruments if i in self.quotes)
 
+    @property
+    def saved(self) -> int:
+        """How many instruments have nothing to be saved."""
+        return len(self.quotes) - len(self._unsaved)
+
+    def save_again(self) -> None:
+        """Hand everything out once more, as old as it is: what was saved is lost."""
+        self._unsaved.update(self.quotes)
+        self.earlier_oi.save_again()
+
     def _quote_of(self, tick: Tick) -> Quote:
         instrument = tick.instrument
         return quote_of(tick, self._ranges[instrument][1], self._priced_at.get(instrument))

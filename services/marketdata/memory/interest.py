@@ -50,6 +50,10 @@ class EarlierInterest:
             await redis.hset(INTEREST_HASH, items=items)
         self._unsaved.difference_update(unsaved)
 
+    def save_again(self) -> None:
+        """What was saved is lost."""
+        self._unsaved.update(self.known)
+
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 QUOTES_HASH = "quotes"
 REDIS_SECONDS = 2.0
+SAVED_AT_ONCE = 1_000
+"""Quotes written to Redis in one go, some milliseconds of this process; ticks are passed on between them."""
 WRITER_GROUP = "marketdata-series"
 
 
@@ -141,11 +143,18 @@ class MarketMemory(Memory):
         return quotes
 
     async def save_quotes(self, quotes: Mapping[InstrumentId, Quote]) -> None:
-        # A flat list: the mapping's type in the client's stubs is invariant in its keys.
-        items = [item for i, quote in quotes.items() for item in (i, quote.__pydantic_serializer__.to_json(quote))]
-        async with asyncio.timeout(REDIS_SECONDS):
-            await self.redis.hset(QUOTES_HASH, items=items)
+        waiting = list(quotes.items())
+        for start in range(0, len(waiting), SAVED_AT_ONCE):
+            some = waiting[start : start + SAVED_AT_ONCE]
+            # A flat list: the mapping's type in the client's stubs is invariant in its keys.
+            items = [item for i, quote in some for item in (i, quote.__pydantic_serializer__.to_json(quote))]
+            async with asyncio.timeout(REDIS_SECONDS):
+                await self.redis.hset(QUOTES_HASH, items=items)
         await self.board.earlier_oi.save(self.redis)
+
+    async def count_saved_quotes(self) -> int:
+        async with asyncio.timeout(REDIS_SECONDS):
+            return await self.redis.hlen(QUOTES_HASH)
 
     async def drop_quotes(self, instruments: Sequence[InstrumentId]) -> None:
         self.board.forget(instruments)

@@ -4,7 +4,7 @@ from services.marketdata.streams.chain import tell_chains
 from services.marketdata.streams.custom import note_custom_symbols
 from services.marketdata.streams.feed import run_feed
 from services.marketdata.streams.masters import keep_masters
-from services.marketdata.streams.quotes import save_quotes
+from services.marketdata.streams.quotes import find_lost_quotes, save_quotes
 from services.marketdata.streams.repair import repair_candles
 from services.marketdata.streams.series import write_series
 from services.marketdata.streams.settlement import settle_expired
@@ -12,6 +12,7 @@ from services.marketdata.streams.standby import follow_master, follow_needs, fol
 from services.marketdata.streams.watched import forget_watchers, note_watchers, tell_watchers
 
 __all__ = [
+    "find_lost_quotes",
     "follow_master",
     "follow_needs",
     "follow_quotes",

@@ -20,7 +20,9 @@ CANDLES = Counter("marketdata_candles", "Candles closed")
 ROWS = Counter("marketdata_series_rows", "Rows written to QuestDB", ["table"])
 ROWS_WAITING = Gauge("marketdata_series_rows_waiting", "Ticks in Kafka that are not in QuestDB yet")
 WRITER_FAILURES = Counter("marketdata_series_failures", "Times that the writer began again from its last commit")
-REDIS_FAILURES = Counter("marketdata_redis_failures", "Failed writes of the latest quotes")
+REDIS_FAILURES = Counter(
+    "marketdata_redis_failures", "Failed writes of the latest quotes, and looks whether they are there"
+)
 LAST_TICK = Gauge("marketdata_last_tick_timestamp_seconds", "Exchange time of the newest tick")
 SETTLED = Counter("marketdata_contracts_settled", "Expired contracts, by whether their price was told", ["outcome"])
 MASTERS = Counter("marketdata_master_downloads", "Brokers' instrument dumps", ["source", "outcome"])

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EVERY_SECONDS = 0.25
 RETRY_SECONDS = 1.0
 LAST_SECONDS = 1.5
+LOOK_SECONDS = 5.0
+"""How often Redis is asked whether it has all of them still."""
 
 
 async def save_quotes(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
@@ -32,6 +34,27 @@ async def save_quotes(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
     finally:
         if runtime.lead.leads():
             await _save_the_last(runtime.memory)
+
+
+async def find_lost_quotes(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
+    """A Redis that lost its data is given all quotes again: by night none changes, and whoever is started then would
+    know no price until the opening.
+    """
+    memory = runtime.memory
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        if not runtime.lead.leads():
+            continue
+        saved = memory.board.saved
+        try:
+            kept = await memory.count_saved_quotes()
+        except (RedisError, OSError):
+            metrics.REDIS_FAILURES.inc()
+            continue
+        _end_if_cancelled()
+        if kept < saved:
+            log.warning("redis_lost_quotes", saved=saved, kept=kept)
+            memory.board.save_again()
 
 
 async def _save_the_last(memory: "MarketMemory") -> None:
@@ -71,10 +94,14 @@ async def _save_quotes(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
 
 
 async def _save(memory: "MarketMemory", quotes: Mapping[InstrumentId, Quote]) -> None:
+    await memory.save_quotes(quotes)
+    _end_if_cancelled()
+
+
+def _end_if_cancelled() -> None:
     """The client waits by `asyncio.wait_for`, which until Python 3.12 forgets a cancellation if its answer comes in the
     same moment: we would go on, and the process end without the last words of who hands over.
     """
-    await memory.save_quotes(quotes)
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

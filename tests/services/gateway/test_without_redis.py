@@ -2,22 +2,19 @@
 
 import asyncio
 import contextlib
-import shutil
-import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from libs.common.clock import FixedClock
 from libs.common.contracts.market import QuotesConflated
 from libs.common.messaging.streams import StreamReader
 from libs.common.runtime import Runtime
 from libs.common.testing.apps import opened, served
+from libs.common.testing.caches import RedisOfOurOwn
 from services.gateway import app as gateway
 from services.marketdata import app as marketdata
 from services.marketdata.memory import MarketMemory
@@ -29,34 +26,6 @@ from tests.services.marketdata.test_chain import EXPIRY, MASTER, NOW, STRIKES, m
 
 MarketRuntime = Runtime[ContractStore, MarketMemory]
 OPTION = MASTER[2 * STRIKES.index(24_400)].instrument
-
-
-@contextlib.asynccontextmanager
-async def redis_of_our_own(folder: Path) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = shutil.which("redis-server")
-    assert program is not None
-    words = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder))
-    process = await asyncio.create_subprocess_exec(program, *words, stdout=asyncio.subprocess.DEVNULL)
-    url = f"redis://127.0.0.1:{port}/0"
-    try:
-        async with asyncio.timeout(10), Redis.from_url(url) as redis:
-            while not await _answers(redis):
-                await asyncio.sleep(0.05)
-        yield url, process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def _answers(redis: Redis) -> bool:
-    try:
-        return bool(await redis.ping())
-    except (RedisError, OSError):
-        return False
 
 
 @contextlib.asynccontextmanager
@@ -80,8 +49,8 @@ async def test_while_redis_is_away_depth_and_chains_are_streamed(
     pool: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        url, redis = await stack.enter_async_context(redis_of_our_own(tmp_path))
-        monkeypatch.setenv("REDIS_URL", url)
+        redis = await stack.enter_async_context(RedisOfOurOwn(tmp_path))
+        monkeypatch.setenv("REDIS_URL", redis.url)
         runtime: MarketRuntime = await stack.enter_async_context(opened(marketdata.app, clock=FixedClock(NOW)))
         address, of_gateway = await stack.enter_async_context(served(gateway.app))
         live = Live(of_gateway)
@@ -93,8 +62,7 @@ async def test_while_redis_is_away_depth_and_chains_are_streamed(
         runtime.publish_bulk(QuotesConflated(shard="all", at=NOW, quotes=(market()[OPTION],)))
         await until(lambda: live.runtime.memory.quotes.newest(OPTION) is not None)
         asha = await live.person("asha")
-        redis.kill()
-        await redis.wait()
+        await redis.kill()
 
         chain = {"underlying": "NIFTY", "expiry": str(EXPIRY), "strikes": 2}
         async with live.reader(asha, quotes=[OPTION], mode="depth", chains=[chain]) as reader:

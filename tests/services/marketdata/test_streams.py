@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -22,6 +23,7 @@ from libs.common.messaging.lead import Role
 from libs.common.runtime import Runtime
 from libs.common.settings import MarketHours
 from libs.common.testing.apps import opened
+from libs.common.testing.caches import RedisOfOurOwn
 from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.adapters.simulator import SimulatedFeed
 from services.marketdata.app import app
@@ -30,7 +32,7 @@ from services.marketdata.memory import MarketMemory
 from services.marketdata.memory.board import QuoteBoard
 from services.marketdata.store import ContractStore
 from services.marketdata.streams import feed as feed_stream
-from services.marketdata.streams import save_quotes
+from services.marketdata.streams import find_lost_quotes, save_quotes
 from services.marketdata.streams.contracts import publish_contracts
 from services.marketdata.streams.feed import CONFLATION, Pump
 from tests.services.marketdata.samples import OPEN, SBIN, listed, tick
@@ -180,6 +182,65 @@ async def test_who_hands_over_ends_although_redis_answers_in_that_moment(
     writing.cancel()
     assert done == {writing}
     assert {quote.instrument for quote in await memory.saved_quotes()} == set(memory.board.quotes)
+
+
+@contextlib.asynccontextmanager
+async def saving(runtime: MarketRuntime) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(save_quotes(runtime)), asyncio.create_task(find_lost_quotes(runtime))]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until_saved(memory: MarketMemory) -> None:
+    """All that is on the board, as it is there."""
+    async with asyncio.timeout(20):
+        while {quote.instrument: quote for quote in await memory.saved_quotes()} != memory.board.quotes:
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("how", ["restarted", "emptied"])
+async def test_a_redis_that_lost_its_data_has_every_quote_again_though_nothing_ticks(
+    how: str, runtime: MarketRuntime, feed: SimulatedFeed, tmp_path: Path
+) -> None:
+    """It stayed empty until the opening, and whoever was started meanwhile knew no price. They are as old as before."""
+    memory = runtime.memory
+    async with RedisOfOurOwn(tmp_path) as redis:
+        await memory.redis.aclose()
+        memory.redis = Redis.from_url(redis.url)
+        Pump(runtime, feed).step(OPEN)
+        memory.board.conflate()
+        assert {quote.at for quote in memory.board.quotes.values()} == {OPEN}
+        interest = dict(memory.board.earlier_oi.known)
+        async with saving(runtime):
+            await until_saved(memory)
+            if how == "restarted":
+                await redis.kill()
+                await redis.start()
+            else:
+                await memory.redis.flushdb()
+            await until_saved(memory)
+        memory.board = QuoteBoard()
+        memory.board.follow(await memory.saved_quotes())
+        assert memory.board.earlier_oi.known == interest
+        assert len(interest) == len(feed.contracts)
+
+
+async def test_a_redis_that_lost_its_data_has_those_too_that_do_not_tick_when_others_do(
+    runtime: MarketRuntime, feed: SimulatedFeed
+) -> None:
+    memory = runtime.memory
+    Pump(runtime, feed).step(OPEN)
+    memory.board.conflate()
+    async with saving(runtime):
+        await until_saved(memory)
+        await memory.redis.flushdb()
+        assert memory.board.take(tick(60, memory.board.quotes[SBIN].ltp)) is None
+        memory.board.conflate()
+        await until_saved(memory)
 
 
 @pytest.mark.parametrize("role", [Role.STANDBY, Role.UNKNOWN])
