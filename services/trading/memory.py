@@ -8,7 +8,7 @@ from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import InstrumentId
 from libs.common.service import Memory
 from libs.common.settings import MarketHours
-from libs.common.trading_calendar import TradingCalendar
+from libs.common.trading_calendar import MarketSession, TradingCalendar
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
@@ -27,6 +27,13 @@ class TradingMemory(Memory):
         """Whether anything of its exchange trades: which stocks have derivatives, and so hours of their own, is not
         known here.
         """
+        return any(session.open <= now < session.end for session in self._sessions(instrument, now))
+
+    def has_session(self, instrument: InstrumentId, now: datetime) -> bool:
+        """Whether its exchange trades at any hour of the Indian day, as far as is known."""
+        return bool(self._sessions(instrument, now))
+
+    def _sessions(self, instrument: InstrumentId, now: datetime) -> list[MarketSession]:
         exchange, today = Exchange(instrument.partition(":")[0]), self.calendar.trading_day(now)
-        sessions = (self.calendar.session(exchange, today, listed) for listed in (False, True))
-        return any(session is not None and session.open <= now < session.end for session in sessions)
+        found = (self.calendar.session(exchange, today, listed) for listed in (False, True))
+        return [session for session in found if session is not None]

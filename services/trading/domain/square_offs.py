@@ -40,6 +40,8 @@ ASKED_AGAIN = timedelta(seconds=30)
 """Who wants a session's end asks again sooner."""
 FIRST_RETRY = timedelta(seconds=1)
 LAST_RETRY = timedelta(seconds=30)
+HOLIDAY_RETRY = timedelta(hours=1)
+"""Our calendar may lack a session, but for a day on which it knows one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,16 @@ def failed(square_off: SquareOff, instrument: InstrumentId, now: datetime) -> Sq
     failures = before.failures if before else 0
     pause = Pause(failures + 1, now + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY))
     return replace(square_off, pauses={**square_off.pauses, instrument: pause})
+
+
+def waits_for_opening(square_off: SquareOff, instrument: InstrumentId, has_session: bool, now: datetime) -> bool:
+    """Whether an exit that failed is not tried again at a broker while its exchange is closed by our calendar, which
+    knows a session of this day or not.
+    """
+    pause = square_off.pauses.get(instrument)
+    if pause is None:
+        return False
+    return has_session or now - HOLIDAY_RETRY < pause.until <= now + LAST_RETRY
 
 
 def judge(square_off: SquareOff, order: Order, kind: ExecutionKind, now: datetime) -> SquareOff:

@@ -118,19 +118,20 @@ async def _plan(square_off: SquareOff, ctx: Context[TradingStore, TradingMemory]
         books,
         await ctx.store.square_offs.largest_orders(),
         ctx.now,
-        _closed(account, books, ctx),
+        _closed(square_off, account, books, ctx),
     )
 
 
 def _closed(
-    account: TradingAccount, books: Iterable[Book], ctx: Context[TradingStore, TradingMemory]
+    square_off: SquareOff, account: TradingAccount, books: Iterable[Book], ctx: Context[TradingStore, TradingMemory]
 ) -> set[InstrumentId]:
-    """Only on paper, whose venue keeps to the same calendar: an exchange may trade in an hour that ours lacks, and a
-    broker must not miss a panic's exits for that.
+    """Whose exits wait for the market to open: on paper, whose venue keeps to the same calendar, all of them; at a
+    broker those that failed. An exchange may trade in an hour that our calendar lacks, and a panic must not miss it.
     """
-    if account.broker is not Broker.PAPER:
-        return set()
-    return {book.instrument for book in books if not ctx.memory.may_trade(book.instrument, ctx.now)}
+    closed = {book.instrument for book in books if not ctx.memory.may_trade(book.instrument, ctx.now)}
+    if account.broker is Broker.PAPER:
+        return closed
+    return {i for i in closed if rules.waits_for_opening(square_off, i, ctx.memory.has_session(i, ctx.now), ctx.now)}
 
 
 async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:

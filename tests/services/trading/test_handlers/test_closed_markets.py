@@ -1,12 +1,12 @@
-"""Square-offs while the market is closed: a paper account sends nothing that its venue would refuse."""
+"""Square-offs while the market is closed: what its venue would refuse is not sent, or not sent again and again."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import Broker, ExecutionKind, Side
+from libs.common.contracts.enums import Broker, DenialRule, ExecutionKind, Side
 from libs.common.contracts.ids import AccountId, InstrumentId
-from libs.common.contracts.orders import SquareOffStarted
+from libs.common.contracts.orders import OrderRequested, SquareOffStarted
 from libs.common.market_days import MarketDays
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import IST, TradingCalendar
@@ -22,7 +22,7 @@ from tests.services.trading.making import (
     panic,
     square_off,
 )
-from tests.services.trading.test_handlers.closing import clear, exits, tick
+from tests.services.trading.test_handlers.closing import clear, deny, exits, tick
 
 CRUDE = InstrumentId("MCX:CRUDEOIL18DEC26FUT")
 
@@ -76,12 +76,59 @@ async def test_a_market_that_is_closed_holds_up_no_other(trading: Trading) -> No
     assert [each.instrument for each in exits(await tick(trading, at(25, 9, 15)))] == [SBIN]
 
 
-async def test_at_a_broker_the_exit_is_sent_at_any_hour(trading: Trading) -> None:
-    """An exchange may trade in an hour that our calendar does not know of, and the broker says if it does not."""
-    theirs = AccountId(order_id(44))
-    save = account_save(account_id=theirs)
+THEIRS = AccountId(order_id(44))
+AT_BROKER = square_off().model_copy(update={"account_id": THEIRS})
+
+
+async def holds_at_broker(trading: Trading, *instruments: InstrumentId) -> None:
+    save = account_save(account_id=THEIRS)
     live = save.account.model_copy(update={"broker": Broker.ZERODHA})
     await trading.hears(save.model_copy(update={"account": live}))
-    await holds(trading, account_id=theirs)
-    wish = square_off().model_copy(update={"account_id": theirs})
-    assert len(exits(await trading.hears(wish, now=at(23, 20)))) == 1
+    for instrument in instruments:
+        await holds(trading, instrument, THEIRS)
+
+
+async def refuses(trading: Trading, request: OrderRequested, now: datetime) -> None:
+    rejected = execution(clear(request), ExecutionKind.REJECTED, reason="markets are closed right now")
+    assert exits(await trading.hears(clear(request), rejected, now=now)) == []
+
+
+async def test_at_a_broker_the_exit_is_sent_at_any_hour(trading: Trading) -> None:
+    """An exchange may trade in an hour that our calendar does not know of, and the broker says if it does not."""
+    await holds_at_broker(trading, SBIN)
+    assert len(exits(await trading.hears(AT_BROKER, now=at(23, 20)))) == 1
+
+
+async def test_what_a_broker_refused_by_night_is_sent_again_when_the_market_opens(trading: Trading) -> None:
+    """It was sent, and refused, twice a minute until then."""
+    await holds_at_broker(trading, SBIN, CRUDE)
+    [crude, sbin] = exits(await trading.hears(AT_BROKER, now=at(25, 20)))
+    await refuses(trading, sbin, at(25, 20))
+    await refuses(trading, crude, at(25, 20))
+    [again] = exits(await tick(trading, at(25, 20, 1)))
+    assert again.instrument == CRUDE, "MCX trades until late"
+    await fills(trading, [again], at(25, 20, 2))
+    for now in (at(25, 21, 30), at(25, 23, 59), at(26, 0), at(26, 6), at(26, 9, 14, 59)):
+        assert await tick(trading, now) == []
+    opens = at(26, 9, 15)
+    assert "SquareOffCompleted" in names(await fills(trading, await tick(trading, opens), opens))
+
+
+async def test_what_risk_denies_by_night_at_a_broker_is_sent_again_when_the_market_opens(trading: Trading) -> None:
+    await holds_at_broker(trading, SBIN)
+    [request] = exits(await trading.hears(AT_BROKER, now=at(25, 20)))
+    await trading.hears(deny(request, DenialRule.NO_REFERENCE_PRICE), now=at(25, 20))
+    assert await tick(trading, at(26, 9, 14, 59)) == []
+    assert len(exits(await tick(trading, at(26, 9, 15)))) == 1
+
+
+async def test_on_a_holiday_what_a_broker_refused_is_tried_again_every_hour(trading: Trading) -> None:
+    """MCX trades on the evenings of most of them, and our calendar knows of none: no panic must miss that."""
+    await holds_at_broker(trading, CRUDE)
+    said: Sequence[Message] = await trading.hears(AT_BROKER, now=at(24, 16))
+    for tried in (at(24, 16), at(24, 17, 1)):
+        [request] = exits(said)
+        await refuses(trading, request, tried)
+        assert await tick(trading, tried + timedelta(minutes=59)) == []
+        said = await tick(trading, tried + timedelta(minutes=61))
+    assert "SquareOffCompleted" in names(await fills(trading, said, at(24, 18, 2)))
