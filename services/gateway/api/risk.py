@@ -230,14 +230,7 @@ _panic_routes()
 def _exposure(edge: Edge, account_id: object, rows: list[Row], funds: Row | None) -> dict[str, object]:
     prices = edge.last_prices()
     held: Exposure = exposure(views.holding(row, prices(row["instrument"])) for row in rows)
-    return {
-        "account_id": account_id,
-        "gross_value": held.gross_value,
-        "net_value": held.net_value,
-        "used_margin": funds["used_margin"] if funds else held.used_margin,
-        **views.profit(held),
-        "open_positions": held.open_positions,
-    }
+    return views.exposure(account_id, held, funds["used_margin"] if funds else held.used_margin)
 
 
 async def _check_scope(edge: Edge, identity: Identity, body: models.RiskLimitBody) -> None:

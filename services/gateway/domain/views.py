@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from libs.common.contracts.enums import Product
-from services.gateway.domain.valuation import Exposure, Holding, LastPrice
+from services.gateway.domain.valuation import PAISA, ZERO, Exposure, Holding, LastPrice
 
 Row: TypeAlias = Mapping[str, Any]
 View: TypeAlias = dict[str, Any]
@@ -52,6 +52,16 @@ _FILL = (
     "seq",
 )
 _FUNDS = ("account_id", "opening_balance", "realised_pnl", "used_margin", "available", "updated_at", "seq")
+_PRICES = frozenset({"price", "trigger_price", "average_price", "ltp"})
+
+
+def in_rupees(view: View) -> View:
+    """Every decimal with two digits; prices with more where their tick, or an average, needs them."""
+    for name, value in view.items():
+        if isinstance(value, Decimal):
+            paise = value.quantize(PAISA) + ZERO
+            view[name] = value.normalize() if name in _PRICES and value != paise else paise
+    return view
 
 
 def order(row: Row) -> View:
@@ -59,11 +69,11 @@ def order(row: Row) -> View:
     if view["rule"]:
         view["limit"] = row.get("limit_text")
         view["value"] = row.get("value_text")
-    return view
+    return in_rupees(view)
 
 
 def fill(row: Row) -> View:
-    return {name: row[name] for name in _FILL}
+    return in_rupees({name: row[name] for name in _FILL})
 
 
 def holding(row: Row, last: LastPrice | None) -> Holding:
@@ -71,24 +81,38 @@ def holding(row: Row, last: LastPrice | None) -> Holding:
 
 
 def profit(held: Exposure) -> View:
-    return {
-        "realised_pnl": held.realised_pnl,
-        "unrealised_pnl": held.unrealised_pnl,
-        "mtm": held.mtm,
-        "ltp_at": held.ltp_at,
-        "stale": held.stale,
-    }
+    return in_rupees(
+        {
+            "realised_pnl": held.realised_pnl,
+            "unrealised_pnl": held.unrealised_pnl,
+            "mtm": held.mtm,
+            "ltp_at": held.ltp_at,
+            "stale": held.stale,
+        }
+    )
+
+
+def exposure(account_id: object, held: Exposure, used_margin: Decimal) -> View:
+    return in_rupees(
+        {
+            "account_id": account_id,
+            "gross_value": held.gross_value,
+            "net_value": held.net_value,
+            "used_margin": used_margin,
+            **profit(held),
+            "open_positions": held.open_positions,
+        }
+    )
 
 
 def position(row: Row, last: LastPrice | None) -> View:
     held = holding(row, last)
-    return {
-        **row,
-        **_last(last),
+    valued = {
         "unrealised_pnl": held.unrealised_pnl,
         "mtm": held.realised_pnl + held.unrealised_pnl,
         "value": held.value,
     }
+    return in_rupees({**row, **_last(last), **valued})
 
 
 def _last(last: LastPrice | None) -> View:
@@ -108,7 +132,7 @@ def shares(row: Row, last: LastPrice | None) -> View | None:
         return None
     invested = quantity * row["average_price"]
     value = None if last is None else quantity * last.price
-    return {
+    view = {
         "account_id": row["account_id"],
         "instrument": row["instrument"],
         "quantity": quantity,
@@ -118,10 +142,11 @@ def shares(row: Row, last: LastPrice | None) -> View | None:
         "value": value,
         "pnl": None if value is None else value - invested,
     }
+    return in_rupees(view)
 
 
 def funds(row: Row) -> View:
-    return {name: row[name] for name in _FUNDS}
+    return in_rupees({name: row[name] for name in _FUNDS})
 
 
 def broker_positions(account_id: object, row: Row | None) -> View:

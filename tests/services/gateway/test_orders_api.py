@@ -219,7 +219,7 @@ async def test_an_order_is_modified_and_cancelled(platform: Platform) -> None:
         "/api/v2/trading/orders/modify", json={"order_id": str(order.order_id), "quantity": 20, "price": "813"}
     )
     assert modified.status_code == 200, modified.text
-    assert (modified.json()["quantity"], modified.json()["price"]) == (20, "813")
+    assert (modified.json()["quantity"], modified.json()["price"]) == (20, "813.00")
     cancelled = await asha.client.post("/api/v2/trading/orders/cancel", json={"order_id": str(order.order_id)})
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "CANCELLED")
     late = await asha.client.post("/api/v2/trading/orders/cancel", json={"order_id": str(order.order_id)})

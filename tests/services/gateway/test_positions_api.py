@@ -27,10 +27,10 @@ async def test_positions_are_valued_at_the_last_price_and_closed(platform: Platf
     pnl = (await asha.client.get("/api/v2/trading/positions/pnl")).json()
     assert (pnl["mtm"], len(pnl["accounts"]), pnl["strategies"]) == ("30.00", 1, [])
     exposure = (await asha.client.get(f"/api/v2/risk/exposure/{asha.account_id}")).json()
-    assert (exposure["gross_value"], exposure["used_margin"], exposure["mtm"]) == ("8152.50", "1625", "30.00")
+    assert (exposure["gross_value"], exposure["used_margin"], exposure["mtm"]) == ("8152.50", "1625.00", "30.00")
     [fill] = (await asha.client.get("/api/v2/trading/tradebook/")).json()["data"]
     assert fill["price"] == "812.25"
-    assert (await asha.client.get(f"/api/v2/trading/funds/{asha.account_id}")).json()["available"] == "9998375"
+    assert (await asha.client.get(f"/api/v2/trading/funds/{asha.account_id}")).json()["available"] == "9998375.00"
     platform.answer = said.yes
     body = {"account_id": str(asha.account_id), "symbol": "SBIN", "exchange": "NSE", "product": "MIS"}
     closed = await asha.client.post("/api/v2/trading/positions/close", json=body)
@@ -85,15 +85,55 @@ async def test_what_went_flat_is_listed_with_its_profit_until_its_day_is_over(pl
         found = [(await asha.client.get(path + query)).json()["data"] for path in lists]
         return [[(row["product"], row["quantity"], row["realised_pnl"]) for row in rows] for rows in found]
 
-    assert await listed() == 2 * [[("MIS", 0, "25.00"), ("NRML", 10, "0")]]
-    assert await listed("?open=true") == 2 * [[("NRML", 10, "0")]]
+    assert await listed() == 2 * [[("MIS", 0, "25.00"), ("NRML", 10, "0.00")]]
+    assert await listed("?open=true") == 2 * [[("NRML", 10, "0.00")]]
     assert (await asha.client.get(sums[0])).json()["mtm"] == "55.00"
 
     await platform.project(said.next_day(order))
-    assert await listed() == 2 * [[("NRML", 10, "0")]]
+    assert await listed() == 2 * [[("NRML", 10, "0.00")]]
     assert [(await asha.client.get(path)).json().get("mtm") for path in sums] == ["30.00", None, "30.00"]
     [exposed] = (await asha.client.get(sums[1])).json()["data"]
     assert (exposed["mtm"], exposed["open_positions"]) == ("30.00", 1)
+
+
+async def test_amounts_have_two_digits_and_prices_as_many_as_they_need(platform: Platform) -> None:
+    """They had none, four or six, as the books happened to keep them."""
+    asha = await platform.person("asha")
+    order = said.terms(asha.user_id, asha.account_id).model_copy(update={"price": Decimal("83.25750000")})
+    held = said.position(order)
+    net = held.net.model_copy(update={"average_price": Decimal("812.2500"), "realised_pnl": Decimal("-1234.567500")})
+    funds = said.funds(order).model_copy(update={"realised_pnl": Decimal("-1234.567500"), "available": Decimal(9)})
+    bought = said.filled(order, 4, version=2).model_copy(update={"price": Decimal(812)})
+    await platform.project(said.submitted(order), bought, held.model_copy(update={"net": net, "book": net}), funds)
+    now = platform.runtime.clock.now()
+    platform.runtime.memory.quotes.update([said.quote(said.SBIN, 815.5, now)], now)
+
+    async def shown(path: str, *names: str) -> list[object]:
+        answer = (await asha.client.get(f"/api/v2{path}")).json()
+        [row] = answer.get("data", [answer])
+        return [row[name] for name in names]
+
+    assert await shown("/trading/orders/", "price", "trigger_price", "average_price") == ["83.2575", None, "812.25"]
+    assert await shown("/trading/tradebook/", "price") == ["812.00"]
+    prices = await shown("/trading/positions/", "average_price", "ltp")
+    amounts = ("realised_pnl", "unrealised_pnl", "mtm")
+    assert (prices, await shown("/trading/positions/pnl", *amounts)) == (
+        ["812.25", "815.50"],
+        ["-1234.57", "32.50", "-1202.07"],
+    )
+    assert await shown("/trading/positions/", *amounts, "margin", "sold_value") == [
+        "-1234.57",
+        "32.50",
+        "-1202.07",
+        "1625.00",
+        "0.00",
+    ]
+    assert await shown("/trading/funds/", "opening_balance", "realised_pnl", "available") == [
+        "10000000.00",
+        "-1234.57",
+        "9.00",
+    ]
+    assert await shown("/risk/exposure/", "gross_value", "used_margin", "mtm") == ["8155.00", "1625.00", "-1202.07"]
 
 
 async def test_closing_what_is_neither_listed_nor_held_is_not_told_as_done(platform: Platform) -> None:

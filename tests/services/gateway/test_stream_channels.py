@@ -39,7 +39,7 @@ async def test_openalgo_811_an_order_and_its_fill_are_told_with_numbers_that_fol
         fill = await reader.hear("event", "fills")
         assert (fill["seq"], fill["data"]["price"]) == (seqs["fills"] + 1, "812.25")
         assert (await reader.hear("event", "positions"))["data"]["quantity"] == 10
-        assert (await reader.hear("event", "funds"))["data"]["available"] == "9998375"
+        assert (await reader.hear("event", "funds"))["data"]["available"] == "9998375.00"
 
 
 async def test_a_settlement_is_an_event_of_the_fills_without_an_order(live: Live) -> None:
@@ -210,7 +210,7 @@ async def test_what_went_flat_on_an_earlier_day_is_in_no_snapshot_and_who_resume
         missed = await reader.hear("snapshot")
         [row] = missed["data"]
         assert missed["since"] == snapshot["seq"]
-        assert (row["bought_quantity"], row["sold_quantity"], row["realised_pnl"]) == (0, 0, "0")
+        assert (row["bought_quantity"], row["sold_quantity"], row["realised_pnl"]) == (0, 0, "0.00")
 
 
 async def test_a_client_that_falls_behind_is_caught_up_with_one_snapshot(live: Live) -> None:
