@@ -4,12 +4,12 @@ from uuid import UUID
 
 import orjson
 from fastapi import Request, Response
-from pydantic import BaseModel, Field, IPvAnyAddress, SecretStr
+from pydantic import Field, IPvAnyAddress, SecretStr
 
 from libs.common.problems import PROBLEM_JSON, Problem, unavailable
 from services.gateway.api import models
 from services.gateway.api.edge import Router, TheEdge, Trader
-from services.gateway.api.models.common import Body
+from services.gateway.api.models.common import Answer, Body
 
 router = Router(prefix="/accounts", tags=["accounts"])
 MAX_POSTBACK = 16_384
@@ -29,7 +29,7 @@ class CredentialsBody(Body):
     source_address: IPvAnyAddress | None = None
 
 
-class CredentialsSet(BaseModel):
+class CredentialsSet(Answer):
     """`version` counts how often they were set."""
 
     account_id: UUID

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, TypeAlias, cast
 from uuid import UUID
@@ -37,16 +38,18 @@ KEYS_AT_ONCE = 3
 """API keys that are looked up: anybody may send any number that nobody has, without a login."""
 
 
-class Router(APIRouter):
+class Route(StrictRoute):
     """A path that ends with a slash answers without it too."""
 
-    def __init__(self, prefix: str = "", tags: list[str] | None = None) -> None:
-        super().__init__(prefix="/api/v2" + prefix, tags=list(tags or []), route_class=StrictRoute)
-
-    def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().add_api_route(path, endpoint, **options)
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
         if path.endswith("/"):
-            super().add_api_route(path[:-1], endpoint, **{**options, "include_in_schema": False})
+            self.path_regex = re.compile(self.path_regex.pattern.removesuffix("/$") + "/?$")
+
+
+class Router(APIRouter):
+    def __init__(self, prefix: str = "", tags: list[str] | None = None) -> None:
+        super().__init__(prefix="/api/v2" + prefix, tags=list(tags or []), route_class=Route)
 
 
 class Json(Response):

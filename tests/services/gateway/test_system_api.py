@@ -66,6 +66,10 @@ async def test_the_openapi_page_describes_every_route_and_the_problems(platform:
         assert operation["tags"], path
         public = path.split("/")[-1] in ("register", "login", "refresh", "health", "version", "postback")
         assert public or operation.get("security"), (method, path)
+        problems = [told for status, told in operation["responses"].items() if status in ("401", "404", "503")]
+        described = [told["content"]["application/json"]["schema"] for told in problems]
+        assert all(schema == {"$ref": "#/components/schemas/ProblemDetails"} for schema in described), path
+    assert page["components"]["schemas"]["ProblemDetails"]["required"] == ["type", "title", "status", "code", "detail"]
     place = page["paths"]["/api/v2/trading/orders/place"]["post"]
     assert {"201", "202", "422", "503"} <= place["responses"].keys()
     assert place["requestBody"]["content"]["application/json"]["schema"]["properties"]["instrument"]

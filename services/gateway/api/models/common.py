@@ -32,7 +32,15 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ProblemDetails(BaseModel):
+class Answer(BaseModel):
+    """An answer's shape, for the description of the API: pydantic builds it when somebody asks for that. Answers are
+    written as rows and events have them.
+    """
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class ProblemDetails(Answer):
     """RFC 9457. `code` is a stable word for programs, `detail` a sentence for people."""
 
     type: str = Field(examples=["urn:openalgo:problem:not_found"])
@@ -42,7 +50,7 @@ class ProblemDetails(BaseModel):
     detail: str = Field(examples=["you have no account 01976f3e-2d4b-7c3a-9f53-3b1c6f0d9a11"])
 
 
-class Pending(BaseModel):
+class Pending(Answer):
     """Taken, outcome open: ask `status_url`."""
 
     id: UUID
@@ -50,24 +58,28 @@ class Pending(BaseModel):
     status_url: str
 
 
-class Page(BaseModel, Generic[T]):
+class Page(Answer, Generic[T]):
     """`next_cursor` asks for the page after this one; null on the last."""
 
     data: list[T]
     next_cursor: str | None
 
 
-class Listing(BaseModel, Generic[T]):
+class Listing(Answer, Generic[T]):
     data: list[T]
 
 
+_PROBLEM = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}}
+"""What a response's `model` comes to in the description of the API. FastAPI makes a validator of the model besides, for
+each response of each route, which nobody uses: one of them has the model, which brings it into the description.
+"""
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": ProblemDetails, "description": "Who are you?"},
-    403: {"model": ProblemDetails, "description": "Your role or key may not"},
-    404: {"model": ProblemDetails, "description": "You have none of that"},
-    409: {"model": ProblemDetails, "description": "It conflicts with the present state, or the key is in flight"},
-    422: {"model": ProblemDetails, "description": "Not understood, or refused"},
-    429: {"model": ProblemDetails, "description": "Too much at once; `Retry-After` says when to ask again"},
-    503: {"model": ProblemDetails, "description": "A part of the platform is away; nothing was taken"},
+    403: {**_PROBLEM, "description": "Your role or key may not"},
+    404: {**_PROBLEM, "description": "You have none of that"},
+    409: {**_PROBLEM, "description": "It conflicts with the present state, or the key is in flight"},
+    422: {**_PROBLEM, "description": "Not understood, or refused"},
+    429: {**_PROBLEM, "description": "Too much at once; `Retry-After` says when to ask again"},
+    503: {**_PROBLEM, "description": "A part of the platform is away; nothing was taken"},
 }
 TAKEN: dict[int | str, dict[str, Any]] = {202: {"model": Pending, "description": "Taken; ask for the outcome"}}

@@ -5,24 +5,24 @@ from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from libs.common.contracts.enums import Exchange, InstrumentKind
 from libs.common.contracts.masters import CorporateActionKind, ExpiryRole, MasterSource
-from services.gateway.api.models.common import Body, Name, SavedAt, Whole
+from services.gateway.api.models.common import Answer, Body, Name, SavedAt, Whole
 from services.gateway.api.models.market import InstrumentView
 
 InstrumentName = Annotated[str, StringConstraints(max_length=80)]
 
 
-class InstrumentsFound(BaseModel):
+class InstrumentsFound(Answer):
     """`corrected` is what was looked for instead of a misspelled query; null when it was found as it is."""
 
     data: list[InstrumentView]
     corrected: str | None
 
 
-class BrokerName(BaseModel):
+class BrokerName(Answer):
     """One broker's own name of an instrument; `listed` is False for what has left its dumps."""
 
     source: MasterSource
@@ -43,7 +43,7 @@ class InstrumentDetails(InstrumentView):
     brokers: list[BrokerName]
 
 
-class TokenMeaning(BaseModel):
+class TokenMeaning(Answer):
     source: MasterSource
     instrument: str
     token: str
@@ -52,7 +52,7 @@ class TokenMeaning(BaseModel):
     seen_on: date
 
 
-class DownloadView(BaseModel):
+class DownloadView(Answer):
     """`status`: good, refused (the last good dump stays), waiting, running, never, not_configured."""
 
     source: MasterSource
@@ -69,7 +69,7 @@ class DownloadView(BaseModel):
     reason: str | None
 
 
-class Downloads(BaseModel):
+class Downloads(Answer):
     """`at` is the Indian time of day at which all configured dumps are fetched."""
 
     at: str
@@ -82,20 +82,20 @@ class DownloadWanted(Body):
     sources: list[MasterSource] | None = Field(default=None, min_length=1, max_length=len(MasterSource))
 
 
-class ListedExpiry(BaseModel):
+class ListedExpiry(Answer):
     expiry: date
     cycle: str
     days: int
 
 
-class ExpirySeries(BaseModel):
+class ExpirySeries(Answer):
     exchange: Exchange
     kind: InstrumentKind
     roles: dict[ExpiryRole, date]
     expiries: list[ListedExpiry]
 
 
-class Expiries(BaseModel):
+class Expiries(Answer):
     underlying: str
     data: list[ExpirySeries]
 
@@ -121,12 +121,12 @@ class CustomSymbolChange(Body):
     version: int | None = None
 
 
-class LegView(BaseModel):
+class LegView(Answer):
     instrument: str
     weight: Decimal
 
 
-class CustomSymbolView(BaseModel):
+class CustomSymbolView(Answer):
     custom_symbol_id: UUID
     user_id: UUID
     symbol: str
@@ -149,7 +149,7 @@ class CorporateActionBody(Body):
     amount: Decimal = Field(default=Decimal(0), ge=0, max_digits=14, decimal_places=4)
 
 
-class CorporateActionView(BaseModel):
+class CorporateActionView(Answer):
     kind: CorporateActionKind
     ex_date: date
     old: int
@@ -157,11 +157,11 @@ class CorporateActionView(BaseModel):
     amount: float
 
 
-class CorporateActionsOf(BaseModel):
+class CorporateActionsOf(Answer):
     instrument: str
     data: list[CorporateActionView]
 
 
-class Imported(BaseModel):
+class Imported(Answer):
     import_id: UUID
     imported: int

@@ -5,11 +5,11 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from libs.common.contracts.algos import AlgoLeg, LinkedAccount, SignalMapping
 from libs.common.contracts.enums import Broker, LegRefusedRule, Product, RepeatRule, SignalSource
-from services.gateway.api.models.common import Body, Money, Name, SavedAt, Whole, no_truth
+from services.gateway.api.models.common import Answer, Body, Money, Name, SavedAt, Whole, no_truth
 
 
 class AccountBody(Body):
@@ -63,7 +63,7 @@ class SignalGroupChange(Body):
     version: int | None = None
 
 
-class Webhook(BaseModel):
+class Webhook(Answer):
     """Everything to paste into TradingView. The secrets derive from the server's; nobody stores them."""
 
     webhook_url: str
@@ -125,7 +125,7 @@ class AlgoView(AlgoBody):
     updated_at: SavedAt = None
 
 
-class WebhookTrial(BaseModel):
+class WebhookTrial(Answer):
     """What would become of the alert now: its `fate` as in the log, and what was understood if it would be accepted."""
 
     fate: str

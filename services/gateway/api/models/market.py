@@ -4,15 +4,15 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind, OptionType
 from libs.common.contracts.market import DepthLevel
 from libs.common.contracts.options import OptionChain
-from services.gateway.api.models.common import Body
+from services.gateway.api.models.common import Answer, Body
 
 
-class QuoteView(BaseModel):
+class QuoteView(Answer):
     """`source` says where the price comes from, `stale` that it may not be the market's any more: nothing newer came
     for a minute while its market trades, or prices are not heard at all.
 
@@ -44,7 +44,7 @@ class QuoteAsked(QuoteView):
     asked_since: datetime
 
 
-class DepthView(BaseModel):
+class DepthView(Answer):
     """`levels` is how many the feed gives, which may be fewer than were asked for."""
 
     instrument: str
@@ -59,7 +59,7 @@ class DepthView(BaseModel):
     market_open: bool
 
 
-class Expiries(BaseModel):
+class Expiries(Answer):
     exchange: Exchange
     underlying: str
     expiries: list[date]
@@ -71,7 +71,7 @@ class QuotesWanted(Body):
     )
 
 
-class QuotesFound(BaseModel):
+class QuotesFound(Answer):
     """`missing` has no quote: `unknown` is not listed, and the feed is asked for the rest since `asked_since`."""
 
     data: list[QuoteView]
@@ -86,7 +86,7 @@ class ChainView(OptionChain):
     asked_since: datetime
 
 
-class InstrumentView(BaseModel):
+class InstrumentView(Answer):
     instrument: str
     exchange: Exchange
     symbol: str

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from libs.common.contracts.enums import (
     Exchange,
@@ -17,7 +17,7 @@ from libs.common.contracts.enums import (
     Side,
     Validity,
 )
-from services.gateway.api.models.common import Body, Price, ProblemDetails, Quantity, Whole
+from services.gateway.api.models.common import Answer, Body, Price, ProblemDetails, Quantity, Whole
 from services.gateway.domain.symbols import one_instrument
 
 
@@ -104,7 +104,7 @@ class SettleOrder(Body):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=5, max_length=500)]
 
 
-class SettledOrder(BaseModel):
+class SettledOrder(Answer):
     """What was kept; the order's own state follows from it within moments, at `status_url`."""
 
     order_id: UUID
@@ -124,7 +124,7 @@ class CancelAll(Body):
     instrument: Annotated[str, StringConstraints(max_length=80)] | None = None
 
 
-class OrderView(BaseModel):
+class OrderView(Answer):
     order_id: UUID
     account_id: UUID
     strategy_id: UUID | None
@@ -161,7 +161,7 @@ class OrderProblem(ProblemDetails):
     value: str | None = None
 
 
-class OrderEvent(BaseModel):
+class OrderEvent(Answer):
     at: datetime
     event: str
     status: OrderStatus
@@ -169,7 +169,7 @@ class OrderEvent(BaseModel):
     reason: str | None = None
 
 
-class OrderHistory(BaseModel):
+class OrderHistory(Answer):
     order_id: UUID
     status: OrderStatus
     is_final: bool
@@ -179,6 +179,6 @@ class OrderHistory(BaseModel):
     history: list[OrderEvent]
 
 
-class Cancelling(BaseModel):
+class Cancelling(Answer):
     order_ids: list[UUID]
     pending: list[UUID]

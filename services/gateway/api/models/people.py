@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, EmailStr, Field, StringConstraints
+from pydantic import EmailStr, Field, StringConstraints
 
-from services.gateway.api.models.common import Body, Name, Password
+from services.gateway.api.models.common import Answer, Body, Name, Password
 from services.gateway.domain.roles import Role, Scope
 
 
@@ -25,14 +25,14 @@ class Refresh(Body):
     refresh_token: Annotated[str, StringConstraints(max_length=200)]
 
 
-class Tokens(BaseModel):
+class Tokens(Answer):
     access_token: str
     refresh_token: str
     token_type: str = Field(examples=["Bearer"])
     expires_in: int
 
 
-class Profile(BaseModel):
+class Profile(Answer):
     user_id: UUID
     email: str
     username: str
@@ -57,7 +57,7 @@ class KeyRequest(Body):
     scopes: list[Scope] = Field(default=[Scope.READ, Scope.TRADE], min_length=1)
 
 
-class KeyView(BaseModel):
+class KeyView(Answer):
     key_id: UUID
     name: str
     prefix: str

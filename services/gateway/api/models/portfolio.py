@@ -5,11 +5,11 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from libs.common.contracts.brokers import PositionDifference
 from libs.common.contracts.enums import Exchange, Product, Side, SquareOffReason
-from services.gateway.api.models.common import Body
+from services.gateway.api.models.common import Answer, Body
 from services.gateway.domain.symbols import one_instrument
 
 
@@ -36,17 +36,17 @@ class CloseAll(Body):
     account_id: UUID | None = None
 
 
-class SquareOffView(BaseModel):
+class SquareOffView(Answer):
     """`expired` are the contracts that a completed one left, since nobody can trade them any more."""
 
     square_off_id: UUID
     account_id: UUID
     status: str = Field(examples=["COMPLETED", "STARTED", "PENDING"])
     reason: SquareOffReason | None = Field(default=None, description="SESSION_END: MIS ends before its market closes")
-    expired: list[str] = []
+    expired: list[str] = Field(default=[])
 
 
-class PositionView(BaseModel):
+class PositionView(Answer):
     """`ltp_at` is the time of the price it is valued at, `stale` that it may not be the market's any more, as its quote
     says; also while no price is known, and what was paid stands for it.
     """
@@ -74,7 +74,7 @@ class PositionView(BaseModel):
     updated_at: datetime
 
 
-class HoldingView(BaseModel):
+class HoldingView(Answer):
     """`quantity` can be sold; `value` and `pnl` are null while no price is known, `stale` as of a position."""
 
     account_id: UUID
@@ -89,7 +89,7 @@ class HoldingView(BaseModel):
     pnl: Decimal | None
 
 
-class Pnl(BaseModel):
+class Pnl(Answer):
     """`ltp_at` is the oldest price that an open position is valued at, null while one has none or nothing is open;
     `stale` that one of them is.
     """
@@ -103,7 +103,7 @@ class Pnl(BaseModel):
     strategies: list[dict[str, Any]]
 
 
-class FillView(BaseModel):
+class FillView(Answer):
     """A trade of an order; or, without an `order_id`, the settlement of a contract that expired in a paper account."""
 
     fill_id: UUID
@@ -120,7 +120,7 @@ class FillView(BaseModel):
     seq: int
 
 
-class FundsView(BaseModel):
+class FundsView(Answer):
     account_id: UUID
     opening_balance: Decimal
     realised_pnl: Decimal
@@ -130,7 +130,7 @@ class FundsView(BaseModel):
     seq: int
 
 
-class BrokerPositions(BaseModel):
+class BrokerPositions(Answer):
     """Where our positions and the broker's differ. `moving` were left out of the last look, since an order of theirs is
     under way; while `problem` says why the broker's cannot be read, the differences are those of `compared_at`, which
     is null until a first look. `version` counts what was told, 0: nothing yet.

@@ -5,10 +5,10 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from libs.common.contracts.enums import RiskLevel
-from services.gateway.api.models.common import Body, Money, SavedAt, Whole
+from services.gateway.api.models.common import Answer, Body, Money, SavedAt, Whole
 from services.gateway.domain.symbols import instrument_of
 
 
@@ -55,7 +55,7 @@ class RiskLimitView(RiskLimitBody):
     updated_at: SavedAt = None
 
 
-class ExposureView(BaseModel):
+class ExposureView(Answer):
     """`ltp_at` is the oldest price that an open position is valued at, null while one has none or nothing is open;
     `stale` that one of them is.
     """
@@ -72,7 +72,7 @@ class ExposureView(BaseModel):
     open_positions: int
 
 
-class ViolationView(BaseModel):
+class ViolationView(Answer):
     event_id: UUID
     type: str
     at: datetime
@@ -83,7 +83,7 @@ class PanicBody(Body):
     reason: Annotated[str, StringConstraints(max_length=200)] = "asked for by a person"
 
 
-class PanicView(BaseModel):
+class PanicView(Answer):
     scope: str
     level: RiskLevel
     epoch: int
