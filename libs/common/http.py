@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common import problems
 from libs.common.connections import Bounds, Connection, Unfinished
 from libs.common.runtime import Runtime
 from libs.common.telemetry import continue_trace, trace
-from libs.common.websocket import WebSocket
 
 DRAIN_SECONDS = 5
 BACKLOG = 4096
@@ -67,47 +69,58 @@ class Draining:
         await self.app(scope, receive, send_and_part)
 
 
-def build_app(runtime: Runtime[Any, Any]) -> FastAPI:
-    """The service's FastAPI application, without a server around it."""
-    name = runtime.service.name
-    app = FastAPI(title=f"OpenAlgo Enhanced: {name}", version="2", redoc_url=None)
+def build_app(runtime: Runtime[Any, Any]) -> Starlette:
+    """The service's application, without a server around it."""
+    app = _with_routes(runtime)
+    app.router.routes.extend(_health(runtime))
     problems.install(app)
     app.add_middleware(Heads)
     app.add_middleware(Tracing)
     app.add_middleware(Draining, stopping=runtime.stopping)
-
-    @app.get("/health/live", tags=["health"], include_in_schema=False)
-    async def live() -> dict[str, str]:
-        """The process answers. One that hangs need not be asked: it ends itself (libs/common/watchdog.py)."""
-        return {"status": "live", "service": name}
-
-    @app.get("/health/ready", tags=["health"], include_in_schema=False)
-    async def ready(response: Response) -> dict[str, object]:
-        """Consuming, and every dependency answers."""
-        checks = {**runtime.ready, "postgres": await _answers(runtime), "running": not runtime.stopping.is_set()}
-        good = all(checks.values())
-        response.status_code = 200 if good else 503
-        return {"status": "ready" if good else "not ready", "service": name, "checks": checks}
-
-    @app.get("/health/serving", tags=["health"], include_in_schema=False)
-    async def serving(response: Response) -> dict[str, object]:
-        """For the edge: ready, and not draining. What all instances need may be away: then each answers that itself."""
-        good = all(runtime.ready.values()) and not runtime.stopping.is_set()
-        response.status_code = 200 if good else 503
-        return {"status": "serving" if good else "not serving", "service": name}
-
-    @app.get("/metrics", tags=["health"], include_in_schema=False)
-    async def metrics() -> Response:
-        """Prometheus text."""
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-    if runtime.service.routes:
-        # A router that is included makes all its routes once more, when the first request comes: a quarter of a second.
-        app.router.routes.extend(runtime.service.routes(runtime).routes)
     if runtime.service.entrance:
         inner = app.router.middleware_stack
         app.router.middleware_stack = runtime.service.entrance(runtime, inner)  # type: ignore[assignment]  # a coroutine
     return app
+
+
+def _with_routes(runtime: Runtime[Any, Any]) -> Starlette:
+    routes = runtime.service.routes
+    if routes is None:
+        return Starlette()
+    from libs.common import api  # FastAPI, a fifth of a start: who has no routes does without it
+
+    return api.application(runtime.service.name, routes(runtime))
+
+
+def _health(runtime: Runtime[Any, Any]) -> list[Route]:
+    name = runtime.service.name
+
+    async def live(_: Request) -> Response:
+        """The process answers. One that hangs need not be asked: it ends itself (libs/common/watchdog.py)."""
+        return JSONResponse({"status": "live", "service": name})
+
+    async def ready(_: Request) -> Response:
+        """Consuming, and every dependency answers."""
+        checks = {**runtime.ready, "postgres": await _answers(runtime), "running": not runtime.stopping.is_set()}
+        good = all(checks.values())
+        told = {"status": "ready" if good else "not ready", "service": name, "checks": checks}
+        return JSONResponse(told, 200 if good else 503)
+
+    async def serving(_: Request) -> Response:
+        """For the edge: ready, and not draining. What all instances need may be away: then each answers that itself."""
+        good = all(runtime.ready.values()) and not runtime.stopping.is_set()
+        return JSONResponse({"status": "serving" if good else "not serving", "service": name}, 200 if good else 503)
+
+    async def metrics(_: Request) -> Response:
+        """Prometheus text."""
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return [
+        Route("/health/live", live),
+        Route("/health/ready", ready),
+        Route("/health/serving", serving),
+        Route("/metrics", metrics),
+    ]
 
 
 async def _answers(runtime: Runtime[Any, Any]) -> bool:
@@ -130,6 +143,8 @@ def _sockets(runtime: Runtime[Any, Any]) -> Any:
     """What uvicorn is to make of a request to upgrade: a factory of protocols, or nothing."""
     if runtime.service.sockets is None:
         return "none"
+    from libs.common.websocket import WebSocket  # with the library that speaks the protocol
+
     return functools.partial(WebSocket, runtime.service.sockets(runtime))
 
 

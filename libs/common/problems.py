@@ -5,10 +5,10 @@ from typing import Any
 
 import asyncpg
 import orjson
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
 from libs.common.messaging.errors import MessageTooLarge, MessagingUnavailable
 from libs.common.telemetry import log
@@ -77,14 +77,6 @@ async def _on_zero_byte(_: Request, error: Exception) -> Response:
     return zero_byte().response()
 
 
-def _fault(error: dict[str, Any]) -> dict[str, str]:
-    """Of a body that is no JSON FastAPI says how far it could be read as if that were a field."""
-    place = error["loc"][1:]
-    if error["type"] == "json_invalid" and place:
-        return {"field": "", "error": f"not JSON from character {place[0]}: {error['ctx']['error']}"}
-    return {"field": ".".join(map(str, place)), "error": error["msg"].removeprefix("Value error, ")}
-
-
 async def _on_http(request: Request, error: Any) -> Response:
     """What a route raised, or that there is none."""
     status, detail, headers = HTTPStatus(error.status_code), str(error.detail), dict(error.headers or {})
@@ -95,17 +87,12 @@ async def _on_http(request: Request, error: Any) -> Response:
     return Problem(status, status.name.lower(), detail, headers=headers).response()
 
 
-def install(app: FastAPI) -> None:
+def install(app: Starlette) -> None:
     """Make every error of the app a problem."""
 
     async def on_problem(_: Request, problem: Any) -> Response:
         response: Response = problem.response()
         return response
-
-    async def on_invalid(_: Request, error: Any) -> Response:
-        fields = [_fault(each) for each in error.errors()]
-        detail = "; ".join(f"{f['field'] or 'body'}: {f['error']}" for f in fields)
-        return Problem(422, "invalid", detail, errors=fields).response()
 
     async def on_unavailable(_: Request, error: Exception) -> Response:
         log.warning("dependency_unavailable", error=repr(error))
@@ -126,7 +113,6 @@ def install(app: FastAPI) -> None:
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(RequestValidationError, on_invalid)
     for kind in UNAVAILABLE:
         app.add_exception_handler(kind, on_unavailable)
     app.add_exception_handler(MessageTooLarge, on_too_large)

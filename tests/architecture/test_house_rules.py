@@ -68,6 +68,18 @@ def test_openalgo_867_1402_1722_no_service_mixes_green_threads_with_its_event_lo
     """
     apps = sorted(f"services.{file.parent.name}.app" for file in (ROOT / "services").glob("*/app.py"))
     assert len(apps) == 7
-    words = f"import sys, {', '.join(apps)}; print(*sys.modules.keys() & {{'eventlet', 'gevent', 'sqlalchemy'}})"
-    loaded = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert loaded.stdout.split() == []
+    assert loaded_with(*apps) & {"eventlet", "gevent", "sqlalchemy"} == set()
+
+
+def test_who_has_no_routes_starts_without_what_routes_need() -> None:
+    """It is a fifth of the CPU of a start, while orders wait for it."""
+    started = loaded_with(*(f"services.{name}.__main__" for name in ("risk", "strategy", "walkforward")))
+    assert "libs.common.process" in started
+    assert started & {"fastapi", "email_validator", "opentelemetry", "jwt", "redis", "websockets"} == set()
+
+
+def loaded_with(*modules: str) -> set[str]:
+    """The modules that a process has which imports these."""
+    words = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
