@@ -83,8 +83,11 @@ class Runtime(Generic[S, V]):
 
     async def open(self) -> None:
         url = self.own_settings.database_url
-        self.pool = await until_there("postgres", lambda: database.open_pool(url, self.service.name), self.stopping)
-        self.producer = await until_there("kafka", self._started_producer, self.stopping)
+        async with asyncio.TaskGroup() as group:
+            pool = until_there("postgres", lambda: database.open_pool(url, self.service.name), self.stopping)
+            producer = until_there("kafka", self._started_producer, self.stopping)
+            opening, starting = group.create_task(pool), group.create_task(producer)
+        self.pool, self.producer = opening.result(), starting.result()
         self.bulk = BulkPublisher(self.service, self.settings.kafka_bootstrap, self.clock)
         self.outbox = Outbox(
             self.service.name, self.producer, self.pool, lambda: database.connect(url, self.service.name), self.clock
