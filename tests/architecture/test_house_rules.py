@@ -78,6 +78,12 @@ def test_who_has_no_routes_starts_without_what_routes_need() -> None:
     assert started & {"fastapi", "email_validator", "opentelemetry", "jwt", "redis", "websockets"} == set()
 
 
+def test_nothing_is_installed_that_structlog_would_load_into_every_service() -> None:
+    """It does so wherever it finds them, to colour what nobody sees."""
+    locked = (ROOT / "requirements.lock").read_text() + (ROOT / "deploy" / "requirements.lock").read_text()
+    assert re.findall(r"^(?:rich|better-exceptions)==.*", locked, re.MULTILINE) == []
+
+
 def loaded_with(*modules: str) -> set[str]:
     """The modules that a process has which imports these."""
     words = f"import sys, {', '.join(modules)}; print(*sys.modules)"
