@@ -55,9 +55,10 @@ crashes: servers ## scenario 6 of it: a process that dies at every step, a broke
 	  tests/common/test_crashes.py tests/services/trading/test_effects.py tests/services/trading/test_broker_deaths.py \
 	  tests/services/trading/test_crashes.py tests/services/marketdata/test_settlement.py::$(TELLING)
 
-topology: python ## write the pages that are generated: the topics, the messages, the settings
+topology: python ## write what is generated: the pages of topics, messages and settings, the table of holidays
 	@$(PYTHON) -m libs.common.topology --write
 	@$(PYTHON) -m tools.settings_page --write
+	@$(PYTHON) -m tools.holidays --write
 
 fmt: python ## format, and fix what can be fixed
 	@$(PYTHON) -m ruff format $(SOURCES)

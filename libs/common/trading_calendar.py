@@ -1,23 +1,21 @@
 """When the Indian exchanges trade: sessions by exchange and day, in UTC, decided by the Indian date.
 
-Days come from what an operator names (`market_days`), else from `special_sessions`, else from exchange_calendars' XBOM
-(which every Indian exchange's holidays follow closely); hours from the project's market-rules.json. The library is
-imported when the first day is asked for: it costs a third of a second, and continuous hours never need it.
+Days come from what an operator names (`market_days`), else from `special_sessions`, else from `holidays` (those of the
+Bombay Stock Exchange, which every Indian exchange's follow closely); hours from the project's market-rules.json.
 
-Exchanges publish a year's holidays in the December before. After the last day that library and operator know of
+Exchanges publish a year's holidays in the December before. After the last day that table and operator know of
 (`known_until`) sessions are provisional: weekdays trade but for the national holidays, which need no announcement. A
 platform that stops because a table is old would be worse than one that accepts an order on Holi. It warns every day.
 MCX's evening sessions on holidays of the stock exchanges are not in our sources: closed, unless an operator names them.
 """
 
-import warnings
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from libs.common.contracts.enums import Exchange
+from libs.common.holidays import FIRST_KNOWN, HOLIDAYS, LAST_KNOWN
 from libs.common.market_days import MarketDays, MarketDaysSettings
 from libs.common.settings import MarketHours, load
 from libs.common.special_sessions import CLOSING_AUCTION_FROM, SPECIAL_SESSIONS, Hours, SpecialSession
@@ -116,7 +114,7 @@ class TradingCalendar:
         """The last day whose holidays are known."""
         if self.hours is MarketHours.CONTINUOUS:
             return date.max
-        return max(_library_days()[2], self._named.known_until or date.min)
+        return max(LAST_KNOWN, self._named.known_until or date.min)
 
     def is_provisional(self, day: date) -> bool:
         """Whether the day's session is a guess."""
@@ -149,10 +147,11 @@ class TradingCalendar:
 
 
 def _trades(day: date) -> bool:
-    sessions, first, last = _library_days()
-    if first <= day <= last:
-        return day in sessions
-    return day.weekday() < SATURDAY and (day.month, day.day) not in NATIONAL_HOLIDAYS
+    if day.weekday() >= SATURDAY:
+        return False
+    if FIRST_KNOWN <= day <= LAST_KNOWN:
+        return day not in HOLIDAYS
+    return (day.month, day.day) not in NATIONAL_HOLIDAYS
 
 
 def _special_session(special: SpecialSession, exchange: Exchange, derivative_listed: bool) -> MarketSession:
@@ -194,19 +193,3 @@ def _mcx_close(day: date) -> time:
 
 def _at(day: date, at: time) -> datetime:
     return datetime.combine(day, at, IST).astimezone(UTC)
-
-
-@lru_cache(maxsize=1)
-def _library_days() -> tuple[frozenset[date], date, date]:
-    """The library's trading days with the first and last day that it knows.
-
-    It is asked for all of them: by itself it tells the twenty years before and the one after the machine's date.
-    """
-    with warnings.catch_warnings():
-        # What the library does with pandas is deprecated by the newest pandas; not our business.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from exchange_calendars.exchange_calendar_xbom import XBOMExchangeCalendar as Bombay
-
-        first, last = Bombay.bound_min(), Bombay.bound_max()
-        days: list[date] = [session.date() for session in Bombay(first, last).sessions]
-    return frozenset(days), first.date(), last.date()

@@ -50,8 +50,6 @@ class RiskMemory(Memory):
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.clock = runtime.clock
         self.calendar = TradingCalendar(runtime.settings.market_hours)
-        # The calendar's library takes a third of a second to load, which no order should wait for.
-        await asyncio.to_thread(self.calendar.session, Exchange.NSE, trading_day(self.clock.now()))
         async with runtime.pool.acquire(timeout=5) as connection:
             await self.follow(RiskStore(connection))
 

@@ -9,7 +9,6 @@ from weakref import WeakValueDictionary
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import SignalGroupId, SignalId
 from libs.common.security import WebhookSecrets
 from libs.common.service import Memory
@@ -125,8 +124,6 @@ class SignalsMemory(Memory):
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.calendar = TradingCalendar(runtime.settings.market_hours)
-        # The calendar's library takes a third of a second to load, which no alert should wait for.
-        await asyncio.to_thread(self.calendar.is_open, Exchange.NSE, runtime.clock.now())
         self.limiter = RateLimiter(Redis.from_url(runtime.settings.redis_url, socket_connect_timeout=1))
 
     def turn(self, group_id: SignalGroupId) -> asyncio.Lock:

@@ -1,6 +1,5 @@
 """What a trading process has in mind: when markets trade."""
 
-import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,6 @@ class TradingMemory(Memory):
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.calendar = TradingCalendar(runtime.settings.market_hours)
-        # The calendar's library takes a third of a second to load, which no order should wait for.
-        await asyncio.to_thread(self.calendar.session, Exchange.NSE, self.calendar.trading_day(runtime.clock.now()))
 
     def may_trade(self, instrument: InstrumentId, now: datetime) -> bool:
         """Whether anything of its exchange trades: which stocks have derivatives, and so hours of their own, is not

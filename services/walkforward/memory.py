@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from libs.common.clock import Clock
-from libs.common.contracts.enums import Exchange, InstrumentKind
+from libs.common.contracts.enums import InstrumentKind
 from libs.common.contracts.ids import InstrumentId, OrderId
 from libs.common.contracts.market import InstrumentListed, Tick
 from libs.common.service import Memory
@@ -84,7 +84,6 @@ class WalkforwardMemory(Memory):
     async def open(self, runtime: "Runtime[WalkforwardStore, WalkforwardMemory]") -> None:
         """Orders that were open when the process ended are watched again once their contracts are learned."""
         now = runtime.clock.now()
-        await asyncio.to_thread(self.calendar.session, Exchange.NSE, self.calendar.trading_day(now))
         async with runtime.pool.acquire() as connection:
             for order in await WalkforwardStore(connection).open_orders():
                 self._unlisted.setdefault(order.instrument, []).append(order)

@@ -71,6 +71,13 @@ def test_openalgo_867_1402_1722_no_service_mixes_green_threads_with_its_event_lo
     assert loaded_with(*apps) & {"eventlet", "gevent", "sqlalchemy"} == set()
 
 
+def test_no_service_loads_what_only_development_has() -> None:
+    """pandas, on which the library of holidays stands, is a third of a start (tools/holidays.py)."""
+    started = loaded_with(*(f"services.{file.parent.name}.__main__" for file in (ROOT / "services").glob("*/app.py")))
+    assert "libs.common.holidays" in started
+    assert started & {"pandas", "exchange_calendars", "pytest", "hypothesis"} == set()
+
+
 def test_who_has_no_routes_starts_without_what_routes_need() -> None:
     """It is a fifth of the CPU of a start, while orders wait for it."""
     started = loaded_with(*(f"services.{name}.__main__" for name in ("risk", "strategy", "walkforward")))

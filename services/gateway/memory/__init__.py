@@ -3,7 +3,6 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from libs.common.contracts.enums import Exchange
 from libs.common.service import Memory
 from libs.common.settings import CommonSettings, load
 from libs.common.trading_calendar import TradingCalendar
@@ -48,8 +47,6 @@ class GatewayMemory(Memory):
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.settings = load(GatewaySettings)
-        # The calendar reads its days when it is first asked: a third of a second that the loop must not wait.
-        await asyncio.to_thread(self.calendar.is_open, Exchange.NSE, runtime.clock.now())
         self.cache = Cache(runtime.settings.redis_url)
         self.passwords = Passwords(self.settings.password_pepper)
         self.turns = Turns(self.settings.requests_at_once, self.settings.requests, self.settings.request_window_s)
