@@ -148,7 +148,7 @@ async def insert(connection: asyncpg.Connection, service: str, table: str, row: 
         """
         SELECT column_name, data_type FROM information_schema.columns
         WHERE table_schema = $1 AND table_name = $2 AND is_nullable = 'NO' AND column_default IS NULL
-          AND is_identity = 'NO'
+          AND is_identity = 'NO' AND is_generated = 'NEVER'
         """,
         service,
         table,
