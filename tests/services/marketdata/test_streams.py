@@ -1,54 +1,36 @@
 """The whole road of a tick on the real servers: Kafka, PostgreSQL, Redis and QuestDB."""
 
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from redis.asyncio import Redis
 
 from libs.common import ids
-from libs.common.clock import FixedClock
 from libs.common.contracts import topics
 from libs.common.contracts.enums import FeedSource, TickFault
-from libs.common.contracts.market import Quote, Tick, TickQuarantined
+from libs.common.contracts.market import Tick, TickQuarantined
 from libs.common.messaging.bulk import BulkPublisher
-from libs.common.messaging.lead import Role
-from libs.common.runtime import Runtime
 from libs.common.settings import MarketHours
-from libs.common.testing.apps import opened
-from libs.common.testing.caches import RedisOfOurOwn
 from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.adapters.simulator import SimulatedFeed
 from services.marketdata.app import app
 from services.marketdata.domain.ticks import opening, quote_of
-from services.marketdata.memory import MarketMemory
 from services.marketdata.memory.board import QuoteBoard
-from services.marketdata.store import ContractStore
 from services.marketdata.streams import feed as feed_stream
-from services.marketdata.streams import find_lost_quotes, save_quotes
 from services.marketdata.streams.contracts import publish_contracts
 from services.marketdata.streams.feed import CONFLATION, Pump
+from tests.services.marketdata.leader import MarketRuntime, leading
 from tests.services.marketdata.samples import OPEN, SBIN, listed, tick
 from tests.services.marketdata.test_simulator import DAY, STEP, simulator
-
-MarketRuntime = Runtime[ContractStore, MarketMemory]
 
 
 @pytest.fixture
 async def runtime() -> AsyncIterator[MarketRuntime]:
-    """The leader, with quotes in a Redis database of its own, so that no other test's marketdata goes on from them."""
-    async with opened(app, clock=FixedClock(OPEN)) as runtime:
-        runtime.lead.role = Role.LEADER
-        await runtime.memory.redis.aclose()
-        runtime.memory.redis = Redis.from_url(urlsplit(os.environ["REDIS_URL"])._replace(path="/15").geturl())
-        await runtime.memory.redis.flushdb()
+    async with leading() as runtime:
         yield runtime
 
 
@@ -118,146 +100,6 @@ async def test_every_instrument_of_the_feed_has_a_quote_within_a_minute(
     assert len(memory.board.quotes) == len(feed.contracts)
 
 
-async def test_the_latest_quotes_are_in_redis_for_everyone(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
-    memory = runtime.memory
-    Pump(runtime, feed).step(OPEN)
-    memory.board.conflate()
-    writing = asyncio.create_task(save_quotes(runtime))
-    saved: list[Quote] = []
-    for _ in range(200):
-        if saved := await memory.saved_quotes():
-            break
-        await asyncio.sleep(0.1)
-    writing.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await writing
-    assert {quote.instrument: quote for quote in saved} == memory.board.quotes
-
-
-async def test_who_hands_over_leaves_its_newest_quotes_in_redis(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
-    memory = runtime.memory
-    writing = asyncio.create_task(save_quotes(runtime))
-    await asyncio.sleep(0)
-    Pump(runtime, feed).step(OPEN)
-    memory.board.conflate()
-    told = dict(memory.board.quotes)
-    writing.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await writing
-    assert {quote.instrument: quote for quote in await memory.saved_quotes()} == told
-
-
-class AnswersAtOnce:
-    """A Redis that answers in the moment in which its caller is cancelled. The client waits by `asyncio.wait_for`,
-    which until Python 3.12 returns the answer then, and the cancellation is lost.
-    """
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self.asked = asyncio.Event()
-
-    async def hset(self, name: str, items: list[str]) -> None:
-        self.asked.set()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(1)
-        await self._redis.hset(name, items=items)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._redis, name)
-
-
-async def test_who_hands_over_ends_although_redis_answers_in_that_moment(
-    runtime: MarketRuntime, feed: SimulatedFeed
-) -> None:
-    """It was seen once: the process did not end its tasks in time, and went without its last words."""
-    memory = runtime.memory
-    redis = AnswersAtOnce(memory.redis)
-    memory.redis = redis  # type: ignore[assignment]
-    Pump(runtime, feed).step(OPEN)
-    memory.board.conflate()
-    writing = asyncio.create_task(save_quotes(runtime))
-    await redis.asked.wait()
-    writing.cancel()
-    done, _ = await asyncio.wait([writing], timeout=3)
-    writing.cancel()
-    assert done == {writing}
-    assert {quote.instrument for quote in await memory.saved_quotes()} == set(memory.board.quotes)
-
-
-@contextlib.asynccontextmanager
-async def saving(runtime: MarketRuntime) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(save_quotes(runtime)), asyncio.create_task(find_lost_quotes(runtime))]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def until_saved(memory: MarketMemory) -> None:
-    """All that is on the board, as it is there."""
-    async with asyncio.timeout(20):
-        while {quote.instrument: quote for quote in await memory.saved_quotes()} != memory.board.quotes:
-            await asyncio.sleep(0.1)
-
-
-@pytest.mark.parametrize("how", ["restarted", "emptied"])
-async def test_a_redis_that_lost_its_data_has_every_quote_again_though_nothing_ticks(
-    how: str, runtime: MarketRuntime, feed: SimulatedFeed, tmp_path: Path
-) -> None:
-    """It stayed empty until the opening, and whoever was started meanwhile knew no price. They are as old as before."""
-    memory = runtime.memory
-    async with RedisOfOurOwn(tmp_path) as redis:
-        await memory.redis.aclose()
-        memory.redis = Redis.from_url(redis.url)
-        Pump(runtime, feed).step(OPEN)
-        memory.board.conflate()
-        assert {quote.at for quote in memory.board.quotes.values()} == {OPEN}
-        interest = dict(memory.board.earlier_oi.known)
-        async with saving(runtime):
-            await until_saved(memory)
-            if how == "restarted":
-                await redis.kill()
-                await redis.start()
-            else:
-                await memory.redis.flushdb()
-            await until_saved(memory)
-        memory.board = QuoteBoard()
-        memory.board.follow(await memory.saved_quotes())
-        assert memory.board.earlier_oi.known == interest
-        assert len(interest) == len(feed.contracts)
-
-
-async def test_a_redis_that_lost_its_data_has_those_too_that_do_not_tick_when_others_do(
-    runtime: MarketRuntime, feed: SimulatedFeed
-) -> None:
-    memory = runtime.memory
-    Pump(runtime, feed).step(OPEN)
-    memory.board.conflate()
-    async with saving(runtime):
-        await until_saved(memory)
-        await memory.redis.flushdb()
-        assert memory.board.take(tick(60, memory.board.quotes[SBIN].ltp)) is None
-        memory.board.conflate()
-        await until_saved(memory)
-
-
-@pytest.mark.parametrize("role", [Role.STANDBY, Role.UNKNOWN])
-async def test_who_does_not_lead_writes_nothing_to_redis(
-    role: Role, runtime: MarketRuntime, feed: SimulatedFeed
-) -> None:
-    runtime.lead.role = role
-    Pump(runtime, feed).step(OPEN)
-    runtime.memory.board.conflate()
-    writing = asyncio.create_task(save_quotes(runtime))
-    await asyncio.sleep(0.6)
-    writing.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await writing
-    assert await runtime.memory.saved_quotes() == []
-
-
 async def test_a_restart_takes_up_prices_and_volumes(runtime: MarketRuntime, feed: SimulatedFeed) -> None:
     memory = runtime.memory
     pump = Pump(runtime, feed)
@@ -285,23 +127,6 @@ async def test_quotes_of_another_feed_or_of_the_future_are_not_taken_up(
         await feed_stream.go_on(memory, feed, [strange], OPEN)
         assert memory.board.quotes == {}
         assert await memory.saved_quotes() == []
-
-
-async def test_while_redis_is_away_ticks_go_on_and_nothing_newer_is_lost(
-    runtime: MarketRuntime, feed: SimulatedFeed
-) -> None:
-    memory = runtime.memory
-    here, memory.redis = memory.redis, Redis.from_url("redis://127.0.0.1:9")
-    writing = asyncio.create_task(save_quotes(runtime))
-    Pump(runtime, feed).step(OPEN)
-    memory.board.conflate()
-    await asyncio.sleep(0.6)
-    assert not writing.done()
-    writing.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await writing
-    memory.redis = here
-    assert len(memory.board.unsaved()) == len(feed.contracts)
 
 
 async def test_outside_the_session_nothing_ticks_under_exchange_hours(
