@@ -146,17 +146,12 @@ class Runtime(Generic[S, V]):
         Where the connection breaks at the commit it may have been made all the same: its events go out then, too.
         """
         cause = origin(self.service, self.clock.now(), user_id, correlation_id)
-        seqs: list[int] = []
-        try:
+        with self.outbox.committing() as commit:
             async with self.pool.acquire(timeout=2) as connection, connection.transaction():
                 work = Work(self.service, self.memory, connection, self.clock.now())
                 yield Unit(work, cause)
-                seqs = await work.keep(self.outbox.owner)
-        except PASSING:
-            if seqs:
-                self.outbox.relay_soon()
-            raise
-        await self.outbox.publish(seqs, work.records)
+                seqs = commit.says(await work.keep(self.outbox.owner), work.records)
+            await self.outbox.publish(seqs, work.records)
 
     async def send(
         self,
@@ -234,7 +229,8 @@ class Runtime(Generic[S, V]):
                 await outbox.keep(Writes(connection), self.outbox.owner, [out])
         except database.FAILURES as error:
             raise Unconfirmed(f"neither Kafka nor the outbox confirmed {out.envelope.id}: {error!r}") from error
-        self.outbox.relay_soon()
+        finally:
+            self.outbox.relay_soon()  # it may have it all the same, where only the answer was lost
 
     def publish_bulk(self, message: Message, kept: Callable[[], None] | None = None) -> None:
         """Buffer a tick, quote or candle for librdkafka; latest-wins data only. `kept` hears when Kafka has it."""

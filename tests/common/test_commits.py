@@ -4,17 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from libs.common.contracts.base import Delivery
 from libs.common.messaging.envelope import record
+from libs.common.messaging.errors import Unconfirmed
 from libs.common.messaging.outbox import keep
 from libs.common.runtime import Runtime
 from libs.common.testing.delivery import envelope_of
 from libs.common.writes import Writes
 from tests.common.ledger import BalanceChanged, DepositRequested, Ledger, LedgerMemory, LedgerStore
+from tests.common.test_sending import Swallower
 from tests.common.unheard import Road, road_to
 
 
@@ -67,6 +71,107 @@ async def test_the_events_of_what_a_task_or_a_route_commits_go_out(ledger: Ledge
                 unit.say(BalanceChanged(account_id="a", balance=5, amount=5))
         assert [event.balance for _, event in await ledger.said(1)] == [5]
         await ledger.forgets_what_it_said()
+
+
+async def say(runtime: Runtime[LedgerStore, LedgerMemory], balance: int) -> None:
+    async with runtime.transaction() as unit:
+        unit.say(BalanceChanged(account_id="a", balance=balance, amount=1))
+
+
+async def balances_said_of_a(ledger: Ledger, count: int) -> list[int]:
+    """As its readers hear it, who drop what they know."""
+    found: dict[UUID, int] = {}
+    async for envelope, event in ledger.hears():
+        if event.account_id == "a":
+            found.setdefault(envelope.id, event.balance)
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+@pytest.mark.parametrize("end", ["cancelled", "failed"])
+async def test_what_was_committed_and_never_published_goes_out_before_what_is_said_next(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """As when a route is cancelled in between. Later words of its key went first, a quarter of a minute before."""
+    committed = asyncio.Event()
+
+    async def never(*_: Any) -> None:
+        committed.set()
+        if end == "failed":
+            raise RuntimeError("not Kafka's fault")
+        await asyncio.Event().wait()
+
+    async with ledger.running() as runtime:
+        with monkeypatch.context() as patched:
+            patched.setattr(runtime.outbox, "publish", never)
+            route = asyncio.create_task(say(runtime, 1))
+            await committed.wait()
+            if end == "cancelled":
+                route.cancel()
+            await asyncio.wait([route])
+            assert route.cancelled() or isinstance(route.exception(), RuntimeError)
+        await say(runtime, 2)
+        assert await balances_said_of_a(ledger, 2) == [1, 2]
+
+
+async def test_what_is_said_next_of_a_key_does_not_overtake_a_commit_whose_answer_is_late(
+    ledger: Ledger, road: Road
+) -> None:
+    """Whoever waited for the locks of the one could be through, on another connection, before the one was heard of."""
+    async with ledger.running() as runtime:
+        is_broken = asyncio.Event()
+        road.lose_next(is_broken)
+        first = asyncio.create_task(say(runtime, 1))
+        await road.lost.wait()
+        await say(runtime, 2)
+        is_broken.set()
+        with pytest.raises(asyncpg.PostgresConnectionError):
+            await first
+        assert await balances_said_of_a(ledger, 2) == [1, 2]
+
+
+async def test_what_the_outbox_may_have_taken_for_a_slow_kafka_goes_out_before_what_is_said_next(
+    ledger: Ledger, road: Road
+) -> None:
+    async with ledger.running() as runtime:
+        runtime.producer = Swallower(runtime.producer)
+        sending = asyncio.create_task(runtime.send(BalanceChanged(account_id="a", balance=1, amount=1)))
+        await asyncio.sleep(0.2)
+        await runtime.send(BalanceChanged(account_id="b", balance=1, amount=1))
+        road.lose_next()
+        with pytest.raises(Unconfirmed):
+            await sending
+        await say(runtime, 2)
+        assert await balances_said_of_a(ledger, 2) == [1, 2]
+
+
+async def test_what_is_committed_while_the_outbox_takes_its_last_look_goes_out_before_what_is_said_next(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked before the commit, and heard that there was something to look for before it had its answer."""
+    async with ledger.running() as runtime:
+        outbox = runtime.outbox
+        look, has_looked = outbox._relay_rows, asyncio.Event()
+
+        async def answered_late(*arguments: Any) -> int:
+            rows = await look(*arguments)
+            if not has_looked.is_set():
+                event = BalanceChanged(account_id="a", balance=1, amount=1)
+                envelope = replace(envelope_of(event, now=runtime.clock.now()), key="a")
+                connection = await ledger.connect()
+                await keep(Writes(connection), outbox.owner, [record(ledger.events, event, envelope)])
+                await connection.close()
+                outbox.relay_soon()
+                has_looked.set()
+            return rows
+
+        monkeypatch.setattr(outbox, "_relay_rows", answered_late)
+        outbox.relay_soon()
+        await has_looked.wait()
+        await outbox.drained(10)
+        await say(runtime, 2)
+        assert await balances_said_of_a(ledger, 2) == [1, 2]
 
 
 async def test_a_commit_that_was_made_long_after_its_connection_broke_is_found_as_well(ledger: Ledger) -> None:

@@ -14,14 +14,16 @@ COMMIT = b"COMMIT;"
 
 @dataclass
 class Road:
-    """`url` leads to the database through us. `lose_next` breaks off as soon as the next commit is made."""
+    """`url` leads to the database through us. `lose_next` breaks off as soon as the next commit is made, or later."""
 
     url: str
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     _losing: bool = False
+    _until: asyncio.Event | None = None
 
-    def lose_next(self) -> None:
-        self._losing = True
+    def lose_next(self, until: asyncio.Event | None = None) -> None:
+        """Its caller hears nothing, and not before `until` that the connection is broken."""
+        self._losing, self._until = True, until
 
     async def join(self, client: socket.socket, server: socket.socket) -> None:
         """Nothing is carried back any more before the commit is sent whose answer shall be lost."""
@@ -37,6 +39,8 @@ class Road:
                 if losing:
                     await loop.sock_recv(server, 65_536)
                     self.lost.set()
+                    if self._until:
+                        await self._until.wait()
                     return
         finally:
             back.cancel()

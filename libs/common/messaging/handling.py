@@ -13,6 +13,7 @@ from libs.common.messaging.envelope import Record
 from libs.common.messaging.errors import Fenced
 from libs.common.messaging.inbound import Consumed, Inbound
 from libs.common.messaging.inbox import Move, Partition
+from libs.common.messaging.outbox import Commit
 from libs.common.messaging.parked import Arrival, Parked
 from libs.common.messaging.suspects import Suspects
 from libs.common.messaging.waiting import PASSING
@@ -73,8 +74,6 @@ class Handling:
                 raise
             except PASSING as error:
                 log.warning("batch_waits", messages=len(batch), error=repr(error))
-                if self._in_doubt:
-                    self._runtime.outbox.relay_soon()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
             except Exception as error:  # noqa: BLE001 - a handler's bug parks one key, never the partition
@@ -102,7 +101,6 @@ class Handling:
                 await self._look_for_parked(connection)
         except PASSING as error:
             log.warning("parked_retry_waits", error=repr(error))
-            self._runtime.outbox.relay_soon()
 
     async def leave_retry(self) -> None:
         """What we have begun and cannot end is for whoever reads its partition next."""
@@ -131,22 +129,25 @@ class Handling:
         now = runtime.clock.now()
         good, waiting = self._set_aside(batch)
         moves = self._moves(batch)
-        async with runtime.pool.acquire(timeout=5) as connection, connection.transaction():
-            came = [i.delivery for i in good if i.delivery]
-            gate = self._service.store.gate([delivery.message for delivery in came])
-            fresh = await inbox.enter(connection, runtime.outbox.owner, moves, [d.envelope.id for d in came], now, gate)
-            deliveries = _once(came, fresh)
-            work = Work(self._service, runtime.memory, connection, now)
-            await work.handle(deliveries)
-            seqs = await work.keep(runtime.outbox.owner)
+        with runtime.outbox.committing() as commit:
+            async with runtime.pool.acquire(timeout=5) as connection, connection.transaction():
+                came = [i.delivery for i in good if i.delivery]
+                gate = self._service.store.gate([delivery.message for delivery in came])
+                fresh = await inbox.enter(
+                    connection, runtime.outbox.owner, moves, [d.envelope.id for d in came], now, gate
+                )
+                deliveries = _once(came, fresh)
+                work = Work(self._service, runtime.memory, connection, now)
+                await work.handle(deliveries)
+                seqs = commit.says(await work.keep(runtime.outbox.owner), work.records)
+                if waiting:
+                    await parked.park(connection, waiting, now)
+                await self._suspects.forget(batch, connection)
+                self._in_doubt = moves, deliveries
+            self._done(moves)
             if waiting:
-                await parked.park(connection, waiting, now)
-            await self._suspects.forget(batch, connection)
-            self._in_doubt = moves, deliveries
-        self._done(moves)
-        if waiting:
-            self._know_parked(waiting)
-        await runtime.outbox.publish(seqs, work.records)
+                self._know_parked(waiting)
+            await runtime.outbox.publish(seqs, work.records)
         BATCH_SIZE.observe(len(batch))
         BATCH_SECONDS.observe(stopwatch() - began)
         await self._tell(deliveries)
@@ -234,7 +235,10 @@ class Handling:
             await self._leave_retry(connection, found)
             return True
         try:
-            done = await self._retry(connection, found)
+            with self._runtime.outbox.committing() as commit:
+                done = await self._retry(connection, found, commit)
+                if done:
+                    await self._runtime.outbox.publish(done[1], done[2])
         except PASSING:
             raise
         except Fenced:
@@ -246,13 +250,11 @@ class Handling:
             return True
         self._retrying = None
         if done:
-            delivery, seqs, records = done
-            await self._runtime.outbox.publish(seqs, records)
-            await self._tell([delivery])
+            await self._tell([done[0]])
         return True
 
     async def _retry(
-        self, connection: Connection, found: Parked
+        self, connection: Connection, found: Parked, commit: Commit
     ) -> tuple[Delivery, Sequence[int], Sequence[Record]] | None:
         """Handle it, and what is to be published then; None when it was discarded. Fenced when it is not ours."""
         runtime = self._runtime
@@ -267,7 +269,7 @@ class Handling:
             fresh = await inbox.enter(connection, runtime.outbox.owner, [stays], [delivery.envelope.id], now, gate)
             work = Work(self._service, runtime.memory, connection, now)
             await work.handle([delivery] if delivery.envelope.id in fresh else [])
-            seqs = await work.keep(runtime.outbox.owner)
+            seqs = commit.says(await work.keep(runtime.outbox.owner), work.records)
         return delivery, seqs, work.records
 
     async def _leave_retry(self, connection: Connection, found: Parked) -> None:

@@ -1,9 +1,11 @@
 """Events leave through here: kept with the state that they tell of, published in order, then forgotten."""
 
 import asyncio
+import contextlib
 import secrets
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -24,6 +26,8 @@ _RELAY_SECONDS = 1.0
 _RELAY_ROWS = 500
 _FORGOTTEN_SECONDS = 15.0
 """Longer than Kafka may take to answer. A row of ours that is older was committed without our hearing of it."""
+_ANSWER_SECONDS = 1.0
+"""How long a commit's words wait for the answer to an earlier one that said something of the same key."""
 
 _INSERT = """
     INSERT INTO message_outbox
@@ -63,6 +67,21 @@ async def keep(writes: Writes, owner: int, records: Sequence[Record]) -> list[in
     return [row[0] for row in await writes.send()]
 
 
+@dataclass(eq=False)
+class Commit:
+    """A transaction that says something, from before its commit until what it says was handed to Kafka."""
+
+    first: int = 0
+    """The lowest of its sequence numbers, once `says` knows them."""
+    keys: frozenset[str] = frozenset()
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def says(self, seqs: Sequence[int], records: Sequence[Record]) -> Sequence[int]:
+        if seqs:
+            self.first, self.keys = seqs[0], frozenset(record.envelope.key for record in records)
+        return seqs
+
+
 class Outbox:
     """Publishes what was committed, in that order; after a failure it reads the table until all is out.
 
@@ -85,6 +104,9 @@ class Outbox:
         self._clock = clock
         self._order = asyncio.Lock()
         self._relaying = False
+        self._has_more = False
+        """Something was put into our table since the relay looked last, or may have been."""
+        self._commits: set[Commit] = set()
         self._sent: list[int] = []
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -103,10 +125,28 @@ class Outbox:
         if self._alive:
             await self._alive.close()
 
+    @contextlib.contextmanager
+    def committing(self) -> Iterator[Commit]:
+        """Around a transaction and the publishing of what it says: however they end, what was committed goes out, and
+        before what is said of its keys by a later transaction, which can be through first when an answer is late.
+        """
+        commit = Commit()
+        self._commits.add(commit)
+        try:
+            yield commit
+        except BaseException:
+            if commit.first:
+                self.relay_soon()
+            raise
+        finally:
+            self._commits.discard(commit)
+            commit.is_over.set()
+
     async def publish(self, seqs: Sequence[int], records: Sequence[Record]) -> None:
         """Hand committed records to Kafka. Never fails: what cannot be sent now stays for the relay."""
         if not records:
             return
+        await self._let_pass(seqs[0], {record.envelope.key for record in records})
         async with self._order:
             if self._relaying:
                 return
@@ -122,6 +162,18 @@ class Outbox:
                 self._in_flight += 1
                 self._idle.clear()
                 confirmation.add_done_callback(partial(self._settle, seq))
+
+    async def _let_pass(self, first: int, keys: set[str]) -> None:
+        """Whose commit came before and is not answered yet; who is not by then was committed, and is in the table."""
+        before = [each for each in self._commits if 0 < each.first < first and each.keys & keys]
+        if not before:
+            return
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                for each in before:
+                    await each.is_over.wait()
+        except TimeoutError:
+            self.relay_soon()
 
     async def run(self) -> None:
         """Forget what was confirmed; relay what was not; adopt what the dead left behind."""
@@ -165,7 +217,7 @@ class Outbox:
         """True once Kafka has confirmed all that was handed to it; False when it did not in time."""
         try:
             async with asyncio.timeout(seconds):
-                while self._in_flight or self._relaying:  # noqa: ASYNC110 - nobody tells when the relay is through
+                while self._in_flight or self._relaying or any(each.first for each in self._commits):  # noqa: ASYNC110 - nobody tells when the relay is through
                     await asyncio.sleep(0.02)
         except TimeoutError:
             return False
@@ -206,7 +258,7 @@ class Outbox:
 
     def relay_soon(self) -> None:
         """Rows of ours may wait unpublished: somebody put them there, or a commit that nobody answered."""
-        self._relaying = True
+        self._relaying = self._has_more = True
 
     def _stumble(self, error: BaseException | None) -> None:
         if not self._relaying:
@@ -230,8 +282,11 @@ class Outbox:
         await self._idle.wait()
         await self._forget()
         async with self._order:
-            while await self._relay_rows(self._pool, self.owner):
-                pass
+            self._has_more = True
+            while self._has_more:
+                self._has_more = False
+                while await self._relay_rows(self._pool, self.owner):
+                    pass
             self._relaying = False
 
     async def _relay_rows(self, database: "asyncpg.Pool | Connection", owner: int) -> int:

@@ -6,7 +6,7 @@ A process that dies between its commit and its publishing thus loses nothing her
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakSet
@@ -22,6 +22,7 @@ from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.contracts.orders import OrderCleared
 from libs.common.ids import new_id
 from libs.common.messaging.envelope import decode
+from libs.common.messaging.outbox import Commit
 from libs.common.messaging.work import Work
 from libs.common.runtime import Runtime
 from libs.common.settings import CommonSettings, MarketHours, ServiceSettings
@@ -58,6 +59,11 @@ class Kept:
 
     async def publish(self, *_: object) -> None:
         """Later."""
+
+    @contextlib.contextmanager
+    def committing(self) -> Iterator[Commit]:
+        """Nobody says anything beside it."""
+        yield Commit()
 
     def relay_soon(self) -> None:
         """It stays where `pump` finds it."""
