@@ -90,7 +90,12 @@ class Runtime(Generic[S, V]):
         self.pool, self.producer = opening.result(), starting.result()
         self.bulk = BulkPublisher(self.service, self.settings.kafka_bootstrap, self.clock)
         self.outbox = Outbox(
-            self.service.name, self.producer, self.pool, lambda: database.connect(url, self.service.name), self.clock
+            self.service.name,
+            self.settings.instance_id,
+            self.producer,
+            self.pool,
+            lambda: database.connect(url, self.service.name),
+            self.clock,
         )
         await until_there("postgres", self.outbox.open, self.stopping)
 

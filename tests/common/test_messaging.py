@@ -2,10 +2,13 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from libs.common import ids, parts
+from libs.common.clock import SystemClock
 from libs.common.contracts.base import Delivery
+from libs.common.database import FAILURES
 from libs.common.messaging import inbox
 from libs.common.messaging.envelope import Record
 from libs.common.messaging.errors import Fenced
@@ -13,6 +16,7 @@ from libs.common.messaging.inbox import Move
 from libs.common.messaging.outbox import keep
 from libs.common.messaging.work import Work
 from libs.common.runtime import Runtime
+from libs.common.settings import CommonSettings, ServiceSettings
 from libs.common.testing import NOON
 from libs.common.testing.delivery import envelope_of
 from libs.common.writes import Writes
@@ -132,6 +136,64 @@ async def test_rows_of_a_living_process_are_not_adopted(ledger: Ledger) -> None:
         await keep_committed(ledger, one.outbox.owner, row)
         await other.outbox.adopt()
         assert await other.pool.fetchval("SELECT owner FROM message_outbox") == one.outbox.owner
+
+
+async def test_rows_of_a_living_process_are_not_adopted_while_a_database_that_has_just_come_back_knows_no_lock(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were said again by who could be slow: after what the living one said of the same key next."""
+    async with ledger.running("0") as one, ledger.running("1") as other:
+        row = Record(ledger.events.name, envelope_of(deposit_of("a", 1), now=one.clock.now()), b"{}")
+        await keep_committed(ledger, one.outbox.owner, row)
+        connect, may_come_back = one.outbox._connect, asyncio.Event()
+
+        async def later() -> asyncpg.Connection:
+            await may_come_back.wait()
+            return await connect()
+
+        monkeypatch.setattr(one.outbox, "_connect", later)
+        await takes_writes(ledger, "on")
+        connection = await ledger.connect()
+        async with asyncio.timeout(10):
+            while await connection.fetchval(
+                "SELECT true FROM pg_locks WHERE locktype = 'advisory' AND objid = $1::bigint::oid", one.outbox.owner
+            ):
+                await asyncio.sleep(0.01)
+        await adopt(other)
+        left = await connection.fetchval("SELECT owner FROM message_outbox")
+        may_come_back.set()
+        await connection.close()
+        assert left == one.outbox.owner
+
+
+async def adopt(runtime: Runtime[LedgerStore, LedgerMemory]) -> None:
+    """On the first connection of its pool that is not broken."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await runtime.outbox.adopt()
+            except FAILURES:
+                await asyncio.sleep(0.01)
+
+
+async def test_what_the_predecessor_said_goes_out_before_its_successor_has_begun(ledger: Ledger) -> None:
+    """Though nobody has declared it dead yet: it would not have been started if that one lived."""
+    connection = await ledger.connect()
+    await connection.execute("INSERT INTO message_members VALUES (7, 'the same', 1), (8, 'another', 1)")
+    for owner in (7, 8):
+        row = Record(ledger.events.name, envelope_of(deposit_of("a", 1), now=NOON), b"{}")
+        await keep_committed(ledger, owner, row)
+    runtime = Runtime(
+        ledger.service,
+        CommonSettings(instance_id="the same"),
+        ServiceSettings(database_url=ledger.url, port=0),
+        SystemClock(),
+    )
+    await runtime.open()
+    left = await connection.fetch("SELECT owner FROM message_outbox")
+    await runtime.close()
+    await connection.close()
+    assert [row["owner"] for row in left] == [8]
 
 
 async def keep_committed(ledger: Ledger, owner: int, row: Record) -> None:

@@ -39,9 +39,16 @@ _INSERT = """
 _LEFT = """
     SELECT owner, oldest, EXISTS (
         SELECT 1 FROM pg_locks l
-        WHERE l.locktype = 'advisory' AND l.classid = $1::bigint::oid AND l.objid = owner::oid AND l.granted
+        WHERE l.locktype = 'advisory' AND l.classid = $1::bigint::oid AND l.objid = kept.owner::oid AND l.granted
+    ) OR EXISTS (
+        SELECT 1 FROM message_members m WHERE m.owner = kept.owner AND m.instance <> $2
     ) AS lives
     FROM (SELECT owner, min(said_at) AS oldest FROM message_outbox GROUP BY owner) AS kept
+"""
+"""A member lives until `leases` says otherwise, though a database that has just come back knows nobody's lock. What it
+had said would come again from us, harmless for who keeps an inbox; but a copy that is late comes after what it said of
+the key next, and is the newest for who reads a stream, and for a compacted topic. Our own predecessor is gone, or we
+would not run.
 """
 
 
@@ -91,6 +98,7 @@ class Outbox:
     def __init__(
         self,
         service: str,
+        instance: str,
         producer: AIOKafkaProducer,
         pool: asyncpg.Pool,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
@@ -98,6 +106,7 @@ class Outbox:
     ) -> None:
         self.owner = secrets.randbits(31)
         self._source = f"/services/{service}"
+        self._instance = instance
         self._producer = producer
         self._pool = pool
         self._connect = connect
@@ -193,7 +202,7 @@ class Outbox:
 
     async def adopt(self) -> None:
         """Publish what processes left behind that are gone."""
-        rows = await self._pool.fetch(_LEFT, OWNER_LOCK, timeout=5)
+        rows = await self._pool.fetch(_LEFT, OWNER_LOCK, self._instance, timeout=5)
         ages = {row["owner"]: (self._clock.now() - row["oldest"]).total_seconds() for row in rows}
         OUTBOX_AGE.set(max(ages.values(), default=0))
         if ages.get(self.owner, 0) > _FORGOTTEN_SECONDS:
