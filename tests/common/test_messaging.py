@@ -1,6 +1,8 @@
 """The runtime on real Kafka and PostgreSQL: exactly-once in effect, through crashes, zombies and restarts."""
 
 import asyncio
+from collections.abc import Collection
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -10,10 +12,11 @@ from libs.common.clock import SystemClock
 from libs.common.contracts.base import Delivery
 from libs.common.database import FAILURES
 from libs.common.messaging import inbox
-from libs.common.messaging.envelope import Record
+from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.errors import Fenced
 from libs.common.messaging.inbox import Move
-from libs.common.messaging.outbox import keep
+from libs.common.messaging.leases import OWNER_LOCK, Leases
+from libs.common.messaging.outbox import Outbox, keep
 from libs.common.messaging.work import Work
 from libs.common.runtime import Runtime
 from libs.common.settings import CommonSettings, ServiceSettings
@@ -194,6 +197,62 @@ async def test_what_the_predecessor_said_goes_out_before_its_successor_has_begun
     await runtime.close()
     await connection.close()
     assert [row["owner"] for row in left] == [8]
+
+
+async def test_who_never_heard_that_it_took_over_lets_the_dead_have_their_say_first(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection broke when the lease was taken and not yet answered; whom it was taken from was forgotten."""
+    take, is_taken, dead = Leases.take, asyncio.Event(), 7
+
+    async def unanswered(leases: Leases, numbers: Collection[int]) -> None:
+        await take(leases, numbers)
+        if not is_taken.is_set():
+            is_taken.set()
+            raise ConnectionResetError("no answer")
+
+    monkeypatch.setattr(Leases, "take", unanswered)
+    its_session, connection = await ledger.connect(), await ledger.connect()
+    await its_session.execute("SELECT pg_advisory_lock($1, $2)", OWNER_LOCK, dead)
+    for number in range(ledger.requests.partitions):
+        await connection.execute(
+            "INSERT INTO message_offsets VALUES ($1, $2, 0, $3)", ledger.requests.name, number, dead
+        )
+    await keep_committed(ledger, dead, balance_of_a(ledger, 1))
+    await ledger.request(deposit_of("a", 5))
+    async with ledger.running():
+        await is_taken.wait()
+        begun_at = await connection.fetchval("SELECT beats FROM message_members")
+        async with asyncio.timeout(10):
+            while await connection.fetchval("SELECT beats FROM message_members") < begun_at + 3:
+                await asyncio.sleep(0.05)
+        await its_session.close()
+        assert [event.balance for _, event in await ledger.said(2)] == [1, 5]
+    await connection.close()
+
+
+async def test_who_takes_over_from_one_that_died_taking_over_lets_both_have_their_say_first(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Leases.take
+
+    async def after_two_have_died(leases: Leases, numbers: Collection[int]) -> None:
+        await keep_committed(ledger, 7, balance_of_a(ledger, 1))
+        await take(leases, numbers)
+
+    async def too_late(_: Outbox) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Leases, "take", after_two_have_died)
+    monkeypatch.setattr(Outbox, "run", too_late)
+    await ledger.request(deposit_of("a", 5))
+    async with ledger.running():
+        assert [event.balance for _, event in await ledger.said(2)] == [1, 5]
+
+
+def balance_of_a(ledger: Ledger, balance: int) -> Record:
+    event = BalanceChanged(account_id="a", balance=balance, amount=balance)
+    return record(ledger.events, event, replace(envelope_of(event, now=NOON), key="a"))
 
 
 async def keep_committed(ledger: Ledger, owner: int, row: Record) -> None:

@@ -52,7 +52,6 @@ class Consumer:
         """What comes next of each partition that we read: an earlier record was fetched before it was begun anew."""
         self._numbers: set[int] = set()
         """The partitions that we read, of every topic; leased to us, and begun."""
-        self._unsettled: set[int] = set()
         self._known: set[Partition] = set()
         self._busy = asyncio.Lock()
 
@@ -173,20 +172,24 @@ class Consumer:
             self._known = found
 
     async def _take(self, numbers: Collection[int]) -> None:
-        """What the dead who held them have said goes out before we say anything newer."""
-        self._unsettled |= await self._leases.take(numbers)
+        await self._leases.take(numbers)
         self._leases.look_soon()
 
     async def _begin(self, numbers: Collection[int]) -> None:
-        """Read these partitions, which are leased to us, from where PostgreSQL says."""
+        """Read these partitions, which are leased to us, from where PostgreSQL says.
+
+        What the dead who held them have said goes out before we say anything newer: the last of them, and whoever died
+        before him and was not settled by him.
+        """
         if not numbers:
             return
-        while self._unsettled:
-            owner = min(self._unsettled)
+        await self._runtime.outbox.adopt()
+        while unsettled := self._leases.unsettled:
+            owner = min(unsettled)
             if not await self._runtime.outbox.settle(owner):
                 self._leases.look_soon()
                 return
-            self._unsettled.discard(owner)
+            unsettled.discard(owner)
         async with self._busy, self._runtime.pool.acquire(timeout=5) as connection:
             if self._handling.stopping:
                 return

@@ -98,6 +98,8 @@ class Leases:
         self._channel = f"leases_{service}"
         self._instance = instance
         self.owner = owner
+        self.unsettled: set[int] = set()
+        """The dead who held what we have taken, until somebody has published what they had said."""
         self._session = session
         self._listening: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()
@@ -125,12 +127,15 @@ class Leases:
             living = {self.owner, *(row["owner"] for row in members)} - dead
             return share(holders, living, self.owner)
 
-    async def take(self, numbers: Collection[int]) -> set[int]:
-        """Take what is still free of these; the dead owners who held it last."""
+    async def take(self, numbers: Collection[int]) -> None:
+        """Take what is still free of these. Who held it last is `unsettled` before the commit, which may not be
+        answered.
+        """
         async with self._turn:
             connection = await self._connection()
-            rows = await connection.fetch(_TAKE, list(numbers), self.owner)
-            return {row["owner"] for row in rows}
+            async with connection.transaction():
+                rows = await connection.fetch(_TAKE, list(numbers), self.owner)
+                self.unsettled |= {row["owner"] for row in rows}
 
     async def give_back(self, numbers: Collection[int]) -> None:
         async with self._turn:
