@@ -29,7 +29,9 @@ async def test_a_discarded_message_lets_those_behind_it_go_on_in_order(ledger: L
         await ledger.request(*(deposit_of("a", amount) for amount in (13, 2, 3)))
         await parked_rows(ledger, 3)
         connection = await ledger.connect()
-        assert await parked.discard_first(connection, "a") == 2
+        gone, behind = await parked.discard_first(connection, "a")
+        assert "thirteen is unlucky" in gone.reason
+        assert behind == 2
         await connection.close()
         await ledger.eventually({"a": 5})
         await parked_rows(ledger, 0)

@@ -10,6 +10,7 @@ import pytest
 
 from libs.common import ids
 from libs.common.messaging import inbox, parked
+from libs.common.messaging.__main__ import main
 from libs.common.messaging.handling import Handling
 from libs.common.messaging.leases import OWNER_LOCK
 from libs.common.runtime import Runtime
@@ -170,6 +171,57 @@ async def test_the_copy_of_a_message_that_waits_for_longer_than_ids_are_kept_is_
         await retry(ledger, "a")
         await parked_rows(ledger, 0)
         assert await ledger.balances() == {"a": 18}
+
+
+async def test_who_discards_what_a_retry_has_in_hand_hears_that_it_was_handled(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 13))
+        await parked_rows(ledger, 1)
+        runtime.memory.broken.clear()
+        runtime.memory.pause.clear()
+        await retry(ledger, "a")
+        connection = await ledger.connect()
+        async with asyncio.timeout(15):
+            while not (await parked_rows(ledger, 1))[0].retry_begun:
+                await asyncio.sleep(0.05)
+            told = asyncio.create_task(told_by_discard(ledger, monkeypatch, "a"))
+            while not await connection.fetchval(
+                "SELECT true FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = $1", ledger.name
+            ):
+                await asyncio.sleep(0.05)
+        await connection.close()
+        runtime.memory.pause.set()
+        assert "DepositRequested of a" in await told
+        assert "a retry has handled it meanwhile" in await told
+        assert await ledger.balances() == {"a": 13}
+
+
+async def test_who_discards_after_a_retry_was_through_gives_up_nothing_that_waited_behind(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was what came next that was lost: it had not even been tried."""
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 13), deposit_of("a", 2))
+        await parked_rows(ledger, 2)
+    connection = await ledger.connect()
+    assert await parked.remove(connection, (await parked.listed(connection))[0].seq)
+    await connection.close()
+    assert "has not failed" in await told_by_discard(ledger, monkeypatch, "a")
+    async with ledger.running():
+        await ledger.eventually({"a": 2})
+        await parked_rows(ledger, 0)
+    assert await told_by_discard(ledger, monkeypatch, "a") == "discarded nothing: nothing of a is parked"
+
+
+async def told_by_discard(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, key: str) -> str:
+    """Why the command discarded nothing."""
+    monkeypatch.setenv(f"{ledger.name.upper()}_DATABASE_URL", ledger.url)
+    monkeypatch.setenv(f"{ledger.name.upper()}_PORT", "0")
+    with pytest.raises(SystemExit) as ended:
+        await asyncio.to_thread(main, ["parked", "discard", ledger.name, key])
+    return str(ended.value)
 
 
 async def discard(ledger: Ledger, key: str) -> None:

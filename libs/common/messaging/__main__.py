@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from libs.common import database
 from libs.common.database import Connection
 from libs.common.messaging import admin, parked, whole
+from libs.common.messaging.errors import NotDiscarded
 from libs.common.settings import service_settings
 
 
@@ -24,9 +25,11 @@ def _say(line: str) -> None:
 
 async def _on(service: str, work: Callable[[Connection], Awaitable[None]]) -> None:
     pool = await database.open_pool(service_settings(service).database_url, service, size=2)
-    async with pool.acquire() as connection, connection.transaction():
-        await work(connection)
-    await pool.close()
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            await work(connection)
+    finally:
+        await pool.close()
 
 
 async def _list(connection: Connection) -> None:
@@ -50,8 +53,11 @@ async def _retry(connection: Connection, key: str) -> None:
 
 
 async def _discard(connection: Connection, key: str) -> None:
-    behind = await parked.discard_first(connection, key)
-    _say(f"discarded the first message of {key}; {behind} behind it will be handled within seconds")
+    try:
+        gone, behind = await parked.discard_first(connection, key)
+    except NotDiscarded as error:
+        raise SystemExit(f"discarded nothing: {error}") from error
+    _say(f"discarded {gone}; {behind} behind it will be handled within seconds")
 
 
 def _ensure_whole() -> None:

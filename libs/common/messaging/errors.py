@@ -19,3 +19,7 @@ class Undecodable(Exception):
 
 class MessageTooLarge(Exception):
     """Kafka would never take it: nothing of it, nor of the transaction that said it, may be kept."""
+
+
+class NotDiscarded(Exception):
+    """What was to be given up does not wait any more, or has not failed: look what is parked, and decide anew."""

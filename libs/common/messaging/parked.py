@@ -16,6 +16,7 @@ import orjson
 
 from libs.common.database import Connection
 from libs.common.messaging.envelope import Headers
+from libs.common.messaging.errors import NotDiscarded
 from libs.common.messaging.inbox import Partition
 
 BEHIND = "waits behind an earlier parked message of its key"
@@ -43,6 +44,9 @@ class Parked:
     @property
     def place(self) -> Partition:
         return self.topic, self.partition
+
+    def __str__(self) -> str:
+        return f"{self.type} of {self.key} at {self.topic}/{self.partition}@{self.offset}"
 
     @classmethod
     def read(cls, row: asyncpg.Record) -> Self:
@@ -111,18 +115,31 @@ async def request_retry(connection: Connection, key: str) -> int:
     return len(rows)
 
 
-async def discard_first(connection: Connection, key: str) -> int:
-    """Give up the message that failed, for good, and retry those behind it; how many were behind."""
-    await connection.execute(
+async def discard_first(connection: Connection, key: str) -> tuple[Parked, int]:
+    """Give up the message that failed, for good, and retry those behind it; which it was, and how many were behind.
+
+    Raises NotDiscarded, and changes nothing, when it is not there any more: a retry may be through before the command,
+    and what is its key's first then has done nothing wrong.
+    """
+    first = next(iter(await listed(connection, key)), None)
+    if first is None:
+        raise NotDiscarded(f"nothing of {key} is parked")
+    if first.reason == BEHIND and not first.retry_begun:
+        raise NotDiscarded(f"{first} has not failed: it will be handled within seconds. What had was handled before")
+    gone = await connection.fetchval(
         """
-        WITH gone AS (
-            DELETE FROM message_parked WHERE seq = (SELECT min(seq) FROM message_parked WHERE key = $1)
-            RETURNING topic, partition, message_offset)
-        INSERT INTO message_discarded (topic, partition, message_offset) SELECT * FROM gone ON CONFLICT DO NOTHING
+        WITH gone AS (DELETE FROM message_parked WHERE seq = $1 RETURNING topic, partition, message_offset),
+             noted AS (INSERT INTO message_discarded (topic, partition, message_offset) SELECT * FROM gone
+                       ON CONFLICT DO NOTHING)
+        SELECT true FROM gone
         """,
-        key,
+        first.seq,
     )
-    return await request_retry(connection, key)
+    if not gone:
+        raise NotDiscarded(
+            f"{first} is not parked any more: a retry has handled it meanwhile, or somebody discarded it"
+        )
+    return first, await request_retry(connection, key)
 
 
 async def begin_retry(
