@@ -1,7 +1,7 @@
 """A commit that was made and never answered: its events go out, and it is finished like any other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from libs.common.contracts.base import Delivery
 from libs.common.messaging.envelope import record
 from libs.common.messaging.errors import Unconfirmed
+from libs.common.messaging.leases import Leases
 from libs.common.messaging.outbox import keep
 from libs.common.runtime import Runtime
 from libs.common.testing.delivery import envelope_of
@@ -61,6 +62,35 @@ async def test_the_service_hears_that_the_batch_is_committed(ledger: Ledger, roa
             while len(heard) < len(wishes):
                 await asyncio.sleep(0.02)
     assert heard == wishes
+
+
+async def test_who_leaves_in_doubt_about_its_last_commit_keeps_its_partitions(
+    ledger: Ledger, road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever takes them waits for what it had said then: it could be committed after its last look for it."""
+    give_back, may_be_made = Leases.give_back, asyncio.Event()
+
+    async def after_the_commit(leases: Leases, numbers: Collection[int]) -> None:
+        may_be_made.set()
+        await road.lost.wait()
+        await give_back(leases, numbers)
+
+    monkeypatch.setattr(Leases, "give_back", after_the_commit)
+    async with ledger.running() as runtime:
+        await ledger.request(DepositRequested(account_id="a", amount=1))
+        await ledger.said(1)
+        road.delay_next(may_be_made)
+        await ledger.request(DepositRequested(account_id="a", amount=5))
+        await road.is_cut_off.wait()
+    may_be_made.set()
+    await road.lost.wait()
+    connection = await ledger.connect()
+    holders = await connection.fetch("SELECT DISTINCT owner FROM message_offsets")
+    assert [row["owner"] for row in holders] == [runtime.outbox.owner]
+    await connection.close()
+    async with ledger.running("1"):
+        await ledger.request(DepositRequested(account_id="a", amount=7))
+        assert await balances_said_of_a(ledger, 3) == [1, 6, 13]
 
 
 async def test_the_events_of_what_a_task_or_a_route_commits_go_out(ledger: Ledger, road: Road) -> None:

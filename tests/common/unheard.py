@@ -18,12 +18,18 @@ class Road:
 
     url: str
     lost: asyncio.Event = field(default_factory=asyncio.Event)
+    is_cut_off: asyncio.Event = field(default_factory=asyncio.Event)
     _losing: bool = False
     _until: asyncio.Event | None = None
+    _commit_at: asyncio.Event | None = None
 
     def lose_next(self, until: asyncio.Event | None = None) -> None:
         """Its caller hears nothing, and not before `until` that the connection is broken."""
         self._losing, self._until = True, until
+
+    def delay_next(self, until: asyncio.Event) -> None:
+        """Its caller is cut off at once, and the commit made only then."""
+        self._losing, self._commit_at = True, until
 
     async def join(self, client: socket.socket, server: socket.socket) -> None:
         """Nothing is carried back any more before the commit is sent whose answer shall be lost."""
@@ -35,6 +41,10 @@ class Road:
                     self._losing = False
                     back.cancel()
                     await asyncio.wait({back})
+                    if self._commit_at:
+                        client.shutdown(socket.SHUT_RDWR)
+                        self.is_cut_off.set()
+                        await self._commit_at.wait()
                 await loop.sock_sendall(server, chunk)
                 if losing:
                     await loop.sock_recv(server, 65_536)

@@ -64,7 +64,9 @@ class Consumer:
             await self._consume()
 
     async def stop(self) -> None:
-        """Finish the batch in hand, publish what it said, and leave our partitions to the others."""
+        """Finish the batch in hand, publish what it said, and leave our partitions to the others: unless its commit may
+        come after that. They take us for dead then, and wait for what it said.
+        """
         self._handling.stopping = True
         await self._leadership.resign()
         async with self._busy:
@@ -73,7 +75,7 @@ class Consumer:
         await self._reader.close()
         try:
             await self._handling.leave_retry()
-            if await self._runtime.outbox.drained(DRAIN_S):
+            if await self._runtime.outbox.drained(DRAIN_S) and not self._handling.is_in_doubt:
                 await self._leases.leave(numbers)
         except PASSING as error:
             log.warning("leases_not_given_back", error=repr(error))

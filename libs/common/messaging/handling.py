@@ -40,6 +40,11 @@ class Handling:
         self.offsets: dict[Partition, int] = {}
         self.stopping = False
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether what was written last may be committed yet, and nobody would hear of it any more."""
+        return self._in_doubt is not None
+
     async def begin(self, connection: Connection, owner: int, numbers: Collection[int]) -> Mapping[Partition, int]:
         """Know where these partitions, which are leased to us, go on; which keys wait, and which messages hung."""
         stored = await inbox.stored_offsets(connection, owner, numbers)
@@ -107,6 +112,7 @@ class Handling:
         if self._retrying:
             async with self._runtime.pool.acquire(timeout=5) as connection:
                 await self._leave_retry(connection, self._retrying)
+            self._runtime.outbox.relay_soon()  # it may have been committed all the same, and is by now
 
     async def forget_old_ids(self) -> None:
         horizon = self._runtime.clock.now() - inbox.KEPT
@@ -164,11 +170,11 @@ class Handling:
             numbers = {move.partition[1] for move in moves}
             stored = await inbox.stored_offsets(connection, self._runtime.outbox.owner, numbers)
             await self._look_for_parked(connection)
+        self._runtime.outbox.relay_soon()
         if any(stored.get(move.partition) != move.next for move in moves):
             self._in_doubt = None
             return False
         log.warning("batch_was_committed", messages=len(deliveries))
-        self._runtime.outbox.relay_soon()
         self._done(moves)
         await self._tell(deliveries)
         return True
