@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from libs.common.contracts.base import Delivery
+from libs.common.contracts.base import Delivery, Message
 from libs.common.messaging.envelope import record
 from libs.common.messaging.errors import Unconfirmed
 from libs.common.messaging.leases import Leases
@@ -62,6 +62,30 @@ async def test_the_service_hears_that_the_batch_is_committed(ledger: Ledger, roa
             while len(heard) < len(wishes):
                 await asyncio.sleep(0.02)
     assert heard == wishes
+
+
+@pytest.mark.parametrize("fault", [TimeoutError("Redis does not answer"), ValueError("a bug")], ids=["passes", "bug"])
+async def test_a_service_that_could_not_take_up_what_was_committed_hears_of_it_again_or_its_bug_parks_nothing(
+    ledger: Ledger, fault: Exception
+) -> None:
+    faults, heard = [fault], list[Message]()
+
+    async def committed(deliveries: Sequence[Delivery], _: Runtime[LedgerStore, LedgerMemory]) -> None:
+        if deliveries and faults:
+            raise faults.pop()
+        heard.extend(delivery.message for delivery in deliveries)
+
+    ledger.service = replace(ledger.service, committed=committed)
+    wishes = [DepositRequested(account_id="a", amount=amount) for amount in (5, 7)]
+    async with ledger.running() as runtime:
+        await ledger.request(wishes[0])
+        await ledger.eventually({"a": 5})
+        await ledger.request(wishes[1])
+        async with asyncio.timeout(10):
+            while wishes[1] not in heard:
+                await asyncio.sleep(0.02)
+        assert heard == (wishes if isinstance(fault, TimeoutError) else wishes[1:])
+        assert await runtime.pool.fetchval("SELECT count(*) FROM message_parked") == 0
 
 
 async def test_who_leaves_in_doubt_about_its_last_commit_keeps_its_partitions(

@@ -37,6 +37,8 @@ class Handling:
         self._suspects = Suspects()
         self._in_doubt: tuple[list[Move], list[Delivery]] | None = None
         """What was written last, until its commit is answered: where the connection broke it may have been made."""
+        self._untold: list[Delivery] = []
+        """What is committed, and the service has not heard of."""
         self.offsets: dict[Partition, int] = {}
         self.stopping = False
 
@@ -95,9 +97,11 @@ class Handling:
 
         Fenced when the partitions are not ours any more.
         """
-        if not self._parked_keys:
+        if not self._parked_keys and not self._untold:
             return
         try:
+            if self._untold:
+                await self._tell([])
             async with self._runtime.pool.acquire(timeout=5) as connection:
                 tried = True
                 while tried:
@@ -186,8 +190,17 @@ class Handling:
             self.offsets[move.partition] = move.next
 
     async def _tell(self, deliveries: Sequence[Delivery]) -> None:
-        if self._service.committed:
-            await self._service.committed(deliveries, self._runtime)
+        """The service hears of them; again, if what passes kept it from it. Its bug parks nothing: all is handled."""
+        if not self._service.committed:
+            return
+        self._untold += deliveries
+        try:
+            await self._service.committed(self._untold, self._runtime)
+        except PASSING:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the batch is committed
+            log.error("committed_not_taken_up", messages=len(self._untold), exc_info=error)
+        self._untold = []
 
     def _set_aside(self, batch: Sequence[Inbound]) -> tuple[list[Inbound], list[tuple[Arrival, str]]]:
         """Part the batch: what cannot be decoded waits, and whatever follows of a key that waits.
