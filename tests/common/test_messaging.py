@@ -24,6 +24,7 @@ from libs.common.testing import NOON
 from libs.common.testing.delivery import envelope_of
 from libs.common.writes import Writes
 from tests.common.ledger import BalanceChanged, Ledger, LedgerMemory, LedgerStore, NoteRequested, deposit_of
+from tests.common.test_sending import Deaf
 
 
 async def test_each_request_is_booked_once_and_its_event_published(ledger: Ledger) -> None:
@@ -248,6 +249,31 @@ async def test_who_takes_over_from_one_that_died_taking_over_lets_both_have_thei
     await ledger.request(deposit_of("a", 5))
     async with ledger.running():
         assert [event.balance for _, event in await ledger.said(2)] == [1, 5]
+
+
+async def test_who_takes_over_while_kafka_is_away_goes_on_giving_signs_of_life(ledger: Ledger) -> None:
+    """It was taken for dead in its turn: its looks waited for Kafka to have what the dead had said."""
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 1))
+        await ledger.eventually({"a": 1})
+        there = runtime.outbox._producer
+        runtime.outbox._producer = away = Deaf(there)
+        connection = await ledger.connect()
+        await keep_committed(ledger, 7, balance_of_a(ledger, 10))
+        await connection.execute("UPDATE message_offsets SET owner = 7")
+        try:
+            async with asyncio.timeout(20):
+                while await connection.fetchval("SELECT owner FROM message_offsets") == 7 or not away.waiting:
+                    await asyncio.sleep(0.05)
+                beats = await connection.fetchval("SELECT beats FROM message_members")
+                while await connection.fetchval("SELECT beats FROM message_members") < beats + 3:
+                    await asyncio.sleep(0.05)
+        finally:
+            runtime.outbox._producer = there
+            await away.hear()
+            await connection.close()
+        await ledger.request(deposit_of("a", 5))
+        await ledger.eventually({"a": 6})
 
 
 def balance_of_a(ledger: Ledger, balance: int) -> Record:

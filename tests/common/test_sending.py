@@ -85,7 +85,8 @@ class Deaf:
     async def hear(self) -> None:
         for confirmed, message, more in self.waiting:
             await self.producer.send_and_wait(*message, **more)
-            confirmed.set_result(None)
+            if not confirmed.cancelled():
+                confirmed.set_result(None)
 
     async def stop(self) -> None:
         await self.producer.stop()

@@ -27,6 +27,10 @@ MAX_BATCH = 500
 POLL_S = 0.2
 DRAIN_S = 5.0
 """How long we wait for Kafka to confirm what we said before a partition is handed over."""
+SETTLE_S = 3.0
+"""How long what the dead had said may take to go out before we look again: we would be taken for dead ourselves, while
+Kafka is away.
+"""
 PARTITIONS_EVERY_S = 60.0
 """How often Kafka is asked whether topics have more partitions than they had."""
 
@@ -185,13 +189,14 @@ class Consumer:
         """
         if not numbers:
             return
-        await self._runtime.outbox.adopt()
-        while unsettled := self._leases.unsettled:
-            owner = min(unsettled)
-            if not await self._runtime.outbox.settle(owner):
-                self._leases.look_soon()
-                return
-            unsettled.discard(owner)
+        async with asyncio.timeout(SETTLE_S):
+            await self._runtime.outbox.adopt()
+            while unsettled := self._leases.unsettled:
+                owner = min(unsettled)
+                if not await self._runtime.outbox.settle(owner):
+                    self._leases.look_soon()
+                    return
+                unsettled.discard(owner)
         async with self._busy, self._runtime.pool.acquire(timeout=5) as connection:
             if self._handling.stopping:
                 return
