@@ -39,7 +39,7 @@ def records(bootstrap: str, topic: str, since: datetime) -> Iterator[Record]:
         consumer.assign(wanted)
         left = {each.partition for each in wanted}
         while left:
-            for message in consumer.consume(5000, timeout=5):
+            for message in consumer.consume(5000, timeout=0.5):
                 if message.error():
                     continue
                 record = read(message)

@@ -16,10 +16,10 @@ from deploy.local.stack import Stack
 from libs.common.clock import SystemClock, stopwatch
 from tests.chaos.audit import Verdict, audit, quiet
 from tests.chaos.faults import Faults
-from tests.chaos.flow import OPEN, PATIENCE, PLACE, REFUSED, TAKEN, Flow, Wish
+from tests.chaos.flow import OPEN, PATIENCE, PLACE, REFUSED, TAKEN, Flow, Kind, Wish
 from tests.chaos.world import World
 from tools.client import Json, Platform
-from tools.reconcile import Answered, Options, Rule, Sources, reconcile
+from tools.reconcile import AlertAnswered, Answered, Options, Rule, Sources, reconcile
 
 FULL = bool(os.environ.get("CHAOS"))
 SEED = int(os.environ.get("SEED") or random.randrange(1_000_000))
@@ -100,7 +100,14 @@ class Chaos:
             for each in wish.ids
             for status in set(wish.statuses) & {TAKEN, OPEN, REFUSED}
         ]
-        sources = Sources.of(self.stack.environment(), answered=tuple(told))
+        heard = [
+            AlertAnswered(UUID(each), status)
+            for wish in flow.wishes
+            if wish.kind is Kind.ALERT
+            for each in wish.ids
+            for status in set(wish.statuses) & {200, 202}
+        ]
+        sources = Sources.of(self.stack.environment(), answered=(*told, *heard))
         report = await reconcile(sources, Options(wait_s=AT_REST_SECONDS))
         text = report.text()
         (self.home / f"{name}.txt").write_text(text + "\n")

@@ -2,15 +2,22 @@
 
 import asyncio
 from collections import Counter
+from datetime import datetime
 
 import httpx
+import orjson
 import pytest
 
-from libs.common.clock import stopwatch
+from libs.common.clock import SystemClock, stopwatch
+from libs.common.contracts import topics
 from tests.chaos.flow import OPEN, REFUSED, TAKEN, Kind, Wish, named_in
+from tests.chaos.log import records
 from tests.chaos.scenario import Chaos, Scenario
+from tools.client import Json
 
 EQUAL = 50
+ANSWERED_WITHIN = 60.0
+DECIDED_WITHIN = 5.0
 
 
 async def at_once(scenario: Scenario, wish: Wish, urls: list[str]) -> list[httpx.Response]:
@@ -62,20 +69,43 @@ async def one_order(scenario: Scenario, kind: Kind, n: int) -> None:
 
 
 async def one_signal(scenario: Scenario, n: int) -> None:
-    receivers = scenario.flow.world.receivers
+    """One alert of many becomes one signal, on which one order is asked for."""
+    since, receivers = SystemClock().now(), scenario.flow.world.receivers
     wish = scenario.flow.alert(receivers[n % len(receivers)], stopwatch())
     met: Counter[int] = Counter()
     named: set[str | None] = set()
-    for _ in range(5):  # who hears 503 sends again, as TradingView does: the one that was taken may be among them
-        answers = await at_once(scenario, wish, both(scenario, "signals"))
-        met.update(answer.status_code for answer in answers)
-        named |= {named_in(Kind.ALERT, answer.status_code, answer.content) for answer in answers} - {None}
-        if 503 not in {answer.status_code for answer in answers}:
-            break
-        await asyncio.sleep(1)
+    async with asyncio.timeout(ANSWERED_WITHIN):
+        for _ in range(5):  # who hears 503 sends again, as TradingView does: the one that was taken may be among them
+            answers = await at_once(scenario, wish, both(scenario, "signals"))
+            met.update(answer.status_code for answer in answers)
+            named |= {named_in(Kind.ALERT, answer.status_code, answer.content) for answer in answers} - {None}
+            if 503 not in {answer.status_code for answer in answers}:
+                break
+            await asyncio.sleep(1)
     scenario.expect(len(named) == 1, f"{EQUAL} alike alerts became the signals {named}, answers {met}")
     scenario.expect(met[202] == 1 or (met[202] == 0 and met[503] > 0), f"{EQUAL} alike alerts were answered {met}")
     scenario.expect(set(met) <= {200, 202, 429, 503}, f"{EQUAL} alike alerts were answered {met}")
+    told = await decided(scenario, wish, since)
+    asked = [order_id for each in told for order_id in each.get("order_ids", ())]
+    scenario.expect(
+        len(told) == len(asked) == 1, f"{EQUAL} alike alerts were to become one order, the algo told {told}"
+    )
+
+
+async def decided(scenario: Scenario, wish: Wish, since: datetime) -> list[Json]:
+    """What algos told about an alert's signal, once they did."""
+    deadline = stopwatch() + scenario.chaos.within(DECIDED_WITHIN)
+    while True:
+        told = await asyncio.to_thread(decisions, scenario, wish.ids, since)
+        if told or stopwatch() > deadline:
+            return told
+        await asyncio.sleep(0.2)
+
+
+def decisions(scenario: Scenario, signal_ids: set[str], since: datetime) -> list[Json]:
+    bootstrap = scenario.chaos.stack.environment()["KAFKA_BOOTSTRAP"]
+    found = [orjson.loads(each.value) for each in records(bootstrap, topics.STRATEGY_DECISIONS.name, since)]
+    return [each for each in found if each.get("signal_id") in signal_ids]
 
 
 def both(scenario: Scenario, service: str) -> list[str]:

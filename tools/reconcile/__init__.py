@@ -4,9 +4,9 @@
 """
 
 from tools.reconcile.check import reconcile
-from tools.reconcile.checks.answers import Answered
+from tools.reconcile.checks.answers import AlertAnswered, Answered
 from tools.reconcile.report import Report
 from tools.reconcile.rules import Rule
 from tools.reconcile.sources import Options, Sources
 
-__all__ = ["Answered", "Options", "Report", "Rule", "Sources", "reconcile"]
+__all__ = ["AlertAnswered", "Answered", "Options", "Report", "Rule", "Sources", "reconcile"]

@@ -17,7 +17,8 @@ import orjson
 
 from deploy.local import environment
 from deploy.local.instance import Instance
-from tools.reconcile import Answered, Options, Sources, reconcile
+from tools.reconcile import AlertAnswered, Answered, Options, Sources, reconcile
+from tools.reconcile.checks.answers import Note
 from tools.reconcile.log import LogUnreadable
 from tools.reconcile.report import UNPROVEN
 from tools.reconcile.tables import TablesUnreadable
@@ -56,19 +57,24 @@ def _arguments() -> argparse.ArgumentParser:
         "--grace", type=float, default=1.0, help="seconds after a panic in which what was sent may leave"
     )
     parser.add_argument("--trail", type=int, default=60, help="messages to show of each counterexample")
-    parser.add_argument("--answered", help='JSON lines of what a client was told: {"order_id": …, "status": 201}')
+    parser.add_argument(
+        "--answered",
+        help='JSON lines of what a client was told: {"order_id": …, "status": 201} or {"signal_id": …, "status": 202}',
+    )
     parser.add_argument("--seen", help="tags in the books of brokers behind HTTP, a line for each order there")
     parser.add_argument("--explained", help="ids of messages or orders that somebody knows about, a line each")
     parser.add_argument("--json", help="where to write the report for programs")
     return parser
 
 
-def _answered(path: str | None) -> Iterator[Answered]:
+def _answered(path: str | None) -> Iterator[Note]:
     if path:
         for text in Path(path).read_text().splitlines():
             note = orjson.loads(text)
             if note.get("order_id"):
                 yield Answered(UUID(note["order_id"]), int(note["status"]))
+            elif note.get("signal_id"):
+                yield AlertAnswered(UUID(note["signal_id"]), int(note["status"]))
 
 
 def _words(path: str | None) -> list[str]:

@@ -125,6 +125,34 @@ STATUSES = tuple(OrderStatus)
 
 
 @dataclass(slots=True)
+class Heard:
+    """A signal. `told` counts the messages that told of it."""
+
+    group_id: UUID
+    user_id: UUID
+    received_at: datetime
+    told: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Algo:
+    """One version of it, or its end: then it listens to no group."""
+
+    saved_at: datetime
+    user_id: UUID | None = None
+    groups: frozenset[UUID] = frozenset()
+    reverses: bool = False
+
+
+@dataclass(slots=True)
+class Decided:
+    """What an algo told of a signal: how often that it acted, and why it did not, in some account or in all."""
+
+    acted: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Holding:
     """A quantity with the average price that was paid, exact: rounding is left to whoever compares.
 

@@ -13,10 +13,10 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from libs.common.contracts import topics
-from libs.common.contracts.algos import SignalActedOn
+from libs.common.contracts.algos import AlgoDeleted, AlgoSaved, SignalActedOn, SignalSkipped
 from libs.common.contracts.base import Message
 from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested, PositionsCompared
-from libs.common.contracts.enums import ExecutionKind
+from libs.common.contracts.enums import ExecutionKind, RepeatRule
 from libs.common.contracts.masters import ContractSettled
 from libs.common.contracts.orders import (
     FillReported,
@@ -34,11 +34,23 @@ from libs.common.contracts.signals import SignalReceived
 from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested, VenueOrderRequested
 from tools.reconcile import history
 from tools.reconcile.books import Books
-from tools.reconcile.facts import Fill, Order, PanicStep, Settled, Worth, terms_of, venue_terms_of
+from tools.reconcile.facts import (
+    Algo,
+    Decided,
+    Fill,
+    Heard,
+    Order,
+    PanicStep,
+    Settled,
+    Worth,
+    terms_of,
+    venue_terms_of,
+)
 from tools.reconcile.record import Partition, Record, Span
 from tools.reconcile.rules import Findings, Rule, contract, order, position
 
 EXACT = Context(prec=40)
+STRATEGY = "/services/strategy"
 REFUSALS = frozenset({ExecutionKind.MODIFY_REJECTED, ExecutionKind.CANCEL_REJECTED})
 SETTLED = ":settled:"
 """In the ids of reports that no venue made: a person told what became of the order."""
@@ -49,9 +61,10 @@ M = TypeVar("M", bound=Message)
 
 
 class Named(BaseModel):
-    """Whatever names an order."""
+    """Whatever names an order or a signal."""
 
     order_id: UUID | None = None
+    signal_id: UUID | None = None
 
 
 @dataclass
@@ -68,10 +81,15 @@ class Facts:
     change_clearances: dict[tuple[UUID, str], int] = field(default_factory=dict)
     """Epochs of the changes that risk cleared, by order and story."""
     changes_sent: list[tuple[UUID, str, int]] = field(default_factory=list)
-    signals: dict[UUID, int] = field(default_factory=dict)
-    """How many messages told of each signal."""
+    signals: dict[UUID, Heard] = field(default_factory=dict)
+    algos: dict[UUID, list[Algo]] = field(default_factory=dict)
+    """Every version of each, in their order."""
+    decided: dict[tuple[UUID, UUID], Decided] = field(default_factory=dict)
+    """By signal and algo."""
     asked_on_signals: list[tuple[UUID, UUID, int]] = field(default_factory=list)
     """Signal, order that an algo says it asked for, when."""
+    asked_by_algos: dict[UUID, int] = field(default_factory=dict)
+    """When strategy asked for an order."""
     worth: dict[str, Worth] = field(default_factory=dict)
     """What each expired contract was told to be worth, by instrument."""
     settled: dict[UUID, Settled] = field(default_factory=dict)
@@ -119,10 +137,16 @@ class Fold:
         self._read(topics.PANIC_REQUESTS.name, PanicResetRequested, self._panic_asked)
         self._read(topics.PANICS.name, PanicRaised, self._panic_raised)
         self._read(topics.PANICS.name, PanicReset, self._panic_reset)
-        self._read(topics.SIGNALS.name, SignalReceived, self._signal)
-        self._read(topics.STRATEGY_DECISIONS.name, SignalActedOn, self._acted_on)
         self._read(topics.SETTLEMENTS.name, ContractSettled, self._contract_settled)
+        self._read_signals()
         self._read_trading()
+
+    def _read_signals(self) -> None:
+        self._read(topics.SIGNALS.name, SignalReceived, self._signal)
+        self._read(topics.ALGOS.name, AlgoSaved, self._algo_saved)
+        self._read(topics.ALGOS.name, AlgoDeleted, self._algo_deleted)
+        self._read(topics.STRATEGY_DECISIONS.name, SignalActedOn, self._acted_on)
+        self._read(topics.STRATEGY_DECISIONS.name, SignalSkipped, self._skipped)
 
     def _read_trading(self) -> None:
         for event in topics.TRADING_EVENTS.carries:
@@ -162,17 +186,18 @@ class Fold:
     def _explain(self, record: Record) -> None:
         self._findings.explained.add(record.id)
         try:
-            order_id = Named.model_validate_json(record.value).order_id
+            named = Named.model_validate_json(record.value)
         except ValidationError:
             return
-        if order_id is not None:
-            self._findings.explained.add(str(order_id))
+        self._findings.explained.update(str(each) for each in (named.order_id, named.signal_id) if each is not None)
 
     def _requested(self, wish: OrderRequested, record: Record) -> None:
         found = self.facts.order(wish.order_id, wish.account_id)
         found.requests += 1
         if found.requested_at is None:
             found.requested_at, found.asked = record.sent_at, terms_of(wish)
+        if record.source == STRATEGY:
+            self.facts.asked_by_algos.setdefault(wish.order_id, record.millis)
 
     def _cleared(self, cleared: OrderCleared, record: Record) -> None:
         found = self.facts.order(cleared.order_id, cleared.account_id)
@@ -237,10 +262,29 @@ class Fold:
     def _panic_reset(self, reset: PanicReset, _: Record) -> None:
         self.facts.lifted.add(reset.panic_id)
 
-    def _signal(self, signal: SignalReceived, record: Record) -> None:
-        self.facts.signals[signal.signal_id] = self.facts.signals.get(signal.signal_id, 0) + 1
+    def _signal(self, signal: SignalReceived, _: Record) -> None:
+        known = self.facts.signals.setdefault(
+            signal.signal_id, Heard(signal.group_id, signal.user_id, signal.received_at)
+        )
+        known.told += 1
+
+    def _algo_saved(self, saved: AlgoSaved, record: Record) -> None:
+        groups = frozenset(mapping.group_id for mapping in saved.algo.mappings)
+        reverses = saved.algo.on_repeat is RepeatRule.REVERSE
+        version = Algo(record.sent_at, saved.user_id, groups, reverses)
+        self.facts.algos.setdefault(saved.algo_id, []).append(version)
+
+    def _algo_deleted(self, deleted: AlgoDeleted, record: Record) -> None:
+        self.facts.algos.setdefault(deleted.algo_id, []).append(Algo(record.sent_at))
+
+    def _decision(self, event: SignalActedOn | SignalSkipped) -> Decided:
+        return self.facts.decided.setdefault((event.signal_id, event.algo_id), Decided())
+
+    def _skipped(self, skipped: SignalSkipped, _: Record) -> None:
+        self._decision(skipped).skipped.append(skipped.reason)
 
     def _acted_on(self, acted: SignalActedOn, record: Record) -> None:
+        self._decision(acted).acted += 1
         asked = ((acted.signal_id, UUID(order_id), record.millis) for order_id in acted.order_ids)
         self.facts.asked_on_signals.extend(asked)
 

@@ -23,7 +23,7 @@ class Rule(StrEnum):
     FUNDS = "funds are what capital, realised profit and margin leave, to the paisa"
     COPIES = "copies and projections agree with their owner"
     CACHE = "Redis shows what its owner says"
-    SIGNALS = "every alert that was taken became one signal, and what algos asked for on it was asked"
+    SIGNALS = "every alert taken became one signal, every algo decided once about it and asked for what it says"
     OUTBOX = "no outbox row is older than a minute"
     PARKED = "no parked message is unexplained"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tools.reconcile.cache import Cache, RedisCache
-from tools.reconcile.checks.answers import Answered
+from tools.reconcile.checks.answers import Note
 from tools.reconcile.log import KafkaLog, Log
 from tools.reconcile.rows import SERVICES
 from tools.reconcile.tables import PostgresTables, Tables
@@ -20,7 +20,7 @@ class Sources:
     log: Log
     tables: Tables
     cache: Cache | None = None
-    answered: tuple[Answered, ...] = ()
+    answered: tuple[Note, ...] = ()
     seen: tuple[str, ...] | None = None
     explained: frozenset[str] = frozenset()
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
@@ -26,6 +27,17 @@ class Answered:
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class AlertAnswered:
+    """A client's own note: an alert was answered so, and this is the signal that it named."""
+
+    signal_id: UUID
+    status: int
+
+
+Note: TypeAlias = Answered | AlertAnswered
+
+
 class AnswerBody(BaseModel):
     """What an answer tells of an order; a problem's `code` where it was refused."""
 
@@ -34,12 +46,13 @@ class AnswerBody(BaseModel):
     code: str | None = None
 
 
-async def check_answers(facts: Facts, tables: Tables, answered: Iterable[Answered], findings: Findings) -> None:
+async def check_answers(facts: Facts, tables: Tables, answered: Iterable[Note], findings: Findings) -> None:
     async for row in tables.read(Answer):
         if row.status is not None and row.body:
             _stored(facts, row, findings)
     for note in answered:
-        _noted(facts, note, findings)
+        if isinstance(note, Answered):
+            _noted(facts, note, findings)
 
 
 def _stored(facts: Facts, row: Answer, findings: Findings) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from libs.common.contracts import topics
 from libs.common.contracts.accounts import Account, AccountSaved
-from libs.common.contracts.algos import SignalActedOn
+from libs.common.contracts.algos import Algo, AlgoSaved, SignalActedOn, SignalMapping, SignalSkipped
 from libs.common.contracts.base import Message
 from libs.common.contracts.brokers import PositionDifference, PositionsCompared
 from libs.common.contracts.enums import (
@@ -21,6 +21,7 @@ from libs.common.contracts.enums import (
     OrderStatus,
     OrderType,
     Product,
+    RepeatRule,
     RiskLevel,
     SettledAs,
     Side,
@@ -72,6 +73,8 @@ class History(Log):
         self.settled: list[PositionSettled] = []
         self.worth: Decimal | None = None
         self.epochs: dict[str, tuple[int, bool]] = {}
+        self.algos = 0
+        """Versions of the one that there is."""
         self.compared: PositionsCompared | None = None
         self.capital = self.opening = capital
         self.realised = ZERO
@@ -106,13 +109,15 @@ class History(Log):
             **more,
         }
 
-    def request(self, terms: dict[str, Any]) -> None:
+    def request(self, terms: dict[str, Any], *, by: str = "gateway") -> None:
         wish = OrderRequested(**terms, expires_at=self.now + timedelta(seconds=10))
-        self.say(topics.ORDER_REQUESTS, wish, terms["order_id"])
+        self.say(topics.ORDER_REQUESTS, wish, terms["order_id"], service=by)
 
-    def place(self, terms: dict[str, Any], *, epoch: int | None = None, opens: bool = True) -> UUID:
+    def place(
+        self, terms: dict[str, Any], *, epoch: int | None = None, opens: bool = True, by: str = "gateway"
+    ) -> UUID:
         """Asked for, cleared, submitted, sent, accepted."""
-        self.request(terms)
+        self.request(terms, by=by)
         epoch = sum(each for each, _ in self.epochs.values()) if epoch is None else epoch
         margin = UNIT * terms["quantity"] if opens else ZERO
         self.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=epoch, margin=margin))
@@ -293,13 +298,33 @@ class History(Log):
         self._move(UNIT * quantity - placed.margin)
         placed.margin = UNIT * quantity
 
+    def algo(self, group_id: UUID, on_repeat: RepeatRule = RepeatRule.IGNORE) -> UUID:
+        """An algo that buys on the alerts of a group; a while later everybody knows it."""
+        self.algos += 1
+        mapping = SignalMapping(group_id=group_id, entry_on=SignalType.ENTRY)
+        algo = Algo(
+            algo_id=self.strategy_id,
+            user_id=self.user_id,
+            name="own",
+            legs=(),
+            product=Product.MIS,
+            accounts=(),
+            mappings=(mapping,),
+            on_repeat=on_repeat,
+        )
+        whose = {"algo_id": self.strategy_id, "user_id": self.user_id}
+        self.say(topics.ALGOS, AlgoSaved(**whose, algo=algo, version=self.algos))
+        self.now += timedelta(seconds=2)
+        return group_id
+
     def alert(self) -> UUID:
-        """An alert makes an algo buy."""
+        """An alert makes an algo buy in one account, and not in another."""
+        group_id = self.algo(self.new_id())
         terms = self.wish(Side.BUY, 2, "85.00", strategy_id=self.strategy_id)
         signal_id = self.new_id()
         signal = SignalReceived(
             signal_id=signal_id,
-            group_id=self.new_id(),
+            group_id=group_id,
             user_id=self.user_id,
             signal_type=SignalType.ENTRY,
             action=Side.BUY,
@@ -315,7 +340,8 @@ class History(Log):
         acted = {"algo_id": self.strategy_id, "user_id": self.user_id, "signal_id": signal_id}
         said = SignalActedOn(**acted, signal_type=SignalType.ENTRY, order_ids=(str(terms["order_id"]),))
         self.say(topics.STRATEGY_DECISIONS, said)
-        return self.place(terms)
+        self.say(topics.STRATEGY_DECISIONS, SignalSkipped(**acted, reason="account other is inactive"))
+        return self.place(terms, by="strategy")
 
     def panic(self, scope: str | None = None, *, by_admin: bool = False) -> None:
         name = scope or f"ACCOUNT:{self.account_id}"

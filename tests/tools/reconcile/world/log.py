@@ -28,7 +28,14 @@ class Log:
         self._ids += 1
         return UUID(int=0x01A0_0000_0000_7000_8000_0000_0000_0000 + self._ids)
 
-    def say(self, topic: Topic, message: Message, message_id: UUID | None = None, story: UUID | None = None) -> Record:
+    def say(
+        self,
+        topic: Topic,
+        message: Message,
+        message_id: UUID | None = None,
+        story: UUID | None = None,
+        service: str = "test",
+    ) -> Record:
         self.now += timedelta(milliseconds=10)
         own = message_id or self.new_id()
         offset = self._ends[topic.name]
@@ -42,7 +49,7 @@ class Log:
             {
                 "ce_id": str(own).encode(),
                 "ce_type": type(message).__name__.encode(),
-                "ce_source": b"/services/test",
+                "ce_source": f"/services/{service}".encode(),
                 "ce_time": self.now.isoformat().encode(),
                 "ce_correlationid": str(story or own).encode(),
             },
