@@ -4,8 +4,9 @@ The checker (`tools.reconcile`) proves the rest from the log and the services' o
 """
 
 import asyncio
+import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,12 +15,14 @@ import asyncpg
 
 from bench.audit import Key, Row, book_since, unbooked, unfilled
 from deploy.local.instance import SERVICES
-from tests.chaos.flow import Flow, Wish
+from tests.chaos.flow import OPEN, Flow, Kind, Wish
 from tests.chaos.world import User
 from tools.client import Platform
 
 UNDECIDED = ("REQUESTED", "SUBMITTED", "OUTCOME_UNKNOWN")
 QUIET_SECONDS = 60.0
+CARRIED_OUT = 200
+"""What a cancel or a change is answered that was made."""
 
 
 @dataclass
@@ -94,7 +97,7 @@ async def audit(flow: Flow, since: datetime) -> Verdict:
     check_answers(flow, verdict)
     names = await kept_keys(flow.wishes)
     for user in flow.world.users:
-        wishes = [wish for wish in flow.orders if wish.account and wish.account.user is user]
+        wishes = [wish for wish in flow.wishes if wish.account and wish.account.user is user]
         async with Platform(flow.world.gateway_url, patience=60) as platform:
             platform.use_key(user.api_key)
             await check_books(platform, user, wishes, names, since, verdict)
@@ -128,6 +131,8 @@ async def check_books(
     )
     check_unasked(orders, wishes, names, verdict)
     check_refusals(book, wishes, names, verdict)
+    check_cancels(book, wishes, verdict)
+    check_changes(book, wishes, verdict)
     held = await platform.get("/api/v2/trading/positions/")
     after = Counter({(p["account_id"], p["instrument"], p["product"]): p["quantity"] for p in held["data"]})
     before = after_fills(after, fills, await book_since(platform, "/api/v2/trading/tradebook/", EVER))
@@ -174,6 +179,46 @@ def check_refusals(book: dict[str, Row], wishes: list[Wish], names: dict[str, st
     ]
     words = f"{traded[0]['order_id']} is {traded[0]['status']} though every answer was 503" if traded else ""
     verdict.break_word(len(traded), words)
+
+
+def check_cancels(book: dict[str, Row], wishes: Iterable[Wish], verdict: Verdict) -> None:
+    """`200` says that the order is cancelled, and nothing follows that here: whatever ended it before is a 409."""
+    told = [wish for wish in wishes if wish.kind is Kind.CANCEL and CARRIED_OUT in wish.statuses]
+    lost = [wish for wish in told if book.get(wish.of or "", {}).get("status") != "CANCELLED"]
+    words = ""
+    if lost:
+        found = book.get(lost[0].of or "", {}).get("status", "not in the book")
+        words = f"{lost[0].of} is {found}, and its cancel was answered {lost[0].statuses}"
+    verdict.lose(len(lost), words)
+
+
+def check_changes(book: dict[str, Row], wishes: Iterable[Wish], verdict: Verdict) -> None:
+    """`200` says that the order has this quantity: it keeps it, whatever ends it, until another change is made."""
+    changes: dict[str, list[Wish]] = defaultdict(list)
+    for wish in wishes:
+        if wish.kind is Kind.MODIFY:
+            changes[wish.of or ""].append(wish)
+    lost = []
+    for order_id, asked in changes.items():
+        if any(CARRIED_OUT in wish.statuses for wish in asked):
+            made = {quantity_of(wish) for wish in asked if may_be_last(wish, asked)}
+            found = book.get(order_id, {}).get("quantity")
+            if found not in made:
+                lost.append(f"{order_id} has {found}, its changes make {sorted(made)}")
+    verdict.lose(len(lost), lost[0] if lost else "")
+
+
+def may_be_last(wish: Wish, asked: list[Wish]) -> bool:
+    """Whether it can have been made after all others. One without an answer, or with an open one, may still be."""
+    if CARRIED_OUT in wish.statuses:
+        later = [each for each in asked if CARRIED_OUT in each.statuses and each.due > wish.answered]
+        return wish.status != CARRIED_OUT or not later
+    return wish.status is None or wish.status == OPEN
+
+
+def quantity_of(wish: Wish) -> int:
+    quantity: int = json.loads(wish.content.partition(b"\r\n\r\n")[2])["quantity"]
+    return quantity
 
 
 async def kept_keys(wishes: Iterable[Wish]) -> dict[str, str]:
