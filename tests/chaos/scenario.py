@@ -113,6 +113,8 @@ class Chaos:
         (self.home / f"{name}.txt").write_text(text + "\n")
         if not report.passed:
             verdict.faults.append(text)
+        unseen = len({each.order_id for each in told}) - report.orders
+        verdict.lose(max(unseen, 0), f"the checker saw {report.orders} orders, fewer than were answered")
         broken = report.findings.broken
         verdict.lost += broken[Rule.ANSWERED] + broken[Rule.DECIDED]
         verdict.doubled += broken[Rule.VENUE] + broken[Rule.FILLS]

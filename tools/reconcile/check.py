@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 from libs.common.clock import SystemClock
@@ -10,7 +10,7 @@ from tools.reconcile.checks.answers import check_answers
 from tools.reconcile.checks.brokers import check_calls, check_seen, learn_departures
 from tools.reconcile.checks.cache import check_quotes, check_sessions
 from tools.reconcile.checks.copies import check_copies
-from tools.reconcile.checks.delivery import check_delivery
+from tools.reconcile.checks.delivery import check_delivery, check_readable, discarded
 from tools.reconcile.checks.orders import check_orders
 from tools.reconcile.checks.owner import check_owner
 from tools.reconcile.checks.panics import check_epochs
@@ -20,10 +20,9 @@ from tools.reconcile.fold import Fold
 from tools.reconcile.record import Partition
 from tools.reconcile.report import Report
 from tools.reconcile.rest import unrest
-from tools.reconcile.rows import SERVICES, DiscardedRow, Panic
+from tools.reconcile.rows import Panic
 from tools.reconcile.rules import Findings
 from tools.reconcile.sources import Options, Sources
-from tools.reconcile.tables import Tables
 from tools.reconcile.trail import trails
 
 LOOK_S = 0.3
@@ -49,7 +48,7 @@ async def _reconcile(sources: Sources, options: Options) -> Report:
     findings.explained.update(sources.explained)
     fold = Fold(findings)
     await sources.tables.begin()
-    fold.discarded = {place async for place in _discarded(sources.tables)}
+    fold.discarded = {place async for place in discarded(sources.tables)}
     until, why = await _read(sources, fold, options.wait_s)
     now = options.now or SystemClock().now()
     await _check(sources, fold, options, findings, now, at_rest=why is None)
@@ -61,18 +60,12 @@ async def _reconcile(sources: Sources, options: Options) -> Report:
         fills=sum(len(known.fills) for known in facts.orders.values()),
         messages=facts.records,
         repeats=facts.repeats,
-        unreadable=facts.unreadable,
+        unreadable=len(facts.unreadable),
         seconds=time.monotonic() - began,
         unrest=why,
         trails=kept,
         left_out=left_out,
     )
-
-
-async def _discarded(tables: Tables) -> AsyncIterator[tuple[str, int, int]]:
-    for service in SERVICES:
-        async for row in tables.read(DiscardedRow, service):
-            yield row.topic, row.partition, row.message_offset
 
 
 async def _read(sources: Sources, fold: Fold, wait_s: float) -> tuple[Mapping[Partition, int], str | None]:
@@ -115,6 +108,7 @@ async def _check(
     await check_calls(tables, findings)
     if sources.seen is not None:
         await check_seen(facts, owner.accounts, sources.seen, tables, findings)
+    await check_readable(facts, tables, findings)
     await check_answers(facts, tables, sources.answered, findings)
     await check_copies(facts, owner, tables, now, findings)
     if sources.cache is not None:

@@ -101,7 +101,7 @@ class Facts:
     spans: Mapping[Partition, Span] = field(default_factory=dict)
     records: int = 0
     repeats: int = 0
-    unreadable: int = 0
+    unreadable: list[Record] = field(default_factory=list)
 
     def order(self, order_id: UUID, account_id: UUID) -> Order:
         found = self.orders.get(order_id)
@@ -175,7 +175,7 @@ class Fold:
             with localcontext(EXACT):
                 reader(record)
         except ValidationError:
-            facts.unreadable += 1
+            facts.unreadable.append(record)
 
     def _read(self, topic: str, model: type[M], handle: Callable[[M, Record], None]) -> None:
         def read(record: Record) -> None:

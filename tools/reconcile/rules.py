@@ -26,6 +26,7 @@ class Rule(StrEnum):
     SIGNALS = "every alert taken became one signal, every algo decided once about it and asked for what it says"
     OUTBOX = "no outbox row is older than a minute"
     PARKED = "no parked message is unexplained"
+    READABLE = "every message can be read, or was set aside by whom it concerns"
 
 
 @dataclass(frozen=True, slots=True)

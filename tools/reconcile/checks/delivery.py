@@ -1,10 +1,11 @@
 """What waits between the services: rows that should have left long ago, messages that were set aside."""
 
 import json
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime, timedelta
 
-from tools.reconcile.rows import SERVICES, OutboxRow, ParkedRow
+from tools.reconcile.fold import Facts
+from tools.reconcile.rows import SERVICES, DiscardedRow, OutboxRow, ParkedRow
 from tools.reconcile.rules import Findings, Rule, Subject
 from tools.reconcile.tables import Tables
 
@@ -40,6 +41,30 @@ async def _parked(service: str, tables: Tables, explained: Collection[str], find
         place = f"{row.topic}[{row.partition}]@{row.message_offset}"
         what = f"{row.type or 'a message'} at {place}, key {row.key}, is parked in {service}: {row.reason}"
         findings.expect(Rule.PARKED, is_explained, about, what, row.parked_at)
+
+
+async def discarded(tables: Tables) -> AsyncIterator[tuple[str, int, int]]:
+    """The places of what somebody gave up by command."""
+    for service in SERVICES:
+        async for row in tables.read(DiscardedRow, service):
+            yield row.topic, row.partition, row.message_offset
+
+
+async def check_readable(facts: Facts, tables: Tables, findings: Findings) -> None:
+    """What cannot be read can be folded into nothing: whoever it is for has parked it too, or somebody gave it up."""
+    findings.checked[Rule.READABLE] += facts.records - len(facts.unreadable)
+    if not facts.unreadable:
+        return
+    aside = {place async for place in discarded(tables)}
+    for service in SERVICES:
+        aside |= {(row.topic, row.partition, row.message_offset) async for row in tables.read(ParkedRow, service)}
+    for record in facts.unreadable:
+        if (record.topic, record.partition, record.offset) in aside:
+            findings.cannot(Rule.READABLE, "it was set aside")
+            continue
+        about = Subject(f"message {record.id or 'without an id'}", (record.id or record.key,))
+        what = f"is no {record.type} that can be read, and nobody set it aside ({record.place}, key {record.key})"
+        findings.expect(Rule.READABLE, False, about, what, record.sent_at)
 
 
 def message_id_of(row: ParkedRow) -> str:

@@ -1,5 +1,6 @@
 """What was set aside or waits between the services, and what somebody explained or gave up."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -21,6 +22,12 @@ def a_message_is_parked(world: World) -> None:
     world.common[rows.ParkedRow, "risk"] = [parked]
 
 
+@CORRUPTIONS.of(Rule.READABLE, "is no ExecutionReported that can be read, and nobody set it aside")
+def a_message_cannot_be_read(world: World) -> None:
+    record = world.find("ExecutionReported", -1)
+    world.records[world.records.index(record)] = replace(record, value=b"{not json")
+
+
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
 async def test_is_named(corruption: Corruption) -> None:
     await corruption.is_named()
@@ -40,6 +47,22 @@ async def test_a_request_that_somebody_discarded_is_not_called_lost() -> None:
     report = await check(world)
     assert report.passed, report.text()
     assert "somebody gave it up" in report.text()
+
+
+async def test_what_cannot_be_read_and_was_parked_or_discarded_is_said_and_no_finding() -> None:
+    for kind in ("parked", "discarded"):
+        world = busy_world().settle()
+        record = world.request(world.wish(Side.BUY, 1))
+        world.records[-1] = replace(record, value=b"{not json")
+        if kind == "discarded":
+            world.common[rows.DiscardedRow, "risk"] = [rows.DiscardedRow(record.topic, 0, record.offset)]
+        else:
+            place, headers = (1, record.topic, 0, record.offset, "key"), f'[["ce_id", "{record.id}"]]'
+            parked = rows.ParkedRow(*place, "OrderRequested", headers, "no JSON", world.now)
+            world.common[rows.ParkedRow, "risk"] = [parked]
+        report = await check(world, explained=frozenset({record.id}))
+        assert report.passed, report.text()
+        assert (report.unreadable, "it was set aside" in report.text()) == (1, True)
 
 
 async def test_an_outbox_row_is_named_when_it_is_older_than_a_minute() -> None:

@@ -109,9 +109,9 @@ class History(Log):
             **more,
         }
 
-    def request(self, terms: dict[str, Any], *, by: str = "gateway") -> None:
+    def request(self, terms: dict[str, Any], *, by: str = "gateway") -> Record:
         wish = OrderRequested(**terms, expires_at=self.now + timedelta(seconds=10))
-        self.say(topics.ORDER_REQUESTS, wish, terms["order_id"], service=by)
+        return self.say(topics.ORDER_REQUESTS, wish, terms["order_id"], service=by)
 
     def place(
         self, terms: dict[str, Any], *, epoch: int | None = None, opens: bool = True, by: str = "gateway"
