@@ -5,7 +5,6 @@ The checker (`tools.reconcile`) proves the rest from the log and the services' o
 
 import asyncio
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -53,7 +52,7 @@ class Verdict:
             self.faults.append(f"{count}: {words}")
 
 
-async def quiet(admin_url: str, parked: int = 0) -> list[str]:
+async def quiet(admin_url: str) -> list[str]:
     """Waits until nothing is on its way any more: no outbox row, no undecided order; what still is, in words."""
     connection = await asyncpg.connect(admin_url, timeout=10)
     try:
@@ -61,7 +60,7 @@ async def quiet(admin_url: str, parked: int = 0) -> list[str]:
         deadline = loop.time() + QUIET_SECONDS
         calm = 0
         while True:
-            left = await _unsettled(connection, parked)
+            left = await _unsettled(connection)
             calm = 0 if left else calm + 1
             if calm >= 2 or loop.time() > deadline:
                 return left
@@ -70,7 +69,7 @@ async def quiet(admin_url: str, parked: int = 0) -> list[str]:
         await connection.close()
 
 
-async def _unsettled(connection: asyncpg.Connection, parked: int) -> list[str]:
+async def _unsettled(connection: asyncpg.Connection) -> list[str]:
     found = []
     for service in SERVICES:
         rows = await connection.fetchval(f"SELECT count(*) FROM {service}.message_outbox")  # noqa: S608
@@ -79,8 +78,8 @@ async def _unsettled(connection: asyncpg.Connection, parked: int) -> list[str]:
     waiting = 0
     for service in SERVICES:
         waiting += await connection.fetchval(f"SELECT count(*) FROM {service}.message_parked")  # noqa: S608
-    if waiting != parked:
-        found.append(f"{waiting} messages are parked, not {parked}")
+    if waiting:
+        found.append(f"{waiting} messages are parked")
     undecided = await connection.fetch(
         "SELECT order_id, status FROM gateway.orders WHERE status = ANY($1::text[]) LIMIT 1000", list(UNDECIDED)
     )
@@ -89,13 +88,13 @@ async def _unsettled(connection: asyncpg.Connection, parked: int) -> list[str]:
     return found
 
 
-async def audit(flow: Flow, since: datetime) -> Verdict:
+async def audit(flow: Flow, since: datetime, admin_url: str) -> Verdict:
     """Of one scenario's flow, once it is settled and the platform quiet."""
     verdict = Verdict()
     verdict.orders = sum(1 for wish in flow.orders if wish.ids)
     verdict.alerts = sum(1 for wish in flow.wishes if not wish.account and wish.ids)
     check_answers(flow, verdict)
-    names = await kept_keys(flow.wishes)
+    names = await kept_keys(flow.wishes, admin_url)
     for user in flow.world.users:
         wishes = [wish for wish in flow.wishes if wish.account and wish.account.user is user]
         async with Platform(flow.world.gateway_url, patience=60) as platform:
@@ -116,9 +115,8 @@ def check_answers(flow: Flow, verdict: Verdict) -> None:
 async def check_books(
     platform: Platform, user: User, wishes: list[Wish], names: dict[str, str], since: datetime, verdict: Verdict
 ) -> None:
-    query = since
-    orders = await book_since(platform, "/api/v2/trading/orders/", query)
-    fills = await book_since(platform, "/api/v2/trading/tradebook/", query)
+    orders = await book_since(platform, "/api/v2/trading/orders/", since)
+    fills = await book_since(platform, "/api/v2/trading/tradebook/", since)
     book = {order["order_id"]: order for order in orders}
     verdict.double(len(orders) - len(book), "an order is listed twice in the book")
     told = [wish for wish in wishes if wish.ids]
@@ -221,9 +219,9 @@ def quantity_of(wish: Wish) -> int:
     return quantity
 
 
-async def kept_keys(wishes: Iterable[Wish]) -> dict[str, str]:
+async def kept_keys(wishes: Iterable[Wish], admin_url: str) -> dict[str, str]:
     """The order id that the gateway gave each Idempotency-Key, also where no answer ever told it."""
-    connection = await asyncpg.connect(os.environ["CHAOS_ADMIN_URL"], timeout=10)
+    connection = await asyncpg.connect(admin_url, timeout=10)
     try:
         keys = [wish.key for wish in wishes if wish.kind.is_order]
         rows = await connection.fetch(

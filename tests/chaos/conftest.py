@@ -69,7 +69,6 @@ def stack() -> Stack:
     stack.start_servers()
     stack.set_up()
     stack.start_services()
-    os.environ["CHAOS_ADMIN_URL"] = stack.environment()["POSTGRES_ADMIN_URL"]
     return stack
 
 

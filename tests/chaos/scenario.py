@@ -65,7 +65,7 @@ class Chaos:
 
     @contextlib.asynccontextmanager
     async def scenario(
-        self, number: int, title: str, *, edge: str | None = None, parked: int = 0, flowing: bool = True
+        self, number: int, title: str, *, edge: str | None = None, flowing: bool = True
     ) -> AsyncIterator["Scenario"]:
         """Offers orders within, lets them come to rest after, and fails unless every one is accounted for once.
 
@@ -82,8 +82,8 @@ class Chaos:
                 await scenario.flow.resumed(stopwatch(), 60)
             yield scenario
             await flow.settle()
-        left = await quiet(self.admin_url, parked)
-        verdict = await audit(flow, since)
+        left = await quiet(self.admin_url)
+        verdict = await audit(flow, since, self.admin_url)
         verdict.faults += [*left, *scenario.complaints]
         if self.full or stopwatch() - self.reconciled_at > SHORT_OF_A_CHECK:
             await self._reconcile(flow, verdict, name)

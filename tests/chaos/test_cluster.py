@@ -36,7 +36,7 @@ def cluster(tmp_path: Path) -> Cluster:
 
 
 @pytest.fixture
-async def chaos(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Chaos]:
+async def chaos(cluster: Cluster) -> AsyncIterator[Chaos]:
     """Every service on the cluster, with databases of its own. Those of the other scenarios make room meanwhile."""
     await asyncio.to_thread(Stack("chaos").stop_services)
     stack = Stack("cluster", {"KAFKA_BOOTSTRAP": cluster.bootstrap, "KAFKA_REPLICATION": "3", "KAFKA_MIN_INSYNC": "2"})
@@ -48,7 +48,6 @@ async def chaos(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         await asyncio.to_thread(cluster.start)
         await asyncio.to_thread(stack.set_up)
         await asyncio.to_thread(stack.start_services)
-        monkeypatch.setenv("CHAOS_ADMIN_URL", stack.environment()["POSTGRES_ADMIN_URL"])
         facts = await asyncio.to_thread(bootstrap.demo, stack.instance)
         yield Chaos(stack, await make_world(facts, USERS, ACCOUNTS), SEED, FULL)
     finally:
