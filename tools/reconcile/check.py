@@ -104,7 +104,7 @@ async def _check(
     owner = await check_owner(facts, tables, findings)
     check_orders(facts, owner.accounts, findings)
     await check_settlements(facts, owner, tables, findings)
-    await check_signals(facts, tables, sources.answered, findings)
+    await check_signals(facts, tables, sources.answered, now, findings)
     await check_calls(tables, findings)
     if sources.seen is not None:
         await check_seen(facts, owner.accounts, sources.seen, tables, findings)

@@ -1,7 +1,7 @@
 """From the alert to the order: nothing that was taken is forgotten, nothing happens twice."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -16,16 +16,23 @@ from tools.reconcile.tables import Tables
 
 REVERSES = "an algo that reverses may decide later, and more than once"
 CHANGED = "the algo was changed at about that time, or after it"
+KEPT = timedelta(days=1)
+"""For so long at least the service keeps what arrived."""
 UNCERTAIN = timedelta(seconds=1)
 """By how much the clocks of the machines that save algos and take alerts may differ."""
 
 
-async def check_signals(facts: Facts, tables: Tables, answered: Iterable[Note], findings: Findings) -> None:
+async def check_signals(
+    facts: Facts, tables: Tables, answered: Iterable[Note], now: datetime, findings: Findings
+) -> None:
+    taken = set()
     async for alert in tables.read(AcceptedAlert):
+        taken.add(alert.signal_id)
         _told_once(facts, alert.signal_id, "was taken as an alert", alert.received_at, findings)
     for note in answered:
         if isinstance(note, AlertAnswered) and note.status in TAKEN:
             _told_once(facts, note.signal_id, f"was answered {note.status} to a client", None, findings)
+    _taken(facts, taken, now - KEPT, findings)
     _decided(facts, findings)
     _decided_once(facts, findings)
     _asked(facts, findings)
@@ -38,6 +45,16 @@ def _told_once(facts: Facts, signal_id: UUID, how: str, at: datetime | None, fin
         findings.cannot(Rule.SIGNALS, CUT)
         return
     findings.expect(Rule.SIGNALS, times == 1, signal(signal_id), f"{how}, and told as a signal {times} times", at)
+
+
+def _taken(facts: Facts, taken: Container[UUID], since: datetime, findings: Findings) -> None:
+    """Signals' log of arrivals knows the alert of each signal: of one alert there are no two."""
+    for signal_id, heard in facts.signals.items():
+        if signal_id not in taken and heard.received_at < since:
+            findings.cannot(Rule.SIGNALS, "the arrival of its alert need not be kept any more")
+            continue
+        what = "was told, and no alert was taken that became it"
+        findings.expect(Rule.SIGNALS, signal_id in taken, signal(signal_id), what, heard.received_at)
 
 
 def _decided(facts: Facts, findings: Findings) -> None:

@@ -1,5 +1,7 @@
 """Every alert that was taken became one signal, each algo decided once about it, and what it asked for was asked."""
 
+from datetime import timedelta
+
 import pytest
 
 from libs.common.contracts import topics
@@ -21,6 +23,12 @@ def an_alert_that_was_taken_is_lost(world: World) -> None:
 @CORRUPTIONS.of(Rule.SIGNALS, "told as a signal 2 times")
 def an_alert_becomes_two_signals(world: World) -> None:
     world.say(topics.SIGNALS, SignalReceived.model_validate_json(world.find("SignalReceived").value))
+
+
+@CORRUPTIONS.of(Rule.SIGNALS, f"signal {NOWHERE} was told, and no alert was taken that became it")
+def a_signal_is_told_that_no_alert_became(world: World) -> None:
+    told = SignalReceived.model_validate_json(world.find("SignalReceived").value)
+    world.say(topics.SIGNALS, told.model_copy(update={"signal_id": NOWHERE}))
 
 
 @CORRUPTIONS.of(Rule.SIGNALS, "asked for on signal")
@@ -101,8 +109,18 @@ async def test_a_signal_that_somebody_discarded_is_not_called_forgotten() -> Non
     world = busy_world()
     heard = SignalReceived.model_validate_json(world.find("SignalReceived").value)
     record = world.say(topics.SIGNALS, heard.model_copy(update={"signal_id": NOWHERE}))
-    world.settle()
+    world.settle().rows[rows.AcceptedAlert].append(rows.AcceptedAlert(NOWHERE, world.now))
     assert "never told what it did" in (await check(world)).text()
     world.common[rows.DiscardedRow, "strategy"] = [rows.DiscardedRow(record.topic, 0, record.offset)]
     report = await check(world)
     assert report.passed, report.text()
+
+
+async def test_the_arrival_of_an_old_alert_may_be_forgotten() -> None:
+    world = busy_world().settle()
+    world.drop(rows.AcceptedAlert)
+    assert "no alert was taken that became it" in (await check(world)).text()
+    world.now += timedelta(days=2)
+    report = await check(world)
+    assert "the arrival of its alert need not be kept any more" in report.text()
+    assert Rule.SIGNALS not in report.broken
