@@ -95,7 +95,7 @@ async def audit(flow: Flow, since: datetime, admin_url: str) -> Verdict:
     verdict.alerts = sum(1 for wish in flow.wishes if not wish.account and wish.ids)
     check_answers(flow, verdict)
     names = await kept_keys(flow.wishes, admin_url)
-    for user in flow.world.users:
+    for user in flow.world.everybody:
         wishes = [wish for wish in flow.wishes if wish.account and wish.account.user is user]
         async with Platform(flow.world.gateway_url, patience=60) as platform:
             platform.use_key(user.api_key)

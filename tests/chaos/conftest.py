@@ -98,7 +98,7 @@ async def begin_anew(chaos: Chaos) -> None:
 
 async def new_world(stack: Stack) -> World:
     facts = await asyncio.to_thread(bootstrap.demo, stack.instance)
-    return await make_world(facts, USERS, ACCOUNTS)
+    return await make_world(facts, USERS, ACCOUNTS, SEED)
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import IO
@@ -21,7 +22,7 @@ from bench.load import constant_rate
 from bench.wire import LOST, Pool, request
 from libs.common.clock import SystemClock, stopwatch
 from libs.common.ids import new_id
-from tests.chaos.world import Account, Receiver, World
+from tests.chaos.world import Account, Receiver, Traded, World
 
 CONNECTIONS = 300
 TRY_SECONDS = 8.0
@@ -38,6 +39,10 @@ BETWEEN_PROBES_S = 0.005
 TWICE = 0.03
 """The share of wishes that are sent twice at once, as by an impatient finger."""
 ALERT_RATE = 4.0
+NEAREST_TRIGGER, FARTHEST_TRIGGER = 0.0002, 0.01
+"""How far from where the price was, as a share of it: the nearest are reached in seconds, the farthest rest."""
+BEYOND_TRIGGER = 20
+"""Ticks that a stop's limit leaves room."""
 
 TAKEN, OPEN, REFUSED = 201, 202, 422
 AWAY = frozenset({LOST, 429, 500, 502, 503, 504})
@@ -48,16 +53,31 @@ class Kind(StrEnum):
     MARKET = "market"
     MARKETABLE = "marketable limit"
     RESTING = "resting limit"
+    STOP = "stop-loss limit"
+    STOP_MARKET = "stop-loss market"
     CANCEL = "cancel"
     MODIFY = "modify"
     ALERT = "alert"
 
     @property
     def is_order(self) -> bool:
-        return self in (Kind.MARKET, Kind.MARKETABLE, Kind.RESTING)
+        return self not in (Kind.CANCEL, Kind.MODIFY, Kind.ALERT)
+
+    @property
+    def rests(self) -> bool:
+        """What may be changed and cancelled later: a stop that its trigger woke before is refused that."""
+        return self in (Kind.RESTING, Kind.STOP, Kind.STOP_MARKET)
 
 
-SHARES = {Kind.MARKET: 40, Kind.MARKETABLE: 10, Kind.RESTING: 25, Kind.CANCEL: 15, Kind.MODIFY: 10}
+SHARES = {
+    Kind.MARKET: 38,
+    Kind.MARKETABLE: 9,
+    Kind.RESTING: 20,
+    Kind.STOP: 4,
+    Kind.STOP_MARKET: 4,
+    Kind.CANCEL: 15,
+    Kind.MODIFY: 10,
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +111,11 @@ class Flow:
         self.world = world
         self.wishes: list[Wish] = []
         self.slowest_answer = 0.0
+        self.seconds = 0.0
+        """For how long orders were offered."""
         self._random = random.Random(seed)
+        self._chance = random.Random(seed)
+        """For what depends on when answers come: what is offered stays the same from run to run."""
         self._gateway_url, self._signals_url = edge or world.gateway_url, edge or world.signals_url
         self._journal_path = journal
         self._journal: IO[bytes]
@@ -100,6 +124,7 @@ class Flow:
         self._tasks: list[asyncio.Task[None]] = []
         self._open: set[Wish] = set()
         self._accounts = world.accounts
+        self._began: float | None = None
         self._closed = False
         self._stack = contextlib.AsyncExitStack()
         self._orders_pool: Pool
@@ -121,6 +146,7 @@ class Flow:
 
     def start(self, rate: float, alerts: float = ALERT_RATE) -> None:
         """Offer orders (cancels and modifications among them) and alerts at these rates until told to stop."""
+        self._began = stopwatch()
         self._begin(rate, self.next_wish)
         if alerts and self.world.receivers:
             self._begin(alerts, self.next_alert)
@@ -130,11 +156,18 @@ class Flow:
             if len(self._open) < MOST_OPEN:
                 self.send(draw(due))
 
-        self._tasks.append(asyncio.create_task(constant_rate(rate, FOR_EVER, start_one)))
+        self.also(constant_rate(rate, FOR_EVER, start_one))
+
+    def also(self, work: Coroutine[object, object, None]) -> None:
+        """Beside what is offered, and ended (cancelled, and awaited) with it."""
+        self._tasks.append(asyncio.create_task(work))
 
     async def stop(self) -> None:
         """Offer nothing new; what was wished goes on being asked for."""
         tasks, self._tasks = self._tasks, []
+        if self._began is not None:
+            self.seconds += stopwatch() - self._began
+            self._began = None
         for task in tasks:
             task.cancel()
         for ended in await asyncio.gather(*tasks, return_exceptions=True):
@@ -149,6 +182,12 @@ class Flow:
             await asyncio.sleep(0.05)
         self._journal.flush()
 
+    async def decided(self, wishes: Iterable[Wish]) -> None:
+        """Waits until each of them is answered or given up."""
+        wishes = set(wishes)
+        while wishes & self._open:
+            await asyncio.sleep(0.02)
+
     def next_wish(self, due: float) -> Wish:
         account = self._random.choice(self._accounts)
         (kind,) = self._random.choices(list(SHARES), list(SHARES.values()))
@@ -157,24 +196,24 @@ class Flow:
             kind = Kind.RESTING
         match kind:
             case Kind.CANCEL:
-                target = resting.pop(self._random.randrange(len(resting)))
+                target = resting.pop(self._chance.randrange(len(resting)))
                 return self._wish(kind, due, account, CANCEL, {"order_id": target}, target)
             case Kind.MODIFY:
-                target = self._random.choice(resting)
-                quantity = account.instrument.quantity * self._random.randint(1, 5)
+                target = self._chance.choice(resting)
+                quantity = account.instrument.quantity * self._chance.randint(1, 5)
                 return self._wish(kind, due, account, MODIFY, {"order_id": target, "quantity": quantity}, target)
             case _:
-                return self._wish(kind, due, account, PLACE, self._terms(kind, account))
+                return self._wish(kind, due, account, PLACE, self._terms(kind, account, self._random))
 
     def order(self, kind: Kind, account: Account, **terms: object) -> Wish:
         """A wish of the test's own, to be sent by it."""
-        return self._wish(kind, stopwatch(), account, PLACE, self._terms(kind, account) | terms)
+        return self._wish(kind, stopwatch(), account, PLACE, self._terms(kind, account, self._chance) | terms)
 
     def cancel(self, account: Account, order_id: str) -> Wish:
         return self._wish(Kind.CANCEL, stopwatch(), account, CANCEL, {"order_id": order_id}, order_id)
 
     def next_alert(self, due: float) -> Wish:
-        return self.alert(self._random.choice(self.world.receivers), due)
+        return self.alert(self._chance.choice(self.world.receivers), due)
 
     def alert(self, receiver: Receiver, due: float) -> Wish:
         """Its name is its own: asked again it is the same alert, and a duplicate."""
@@ -182,7 +221,7 @@ class Flow:
         content = {"signal_type": "entry", "symbol": "NIFTY", "action": "buy", "alert_name": key}
         return Wish(Kind.ALERT, key, request("POST", urlsplit(receiver.url).path, {}, content), due)
 
-    def _terms(self, kind: Kind, account: Account) -> dict[str, object]:
+    def _terms(self, kind: Kind, account: Account, drawn: random.Random) -> dict[str, object]:
         """Purchases and sales in turn keep the positions small. A sale at a resting purchase's price is marketable."""
         instrument = account.instrument
         long = self._long.get(account, False)
@@ -195,6 +234,8 @@ class Flow:
         match kind:
             case Kind.RESTING:
                 return terms | {"order_type": "LIMIT", "side": "BUY", "price": instrument.resting_price}
+            case Kind.STOP | Kind.STOP_MARKET:
+                return terms | stop(kind, instrument, drawn)
             case Kind.MARKETABLE:
                 self._long[account] = False
                 return terms | {"order_type": "LIMIT", "side": "SELL", "price": instrument.resting_price}
@@ -215,7 +256,7 @@ class Flow:
         self.wishes.append(wish)
         self._open.add(wish)
         self._try(wish)
-        if wish.kind.is_order and self._random.random() < TWICE:
+        if wish.kind.is_order and self._chance.random() < TWICE:
             self._try(wish)
 
     def _try(self, wish: Wish) -> None:
@@ -272,13 +313,13 @@ class Flow:
             self._open.discard(wish)
             self._remember(wish)
         elif wish.status is None and now - wish.due < PATIENCE and wish.open_tries == 0:
-            pause = min(FIRST_PAUSE * 2 ** min(wish.tries, 10), LONGEST_PAUSE) * self._random.uniform(0.7, 1.3)
+            pause = min(FIRST_PAUSE * 2 ** min(wish.tries, 10), LONGEST_PAUSE) * self._chance.uniform(0.7, 1.3)
             asyncio.get_running_loop().call_later(pause, self._try, wish)
         elif wish.open_tries == 0:
             self._open.discard(wish)
 
     def _remember(self, wish: Wish) -> None:
-        if wish.kind is Kind.RESTING and wish.status == TAKEN and wish.account:
+        if wish.kind.rests and wish.status == TAKEN and wish.account:
             self._resting[wish.account] += [each for each in wish.ids if each not in self._resting[wish.account]]
 
     # what came of it
@@ -316,7 +357,7 @@ class Flow:
             while True:
                 first: dict[Account, float] = {}
                 for wish in self.accepted_since(since):
-                    if wish.account:
+                    if wish.account in self._accounts:
                         first[wish.account] = min(wish.answered, first.get(wish.account, wish.answered))
                 if len(first) == len(self._accounts):
                     return max(first.values()) - since
@@ -324,6 +365,18 @@ class Flow:
 
     def statuses(self) -> Counter[int]:
         return Counter(status for wish in self.wishes for status in wish.statuses)
+
+
+def stop(kind: Kind, instrument: Traded, drawn: random.Random) -> dict[str, object]:
+    """A purchase above the market or a sale below it, which sleeps until its trigger trades."""
+    side, sign = drawn.choice((("BUY", 1), ("SELL", -1)))
+    away = Decimal(str(drawn.uniform(NEAREST_TRIGGER, FARTHEST_TRIGGER)))
+    tick = instrument.tick_size
+    trigger = round(instrument.last_price * (1 + sign * away) / tick) * tick
+    terms: dict[str, object] = {"side": side, "trigger_price": str(trigger)}
+    if kind is Kind.STOP_MARKET:
+        return terms | {"order_type": "SL-M"}
+    return terms | {"order_type": "SL", "price": str(trigger + sign * BEYOND_TRIGGER * tick)}
 
 
 def named_in(kind: Kind, status: int, body: bytes) -> str | None:

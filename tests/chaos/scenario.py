@@ -17,6 +17,7 @@ from libs.common.clock import SystemClock, stopwatch
 from tests.chaos.audit import Verdict, audit, quiet
 from tests.chaos.faults import Faults
 from tests.chaos.flow import OPEN, PATIENCE, PLACE, REFUSED, TAKEN, Flow, Kind, Wish
+from tests.chaos.panicker import Panicker
 from tests.chaos.world import World
 from tools.client import Json, Platform
 from tools.reconcile import AlertAnswered, Answered, Options, Rule, Sources, reconcile
@@ -53,8 +54,8 @@ class Chaos:
 
     @property
     def rate(self) -> float:
-        """Orders a second."""
-        return 110.0 if self.full else 40.0
+        """Wishes a second. Three of four are orders, the others change or cancel some of these."""
+        return 140.0 if self.full else 40.0
 
     def within(self, seconds: float) -> float:
         """A bound to hold in a full run. The short version shares its machine with whoever runs the tests."""
@@ -77,11 +78,16 @@ class Chaos:
         since, began = SystemClock().now(), stopwatch()
         async with Flow(self.world, self.seed + number, journal, edge) as flow:
             scenario = Scenario(number, title, flow, Faults(self.stack), self)
+            panicker = Panicker(flow, self.seed + number, scenario.expect)
             if flowing:
                 flow.start(self.rate)
+                flow.also(panicker.run())
                 await scenario.flow.resumed(stopwatch(), 60)
             yield scenario
             await flow.settle()
+        if panicker.panics:
+            scenario.figures["one user's panics"] = panicker.panics
+            scenario.figures["closed by his stop-loss or target before"] = len(panicker.breaches)
         left = await quiet(self.admin_url)
         verdict = await audit(flow, since, self.admin_url)
         verdict.faults += [*left, *scenario.complaints]
@@ -171,6 +177,7 @@ class Scenario:
             "seconds": round(seconds, 1),
             "faults": self.kills,
             "orders": verdict.orders,
+            "orders_per_s": round(verdict.orders / flow.seconds, 1) if flow.seconds else None,
             "alerts": verdict.alerts,
             "requests": sum(wish.tries for wish in flow.wishes),
             "never_answered": sum(1 for wish in flow.wishes if wish.status is None),

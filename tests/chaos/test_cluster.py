@@ -49,7 +49,7 @@ async def chaos(cluster: Cluster) -> AsyncIterator[Chaos]:
         await asyncio.to_thread(stack.set_up)
         await asyncio.to_thread(stack.start_services)
         facts = await asyncio.to_thread(bootstrap.demo, stack.instance)
-        yield Chaos(stack, await make_world(facts, USERS, ACCOUNTS), SEED, FULL)
+        yield Chaos(stack, await make_world(facts, USERS, ACCOUNTS, SEED), SEED, FULL)
     finally:
         await asyncio.to_thread(stack.stop_services)
         await asyncio.to_thread(cluster.stop)

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import random
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 
 from bench.world import Instrument, tradable
 from libs.common.ids import new_id
@@ -13,6 +14,7 @@ from tools.demo.contract import choose_leg
 CAPITAL = "100000000000"
 ALERTS_A_MINUTE = 600
 SPARE = 6
+PANICKERS_ACCOUNTS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +23,16 @@ class Receiver:
 
     group_id: str
     url: str
+    algo_id: str
+    account_id: str
+
+
+@dataclass(frozen=True)
+class Traded(Instrument):
+    """With where its price was when the world was made, about which triggers are set."""
+
+    last_price: Decimal
+    tick_size: Decimal
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +54,7 @@ class User:
 class Account:
     account_id: str
     user: User
-    instrument: Instrument
+    instrument: Traded
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,13 @@ class World:
     signals_url: str
     admin_key: str
     users: list[User]
-    instruments: list[Instrument]
+    panicker: User
+    """Whom the flow leaves alone: he panics now and then, and nobody else is touched."""
+    instruments: list[Traded]
+
+    @property
+    def everybody(self) -> list[User]:
+        return [*self.users, self.panicker]
 
     @property
     def accounts(self) -> list[Account]:
@@ -63,26 +81,43 @@ class World:
         return [receiver for user in self.users for receiver in user.receivers]
 
 
-async def make_world(facts: dict[str, str], users: int, accounts: int) -> World:
+async def make_world(facts: dict[str, str], users: int, accounts: int, seed: int) -> World:
     """`facts` is the demo user's, who was first and so is super admin."""
     async with Platform(facts["gateway_url"], patience=60) as platform:
         platform.use_key(facts["api_key"])
         instruments = await priced(platform)
         leg = await choose_leg(platform)
-    made = [await make_user(facts["gateway_url"], instruments, accounts, leg) for _ in range(users)]
-    return World(facts["gateway_url"], facts["stream_url"], facts["signals_url"], facts["api_key"], made, instruments)
+    drawn = random.Random(seed)
+    made = [await make_user(facts["gateway_url"], instruments, accounts + SPARE, drawn) for _ in range(users)]
+    for user in made:
+        user.spare.extend(user.accounts[accounts:])
+        del user.accounts[accounts:]
+        await receive(facts["gateway_url"], user, leg)
+    panicker = await make_user(facts["gateway_url"], instruments, PANICKERS_ACCOUNTS, drawn)
+    await limit(facts["gateway_url"], panicker)
+    return World(
+        facts["gateway_url"], facts["stream_url"], facts["signals_url"], facts["api_key"], made, panicker, instruments
+    )
 
 
-async def priced(platform: Platform) -> list[Instrument]:
+async def priced(platform: Platform) -> list[Traded]:
     """The feed may need a moment after the services are ready."""
     async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(Refused, SystemExit, LookupError):
-                return await tradable(platform)
+                found = await tradable(platform)
+                return await asyncio.gather(*(traded(platform, each) for each in found))
             await asyncio.sleep(0.5)
 
 
-async def make_user(gateway_url: str, instruments: list[Instrument], accounts: int, leg: Json) -> User:
+async def traded(platform: Platform, instrument: Instrument) -> Traded:
+    contract = await platform.get(f"/api/v2/market/contracts/{instrument.name}")
+    quote = await platform.get(f"/api/v2/market/quotes/{instrument.name}")
+    return Traded(**asdict(instrument), last_price=Decimal(str(quote["ltp"])), tick_size=Decimal(contract["tick_size"]))
+
+
+async def make_user(gateway_url: str, instruments: list[Traded], accounts: int, drawn: random.Random) -> User:
+    """What each account trades is drawn: a seed gives each the same again, whatever their ids are."""
     name = f"chaos.{new_id().hex[-10:]}"
     email, password = f"{name}@example.com", f"Chaos-{new_id().hex}"
     async with Platform(gateway_url, patience=60) as platform:
@@ -90,14 +125,26 @@ async def make_user(gateway_url: str, instruments: list[Instrument], accounts: i
         await platform.log_in(email, password)
         key = await platform.post("/api/v2/auth/api-keys", {"name": "chaos"})
         user = User(email, password, key["api_key"])
-        ids = await asyncio.gather(*(new_account(platform) for _ in range(accounts + SPARE)))
-        drawn = random.Random(name)
-        made = [Account(each, user, drawn.choice(instruments)) for each in ids]
-        user.accounts.extend(made[:accounts])
-        user.spare.extend(made[accounts:])
+        ids = await asyncio.gather(*(new_account(platform) for _ in range(accounts)))
+        user.accounts.extend(Account(each, user, drawn.choice(instruments)) for each in ids)
+    return user
+
+
+async def receive(gateway_url: str, user: User, leg: Json) -> None:
+    async with Platform(gateway_url, patience=60) as platform:
+        platform.use_key(user.api_key)
         for account in user.accounts[:2]:
             user.receivers.append(await new_receiver(platform, leg, account.account_id))
-    return user
+
+
+async def limit(gateway_url: str, panicker: User) -> None:
+    """Of his first account: what a hundred of its shares gain or lose within seconds."""
+    account = panicker.accounts[0]
+    amount = str(max(1, account.instrument.last_price // 100))
+    terms = {"level": "ACCOUNT", "account_id": account.account_id, "stop_loss": amount, "target": amount}
+    async with Platform(gateway_url, patience=60) as platform:
+        platform.use_key(panicker.api_key)
+        await platform.post("/api/v2/risk/limits/", terms)
 
 
 async def new_account(platform: Platform) -> str:
@@ -118,5 +165,5 @@ async def new_receiver(platform: Platform, leg: Json, account_id: str) -> Receiv
         "mappings": [{"group_id": group["group_id"]}],
         "on_repeat": "add",
     }
-    await platform.post("/api/v2/algos/", algo)
-    return Receiver(group["group_id"], group["webhook"]["webhook_url"])
+    algo_id = (await platform.post("/api/v2/algos/", algo))["algo_id"]
+    return Receiver(group["group_id"], group["webhook"]["webhook_url"], algo_id, account_id)
