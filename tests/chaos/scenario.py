@@ -150,21 +150,28 @@ class Scenario:
         self, since: float, within: float, after: str, picked: Callable[[Wish], bool] | None = None
     ) -> None:
         """The flow (all orders, or what is picked) resumes after a fault, in time."""
-        await self._in_time(lambda: self.flow.resumed(since, PATIENCE, picked), within, after)
+        await self.in_time(lambda: self.flow.resumed(since, PATIENCE, picked), within, after)
 
     async def recovers_everywhere(self, since: float, within: float, after: str) -> None:
         """Every account has had an order accepted after the fault, in time."""
-        await self._in_time(lambda: self.flow.resumed_everywhere(since, PATIENCE), within, after)
+        await self.in_time(lambda: self.flow.resumed_everywhere(since, PATIENCE), within, after)
 
-    async def _in_time(self, resumed: Callable[[], Awaitable[float]], within: float, after: str) -> None:
+    async def in_time(
+        self,
+        resumed: Callable[[], Awaitable[float]],
+        within: float,
+        after: str,
+        what: str = "orders were accepted again",
+    ) -> None:
+        """`resumed` tells how many seconds after the fault it was, or raises TimeoutError once patience is over."""
         try:
             took = await resumed()
         except TimeoutError:
-            self.complaints.append(f"nothing was accepted for {PATIENCE:.0f} s after {after}")
+            self.complaints.append(f"not in {PATIENCE:.0f} s after {after}: {what}")
             return
         self.recoveries.append(took)
         within = self.chaos.within(within)
-        self.expect(took <= within, f"{took:.1f} s after {after} orders were accepted again, not within {within:g} s")
+        self.expect(took <= within, f"{took:.1f} s after {after}, not within {within:g} s: {what}")
 
     def keep(self, name: str, verdict: Verdict, seconds: float) -> None:
         flow = self.flow
