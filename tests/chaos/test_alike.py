@@ -40,8 +40,10 @@ async def at_once(scenario: Scenario, wish: Wish, urls: list[str]) -> list[httpx
 
 
 @pytest.mark.scenario(7)
-async def test_fifty_equal_keys_and_alerts_at_two_of_each_are_one(chaos: Chaos) -> None:
-    """Also test_openalgo_1991_timeout_after_accept: a key is never released, so asking again never orders again."""
+async def test_openalgo_1991_timeout_after_accept_fifty_equal_keys_and_alerts_at_two_of_each_are_one(
+    chaos: Chaos,
+) -> None:
+    """A key is never released, so asking again never orders again."""
     async with (
         chaos.scenario(7, "50 equal keys at two gateways, 50 alike alerts at two listeners") as scenario,
         scenario.faults.more(("gateway", 1), ("signals", 1)),

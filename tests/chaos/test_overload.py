@@ -49,8 +49,8 @@ class Answers:
 
 
 @pytest.mark.scenario(10)
-async def test_under_five_times_the_load_exits_and_cancels_go_first(chaos: Chaos) -> None:
-    """Also test_openalgo_804_fd_soak: sockets and memory stay bounded, and are given back."""
+async def test_openalgo_804_fd_soak_under_five_times_the_load_exits_and_cancels_go_first(chaos: Chaos) -> None:
+    """Sockets and memory stay bounded, and are given back."""
     async with chaos.scenario(10, "overload", flowing=False) as scenario:
         exits = await exits_and_cancels(scenario)
         sustainable = await capacity(scenario, chaos.pick(6, 1.5))

@@ -151,8 +151,8 @@ def last_out(scenario: Scenario, users: Iterable[User], since: datetime) -> date
 
 
 @pytest.mark.scenario(9)
-async def test_stops_fire_while_services_are_being_killed(chaos: Chaos) -> None:
-    """Also test_helios_23_a_limit_that_blocks_and_flattens. A position beyond its stop is closed, whoever dies then."""
+async def test_helios_23_a_limit_that_blocks_and_flattens_does_so_while_services_are_being_killed(chaos: Chaos) -> None:
+    """A position beyond its stop is closed, whoever dies then."""
     victims = ("risk", "trading", "walkforward", "marketdata", "strategy", "gateway")
     async with chaos.scenario(9, "stops fire while services are killed") as scenario:
         accounts = [account for user in chaos.world.users for account in user.spare]

@@ -30,8 +30,8 @@ async def freeze(scenario: Scenario, services: tuple[str, ...], seconds: float) 
 
 @pytest.mark.in_full
 @pytest.mark.scenario(4)
-async def test_a_zombie_does_nothing_twice(chaos: Chaos) -> None:
-    """Also test_openalgo_932_dual_execution_paths: two instances hold the same order, one of them acts on it.
+async def test_openalgo_932_dual_execution_paths_a_zombie_does_nothing_twice(chaos: Chaos) -> None:
+    """Two instances hold the same order, one of them acts on it.
 
     Its short versions are the instance that sleeps through a panic (test_panic.py) and tests/common/test_leases.py.
     """
