@@ -10,6 +10,7 @@ CHOICES := $(if $(FEED),MARKETDATA_FEED=$(FEED)) $(if $(SPEED),REPLAY_SPEED=$(SP
   $(if $(SHARED_DATA),SHARED_DATA=$(abspath $(SHARED_DATA)))
 LOCK := .local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header
 UV_VERSION := 0.13.8
+# What hangs is ended then; tests/chaos/report.py says how long a run may take.
 CHAOS_SECONDS := 2700
 
 .PHONY: help up down status logs demo bench chaos chaos-short crashes reconcile backup restore topology fmt check lint test test-servers lock clean-data python servers
@@ -45,13 +46,16 @@ restore: python ## put a backup in the place of what the stack has, with trading
 	@$(PYTHON) -m tools.backup restore $(or $(FROM),$(error FROM=backups/… says which backup))
 
 chaos: $(if $(SCENARIO),servers,crashes) ## break the platform on purpose and prove that no order is lost or doubled (SEED=1 SCENARIO=1,7)
-	@CHAOS=1 SEED=$(SEED) SCENARIO=$(SCENARIO) $(STACK) --instance chaos test \
-	  timeout --signal=INT --kill-after=60 $(CHAOS_SECONDS) $(PYTHON) -m pytest -s -v tests/chaos
+	@CHAOS=1 SEED=$(SEED) SCENARIO=$(SCENARIO) CHAOS_BEGAN=$(CHAOS_BEGAN) $(STACK) --instance chaos test \
+	  timeout --signal=INT --kill-after=60 $$(( $(CHAOS_SECONDS) - $(if $(CHAOS_BEGAN),($$(date +%s) - $(CHAOS_BEGAN)),0) )) \
+	  $(PYTHON) -m pytest -s -v tests/chaos
 
 crashes: TELLING := test_each_contract_is_told_once_whenever_the_process_that_tells_it_dies
 crashes: servers ## scenario 6 of it: a process that dies at every step, a broker that misbehaves
+	$(eval CHAOS_BEGAN := $(shell date +%s))
 	@mkdir -p .local/chaos
-	@$(TEST_STACK) test $(PYTHON) -m pytest --junitxml=.local/chaos/crashes.xml \
+	@$(TEST_STACK) test timeout --signal=INT --kill-after=60 $(CHAOS_SECONDS) \
+	  $(PYTHON) -m pytest --junitxml=.local/chaos/crashes.xml \
 	  tests/common/test_crashes.py tests/services/trading/test_effects.py tests/services/trading/test_broker_deaths.py \
 	  tests/services/trading/test_crashes.py tests/services/marketdata/test_settlement.py::$(TELLING)
 

@@ -111,7 +111,8 @@ async def all_there(chaos: Chaos, request: pytest.FixtureRequest) -> None:
         await asyncio.to_thread(chaos.stack.start_services)
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     if FULL:
         instance = Instance("chaos")
-        report.write(instance.home / "chaos", instance)
+        if not report.write(instance.home / "chaos", instance):
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED

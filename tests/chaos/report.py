@@ -1,6 +1,8 @@
 """docs/reliability.md, from what the scenarios of `make chaos` kept."""
 
 import json
+import os
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,15 +11,21 @@ from typing import Any
 from bench.conditions import conditions
 from bench.page import said, table
 from deploy.local.instance import PROJECT, Instance
+from libs.common.clock import SystemClock
 from tests.chaos.scenario import percentile
 
 CRASHES = "crash at every step of a message and of a call; a broker that misbehaves"
 PAGE = PROJECT / "docs" / "reliability.md"
+MOST_SECONDS = 2400.0
+"""How long all of `make chaos` may take, its crash tests included."""
 Result = Mapping[str, Any]
 INTRODUCTION = """# Reliability
 
-Written by `make chaos` from what it saw. Each scenario offers orders (market, limit, cancels, changes), alerts to
-webhooks, stops and panics at a constant rate, harms the platform meanwhile, and then waits until all is at rest.
+Written by `make chaos` from what it saw. Each scenario offers orders (market, limit, stop-loss, cancels, changes) and
+alerts to webhooks at a constant rate, and one more user beside them opens a position every few seconds, panics and
+resets it, with a stop-loss and a target that may close it before. The platform is harmed meanwhile; then the scenario
+waits until all is at rest. *Orders/s* counts the orders whose fate was told, by how long they were offered, outages
+included; scenarios that offer a load of their own have none.
 *Lost* and *doubled* are counted by two checkers: what clients were told against the books of the API
 (`tests/chaos/audit.py`), and the log against every service's tables, by code of its own (`make reconcile`,
 [what it proves](reconcile.md)). *Recovery* runs from the fault to the first order that was wished after it and
@@ -48,19 +56,28 @@ def crash_points(written: Path) -> list[Result]:
         case.get("name") or "" for case in cases if case.find("failure") is not None or case.find("error") is not None
     ]
     figures = {"faults": len(cases), "orders": 0, "lost": 0, "doubled": 0, "alerts": 0, "seed": 0, "wrong": failed}
+    figures["orders_per_s"] = None
     seconds = float(suite.get("time", "0"))
     return [{"number": 6, "title": CRASHES, "seconds": seconds, "recoveries": [], "statuses": {}, **figures}]
 
 
-def render(found: Sequence[Result], known: Mapping[str, object]) -> str:
-    return "\n".join((INTRODUCTION, table(HEAD, [*map(row, found), total(found)]), notes(found), setting(found, known)))
+def render(found: Sequence[Result], known: Mapping[str, object], took: float | None) -> str:
+    rows = [*map(row, found), total(found)]
+    return "\n".join((INTRODUCTION, table(HEAD, rows), whole(took), notes(found), setting(found, known)))
 
 
-HEAD = ("", "Scenario", "Faults", "Orders", "Lost", "Doubled", "Recovery p50", "p99", "Passed")
+def whole(took: float | None) -> str:
+    if took is None:
+        return ""
+    return f"\nAll of it took {took:.0f} s, scenario 6 included; more than {MOST_SECONDS:.0f} s would have failed it.\n"
+
+
+HEAD = ("", "Scenario", "Faults", "Orders", "Orders/s", "Lost", "Doubled", "Recovery p50", "p99", "Passed")
 
 
 def row(each: Result) -> tuple[str, ...]:
-    counts = (str(each[name]) for name in ("faults", "orders", "lost", "doubled"))
+    counts = [str(each[name]) for name in ("faults", "orders", "lost", "doubled")]
+    counts.insert(2, "" if each["orders_per_s"] is None else f"{each['orders_per_s']:.0f}")
     return (str(each["number"]), each["title"], *counts, *recovery(each["recoveries"]), passed(each))
 
 
@@ -75,7 +92,8 @@ def recovery(seconds: Sequence[float]) -> tuple[str, str]:
 
 
 def total(found: Sequence[Result]) -> tuple[str, ...]:
-    sums = (str(sum(each[name] for each in found)) for name in ("faults", "orders", "lost", "doubled"))
+    sums = [str(sum(each[name] for each in found)) for name in ("faults", "orders", "lost", "doubled")]
+    sums.insert(2, "")
     seconds = [each for result in found for each in result["recoveries"]]
     good = sum(1 for each in found if not each["wrong"])
     return ("", "**all**", *sums, *recovery(seconds), f"{good} of {len(found)}")
@@ -83,7 +101,7 @@ def total(found: Sequence[Result]) -> tuple[str, ...]:
 
 KNOWN = {
     *("number", "title", "seed", "full", "at", "seconds", "faults", "orders", "lost", "doubled", "recoveries", "wrong"),
-    *("statuses", "requests", "never_answered", "alerts", "slowest_answer_s"),
+    *("statuses", "requests", "never_answered", "alerts", "slowest_answer_s", "orders_per_s"),
 }
 
 
@@ -107,7 +125,23 @@ def setting(found: Sequence[Result], known: Mapping[str, object]) -> str:
     return f"## Conditions\n\n{table(('', ''), [*rows, ('seed', said(seeds))])}"
 
 
-def write(home: Path, instance: Instance) -> None:
+def duration() -> float | None:
+    """Seconds since `make chaos` began with its crash tests; None where only some scenarios are run."""
+    began = os.environ.get("CHAOS_BEGAN")
+    return SystemClock().now().timestamp() - float(began) if began else None
+
+
+def is_in_time(took: float | None) -> bool:
+    return took is None or took <= MOST_SECONDS
+
+
+def write(home: Path, instance: Instance) -> bool:
+    """Whether the run ended in time."""
+    took = duration()
     found = sorted([*results(home), *crash_points(instance.home / "crashes.xml")], key=lambda each: each["number"])
     if found:
-        PAGE.write_text(render(found, conditions(instance)))
+        PAGE.write_text(render(found, conditions(instance), took))
+    if is_in_time(took):
+        return True
+    sys.stdout.write(f"\nthe whole run took {took:.0f} s, more than {MOST_SECONDS:.0f} s\n")
+    return False
