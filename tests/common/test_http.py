@@ -13,6 +13,7 @@ from libs.common.problems import Problem
 from libs.common.runtime import Runtime
 from libs.common.service import Memory, Service, Store
 from libs.common.testing.apps import opened, served
+from tests.common import described
 
 
 class Body(BaseModel):
@@ -84,6 +85,20 @@ async def test_every_error_is_a_problem_of_one_shape(
     assert problem["code"] == code
     assert {"type", "title", "status", "detail"} <= problem.keys()
     assert "secret" not in answer.text
+
+
+async def test_every_error_is_described_as_it_is_sent(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/openapi.json")).json()
+    for lots in (0, -1, 101, "many"):
+        described.check(page, "/orders", await client.post("/orders", json={"lots": lots}))
+    told = page["paths"]["/orders"]["post"]["responses"]
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    assert {status: answer["content"] for status, answer in told.items() if status != "200"} == {
+        "422": problem,
+        "4XX": problem,
+        "5XX": problem,
+    }
+    assert page["components"]["schemas"].keys() == {"Body", "ProblemDetails"}
 
 
 async def test_after_a_fault_of_ours_the_next_request_on_the_connection_is_answered() -> None:

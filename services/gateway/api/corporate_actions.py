@@ -14,7 +14,7 @@ from libs.common.contracts.masters import (
     CorporateActionsImportRequested,
     CorporateActionTerms,
 )
-from libs.common.problems import Problem
+from libs.common.problems import PROBLEM_JSON, Problem
 from services.gateway.api import models
 from services.gateway.api.bodies import check_fields
 from services.gateway.api.commands import pending_request
@@ -41,7 +41,7 @@ async def actions(symbol: str, _: Reader, edge: TheEdge, exchange: Exchange | No
     instrument = named_instrument(symbol, exchange)
     path = f"/internal/contracts/corporate-actions/{instrument}"
     status, content = await edge.internal.get("marketdata", path, {})
-    return Response(content, status, media_type="application/json")
+    return Response(content, status, media_type="application/json" if status < 400 else PROBLEM_JSON)
 
 
 @router.post(

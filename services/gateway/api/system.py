@@ -2,6 +2,7 @@
 
 import asyncio
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -13,9 +14,12 @@ from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, no_su
 from services.gateway.store import outcomes
 
 router = Router(prefix="/system", tags=["system"])
+_DEGRADED: dict[int | str, dict[str, Any]] = {
+    503: {"description": "A part that it needs is away", "content": {"application/json": {"schema": {}}}}
+}
 
 
-@router.get("/health")
+@router.get("/health", responses=_DEGRADED)
 async def health(edge: TheEdge) -> Response:
     """Whether the gateway can do its work; 503 when not. Redis may be away: it only makes things faster."""
     parts = await _parts(edge)

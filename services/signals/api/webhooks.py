@@ -1,6 +1,6 @@
 """POST an alert. What came of it is told by the status; every answer but 202 and 200 is a problem with a reason."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import orjson
@@ -33,6 +33,13 @@ STATUS = {
     Fate.DAILY_LIMIT: 429,
 }
 """ACCEPTED is 202 and DUPLICATE 200: a sender that repeats itself did nothing wrong."""
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Taken before", "content": {"application/json": {"schema": {}}}},
+    **{
+        status: {"description": ", ".join(f"`{fate.value.lower()}`" for fate in STATUS if STATUS[fate] == status)}
+        for status in sorted(set(STATUS.values()))
+    },
+}
 
 
 def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
@@ -46,7 +53,12 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
             raise Problem(408, "request_timeout", detail, headers={"Connection": "close"})
         return body
 
-    @router.post("/tradingview", status_code=202, summary="An alert for the signal group named by its `strategy_id`")
+    @router.post(
+        "/tradingview",
+        status_code=202,
+        summary="An alert for the signal group named by its `strategy_id`",
+        responses=_ANSWERS,
+    )
     async def tradingview(
         request: Request,
         token: Annotated[str | None, Query(max_length=200)] = None,
@@ -60,7 +72,12 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
         call = Call(named, body, payload, _source(request), began, token=token or in_body or "")
         return _answer(await receive(runtime, call), settings.max_body_bytes)
 
-    @router.post("/custom/{webhook_id}", status_code=202, summary="An alert for the signal group that owns this URL")
+    @router.post(
+        "/custom/{webhook_id}",
+        status_code=202,
+        summary="An alert for the signal group that owns this URL",
+        responses=_ANSWERS,
+    )
     async def custom(
         request: Request, webhook_id: str, x_signature: Annotated[str | None, Header()] = None
     ) -> Response:

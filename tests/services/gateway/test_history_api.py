@@ -103,6 +103,15 @@ async def test_files_that_are_read_slowly_keep_their_reader_from_nothing_else(
         assert (await client.get("/api/v2/auth/profile")).status_code == 200
 
 
+async def test_what_marketdata_refuses_of_corporate_actions_is_sent_as_a_problem(
+    platform: Platform, marketdata: Marketdata
+) -> None:
+    asha = await platform.person("asha")
+    marketdata.status, marketdata.media, marketdata.answer = 422, PROBLEM_JSON, [b'{"code": "invalid"}']
+    answer = await asha.client.get("/api/v2/market/corporate-actions/NSE:SBIN")
+    assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM_JSON)
+
+
 async def test_a_date_alone_is_the_day_in_india(platform: Platform, marketdata: Marketdata) -> None:
     """A day's candle begins at midnight in India: asked for by its date, it was left out and the next one told."""
     asha = await platform.person("asha")

@@ -2,11 +2,16 @@
 
 from datetime import date
 
+from libs.common import ids
 from libs.common.market_days import MarketDays
+from libs.common.problems import PROBLEM_JSON
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
+from tests.common import described
 from tests.services.gateway import said
-from tests.services.gateway.scene import Platform
+from tests.services.gateway.scene import PASSWORD, Platform
+
+PLACE = "/api/v2/trading/orders/place"
 
 
 async def test_quotes_say_their_source_and_age(platform: Platform) -> None:
@@ -66,10 +71,37 @@ async def test_the_openapi_page_describes_every_route_and_the_problems(platform:
         assert operation["tags"], path
         public = path.split("/")[-1] in ("register", "login", "refresh", "health", "version", "postback")
         assert public or operation.get("security"), (method, path)
-        problems = [told for status, told in operation["responses"].items() if status in ("401", "404", "503")]
-        described = [told["content"]["application/json"]["schema"] for told in problems]
-        assert all(schema == {"$ref": "#/components/schemas/ProblemDetails"} for schema in described), path
+        errors = {status: told for status, told in operation["responses"].items() if status[0] in "45"}
+        assert {"4XX", "5XX"} <= errors.keys(), path
+        if path == "/api/v2/system/health":
+            assert errors.pop("503")["content"].keys() == {"application/json"}
+        for status, told in errors.items():
+            model = "OrderProblem" if (path, status) == (PLACE, "422") else "ProblemDetails"
+            schema = {"$ref": f"#/components/schemas/{model}"}
+            assert told["content"] == {PROBLEM_JSON: {"schema": schema}}, (path, status)
+    assert not {"HTTPValidationError", "ValidationError"} & page["components"]["schemas"].keys()
     assert page["components"]["schemas"]["ProblemDetails"]["required"] == ["type", "title", "status", "code", "detail"]
-    place = page["paths"]["/api/v2/trading/orders/place"]["post"]
+    place = page["paths"][PLACE]["post"]
     assert {"201", "202", "422", "503"} <= place["responses"].keys()
     assert place["requestBody"]["content"]["application/json"]["schema"]["properties"]["instrument"]
+
+
+async def test_errors_are_sent_as_the_openapi_page_says(platform: Platform) -> None:
+    asha, nobody = await platform.person("asha"), await platform.client()
+    page = (await nobody.get("/openapi.json")).json()
+    account, limits, register = "/api/v2/accounts/{account_id}", "/api/v2/risk/limits/", "/api/v2/auth/register"
+    platform.runtime.ready["consumer"] = False
+    long_key = {"Idempotency-Key": "k" * 1_000}
+    body = {"email": asha.email, "username": "another", "password": PASSWORD}
+    for status, path, answer in (
+        (400, limits, await asha.client.post(limits, json={"level": "USER", "max_order_value": "1"}, headers=long_key)),
+        (401, account, await nobody.get(f"/api/v2/accounts/{asha.account_id}")),
+        (404, account, await asha.client.get(f"/api/v2/accounts/{ids.new_id()}")),
+        (409, register, await nobody.post(register, json=body)),
+        (413, PLACE, await asha.client.post(PLACE, content=b" " * 1_100_000)),
+        (422, account, await asha.client.get("/api/v2/accounts/mine")),
+        (422, PLACE, await asha.client.post(PLACE, json={})),
+        (503, "/api/v2/system/health", await nobody.get("/api/v2/system/health")),
+    ):
+        assert answer.status_code == status, answer.text
+        described.check(page, path, answer)

@@ -11,6 +11,7 @@ import pytest
 from libs.common.clock import stopwatch
 from libs.common.testing import served
 from services.signals.app import app
+from tests.common import described
 from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, custom, logged, problem, the_fate, token
 
 
@@ -45,6 +46,23 @@ async def test_a_field_that_is_not_understood_is_named(client: httpx.AsyncClient
     body = problem(await client.post(TRADINGVIEW, json=alert(group, action="hold")), 422, "invalid")
     assert body["field"] == "action"
     assert (await the_fate(client, group)) == ("INVALID", body["detail"])
+
+
+async def test_refusals_are_described_as_they_are_sent(client: httpx.AsyncClient, make: Make) -> None:
+    group = await make()
+    page = (await client.get("/openapi.json")).json()
+    for status, answer in (
+        (400, await client.post(TRADINGVIEW, content=b"not json")),
+        (401, await client.post(TRADINGVIEW, json=alert(group, token="no"))),
+        (413, await client.post(TRADINGVIEW, content=b" " * 70_000)),
+        (422, await client.post(TRADINGVIEW, json=alert(group, action="hold"))),
+        (422, await client.post(f"{TRADINGVIEW}?strategy_id=mine", json=alert(group))),
+    ):
+        assert answer.status_code == status, answer.text
+        described.check(page, TRADINGVIEW, answer)
+    told = page["paths"][TRADINGVIEW]["post"]["responses"]
+    assert told["403"]["description"] == "`may_not_trade`, `disabled`, `market_closed`"
+    assert {"200", "202", "400", "401", "410", "413", "422", "429"} <= told.keys()
 
 
 async def test_without_a_group_the_missing_field_is_named(client: httpx.AsyncClient) -> None:

@@ -1,6 +1,6 @@
 """What clients send and are sent; the source of the OpenAPI page."""
 
-from services.gateway.api.models.common import PROBLEMS, TAKEN, Body, Listing, Page, Pending, ProblemDetails
+from services.gateway.api.models.common import PROBLEMS, TAKEN, Body, Listing, Page, Pending
 from services.gateway.api.models.entities import (
     AccountBody,
     AccountChange,
@@ -113,7 +113,6 @@ __all__ = [
     "PlaceOrder",
     "Pnl",
     "PositionView",
-    "ProblemDetails",
     "Profile",
     "ProfileChange",
     "QuoteAsked",

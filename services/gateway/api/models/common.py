@@ -40,16 +40,6 @@ class Answer(BaseModel):
     model_config = ConfigDict(defer_build=True)
 
 
-class ProblemDetails(Answer):
-    """RFC 9457. `code` is a stable word for programs, `detail` a sentence for people."""
-
-    type: str = Field(examples=["urn:openalgo:problem:not_found"])
-    title: str = Field(examples=["Not Found"])
-    status: int = Field(examples=[404])
-    code: str = Field(examples=["not_found"])
-    detail: str = Field(examples=["you have no account 01976f3e-2d4b-7c3a-9f53-3b1c6f0d9a11"])
-
-
 class Pending(Answer):
     """Taken, outcome open: ask `status_url`."""
 
@@ -69,17 +59,14 @@ class Listing(Answer, Generic[T]):
     data: list[T]
 
 
-_PROBLEM = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}}
-"""What a response's `model` comes to in the description of the API. FastAPI makes a validator of the model besides, for
-each response of each route, which nobody uses: one of them has the model, which brings it into the description.
-"""
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    401: {"model": ProblemDetails, "description": "Who are you?"},
-    403: {**_PROBLEM, "description": "Your role or key may not"},
-    404: {**_PROBLEM, "description": "You have none of that"},
-    409: {**_PROBLEM, "description": "It conflicts with the present state, or the key is in flight"},
-    422: {**_PROBLEM, "description": "Not understood, or refused"},
-    429: {**_PROBLEM, "description": "Too much at once; `Retry-After` says when to ask again"},
-    503: {**_PROBLEM, "description": "A part of the platform is away; nothing was taken"},
+    401: {"description": "Who are you?"},
+    403: {"description": "Your role or key may not"},
+    404: {"description": "You have none of that"},
+    409: {"description": "It conflicts with the present state, or the key is in flight"},
+    422: {"description": "Not understood, or refused"},
+    429: {"description": "Too much at once; `Retry-After` says when to ask again"},
+    503: {"description": "A part of the platform is away; nothing was taken"},
 }
+"""What they look like `libs.common.api` says, of these and of any other."""
 TAKEN: dict[int | str, dict[str, Any]] = {202: {"model": Pending, "description": "Taken; ask for the outcome"}}

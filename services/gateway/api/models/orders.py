@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
+from libs.common.api import ProblemDetails
 from libs.common.contracts.enums import (
     Exchange,
     OrderPurpose,
@@ -17,7 +18,7 @@ from libs.common.contracts.enums import (
     Side,
     Validity,
 )
-from services.gateway.api.models.common import Answer, Body, Price, ProblemDetails, Quantity, Whole
+from services.gateway.api.models.common import Answer, Body, Price, Quantity, Whole
 from services.gateway.domain.symbols import one_instrument
 
 
@@ -153,9 +154,11 @@ class OrderView(Answer):
 
 
 class OrderProblem(ProblemDetails):
-    """An order that we denied (`order_denied`) or the venue rejected (`order_rejected`); it is in the book as such."""
+    """An order that we denied (`order_denied`) or the venue rejected (`order_rejected`) is in the book as such; what
+    was not understood is no order, and has no `order_id`.
+    """
 
-    order_id: UUID
+    order_id: UUID | None = None
     rule: str | None = None
     limit: str | None = None
     value: str | None = None
