@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import OFFSET_END, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 import services
 from deploy.local import bootstrap
@@ -15,6 +13,7 @@ from deploy.local.instance import PROJECT
 from deploy.local.stack import Stack
 from libs.common import topology
 from libs.common.service import Start
+from tests.e2e.emptying import empty
 from tests.e2e.trader import Facts, Trader
 from tools.client import Platform, Refused
 from tools.stream import Stream
@@ -55,11 +54,7 @@ def forget_prices(stack: Stack) -> None:
         for stream in service.streams
         if stream.start is Start.RECENT
     }
-    admin = AdminClient({"bootstrap.servers": stack.environment()["KAFKA_BOOTSTRAP"]})
-    known = admin.list_topics(timeout=10).topics
-    ends = [TopicPartition(name, n, OFFSET_END) for name in recent & known.keys() for n in known[name].partitions]
-    for deleted in admin.delete_records(ends).values():
-        deleted.result(timeout=10)
+    empty(stack.environment()["KAFKA_BOOTSTRAP"], recent)
 
 
 @pytest.fixture(scope="session")
