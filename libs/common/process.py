@@ -13,6 +13,7 @@ from libs.common.clock import Clock, SystemClock
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.errors import MessageTooLarge
 from libs.common.messaging.streams import StreamReader
+from libs.common.messaging.waiting import NotThere
 from libs.common.parts import Part, endless
 from libs.common.runtime import Runtime
 from libs.common.service import S, Service, Timer, V
@@ -45,7 +46,8 @@ async def serve(service: Service[S, V], *, clock: Clock | None = None) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, runtime.stopping.set)
     with watchdog.watched(loop, runtime.in_hand.note):
-        await runtime.open()
+        if not await _opened(runtime):
+            return
         server = http.Listener(runtime)
         try:
             await _live(runtime, server)
@@ -54,6 +56,30 @@ async def serve(service: Service[S, V], *, clock: Clock | None = None) -> None:
             await runtime.memory.close()
             await runtime.close()
             log.info("stopped")
+
+
+async def _opened(runtime: Runtime[S, V]) -> bool:
+    """False when it was told to stop before it had what it needs; raises NotThere when it will not have that."""
+    try:
+        await runtime.open()
+    except NotThere as absent:
+        told = {
+            "missing": {what: repr(error) for what, error in absent.faults.items()},
+            "hint": "; ".join(_remedy(what, runtime.service.name) for what in absent.faults),
+        }
+        if runtime.stopping.is_set():
+            log.warning("stopped_before_it_began", **told)
+            return False
+        log.critical("cannot_start", **told)
+        raise
+    return True
+
+
+def _remedy(what: str, service: str) -> str:
+    if what == "kafka":
+        return "start Kafka, or correct KAFKA_BOOTSTRAP"
+    url, commands = f"{service.upper()}_DATABASE_URL", "python -m libs.common.schemas provision, then migrate"
+    return f"start PostgreSQL, or correct {url}, or set it up ({commands})"
 
 
 async def _live(runtime: Runtime[S, V], server: "http.Listener") -> None:
@@ -108,4 +134,7 @@ async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
 
 def run(service: Service[Any, Any]) -> None:
     """The whole of `python -m services.<name>`."""
-    uvloop.run(serve(service))
+    try:
+        uvloop.run(serve(service))
+    except NotThere as absent:  # which was told
+        raise SystemExit(1) from absent

@@ -22,7 +22,7 @@ from libs.common.messaging.lead import Lead
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.partitioner import partition_for
 from libs.common.messaging.suspects import InHand
-from libs.common.messaging.waiting import PASSING, until_there
+from libs.common.messaging.waiting import PASSING, NotThere, until_there
 from libs.common.messaging.work import Work, origin
 from libs.common.service import Context, S, Service, V
 from libs.common.settings import CommonSettings, ServiceSettings
@@ -82,22 +82,47 @@ class Runtime(Generic[S, V]):
         self._looking = False
 
     async def open(self) -> None:
-        url = self.own_settings.database_url
-        async with asyncio.TaskGroup() as group:
-            pool = until_there("postgres", lambda: database.open_pool(url, self.service.name), self.stopping)
-            producer = until_there("kafka", self._started_producer, self.stopping)
-            opening, starting = group.create_task(pool), group.create_task(producer)
-        self.pool, self.producer = opening.result(), starting.result()
-        self.bulk = BulkPublisher(self.service, self.settings.kafka_bootstrap, self.clock)
-        self.outbox = Outbox(
-            self.service.name,
-            self.settings.instance_id,
-            self.producer,
-            self.pool,
-            lambda: database.connect(url, self.service.name),
-            self.clock,
-        )
-        await until_there("postgres", self.outbox.open, self.stopping)
+        """Raises NotThere when PostgreSQL or Kafka is away until the process shall stop, or will not have us."""
+        async with contextlib.AsyncExitStack() as undo:
+            self.pool, self.producer = await self._connected(undo)
+            self.bulk = BulkPublisher(self.service, self.settings.kafka_bootstrap, self.clock)
+            self.outbox = Outbox(
+                self.service.name,
+                self.settings.instance_id,
+                self.producer,
+                self.pool,
+                lambda: database.connect(self.own_settings.database_url, self.service.name),
+                self.clock,
+            )
+            await until_there("postgres", self.outbox.open, self.stopping)
+            undo.pop_all()
+
+    async def _connected(self, undo: contextlib.AsyncExitStack) -> tuple[asyncpg.Pool, AIOKafkaProducer]:
+        """To both at once. While one will not have us nothing is told of the other, which may need a moment more."""
+
+        async def pool() -> asyncpg.Pool:
+            opened = await database.open_pool(self.own_settings.database_url, self.service.name)
+            undo.callback(opened.terminate)
+            return opened
+
+        async def producer() -> AIOKafkaProducer:
+            started = await self._started_producer()
+            undo.push_async_callback(started.stop)
+            return started
+
+        faults: dict[str, BaseException] = {}
+        try:
+            async with asyncio.TaskGroup() as group:
+                opening = group.create_task(until_there("postgres", pool, self.stopping), name="postgres")
+                starting = group.create_task(until_there("kafka", producer, self.stopping), name="kafka")
+            return opening.result(), starting.result()
+        except* NotThere as absent:
+            for each in absent.exceptions:
+                faults |= each.faults if isinstance(each, NotThere) else {}
+            if self.stopping.is_set():
+                late = TimeoutError("it had not answered yet")
+                faults |= {task.get_name(): late for task in (opening, starting) if task.cancelled()}
+        raise NotThere(faults)
 
     async def _started_producer(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(

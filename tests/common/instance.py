@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvloop
 
-from libs.common.process import serve
+from libs.common.process import run
 from tests.common import crashes, hanging
 from tests.common.forwarding import free_port
 from tests.common.led import led
@@ -33,7 +32,7 @@ def main(name: str, url: str, port: str, number: str) -> None:
         crashes.POINTS[point]()
     hanging.prepare()
     service = Ledger(name, url).service
-    uvloop.run(serve(led(service) if os.environ.get("LED") else service))
+    run(led(service) if os.environ.get("LED") else service)
 
 
 class Process:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import asyncpg
@@ -32,20 +32,39 @@ PASSING = (
     asyncpg.ObjectInUseError,
 )
 """Failures that pass: the batch is tried again, nothing is skipped, nothing is parked."""
+_REFUSALS = (
+    asyncpg.InvalidAuthorizationSpecificationError,  # a wrong password is one
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+)
+"""What PostgreSQL answers until a person has done something about it: a password, or a schema that was not migrated."""
 _AGAIN_S = 0.3
+
+
+class NotThere(Exception):
+    """What was waited for in vain: by the name of each server, what it last answered."""
+
+    def __init__(self, faults: Mapping[str, BaseException]) -> None:
+        super().__init__("; ".join(f"{what}: {error!r}" for what, error in faults.items()))
+        self.faults = dict(faults)
 
 
 async def until_there(what: str, connect: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
     """Connect, again and again while `what` is away: who would rather die is started anew, with ever longer pauses.
 
-    Raises the failure once the process shall stop.
+    Raises NotThere once the process shall stop, and when it is there and will not have us.
     """
     while True:
         try:
             return await connect()
+        except _REFUSALS as error:
+            raise NotThere({what: error}) from error
         except PASSING as error:
+            if not stopping.is_set():
+                log.warning("waits_for", what=what, error=repr(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), _AGAIN_S)
             if stopping.is_set():
-                raise
-            log.warning("waits_for", what=what, error=repr(error))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), _AGAIN_S)
+                raise NotThere({what: error}) from error
