@@ -29,8 +29,9 @@ missing or wrong there stops it with a line that names the variable. `_S` is in 
 
 `make up` keeps an installation's variables in `.local/env`: change a line or add one, then `make down` and `make up`.
 Containers are given what `docker-compose.yml` names, from `.env` ([.env.example](../.env.example) says what each is
-for); any other goes into the `environment` of its service there. What only the jobs read that set the stack up
-(`POSTGRES_PASSWORD`, `KAFKA_REPLICATION`, …) is in `.env.example` alone.
+for), and no other, so that none sees another's secrets. Any other goes into the `environment` of its service in a
+`docker-compose.override.yml` beside it, which `docker compose` adds by itself. What only the jobs read that set the
+stack up (`POSTGRES_PASSWORD`, `KAFKA_REPLICATION`, …) is in `.env.example` alone.
 
 A command of these pages (`python -m …`) needs the same variables and the project's Python. `libs` and
 `services` find both in a container of the service. Beside `make up` call `.venv/bin/python` after
