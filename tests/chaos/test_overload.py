@@ -1,9 +1,11 @@
 """Five times more than can be done: what cannot be decided soon is refused at once, what reduces risk goes first."""
 
 import asyncio
+import contextlib
 import resource
 import socket
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -34,7 +36,8 @@ CANCELLED = 200
 BACK_WITHIN = 5.0
 NORMAL_S = 0.35
 MOST_GROWTH_MIB = 400
-"""How much all services together may grow under overload."""
+"""How much all services together may grow under overload, at any time of it."""
+LOOKED_AT_EVERY_S = 1.0
 LOTS = 100
 """Held before the overload: more than all its exits sell."""
 PAIRS = 50
@@ -70,14 +73,26 @@ class Urgent:
         return Counter(status for wish in self.wishes if wish.kind.is_order is exits for status in wish.statuses)
 
 
+@dataclass
+class Growth:
+    """Of the services' memory, in MiB."""
+
+    before: float
+    most: float
+
+    @property
+    def mib(self) -> float:
+        return self.most - self.before
+
+
 @pytest.mark.scenario(10)
 async def test_openalgo_804_fd_soak_under_five_times_the_load_exits_and_cancels_go_first(chaos: Chaos) -> None:
     """Sockets and memory stay bounded, and are given back."""
     async with chaos.scenario(10, "overload", flowing=False) as scenario:
         urgent = await exits_and_cancels(scenario)
         sustainable = await capacity(scenario, chaos.pick(6, 1.5))
-        before, opened = memory(chaos), descriptors(chaos)
-        async with probing(scenario) as probe, asyncio.TaskGroup() as group:
+        opened = descriptors(chaos)
+        async with growing(chaos) as growth, probing(scenario) as probe, asyncio.TaskGroup() as group:
             flood = group.create_task(offer(scenario, sustainable * TIMES, chaos.pick(30, 4)))
             asked = group.create_task(in_turn(scenario, urgent.wishes, chaos.pick(30, 4)))
         ended = stopwatch()
@@ -85,14 +100,13 @@ async def test_openalgo_804_fd_soak_under_five_times_the_load_exits_and_cancels_
         told = [told for _, status, _, told in probe.answers if status in (429, 503)]
         scenario.figures["refusals looked at closely"] = len(told)
         scenario.expect(all(told), f"{told.count(False)} of {len(told)} refusals have no Retry-After")
-        grown = memory(chaos) - before
         back = await normal_again(scenario, ended)
         scenario.recoveries.append(back)
         scenario.expect(back <= chaos.within(BACK_WITHIN), f"back to normal only after {back:.1f} s")
         await gives_back(scenario, opened)
         expect_early_refusals(scenario, sustainable, flood.result())
         await expect_exits_and_cancels(scenario, urgent, asked.result())
-        expect_bounded_memory(scenario, grown)
+        expect_bounded_memory(scenario, growth)
 
 
 async def exits_and_cancels(scenario: Scenario) -> Urgent:
@@ -182,12 +196,13 @@ async def test_thousands_who_connect_at_once_and_send_a_second_later_all_hear_an
     """They stand still together, as a machine's clients do when it has too much to do: none of them is hung up on."""
     async with chaos.scenario(10, f"{CLIENTS} clients at once", flowing=False) as scenario:
         wishes = [draw(scenario) for _ in range(CLIENTS)]
-        before, opened = memory(chaos), descriptors(chaos)
+        opened = descriptors(chaos)
         allow_descriptors()
-        sockets = await asyncio.to_thread(connected, chaos.world.gateway_url)
-        scenario.kills += 1
-        await asyncio.sleep(1.0)
-        heard = await asyncio.gather(*map(said, sockets, wishes))
+        async with growing(chaos) as growth:
+            sockets = await asyncio.to_thread(connected, chaos.world.gateway_url)
+            scenario.kills += 1
+            await asyncio.sleep(1.0)
+            heard = await asyncio.gather(*map(said, sockets, wishes))
         for wish, (status, head, body, took) in zip(wishes, heard, strict=True):
             scenario.flow.wishes.append(wish)
             scenario.flow.note(wish, status, body, took)
@@ -195,14 +210,13 @@ async def test_thousands_who_connect_at_once_and_send_a_second_later_all_hear_an
             told = status not in (429, 503) or b"\r\nretry-after:" in head.lower()
             scenario.expect(told, f"a refusal has no Retry-After: {head!r}")
         met, slowest = Counter(status for status, *_ in heard), max(took for *_, took in heard)
-        grown = memory(chaos) - before
         scenario.figures |= {
             "answers": {str(status): count for status, count in sorted(met.items())},
             "slowest answer": f"{slowest:.2f} s",
         }
         scenario.expect(met.keys() <= {TAKEN, OPEN, REFUSED, 429, 503}, f"answers {met}")
         scenario.expect(slowest <= chaos.within(SLOWEST_S), f"the slowest answer took {slowest:.1f} s")
-        expect_bounded_memory(scenario, grown)
+        expect_bounded_memory(scenario, growth)
         await gives_back(scenario, opened)
 
 
@@ -238,6 +252,27 @@ def memory(chaos: Chaos) -> float:
     """MiB that the services hold."""
     pids = chaos.stack.supervisor.pids()
     return sum(psutil.Process(pids[name]).memory_info().rss for name in SERVICES) / 2**20
+
+
+@contextlib.asynccontextmanager
+async def growing(chaos: Chaos) -> AsyncIterator[Growth]:
+    """Looks at the services' memory before, again and again within, and at the end."""
+    before = memory(chaos)
+    growth = Growth(before, before)
+
+    async def look() -> None:
+        growth.most = max(growth.most, await asyncio.to_thread(memory, chaos))
+
+    async def look_again_and_again() -> None:
+        while True:
+            await asyncio.sleep(LOOKED_AT_EVERY_S)
+            await look()
+
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(look_again_and_again())
+        yield growth
+        watching.cancel()
+    await look()
 
 
 def descriptors(chaos: Chaos) -> int:
@@ -310,6 +345,6 @@ async def expect_exits_and_cancels(scenario: Scenario, urgent: Urgent, answers: 
     scenario.expect(rest == PAIRS - cancels[CANCELLED], f"{rest} of {PAIRS} orders are open after {dict(cancels)}")
 
 
-def expect_bounded_memory(scenario: Scenario, grown: float) -> None:
-    scenario.figures["memory grown by"] = f"{grown:.0f} MiB"
-    scenario.expect(grown <= MOST_GROWTH_MIB, f"the services grew by {grown:.0f} MiB")
+def expect_bounded_memory(scenario: Scenario, growth: Growth) -> None:
+    scenario.figures["memory grown by, at most"] = f"{growth.mib:.0f} MiB"
+    scenario.expect(growth.mib <= MOST_GROWTH_MIB, f"the services grew by {growth.mib:.0f} MiB")
