@@ -15,6 +15,7 @@ from libs.common.contracts import topics
 from libs.common.contracts.enums import ExecutionKind, OrderPurpose
 from libs.common.contracts.orders import OrderCleared
 from libs.common.contracts.venue import ExecutionReported, VenueOrderRequested
+from tests.chaos.audit import quiet
 from tests.chaos.flow import Kind
 from tests.chaos.log import records
 from tests.chaos.scenario import Chaos, Scenario, percentile, place
@@ -25,6 +26,7 @@ LAST_OUT_MS = 50.0
 """From the panic's acknowledgement to the last order that leaves for a venue (99th percentile)."""
 FLAT_WITHIN = 20.0
 STOPPED_WITHIN = 25.0
+PANICS = 8
 LOTS = 100
 DEAD = "left after the acknowledgement and was cancelled before it came"
 AWAKE_SECONDS = 3.0
@@ -48,10 +50,10 @@ async def test_after_a_panic_no_order_leaves_and_everything_is_closed(chaos: Cha
     drawn = random.Random(chaos.seed)
     async with chaos.scenario(9, "panics under load") as scenario:
         out: list[Out] = []
-        for n in range(8):
+        for n in range(PANICS):
             await asyncio.sleep(drawn.uniform(1, 2))
             user = None if n % 4 == 1 else chaos.world.users[n % len(chaos.world.users)]
-            out.append(await panic(scenario, user))
+            out.append(await panic(scenario, user, None if n < PANICS - 1 else lambda: at_rest(scenario)))
         scenario.figures["panics"] = len(out)
         late = [each.last for each in out]
         worst, p99 = max(late) * 1000, percentile(late, 99) * 1000
@@ -65,7 +67,7 @@ async def test_after_a_panic_no_order_leaves_and_everything_is_closed(chaos: Cha
 async def panic(scenario: Scenario, user: User | None, in_force: Callable[[], Awaitable[None]] | None = None) -> Out:
     """Of one user, or of everybody. What left after its acknowledgement.
 
-    `in_force` is awaited when all is flat, while the panic is still in force.
+    `in_force` is awaited when all is flat, while the panic is still in force; all must be flat after it too.
     """
     world = scenario.flow.world
     users = [user] if user else world.users
@@ -84,9 +86,17 @@ async def panic(scenario: Scenario, user: User | None, in_force: Callable[[], Aw
             if in_force:
                 await in_force()
             out = await asyncio.to_thread(left_after, scenario, users, began, acknowledged)
+            for each in users:
+                await still_flat(scenario, each)
         finally:
             await person.post(f"/api/v2/risk/panic/{scope}/reset")
     return out
+
+
+async def at_rest(scenario: Scenario) -> None:
+    """Nothing is wished any more, and nothing is on its way: what was done twice shows."""
+    await scenario.flow.settle()
+    scenario.complaints += await quiet(scenario.chaos.admin_url)
 
 
 def dead_of(out: Iterable[Out]) -> list[float]:
@@ -101,18 +111,20 @@ def in_words(dead: Sequence[float]) -> str:
 async def test_a_trading_instance_that_slept_through_a_panic_sends_nothing(chaos: Chaos) -> None:
     drawn = random.Random(chaos.seed)
     async with chaos.scenario(9, "a trading instance sleeps through a panic") as scenario:
-        out = []
+        out, times = [], 2 if chaos.full else 1
         async with scenario.faults.more(("trading", 1)):
-            for n in range(2 if chaos.full else 1):
+            for n in range(times):
                 await scenario.flow.resumed_everywhere(stopwatch(), 60)
                 await asyncio.sleep(drawn.uniform(0.2, 1.2))
                 async with contextlib.AsyncExitStack() as asleep:
                     await asleep.enter_async_context(scenario.faults.frozen(("trading-1", "trading")[n % 2]))
                     scenario.kills += 1
 
-                    async def wake(asleep: contextlib.AsyncExitStack = asleep) -> None:
+                    async def wake(asleep: contextlib.AsyncExitStack = asleep, *, last: bool = n == times - 1) -> None:
                         await asleep.aclose()
                         await asyncio.sleep(AWAKE_SECONDS)
+                        if last:
+                            await at_rest(scenario)
 
                     out.append(await panic(scenario, None, wake))
         worst = max(each.last for each in out) * 1000
@@ -122,7 +134,7 @@ async def test_a_trading_instance_that_slept_through_a_panic_sends_nothing(chaos
 
 
 async def flat(scenario: Scenario, user: User, since: float) -> None:
-    """Pending orders are cancelled and positions closed, and stay so while the panic is in force."""
+    """Pending orders are cancelled and positions closed, in time."""
     async with Platform(scenario.flow.world.gateway_url, patience=30) as person:
         person.use_key(user.api_key)
         within = scenario.chaos.within(FLAT_WITHIN)
@@ -134,6 +146,14 @@ async def flat(scenario: Scenario, user: User, since: float) -> None:
                 scenario.complaints.append(f"{within:.0f} s after a panic there are still {left[:3]}")
                 return
             await asyncio.sleep(0.2)
+
+
+async def still_flat(scenario: Scenario, user: User) -> None:
+    """Also later, while the panic is in force: what was closed was closed once."""
+    async with Platform(scenario.flow.world.gateway_url, patience=30) as person:
+        person.use_key(user.api_key)
+        left = await at_stake(person)
+        scenario.expect(not left, f"after all was closed by a panic there are {left[:3]}")
 
 
 async def at_stake(person: Platform) -> list[str]:
@@ -186,12 +206,19 @@ async def test_helios_23_a_limit_that_blocks_and_flattens_does_so_while_services
     """A position beyond its stop is closed, whoever dies then."""
     victims = ("risk", "trading", "walkforward", "marketdata", "strategy", "gateway")
     async with chaos.scenario(9, "stops fire while services are killed") as scenario:
-        accounts = [account for user in chaos.world.users for account in user.spare]
-        for victim, account in zip(victims if chaos.full else victims[:1], accounts, strict=False):
+        spare = [account for user in chaos.world.users for account in user.spare]
+        stopped = list(zip(victims if chaos.full else victims[:1], spare, strict=False))
+        for victim, account in stopped:
             took = await stop_out(scenario, account, victim)
             scenario.figures[f"flat after the kill of {victim}"] = f"{took:.1f} s"
             scenario.expect(took <= chaos.within(STOPPED_WITHIN), f"a stop took {took:.1f} s when {victim} was killed")
             await scenario.faults.ready(victim)
+        await at_rest(scenario)
+        for victim, account in stopped:
+            async with Platform(scenario.flow.world.gateway_url, patience=30) as person:
+                person.use_key(account.user.api_key)
+                held = await held_in(person, account)
+            scenario.expect(not held, f"{held} are held after the stop that fired when {victim} was killed")
 
 
 async def stop_out(scenario: Scenario, account: Account, victim: str) -> float:
@@ -226,8 +253,10 @@ async def limits_lifted(person: Platform, account: Account) -> AsyncIterator[Non
 
 async def holds(person: Platform, account: Account, quantity: int) -> None:
     async with asyncio.timeout(90):
-        while True:
-            held = (await person.get(f"/api/v2/trading/positions/{account.account_id}"))["data"]
-            if sum(each["quantity"] for each in held) == quantity:
-                return
+        while await held_in(person, account) != quantity:
             await asyncio.sleep(0.1)
+
+
+async def held_in(person: Platform, account: Account) -> int:
+    held = (await person.get(f"/api/v2/trading/positions/{account.account_id}"))["data"]
+    return sum(each["quantity"] for each in held)
