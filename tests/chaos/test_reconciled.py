@@ -10,3 +10,4 @@ from tools.reconcile import Options, Sources, reconcile
 async def test_after_everything_nothing_is_lost_and_nothing_is_doubled(chaos: Chaos) -> None:
     report = await reconcile(Sources.of(chaos.stack.environment()), Options(wait_s=AT_REST_SECONDS))
     assert report.passed, report.text()
+    assert report.orders >= chaos.orders, f"of the scenarios' {chaos.orders} orders it saw {report.orders}"
