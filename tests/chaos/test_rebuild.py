@@ -3,12 +3,11 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from libs.common.messaging.log import Logged, reading
+from libs.common.messaging.log import reading
 from tests.chaos.audit import quiet
 from tests.chaos.scenario import Chaos
 from tests.chaos.world import User
@@ -101,17 +100,3 @@ async def recording(chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> P
     async with reading(chaos.stack.environment()["KAFKA_BOOTSTRAP"], records.KEPT) as log:
         assert await taking.copy_log(log.partitions(), root / "kafka")
     return root
-
-
-async def test_a_log_in_files_is_the_log_as_it_was(tmp_path: Path) -> None:
-    """Texts, poison, empty values and headers survive; a reader finds its place by the offset that it had."""
-    kept = [
-        Logged("t", 0, 7, 1, b"key", [("ce_id", b"1"), ("odd", b"\xff\x00")], b'{"a": "\xe2\x82\xb9"}'),
-        Logged("t", 0, 9, 2, None, [], b"\x80poison"),
-        Logged("t", 0, 12, 3, b"", [], None),
-    ]
-    records.write(tmp_path / "t" / "0.ndjson.gz", kept)
-    found: AsyncIterator[Logged] = records.each(tmp_path, "t", 0)
-    assert [record async for record in found] == kept
-    had = [record.offset for record in kept]
-    assert [records.moved(offset, had) for offset in (0, 7, 8, 9, 10, 13)] == [0, 0, 1, 1, 2, 3]

@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from deploy.local.instance import PROJECT
+from libs.common.messaging.log import Logged
+from tools.backup import records
 
 
 def backup(*words: str) -> subprocess.CompletedProcess[str]:
@@ -25,3 +28,17 @@ def test_what_is_no_backup_is_not_put_back(tmp_path: Path) -> None:
     done = backup("restore", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr == f"{tmp_path}: no manifest.json in it: not a backup, or one that was not finished\n"
+
+
+async def test_a_log_in_files_is_the_log_as_it_was(tmp_path: Path) -> None:
+    """Texts, poison, empty values and headers survive; a reader finds its place by the offset that it had."""
+    kept = [
+        Logged("t", 0, 7, 1, b"key", [("ce_id", b"1"), ("odd", b"\xff\x00")], b'{"a": "\xe2\x82\xb9"}'),
+        Logged("t", 0, 9, 2, None, [], b"\x80poison"),
+        Logged("t", 0, 12, 3, b"", [], None),
+    ]
+    records.write(tmp_path / "t" / "0.ndjson.gz", kept)
+    found: AsyncIterator[Logged] = records.each(tmp_path, "t", 0)
+    assert [record async for record in found] == kept
+    had = [record.offset for record in kept]
+    assert [records.moved(offset, had) for offset in (0, 7, 8, 9, 10, 13)] == [0, 0, 1, 1, 2, 3]
