@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
@@ -17,6 +18,7 @@ from libs.common.contracts import topics
 from libs.common.contracts.accounts import Account as Stored
 from libs.common.contracts.base import Topic
 from libs.common.ids import new_id
+from libs.common.messaging.parked import BEHIND
 from tests.chaos.flow import OPEN, Kind
 from tests.chaos.log import records
 from tests.chaos.scenario import Chaos, Scenario
@@ -26,17 +28,20 @@ from tools.client import Platform
 OTHERS_GO_ON_WITHIN = 5.0
 SOON = 30.0
 POISONER = "/tests/chaos"
+UNTRIED = "not retried yet"
 
 
 @pytest.mark.scenario(8)
-async def test_poison_stops_its_own_account_only_until_it_is_discarded(chaos: Chaos) -> None:
+async def test_poison_stops_its_own_account_only_until_a_person_decides(chaos: Chaos) -> None:
     async with chaos.scenario(8, "poison on money topics") as scenario:
         for n in range(2 if chaos.full else 1):
             first, second = chaos.world.users[0].accounts[2 + n], chaos.world.users[-1].accounts[-1 - n]
-            others = [account for account in chaos.world.accounts if account not in (first, second)]
-            async with asyncio.TaskGroup() as both:
-                both.create_task(unreadable(scenario, first, others))
-                both.create_task(unbearable(scenario, second, others))
+            third = chaos.world.users[0].accounts[-1 - n]
+            others = [account for account in chaos.world.accounts if account not in (first, second, third)]
+            async with asyncio.TaskGroup() as all_three:
+                all_three.create_task(unreadable(scenario, first, others))
+                all_three.create_task(unbearable(scenario, second, others))
+                all_three.create_task(curable(scenario, third, others))
 
 
 async def unreadable(scenario: Scenario, account: Account, others: list[Account]) -> None:
@@ -48,10 +53,7 @@ async def unreadable(scenario: Scenario, account: Account, others: list[Account]
     waiting = [await wish_for(scenario, account) for _ in range(3)]
     await command(scenario, "discard", "risk", account.account_id)
     await until_free(scenario, "risk", account)
-    await asyncio.sleep(1)
-    decided = await asyncio.to_thread(decisions, scenario, account, since)
-    theirs = [order_id for order_id in decided if order_id in waiting]
-    scenario.expect(theirs == waiting, f"asked for in the order {waiting}, decided in the order {theirs}")
+    await handled_in_order(scenario, topics.RISK_DECISIONS, account, waiting, since)
 
 
 async def unbearable(scenario: Scenario, account: Account, others: list[Account]) -> None:
@@ -62,15 +64,37 @@ async def unbearable(scenario: Scenario, account: Account, others: list[Account]
     known = {name: stored[name] for name in Stored.model_fields if name in stored}
     wish = {"account_id": account.account_id, "user_id": stored["user_id"], "expected_version": stored["version"]}
     content = orjson.dumps({**wish, "account": {**known, "name": "a name with a NUL \0"}})
-    at = stopwatch()
+    since, at = SystemClock().now(), stopwatch()
     poison(scenario, topics.TRADING_REQUESTS, "AccountSaveRequested", account, content)
     await others_go_on(scenario, at, others)
-    await until_parked(scenario, "trading", account)
+    failed = await until_parked(scenario, "trading", account)
     scenario.expect(account.account_id in await command(scenario, "list", "trading"), "the command lists no parked one")
+    waiting = [await wish_for(scenario, account) for _ in range(2)]
+    await executed(scenario, "UPDATE trading.message_parked SET reason = $2 WHERE seq = $1", failed.seq, UNTRIED)
     await command(scenario, "retry", "trading", account.account_id)
-    await until_parked(scenario, "trading", account)
+    again = await until_parked(scenario, "trading", account, but=UNTRIED)
+    scenario.expect(again == failed, f"{failed} was retried and is {again} now")
     await command(scenario, "discard", "trading", account.account_id)
     await until_free(scenario, "trading", account)
+    await handled_in_order(scenario, topics.TRADING_EVENTS, account, waiting, since)
+
+
+async def curable(scenario: Scenario, account: Account, others: list[Account]) -> None:
+    """An order that risk's database does not take, until somebody mends that: then it is retried, and goes through."""
+    since, at = SystemClock().now(), stopwatch()
+    rule = f"CONSTRAINT ill CHECK (account_id <> '{account.account_id}')"
+    await executed(scenario, f"ALTER TABLE risk.reservations ADD {rule} NOT VALID")
+    try:
+        failed = await wish_for(scenario, account)
+        await until_parked(scenario, "risk", account)
+        scenario.kills += 1
+        await others_go_on(scenario, at, others)
+        waiting = [await wish_for(scenario, account) for _ in range(2)]
+    finally:
+        await executed(scenario, "ALTER TABLE risk.reservations DROP CONSTRAINT ill")
+    await command(scenario, "retry", "risk", account.account_id)
+    await until_free(scenario, "risk", account)
+    await handled_in_order(scenario, topics.RISK_DECISIONS, account, [failed, *waiting], since)
 
 
 def poison(scenario: Scenario, topic: Topic, kind: str, account: Account, value: bytes) -> None:
@@ -102,11 +126,20 @@ async def command(scenario: Scenario, *words: str) -> str:
     return said
 
 
-async def until_parked(scenario: Scenario, service: str, account: Account) -> None:
-    """Also again, after a retry."""
+@dataclass(frozen=True)
+class Failed:
+    """A message that could not be handled, and why; not one that only waits behind it."""
+
+    seq: int
+    reason: str
+
+
+async def until_parked(scenario: Scenario, service: str, account: Account, but: str | None = None) -> Failed:
+    """Also again, after a retry; for another reason than this one."""
     async with asyncio.timeout(SOON):
-        while await parked(scenario, service, account) != [False]:
+        while not (found := await parked(scenario, service, account)) or found.reason == but:
             await asyncio.sleep(0.2)
+    return found
 
 
 async def until_free(scenario: Scenario, service: str, account: Account) -> None:
@@ -115,12 +148,16 @@ async def until_free(scenario: Scenario, service: str, account: Account) -> None
             await asyncio.sleep(0.2)
 
 
-async def parked(scenario: Scenario, service: str, account: Account) -> list[bool]:
-    """Of each poisoned message of an account, whether it waits for a retry."""
+async def parked(scenario: Scenario, service: str, account: Account) -> Failed | None:
+    sql = f"SELECT seq, reason FROM {service}.message_parked WHERE key = $1 AND reason <> $2 ORDER BY seq LIMIT 1"  # noqa: S608
+    rows = await executed(scenario, sql, account.account_id, BEHIND)
+    return Failed(*rows[0]) if rows else None
+
+
+async def executed(scenario: Scenario, sql: str, *values: object) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(scenario.chaos.admin_url, timeout=10)
     try:
-        sql = f"SELECT retry_requested FROM {service}.message_parked WHERE key = $1 AND headers::text LIKE $2"  # noqa: S608
-        return [row[0] for row in await connection.fetch(sql, account.account_id, f"%{POISONER}%")]
+        return list(await connection.fetch(sql, *values))
     finally:
         await connection.close()
 
@@ -149,9 +186,21 @@ async def wish_for(scenario: Scenario, account: Account) -> str:
     return order_id
 
 
-def decisions(scenario: Scenario, account: Account, since: datetime) -> list[str]:
-    """The orders of an account that risk decided, in that order."""
+async def handled_in_order(
+    scenario: Scenario, topic: Topic, account: Account, waiting: list[str], since: datetime
+) -> None:
+    """What waited behind a parked message is heard of, in the order in which it was asked for."""
+    deadline = stopwatch() + SOON
+    while len(theirs := await asyncio.to_thread(first_words, scenario, topic, account, waiting, since)) < len(waiting):
+        if stopwatch() > deadline:
+            break
+        await asyncio.sleep(0.5)
+    scenario.expect(theirs == waiting, f"asked for in the order {waiting}, on {topic.name} in the order {theirs}")
+
+
+def first_words(scenario: Scenario, topic: Topic, account: Account, orders: list[str], since: datetime) -> list[str]:
+    """Those of an account's orders that a topic tells of, in the order in which it first does."""
     bootstrap = scenario.chaos.stack.environment()["KAFKA_BOOTSTRAP"]
-    found = [each for each in records(bootstrap, topics.RISK_DECISIONS.name, since) if each.key == account.account_id]
-    kinds = ("OrderCleared", "OrderDenied")
-    return [str(orjson.loads(each.value)["order_id"]) for each in found if each.type in kinds]
+    found = (each for each in records(bootstrap, topic.name, since) if each.key == account.account_id)
+    told = (str(orjson.loads(each.value).get("order_id")) for each in found)
+    return list(dict.fromkeys(order_id for order_id in told if order_id in orders))
