@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import os
+import resource
 import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
+
+import psutil
 
 from deploy.local.instance import SERVERS
 from deploy.local.stack import Stack
@@ -84,6 +87,29 @@ class Faults:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+    @contextlib.asynccontextmanager
+    async def full_disk(self, name: str, room: int) -> AsyncIterator[None]:
+        """No file grows beyond `room` bytes, for the process that runs and for whichever is started in its place."""
+
+        async def limit(most: int) -> None:
+            process = psutil.Process(await self.pid(name))
+            with contextlib.suppress(psutil.NoSuchProcess):
+                _, hard = process.rlimit(resource.RLIMIT_FSIZE)  # which only some may raise again
+                process.rlimit(resource.RLIMIT_FSIZE, (most, hard))
+
+        async def keep_full() -> None:
+            while True:
+                await limit(room)
+                await asyncio.sleep(0.05)
+
+        keeping = asyncio.create_task(keep_full())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+            await limit(resource.RLIM_INFINITY)
 
     @contextlib.asynccontextmanager
     async def more(self, *instances: tuple[str, int]) -> AsyncIterator[None]:
