@@ -5,6 +5,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -111,3 +112,20 @@ async def test_one_that_sleeps_is_replaced_and_does_nothing_twice_when_it_wakes(
         said = [envelope.id for envelope, _ in await ledger.said(7 * len(ACCOUNTS))]
         assert len(set(said)) == 7 * len(ACCOUNTS)
     assert await ledger.balances() == dict.fromkeys(ACCOUNTS, 7)
+
+
+async def test_one_that_sleeps_with_nothing_in_hand_says_what_it_lost_when_it_wakes(
+    ledger: Ledger, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with two_instances(ledger) as (_, other):
+        await other.signal(signal.SIGSTOP)
+        connection, said = await ledger.connect(), ""
+        async with asyncio.timeout(TAKE_OVER_S):
+            while len(await connection.fetch("SELECT DISTINCT owner FROM message_offsets")) > 1:
+                await asyncio.sleep(0.1)
+        await connection.close()
+        await other.signal(signal.SIGCONT)
+        async with asyncio.timeout(TAKE_OVER_S):
+            while "partitions_lost" not in said:
+                await asyncio.sleep(0.1)
+                said += "".join(capfd.readouterr())

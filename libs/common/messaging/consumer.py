@@ -145,7 +145,9 @@ class Consumer:
             try:
                 asked_at = stopwatch()
                 now = await self._leases.look()
-                await self._lose(self._numbers - now.mine)
+                if taken := self._numbers - now.mine:
+                    log.warning("partitions_lost", numbers=sorted(taken))
+                    await self._lose(taken)
                 await self._begin(now.mine - now.give - self._numbers)
                 await self._leadership.settle(now, LEAD in self._numbers, asked_at)
                 if now.give:
