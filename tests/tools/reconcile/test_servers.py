@@ -27,6 +27,7 @@ EMPTY: dict[str, Any] = {
     "uuid": uuid.UUID(int=0),
     "text": "",
     "numeric": 0,
+    "double precision": 0.0,
     "bigint": 0,
     "integer": 0,
     "boolean": False,
@@ -109,10 +110,14 @@ def tables_of(service: str, world: World) -> Iterator[tuple[str, dict[str, Any]]
         table = "orders" if kind is rows.TradingOrder else kind.source  # some of trading's may be archived
         if kind.service == service and table.isidentifier():
             yield from ((table, values(row)) for row in found)
-    if service == "trading":
-        yield from executions(world)
-    if service == "gateway":
-        yield from shown(world)
+    made = {"trading": executions, "gateway": shown, "signals": arrivals}.get(service)
+    if made is not None:
+        yield from made(world)
+
+
+def arrivals(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
+    for row in world.rows[rows.AcceptedAlert]:
+        yield "webhook_log", {"id": row.signal_id, "fate": "ACCEPTED", **values(row)}
 
 
 def executions(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
