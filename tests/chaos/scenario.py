@@ -133,7 +133,7 @@ class Scenario:
     flow: Flow
     faults: Faults
     chaos: Chaos
-    kills: int = 0
+    faults_done: int = 0
     """Faults of every kind: kills, stops, restarts, outages."""
     recoveries: list[float] = field(default_factory=list)
     """Seconds from each fault to the next order that was wished after it and accepted."""
@@ -182,7 +182,7 @@ class Scenario:
             "full": self.chaos.full,
             "at": SystemClock().now().isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
-            "faults": self.kills,
+            "faults": self.faults_done,
             "orders": verdict.orders,
             "orders_per_s": round(verdict.orders / flow.seconds, 1) if flow.seconds else None,
             "alerts": verdict.alerts,
@@ -202,7 +202,7 @@ class Scenario:
     def _tell(self, verdict: Verdict, seconds: float) -> None:
         outcomes = dict(Counter(wish.status for wish in self.flow.wishes))
         lines = (
-            f"{self.title}: {verdict.orders} orders, {self.kills} faults in {seconds:.0f} s",
+            f"{self.title}: {verdict.orders} orders, {self.faults_done} faults in {seconds:.0f} s",
             f"answers {outcomes}, recovery {summary(self.recoveries)}, {self.figures}",
             "; ".join(verdict.faults) or "every order accounted for, once",
         )

@@ -44,7 +44,7 @@ async def test_what_a_backup_has_is_back_after_everything_was_lost_and_nothing_i
     assert report.passed, report.text()
     await trading_is_halted_until_a_person_lifts_it(chaos)
     async with chaos.scenario(13, "backup under load, everything lost, restore") as scenario:
-        scenario.kills += 1
+        scenario.faults_done += 1
         scenario.figures["orders after the backup, which went with what was lost"] = len(lost_at_most - back)
         scenario.figures["the backup stopped the order path for"] = f"{facts['paused_ms']:.0f} ms"
         await asyncio.sleep(chaos.pick(5, 1))

@@ -71,7 +71,7 @@ async def the_leader_dies(scenario: Scenario, cluster: Cluster) -> int:
     leader = await asyncio.to_thread(cluster.leader_of, topics.ORDER_REQUESTS.name, 0)
     at = stopwatch()
     await asyncio.to_thread(cluster.kill, leader)
-    scenario.kills += 1
+    scenario.faults_done += 1
     await scenario.recovers_everywhere(at, RESUMES_WITHIN, f"the death of node {leader}, which led")
     return leader
 
@@ -80,7 +80,7 @@ async def another_dies(scenario: Scenario, cluster: Cluster, dead: int) -> None:
     """Two nodes are away then: the one that is left takes nothing, as nobody else would have it."""
     other = next(node for node in NODES if node != dead)
     await asyncio.to_thread(cluster.kill, other)
-    scenario.kills += 1
+    scenario.faults_done += 1
     await asyncio.sleep(0.5)
     alone = stopwatch()
     async with probing(scenario) as probe:

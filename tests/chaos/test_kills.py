@@ -39,7 +39,7 @@ async def test_nautilus_5000_sigkill_with_working_orders_delays_them_for_seconds
         for victim in victims:
             await asyncio.sleep(drawn.uniform(0.1, 1.0))
             at = await scenario.faults.kill(victim)
-            scenario.kills += 1
+            scenario.faults_done += 1
             await works_again(scenario, victim, at, SystemClock().now())
             await scenario.faults.ready(victim)
 
@@ -101,7 +101,7 @@ async def test_another_instance_takes_over_for_one_that_stays_dead(chaos: Chaos)
             async with scenario.faults.more((service, 1)):
                 await scenario.flow.resumed_everywhere(stopwatch(), 60)
                 at = await scenario.faults.kill(f"{service}-1")
-                scenario.kills += 1
+                scenario.faults_done += 1
                 await scenario.recovers_everywhere(at, TAKEN_OVER_WITHIN, f"the death of {service}-1")
 
 
@@ -114,7 +114,7 @@ async def test_prices_go_on_when_who_reads_the_feed_stays_dead(chaos: Chaos) -> 
         await scenario.flow.resumed_everywhere(stopwatch(), 60)
         since = SystemClock().now()
         at = await scenario.faults.take_away("marketdata")
-        scenario.kills += 1
+        scenario.faults_done += 1
         await scenario.recovers_everywhere(at, TAKEN_OVER_WITHIN, "the death of who read the feed")
         await asyncio.sleep(TAKEN_OVER_WITHIN)
         await ticks_went_on(scenario, since)

@@ -96,7 +96,7 @@ async def test_openalgo_804_fd_soak_under_five_times_the_load_exits_and_cancels_
             flood = group.create_task(offer(scenario, sustainable * TIMES, chaos.pick(30, 4)))
             asked = group.create_task(in_turn(scenario, urgent.wishes, chaos.pick(30, 4)))
         ended = stopwatch()
-        scenario.kills += 1
+        scenario.faults_done += 1
         told = [told for _, status, _, told in probe.answers if status in (429, 503)]
         scenario.figures["refusals looked at closely"] = len(told)
         scenario.expect(all(told), f"{told.count(False)} of {len(told)} refusals have no Retry-After")
@@ -200,7 +200,7 @@ async def test_thousands_who_connect_at_once_and_send_a_second_later_all_hear_an
         allow_descriptors()
         async with growing(chaos) as growth:
             sockets = await asyncio.to_thread(connected, chaos.world.gateway_url)
-            scenario.kills += 1
+            scenario.faults_done += 1
             await asyncio.sleep(1.0)
             heard = await asyncio.gather(*map(said, sockets, wishes))
         for wish, (status, head, body, took) in zip(wishes, heard, strict=True):

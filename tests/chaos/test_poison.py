@@ -87,7 +87,7 @@ async def curable(scenario: Scenario, account: Account, others: list[Account]) -
     try:
         failed = await wish_for(scenario, account)
         await until_parked(scenario, "risk", account)
-        scenario.kills += 1
+        scenario.faults_done += 1
         await others_go_on(scenario, at, others)
         waiting = [await wish_for(scenario, account) for _ in range(2)]
     finally:
@@ -112,7 +112,7 @@ def poison(scenario: Scenario, topic: Topic, kind: str, account: Account, value:
     producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "acks": "all"})
     producer.produce(topic.name, value, account.account_id, headers=headers)
     assert producer.flush(10) == 0, "Kafka did not take the poison"
-    scenario.kills += 1
+    scenario.faults_done += 1
 
 
 async def command(scenario: Scenario, *words: str) -> str:

@@ -34,7 +34,7 @@ async def test_projections_and_risks_state_built_anew_from_the_log_are_what_they
     async with chaos.scenario(12, "rebuild from the log") as scenario:
         await stop(scenario, stopped)
         await asyncio.sleep(chaos.pick(20, 4))
-        scenario.kills += len(REBUILT)
+        scenario.faults_done += len(REBUILT)
     for service in REBUILT:
         await scenario.faults.take_away(service)
     before = await digest(chaos.admin_url, REBUILT)

@@ -32,7 +32,7 @@ async def test_every_service_scales_up_and_down_under_load(chaos: Chaos) -> None
         changes: list[Change] = []
         for service in SERVICES if chaos.full else ("trading",):
             for count in (3, 1):
-                scenario.kills += 1
+                scenario.faults_done += 1
                 longest = chaos.pick(NO_PAUSE_LONGER_THAN, RESUMES_WITHIN)
                 changes.append((stopwatch(), longest, f"{service} to {count}"))
                 await asyncio.to_thread(chaos.stack.scale, service, count)
@@ -69,7 +69,7 @@ async def test_a_rolling_restart_of_every_service_fails_no_request(chaos: Chaos)
                 for name in (service, f"{service}-1"):
                     changes.append((stopwatch(), RESUMES_WITHIN, f"{name} restarted"))
                     await asyncio.to_thread(chaos.stack.restart, name)
-                    scenario.kills += 1
+                    scenario.faults_done += 1
                     await scenario.recovers_everywhere(stopwatch(), RESUMES_WITHIN, f"{name} was restarted")
         await no_longer_than(scenario, changes)
         never = FAILED if chaos.full else HARMED
@@ -89,7 +89,7 @@ async def test_any_gateway_behind_the_address_answers_for_any_order(chaos: Chaos
             for n in range(15 if chaos.full else 3):
                 await ask_the_other(scenario, n)
             at = await scenario.faults.kill("gateway-1")
-            scenario.kills += 1
+            scenario.faults_done += 1
             await scenario.recovers(at, 1.0, "one of two gateways died")
             await asyncio.sleep(2)
     finally:

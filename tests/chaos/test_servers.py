@@ -94,7 +94,7 @@ def headers_of(head: bytes) -> dict[str, str]:
 async def outage(scenario: Scenario, server: str, seconds: float, kept: dict[str, tuple[int, ...]]) -> None:
     """Killed, away for a while, and started again."""
     at = await scenario.faults.take_away(server)
-    scenario.kills += 1
+    scenario.faults_done += 1
     await asyncio.sleep(0.5)
     async with probing(scenario) as probe:
         await asyncio.sleep(max(0.5, at + seconds - stopwatch()))
@@ -114,7 +114,7 @@ async def outage(scenario: Scenario, server: str, seconds: float, kept: dict[str
 async def blink(scenario: Scenario, server: str) -> None:
     """Killed; the supervisor starts it again at once."""
     at = await scenario.faults.kill(server)
-    scenario.kills += 1
+    scenario.faults_done += 1
     await comes_back(scenario, at, server, f"the kill of {server}")
 
 
@@ -158,7 +158,7 @@ async def test_without_redis_and_its_data_trading_goes_on(chaos: Chaos) -> None:
         await person.log_in(user.email, user.password)
         for _ in range(2 if chaos.full else 1):
             at = await scenario.faults.take_away("redis")
-            scenario.kills += 1
+            scenario.faults_done += 1
             await scenario.faults.forget_redis()
             await scenario.recovers(at, UNTOUCHED_WITHIN, "Redis went")
             until = stopwatch() + chaos.pick(5, 1)
@@ -190,7 +190,7 @@ async def test_without_questdb_trading_goes_on_and_no_tick_is_missing_or_doubled
         for _ in range(2 if chaos.full else 1):
             await asyncio.sleep(drawn.uniform(1, 2))
             at = await scenario.faults.take_away("questdb")
-            scenario.kills += 1
+            scenario.faults_done += 1
             await scenario.recovers(at, UNTOUCHED_WITHIN, "QuestDB went")
             await asyncio.sleep(chaos.pick(5, 2))
             await scenario.faults.bring_back("questdb")
@@ -222,13 +222,13 @@ async def importing(scenario: Scenario, start: datetime, content: bytes, after: 
         sent = asyncio.create_task(admin.post(f"{url}/import", params=how, content=content))
         await asyncio.sleep(after)
         await faults.take_away("questdb")
-        scenario.kills += 1
+        scenario.faults_done += 1
         status = (await sent).status_code
         await faults.bring_back("questdb")
         await faults.answers("questdb")
         count = await kept()
         told = f"answered {status} after {after:.1f} s, {count} of {CANDLES} candles kept"
-        scenario.figures[f"file {scenario.kills}"] = told
+        scenario.figures[f"file {scenario.faults_done}"] = told
         scenario.expect(status in (200, 503) and count in (0, CANDLES), f"the file was {told}")
         again = await admin.post(f"{url}/import", params=how, content=content)
         scenario.expect(again.status_code == 200, f"the file was sent again and answered {again.status_code}")

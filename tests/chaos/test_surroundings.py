@@ -45,7 +45,7 @@ async def test_a_full_disk_under_kafka_refuses_orders_and_loses_none(chaos: Chao
         room = max(path.stat().st_size for path in kept) + A_LITTLE
         at = stopwatch()
         async with scenario.faults.full_disk("kafka", room):
-            scenario.kills += 1
+            scenario.faults_done += 1
             await gives_up(pid, chaos.pick(40, 25))
             await asyncio.sleep(0.5)
             async with probing(scenario) as probe:
@@ -76,7 +76,7 @@ async def test_a_clock_that_jumps_by_an_hour_stops_nobody_for_long(chaos: Chaos)
     async with chaos.scenario(11, "the clock moved by an hour and back") as scenario:
         for position in ("+3600\n", "+0\n"):
             hands.write_text(position)
-            scenario.kills += 1
+            scenario.faults_done += 1
             at = stopwatch()
             await scenario.recovers_everywhere(at, BACK_WITHIN, f"the clock was set to {position.strip()} s")
             await asyncio.sleep(chaos.pick(5, 2))
@@ -112,7 +112,7 @@ async def test_half_a_request_holds_up_nobody(chaos: Chaos) -> None:
             half = wish.content[: 40 if n % 4 < 2 else -10]
             reader = await opened.enter_async_context(half_a_request(url, half))
             (bodies_of_alerts if n % 4 == 2 else others).append(reader)
-        scenario.kills += 1
+        scenario.faults_done += 1
         async with asyncio.TaskGroup() as ending:
             ending.create_task(end_in_time(scenario, "bodies of alerts", bodies_of_alerts, ALERT_S))
             if chaos.full:
@@ -172,7 +172,7 @@ async def test_thousands_of_idle_sockets_hold_up_nobody(chaos: Chaos) -> None:
         pid = await scenario.faults.pid("gateway")
         before = psutil.Process(pid).memory_info().rss
         sockets = await open_sockets(chaos, count)
-        scenario.kills += 1
+        scenario.faults_done += 1
         try:
             for _ in range(3):
                 await scenario.recovers(stopwatch(), UNTOUCHED_WITHIN, f"{count} sockets were opened")

@@ -26,7 +26,7 @@ async def freeze(scenario: Scenario, services: tuple[str, ...], seconds: float) 
             at = stopwatch()
             for service in services:
                 await stack.enter_async_context(scenario.faults.frozen(program(service, 1)))
-                scenario.kills += 1
+                scenario.faults_done += 1
             for service in services:
                 scenario.expect(bool(await held(scenario, owners[service], service)), f"{service} froze without work")
             await scenario.recovers_everywhere(at, TAKEN_OVER_WITHIN, f"the standstill of {', '.join(services)}")
