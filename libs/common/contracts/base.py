@@ -43,7 +43,9 @@ class RequestRefused(Event):
 class Topic:
     """A Kafka topic: what it carries, the message field that keys it, and how long it keeps.
 
-    A compacted topic keeps the newest message of each key for ever; else `retention` bounds it.
+    A compacted topic keeps the newest message of each key for ever; else `retention` bounds it. `told_at` names the
+    field that says when a message was told, where only the newest of a key counts: a stream passes over one that was
+    told before what came already.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Topic:
         partitions: int = 6,
         retention: timedelta | None = None,
         compacted: bool = False,
+        told_at: str | None = None,
     ) -> None:
         self.name = name
         self.carries = carries
@@ -61,6 +64,7 @@ class Topic:
         self.partitions = partitions
         self.retention = retention
         self.compacted = compacted
+        self.told_at = told_at
 
     def key_of(self, message: Message) -> str:
         return str(getattr(message, self.key))

@@ -251,7 +251,7 @@ async def test_what_was_told_last_is_read_before_one_leads(runtime: MarketRuntim
     await runtime.memory.save_quotes({name: told(-9, 100, name)})
     async with standing_by(runtime):
         await until(lambda: name in runtime.memory.board.quotes)
-        runtime.publish_bulk(QuotesConflated(shard="all", at=OPEN, quotes=(told(-1, 101, name),)))
+        runtime.publish_bulk(QuotesConflated(shard=name, at=OPEN, quotes=(told(-1, 101, name),)))
         await runtime.bulk.flush(5)
     assert runtime.memory.board.quotes[name] == told(-1, 101, name)
 
