@@ -116,7 +116,10 @@ class PanicRequested(Request):
 
 
 class PanicResetRequested(Request):
-    """Take new orders in the scope again. Refused as `forbidden` to others when it was stopped by an admin."""
+    """Take new orders in the scope again. Refused as `forbidden` to others when it was stopped by an admin.
+
+    Refused as `conflict` when a panic that was asked for later stopped the scope: ids tell.
+    """
 
     panic_id: PanicId
     scope: str

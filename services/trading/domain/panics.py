@@ -3,9 +3,11 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from pydantic import TypeAdapter
 
+from libs.common import ids
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.enums import DenialRule, OrderPurpose
 from libs.common.contracts.ids import AccountId, PanicId, StrategyId, UserId
@@ -103,16 +105,22 @@ def refuse_scope(request: PanicRequested | PanicResetRequested) -> RequestRefuse
     )
 
 
-def refuse_reset(current: PanicEpoch, request: PanicResetRequested) -> RequestRefused | None:
-    """An owner may stop his own, but what an admin stopped he must not begin again."""
-    if request.by_admin or not (current.halted and current.by_admin):
+def refuse_reset(
+    current: PanicEpoch, newest: PanicId | None, request: PanicResetRequested, now: datetime
+) -> RequestRefused | None:
+    """An owner may stop his own, but what an admin stopped he must not begin again. `newest` stopped the scope last: a
+    wish from before it (ids tell) may have waited for Kafka for long, when its sender had heard that nothing was taken.
+    An id of the future is of a clock that was wrong, and tells nothing.
+    """
+    if not current.halted:
         return None
-    return RequestRefused(
-        entity_id=str(request.panic_id),
-        request=type(request).__name__,
-        code="forbidden",
-        reason=f"an admin stopped {request.scope}; only an admin may reset it",
-    )
+    if current.by_admin and not request.by_admin:
+        code, reason = "forbidden", f"an admin stopped {request.scope}; only an admin may reset it"
+    elif newest is not None and request.panic_id < newest and ids.unix_time(newest) <= now.timestamp():
+        code, reason = "conflict", f"{request.scope} was stopped again after this reset was asked for: ask anew"
+    else:
+        return None
+    return RequestRefused(entity_id=str(request.panic_id), request=type(request).__name__, code=code, reason=reason)
 
 
 def raise_epoch(current: PanicEpoch, panic_id: PanicId, *, by_admin: bool) -> PanicEpoch:

@@ -47,7 +47,8 @@ async def reset_panic(request: PanicResetRequested, ctx: Context[TradingStore, T
     if refused is not None:
         return [refused]
     [current] = await ctx.store.panics.epochs([request.scope])
-    refused = panics.refuse_reset(current, request)
+    newest = await ctx.store.panics.newest(request.scope)
+    refused = panics.refuse_reset(current, newest, request, ctx.now)
     if refused is not None:
         return [refused]
     ctx.store.panics.save(panics.reset(current))

@@ -25,6 +25,7 @@ ON CONFLICT (scope) DO UPDATE
    SET epoch = excluded.epoch, halted = excluded.halted, panic_id = excluded.panic_id, by_admin = excluded.by_admin
 """
 SELECT_PANIC = "SELECT epoch FROM panics WHERE panic_id = $1"
+SELECT_NEWEST = "SELECT panic_id FROM panics WHERE scope = $1 ORDER BY panic_id DESC LIMIT 1"
 INSERT_PANIC = "INSERT INTO panics VALUES ($1, $2, $3, $4, $5, $6)"
 AT_STAKE = {
     "ALL": """
@@ -67,6 +68,11 @@ class Panics:
         """Under which this panic was acknowledged; None for one that was never heard of."""
         epoch: int | None = await self._connection.fetchval(SELECT_PANIC, panic_id)
         return epoch
+
+    async def newest(self, scope: str) -> PanicId | None:
+        """The panic that was asked for last, of those that stopped this scope."""
+        panic_id: PanicId | None = await self._connection.fetchval(SELECT_NEWEST, scope)
+        return panic_id
 
     async def accounts_at_stake(self, scope: str) -> set[AccountId]:
         """With open orders or positions in the scope before this transaction; none for a malformed scope."""

@@ -135,6 +135,18 @@ async def test_an_admin_who_stops_what_is_stopped_already_is_the_one_who_begins_
     assert only(PanicReset, await trading.hears(reset(scope, by_admin=True))).epoch == 1
 
 
+async def test_a_reset_from_before_the_newest_panic_begins_nothing_again(trading: Trading) -> None:
+    """Its sender was told that it was not taken, and stopped once more; it had only waited for Kafka."""
+    scope = f"ACCOUNT:{ACCOUNT}"
+    wish = reset(scope)
+    later = panic(scope, n=101)
+    assert later.panic_id > wish.panic_id
+    await trading.hears(panic(scope), later)
+    refused = only(RequestRefused, await trading.hears(wish))
+    assert (refused.code, refused.request) == ("conflict", "PanicResetRequested")
+    assert only(OrderDenied, await trading.hears(cleared(epoch=1))).rule is DenialRule.HALTED
+
+
 async def test_a_malformed_scope_is_refused(trading: Trading) -> None:
     refused = only(RequestRefused, await trading.hears(panic("ACCOUNT:7")))
     assert refused.code == "invalid"
