@@ -66,11 +66,12 @@ class Chaos:
 
     @contextlib.asynccontextmanager
     async def scenario(
-        self, number: int, title: str, *, edge: str | None = None, flowing: bool = True
+        self, number: int, title: str, *, edge: str | None = None, flowing: bool = True, panicking: bool = True
     ) -> AsyncIterator["Scenario"]:
         """Offers orders within, lets them come to rest after, and fails unless every one is accounted for once.
 
-        `edge` is the one address of all gateways and listeners; without it the first of each is asked.
+        `edge` is the one address of all gateways and listeners; without it the first of each is asked. `panicking` has
+        one user panic beside the flow.
         """
         name = f"{number:02}-{title.split(':')[0].replace(' ', '-').lower()}"
         journal = self.home / f"{name}.jsonl"
@@ -81,7 +82,8 @@ class Chaos:
             panicker = Panicker(flow, self.seed + number, scenario.expect)
             if flowing:
                 flow.start(self.rate)
-                flow.also(panicker.run())
+                if panicking:
+                    flow.also(panicker.run())
                 await scenario.flow.resumed(stopwatch(), 60)
             yield scenario
             await flow.settle()
