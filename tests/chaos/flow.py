@@ -113,6 +113,8 @@ class Flow:
         self.slowest_answer = 0.0
         self.seconds = 0.0
         """For how long orders were offered."""
+        self.turned_away = 0.0
+        """When a try was last refused for what is no fault of the wish, or not answered."""
         self._random = random.Random(seed)
         self._chance = random.Random(seed)
         """For what depends on when answers come: what is offered stays the same from run to run."""
@@ -292,6 +294,8 @@ class Flow:
             wish.ids.add(named)
         if status > 0:
             self.slowest_answer = max(self.slowest_answer, seconds)
+        if status in AWAY or status < 0:
+            self.turned_away = stopwatch()
         line = {
             "at": SystemClock().now(),
             "kind": wish.kind,
@@ -336,6 +340,15 @@ class Flow:
                 return
             if wish.due >= since and wish.was_accepted and picked(wish):
                 yield wish
+
+    async def borne(self, since: float, calm: float, seconds: float) -> float:
+        """Seconds from an instant until all that was offered was taken at the first try, for so long as `calm`; raises
+        TimeoutError.
+        """
+        async with asyncio.timeout(seconds):
+            while stopwatch() < (begins := max(since, self.turned_away)) + calm:
+                await asyncio.sleep(0.05)
+        return begins - since
 
     async def resumed(self, since: float, seconds: float, kinds: Callable[[Wish], bool] | None = None) -> float:
         """Seconds from an instant to the first order that was wished after it and accepted; raises TimeoutError."""
