@@ -24,8 +24,8 @@ INTRODUCTION = """# Reliability
 Written by `make chaos` from what it saw. Each scenario offers orders (market, limit, stop-loss, cancels, changes) and
 alerts to webhooks at a constant rate, and one more user beside them opens a position every few seconds, panics and
 resets it, with a stop-loss and a target that may close it before. Once the platform bears that (for three seconds
-nobody is turned away) it is harmed; then the scenario waits until all is at rest. *Orders/s* counts the orders whose fate was told, by how long they were offered, outages
-included; scenarios that offer a load of their own have none.
+nobody is turned away) it is harmed; then the scenario waits until all is at rest. *Orders/s* counts the orders whose
+fate was told, by how long they were offered, outages included; scenarios that offer a load of their own have none.
 *Lost* and *doubled* are counted by two checkers: what clients were told against the books of the API
 (`tests/chaos/audit.py`), and the log against every service's tables, by code of its own (`make reconcile`,
 [what it proves](reconcile.md)). *Recovery* runs from the fault to the first order that was wished after it and

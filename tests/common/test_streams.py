@@ -88,6 +88,17 @@ async def test_who_is_ready_has_heard_what_was_said_before_it_began(topic: Topic
             assert sorted(runtime.memory.numbers) == list(range(50))
 
 
+async def test_who_is_to_lead_before_it_has_begun_to_listen_hears_what_was_said_last(topic: Topic) -> None:
+    """A standby that had just been started knew no price but those of Redis, which are older."""
+    async with opened(listener(topic, Start.RECENT)) as runtime:
+        runtime.memory.may_hear.set()
+        await runtime.send(Said(name="last", number=1))
+        reader = StreamReader(runtime)
+        await reader.read_to_the_end(10)
+        await reader.stop()
+        assert runtime.memory.numbers == [1]
+
+
 @pytest.mark.parametrize("start", Start)
 async def test_who_listens_to_a_silent_topic_is_ready_and_hears_the_first_word(topic: Topic, start: Start) -> None:
     async with opened(listener(topic, start)) as runtime, listening(runtime):

@@ -68,9 +68,11 @@ class StreamReader:
         await self._reader.close()
 
     async def read_to_the_end(self, seconds: float) -> None:
-        """What is there now, after `run` was cancelled; at most so long."""
-        with contextlib.suppress(TimeoutError, KafkaException):
+        """What is there now, after `run` was cancelled, be it before it had begun; at most so long."""
+        with contextlib.suppress(TimeoutError, KafkaException, MessagingUnavailable):
             async with asyncio.timeout(seconds):
+                if not self._next:
+                    await self._begin()
                 for partition, end in (await self._reader.ends(self._next)).items():
                     while self._next[partition] < end:
                         await self._deliver(await self._reader.read(_MAX_RECORDS, _POLL_S))
