@@ -1,7 +1,6 @@
 """The manifests, taken together, must close."""
 
 import json
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -85,14 +84,6 @@ def test_topics_keyed_alike_are_partitioned_alike() -> None:
     """So that one instance owns all of an account, or all of an instrument."""
     for key in ("account_id", "instrument"):
         assert len({t.partitions for t in all_topics() if t.key == key}) == 1
-
-
-def test_whatever_a_topic_carries_says_when_it_was_told_if_the_topic_says_so() -> None:
-    told = [topic for topic in all_topics() if topic.told_at is not None]
-    assert told
-    for topic in told:
-        for message in topic.carries:
-            assert message.model_fields[topic.told_at or ""].annotation is datetime, topic.name
 
 
 def test_a_service_is_named_after_its_folder() -> None:

@@ -3,26 +3,22 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from libs.common import ids, parts
 from libs.common.contracts.base import Message, Topic
-from libs.common.messaging import streams
 from libs.common.messaging.streams import StreamReader
 from libs.common.runtime import Runtime
 from libs.common.service import Memory, Service, Start, Store, stream
 from libs.common.testing.apps import opened
 
-NOON = datetime(2026, 11, 23, 6, 30, tzinfo=UTC)
-
 
 class Said(Message):
     name: str
     number: int
-    at: datetime = NOON
 
 
 class Heard(Memory):
@@ -40,14 +36,13 @@ Listener = Runtime[Store, Heard]
 
 
 def listener(topic: Topic, start: Start) -> Service[Store, Heard]:
-    heard = [stream(topic, Said, hear, start)]
-    return Service(name="marketdata", store=Store, memory=Heard, streams=heard, produces=[topic])
+    streams = [stream(topic, Said, hear, start)]
+    return Service(name="marketdata", store=Store, memory=Heard, streams=streams, produces=[topic])
 
 
 @pytest.fixture
 async def topic() -> AsyncIterator[Topic]:
-    name = f"streams{ids.new_id().hex[-12:]}"
-    made = Topic(name, Said, key="name", partitions=2, retention=timedelta(hours=1), told_at="at")
+    made = Topic(f"streams{ids.new_id().hex[-12:]}", Said, key="name", partitions=2, retention=timedelta(hours=1))
     async with opened(listener(made, Start.LATEST)) as runtime:
         admin = AdminClient({"bootstrap.servers": runtime.settings.kafka_bootstrap})
         await asyncio.to_thread(admin.create_topics([NewTopic(made.name, 2, 1)])[made.name].result)
@@ -88,17 +83,6 @@ async def test_who_is_ready_has_heard_what_was_said_before_it_began(topic: Topic
             assert sorted(runtime.memory.numbers) == list(range(50))
 
 
-async def test_who_is_to_lead_before_it_has_begun_to_listen_hears_what_was_said_last(topic: Topic) -> None:
-    """A standby that had just been started knew no price but those of Redis, which are older."""
-    async with opened(listener(topic, Start.RECENT)) as runtime:
-        runtime.memory.may_hear.set()
-        await runtime.send(Said(name="last", number=1))
-        reader = StreamReader(runtime)
-        await reader.read_to_the_end(10)
-        await reader.stop()
-        assert runtime.memory.numbers == [1]
-
-
 @pytest.mark.parametrize("start", Start)
 async def test_who_listens_to_a_silent_topic_is_ready_and_hears_the_first_word(topic: Topic, start: Start) -> None:
     async with opened(listener(topic, start)) as runtime, listening(runtime):
@@ -121,37 +105,3 @@ async def test_openalgo_1404_who_is_stuck_over_what_it_heard_is_not_ready(
         runtime.memory.may_hear.set()
         await until(lambda: runtime.ready["streams"])
         assert runtime.memory.numbers == [1]
-
-
-def told(number: int, seconds: float, name: str = "all") -> Said:
-    """So many seconds after noon."""
-    return Said(name=name, number=number, at=NOON + timedelta(seconds=seconds))
-
-
-async def test_what_was_told_before_what_came_already_is_passed_over(topic: Topic) -> None:
-    """A leader that had stood still sent the prices of its buffer after those of its successor: eight seconds old, they
-    were the newest for a stop-loss.
-    """
-    async with opened(listener(topic, Start.LATEST)) as runtime, listening(runtime):
-        runtime.memory.may_hear.set()
-        await until(lambda: runtime.ready["streams"])
-        for said in (told(1, 0), told(2, 8), told(3, 0.1), told(4, 8), told(5, 8.1), told(6, 0, name="another")):
-            await runtime.send(said)
-        await until(lambda: {5, 6} <= set(runtime.memory.numbers))
-        assert sorted(runtime.memory.numbers) == [1, 2, 4, 5, 6]
-
-
-async def test_who_tells_alone_is_heard_again_soon_after_its_clock_was_set_back(
-    topic: Topic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(streams, "TOLD_AGAIN_SECONDS", 0.5)
-    async with opened(listener(topic, Start.LATEST)) as runtime, listening(runtime):
-        runtime.memory.may_hear.set()
-        await until(lambda: runtime.ready["streams"])
-        await runtime.send(told(0, 3600))
-        async with asyncio.timeout(10):
-            second = 0
-            while len(runtime.memory.numbers) < 3:
-                second += 1
-                await runtime.send(told(second, second))
-                await asyncio.sleep(0.05)

@@ -43,9 +43,7 @@ class RequestRefused(Event):
 class Topic:
     """A Kafka topic: what it carries, the message field that keys it, and how long it keeps.
 
-    A compacted topic keeps the newest message of each key for ever; else `retention` bounds it. `told_at` names the
-    field that says when a message was told, where only the newest of a key counts: a stream passes over one that was
-    told before what came already.
+    A compacted topic keeps the newest message of each key for ever; else `retention` bounds it.
     """
 
     def __init__(
@@ -56,7 +54,6 @@ class Topic:
         partitions: int = 6,
         retention: timedelta | None = None,
         compacted: bool = False,
-        told_at: str | None = None,
     ) -> None:
         self.name = name
         self.carries = carries
@@ -64,7 +61,6 @@ class Topic:
         self.partitions = partitions
         self.retention = retention
         self.compacted = compacted
-        self.told_at = told_at
 
     def key_of(self, message: Message) -> str:
         return str(getattr(message, self.key))

@@ -196,11 +196,9 @@ PRICE_REQUESTS = Topic(
 )
 WATCHES = Topic("gateway.watches.v1", market.WatchRenewed, key="watcher", partitions=1, retention=HOUR)
 QUARANTINE = Topic("marketdata.quarantine.v1", market.TickQuarantined, key="instrument", retention=DAY)
-QUOTES = Topic("marketdata.quotes.v1", market.QuotesConflated, key="shard", partitions=1, retention=HOUR, told_at="at")
-WATCHED = Topic(
-    "marketdata.watched.v1", market.WatchedConflated, key="shard", partitions=1, retention=HOUR, told_at="at"
-)
-CHAINS = Topic("marketdata.chains.v1", options.ChainConflated, key="chain", partitions=1, retention=HOUR, told_at="at")
+QUOTES = Topic("marketdata.quotes.v1", market.QuotesConflated, key="shard", partitions=1, retention=HOUR)
+WATCHED = Topic("marketdata.watched.v1", market.WatchedConflated, key="shard", partitions=1, retention=HOUR)
+CHAINS = Topic("marketdata.chains.v1", options.ChainConflated, key="chain", partitions=1, retention=HOUR)
 CANDLES = Topic("marketdata.candles.v1", market.CandleClosed, key="instrument", retention=MONTH)
 
 USERS = Topic("gateway.users.v1", users.UserAccessChanged, key="user_id", partitions=1)

@@ -4,13 +4,11 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka import Message as Received
 
-from libs.common.clock import stopwatch
 from libs.common.contracts.base import Message
 from libs.common.messaging.envelope import decode, headers_of, type_of
 from libs.common.messaging.errors import MessagingUnavailable, Undecodable
@@ -27,8 +25,6 @@ _MAX_RECORDS = 2_000
 _POLL_S = 0.2
 _LAST_SECONDS = 1.0
 """How long the last look of a standby may take: nobody leads meanwhile."""
-TOLD_AGAIN_SECONDS = 5.0
-"""Whoever tells the newest tells it again within so long (`QuotesConflated`, `ChainConflated`)."""
 
 
 class StreamReader:
@@ -50,8 +46,6 @@ class StreamReader:
         """Where those partitions ended when we began that have to be read until there before anything else begins."""
         self._unread: dict[Partition, int] = {}
         """The same of all partitions, before we are ready."""
-        self._newest: dict[tuple[str, str], tuple[datetime, float]] = {}
-        """By topic and key, when what came last was told, and when it came by the stopwatch."""
         self.caught_up = asyncio.Event()
         self._stopping = False
 
@@ -68,11 +62,9 @@ class StreamReader:
         await self._reader.close()
 
     async def read_to_the_end(self, seconds: float) -> None:
-        """What is there now, after `run` was cancelled, be it before it had begun; at most so long."""
-        with contextlib.suppress(TimeoutError, KafkaException, MessagingUnavailable):
+        """What is there now, after `run` was cancelled; at most so long."""
+        with contextlib.suppress(TimeoutError, KafkaException):
             async with asyncio.timeout(seconds):
-                if not self._next:
-                    await self._begin()
                 for partition, end in (await self._reader.ends(self._next)).items():
                     while self._next[partition] < end:
                         await self._deliver(await self._reader.read(_MAX_RECORDS, _POLL_S))
@@ -127,30 +119,15 @@ class StreamReader:
             if stream is None:
                 continue
             try:
-                message = decode(stream.message, record.value())
+                grouped[key].append(decode(stream.message, record.value()))
             except Undecodable as error:
                 log.error("stream_message_undecodable", topic=topic, offset=offset, error=str(error))
-                continue
-            told_at = stream.topic.told_at
-            if told_at is None or self._is_news((topic, stream.topic.key_of(message)), getattr(message, told_at)):
-                grouped[key].append(message)
         for key, messages in grouped.items():
             stream = self._by_type[key]
             if stream.prompt:
                 self._reader.hurry()
             with self._part.busy():
                 await stream.handler(messages, self._runtime.memory)
-
-    def _is_news(self, place: tuple[str, str], told_at: datetime) -> bool:
-        """Not told before what came already, by one that stood still, or was cut off, until another led in its place.
-
-        Where nothing newer comes any more nobody else leads: the clock of who tells was set back.
-        """
-        now, newest = stopwatch(), self._newest.get(place)
-        if newest is not None and told_at < newest[0] and now - newest[1] < TOLD_AGAIN_SECONDS:
-            return False
-        self._newest[place] = told_at, now
-        return True
 
 
 async def follow(runtime: Runtime[Any, Any]) -> None:

@@ -59,7 +59,7 @@ async def test_while_redis_is_away_depth_and_chains_are_streamed(
         runtime.memory.listed = {contract.instrument: contract for contract in MASTER}
         runtime.memory.board.restore(market().values())
         await stack.enter_async_context(running(runtime, live))
-        runtime.publish_bulk(QuotesConflated(shard=OPTION, at=NOW, quotes=(market()[OPTION],)))
+        runtime.publish_bulk(QuotesConflated(shard="all", at=NOW, quotes=(market()[OPTION],)))
         await until(lambda: live.runtime.memory.quotes.newest(OPTION) is not None)
         asha = await live.person("asha")
         await redis.kill()

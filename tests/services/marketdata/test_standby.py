@@ -251,15 +251,9 @@ async def test_what_was_told_last_is_read_before_one_leads(runtime: MarketRuntim
     await runtime.memory.save_quotes({name: told(-9, 100, name)})
     async with standing_by(runtime):
         await until(lambda: name in runtime.memory.board.quotes)
-        await tell(runtime, told(-5, 102, name))
-        await until(lambda: runtime.memory.board.quotes[name] == told(-5, 102, name))
-        await tell(runtime, told(-1, 101, name))
+        runtime.publish_bulk(QuotesConflated(shard="all", at=OPEN, quotes=(told(-1, 101, name),)))
+        await runtime.bulk.flush(5)
     assert runtime.memory.board.quotes[name] == told(-1, 101, name)
-
-
-async def tell(runtime: MarketRuntime, quote: Quote) -> None:
-    runtime.publish_bulk(QuotesConflated(shard=quote.instrument, at=quote.at, quotes=(quote,)))
-    await runtime.bulk.flush(5)
 
 
 async def test_a_successor_takes_up_the_newest_of_kafka_and_redis(runtime: MarketRuntime) -> None:
