@@ -155,7 +155,7 @@ class Outbox:
         """Hand committed records to Kafka. Never fails: what cannot be sent now stays for the relay."""
         if not records:
             return
-        await self._let_pass(seqs[0], {record.envelope.key for record in records})
+        await self._let_pass(seqs[0], records)
         async with self._order:
             if self._relaying:
                 return
@@ -172,15 +172,17 @@ class Outbox:
                 self._idle.clear()
                 confirmation.add_done_callback(partial(self._settle, seq))
 
-    async def _let_pass(self, first: int, keys: set[str]) -> None:
+    async def _let_pass(self, first: int, records: Sequence[Record]) -> None:
         """Whose commit came before and is not answered yet; who is not by then was committed, and is in the table."""
-        before = [each for each in self._commits if 0 < each.first < first and each.keys & keys]
+        before = [each for each in self._commits if 0 < each.first < first]
         if not before:
             return
+        keys = {record.envelope.key for record in records}
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 for each in before:
-                    await each.is_over.wait()
+                    if each.keys & keys:
+                        await each.is_over.wait()
         except TimeoutError:
             self.relay_soon()
 
