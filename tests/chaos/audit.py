@@ -14,14 +14,13 @@ import asyncpg
 
 from bench.audit import Key, Row, book_since, unbooked, unfilled
 from deploy.local.instance import SERVICES
-from tests.chaos.flow import OPEN, Flow, Kind, Wish
+from tests.chaos.flow import Flow
+from tests.chaos.wishes import CARRIED_OUT, OPEN, Kind, Wish
 from tests.chaos.world import User
 from tools.client import Platform
 
 UNDECIDED = ("REQUESTED", "SUBMITTED", "OUTCOME_UNKNOWN")
 QUIET_SECONDS = 60.0
-CARRIED_OUT = 200
-"""What a cancel or a change is answered that was made."""
 
 
 @dataclass

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from libs.common.clock import SystemClock, stopwatch
 from libs.common.contracts.risk import MTMBreached
-from tests.chaos.flow import PATIENCE, TAKEN, Flow, Kind, Wish
+from tests.chaos.flow import PATIENCE, Flow
+from tests.chaos.wishes import TAKEN, Kind, Wish
 from tests.chaos.world import Account
 from tools.client import Away, Platform, Refused
 

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+import asyncpg
+
 from deploy.local.instance import Instance
 from deploy.local.stack import Stack
 from libs.common.clock import SystemClock, stopwatch
 from tests.chaos.audit import Verdict, audit, quiet
 from tests.chaos.faults import Faults
-from tests.chaos.flow import OPEN, PATIENCE, PLACE, REFUSED, TAKEN, Flow, Kind, Wish
+from tests.chaos.flow import PATIENCE, Flow
 from tests.chaos.panicker import Panicker
+from tests.chaos.wishes import CARRIED_OUT, OPEN, PLACE, REFUSED, TAKEN, Kind, Wish
 from tests.chaos.world import World
 from tools.client import Json, Platform
 from tools.reconcile import AlertAnswered, Answered, Options, Rule, Sources, reconcile
@@ -52,6 +55,14 @@ class Chaos:
     @property
     def admin_url(self) -> str:
         return self.stack.environment()["POSTGRES_ADMIN_URL"]
+
+    async def fetch(self, sql: str, *values: object) -> list[asyncpg.Record]:
+        """Whatever the services' tables hold, as their administrator."""
+        connection = await asyncpg.connect(self.admin_url, timeout=10)
+        try:
+            return list(await connection.fetch(sql, *values))
+        finally:
+            await connection.close()
 
     @property
     def rate(self) -> float:
@@ -116,7 +127,7 @@ class Chaos:
             for wish in flow.wishes
             if wish.kind is Kind.ALERT
             for each in wish.ids
-            for status in set(wish.statuses) & {200, 202}
+            for status in set(wish.statuses) & {CARRIED_OUT, OPEN}
         ]
         sources = Sources.of(self.stack.environment(), answered=(*told, *heard))
         report = await reconcile(sources, Options(wait_s=AT_REST_SECONDS))

@@ -10,9 +10,9 @@ import pytest
 
 from libs.common.clock import SystemClock, stopwatch
 from libs.common.contracts import topics
-from tests.chaos.flow import OPEN, REFUSED, TAKEN, Kind, Wish, named_in
 from tests.chaos.log import records
 from tests.chaos.scenario import Chaos, Scenario
+from tests.chaos.wishes import OPEN, REFUSED, TAKEN, Kind, Wish, named_in
 from tools.client import Json
 
 EQUAL = 50

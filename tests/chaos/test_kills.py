@@ -14,10 +14,11 @@ from libs.common.clock import SystemClock, stopwatch
 from libs.common.contracts import topics
 from libs.common.contracts.enums import OrderStatus
 from libs.common.ids import derive
-from tests.chaos.flow import PATIENCE, Kind
+from tests.chaos.flow import PATIENCE
 from tests.chaos.log import records
 from tests.chaos.scenario import Chaos, Scenario
 from tests.chaos.test_servers import no_tick_is_missing
+from tests.chaos.wishes import Kind
 from tools.client import Platform, Refused
 
 RESUMES_WITHIN = 5.0

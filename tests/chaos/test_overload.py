@@ -16,10 +16,10 @@ from bench.load import constant_rate
 from bench.wire import LENGTH, LOST, Pool
 from deploy.local.instance import SERVICES
 from libs.common.clock import stopwatch
-from tests.chaos.flow import OPEN, REFUSED, TAKEN, Kind, Wish
 from tests.chaos.scenario import Chaos, Scenario, percentile, place, summary
 from tests.chaos.test_panic import holds
 from tests.chaos.test_servers import probing
+from tests.chaos.wishes import CARRIED_OUT, OPEN, REFUSED, TAKEN, Kind, Wish
 from tests.chaos.world import Account, new_account
 from tools.client import Platform
 
@@ -32,7 +32,6 @@ EARLY_S = 1.0
 """A refusal that comes later than this is none that helps."""
 SLOWEST_S = 4.0
 """The slowest answer of all: what was taken is answered within two seconds of it, decided or not."""
-CANCELLED = 200
 BACK_WITHIN = 5.0
 NORMAL_S = 0.35
 MOST_GROWTH_MIB = 400
@@ -331,7 +330,7 @@ async def expect_exits_and_cancels(scenario: Scenario, urgent: Urgent, answers: 
     scenario.figures["cancels"] = {str(status): count for status, count in sorted(cancels.items())}
     scenario.figures["exits and cancels took"] = summary(seconds)
     scenario.expect(set(exits) == {TAKEN}, f"exits were answered {dict(exits)}")
-    scenario.expect(set(cancels) == {CANCELLED}, f"cancels were answered {dict(cancels)}")
+    scenario.expect(set(cancels) == {CARRIED_OUT}, f"cancels were answered {dict(cancels)}")
     scenario.expect(slowest <= scenario.chaos.within(SLOWEST_S), f"an exit or a cancel took {slowest:.1f} s")
     async with Platform(scenario.flow.world.gateway_url, patience=30) as person:
         person.use_key(urgent.account.user.api_key)
@@ -342,7 +341,7 @@ async def expect_exits_and_cancels(scenario: Scenario, urgent: Urgent, answers: 
             scenario.complaints.append(f"the account does not hold {left} after {dict(exits)}")
         query = {"account_id": urgent.account.account_id, "open": "true", "limit": 2 * PAIRS}
         rest = len((await person.get("/api/v2/trading/orders/", **query))["data"])
-    scenario.expect(rest == PAIRS - cancels[CANCELLED], f"{rest} of {PAIRS} orders are open after {dict(cancels)}")
+    scenario.expect(rest == PAIRS - cancels[CARRIED_OUT], f"{rest} of {PAIRS} orders are open after {dict(cancels)}")
 
 
 def expect_bounded_memory(scenario: Scenario, growth: Growth) -> None:

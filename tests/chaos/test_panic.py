@@ -17,10 +17,10 @@ from libs.common.contracts.enums import ExecutionKind, OrderPurpose, Side
 from libs.common.contracts.orders import OrderCleared
 from libs.common.contracts.venue import ExecutionReported, VenueOrderRequested
 from tests.chaos.audit import quiet
-from tests.chaos.flow import Kind
 from tests.chaos.log import records
 from tests.chaos.panicker import at_stake
 from tests.chaos.scenario import Chaos, Scenario, percentile, place
+from tests.chaos.wishes import Kind
 from tests.chaos.world import Account, User
 from tools.client import Platform
 

@@ -7,7 +7,6 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime
 
-import asyncpg
 import orjson
 import pytest
 from confluent_kafka import Producer
@@ -19,9 +18,9 @@ from libs.common.contracts.accounts import Account as Stored
 from libs.common.contracts.base import Topic
 from libs.common.ids import new_id
 from libs.common.messaging.parked import BEHIND
-from tests.chaos.flow import OPEN, Kind
 from tests.chaos.log import records
 from tests.chaos.scenario import Chaos, Scenario
+from tests.chaos.wishes import OPEN, Kind
 from tests.chaos.world import Account
 from tools.client import Platform
 
@@ -70,7 +69,7 @@ async def unbearable(scenario: Scenario, account: Account, others: list[Account]
     failed = await until_parked(scenario, "trading", account)
     scenario.expect(account.account_id in await command(scenario, "list", "trading"), "the command lists no parked one")
     waiting = [await wish_for(scenario, account) for _ in range(2)]
-    await executed(scenario, "UPDATE trading.message_parked SET reason = $2 WHERE seq = $1", failed.seq, UNTRIED)
+    await scenario.chaos.fetch("UPDATE trading.message_parked SET reason = $2 WHERE seq = $1", failed.seq, UNTRIED)
     await command(scenario, "retry", "trading", account.account_id)
     again = await until_parked(scenario, "trading", account, but=UNTRIED)
     scenario.expect(again == failed, f"{failed} was retried and is {again} now")
@@ -83,7 +82,7 @@ async def curable(scenario: Scenario, account: Account, others: list[Account]) -
     """An order that risk's database does not take, until somebody mends that: then it is retried, and goes through."""
     since, at = SystemClock().now(), stopwatch()
     rule = f"CONSTRAINT ill CHECK (account_id <> '{account.account_id}')"
-    await executed(scenario, f"ALTER TABLE risk.reservations ADD {rule} NOT VALID")
+    await scenario.chaos.fetch(f"ALTER TABLE risk.reservations ADD {rule} NOT VALID")
     try:
         failed = await wish_for(scenario, account)
         await until_parked(scenario, "risk", account)
@@ -91,7 +90,7 @@ async def curable(scenario: Scenario, account: Account, others: list[Account]) -
         await others_go_on(scenario, at, others)
         waiting = [await wish_for(scenario, account) for _ in range(2)]
     finally:
-        await executed(scenario, "ALTER TABLE risk.reservations DROP CONSTRAINT ill")
+        await scenario.chaos.fetch("ALTER TABLE risk.reservations DROP CONSTRAINT ill")
     await command(scenario, "retry", "risk", account.account_id)
     await until_free(scenario, "risk", account)
     await handled_in_order(scenario, topics.RISK_DECISIONS, account, [failed, *waiting], since)
@@ -150,16 +149,8 @@ async def until_free(scenario: Scenario, service: str, account: Account) -> None
 
 async def parked(scenario: Scenario, service: str, account: Account) -> Failed | None:
     sql = f"SELECT seq, reason FROM {service}.message_parked WHERE key = $1 AND reason <> $2 ORDER BY seq LIMIT 1"  # noqa: S608
-    rows = await executed(scenario, sql, account.account_id, BEHIND)
+    rows = await scenario.chaos.fetch(sql, account.account_id, BEHIND)
     return Failed(*rows[0]) if rows else None
-
-
-async def executed(scenario: Scenario, sql: str, *values: object) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(scenario.chaos.admin_url, timeout=10)
-    try:
-        return list(await connection.fetch(sql, *values))
-    finally:
-        await connection.close()
 
 
 async def others_go_on(scenario: Scenario, since: float, others: list[Account]) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from libs.common.messaging.log import reading
 from tests.chaos.audit import quiet
-from tests.chaos.flow import Kind
 from tests.chaos.scenario import FULL, Chaos, Scenario, place
+from tests.chaos.wishes import Kind
 from tests.chaos.world import Account, User
 from tools import replay
 from tools.backup import records, taking

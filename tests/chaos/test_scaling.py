@@ -10,8 +10,8 @@ import pytest
 
 from bench.wire import LOST
 from libs.common.clock import stopwatch
-from tests.chaos.flow import AWAY, OPEN, REFUSED, TAKEN, Kind, Wish
 from tests.chaos.scenario import Chaos, Scenario, place
+from tests.chaos.wishes import AWAY, OPEN, REFUSED, TAKEN, Kind, Wish
 from tools.client import Platform
 
 SERVICES = ("gateway", "trading", "risk", "walkforward", "strategy", "signals", "marketdata")

@@ -14,9 +14,9 @@ from bench.wire import LOST
 from libs.common.clock import SystemClock, stopwatch
 from libs.common.contracts import topics
 from libs.common.contracts.market import Tick
-from tests.chaos.flow import PLACE, Kind, Wish
 from tests.chaos.log import records
 from tests.chaos.scenario import Chaos, Scenario
+from tests.chaos.wishes import PLACE, Kind, Wish
 from tools.client import Platform
 
 ANSWERED_WITHIN = 2.0

@@ -16,9 +16,9 @@ from websockets.exceptions import ConnectionClosed
 from libs.common.clock import stopwatch
 from libs.common.contracts import topics
 from libs.common.settings import ServiceSettings
-from tests.chaos.flow import Kind
 from tests.chaos.scenario import Chaos, Scenario
 from tests.chaos.test_servers import ANSWERED_WITHIN, probing
+from tests.chaos.wishes import Kind
 from tools.stream import subscription
 
 BACK_WITHIN = 30.0

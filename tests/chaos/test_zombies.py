@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from libs.common.clock import stopwatch
@@ -45,7 +44,7 @@ async def freeze(scenario: Scenario, services: tuple[str, ...], seconds: float) 
 
 async def at_work(scenario: Scenario, service: str) -> int:
     """The owner of the second instance's leases, once it has any: a single partition stays with the first."""
-    (row,) = await rows(scenario, f"SELECT owner FROM {service}.message_members WHERE instance = '1'")  # noqa: S608
+    (row,) = await scenario.chaos.fetch(f"SELECT owner FROM {service}.message_members WHERE instance = '1'")  # noqa: S608
     owner: int = row[0]
     if not await held(scenario, owner, service):
         await scenario.faults.take_away(service)
@@ -60,15 +59,7 @@ async def at_work(scenario: Scenario, service: str) -> int:
 async def held(scenario: Scenario, owner: int, service: str) -> list[int]:
     """The partitions that are leased to it."""
     sql = f"SELECT DISTINCT partition FROM {service}.message_offsets WHERE owner = $1 ORDER BY 1"  # noqa: S608
-    return [row[0] for row in await rows(scenario, sql, owner)]
-
-
-async def rows(scenario: Scenario, sql: str, *values: object) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(scenario.chaos.admin_url, timeout=10)
-    try:
-        return list(await connection.fetch(sql, *values))
-    finally:
-        await connection.close()
+    return [row[0] for row in await scenario.chaos.fetch(sql, owner)]
 
 
 async def noticed(log: Path, since: int) -> list[str]:

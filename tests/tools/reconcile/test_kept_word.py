@@ -3,7 +3,7 @@
 import orjson
 
 from tests.chaos.audit import Verdict, check_cancels, check_changes
-from tests.chaos.flow import Kind, Wish
+from tests.chaos.wishes import Kind, Wish
 
 
 def cancel(*statuses: int) -> Wish:
