@@ -52,6 +52,7 @@ app = Service(
         streams.save_quotes,
         streams.find_lost_quotes,
         streams.settle_expired,
+        streams.refill_views,
     ],
     standby=[streams.stand_by, streams.keep_books],
     follows=[

@@ -1,6 +1,8 @@
-"""Candles that lack a tick because Kafka brought it over a minute late: made from the stored ticks, and said again.
+"""What candles lack is made good while all runs.
 
-After an outage of Kafka, say, through which the feed's process kept what it had received.
+Candles that lack a tick because Kafka brought it over a minute late (after an outage of Kafka, say, through which the
+feed's process kept what it had received) are made from the stored ticks, and said again. Longer candles that QuestDB
+gave up, since somebody dropped a part of the minutes, are filled again.
 """
 
 import asyncio
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from services.marketdata.store import ContractStore
 
 EVERY_SECONDS = 5.0
+VIEWS_EVERY_SECONDS = 300.0
+"""Longer than it takes to fill them: who asks meanwhile has it done twice."""
 STORED = timedelta(days=2)
 """Ticks of older days may be gone from QuestDB in part; `history restore` and `recompute` are for them."""
 
@@ -34,6 +38,17 @@ async def repair_candles(runtime: "Runtime[ContractStore, MarketMemory]") -> Non
             await repair(runtime)
         except TimeSeriesUnavailable as error:
             log.warning("repair_waits", error=str(error), candles=len(runtime.memory.writing.missed))
+
+
+async def refill_views(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
+    """For ever."""
+    while True:
+        await asyncio.sleep(VIEWS_EVERY_SECONDS)
+        try:
+            if refilled := await runtime.memory.series.refill_views():
+                log.warning("views_refilled", views=refilled)
+        except TimeSeriesUnavailable as error:
+            log.warning("views_wait", error=str(error))
 
 
 async def repair(runtime: "Runtime[ContractStore, MarketMemory]") -> int:

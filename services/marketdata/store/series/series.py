@@ -79,8 +79,14 @@ class TimeSeries:
         await self.ask(schema.CANDLES)
         for statement in schema.views():
             await self.ask(statement)
-        for (view,) in await self.ask(schema.INVALID):
+        await self.refill_views()
+
+    async def refill_views(self) -> list[str]:
+        """Has QuestDB fill the views again that it gave up, and keep them up to date from then on; which they are."""
+        given_up = [str(view) for (view,) in await self.ask(schema.INVALID)]
+        for view in given_up:
             await self.ask(schema.REFRESH.format(view))
+        return given_up
 
     async def _repartition(self) -> None:
         for statement in schema.drop_views():
