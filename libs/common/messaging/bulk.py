@@ -11,6 +11,7 @@ from confluent_kafka import Message as Produced
 from libs.common import ids
 from libs.common.clock import Clock
 from libs.common.contracts.base import Message, Topic
+from libs.common.messaging.librdkafka import connecting
 from libs.common.service import Service
 from libs.common.telemetry import log
 
@@ -102,7 +103,7 @@ class BulkPublisher:
     def _connected(self) -> Producer:
         return Producer(
             {
-                "bootstrap.servers": self._bootstrap,
+                **connecting(self._bootstrap),
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
                 "acks": "all",

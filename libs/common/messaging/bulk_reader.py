@@ -12,6 +12,7 @@ from typing import Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from libs.common.contracts.base import Topic
+from libs.common.messaging.librdkafka import connecting
 from libs.common.telemetry import log
 
 _ASK_SECONDS = 10.0
@@ -78,7 +79,7 @@ class BulkReader:
         self._on_revoked = revoked
         self._consumer = Consumer(
             {
-                "bootstrap.servers": bootstrap,
+                **connecting(bootstrap),
                 "group.id": group,
                 "group.instance.id": f"{group}-{instance_id}",
                 "client.id": f"{group}-{instance_id}",
@@ -137,7 +138,7 @@ class BulkTail:
     def __init__(self, topic: Topic, bootstrap: str, since: datetime) -> None:
         self._consumer = Consumer(
             {
-                "bootstrap.servers": bootstrap,
+                **connecting(bootstrap),
                 "group.id": f"tail-{topic.name}",  # the library wants one; nothing is ever committed to it
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from libs.common.clock import stopwatch
 from libs.common.messaging.inbox import Partition
+from libs.common.messaging.librdkafka import connecting
 from libs.common.telemetry import log
 
 _ANSWER_S = 5.0
@@ -47,7 +48,7 @@ class Reader:
         """When somebody last waited for what came, by the loop's time."""
         self._consumer = Consumer(
             {
-                "bootstrap.servers": bootstrap,
+                **connecting(bootstrap),
                 "client.id": name,
                 "group.id": name,
                 "enable.auto.commit": False,
@@ -58,8 +59,6 @@ class Reader:
                 "queued.min.messages": _AHEAD,
                 "queued.max.messages.kbytes": _AHEAD_KILOBYTES,
                 "fetch.queue.backoff.ms": 20,
-                "reconnect.backoff.ms": 50,
-                "reconnect.backoff.max.ms": 500,
                 "topic.metadata.refresh.interval.ms": 60_000,
                 "error_cb": self._note_error,
                 "log_level": 0,
