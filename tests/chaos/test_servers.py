@@ -20,9 +20,9 @@ from tests.chaos.wishes import PLACE, Kind, Wish
 from tools.client import Platform
 
 ANSWERED_WITHIN = 2.0
-BACK_WITHIN = 2.0
-"""Seconds from when the server answers again to the next accepted order, of those that need a price too. How long a
-server takes to start is its own affair and the machine's: it is told beside.
+BACK_WITHIN = 5.0
+"""Seconds from when the server answers again to the next accepted order, of those that need a price too: as after the
+kill of a service. How long a server takes to start is its own affair and the machine's; it is told beside.
 """
 UNTOUCHED_WITHIN = 1.5
 CANDLES = 400_000
