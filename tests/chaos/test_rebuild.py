@@ -35,6 +35,8 @@ async def test_projections_and_risks_state_built_anew_from_the_log_are_what_they
         await stop(scenario, stopped)
         await asyncio.sleep(chaos.pick(20, 4))
         scenario.faults_done += len(REBUILT)
+    await scenario.faults.take_away("marketdata")  # or a stop that rests fires meanwhile
+    assert await quiet(chaos.admin_url) == []
     for service in REBUILT:
         await scenario.faults.take_away(service)
     before = await digest(chaos.admin_url, REBUILT)
@@ -45,11 +47,11 @@ async def test_projections_and_risks_state_built_anew_from_the_log_are_what_they
         command = (sys.executable, "-m", f"services.{service}", "rebuild")
         await asyncio.to_thread(chaos.stack.execute, command)
     after = await digest(chaos.admin_url, REBUILT)
-    for service in REBUILT:
+    for service in (*REBUILT, "marketdata"):
         await scenario.faults.bring_back(service)
     assert spoiled == sorted(of_the_log - EMPTY), "a rebuild that does nothing would not be seen"
     assert differing(before, after) == []
-    for service in REBUILT:
+    for service in (*REBUILT, "marketdata"):
         await scenario.faults.ready(service)
     await lift(chaos, limits, stopped)
     if chaos.full:
