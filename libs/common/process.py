@@ -65,7 +65,7 @@ async def _opened(runtime: Runtime[S, V]) -> bool:
     except NotThere as absent:
         told = {
             "missing": {what: repr(error) for what, error in absent.faults.items()},
-            "hint": "; ".join(_remedy(what, runtime.service.name) for what in absent.faults),
+            "hint": absent.remedy(runtime.service.name),
         }
         if runtime.stopping.is_set():
             log.warning("stopped_before_it_began", **told)
@@ -73,13 +73,6 @@ async def _opened(runtime: Runtime[S, V]) -> bool:
         log.critical("cannot_start", **told)
         raise
     return True
-
-
-def _remedy(what: str, service: str) -> str:
-    if what == "kafka":
-        return "start Kafka, or correct KAFKA_BOOTSTRAP"
-    url, commands = f"{service.upper()}_DATABASE_URL", "python -m libs.common.schemas provision, then migrate"
-    return f"start PostgreSQL, or correct {url}, or set it up ({commands})"
 
 
 async def _live(runtime: Runtime[S, V], server: "http.Listener") -> None:

@@ -97,6 +97,13 @@ class Runtime(Generic[S, V]):
             await until_there("postgres", self.outbox.open, self.stopping)
             undo.pop_all()
 
+    async def open_by_command(self) -> None:
+        """As `open`, for what a person runs: ends the process with one line instead of NotThere."""
+        try:
+            await self.open()
+        except NotThere as absent:
+            raise SystemExit(f"{absent}: {absent.remedy(self.service.name)}") from absent
+
     async def _connected(self, undo: contextlib.AsyncExitStack) -> tuple[asyncpg.Pool, AIOKafkaProducer]:
         """To both at once. While one will not have us nothing is told of the other, which may need a moment more."""
 

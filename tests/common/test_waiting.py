@@ -78,6 +78,18 @@ async def test_a_process_that_postgresql_will_not_have_ends_and_says_on_one_line
     assert f"{ledger.name.upper()}_DATABASE_URL" in last["hint"]
 
 
+@pytest.mark.parametrize("address", ["postgresql//a@b/c", "postgresql://a@127.0.0.1:abc/b"])
+async def test_a_process_whose_database_url_cannot_be_read_ends_and_says_so(
+    ledger: Ledger, capfd: pytest.CaptureFixture[str], address: str
+) -> None:
+    process = Process(ledger.name, address, 0)
+    await process.start()
+    assert await process.ended() == 1
+    last = told_at_last(capfd)
+    assert last["event"] == "cannot_start"
+    assert f"{ledger.name.upper()}_DATABASE_URL" in last["hint"]
+
+
 async def test_a_process_whose_schema_was_not_migrated_ends_and_says_how_it_is(
     ledger: Ledger, process: Process, capfd: pytest.CaptureFixture[str]
 ) -> None:

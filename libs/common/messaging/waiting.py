@@ -38,8 +38,9 @@ _REFUSALS = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
+    ValueError,  # an address that cannot be read
 )
-"""What PostgreSQL answers until a person has done something about it: a password, or a schema that was not migrated."""
+"""What comes until a person has done something: about an address, a password, a schema that was not migrated."""
 _AGAIN_S = 0.3
 
 
@@ -49,6 +50,16 @@ class NotThere(Exception):
     def __init__(self, faults: Mapping[str, BaseException]) -> None:
         super().__init__("; ".join(f"{what}: {error!r}" for what, error in faults.items()))
         self.faults = dict(faults)
+
+    def remedy(self, service: str) -> str:
+        return "; ".join(_remedy(what, service) for what in self.faults)
+
+
+def _remedy(what: str, service: str) -> str:
+    if what == "kafka":
+        return "start Kafka, or correct KAFKA_BOOTSTRAP"
+    url, commands = f"{service.upper()}_DATABASE_URL", "python -m libs.common.schemas provision, then migrate"
+    return f"start PostgreSQL, or correct {url}, or set it up ({commands})"
 
 
 async def until_there(what: str, connect: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
