@@ -78,12 +78,19 @@ class Chaos:
 
     @contextlib.asynccontextmanager
     async def scenario(
-        self, number: int, title: str, *, edge: str | None = None, flowing: bool = True, panicking: bool = True
+        self,
+        number: int,
+        title: str,
+        *,
+        edge: str | None = None,
+        flowing: bool = True,
+        panicking: bool = True,
+        warmed_up: bool = True,
     ) -> AsyncIterator["Scenario"]:
         """Offers orders within, lets them come to rest after, and fails unless every one is accounted for once.
 
         `edge` is the one address of all gateways and listeners; without it the first of each is asked. `panicking` has
-        one user panic beside the flow.
+        one user panic beside the flow. `warmed_up` waits in a full run until all that is offered is taken.
         """
         name = f"{number:02}-{title.split(':')[0].replace(' ', '-').lower()}"
         journal = self.home / f"{name}.jsonl"
@@ -97,7 +104,7 @@ class Chaos:
                 if panicking:
                     flow.also(panicker.run())
                 await flow.resumed(stopwatch(), 60)
-                if self.full:
+                if self.full and warmed_up:
                     await scenario.warms_up()
             yield scenario
             await flow.settle()
