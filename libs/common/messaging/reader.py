@@ -151,6 +151,7 @@ def _offsets(bootstrap: str, partitions: Collection[Partition], spec: OffsetSpec
     if not partitions:
         return {}
     client = _admin(bootstrap)
+    client.list_topics(timeout=_ANSWER_S)  # or it may miss who leads, and looks again after three seconds
     asked = {TopicPartition(*partition): spec for partition in partitions}
     answers = client.list_offsets(asked, request_timeout=_ANSWER_S)
     return {(tp.topic, tp.partition): answer.result(_ANSWER_S + 1).offset for tp, answer in answers.items()}
