@@ -24,8 +24,8 @@ _PUT = """
     INSERT INTO entities AS e (kind, entity_id, user_id, version, body, deleted, updated_at)
     SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::int[], $5::jsonb[], $6::bool[], $7::timestamptz[])
     ON CONFLICT (kind, entity_id) DO UPDATE SET
-        version = CASE WHEN excluded.deleted THEN e.version ELSE excluded.version END,
-        body = CASE WHEN excluded.deleted THEN e.body ELSE excluded.body END,
+        version = greatest(e.version, excluded.version),
+        body = CASE WHEN excluded.version > e.version THEN excluded.body ELSE e.body END,
         deleted = excluded.deleted, updated_at = excluded.updated_at
     WHERE excluded.deleted OR e.version < excluded.version
 """
@@ -33,22 +33,33 @@ _PUT = """
 
 class Entities:
     def __init__(self) -> None:
-        self._rows: dict[tuple[Kind, UUID], Row] = {}
+        self._turns: list[dict[tuple[Kind, UUID], Row]] = [{}]
+        """What is written, one turn after the other: mostly there is one."""
 
     def saved(self, kind: Kind, entity_id: UUID, user_id: UUID, version: int, body: Value, at: datetime) -> None:
+        last = self._turns[-1].get((kind, entity_id))
+        if last is not None and last["deleted"] and last["version"] == 0:
+            self._turns.append({})  # whether this is newer than what was deleted the table knows
+        elif last is not None and last["version"] >= version:
+            return
         self._put(kind, entity_id, user_id, version, body.model_dump_json(), deleted=False, at=at)
 
     def deleted(self, kind: Kind, entity_id: UUID, user_id: UUID, at: datetime) -> None:
-        self._put(kind, entity_id, user_id, 0, "{}", deleted=True, at=at)
+        """Its last body stays, also when it was saved in the same batch."""
+        if last := self._turns[-1].get((kind, entity_id)):
+            last |= {"deleted": True, "updated_at": at}
+        else:
+            self._put(kind, entity_id, user_id, 0, "{}", deleted=True, at=at)
 
     async def flush(self, connection: Connection) -> None:
-        if self._rows:
-            await connection.execute(_PUT, *columns(list(self._rows.values()), _NAMES))
+        for rows in self._turns:
+            if rows:
+                await connection.execute(_PUT, *columns(list(rows.values()), _NAMES))
 
     def _put(
         self, kind: Kind, entity_id: UUID, user_id: UUID, version: int, body: str, *, deleted: bool, at: datetime
     ) -> None:
-        self._rows[kind, entity_id] = {
+        self._turns[-1][kind, entity_id] = {
             "kind": kind.value,
             "entity_id": entity_id,
             "user_id": user_id,
