@@ -97,7 +97,7 @@ class Runtime(Generic[S, V]):
             await until_there("postgres", self.outbox.open, self.stopping)
             undo.pop_all()
 
-    async def open_by_command(self) -> None:
+    async def open_or_exit(self) -> None:
         """As `open`, for what a person runs: ends the process with one line instead of NotThere."""
         try:
             await self.open()

@@ -26,7 +26,7 @@ OPERATOR = UserId(UUID(int=0))
 
 async def halt_all(reason: str) -> None:
     runtime = Runtime(app, load(CommonSettings), service_settings(app.name), SystemClock())
-    await runtime.open_by_command()
+    await runtime.open_or_exit()
     try:
         request = PanicRequested(
             panic_id=PanicId(ids.new_id()), scope=ALL, level=RiskLevel.ALL, requested_by=OPERATOR, reason=reason

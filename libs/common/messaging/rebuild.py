@@ -45,7 +45,7 @@ async def rebuild(
     What the service had still to say is published first, since it may be needed here.
     """
     runtime = Runtime(live, load(CommonSettings), service_settings(live.name), clock or SystemClock())
-    await runtime.open_by_command()
+    await runtime.open_or_exit()
     try:
         async with runtime.pool.acquire() as connection, connection.transaction():
             await ensure_alone(connection, live.name, runtime.outbox.owner)

@@ -34,9 +34,8 @@ from libs.common.database import Connection
 from libs.common.testing import deliver
 from services.gateway.app import app
 from services.gateway.memory import GatewayMemory
-from services.gateway.store import entities, queries, rebuild, scenes
+from services.gateway.store import queries, rebuild, scenes
 from services.gateway.store.changes import Changes, Channel
-from services.gateway.store.entities import Kind
 from services.gateway.store.queries import Filter
 from tests.services.gateway import said
 
@@ -213,38 +212,6 @@ async def test_openalgo_1694_each_strategy_has_a_book_of_its_own(connection: Con
     books = await queries.strategy_positions(connection, USER)
     assert {row["strategy_id"]: row["quantity"] for row in books} == dict(zip(strategies, (10, 20), strict=True))
     assert await queries.strategy_accounts(connection, USER, strategies[0]) == [ACCOUNT]
-
-
-async def test_a_deleted_account_is_gone_and_may_not_come_back_by_an_old_event(connection: Connection) -> None:
-    await deliver(app, connection, said.account_saved(USER, ACCOUNT, 1))
-    assert [r["version"] for r in await _accounts(connection)] == [1]
-    await deliver(app, connection, said.account_deleted(USER, ACCOUNT))
-    assert await _accounts(connection) == []
-    await deliver(app, connection, said.account_saved(USER, ACCOUNT, 1))
-    assert await _accounts(connection) == []
-
-
-@pytest.mark.parametrize("batches", [(1, 1, 1, 1), (4,), (1, 3), (2, 2), (3, 1)])
-async def test_what_is_left_of_a_deleted_account_is_the_same_however_its_events_came_together(
-    connection: Connection, batches: tuple[int, ...]
-) -> None:
-    """A rebuild reads the log in other batches, and must end where the live service did."""
-    events = iter(
-        (
-            said.account_saved(USER, ACCOUNT, 1),
-            said.account_saved(USER, ACCOUNT, 2),
-            said.account_deleted(USER, ACCOUNT),
-            said.account_saved(USER, ACCOUNT, 2),
-        )
-    )
-    for size in batches:
-        await deliver(app, connection, *(next(events) for _ in range(size)))
-    (left,) = await connection.fetch("SELECT version, deleted, body->>'name' AS name FROM entities")
-    assert dict(left) == {"version": 2, "deleted": True, "name": "Main"}
-
-
-async def _accounts(connection: Connection) -> list[dict[str, object]]:
-    return await entities.of_user(connection, Kind.ACCOUNT, USER)
 
 
 async def test_a_panic_is_in_force_until_it_is_reset_and_everybody_hears_of_it(connection: Connection) -> None:
