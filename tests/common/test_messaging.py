@@ -147,6 +147,7 @@ async def test_rows_of_a_living_process_are_not_adopted_while_a_database_that_ha
 ) -> None:
     """They were said again by who could be slow: after what the living one said of the same key next."""
     async with ledger.running("0") as one, ledger.running("1") as other:
+        await is_member(ledger, one)
         row = Record(ledger.events.name, envelope_of(deposit_of("a", 1), now=one.clock.now()), b"{}")
         await keep_committed(ledger, one.outbox.owner, row)
         connect, may_come_back = one.outbox._connect, asyncio.Event()
@@ -168,6 +169,15 @@ async def test_rows_of_a_living_process_are_not_adopted_while_a_database_that_ha
         may_come_back.set()
         await connection.close()
         assert left == one.outbox.owner
+
+
+async def is_member(ledger: Ledger, runtime: Runtime[LedgerStore, LedgerMemory]) -> None:
+    """It becomes one with its consumer's first look, which comes after its start."""
+    connection = await ledger.connect()
+    async with asyncio.timeout(10):
+        while not await connection.fetchval("SELECT true FROM message_members WHERE owner = $1", runtime.outbox.owner):
+            await asyncio.sleep(0.01)
+    await connection.close()
 
 
 async def adopt(runtime: Runtime[LedgerStore, LedgerMemory]) -> None:
