@@ -27,6 +27,47 @@ Change = tuple[float, float, str]
 
 
 @pytest.mark.scenario(5)
+async def test_any_gateway_behind_the_address_answers_for_any_order(chaos: Chaos) -> None:
+    await asyncio.to_thread(chaos.stack.scale, "gateway", 2)
+    edge = await asyncio.to_thread(chaos.stack.start_edge)
+    try:
+        async with chaos.scenario(5, "two gateways behind one address", edge=edge) as scenario:
+            for n in range(15 if chaos.full else 3):
+                await ask_the_other(scenario, n)
+            at = await scenario.faults.kill("gateway-1")
+            scenario.faults_done += 1
+            await scenario.recovers(at, 1.0, "one of two gateways died")
+            await asyncio.sleep(2)
+    finally:
+        await asyncio.to_thread(chaos.stack.scale, "gateway", 1)
+
+
+async def ask_the_other(scenario: Scenario, n: int) -> None:
+    """An order placed at one gateway is seen, changed and cancelled at the other, at once."""
+    flow, instance = scenario.flow, scenario.chaos.stack.instance
+    account = flow.world.accounts[n % len(flow.world.accounts)]
+    async with (
+        Platform(instance.url("gateway", n % 2), patience=20) as here,
+        Platform(instance.url("gateway", 1 - n % 2), patience=20) as there,
+    ):
+        for gateway in (here, there):
+            gateway.use_key(account.user.api_key)
+        order = await place(scenario, here, flow.order(Kind.RESTING, account))
+        order_id = order["order_id"]
+        seen = await there.get(f"/api/v2/trading/orders/{order_id}")
+        scenario.expect(
+            seen["status"] == order["status"], f"{order_id} is {order['status']} here and {seen['status']} there"
+        )
+        price = str(Decimal(seen["price"]) - 1)
+        await there.post("/api/v2/trading/orders/modify", {"order_id": order_id, "price": price})
+        changed = await here.get(f"/api/v2/trading/orders/{order_id}")
+        scenario.expect(Decimal(changed["price"]) == Decimal(price), f"{order_id} was changed there and is not here")
+        await here.post("/api/v2/trading/orders/cancel", {"order_id": order_id})
+        ended = await there.get(f"/api/v2/trading/orders/{order_id}")
+        scenario.expect(ended["status"] == "CANCELLED", f"{order_id} was cancelled here and is {ended['status']} there")
+
+
+@pytest.mark.scenario(5)
 async def test_every_service_scales_up_and_down_under_load(chaos: Chaos) -> None:
     async with chaos.scenario(5, "scale each service from 1 to 3 and back") as scenario:
         changes: list[Change] = []
@@ -80,44 +121,3 @@ async def test_a_rolling_restart_of_every_service_fails_no_request(chaos: Chaos)
         calm = [wish for wish in wished if wish.kind.is_order and wish.account in scenario.flow.world.accounts]
         denied = sum(1 for wish in calm if wish.status == REFUSED)
         scenario.expect(not (chaos.full and denied), f"{denied} orders were denied while services restarted")
-
-
-@pytest.mark.scenario(5)
-async def test_any_gateway_behind_the_address_answers_for_any_order(chaos: Chaos) -> None:
-    await asyncio.to_thread(chaos.stack.scale, "gateway", 2)
-    edge = await asyncio.to_thread(chaos.stack.start_edge)
-    try:
-        async with chaos.scenario(5, "two gateways behind one address", edge=edge) as scenario:
-            for n in range(15 if chaos.full else 3):
-                await ask_the_other(scenario, n)
-            at = await scenario.faults.kill("gateway-1")
-            scenario.faults_done += 1
-            await scenario.recovers(at, 1.0, "one of two gateways died")
-            await asyncio.sleep(2)
-    finally:
-        await asyncio.to_thread(chaos.stack.scale, "gateway", 1)
-
-
-async def ask_the_other(scenario: Scenario, n: int) -> None:
-    """An order placed at one gateway is seen, changed and cancelled at the other, at once."""
-    flow, instance = scenario.flow, scenario.chaos.stack.instance
-    account = flow.world.accounts[n % len(flow.world.accounts)]
-    async with (
-        Platform(instance.url("gateway", n % 2), patience=20) as here,
-        Platform(instance.url("gateway", 1 - n % 2), patience=20) as there,
-    ):
-        for gateway in (here, there):
-            gateway.use_key(account.user.api_key)
-        order = await place(scenario, here, flow.order(Kind.RESTING, account))
-        order_id = order["order_id"]
-        seen = await there.get(f"/api/v2/trading/orders/{order_id}")
-        scenario.expect(
-            seen["status"] == order["status"], f"{order_id} is {order['status']} here and {seen['status']} there"
-        )
-        price = str(Decimal(seen["price"]) - 1)
-        await there.post("/api/v2/trading/orders/modify", {"order_id": order_id, "price": price})
-        changed = await here.get(f"/api/v2/trading/orders/{order_id}")
-        scenario.expect(Decimal(changed["price"]) == Decimal(price), f"{order_id} was changed there and is not here")
-        await here.post("/api/v2/trading/orders/cancel", {"order_id": order_id})
-        ended = await there.get(f"/api/v2/trading/orders/{order_id}")
-        scenario.expect(ended["status"] == "CANCELLED", f"{order_id} was cancelled here and is {ended['status']} there")
