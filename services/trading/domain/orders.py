@@ -4,7 +4,7 @@ import hashlib
 from base64 import b32encode
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from libs.common.contracts.enums import (
@@ -251,6 +251,11 @@ def refuse_change(order: Order | None, change: OrderModifyCleared) -> str | None
 
 
 def modify(order: Order, change: OrderModifyCleared) -> Order:
+    """Risk may have cleared it before it heard of the newest fills: those have taken their margin along already."""
+    left = change.quantity - order.filled_quantity
+    if change.increasing > left:
+        margin = (change.unit_margin * left).quantize(PAISA, ROUND_HALF_UP)
+        change = change.model_copy(update={"margin": min(margin, change.margin)})
     return replace(order, change=change)
 
 

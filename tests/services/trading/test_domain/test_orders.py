@@ -139,6 +139,18 @@ def test_a_rejected_change_leaves_the_terms() -> None:
     assert (order.quantity, order.blocked, order.order_type) == (10, Decimal(1000), OrderType.LIMIT)
 
 
+def test_a_change_blocks_no_margin_for_what_was_filled_before_it_came() -> None:
+    """Risk cleared it for all ten units, before it heard of a fill of six: those have taken their margin along."""
+    order, _ = after(submitted(10, "1000"), filled(submitted(), 6, leaves=4))
+    order, moved = orders.spend_margin(submitted(10, "1000"), order, closing=0)
+    assert (moved, order.blocked) == (Decimal(600), Decimal(400))
+    change = change_to(order, 10, margin="1010").model_copy(update={"increasing": 10, "unit_margin": Decimal(101)})
+    order = orders.modify(order, change)
+    assert order.blocked == 404
+    order, _ = after(order, modified(order, 10))
+    assert order.blocked == 404
+
+
 def test_terms_the_venue_chose_itself_scale_the_margin() -> None:
     order, _ = after(submitted(10, "1000"), modified(submitted(), 5))
     assert order.blocked == 500
