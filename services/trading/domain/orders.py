@@ -169,15 +169,17 @@ def spend_margin(before: Order, filled: Order, closing: int) -> tuple[Order, Dec
     """What a fill takes from the order's margin to the position it opens; `closing` units of it reduce.
 
     Fills close before they open, and only what opens carries margin (risk blocks it so): the part that closes takes
-    nothing, the part that opens takes its share of the units that are left to open.
+    nothing, the part that opens takes its share of the units that are left to open. What fills beyond the order's
+    quantity fills under the change that raises it, whose report may come later, and takes that one's margin.
     """
     opening = filled.filled_quantity - before.filled_quantity - closing
-    moved = _share(before.margin, closing, opening, before.leaves)
+    own = moved = _share(before.margin, closing, opening, before.leaves)
     change = filled.change
     if change is not None:
         proposed = _share(change.margin, closing, opening, change.quantity - before.filled_quantity)
         change = change.model_copy(update={"margin": change.margin - proposed})
-    return replace(filled, margin=before.margin - moved, change=change), moved
+        moved = max(own, proposed) if filled.filled_quantity > filled.quantity else own
+    return replace(filled, margin=before.margin - own, change=change), moved
 
 
 def _share(margin: Decimal, closing: int, opening: int, leaves: int) -> Decimal:

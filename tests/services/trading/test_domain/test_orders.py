@@ -151,6 +151,18 @@ def test_a_change_blocks_no_margin_for_what_was_filled_before_it_came() -> None:
     assert order.blocked == 404
 
 
+@pytest.mark.parametrize("pieces", [[15], [10, 5], [12, 3], [4, 11]])
+def test_what_fills_beyond_the_old_quantity_carries_the_margin_of_the_change(pieces: list[int]) -> None:
+    """A broker's book shows the trades before the terms that they were made under."""
+    order, moved = orders.modify(submitted(10, "1000"), change_to(submitted(), 15, margin="1500")), Decimal(0)
+    for quantity in pieces:
+        reported, _ = after(order, filled(order, quantity, leaves=15 - order.filled_quantity - quantity))
+        order, margin = orders.spend_margin(order, reported, closing=0)
+        moved += margin
+    order, _ = after(order, modified(order, 15))
+    assert (moved, order.blocked, order.status) == (Decimal(1500), Decimal(0), OrderStatus.FILLED)
+
+
 def test_terms_the_venue_chose_itself_scale_the_margin() -> None:
     order, _ = after(submitted(10, "1000"), modified(submitted(), 5))
     assert order.blocked == 500
