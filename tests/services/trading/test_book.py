@@ -4,19 +4,31 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.brokers import BrokerCancelRequested, BrokerModifyRequested, BrokerOrderRequested
-from libs.common.contracts.enums import Broker, ExecutionKind, OrderPurpose, OrderType, Product, Side, Validity
+from libs.common.contracts.enums import (
+    Broker,
+    ExecutionKind,
+    OrderPurpose,
+    OrderStatus,
+    OrderType,
+    Product,
+    Side,
+    Validity,
+)
 from libs.common.contracts.ids import CallId, CorrelationId
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.ids import new_id
 from libs.common.testing import NOON
-from services.trading.domain import book, calls
+from services.trading.domain import book, calls, orders
 from services.trading.domain.book import Book, BookRow, RowState, Terms, Trade, Watch, Watched
 from services.trading.domain.calls import Call, CallState, Patience
-from tests.services.trading.making import ACCOUNT, SBIN, order_id
+from tests.services.trading import making
+from tests.services.trading.making import ACCOUNT, SBIN, cleared, order_id
+from tests.services.trading.test_domain.filling import after
 
 K = ExecutionKind
 PATIENCE = Patience()
@@ -212,6 +224,21 @@ def test_a_change_that_the_exchange_does_not_show_in_time_or_that_comes_too_late
     assert kinds(book.look(watched(), late, change, PATIENCE)) == [K.MODIFY_REJECTED]
     over = reading(row(RowState.COMPLETE, 10), trades=(trade(1, 10),))
     assert kinds(book.look(watched(), over, change, PATIENCE)) == [K.FILLED, K.MODIFY_REJECTED]
+
+
+SMALLER = Terms(6, OrderType.LIMIT, Decimal(101), None)
+
+
+@pytest.mark.parametrize("change", [change_to(SMALLER), None], ids=["ours", "somebody's at the broker's screen"])
+def test_an_order_made_smaller_that_is_complete_when_it_shows_is_filled(change: Call | None) -> None:
+    """Told that nothing changed it would stay open for ever, with four units that nobody works on."""
+    done = reading(row(RowState.COMPLETE, 6, SMALLER), trades=(trade(1, 6),))
+    look = book.look(watched(), done, change, PATIENCE)
+    assert (kinds(look), look.settled, look.order.state) == ([K.FILLED, K.MODIFIED], change, Watch.ENDED)
+    order = orders.submit(cleared(quantity=10))[0]
+    order = order if change is None else orders.modify(order, making.change_to(order, 6))
+    order, _ = after(order, *look.said)
+    assert (order.status, order.quantity, order.blocked) == (OrderStatus.FILLED, 6, Decimal(0))
 
 
 trades_of_ten = st.lists(st.integers(1, 4), min_size=1, max_size=4)

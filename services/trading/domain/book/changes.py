@@ -15,11 +15,15 @@ from services.trading.domain.calls import Call, Patience
 def change_of(
     order: Watched, row: BookRow, change: Call | None, at: datetime, patience: Patience, said: list[ExecutionReported]
 ) -> tuple[Watched, Call | None]:
-    """New terms that the exchange shows, of ours or of somebody who changed the order at the broker's own screen."""
+    """New terms that the exchange shows, of ours or of somebody who changed the order at the broker's own screen.
+
+    An order may be complete under them before they show. One made smaller is, for us, only once we know of that.
+    """
     settled = row.state in (RowState.OPEN, RowState.DORMANT)
+    is_complete = row.state is RowState.COMPLETE
     wanted = change.request if change else None
     if change and isinstance(wanted, BrokerModifyRequested):
-        if settled and _are_same(terms_of(wanted), row.terms):
+        if (settled or is_complete) and _are_same(terms_of(wanted), row.terms):
             order = replace(order, terms=terms_of(wanted))
             said.append(_modified(order, f"{order.broker_order_id}:change:{change.call_id}", row.at))
             return order, change
@@ -30,7 +34,8 @@ def change_of(
             said.append(report(order, ExecutionKind.MODIFY_REJECTED, name, at, reason))
             return order, change
         return order, None
-    if settled and not _are_same(order.terms, row.terms):
+    is_resized = is_complete and order.terms.quantity != row.terms.quantity
+    if is_resized or (settled and not _are_same(order.terms, row.terms)):
         order = replace(order, terms=_shown(order.terms, row.terms))
         name = ":".join(map(str, (order.broker_order_id, "terms", row.at.isoformat(), *_values(order.terms))))
         said.append(_modified(order, name, row.at))
