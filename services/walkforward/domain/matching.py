@@ -49,11 +49,12 @@ def sweep(orders: Iterable[Order], market: Market, now: datetime) -> Sweep:
 
 
 def believes(order: Order, market: Market, stale_after: timedelta) -> bool:
-    """An order takes no market that was old already when it became active, whenever it is told.
+    """An order takes no market that was old already when it became active, or got its terms, whenever it is told.
 
     One that was decided before may have become active by a clock that was ahead: when the market came counts then.
     """
-    since = order.active_from if order.seen is None else min(order.active_from, market.at)
+    came = max(order.active_from, order.priority_at)
+    since = came if order.seen is None else min(came, market.at)
     return market.is_fresh(since, stale_after)
 
 

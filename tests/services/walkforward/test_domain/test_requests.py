@@ -1,12 +1,14 @@
 """Changing and cancelling orders."""
 
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from libs.common.contracts.enums import OrderStatus, OrderType
 from services.walkforward.domain import requests
-from services.walkforward.domain.matching import meet
+from services.walkforward.domain.matching import believes, meet
 from services.walkforward.domain.orders import end
 from tests.services.walkforward.test_domain.terms import BUY, LIMIT, MARKET, SL, SL_M, K, changed
 from tests.services.walkforward.venue import NOON, STOCK, cancel, later, market, modify, order, tick
@@ -40,6 +42,21 @@ def test_a_triggered_stop_stays_awake_while_it_is_the_same_kind_of_stop() -> Non
     dearer = changed(requests.modify(awake, modify(awake, 100, SL, "101.50", "100.00"), STOCK, later(2))).order
     other = changed(requests.modify(awake, modify(awake, 100, SL_M, None, "103.00"), STOCK, later(2))).order
     assert (dearer.is_dormant, other.is_dormant) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("order_type", "limit", "trigger"), [(LIMIT, "105.00", None), (SL_M, None, "99.00")], ids=["limit", "stop"]
+)
+def test_changed_terms_take_no_price_that_was_old_when_they_came(
+    order_type: OrderType, limit: str | None, trigger: str | None
+) -> None:
+    """A source that is asked anew says again what traded last: a new order with these terms would wait, too."""
+    resting = order(BUY, 100, LIMIT, "90.00", seen=NOON)
+    change = changed(requests.modify(resting, modify(resting, 100, order_type, limit, trigger), STOCK, later(7200)))
+    after = requests.without_market(change.order, later(7200)).order
+    said_again = replace(market(tick(100.0, at=later(7205))), priced_at=later(3600))
+    assert not believes(after, said_again, timedelta(seconds=60))
+    assert believes(after, market(tick(100.0, at=later(7205))), timedelta(seconds=60))
 
 
 @pytest.mark.parametrize(
