@@ -23,15 +23,22 @@ class MarginRates:
     option_sold_intraday: Decimal
 
 
-def price_of(order_type: OrderType, price: Decimal | None, trigger: Decimal | None, last: Decimal | None) -> Decimal:
-    """The price at which an order counts against limits: its own, its trigger, or the last one."""
-    match order_type:
-        case OrderType.LIMIT | OrderType.SL:
-            return price or ZERO
+def price_of(order: OrderTerms, last: Decimal | None) -> Decimal:
+    """The price at which an order counts against limits: the dearest that it is likely to trade at.
+
+    A limit binds a buyer; a seller below the market gets what is bid, and a buyer's trigger below it wakes at once.
+    """
+    buys, market = order.side is Side.BUY, last or ZERO
+    price, trigger = order.price or ZERO, order.trigger_price or ZERO
+    match order.order_type:
+        case OrderType.LIMIT:
+            return price if buys else max(price, market)
+        case OrderType.SL:
+            return price if buys else max(price, trigger)
         case OrderType.SL_M:
-            return trigger or ZERO
+            return max(trigger, market) if buys else trigger
         case OrderType.MARKET:
-            return last or ZERO
+            return market
 
 
 def unit_margin(

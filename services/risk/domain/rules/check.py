@@ -91,9 +91,7 @@ class OrderCheck:
 
     @cached_property
     def price_each(self) -> Decimal:
-        order = self.order
-        last = self.price.last if self.price else None
-        return margin.price_of(order.order_type, order.price, order.trigger_price, last)
+        return margin.price_of(self.order, self.price.last if self.price else None)
 
     @cached_property
     def value(self) -> Decimal:

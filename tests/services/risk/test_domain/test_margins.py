@@ -8,8 +8,8 @@ import pytest
 
 from libs.common.contracts.enums import DenialRule, OrderType, Product, Side
 from services.risk.domain.rules import denial
-from tests.services.risk.scene import CALL, FUTURE, order
-from tests.services.risk.test_domain.checking import RICH, check, held, refused
+from tests.services.risk.scene import CALL, FUTURE, INFY, order
+from tests.services.risk.test_domain.checking import RICH, check, held, limit, refused
 
 
 def test_an_order_beyond_the_available_margin_is_denied() -> None:
@@ -69,3 +69,38 @@ def test_openalgo_703_a_bought_option_blocks_its_premium_and_no_more() -> None:
     bought = order(instrument=CALL, quantity=75, price=Decimal(2), product=Product.NRML)
     assert check(bought).margin == Decimal(150)
     assert denial(check(bought)) is None
+
+
+PAISE_5 = Decimal("0.05")
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"side": Side.SELL, "price": PAISE_5},
+        {"side": Side.BUY, "order_type": OrderType.SL_M, "price": None, "trigger_price": PAISE_5},
+    ],
+)
+def test_an_order_that_trades_at_once_counts_at_the_market_and_not_at_a_price_made_up(terms: dict[str, Any]) -> None:
+    """Without a price band five lakhs of shares were sold on 31.25 rupees of margin, past every limit on their value:
+    the position that was opened blocked as little.
+    """
+    dodging = order(instrument=INFY, quantity=3125, **terms)
+    at_market = order(instrument=INFY, quantity=3125, side=terms["side"], order_type=OrderType.MARKET, price=None)
+    assert check(dodging).margin == check(at_market).margin
+    assert refused(dodging).rule is DenialRule.MARGIN
+    limits = (limit(max_order_value=Decimal(100_000)),)
+    assert refused(dodging, limits=limits).rule is DenialRule.MAX_ORDER_VALUE
+
+
+def test_a_sellers_stop_counts_at_its_trigger_and_not_at_the_limit_behind_it() -> None:
+    """It sells at what is bid when the trigger trades, which may be now."""
+    stop = order(side=Side.SELL, order_type=OrderType.SL, price=PAISE_5, trigger_price=Decimal(1500), instrument=INFY)
+    assert check(stop).margin == Decimal("3000.00")
+
+
+def test_an_order_that_waits_for_a_price_counts_at_it() -> None:
+    facts: dict[str, Any] = {"instrument": INFY, "price": Decimal(1000)}
+    assert check(order(**facts)).margin == Decimal("2000.00")
+    assert check(order(side=Side.SELL, **facts), price=None).margin == Decimal("2000.00")
+    assert check(order(side=Side.SELL, **{**facts, "price": Decimal(3000)})).margin == Decimal("6000.00")
