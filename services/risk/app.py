@@ -17,7 +17,7 @@ app = Service(
     consumes=[
         on(topics.ORDER_REQUESTS, orders.OrderRequested, handlers.check_order),
         on(topics.ORDER_REQUESTS, orders.OrderModifyRequested, handlers.check_change),
-        on(topics.TRADING_EVENTS, portfolio.PositionChanged, handlers.move_position, patience=BOOKKEEPING_S),
+        on(topics.TRADING_EVENTS, portfolio.PositionChanged, handlers.take_fill, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, portfolio.FundsChanged, handlers.take_funds, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, orders.OrderModified, handlers.take_change, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, orders.OrderModifyRefused, handlers.drop_change, patience=BOOKKEEPING_S),

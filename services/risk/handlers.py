@@ -38,6 +38,7 @@ from services.risk.domain.ledger import Reservation
 from services.risk.domain.rules import OrderCheck
 from services.risk.memory import RiskMemory
 from services.risk.store import RiskStore
+from services.risk.store.rebuild import watches_stand
 
 RiskContext = Context[RiskStore, RiskMemory]
 
@@ -86,6 +87,20 @@ async def move_position(changed: PositionChanged, ctx: RiskContext) -> Sequence[
         store.reservations.save(filled)
     store.save_ledger(moved)
     return []
+
+
+async def take_fill(changed: PositionChanged, ctx: RiskContext) -> Sequence[Message]:
+    """What fired is armed again the moment its scope is flat: the next position may be opened before anybody looks."""
+    await move_position(changed, ctx)
+    if changed.net.quantity and changed.book.quantity:
+        return []
+    store, today = ctx.store, trading_day(ctx.now)
+    fired = store.limits.fired(changed.user_id, today)
+    if not fired:
+        return []
+    await store.write()
+    armed = [watch.key for watch in fired if await store.limits.rearm(watch, today)]
+    return await watches_stand(store.connection, armed) if armed else []
 
 
 async def take_change(modified: OrderModified, ctx: RiskContext) -> Sequence[Message]:

@@ -46,6 +46,8 @@ class Needs:
     limits: set[RiskLimitId] = field(default_factory=set)
     wishes: list[OrderRequested | OrderCleared] = field(default_factory=list)
     changes: set[OrderId] = field(default_factory=set)
+    flat: set[UserId] = field(default_factory=set)
+    """Whose position or book a fill closed."""
 
     def position(
         self, account_id: AccountId, strategy_id: StrategyId | None, instrument: InstrumentId, product: Product
@@ -95,6 +97,8 @@ def _position(needs: Needs, message: OrderRequested | OrderCleared | PositionCha
 def _moved(needs: Needs, message: PositionChanged) -> None:
     _position(needs, message)
     needs.told_of.add(message.account_id)
+    if not (message.net.quantity and message.book.quantity):
+        needs.flat.add(message.user_id)
 
 
 def _change(needs: Needs, message: OrderModifyRequested) -> None:

@@ -55,6 +55,14 @@ _WATCHES_CHANGED = f"""
     {_WATCHES} WHERE l.changed_at > $1 OR limit_id IN (SELECT limit_id FROM watches WHERE changed_at > $1)
 """  # noqa: S608 - constants only
 
+_FIRED = """
+    SELECT limit_id, w.kind, w.version, l.user_id, l.level, l.account_id, l.strategy_id, l.instrument, w.amount::text,
+           w.armed, w.day, w.baseline::text
+    FROM limits l JOIN watches w USING (limit_id)
+    WHERE l.user_id = ANY($1::uuid[]) AND NOT w.armed AND w.kind <> 'DAILY_LOSS'
+    ORDER BY limit_id, w.kind
+"""
+
 _CLAIM = """
     UPDATE watches SET armed = false, day = $4, breached_at = $5, breached_on = $4, changed_at = now()
     WHERE limit_id = $1 AND kind = $2 AND version = $3 AND (armed OR day < $4)
@@ -159,6 +167,7 @@ class Limits:
         self._connection = connection
         self._of_users: dict[UserId, list[OrderLimit]] = {}
         self._kept: dict[RiskLimitId, KeptLimit] = {}
+        self._fired: list[Watch] = []
 
     def ask(self, reads: Reads, user_ids: Collection[UserId]) -> None:
         reads.add(_ORDER_LIMITS, self._keep, user_ids)
@@ -167,6 +176,16 @@ class Limits:
         self._of_users = {}
         for limit in map(_order_limit, rows):
             self._of_users.setdefault(limit.user_id, []).append(limit)
+
+    def ask_fired(self, reads: Reads, user_ids: Collection[UserId]) -> None:
+        reads.add(_FIRED, self._keep_fired, user_ids)
+
+    def _keep_fired(self, rows: Sequence[Row]) -> None:
+        self._fired = [_fired(row) for row in rows]
+
+    def fired(self, user_id: UserId, today: date) -> list[Watch]:
+        """What fired today and may be armed again; what fired on another day is armed already."""
+        return [watch for watch in self._fired if (watch.user_id, watch.day) == (user_id, today)]
 
     def loaded(self) -> list[OrderLimit]:
         return [limit for limits in self._of_users.values() for limit in limits]
@@ -328,6 +347,11 @@ def _by_limit(rows: Iterable[asyncpg.Record]) -> dict[RiskLimitId, list[Watch]]:
         if row["kind"] is not None:
             watches.append(_watch(row))
     return found
+
+
+def _fired(row: Row) -> Watch:
+    *scope, amount, armed, day, baseline = row
+    return _watch((*scope, Decimal(amount), armed, day, Decimal(baseline), None))
 
 
 def _watch(row: Row | asyncpg.Record) -> Watch:

@@ -37,6 +37,8 @@ class RiskStore(Store):
         self.reservations.ask(self.reads, needs.orders)
         self.exposures.ask(self.reads, needs.exposures, needs.orders)
         self._ask_rules(needs)
+        if needs.flat:
+            self.limits.ask_fired(self.reads, needs.flat)
         await self.reads.send()
         before = set(needs.scopes)
         for order in self.reservations.loaded():

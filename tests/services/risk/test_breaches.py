@@ -90,6 +90,16 @@ async def test_after_a_square_off_the_limit_is_armed_for_the_next_position_only(
     assert len(await scene.price(698.0)) == 2
 
 
+async def test_a_limit_is_armed_again_however_soon_the_next_position_is_opened(scene: Watched) -> None:
+    """A reversal enters a few milliseconds after the old position is closed, between two looks at the prices."""
+    await scene.tell(limit(stop_loss=Decimal(500)), long())
+    await scene.price(750.0)
+    await scene.tell(position(state(0, realised=-500), version=2), position(state(10, 750, realised=-500), version=3))
+    assert await scene.price(702.0) == []
+    breach, _ = await scene.price(699.0)
+    assert isinstance(breach, MTMBreached)
+
+
 async def test_hummingbot_3550_after_an_accounts_target_it_trades_on_and_the_next_one_counts_from_there(
     scene: Watched,
 ) -> None:
@@ -188,7 +198,8 @@ async def test_a_watch_is_not_armed_again_while_the_database_knows_of_an_open_po
     [[fired]] = (await limits.all_watches()).values()
     assert not await limits.rearm(fired, TODAY)
     await scene.tell(position(state(0, 0, -500), strategy_id=STRATEGY, version=2))
-    assert await limits.rearm(fired, TODAY)
+    [[armed]] = (await limits.all_watches()).values()
+    assert (armed.armed, armed.baseline) == (True, Decimal(-500))
 
 
 async def test_a_claim_on_a_limit_that_changed_meanwhile_is_void(scene: Watched) -> None:
