@@ -162,9 +162,13 @@ class RiskMemory(Memory):
             self.found.set()
 
     def is_reached(self, watch: Watch) -> bool:
-        """Still, or not longer ago than a price may be old: while the database was away it may have recovered."""
+        """Still, or not longer ago than a price may be old: while the database was away it may have recovered, and
+        while its breach was told it may have been seen once more.
+        """
         at = self.reached_at.get(watch.key)
-        return at is not None and abs(self.clock.now() - at) <= self.policy.reference_price_max_age
+        if at is None or not self.watches.stands(watch):
+            return False
+        return abs(self.clock.now() - at) <= self.policy.reference_price_max_age
 
     def _is_fresh(self, watch: Watch, now: datetime) -> bool:
         """The MTM stands on at least one price of these seconds, or on none because nothing is open."""

@@ -189,6 +189,11 @@ class Watches:
                 self._unwritten.pop(watch.key, None)
         self._lanes.clear()
 
+    def stands(self, watch: Watch) -> bool:
+        """Whether it is watched as it was when it was reached: not fired, changed or armed anew since."""
+        held = self._watches.get(watch.key)
+        return held is not None and _same_but_peak(held, watch)
+
     def step(self, book: Book, today: date, has_begun: bool) -> tuple[list[Crossing], list[Watch]]:
         """After a revaluation: the watches that were reached, and the fired ones whose scope is flat. Until the day
         `has_begun` for what is carried, its peaks stand in the terms of another day, and reach nothing.

@@ -65,7 +65,7 @@ _FIRED = """
 
 _CLAIM = """
     UPDATE watches SET armed = false, day = $4, breached_at = $5, breached_on = $4, changed_at = now()
-    WHERE limit_id = $1 AND kind = $2 AND version = $3 AND (armed OR day < $4)
+    WHERE limit_id = $1 AND kind = $2 AND version = $3 AND (day < $4 OR (armed AND baseline = $6))
     RETURNING true
 """
 
@@ -263,8 +263,11 @@ class Limits:
         return _by_limit(await self._connection.fetch(_WATCHES_CHANGED, since))
 
     async def claim(self, watch: Watch, today: date, now: datetime) -> bool:
-        """Whether the breach is this caller's to tell. Whoever comes second is told no."""
-        claimed = await self._connection.fetchval(_CLAIM, watch.limit_id, watch.kind, watch.version, today, now)
+        """Whether the breach is this caller's to tell. Whoever comes second is told no, also when the watch is armed
+        again by then.
+        """
+        facts = (watch.limit_id, watch.kind, watch.version, today, now, watch.baseline)
+        claimed = await self._connection.fetchval(_CLAIM, *facts)
         return claimed is True
 
     async def accounts_in_scope(self, watch: Watch) -> list[AccountId]:

@@ -202,6 +202,16 @@ async def test_a_watch_is_not_armed_again_while_the_database_knows_of_an_open_po
     assert (armed.armed, armed.baseline) == (True, Decimal(-500))
 
 
+async def test_a_claim_that_was_seen_before_the_limit_was_armed_again_is_void(scene: Watched) -> None:
+    """An instance with many breaches to tell comes late to this one: another told it, and all is closed."""
+    await scene.tell(limit(stop_loss=Decimal(500)), long())
+    limits = RiskStore(scene.connection).limits
+    [[seen]] = (await limits.all_watches()).values()
+    await scene.price(750.0)
+    await scene.tell(position(state(0, 0, -500), strategy_id=STRATEGY, version=2))
+    assert not await limits.claim(seen, TODAY, NOW)
+
+
 async def test_a_claim_on_a_limit_that_changed_meanwhile_is_void(scene: Watched) -> None:
     request = limit(stop_loss=Decimal(500))
     await scene.tell(request, long())

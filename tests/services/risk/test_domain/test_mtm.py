@@ -228,6 +228,18 @@ def test_nothing_but_a_daily_loss_fires_when_nothing_is_open() -> None:
     assert [each.watch.kind for each in memory.crossed.values()] == [BreachKind.DAILY_LOSS]
 
 
+def test_what_was_reached_again_while_the_breach_was_told_is_not_told_again() -> None:
+    stop = watch(BreachKind.STOP_LOSS, 500)
+    memory = watching(stop)
+    memory.hold([held(100)])
+    assert price(memory, 95) == [stop]
+    assert memory.is_reached(stop)
+    memory.rewatch({stop.limit_id: [replace(stop, armed=False)]})
+    assert not memory.is_reached(stop)
+    memory.rewatch({stop.limit_id: [replace(stop, baseline=Decimal(-500))]})
+    assert not memory.is_reached(stop)
+
+
 def test_a_fired_watch_is_quiet_until_its_scope_is_flat() -> None:
     memory = watching(watch(BreachKind.STOP_LOSS, 500, armed=False))
     memory.hold([held(10)])
