@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -21,6 +22,8 @@ _SECRET_TEXT = re.compile(
 thousands of such words was read thousands of times.
 """
 REDACTED = "[redacted]"
+_DEEPEST = 100
+"""Levels of a body: the interpreter gives up at a thousand, of which the callers have taken some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,9 @@ class Malformed:
     """The body is not one JSON object; `problem` says where it stops being one, or what it says twice."""
 
     problem: str
+
+
+_TOO_DEEP = Malformed("the body is nested too deeply")
 
 
 def decode(body: bytes) -> Payload | Malformed:
@@ -46,13 +52,15 @@ def decode(body: bytes) -> Payload | Malformed:
             object_pairs_hook=named_once,
         )
     except RecursionError:
-        return Malformed("the body is nested too deeply")
+        return _TOO_DEEP
     except UnicodeDecodeError:
         return Malformed("the body is not UTF-8")
     except NamedTwice as error:
         return Malformed(str(error))
     except (ValueError, ArithmeticError) as error:
         return Malformed(f"the body is not JSON: {error}")
+    if _is_deep(found):
+        return _TOO_DEEP
     return _flat(found) if isinstance(found, dict) else Malformed("the body is JSON but not an object")
 
 
@@ -64,6 +72,26 @@ def _flat(found: Payload) -> Payload | Malformed:
         return named_once([(_NAME.sub("_", name.strip().lower()).strip("_"), value) for name, value in found.items()])
     except NamedTwice as error:
         return Malformed(str(error))
+
+
+def _is_deep(found: object) -> bool:
+    """Whether it is nested deeper than everything that is done with a payload can follow, wherever it is called."""
+    level = [found]
+    for _ in range(_DEEPEST):
+        level = [inner for each in level for inner in _inside(each)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: object) -> Iterable[object]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
 
 
 def fingerprint(body: bytes, payload: Payload | Malformed) -> bytes:

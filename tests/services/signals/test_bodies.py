@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from libs.common.clock import stopwatch
+from libs.common.ids import new_id
 from libs.common.testing import served
 from services.signals.app import app
 from tests.common import described
@@ -39,6 +40,15 @@ async def test_an_alert_that_names_a_field_twice_is_not_traded(client: httpx.Asy
     body = orjson.dumps(alert(group, quantity=1)).replace(b'"quantity":1', b'"quantity":1,"quantity":100')
     for path in (TRADINGVIEW, f"{TRADINGVIEW}?strategy_id={group.group_id}&token={token(group)}", custom(group)):
         assert "'quantity' twice" in problem(await client.post(path, content=body), 400, "malformed")["detail"]
+
+
+async def test_what_is_nested_too_deeply_is_refused_however_deep_it_is(client: httpx.AsyncClient) -> None:
+    """Seen: what could just be read could not be looked at afterwards, and anybody made us fail without a token."""
+    for depth in (*range(850, 1000, 7), 10_000):
+        deep = "[" * depth + "]" * depth
+        for body in (f'{{"strategy_id": {deep}}}', f'{{"strategy_id": "{new_id()}", "x": {deep}}}'):
+            answer = await client.post(TRADINGVIEW, content=body)
+            assert "nested too deeply" in problem(answer, 400, "malformed")["detail"]
 
 
 async def test_a_field_that_is_not_understood_is_named(client: httpx.AsyncClient, make: Make) -> None:

@@ -32,6 +32,8 @@ def test_any_bytes_are_a_payload_or_malformed_and_can_be_kept(body: bytes) -> No
         (b'"buy"', "not an object"),
         (b"\xff\xfe{", "not UTF-8"),
         (b"[" * 60_000, "nested too deeply"),
+        (b'{"strategy_id": %b}' % (b"[" * 900 + b"]" * 900), "nested too deeply"),
+        (b'{"x": %b1%b}' % (b'{"x": ' * 900, b"}" * 900), "nested too deeply"),
         (b'{"price": 1e99999999999999999999}', "not JSON"),
         (b'{"price": ' + b"9" * 5000 + b"}", "not JSON"),
         (b'{"action": "buy", "quantity": 1, "quantity": 100}', "'quantity' twice"),
@@ -43,6 +45,13 @@ def test_what_is_not_a_json_object_says_why(body: bytes, problem: str) -> None:
     payload = payloads.decode(body)
     assert isinstance(payload, payloads.Malformed)
     assert problem in payload.problem
+
+
+def test_what_is_nested_as_deep_as_may_be_is_read() -> None:
+    body = b'{"action": "buy", "x": %b}' % (b"[" * 98 + b"]" * 98)
+    payload = payloads.decode(body)
+    assert isinstance(payload, dict)
+    assert isinstance(alerts.read(payload), Alert)
 
 
 def test_a_byte_order_mark_does_not_matter() -> None:
