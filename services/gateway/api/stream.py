@@ -102,6 +102,8 @@ class Conversation:
                 await self._answer(_read(self._wishes.popleft()))
         except Closing as closing:
             self._close(closing)
+        except RecursionError:  # orjson reads a little deeper than Python writes
+            self._close(Closing(MALFORMED, "a frame is nested too deeply"))
         except FAILURES as error:
             log.warning("stream_failed", error=repr(error))
             self._close(Closing(1011, "this is a fault of ours; reconnect with since"))

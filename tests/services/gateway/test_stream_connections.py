@@ -147,3 +147,13 @@ async def test_a_frame_that_is_no_wish_ends_the_stream(live: Live) -> None:
         async with connect(live.url.replace("http", "ws") + "/api/v2/stream") as socket:
             await socket.send(wrong)
             assert await Reader(socket).ended() == code
+
+
+@pytest.mark.parametrize("wish", ['{"action": %s}', '{"action": "subscribe", "channels": [%s]}'])
+async def test_a_wish_that_is_nested_too_deeply_to_be_told_ends_the_stream(live: Live, wish: str) -> None:
+    """Seen: it was never answered, nor was what its client had asked for right after it."""
+    asha = await live.person("asha")
+    async with connect(live.url.replace("http", "ws") + "/api/v2/stream") as socket:
+        await socket.send(orjson.dumps({"action": "authenticate", "token": asha.tokens["access_token"]}).decode())
+        await socket.send(wish % ("[" * 1_000 + "]" * 1_000))
+        assert await Reader(socket).ended() == 4400
