@@ -59,14 +59,14 @@ async def login(body: models.Login, request: Request, edge: TheEdge) -> Response
         raise _too_many("too many logins for this e-mail from your address", window_s)
     user = await people.password_by_email(edge.runtime.pool, email)
     right = await edge.memory.passwords.verify(user["password_hash"] if user else None, body.password)
-    if not user or not right or not user["active"]:
-        await cache.count(f"login:failed:{address}", window_s)
-        log.info("login_failed", address=address)
-        raise Problem(401, "wrong_credentials", "the e-mail or the password is wrong")
     session_id, now = ids.new_id(), edge.runtime.clock.now()
     token = tokens.refresh_token(session_id, edge.settings.jwt_secret)
     until = now + timedelta(seconds=edge.settings.refresh_token_s)
-    await people.begin_session(edge.runtime.pool, session_id, user["user_id"], tokens.digest(token), now, until)
+    pool, token_hash = edge.runtime.pool, tokens.digest(token)
+    if not (user and right and await people.begin_session(pool, session_id, user, token_hash, now, until)):
+        await cache.count(f"login:failed:{address}", window_s)
+        log.info("login_failed", address=address)
+        raise Problem(401, "wrong_credentials", "the e-mail or the password is wrong")
     return _tokens(edge, user["user_id"], session_id, token)
 
 

@@ -127,19 +127,26 @@ async def untold_access(connection: Connection) -> list[Row]:
 
 
 async def begin_session(
-    database: Database, session_id: UUID, user_id: UUID, token_hash: bytes, now: datetime, expires_at: datetime
-) -> None:
-    await database.execute(
+    database: Database, session_id: UUID, user: Row, token_hash: bytes, now: datetime, expires_at: datetime
+) -> bool:
+    """False when the user's password was changed since `user` was read, or he was shut out: who does either ends the
+    sessions that there are, so none may begin beside it that stands on what was before.
+    """
+    begun = await database.fetchval(
         """
         INSERT INTO sessions (session_id, user_id, token_hash, created_at, rotated_at, expires_at)
-        VALUES ($1, $2, $3, $4, $4, $5)
+        SELECT $1::uuid, user_id, $4::bytea, $5::timestamptz, $5, $6::timestamptz FROM users
+        WHERE user_id = $2 AND password_hash = $3 AND active FOR SHARE
+        RETURNING session_id
         """,
         session_id,
-        user_id,
+        user["user_id"],
+        user["password_hash"],
         token_hash,
         now,
         expires_at,
     )
+    return begun is not None
 
 
 async def rotate_session(

@@ -238,6 +238,26 @@ async def test_a_new_password_ends_the_other_sessions(platform: Platform) -> Non
     assert (await other.post(LOGIN, json={"email": asha.email, "password": PASSWORD})).status_code == 401
 
 
+async def test_who_logs_in_with_the_old_password_while_it_is_changed_stays_outside(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen: a session that began between the check of its password and the change outlived the change."""
+    asha, thief = await platform.person("asha"), await platform.client()
+    verify = Passwords.verify
+
+    async def verify_and_change(passwords: Passwords, password_hash: str | None, password: str) -> bool:
+        right = await verify(passwords, password_hash, password)
+        monkeypatch.setattr(Passwords, "verify", verify)
+        body = {"current_password": PASSWORD, "new_password": "another long password"}
+        assert (await asha.client.post("/api/v2/auth/change-password", json=body)).status_code == 204
+        return right
+
+    monkeypatch.setattr(Passwords, "verify", verify_and_change)
+    answer = await thief.post(LOGIN, json={"email": asha.email, "password": PASSWORD})
+    assert (answer.status_code, answer.json().get("code")) == (401, "wrong_credentials")
+    assert (await thief.post(LOGIN, json={"email": asha.email, "password": "another long password"})).is_success
+
+
 async def test_sessions_work_while_redis_is_away(platform: Platform) -> None:
     asha = await platform.person("asha")
     await platform.lose_redis()
