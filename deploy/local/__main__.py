@@ -57,6 +57,12 @@ def logs(stack: Stack, arguments: argparse.Namespace) -> None:
     subprocess.run(("tail", "--follow=name", "--retry", "--quiet", "--lines=50", *files), check=False)
 
 
+def logged(name: str) -> str:
+    if name not in SERVERS | SERVICES:
+        raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(SERVERS | SERVICES)}")
+    return name
+
+
 def forget(stack: Stack, arguments: argparse.Namespace) -> None:
     stack.down()
     wipe(stack.instance)
@@ -90,7 +96,8 @@ def main() -> None:
         if command is up:
             sub.add_argument("choices", nargs="*", metavar="NAME=VALUE")
         if command is logs:
-            sub.add_argument("service", nargs="*", choices=[*SERVERS, *SERVICES])
+            # not `choices`: argparse of Python 3.11 refuses that none was named
+            sub.add_argument("service", nargs="*", type=logged)
         if command is test:
             sub.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local import __main__ as command
 from deploy.local import bootstrap, environment
 from deploy.local.instance import ALL_PORTS, FURTHEST, MOST_REPLICAS, OFFSETS, PROJECT, Instance
 from services.marketdata.settings import FeedKind
@@ -82,3 +83,20 @@ def test_a_test_never_runs_on_the_servers_of_make_up() -> None:
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "--instance test" in done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("risk", "postgres")])
+def test_the_logs_of_all_or_of_some_may_be_asked_for(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make logs` without a name was refused: `invalid choice: []`."""
+    monkeypatch.setattr(sys, "argv", ["deploy.local", "logs", *words])
+    with pytest.raises(SystemExit, match="nothing was logged"):
+        command.main()
+
+
+def test_the_logs_of_what_does_not_exist_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["deploy.local", "logs", "rsik"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "rsik is none of postgres, redis" in capsys.readouterr().err
