@@ -1,10 +1,12 @@
 """Configuration: environment variables only, checked before anything starts."""
 
+import re
 from enum import StrEnum
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as NoJson
 
 T = TypeVar("T", bound=BaseSettings)
 
@@ -30,7 +32,7 @@ class CommonSettings(BaseSettings):
     """exchange: the trading calendar decides; continuous: markets never close, for simulated feeds."""
     instance_id: str = "0"
     """Distinguishes the instances of one service; stable over restarts: who starts anew takes what he held at once."""
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 
 
@@ -40,10 +42,13 @@ class SettingsError(SystemExit):
 
 def load(settings: type[T]) -> T:
     """Read `settings` from the environment or stop the process with one clear line."""
+    prefix = settings.model_config.get("env_prefix", "")
     try:
         return settings()
+    except NoJson as error:  # its text alone has the field
+        field = "".join(re.findall(r'field "(\w+)"', str(error)))
+        raise SettingsError("settings: " + f"{prefix}{field}".upper() + f": no JSON ({error.__cause__})") from error
     except ValidationError as error:
-        prefix = settings.model_config.get("env_prefix", "")
         problems = [f"{prefix}{'.'.join(map(str, e['loc']))}".upper() + f": {e['msg']}" for e in error.errors()]
         raise SettingsError(f"settings: {'; '.join(problems)}") from error
 

@@ -1,5 +1,6 @@
 import pytest
 
+from libs.common.market_days import MarketDaysSettings
 from libs.common.settings import CommonSettings, SettingsError, load, service_settings
 
 
@@ -21,3 +22,17 @@ def test_a_malformed_port_is_named_with_its_service(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("RISK_PORT", "eighty")
     with pytest.raises(SettingsError, match="RISK_PORT"):
         service_settings("risk")
+
+
+def test_a_variable_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKET_DAYS", '{"holidays": [')
+    with pytest.raises(SettingsError, match="MARKET_DAYS: no JSON") as stopped:
+        load(MarketDaysSettings)
+    assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize("wrong", ["VERBOSE", "info", ""])
+def test_a_log_level_that_there_is_not_is_named(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LEVEL", wrong)
+    with pytest.raises(SettingsError, match="LOG_LEVEL: Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"):
+        load(CommonSettings)
