@@ -111,6 +111,16 @@ def test_the_image_does_not_run_as_root() -> None:
     assert re.search(r"^USER [1-9]\d*$", (PROJECT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_a_volume_that_our_containers_write_belongs_to_their_user_in_the_image(name: str) -> None:
+    """A new volume takes its owner from the image's directory; where there is none it is root's."""
+    image = (PROJECT / "deploy" / "Dockerfile").read_text()
+    [user] = re.findall(r"^USER (\d+)$", image, re.MULTILINE)
+    places = [volume.rpartition("}")[2].split(":") for volume in CONTAINERS[name].get("volumes", ())]
+    for _, place, *mode in places:
+        assert mode == ["ro"] or f"install -d -o {user} {place}\n" in image
+
+
 def test_every_variable_is_documented(variables: dict[str, str]) -> None:
     documented = set(re.findall(r"^#? ?([A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE))
     alike = {f"{name.upper()}_{each}" for name in instance.SERVICES for each in ("DATABASE_URL", "HOST", "PORT")}
