@@ -24,10 +24,15 @@ from tools.reconcile.report import UNPROVEN
 from tools.reconcile.tables import TablesUnreadable
 
 
+class Unusable(Exception):
+    """A file that was named cannot be read, or written; says which."""
+
+
 def main(words: list[str] | None = None) -> int:
     given = _arguments().parse_args(words)
     variables = {**environment.read(Instance(given.instance))} if given.instance else dict(os.environ)
     try:
+        _ensure_room(given.json)
         sources = Sources.of(
             variables,
             answered=tuple(_answered(given.answered)),
@@ -40,6 +45,9 @@ def main(words: list[str] | None = None) -> int:
         return UNPROVEN
     except (LogUnreadable, TablesUnreadable) as error:
         sys.stderr.write(f"reconcile: {error}; `make status` says what runs\n")
+        return UNPROVEN
+    except Unusable as error:
+        sys.stderr.write(f"reconcile: {error}\n")
         return UNPROVEN
     if given.json:
         Path(given.json).write_bytes(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2))
@@ -67,18 +75,33 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def _ensure_room(path: str | None) -> None:
+    """Before the log is read, which may take a minute."""
+    if path and not Path(path).absolute().parent.is_dir():
+        raise Unusable(f"{path}: no such folder for the report")
+
+
 def _answered(path: str | None) -> Iterator[Note]:
-    if path:
-        for text in Path(path).read_text().splitlines():
+    for number, text in enumerate(_text(path).splitlines(), start=1):
+        try:
             note = orjson.loads(text)
             if note.get("order_id"):
                 yield Answered(UUID(note["order_id"]), int(note["status"]))
             elif note.get("signal_id"):
                 yield AlertAnswered(UUID(note["signal_id"]), int(note["status"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Unusable(f"{path}, line {number} is no note of an answer: {error!r}") from error
 
 
 def _words(path: str | None) -> list[str]:
-    return Path(path).read_text().split() if path else []
+    return _text(path).split()
+
+
+def _text(path: str | None) -> str:
+    try:
+        return Path(path).read_text() if path else ""
+    except OSError as error:
+        raise Unusable(str(error)) from error
 
 
 if __name__ == "__main__":
