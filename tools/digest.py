@@ -11,12 +11,14 @@ Left out, by rule and for the reason given:
 import argparse
 import asyncio
 import hashlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
+
+from libs.common.database import or_exit
+from libs.common.settings import variable
 
 LEFT_OUT_TABLES = {
     "message_%": "how far a process has read, and what it has still to say: of the process, not of the service",
@@ -113,7 +115,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.dump:
         arguments.dump.mkdir(parents=True, exist_ok=True)
-    found = asyncio.run(digest(os.environ["POSTGRES_ADMIN_URL"], arguments.service, arguments.dump))
+    with or_exit():
+        found = asyncio.run(digest(variable("POSTGRES_ADMIN_URL"), arguments.service, arguments.dump))
     for table, each in found.items():
         sys.stdout.write(f"{each}  {table}\n")
     sys.stdout.write(f"{whole(found)}  all\n")

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import hashlib
 import importlib
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from libs.common.messaging.envelope import Record
 from libs.common.messaging.log import Logged, in_order_of_time
 from libs.common.messaging.replay import BATCH, Replay
 from libs.common.service import Service
+from libs.common.settings import variable
 from tools.backup import records
 from tools.digest import digest, whole
 
@@ -115,7 +115,7 @@ def recorded(root: Path) -> Partitions:
 
 async def _main(root: Path, names: Sequence[str]) -> None:
     for name in names:
-        done = await replay(name, recorded(root), os.environ["POSTGRES_ADMIN_URL"])
+        done = await replay(name, recorded(root), variable("POSTGRES_ADMIN_URL"))
         sys.stdout.write(f"{name:10} {done.handled:8} messages  tables {whole(done.tables)}  said {done.said}\n")
         for each in done.given_up:
             sys.stdout.write(f"           given up {each}\n")
@@ -128,4 +128,7 @@ if __name__ == "__main__":
     parser.add_argument("source", type=Path, metavar="FROM")
     parser.add_argument("service", nargs="*", default=SERVICES)
     arguments = parser.parse_args()
-    asyncio.run(_main(arguments.source, arguments.service))
+    if not (arguments.source / "kafka").is_dir():
+        raise SystemExit(f"{arguments.source}: no kafka in it: not a backup")
+    with database.or_exit():
+        asyncio.run(_main(arguments.source, arguments.service))

@@ -1,5 +1,7 @@
 """PostgreSQL: pools and sessions on a service's own schema."""
 
+import contextlib
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -15,6 +17,15 @@ FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError
 """What may come of a question to a PostgreSQL that is away, or goes in the midst of it: the last of them is what a
 roll-back raises on a connection that broke within a statement.
 """
+
+
+@contextlib.contextmanager
+def or_exit() -> Iterator[None]:
+    """For what a person runs: a PostgreSQL that is away, or refuses, ends the process with one line."""
+    try:
+        yield
+    except FAILURES as error:
+        raise SystemExit(f"PostgreSQL does not answer, or refuses: {error!r}") from error
 
 
 async def open_pool(url: str, schema: str, *, size: int = 10) -> asyncpg.Pool:

@@ -18,9 +18,9 @@ from sqlalchemy import Connection as SyncConnection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from libs.common.database import connect
+from libs.common.database import connect, or_exit
 from libs.common.messaging.schema import TABLES
-from libs.common.settings import SettingsError
+from libs.common.settings import SettingsError, variable
 
 SERVICES = ("gateway", "trading", "risk", "strategy", "marketdata", "signals", "walkforward")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,7 @@ def _urls() -> dict[str, str]:
 async def _main(words: list[str]) -> None:
     match words:
         case ["provision"]:
-            await provision(os.environ["POSTGRES_ADMIN_URL"], _urls())
+            await provision(variable("POSTGRES_ADMIN_URL"), _urls())
         case ["migrate"]:
             for service, url in _urls().items():
                 await migrate(url, service)
@@ -104,4 +104,5 @@ async def _main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1:]))
+    with or_exit():
+        asyncio.run(_main(sys.argv[1:]))

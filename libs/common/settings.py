@@ -1,5 +1,6 @@
 """Configuration: environment variables only, checked before anything starts."""
 
+import os
 import re
 from enum import StrEnum
 from typing import Literal, TypeVar
@@ -51,6 +52,21 @@ def load(settings: type[T]) -> T:
     except ValidationError as error:
         problems = [f"{prefix}{'.'.join(map(str, e['loc']))}".upper() + f": {e['msg']}" for e in error.errors()]
         raise SettingsError(f"settings: {'; '.join(problems)}") from error
+
+
+def variable(name: str) -> str:
+    """One that only a command reads; stops the process with one clear line where it is not set."""
+    if not (value := os.environ.get(name)):
+        raise SettingsError(f"settings: {name}: Field required")
+    return value
+
+
+def whole_number(name: str, default: int) -> int:
+    """The same of a number, which need not be set."""
+    given = os.environ.get(name) or str(default)
+    if not (given.isascii() and given.isdigit()):
+        raise SettingsError(f"settings: {name}: {given!r} is no whole number")
+    return int(given)
 
 
 def service_settings(service: str) -> "ServiceSettings":

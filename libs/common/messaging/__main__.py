@@ -12,11 +12,13 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 
+from confluent_kafka import KafkaException
+
 from libs.common import database
 from libs.common.database import Connection
 from libs.common.messaging import admin, parked, whole
 from libs.common.messaging.errors import NotDiscarded
-from libs.common.settings import service_settings
+from libs.common.settings import service_settings, variable, whole_number
 
 
 def _say(line: str) -> None:
@@ -24,12 +26,13 @@ def _say(line: str) -> None:
 
 
 async def _on(service: str, work: Callable[[Connection], Awaitable[None]]) -> None:
-    pool = await database.open_pool(service_settings(service).database_url, service, size=2)
-    try:
-        async with pool.acquire() as connection, connection.transaction():
-            await work(connection)
-    finally:
-        await pool.close()
+    with database.or_exit():
+        pool = await database.open_pool(service_settings(service).database_url, service, size=2)
+        try:
+            async with pool.acquire() as connection, connection.transaction():
+                await work(connection)
+        finally:
+            await pool.close()
 
 
 async def _list(connection: Connection) -> None:
@@ -63,7 +66,8 @@ async def _discard(connection: Connection, key: str) -> None:
 def _ensure_whole() -> None:
     """Before any service starts; where the administrator's database is not known, nobody can tell."""
     url = os.environ.get("POSTGRES_ADMIN_URL")
-    lost = asyncio.run(whole.read_beyond_the_end(url, os.environ["KAFKA_BOOTSTRAP"])) if url else []
+    with database.or_exit():
+        lost = asyncio.run(whole.read_beyond_the_end(url, variable("KAFKA_BOOTSTRAP"))) if url else []
     if lost:
         raise SystemExit(
             f"The log was lost or replaced: {lost[0]} (and {len(lost) - 1} more). Services would pass over what comes "
@@ -74,11 +78,14 @@ def _ensure_whole() -> None:
 def main(words: list[str]) -> None:
     match words:
         case ["topics"]:
-            done = admin.ensure_topics(
-                os.environ["KAFKA_BOOTSTRAP"],
-                replication=int(os.environ.get("KAFKA_REPLICATION", "1")),
-                min_insync=int(os.environ.get("KAFKA_MIN_INSYNC", "1")),
-            )
+            try:
+                done = admin.ensure_topics(
+                    variable("KAFKA_BOOTSTRAP"),
+                    replication=whole_number("KAFKA_REPLICATION", 1),
+                    min_insync=whole_number("KAFKA_MIN_INSYNC", 1),
+                )
+            except KafkaException as error:
+                raise SystemExit(f"Kafka does not answer, or refuses: {error}") from error
             _say("\n".join(done) or "topics are as declared")
             _ensure_whole()
         case ["parked", "list", service]:
