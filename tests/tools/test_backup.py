@@ -6,6 +6,8 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from deploy.local.instance import PROJECT
 from libs.common.messaging.log import Logged
 from tools.backup import records
@@ -28,6 +30,15 @@ def test_what_is_no_backup_is_not_put_back(tmp_path: Path) -> None:
     done = backup("restore", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr == f"{tmp_path}: no manifest.json in it: not a backup, or one that was not finished\n"
+
+
+@pytest.mark.parametrize("written", ["", "{", "[]", "{}", '{"files": {}}'])
+def test_a_manifest_that_was_cut_short_is_said_to_be(written: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(written)
+    for command in ("verify", "restore"):
+        done = backup(command, str(tmp_path))
+        assert done.returncode == 1
+        assert done.stderr == f"{tmp_path}: manifest.json is not what was written\n"
 
 
 async def test_a_log_in_files_is_the_log_as_it_was(tmp_path: Path) -> None:

@@ -24,13 +24,23 @@ def verify(root: Path) -> dict[str, Any]:
     path = root / NAME
     if not path.exists():
         raise Damaged(f"no {NAME} in it: not a backup, or one that was not finished")
-    facts: dict[str, Any] = orjson.loads(path.read_bytes())
+    facts = _facts(path)
     for name, expected in facts["files"].items():
         file = root / name
         if not file.exists():
             raise Damaged(f"{name} is missing")
         if checksum(file) != expected:
             raise Damaged(f"{name} is not what was written")
+    return facts
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = orjson.loads(path.read_bytes())
+    except ValueError:
+        facts = {}
+    if not (isinstance(facts, dict) and facts.keys() >= {"taken_at", "records", "ends", "files"}):
+        raise Damaged(f"{NAME} is not what was written")
     return facts
 
 
