@@ -39,10 +39,10 @@ bench: python ## latency, throughput and cost of an order on the running stack
 reconcile: python ## prove on the running stack that no order was lost, doubled or sent past a panic
 	@$(PYTHON) -m tools.reconcile
 
-backup: python ## copy everything that the running stack keeps, as of one moment, to backups/ (TO=…)
+backup: python ## copy what the running stack keeps, archived days apart, as of one moment, to backups/ (TO=…)
 	@$(PYTHON) -m tools.backup take $(if $(TO),--to $(TO))
 
-restore: python ## put a backup in the place of what the stack has, with trading halted (FROM=backups/…)
+restore: servers ## put a backup in the place of what the stack has, with trading halted (FROM=backups/…)
 	@$(PYTHON) -m tools.backup restore $(or $(FROM),$(error FROM=backups/… says which backup))
 
 chaos: $(if $(SCENARIO),servers,crashes) ## break the platform on purpose and prove that no order is lost or doubled (SEED=1 SCENARIO=1,7)

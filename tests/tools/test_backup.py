@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.instance import PROJECT
+from deploy.local import environment
+from deploy.local.instance import PROJECT, Instance
+from deploy.local.stack import Stack
 from libs.common.messaging.log import Logged
-from tools.backup import records
+from tools.backup import records, restoring
 
 
 def backup(*words: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +41,31 @@ def test_a_manifest_that_was_cut_short_is_said_to_be(written: str, tmp_path: Pat
         done = backup(command, str(tmp_path))
         assert done.returncode == 1
         assert done.stderr == f"{tmp_path}: manifest.json is not what was written\n"
+
+
+def test_a_restore_first_installs_what_a_new_machine_lacks() -> None:
+    done = subprocess.run(
+        ("make", "--dry-run", "restore", "FROM=x"), cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert "install.sh servers" in done.stdout
+
+
+@pytest.mark.parametrize(("here", "hours", "extra"), [(False, "exchange", "30"), (True, "continuous", None)])
+def test_a_new_machine_has_the_choices_of_the_backup_and_an_old_one_its_own(
+    here: bool, hours: str, extra: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came back with simulated hours and prices, and without what a person had added."""
+    monkeypatch.setattr(Instance, "home", property(lambda _: tmp_path / "home"))
+    kept = tmp_path / "env"
+    kept.write_text("MARKET_HOURS=exchange\nTRADING_BROKER_COMPARE_S=30\nTRADING_VAULT_SECRET=sealed\nGATEWAY_PORT=1\n")
+    stack = Stack()
+    if here:
+        stack.environment()
+    restoring.take_environment(stack, kept)
+    found = stack.environment()
+    assert (found["MARKET_HOURS"], found.get("TRADING_BROKER_COMPARE_S")) == (hours, extra)
+    assert (found["TRADING_VAULT_SECRET"], found["GATEWAY_PORT"]) == ("sealed", str(Instance().port("gateway")))
+    assert environment.read(stack.instance) == found
 
 
 async def test_a_log_in_files_is_the_log_as_it_was(tmp_path: Path) -> None:

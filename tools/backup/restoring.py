@@ -55,7 +55,7 @@ def restore(stack: Stack, source: Path) -> Restored:
     after = asyncio.run(_keep_what_came_after(stack, facts, aside / "after"))
     stack.supervisor.shutdown()  # it starts again where it was
     _set_aside(stack, aside)
-    _take_secrets(stack, source / "env")
+    take_environment(stack, source / "env")
     _take_demo(stack, source / stack.instance.demo_file.name)
     databases.put_questdb_back(source / databases.QUESTDB, stack.instance.home / "questdb")
     stack.start_servers()
@@ -94,11 +94,15 @@ def _set_aside(stack: Stack, aside: Path) -> None:
             shutil.move(data, aside / data.name)
 
 
-def _take_secrets(stack: Stack, env: Path) -> None:
-    """Passwords and keys are those of the backup: pepper, signing key and webhook addresses stay good."""
+def take_environment(stack: Stack, env: Path) -> None:
+    """Passwords and keys are those of the backup: pepper, signing key and webhook addresses stay good. So are the
+    choices, where a machine has made none of its own.
+    """
+    is_new = not stack.instance.env_file.exists()
     lines = (line.partition("=") for line in env.read_text().splitlines())
-    kept = {name: value for name, _, value in lines if name in SECRETS}
+    kept = {name: value for name, _, value in lines if is_new or name in SECRETS}
     environment.write(stack.instance, environment.load(stack.instance) | kept)
+    environment.load(stack.instance)  # addresses are this machine's
 
 
 def _take_demo(stack: Stack, facts: Path) -> None:
