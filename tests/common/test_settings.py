@@ -5,7 +5,7 @@ from libs.common.settings import CommonSettings, SettingsError, load, service_se
 
 
 def test_a_missing_setting_stops_the_start_with_one_line_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KAFKA_BOOTSTRAP")
+    monkeypatch.delenv("KAFKA_BOOTSTRAP", raising=False)
     with pytest.raises(SettingsError) as stopped:
         load(CommonSettings)
     assert "KAFKA_BOOTSTRAP" in str(stopped.value)
