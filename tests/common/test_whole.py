@@ -3,7 +3,9 @@
 import os
 
 import pytest
+from confluent_kafka import KafkaException
 
+from libs.common.messaging import whole
 from libs.common.messaging.whole import read_beyond_the_end
 from tests.common.ledger import DepositRequested, new_ledger
 
@@ -24,3 +26,23 @@ async def test_services_are_not_started_on_a_log_that_lacks_what_they_have_read(
         [lost] = await read_beyond_the_end(ledger.url, bootstrap)
         assert f"{ledger.name} has read {ledger.requests.name}/" in lost
         assert "up to 6, Kafka has it up to 1" in lost
+
+
+async def test_a_topic_that_is_gone_lacks_all_that_was_read_of_it() -> None:
+    async with new_ledger() as ledger:
+        connection = await ledger.connect()
+        await connection.execute("INSERT INTO message_offsets (topic, partition, next_offset) VALUES ('gone', 0, 7)")
+        await connection.close()
+        [lost] = await read_beyond_the_end(ledger.url, os.environ["KAFKA_BOOTSTRAP"])
+        assert lost == f"{ledger.name} has read gone/0 up to 7, Kafka has it up to 0"
+
+
+async def test_a_kafka_that_does_not_say_is_not_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever believed it would restore a backup over a log that is whole."""
+    monkeypatch.setattr(whole, "_ANSWER_S", 0.5)
+    async with new_ledger() as ledger:
+        connection = await ledger.connect()
+        await connection.execute("INSERT INTO message_offsets (topic, partition, next_offset) VALUES ('there', 0, 7)")
+        await connection.close()
+        with pytest.raises(KafkaException):
+            await read_beyond_the_end(ledger.url, "127.0.0.1:1")

@@ -84,10 +84,10 @@ def main(words: list[str]) -> None:
                     replication=whole_number("KAFKA_REPLICATION", 1),
                     min_insync=whole_number("KAFKA_MIN_INSYNC", 1),
                 )
+                _say("\n".join(done) or "topics are as declared")
+                _ensure_whole()
             except KafkaException as error:
                 raise SystemExit(f"Kafka does not answer, or refuses: {error}") from error
-            _say("\n".join(done) or "topics are as declared")
-            _ensure_whole()
         case ["parked", "list", service]:
             asyncio.run(_on(service, _list))
         case ["parked", "show", service, key]:

@@ -1,16 +1,19 @@
 """Is the log still the one that the services have read? A reader beyond its end would pass over what comes next."""
 
 import asyncio
-import contextlib
 
 import asyncpg
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+_ANSWER_S = 10.0
+_NOT_THERE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 _READ = "SELECT topic, partition, next_offset FROM {}.message_offsets WHERE next_offset > 0 ORDER BY topic, partition"
 
 
 async def read_beyond_the_end(url: str, bootstrap: str) -> list[str]:
-    """In words, each place up to which a service has read and which Kafka does not have."""
+    """In words, each place up to which a service has read and which Kafka does not have. KafkaException when it does
+    not say.
+    """
     connection = await asyncpg.connect(url, timeout=10)
     try:
         schemas = await connection.fetch("SELECT schemaname FROM pg_tables WHERE tablename = 'message_offsets'")
@@ -31,9 +34,13 @@ def _ends(bootstrap: str, places: set[tuple[str, int]]) -> dict[tuple[str, int],
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "whole", "enable.auto.commit": False})
     try:
         for topic, partition in places:
-            with contextlib.suppress(KafkaException):
-                found = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-                ends[topic, partition] = found[1] if found else 0
+            try:
+                found = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ANSWER_S)
+            except KafkaException as error:
+                if error.args[0].code() not in _NOT_THERE:
+                    raise
+            else:
+                ends[topic, partition] = found[1]
     finally:
         consumer.close()
     return ends
