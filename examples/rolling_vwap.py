@@ -47,6 +47,8 @@ app = faust.App(
     datadir=os.environ.get("VWAP_DATA", ".local/faust"),
     topic_partitions=PARTITIONS,
     topic_replication_factor=1,
+    # The first start makes the changelogs, and may ask who leads them before Kafka knows: it asks again soon.
+    consumer_metadata_max_age_ms=5_000,
     web_enabled=False,
 )
 candles = app.topic(os.environ.get("VWAP_CANDLES", "marketdata.candles.v1"), value_type=Candle)
