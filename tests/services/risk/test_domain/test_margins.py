@@ -82,8 +82,8 @@ PAISE_5 = Decimal("0.05")
     ],
 )
 def test_an_order_that_trades_at_once_counts_at_the_market_and_not_at_a_price_made_up(terms: dict[str, Any]) -> None:
-    """Without a price band shares for 47 lakh rupees were sold on 31.25 rupees of margin, past every limit on their value:
-    the position that was opened blocked as little.
+    """Without a price band shares for 47 lakh rupees were sold on 31.25 rupees of margin, past every limit on their
+    value: the position that was opened blocked as little.
     """
     dodging = order(instrument=INFY, quantity=3125, **terms)
     at_market = order(instrument=INFY, quantity=3125, side=terms["side"], order_type=OrderType.MARKET, price=None)
