@@ -95,11 +95,11 @@ async def take_fill(changed: PositionChanged, ctx: RiskContext) -> Sequence[Mess
     if changed.net.quantity and changed.book.quantity:
         return []
     store, today = ctx.store, trading_day(ctx.now)
-    fired = store.limits.fired(changed.user_id, today)
+    fired = store.watches.fired(changed.user_id, today)
     if not fired:
         return []
     await store.write()
-    armed = [watch.key for watch in fired if await store.limits.rearm(watch, today)]
+    armed = [watch.key for watch in fired if await store.watches.rearm(watch, today)]
     return await watches_stand(store.connection, armed) if armed else []
 
 

@@ -60,11 +60,11 @@ class RiskMemory(Memory):
         """
         now = await store.now()
         if self.followed_until is None:
-            self.rewatch(await store.limits.all_watches())
+            self.rewatch(await store.watches.all())
             self.hold(await store.exposures.of_today())
         else:
             since = self.followed_until - LONGEST_TRANSACTION
-            self.rewatch(await store.limits.watches_changed(since))
+            self.rewatch(await store.watches.changed(since))
             self.hold(await store.exposures.moved_elsewhere(since))
         self.followed_until = now
 

@@ -53,7 +53,7 @@ async def _in_transaction(runtime: Runtime[RiskStore, RiskMemory], watch: Watch,
                 await fire(unit, crossing)
             else:
                 await rearm(unit, watch)
-            now_watched = await unit.store.limits.watches([watch.limit_id])
+            now_watched = await unit.store.watches.of([watch.limit_id])
     except FAILURES as error:
         log.warning("watch_waits", limit_id=str(watch.limit_id), kind=watch.kind, error=repr(error))
         return
@@ -63,7 +63,7 @@ async def _in_transaction(runtime: Runtime[RiskStore, RiskMemory], watch: Watch,
 async def fire(unit: Unit[RiskStore, RiskMemory], crossing: Crossing) -> None:
     """Claim the breach; if it is ours, say it and ask for the square-off of every account in its scope."""
     watch = crossing.watch
-    if not await unit.store.limits.claim(watch, trading_day(unit.now), unit.now):
+    if not await unit.store.watches.claim(watch, trading_day(unit.now), unit.now):
         return
     unit.say(
         MTMBreached(
@@ -80,13 +80,13 @@ async def fire(unit: Unit[RiskStore, RiskMemory], crossing: Crossing) -> None:
             breached_at=unit.now,
         )
     )
-    for account_id in await unit.store.limits.accounts_in_scope(watch):
+    for account_id in await unit.store.watches.accounts_in_scope(watch):
         unit.say(square_off(watch, account_id, SquareOffId(unit.derive("square-off", account_id))))
 
 
 async def rearm(unit: Unit[RiskStore, RiskMemory], watch: Watch) -> None:
     """Its scope is flat: the watch waits for the next position."""
-    if await unit.store.limits.rearm(watch, trading_day(unit.now)):
+    if await unit.store.watches.rearm(watch, trading_day(unit.now)):
         unit.say(*await watches_stand(unit.store.connection, [(watch.limit_id, watch.kind)]))
 
 
@@ -106,10 +106,10 @@ async def follow(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
     memory, today = ctx.memory, trading_day(ctx.now)
     peaks = memory.watches.raised_peaks()
     if peaks:
-        await ctx.store.limits.keep_peaks(peaks)
+        await ctx.store.watches.keep_peaks(peaks)
     moved = [watch for watch, _ in peaks]
     late = memory.late_fills
-    begun = [] if memory.begun == today else await ctx.store.limits.begin_day(today)
+    begun = [] if memory.begun == today else await ctx.store.watches.begin_day(today)
     moved += begun
     await memory.follow(ctx.store)
     if not begun and late == memory.late_fills:

@@ -65,5 +65,5 @@ async def breached(event: MTMBreached, ctx: RiskContext) -> Sequence[Message]:
 async def watch_moved(event: WatchMoved, ctx: RiskContext) -> Sequence[Message]:
     await rebuild.move_watch(ctx.store.connection, event)
     if event.kind is BreachKind.TRAILING_STOP:
-        await ctx.store.limits.begin_day(event.day, event.limit_id)
+        await ctx.store.watches.begin_day(event.day, event.limit_id)
     return []

@@ -25,7 +25,7 @@ async def committed(deliveries: Sequence[Delivery], runtime: Runtime[RiskStore, 
                 pass
     if limits:
         async with runtime.pool.acquire(timeout=2) as connection:
-            runtime.memory.rewatch(await RiskStore(connection).limits.watches(limits))
+            runtime.memory.rewatch(await RiskStore(connection).watches.of(limits))
 
 
 def positions_of(delivery: Delivery) -> Sequence[Exposure]:

@@ -1,21 +1,18 @@
-"""What people decided: halts, limits, and the watches that limits keep on MTM."""
+"""What people decided: halts and limits."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 
-import asyncpg
-
-from libs.common.contracts.enums import BreachKind, RiskLevel
-from libs.common.contracts.ids import AccountId, RiskLimitId, StrategyId, UserId
+from libs.common.contracts.enums import RiskLevel
+from libs.common.contracts.ids import RiskLimitId, StrategyId, UserId
 from libs.common.contracts.risk import RiskLimit
 from libs.common.database import Connection
 from libs.common.reads import Reads, Row
 from libs.common.writes import Writes
 from services.risk.domain.halts import Halt
-from services.risk.domain.limits import KeptLimit, OrderLimit, watched
-from services.risk.domain.watches import CARRIED, Carried, Watch, begin_day
-from services.risk.store.exposures import NET
+from services.risk.domain.limits import KeptLimit, OrderLimit
+from services.risk.store.watches import Watches
 
 _ORDER_LIMITS = """
     SELECT limit_id, user_id, level, account_id, strategy_id, instrument, max_order_value::text, max_open_positions,
@@ -41,96 +38,6 @@ _SAVE_LIMIT = """
     SET level = $3, account_id = $4, strategy_id = $5, instrument = $6, max_order_value = $7, max_open_positions = $8,
         max_daily_loss = $9, identical_order_window_s = $10, active = $11, deleted = false, version = $12,
         changed_at = now()
-"""
-
-_WATCHES = """
-    SELECT l.limit_id, w.kind, w.version, l.user_id, l.level, l.account_id, l.strategy_id, l.instrument, w.amount,
-           w.armed, w.day, w.baseline, w.peak, w.realised_before, w.carried_peak
-    FROM limits l LEFT JOIN watches w USING (limit_id)
-"""
-
-_WATCHES_OF = f"{_WATCHES} WHERE limit_id = ANY($1::uuid[])"
-
-_WATCHES_CHANGED = f"""
-    {_WATCHES} WHERE l.changed_at > $1 OR limit_id IN (SELECT limit_id FROM watches WHERE changed_at > $1)
-"""  # noqa: S608 - constants only
-
-_FIRED = """
-    SELECT limit_id, w.kind, w.version, l.user_id, l.level, l.account_id, l.strategy_id, l.instrument, w.amount::text,
-           w.armed, w.day, w.baseline::text
-    FROM limits l JOIN watches w USING (limit_id)
-    WHERE l.user_id = ANY($1::uuid[]) AND NOT w.armed AND w.kind <> 'DAILY_LOSS'
-    ORDER BY limit_id, w.kind
-"""
-
-_CLAIM = """
-    UPDATE watches SET armed = false, day = $4, breached_at = $5, breached_on = $4, changed_at = now()
-    WHERE limit_id = $1 AND kind = $2 AND version = $3 AND (day < $4 OR (armed AND baseline = $6))
-    RETURNING true
-"""
-
-_ACCOUNTS_IN_SCOPE = """
-    SELECT account_id FROM accounts a
-    WHERE user_id = $1 AND ($2::uuid IS NULL OR account_id = $2)
-      AND ($3::uuid IS NULL OR EXISTS (
-          SELECT FROM exposures e WHERE e.account_id = a.account_id AND e.strategy_id = $3
-            AND (quantity <> 0 OR pending_buy <> 0 OR pending_sell <> 0)))
-    ORDER BY account_id
-"""
-
-_REARM = """
-    WITH scope AS (
-        SELECT e.* FROM exposures e JOIN accounts a USING (account_id)
-        WHERE a.user_id = $4 AND e.strategy_id = COALESCE($6::uuid, $8::uuid)
-          AND ($5::uuid IS NULL OR e.account_id = $5) AND ($7::text IS NULL OR e.instrument = $7))
-    UPDATE watches
-    SET armed = true, peak = NULL, carried_peak = NULL, changed_at = now(), day = $9,
-        baseline = (SELECT COALESCE(sum(realised_pnl) FILTER (WHERE pnl_day = $9), 0) FROM scope)
-    WHERE limit_id = $1 AND kind = $2 AND version = $3 AND NOT armed
-      AND NOT EXISTS (SELECT FROM scope WHERE quantity <> 0)
-    RETURNING true
-"""
-
-_KEEP_PEAKS = """
-    UPDATE watches w
-    SET peak = CASE WHEN w.day = c.day THEN GREATEST(w.peak, c.peak) ELSE c.peak END,
-        baseline = CASE WHEN w.day = c.day THEN w.baseline ELSE 0 END, day = c.day, armed = true
-    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::date[], $5::numeric[])
-         AS c (limit_id, kind, version, day, peak)
-    WHERE w.limit_id = c.limit_id AND w.kind = c.kind AND w.version = c.version
-      AND ((w.day = c.day AND w.armed) OR w.day < c.day)
-"""
-
-
-_CARRIED = f"""
-    SELECT l.limit_id, w.kind, w.version, l.user_id, l.level, l.account_id, l.strategy_id, l.instrument, w.amount,
-           w.armed, w.day, w.baseline, w.peak, w.realised_before, w.carried_peak, held.is_open, held.is_kept,
-           held.realised
-    FROM watches w JOIN limits l USING (limit_id)
-    CROSS JOIN LATERAL (
-        SELECT COALESCE(bool_or(brought <> 0), false) AS is_open,
-               COALESCE(bool_or(brought <> 0 AND (opened_on < w.day OR opened_on >= $1 OR quantity = 0)), false)
-                   AS is_kept,
-               COALESCE(sum(realised_before + CASE WHEN pnl_day < $1 THEN realised_pnl ELSE 0 END), 0) AS realised
-        FROM (SELECT *, CASE WHEN pnl_day < $1 THEN quantity ELSE carried_quantity END AS brought
-              FROM (SELECT * FROM exposures
-                    WHERE account_id = l.account_id AND strategy_id = '{NET}' AND instrument = l.instrument
-                    UNION ALL
-                    SELECT * FROM exposures WHERE strategy_id = l.strategy_id) AS each) AS scope
-        WHERE scope.user_id = l.user_id) AS held
-    WHERE w.kind = $2 AND l.level = ANY($3::text[]) AND ($4::uuid IS NULL OR limit_id = $4)
-      AND (w.day < $1 OR w.realised_before IS DISTINCT FROM held.realised)
-    ORDER BY limit_id, w.kind FOR UPDATE OF w
-"""  # noqa: S608 - constants only
-
-_BEGIN = """
-    UPDATE watches w
-    SET armed = n.armed, day = n.day, baseline = n.baseline, peak = n.peak, realised_before = n.realised_before,
-        carried_peak = n.carried_peak, changed_at = now()
-    FROM unnest($1::uuid[], $2::text[], $3::boolean[], $4::date[], $5::numeric[], $6::numeric[], $7::numeric[],
-                $8::numeric[])
-         AS n (limit_id, kind, armed, day, baseline, peak, realised_before, carried_peak)
-    WHERE w.limit_id = n.limit_id AND w.kind = n.kind
 """
 
 
@@ -163,11 +70,11 @@ class Halts:
 class Limits:
     """Limits change rarely: they are written when they are saved. Orders read those of their users by the batch."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, watches: Watches) -> None:
         self._connection = connection
+        self._watches = watches
         self._of_users: dict[UserId, list[OrderLimit]] = {}
         self._kept: dict[RiskLimitId, KeptLimit] = {}
-        self._fired: list[Watch] = []
 
     def ask(self, reads: Reads, user_ids: Collection[UserId]) -> None:
         reads.add(_ORDER_LIMITS, self._keep, user_ids)
@@ -176,16 +83,6 @@ class Limits:
         self._of_users = {}
         for limit in map(_order_limit, rows):
             self._of_users.setdefault(limit.user_id, []).append(limit)
-
-    def ask_fired(self, reads: Reads, user_ids: Collection[UserId]) -> None:
-        reads.add(_FIRED, self._keep_fired, user_ids)
-
-    def _keep_fired(self, rows: Sequence[Row]) -> None:
-        self._fired = [_fired(row) for row in rows]
-
-    def fired(self, user_id: UserId, today: date) -> list[Watch]:
-        """What fired today and may be armed again; what fired on another day is armed already."""
-        return [watch for watch in self._fired if (watch.user_id, watch.day) == (user_id, today)]
 
     def loaded(self) -> list[OrderLimit]:
         return [limit for limits in self._of_users.values() for limit in limits]
@@ -222,28 +119,12 @@ class Limits:
             limit.active,
             version,
         )
-        await self._watch(limit, version, today)
+        await self._watches.arm(limit, version, today)
         self._kept[limit.limit_id] = KeptLimit(limit.user_id, version, deleted=False)
-
-    async def _watch(self, limit: RiskLimit, version: int, today: date) -> None:
-        await self._connection.execute("DELETE FROM watches WHERE limit_id = $1", limit.limit_id)
-        amounts = watched(limit)
-        if amounts:
-            await self._connection.execute(
-                "INSERT INTO watches (limit_id, kind, version, amount, armed, day, baseline, changed_at) "
-                "SELECT $1, kind, $2, amount, true, $3, 0, now() "
-                "FROM unnest($4::text[], $5::numeric[]) AS k (kind, amount)",
-                limit.limit_id,
-                version,
-                today,
-                list(amounts),
-                list(amounts.values()),
-            )
-            await self.begin_day(today, limit.limit_id)
 
     async def delete(self, limit_id: RiskLimitId) -> None:
         """The row stays, so that other instances see that it is gone, and a late writer its version."""
-        await self._connection.execute("DELETE FROM watches WHERE limit_id = $1", limit_id)
+        await self._watches.forget(limit_id)
         await self._connection.execute(
             "UPDATE limits SET deleted = true, active = false, version = version + 1, changed_at = now() "
             "WHERE limit_id = $1",
@@ -251,72 +132,6 @@ class Limits:
         )
         kept = self._kept[limit_id]
         self._kept[limit_id] = KeptLimit(kept.user_id, kept.version + 1, deleted=True)
-
-    async def watches(self, limit_ids: Collection[RiskLimitId]) -> dict[RiskLimitId, list[Watch]]:
-        return _by_limit(await self._connection.fetch(_WATCHES_OF, limit_ids))
-
-    async def all_watches(self) -> dict[RiskLimitId, list[Watch]]:
-        return _by_limit(await self._connection.fetch(_WATCHES))
-
-    async def watches_changed(self, since: datetime) -> dict[RiskLimitId, list[Watch]]:
-        """The watches now of limits that somebody saved or deleted, or that fired or were armed again."""
-        return _by_limit(await self._connection.fetch(_WATCHES_CHANGED, since))
-
-    async def claim(self, watch: Watch, today: date, now: datetime) -> bool:
-        """Whether the breach is this caller's to tell. Whoever comes second is told no, also when the watch is armed
-        again by then.
-        """
-        facts = (watch.limit_id, watch.kind, watch.version, today, now, watch.baseline)
-        claimed = await self._connection.fetchval(_CLAIM, *facts)
-        return claimed is True
-
-    async def accounts_in_scope(self, watch: Watch) -> list[AccountId]:
-        rows = await self._connection.fetch(_ACCOUNTS_IN_SCOPE, watch.user_id, watch.account_id, watch.strategy_id)
-        return [row[0] for row in rows]
-
-    async def rearm(self, watch: Watch, today: date) -> bool:
-        """Arm a fired watch again, if its scope is flat here as well; what it realised today is the new baseline."""
-        armed = await self._connection.fetchval(
-            _REARM,
-            watch.limit_id,
-            watch.kind,
-            watch.version,
-            watch.user_id,
-            watch.account_id,
-            watch.strategy_id,
-            watch.instrument,
-            NET,
-            today,
-        )
-        return armed is True
-
-    async def begin_day(self, today: date, limit_id: RiskLimitId | None = None) -> list[Watch]:
-        """Bring the trailing stops of carried positions into the day: those that are not in it, or not rightly."""
-        rows = await self._connection.fetch(_CARRIED, today, BreachKind.TRAILING_STOP, list(CARRIED), limit_id)
-        begun = [begin_day(_watch(row[:-3]), today, Carried(*row[-3:])) for row in rows]
-        if begun:
-            await self._connection.execute(
-                _BEGIN,
-                [watch.limit_id for watch in begun],
-                [watch.kind for watch in begun],
-                [watch.armed for watch in begun],
-                [watch.day for watch in begun],
-                [watch.baseline for watch in begun],
-                [watch.peak for watch in begun],
-                [watch.realised_before for watch in begun],
-                [watch.carried_peak for watch in begun],
-            )
-        return begun
-
-    async def keep_peaks(self, peaks: list[tuple[Watch, Decimal]]) -> None:
-        await self._connection.execute(
-            _KEEP_PEAKS,
-            [watch.limit_id for watch, _ in peaks],
-            [watch.kind for watch, _ in peaks],
-            [watch.version for watch, _ in peaks],
-            [watch.day for watch, _ in peaks],
-            [peak for _, peak in peaks],
-        )
 
 
 def needs_count(limits: Iterable[OrderLimit], level: RiskLevel) -> list[OrderLimit]:
@@ -341,22 +156,3 @@ def _order_limit(row: Row) -> OrderLimit:
         loss and Decimal(loss),
         *rest,
     )
-
-
-def _by_limit(rows: Iterable[asyncpg.Record]) -> dict[RiskLimitId, list[Watch]]:
-    found: dict[RiskLimitId, list[Watch]] = {}
-    for row in rows:
-        watches = found.setdefault(row["limit_id"], [])
-        if row["kind"] is not None:
-            watches.append(_watch(row))
-    return found
-
-
-def _fired(row: Row) -> Watch:
-    *scope, amount, armed, day, baseline = row
-    return _watch((*scope, Decimal(amount), armed, day, Decimal(baseline), None))
-
-
-def _watch(row: Row | asyncpg.Record) -> Watch:
-    limit_id, kind, version, user_id, level, *rest = row
-    return Watch(limit_id, BreachKind(kind), version, user_id, RiskLevel(level), *rest)

@@ -18,6 +18,7 @@ from services.risk.store.exposures import Exposures
 from services.risk.store.needs import Needs, needs_of
 from services.risk.store.reservations import Reservations, terms_key
 from services.risk.store.rulebook import Halts, Limits, needs_count, strategies_of
+from services.risk.store.watches import Watches
 
 
 class RiskStore(Store):
@@ -27,7 +28,8 @@ class RiskStore(Store):
         self.exposures = Exposures(connection)
         self.reservations = Reservations(connection)
         self.halts = Halts(connection)
-        self.limits = Limits(connection)
+        self.watches = Watches(connection)
+        self.limits = Limits(connection, self.watches)
         self._needs = Needs()
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
@@ -38,7 +40,7 @@ class RiskStore(Store):
         self.exposures.ask(self.reads, needs.exposures, needs.orders)
         self._ask_rules(needs)
         if needs.flat:
-            self.limits.ask_fired(self.reads, needs.flat)
+            self.watches.ask_fired(self.reads, needs.flat)
         await self.reads.send()
         before = set(needs.scopes)
         for order in self.reservations.loaded():

@@ -185,36 +185,36 @@ async def test_a_breach_is_whoever_claims_it_first(scene: Watched) -> None:
     scene.memory.take([conflated(quote(SBIN, 700.0, NOW))])
     scene.memory.revalue()
     [crossing] = scene.memory.crossed.values()
-    limits = RiskStore(scene.connection).limits
-    assert await limits.claim(crossing.watch, TODAY, NOW)
-    assert not await limits.claim(crossing.watch, TODAY, NOW)
-    assert await limits.claim(crossing.watch, TODAY + timedelta(days=1), NOW), "a day later it may fire again"
+    watches = RiskStore(scene.connection).watches
+    assert await watches.claim(crossing.watch, TODAY, NOW)
+    assert not await watches.claim(crossing.watch, TODAY, NOW)
+    assert await watches.claim(crossing.watch, TODAY + timedelta(days=1), NOW), "a day later it may fire again"
 
 
 async def test_a_watch_is_not_armed_again_while_the_database_knows_of_an_open_position(scene: Watched) -> None:
     await scene.tell(limit(stop_loss=Decimal(500)), long())
     await scene.price(750.0)
-    limits = RiskStore(scene.connection).limits
-    [[fired]] = (await limits.all_watches()).values()
-    assert not await limits.rearm(fired, TODAY)
+    watches = RiskStore(scene.connection).watches
+    [[fired]] = (await watches.all()).values()
+    assert not await watches.rearm(fired, TODAY)
     await scene.tell(position(state(0, 0, -500), strategy_id=STRATEGY, version=2))
-    [[armed]] = (await limits.all_watches()).values()
+    [[armed]] = (await watches.all()).values()
     assert (armed.armed, armed.baseline) == (True, Decimal(-500))
 
 
 async def test_a_claim_that_was_seen_before_the_limit_was_armed_again_is_void(scene: Watched) -> None:
     """An instance with many breaches to tell comes late to this one: another told it, and all is closed."""
     await scene.tell(limit(stop_loss=Decimal(500)), long())
-    limits = RiskStore(scene.connection).limits
-    [[seen]] = (await limits.all_watches()).values()
+    watches = RiskStore(scene.connection).watches
+    [[seen]] = (await watches.all()).values()
     await scene.price(750.0)
     await scene.tell(position(state(0, 0, -500), strategy_id=STRATEGY, version=2))
-    assert not await limits.claim(seen, TODAY, NOW)
+    assert not await watches.claim(seen, TODAY, NOW)
 
 
 async def test_a_claim_on_a_limit_that_changed_meanwhile_is_void(scene: Watched) -> None:
     request = limit(stop_loss=Decimal(500))
     await scene.tell(request, long())
-    [[stale]] = (await RiskStore(scene.connection).limits.all_watches()).values()
+    [[stale]] = (await RiskStore(scene.connection).watches.all()).values()
     await scene.tell(request.model_copy(update={"expected_version": 1}))
-    assert not await RiskStore(scene.connection).limits.claim(stale, TODAY, NOW)
+    assert not await RiskStore(scene.connection).watches.claim(stale, TODAY, NOW)

@@ -48,7 +48,7 @@ async def test_a_peak_outlives_the_process(scene: Watched) -> None:
     await scene.tell(limit(trailing_stop=Decimal(500)), long())
     await scene.price(900.0)
     store = RiskStore(scene.connection)
-    await store.limits.keep_peaks(scene.memory.watches.raised_peaks())
+    await store.watches.keep_peaks(scene.memory.watches.raised_peaks())
     scene.memory = RiskMemory()
     scene.memory.clock = FixedClock(NOW)
     await scene.memory.follow(store)
@@ -59,15 +59,15 @@ async def test_a_peak_outlives_the_process(scene: Watched) -> None:
 
 async def test_a_peak_is_never_lowered_by_an_instance_that_saw_less(scene: Watched) -> None:
     await scene.tell(limit(trailing_stop=Decimal(500)), long())
-    limits = RiskStore(scene.connection).limits
+    watches = RiskStore(scene.connection).watches
 
     async def kept() -> Watch:
-        [[watch]] = (await limits.all_watches()).values()
+        [[watch]] = (await watches.all()).values()
         return watch
 
     watch = await kept()
-    await limits.keep_peaks([(watch, Decimal(1000))])
-    await limits.keep_peaks([(watch, Decimal(700))])
+    await watches.keep_peaks([(watch, Decimal(1000))])
+    await watches.keep_peaks([(watch, Decimal(700))])
     assert (await kept()).peak == 1000
 
 

@@ -291,7 +291,7 @@ async def test_two_processes_that_begin_the_day_begin_it_once(scene: Watched) ->
     await night(scene)
     await scene.restart()
     await scene.restart()
-    [[watch]] = (await RiskStore(scene.connection).limits.all_watches()).values()
+    [[watch]] = (await RiskStore(scene.connection).watches.all()).values()
     assert (watch.day, watch.carried_peak) == (TODAY + timedelta(days=1), Decimal(500))
 
 

@@ -76,7 +76,7 @@ class Watched(Scene):
         store = RiskStore(self.connection)
         for message in messages:
             self.memory.hold(positions_of(Delivery(message, envelope_of(message, now=self.now))))
-        self.memory.rewatch(await store.limits.all_watches())
+        self.memory.rewatch(await store.watches.all())
         return said
 
     async def restart(self) -> None:
@@ -139,7 +139,7 @@ class Watched(Scene):
             await self._act(lambda unit, each=watch: timers.rearm(unit, each))
         self.memory.crossed.clear()
         self.memory.flat.clear()
-        self.memory.rewatch(await RiskStore(self.connection).limits.all_watches())
+        self.memory.rewatch(await RiskStore(self.connection).watches.all())
         return said
 
     async def price_of(self, instrument: InstrumentId, last: float) -> None:
