@@ -25,11 +25,12 @@ from services.gateway.api.models import contracts as views
 router = Router(prefix="/market/corporate-actions", tags=["corporate actions"])
 MOST = 2_000
 _BODIES = TypeAdapter(list[views.CorporateActionBody])
+_BODY = views.CorporateActionBody.model_json_schema(ref_template="#/components/schemas/{model}")
 _DOCUMENTED = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"type": "array", "items": views.CorporateActionBody.model_json_schema()}},
+            "application/json": {"schema": {"type": "array", "items": _BODY}},
             "text/csv": {"example": "instrument,kind,ex_date,old,new,amount\nNSE:SBIN,split,2014-11-20,1,10,\n"},
         },
     }

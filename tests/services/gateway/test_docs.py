@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import orjson
 
 from tests.services.gateway import said
 from tests.services.gateway.scene import Platform
@@ -67,6 +68,17 @@ async def test_what_is_answered_is_what_the_page_for_code_generators_says(platfo
             assert answer.json().get("data") != [], url
             faults += [f"{shown}: {fault}" for fault in unlike(document, shown, answer.json())]
     assert faults == []
+
+
+async def test_whatever_the_page_for_code_generators_refers_to_is_in_it(platform: Platform) -> None:
+    document = (await (await platform.client()).get("/openapi.json")).json()
+    pointers = set(re.findall(r'"\$ref":"#/([^"]+)"', orjson.dumps(document).decode()))
+    assert len(pointers) > 50
+    assert {pointer for pointer in pointers if not found(document, pointer.split("/"))} == set()
+
+
+def found(document: Any, names: list[str]) -> bool:
+    return not names or (names[0] in document and found(document[names[0]], names[1:]))
 
 
 def strip(path: str) -> str:
