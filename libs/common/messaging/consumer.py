@@ -181,6 +181,7 @@ class Consumer:
 
     async def _take(self, numbers: Collection[int]) -> None:
         await self._leases.take(numbers)
+        await self._lose(self._numbers & set(numbers))  # they lacked a topic, and are begun anew with it
         self._leases.look_soon()
 
     async def _begin(self, numbers: Collection[int]) -> None:

@@ -10,7 +10,7 @@ account is handled in one place. docs/decisions/0013-leases.md
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncpg
 
@@ -38,7 +38,7 @@ _LOOK = """
     ) AS locked
     FROM message_members m WHERE m.owner <> $1
 """
-_HOLDERS = "SELECT partition, owner FROM message_offsets GROUP BY partition, owner"
+_HOLDERS = "SELECT partition, array_agg(DISTINCT owner) AS owners FROM message_offsets GROUP BY partition"
 _KNOW = """
     INSERT INTO message_offsets (topic, partition, next_offset)
     SELECT topic, partition, 0 FROM unnest($1::text[], $2::int[]) AS n (topic, partition)
@@ -48,6 +48,8 @@ _TAKE = """
     WITH free AS (
         SELECT topic, partition, owner FROM message_offsets
         WHERE partition = ANY($1::int[]) AND (owner IS NULL OR owner NOT IN (SELECT owner FROM message_members))
+          AND partition NOT IN (
+              SELECT partition FROM message_offsets JOIN message_members USING (owner) WHERE owner <> $2)
         ORDER BY partition, topic FOR UPDATE
     ), taken AS (
         UPDATE message_offsets o SET owner = $2 FROM free f WHERE o.topic = f.topic AND o.partition = f.partition
@@ -89,6 +91,18 @@ def share(holders: Mapping[int, int | None], living: Collection[int], me: int) -
     return Share(frozenset(mine), frozenset(mine[wanted:]), frozenset(free[:room]), fair)
 
 
+def share_of_whole(owners: Mapping[int, Collection[int | None]], living: Collection[int], me: int) -> Share:
+    """The same where a number's rows may differ: the row of a topic that nobody read before is nobody's yet.
+
+    A living holder takes it too. Of two, which cannot both have the number, the lower keeps it, the other gives back.
+    """
+    holders = {number: min((each for each in living if each in held), default=None) for number, held in owners.items()}
+    found = share(holders, living, me)
+    rest = {number for number in found.mine if not all(each in living for each in owners[number])}
+    strays = {number for number, held in owners.items() if me in held and holders[number] != me}
+    return replace(found, give=found.give | strays, take=found.take | rest)
+
+
 class Leases:
     """One member's view. Every method may raise what the database raises; the next look makes it good."""
 
@@ -123,13 +137,13 @@ class Leases:
             dead = self._dead(members)
             if dead:
                 await self._bury(connection, dead)
-            holders = {row["partition"]: row["owner"] for row in await connection.fetch(_HOLDERS)}
+            owners = {row["partition"]: set(row["owners"]) for row in await connection.fetch(_HOLDERS)}
             living = {self.owner, *(row["owner"] for row in members)} - dead
-            return share(holders, living, self.owner)
+            return share_of_whole(owners, living, self.owner)
 
     async def take(self, numbers: Collection[int]) -> None:
-        """Take what is still free of these. Who held it last is `unsettled` before the commit, which may not be
-        answered.
+        """Take what is still free of these, but for a number of which another has some. Who held it last is `unsettled`
+        before the commit, which may not be answered.
         """
         async with self._turn:
             connection = await self._connection()
