@@ -155,6 +155,27 @@ async def test_what_a_retry_said_whose_commit_was_not_answered_goes_out_before_w
         assert [event.balance for _, event in await ledger.said(2, 30)] == [13, 15]
 
 
+async def test_others_go_on_while_a_long_row_of_one_key_is_retried(ledger: Ledger) -> None:
+    """Each of the row has a transaction of its own: behind fifteen hundred of one account all others waited 23 s."""
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 13))
+        await parked_rows(ledger, 1)
+        await ledger.request(*(deposit_of("a", 1) for _ in range(300)))
+        await parked_rows(ledger, 301)
+        runtime.memory.broken.clear()
+        runtime.memory.pause.clear()
+        await retry(ledger, "a")
+        async with asyncio.timeout(15):
+            while not (await parked_rows(ledger, 301))[0].retry_begun:
+                await asyncio.sleep(0.05)
+        await ledger.request(deposit_of("b", 7))
+        runtime.memory.pause.set()
+        said = await ledger.said(302, 60)
+        assert [event.balance for _, event in said if event.account_id == "a"] == list(range(13, 314))
+        handled_at = {event.account_id: envelope.time for envelope, event in said}
+        assert handled_at["b"] < handled_at["a"], "the last of the row was handled first"
+
+
 async def test_the_copy_of_a_message_that_waits_for_longer_than_ids_are_kept_is_not_handled(ledger: Ledger) -> None:
     """An outbox may send a message twice; its second copy was parked, as its key waited by then."""
     twice = ids.new_id()

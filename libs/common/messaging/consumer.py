@@ -31,6 +31,8 @@ SETTLE_S = 3.0
 """How long what the dead had said may take to go out before we look again: we would be taken for dead ourselves, while
 Kafka is away.
 """
+RETRY_EVERY_S = 1.0
+"""How often we look whether the retry of a parked message was asked for."""
 PARTITIONS_EVERY_S = 60.0
 """How often Kafka is asked whether topics have more partitions than they had."""
 
@@ -52,6 +54,8 @@ class Consumer:
         self._held: list[Inbound] = []
         """What has come and waits for company, until `_held_until`."""
         self._held_until = 0.0
+        self._retries = False
+        """More parked messages are to be retried than there was time for: what has come is handled, and they go on."""
         self._seen: dict[Partition, int] = {}
         """What comes next of each partition that we read: an earlier record was fetched before it was begun anew."""
         self._numbers: set[int] = set()
@@ -85,7 +89,7 @@ class Consumer:
             log.warning("leases_not_given_back", error=repr(error))
 
     async def _consume(self) -> None:
-        last_retry = last_cleaning = 0.0
+        next_retry = last_cleaning = 0.0
         time = asyncio.get_running_loop().time
         while not self._handling.stopping:
             await asyncio.sleep(self._pace.rest(time()))
@@ -95,9 +99,9 @@ class Consumer:
                 try:
                     if self._held and due and not self._handling.stopping:
                         await self._handle_held()
-                    if time() - last_retry > 1:
-                        last_retry = time()
-                        await self._handling.retry_parked()
+                    if time() >= next_retry:
+                        self._retries = await self._handling.retry_parked()
+                        next_retry = 0.0 if self._retries else time() + RETRY_EVERY_S
                 except Fenced as error:
                     log.warning("fenced", reason=str(error))
                     self._forget(self._numbers)
@@ -111,6 +115,7 @@ class Consumer:
         """Add what has come to what waits for company, and know until when that may wait."""
         time = asyncio.get_running_loop().time
         wait = min(POLL_S, max(0.0, self._held_until - time())) if self._held else POLL_S
+        wait = 0.0 if self._retries else wait
         came = self._read(await self._reader.read(MAX_BATCH, wait))
         if came:
             patience = self._consumed.patience(came)

@@ -22,6 +22,9 @@ from libs.common.parts import Part
 from libs.common.runtime import Runtime
 from libs.common.telemetry import BATCH_SECONDS, BATCH_SIZE, PARKED, log
 
+RETRY_S = 0.1
+"""How long parked messages are retried at a time: each has a transaction of its own, and other keys wait meanwhile."""
+
 
 class Handling:
     """One batch at a time. `offsets` are those of our partitions, as PostgreSQL has them as far as we know."""
@@ -92,24 +95,28 @@ class Handling:
                     await self.until_done([inbound])
                 return
 
-    async def retry_parked(self) -> None:
-        """Handle, in order, the messages whose retry was asked for; stop at the first that fails again.
+    async def retry_parked(self) -> bool:
+        """Handle, in order, the messages whose retry was asked for, a key's until one fails again; True when the time
+        was up before all were through.
 
         Fenced when the partitions are not ours any more.
         """
         if not self._parked_keys and not self._untold:
-            return
+            return False
+        until = stopwatch() + RETRY_S
         try:
             if self._untold:
                 await self._tell([])
             async with self._runtime.pool.acquire(timeout=5) as connection:
                 tried = True
-                while tried:
+                while tried and stopwatch() < until:
                     with self._part.busy():
                         tried = await self._retry_next(connection)
                 await self._look_for_parked(connection)
         except PASSING as error:
             log.warning("parked_retry_waits", error=repr(error))
+            return False
+        return tried
 
     async def leave_retry(self) -> None:
         """What we have begun and cannot end is for whoever reads its partition next."""
