@@ -20,6 +20,7 @@ from tools.reconcile.facts import (
     Position,
     closing,
     share,
+    to_paise,
     trading_day,
 )
 from tools.reconcile.record import Record
@@ -96,17 +97,21 @@ class Books:
         owner.ever += realised
 
     def _move_margin(self, held: Position, filled: Order, event: FillReported, closed: int) -> None:
-        """What a fill opens takes its share of the order's margin along; what it closes frees the position's.
-
-        `filled` counts the fill already.
+        """What a fill opens blocks its order's unit margin, set aside or not; what it closes frees the position's.
+        What is left of the order sets aside no more than all of it would block. `filled` counts the fill already.
         """
-        before = filled.leaves + event.quantity
-        opened, left_to_open = event.quantity - closed, before - closed
-        moved = share(filled.margin, min(opened, left_to_open), left_to_open) if opened and left_to_open > 0 else ZERO
+        opened = event.quantity - closed
+        if filled.unit_margin:
+            of_the_rest = to_paise(filled.unit_margin * filled.leaves)
+            moved = to_paise(filled.unit_margin * (filled.leaves + opened)) - of_the_rest
+            filled.margin = min(filled.margin, of_the_rest)
+        else:
+            left_to_open = filled.leaves + opened
+            moved = share(filled.margin, opened, left_to_open) if opened else ZERO
+            filled.margin -= moved
         freed = share(held.margin, closed, abs(held.net.quantity)) if closed else ZERO
         held.margin += moved - freed
         held.margin_is_known &= filled.margin_is_known
-        filled.margin -= moved
 
     def position_changed(self, event: PositionChanged, record: Record, findings: Findings, *, is_cut: bool) -> None:
         key: NetKey = (event.account_id, event.instrument, event.product)

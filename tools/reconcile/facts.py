@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -54,6 +54,7 @@ class Order:
     clearances: int = 0
     granted: int = 0
     cleared_terms: int = 0
+    cleared_unit: Decimal = ZERO
     cleared_at: datetime | None = None
     denials_by_risk: int = 0
     # what trading said
@@ -65,6 +66,8 @@ class Order:
     epoch: int = 0
     margin: Decimal = ZERO
     margin_is_known: bool = True
+    unit_margin: Decimal | None = None
+    """None of what was submitted before it was told: what it opens takes its share of the margin along."""
     status: OrderStatus = OrderStatus.REQUESTED
     passed: int = 0
     version: int = 0
@@ -198,6 +201,10 @@ class Holding:
 def closing(held: int, signed: int) -> int:
     """How many units of a fill reduce what is held."""
     return min(abs(signed), abs(held)) if held * signed < 0 else 0
+
+
+def to_paise(amount: Decimal) -> Decimal:
+    return amount.quantize(PAISA, ROUND_HALF_UP)
 
 
 def share(amount: Decimal, units: int, of: int) -> Decimal:

@@ -203,6 +203,7 @@ class Fold:
         found = self.facts.order(cleared.order_id, cleared.account_id)
         found.clearances += 1
         found.cleared_terms = hash((terms_of(cleared), cleared.epoch, cleared.margin))
+        found.cleared_unit = cleared.unit_margin
         found.granted = terms_of(cleared)
         found.cleared_at = record.sent_at
 

@@ -29,6 +29,7 @@ def submitted(known: Order, event: OrderSubmitted, record: Record, findings: Fin
     known.quantity, known.largest = event.quantity, max(known.largest, event.quantity)
     known.price, known.trigger_price = event.price, event.trigger_price
     known.epoch, known.margin, known.version = event.epoch, event.margin, event.version
+    known.unit_margin = event.unit_margin if "unit_margin" in event.model_fields_set else None
     known.submitted_at = record.time
     known.submitted_terms = hash((terms_of(event), event.epoch, event.margin))
     known.sent_terms = venue_terms_of(event)

@@ -65,6 +65,7 @@ class OrderCleared(OrderTerms, Event):
 
     `epoch` is the sum of the panic epochs of all, the user, the account and the strategy.
     `margin` is what the order blocks: `unit_margin` for each of its `increasing` units, those that reduce no position.
+    Should others open one after all, another order having closed what they were to, they block as much from then on.
     """
 
     epoch: int
@@ -174,11 +175,15 @@ class OrderFact(Event):
 
 
 class OrderSubmitted(OrderTerms, Event):
-    """The order is on its way to the venue: the attempt is recorded, its outcome not known yet. Version 1."""
+    """The order is on its way to the venue: the attempt is recorded, its outcome not known yet. Version 1.
+
+    `margin` and `unit_margin` are those of its clearance; the latter is 0 where it is not known.
+    """
 
     margin: Decimal
     epoch: int
     version: int = 1
+    unit_margin: Decimal = Decimal(0)
 
 
 class OrderAccepted(OrderFact):

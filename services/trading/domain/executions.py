@@ -151,13 +151,15 @@ def _modify(order: Order, execution: ExecutionReported) -> Step:
     """The venue's terms hold. A quantity that is filled already completes the order; a larger one reopens it."""
     accepted, events = _accept(order, execution)
     quantity = execution.quantity or accepted.quantity
+    margin, unit_margin = _margin_of(accepted, quantity)
     changed = replace(
         accepted,
         quantity=quantity,
         order_type=execution.order_type or accepted.order_type,
         price=execution.price,
         trigger_price=execution.trigger_price,
-        margin=_margin_of(accepted, quantity),
+        margin=margin,
+        unit_margin=unit_margin,
         change=None,
     )
     after = _next(changed, _status_under(changed))
@@ -171,12 +173,16 @@ def _modify(order: Order, execution: ExecutionReported) -> Step:
     return after, [*events, said]
 
 
-def _margin_of(order: Order, quantity: int) -> Decimal:
-    """What risk asked for these terms; for terms that the venue chose itself, in proportion."""
-    if order.change is not None and order.change.quantity == quantity:
-        return order.change.margin
+def _margin_of(order: Order, quantity: int) -> tuple[Decimal, Decimal]:
+    """What risk asked for these terms, in all and of a unit; for terms that the venue chose itself, in proportion, and
+    of a unit the dearer.
+    """
+    change = order.change
+    if change is not None and change.quantity == quantity:
+        return change.margin, change.unit_margin
     left = max(quantity - order.filled_quantity, 0)
-    return part_of(order.margin, left, order.leaves, PAISA) if order.leaves else ZERO
+    margin = part_of(order.margin, left, order.leaves, PAISA) if order.leaves else ZERO
+    return margin, order.unit_margin if change is None else max(order.unit_margin, change.unit_margin)
 
 
 def _status_under(order: Order) -> OrderStatus:

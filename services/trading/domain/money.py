@@ -1,11 +1,16 @@
 """How exactly money is kept."""
 
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 
 ZERO = Decimal(0)
 PAISA = Decimal("0.01")
 MICRO = Decimal("0.000001")
 AVERAGE = Decimal("0.0001")
+
+
+def to_paise(amount: Decimal) -> Decimal:
+    """As risk rounds what an order blocks."""
+    return amount.quantize(PAISA, ROUND_HALF_UP)
 
 
 def part_of(amount: Decimal, units: int, of: int, quantum: Decimal) -> Decimal:

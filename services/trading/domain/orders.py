@@ -4,7 +4,7 @@ import hashlib
 from base64 import b32encode
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 from libs.common.contracts.enums import (
@@ -28,7 +28,7 @@ from libs.common.contracts.orders import (
     OrderSubmitted,
     OrderTerms,
 )
-from services.trading.domain.money import PAISA, ZERO, average, part_of
+from services.trading.domain.money import PAISA, ZERO, average, part_of, to_paise
 
 CANCEL_PATIENCE = timedelta(seconds=5)
 """A cancel that the venue has not answered for so long may be asked for again."""
@@ -41,7 +41,8 @@ NEVER_SENT = "no such order was sent to a venue"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`margin` is what the unfilled rest blocks. `change` is on its way to the venue, whose answer settles it.
+    """`margin` is what the unfilled rest blocks, `unit_margin` what each unit of a position will that it opens.
+    `change` is on its way to the venue, whose answer settles it.
 
     `version` counts the events said of the order. An exit of ours is REQUESTED, at version 0, until risk has decided.
     """
@@ -66,6 +67,7 @@ class Order:
     version: int
     epoch: int
     margin: Decimal
+    unit_margin: Decimal = ZERO
     expires_at: datetime | None = None
     filled_quantity: int = 0
     filled_value: Decimal = ZERO
@@ -109,11 +111,11 @@ def tag_of(order_id: OrderId) -> str:
 
 def requested(request: OrderRequested) -> Order:
     """An exit that we ask risk for."""
-    return _begin(request, OrderStatus.REQUESTED, 0, request.epoch, ZERO, request.expires_at)
+    return _begin(request, OrderStatus.REQUESTED, 0, request.epoch, expires_at=request.expires_at)
 
 
 def submit(cleared: OrderCleared) -> tuple[Order, OrderSubmitted]:
-    order = _begin(cleared, OrderStatus.SUBMITTED, 1, cleared.epoch, cleared.margin)
+    order = _begin(cleared, OrderStatus.SUBMITTED, 1, cleared.epoch, cleared.margin, cleared.unit_margin)
     return order, OrderSubmitted(**vars(cleared), version=1)
 
 
@@ -129,7 +131,7 @@ def give_up(order: Order) -> OrderDenied:
 
 
 def denied(message: OrderDenied) -> Order:
-    return _begin(message, OrderStatus.DENIED, 0, 0, ZERO)
+    return _begin(message, OrderStatus.DENIED, 0, 0)
 
 
 def _begin(
@@ -137,7 +139,8 @@ def _begin(
     status: OrderStatus,
     version: int,
     epoch: int,
-    margin: Decimal,
+    margin: Decimal = ZERO,
+    unit_margin: Decimal = ZERO,
     expires_at: datetime | None = None,
 ) -> Order:
     return Order(
@@ -161,28 +164,43 @@ def _begin(
         version=version,
         epoch=epoch,
         margin=margin,
+        unit_margin=unit_margin,
         expires_at=expires_at,
     )
 
 
 def spend_margin(before: Order, filled: Order, closing: int) -> tuple[Order, Decimal]:
-    """What a fill takes from the order's margin to the position it opens; `closing` units of it reduce.
+    """What the order still sets aside after a fill, and what the position blocks that it opens; `closing` units reduce.
 
-    Fills close before they open, and only what opens carries margin (risk blocks it so): the part that closes takes
-    nothing, the part that opens takes its share of the units that are left to open. What fills beyond the order's
-    quantity fills under the change that raises it, whose report may come later, and takes that one's margin.
+    Risk sets margin aside for the units that it expects to open, the last ones. Which those are the market decides: of
+    two orders around a position the one that was to open may fill first, and only reduce. So what opens blocks its
+    order's unit margin, set aside or not, and what is left of an order sets aside no more than all of it would block.
+    What fills beyond the order's quantity fills under the change that raises it, whose report may come later, at the
+    dearer of both.
     """
     opening = filled.filled_quantity - before.filled_quantity - closing
-    own = moved = _share(before.margin, closing, opening, before.leaves)
+    rest, moved = _spend(before.margin, before.unit_margin, closing, opening, before.leaves)
     change = filled.change
     if change is not None:
-        proposed = _share(change.margin, closing, opening, change.quantity - before.filled_quantity)
-        change = change.model_copy(update={"margin": change.margin - proposed})
-        moved = max(own, proposed) if filled.filled_quantity > filled.quantity else own
-    return replace(filled, margin=before.margin - own, change=change), moved
+        leaves = change.quantity - before.filled_quantity
+        changed_rest, changed_moved = _spend(change.margin, change.unit_margin, closing, opening, leaves)
+        change = change.model_copy(update={"margin": changed_rest})
+        moved = max(moved, changed_moved) if filled.filled_quantity > filled.quantity else moved
+    return replace(filled, margin=rest, change=change), moved
+
+
+def _spend(margin: Decimal, unit_margin: Decimal, closing: int, opening: int, leaves: int) -> tuple[Decimal, Decimal]:
+    """As differences of what is left, rounded parts add up to the rounded whole."""
+    if not unit_margin:
+        moved = _share(margin, closing, opening, leaves)
+        return margin - moved, moved
+    left = max(leaves - closing - opening, 0)
+    of_the_rest = to_paise(unit_margin * left)
+    return min(margin, of_the_rest), to_paise(unit_margin * (left + opening)) - of_the_rest
 
 
 def _share(margin: Decimal, closing: int, opening: int, leaves: int) -> Decimal:
+    """Of an order that was submitted before its unit margin was kept."""
     left_to_open = leaves - closing
     if not opening or left_to_open <= 0:
         return ZERO
@@ -256,8 +274,7 @@ def modify(order: Order, change: OrderModifyCleared) -> Order:
     """Risk may have cleared it before it heard of the newest fills: those have taken their margin along already."""
     left = change.quantity - order.filled_quantity
     if change.increasing > left:
-        margin = (change.unit_margin * left).quantize(PAISA, ROUND_HALF_UP)
-        change = change.model_copy(update={"margin": min(margin, change.margin)})
+        change = change.model_copy(update={"margin": min(to_paise(change.unit_margin * left), change.margin)})
     return replace(order, change=change)
 
 

@@ -16,7 +16,7 @@ from services.trading.domain.orders import Order
 COLUMNS = """
 order_id, account_id, user_id, strategy_id, instrument, side, quantity, order_type, product, validity, price::text,
 trigger_price::text, purpose, square_off_id, requested_at, tag, status, version, epoch, margin::text, expires_at,
-filled_quantity, filled_value::text, broker_order_id, triggered, cancel_requested_at, change
+filled_quantity, filled_value::text, broker_order_id, triggered, cancel_requested_at, change, unit_margin::text
 """
 SELECT = f"SELECT {COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[])"  # noqa: S608 - constants only
 SELECT_OPEN = f"SELECT {COLUMNS} FROM orders WHERE account_id = ANY($1::uuid[]) AND is_open"  # noqa: S608 - constants only
@@ -26,19 +26,20 @@ SELECT * FROM unnest(
     $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::integer[], $8::text[], $9::text[],
     $10::text[], $11::numeric[], $12::numeric[], $13::text[], $14::uuid[], $15::timestamptz[], $16::text[],
     $17::text[], $18::boolean[], $19::integer[], $20::integer[], $21::numeric[], $22::timestamptz[], $23::integer[],
-    $24::numeric[], $25::text[], $26::boolean[], $27::timestamptz[], $28::text[])
+    $24::numeric[], $25::text[], $26::boolean[], $27::timestamptz[], $28::text[], $29::numeric[])
 """
 UPDATE = """
 UPDATE orders o
    SET quantity = n.quantity, order_type = n.order_type, price = n.price, trigger_price = n.trigger_price,
        status = n.status, is_open = n.is_open, version = n.version, epoch = n.epoch, margin = n.margin,
        filled_quantity = n.filled_quantity, filled_value = n.filled_value, broker_order_id = n.broker_order_id,
-       triggered = n.triggered, cancel_requested_at = n.cancel_requested_at, change = n.change
+       triggered = n.triggered, cancel_requested_at = n.cancel_requested_at, change = n.change,
+       unit_margin = n.unit_margin
   FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::numeric[], $5::numeric[], $6::text[], $7::boolean[],
               $8::integer[], $9::integer[], $10::numeric[], $11::integer[], $12::numeric[], $13::text[],
-              $14::boolean[], $15::timestamptz[], $16::text[])
+              $14::boolean[], $15::timestamptz[], $16::text[], $17::numeric[])
        AS n(order_id, quantity, order_type, price, trigger_price, status, is_open, version, epoch, margin,
-            filled_quantity, filled_value, broker_order_id, triggered, cancel_requested_at, change)
+            filled_quantity, filled_value, broker_order_id, triggered, cancel_requested_at, change, unit_margin)
  WHERE o.order_id = n.order_id
 """
 
@@ -117,7 +118,7 @@ def _order(row: Row) -> Order:
     order_id, account_id, user_id, strategy_id, instrument, side, quantity, order_type, product, *rest = row
     validity, price, trigger_price, purpose, square_off_id, requested_at, tag, status, version, *rest = rest
     epoch, margin, expires_at, filled_quantity, filled_value, broker_order_id, *rest = rest
-    triggered, cancel_requested_at, change = rest
+    triggered, cancel_requested_at, change, unit_margin = rest
     return Order(
         order_id=order_id,
         account_id=account_id,
@@ -139,6 +140,7 @@ def _order(row: Row) -> Order:
         version=version,
         epoch=epoch,
         margin=Decimal(margin),
+        unit_margin=Decimal(unit_margin),
         expires_at=expires_at,
         filled_quantity=filled_quantity,
         filled_value=Decimal(filled_value),
@@ -179,6 +181,7 @@ def _new_row(order: Order) -> Row:
         order.triggered,
         order.cancel_requested_at,
         _change(order),
+        order.unit_margin,
     )
 
 
@@ -200,6 +203,7 @@ def _row(order: Order) -> Row:
         order.triggered,
         order.cancel_requested_at,
         _change(order),
+        order.unit_margin,
     )
 
 

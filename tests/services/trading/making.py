@@ -60,11 +60,13 @@ def cleared(
     strategy: StrategyId | None = None,
     instrument: InstrumentId = SBIN,
     margin: str = "1000",
+    unit: str | None = None,
     epoch: int = 0,
     purpose: OrderPurpose = OrderPurpose.ENTRY,
     account_id: AccountId = ACCOUNT,
     product: Product = Product.MIS,
 ) -> OrderCleared:
+    """`unit` is the margin of one unit; where it is not told, all of the quantity shares in `margin`."""
     return OrderCleared(
         order_id=order or order_id(),
         account_id=account_id,
@@ -81,6 +83,7 @@ def cleared(
         requested_at=NOON,
         epoch=epoch,
         margin=Decimal(margin),
+        unit_margin=Decimal(margin) / quantity if unit is None else Decimal(unit),
     )
 
 
@@ -130,7 +133,13 @@ def modified(of: OrderCleared | Order, quantity: int, price: str = "101") -> Exe
 
 
 def change_to(
-    of: OrderCleared | Order, quantity: int, price: str = "101", *, margin: str = "1500", epoch: int = 0
+    of: OrderCleared | Order,
+    quantity: int,
+    price: str = "101",
+    *,
+    margin: str = "1500",
+    unit: str | None = None,
+    epoch: int = 0,
 ) -> OrderModifyCleared:
     return OrderModifyCleared(
         order_id=of.order_id,
@@ -142,6 +151,7 @@ def change_to(
         trigger_price=None,
         margin=Decimal(margin),
         epoch=epoch,
+        unit_margin=Decimal(margin) / quantity if unit is None else Decimal(unit),
     )
 
 

@@ -70,7 +70,7 @@ def _cleared(known: Order, cut: set[str], findings: Findings) -> None:
     if not findings.expect(Rule.CLEARED, known.clearances > 0, about, "was submitted, and risk never cleared it", at):
         return
     if known.submissions:
-        same = known.cleared_terms == known.submitted_terms
+        same = known.cleared_terms == known.submitted_terms and known.unit_margin in (None, known.cleared_unit)
         findings.expect(Rule.CLEARED, same, about, "was submitted with other terms than risk cleared", at)
     if known.requests:
         what = "was cleared with other terms than were asked for"

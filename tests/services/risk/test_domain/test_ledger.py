@@ -50,6 +50,11 @@ def test_fills_close_before_they_open() -> None:
     assert blocked == [400, 400, 390, 0]
 
 
+def test_an_order_that_reduces_after_all_sets_aside_no_more_than_what_is_left_of_it() -> None:
+    opening = reserved(quantity=100, increasing=100)
+    assert [books.fill(opening, units).margin for units in (0, 40, 80, 100)] == [1000, 600, 200, 0]
+
+
 def test_a_closed_order_binds_nothing() -> None:
     closed = books.close(reserved(filled=30))
     assert (closed.margin, closed.outstanding, closed.open) == (Decimal(0), 0, False)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from libs.common.contracts.enums import DenialRule, OrderType, Product, Side
+from libs.common.contracts.orders import OrderCleared
+from services.risk.domain.orders import decide
 from services.risk.domain.rules import denial
 from tests.services.risk.scene import CALL, FUTURE, INFY, order
 from tests.services.risk.test_domain.checking import RICH, check, held, limit, refused
@@ -49,6 +51,21 @@ def test_margin_by_kind_product_and_side(terms: dict[str, Any], margin: str) -> 
 def test_openalgo_1097_a_sold_option_is_margined_on_its_strike_while_no_spot_price_is_known() -> None:
     request = order(instrument=CALL, quantity=75, price=Decimal(100), side=Side.SELL)
     assert check(request, spot=None).margin == Decimal(75 * 24000) * Decimal("0.06")
+
+
+def test_an_order_that_only_reduces_blocks_nothing_and_tells_what_a_unit_would_if_it_opened() -> None:
+    """Another order may fill first, and close what it was to reduce."""
+    leave = order(side=Side.SELL, quantity=10)
+    event = decide(leave, check(leave, net=held(10)))
+    assert isinstance(event, OrderCleared)
+    assert (event.margin, event.increasing, event.unit_margin) == (Decimal(0), 0, Decimal("160.00"))
+
+
+def test_below_zero_nothing_opens_and_everything_closes() -> None:
+    broke = replace(RICH, position_margin=Decimal(100_001))
+    assert refused(order(quantity=1), account=broke).rule is DenialRule.MARGIN
+    assert refused(order(side=Side.SELL, quantity=11), account=broke, net=held(10)).rule is DenialRule.MARGIN
+    assert denial(check(order(side=Side.SELL), account=broke, net=held(10))) is None
 
 
 def test_an_order_through_zero_blocks_margin_for_what_it_opens() -> None:

@@ -43,6 +43,22 @@ async def test_a_closed_position_blocks_nothing(scene: Scene) -> None:
     assert await bound(scene) == (0, 0, 0)
 
 
+async def test_a_stop_that_opens_a_position_after_all_takes_the_account_below_zero(scene: Scene) -> None:
+    await scene.tell(position(state(-500, 800), margin=Decimal(80_000)))
+    stop, target = order(quantity=500), order(quantity=100)
+    [by_stop, by_target] = await scene.tell(stop, target)
+    assert isinstance(by_stop, OrderCleared)
+    assert isinstance(by_target, OrderCleared)
+    assert (by_stop.margin, by_stop.unit_margin, by_target.margin) == (Decimal(0), Decimal(160), Decimal(16_000))
+    await scene.tell(position(state(-400, 800), order_id=target.order_id, fill_quantity=100, margin=64_000, version=2))
+    assert await bound(scene) == (0, 64_000, 1), "what was set aside for the target is free"
+    await scene.tell(position(state(100, 800), order_id=stop.order_id, fill_quantity=500, margin=100_160, version=3))
+    assert await bound(scene) == (0, 100_160, 1)
+    said = await scene.tell(order(quantity=1, price=Decimal(799)), order(side=Side.SELL, quantity=100))
+    assert cleared(said) == [False, True]
+    assert rules(said) == [DenialRule.MARGIN]
+
+
 @pytest.mark.parametrize(
     "ending",
     [

@@ -14,8 +14,8 @@ from tests.services.trading.making import cleared, order_id
 FILL_ID = FillId(order_id(99))
 
 
-def submitted(quantity: int = 10, margin: str = "1000", side: Side = Side.BUY) -> Order:
-    return orders.submit(cleared(side, quantity, margin=margin))[0]
+def submitted(quantity: int = 10, margin: str = "1000", side: Side = Side.BUY, unit: str | None = None) -> Order:
+    return orders.submit(cleared(side, quantity, margin=margin, unit=unit))[0]
 
 
 def after(order: Order, *reports: ExecutionReported) -> tuple[Order, list[Event]]:

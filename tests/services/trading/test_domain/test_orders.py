@@ -165,7 +165,16 @@ def test_what_fills_beyond_the_old_quantity_carries_the_margin_of_the_change(pie
 
 def test_terms_the_venue_chose_itself_scale_the_margin() -> None:
     order, _ = after(submitted(10, "1000"), modified(submitted(), 5))
-    assert order.blocked == 500
+    assert (order.blocked, order.unit_margin) == (Decimal(500), Decimal(100))
+
+
+def test_of_a_change_that_the_venue_took_otherwise_the_dearer_unit_margin_stands() -> None:
+    order = orders.modify(submitted(10, "1000"), change_to(submitted(), 15, margin="1650"))
+    assert after(order, modified(order, 15))[0].unit_margin == 110
+    assert after(order, modified(order, 12))[0].unit_margin == 110
+    order = orders.modify(submitted(10, "1000"), change_to(submitted(), 15, margin="1350"))
+    assert after(order, modified(order, 15))[0].unit_margin == 90
+    assert after(order, modified(order, 12))[0].unit_margin == 100
 
 
 def test_a_tag_is_twenty_letters_and_digits_and_never_the_same_for_neighbours() -> None:

@@ -2,9 +2,9 @@
 
 from decimal import Decimal
 
-from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderType
+from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderType, Side
 from libs.common.contracts.orders import OrderModified, OrderModifyRefused
-from libs.common.contracts.portfolio import FundsChanged
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged
 from libs.common.contracts.venue import VenueModifyRequested
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import (
@@ -34,6 +34,14 @@ async def test_a_change_blocks_the_dearer_margin_until_the_venue_answers(trading
     assert names(said) == ["VenueModifyRequested"]
     said = await trading.hears(modified(order, 5))
     assert only(FundsChanged, said).used_margin == 500
+
+
+async def test_a_changed_order_opens_at_the_margin_of_its_new_terms(trading: Trading) -> None:
+    held = cleared(Side.BUY, 10)
+    leave, close = cleared(Side.SELL, 10, margin="0", unit="90"), cleared(Side.SELL, 10, margin="0", unit="80")
+    await trading.hears(held, filled(held, 10), leave, change_to(leave, 10, margin="0", unit="95"), close)
+    await trading.hears(modified(leave, 10), filled(close, 10))
+    assert only(PositionChanged, await trading.hears(filled(leave, 10))).margin == 950
 
 
 async def test_a_change_the_venue_refuses_leaves_terms_and_margin_as_they_were(trading: Trading) -> None:

@@ -33,6 +33,20 @@ async def test_a_round_trip_realises_its_cash_flow_and_frees_all_margin(trading:
     assert only(PositionChanged, said).net.realised_pnl == Decimal("10.50")
 
 
+async def test_a_stop_that_fills_after_its_target_blocks_margin_for_what_it_opens(trading: Trading) -> None:
+    """It blocked none, since it only reduced when it was cleared; and the target's was free with the short."""
+    short = cleared(Side.SELL, 10)
+    stop, target = cleared(Side.BUY, 10, margin="0", unit="150000"), cleared(Side.BUY, 10)
+    await trading.hears(short, filled(short, 10), stop, target)
+    assert only(FundsChanged, await trading.hears(filled(target, 10))).used_margin == 0
+    said = await trading.hears(filled(stop, 4, leaves=6))
+    assert only(PositionChanged, said).margin == only(FundsChanged, said).used_margin == 600_000
+    said = await trading.hears(filled(stop, 6))
+    assert only(PositionChanged, said).margin == 1_500_000
+    funds = only(FundsChanged, said)
+    assert (funds.used_margin, funds.available) == (Decimal(1_500_000), Decimal(-500_000)), "nothing more is opened"
+
+
 async def test_openalgo_932_a_repeated_execution_is_booked_once(trading: Trading) -> None:
     order = cleared(quantity=10)
     fill = filled(order, 10)

@@ -136,6 +136,12 @@ def risk_blocks_margin_for_nothing(world: World) -> None:
     world.change(rows.RiskAccount, order_margin=row.order_margin + UNIT)
 
 
+@CORRUPTIONS.of(Rule.COPIES, "margin: 60.00 in risk, 70 in trading")
+def risk_sets_less_aside_for_an_order_than_trading(world: World) -> None:
+    place = next(n for n, row in enumerate(world.rows[rows.Reservation]) if row.quantity == 7)
+    world.change(rows.Reservation, place, increasing=6)
+
+
 @CORRUPTIONS.of(Rule.COPIES, "opening balance")
 def risk_has_an_older_balance(world: World) -> None:
     world.change(rows.RiskAccount, opening_balance=ZERO)

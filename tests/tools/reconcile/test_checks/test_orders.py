@@ -51,6 +51,11 @@ def an_order_is_submitted_ten_times_as_large(world: World) -> None:
     world.falsify("OrderSubmitted", quantity=100)
 
 
+@CORRUPTIONS.of(Rule.CLEARED, "other terms than risk cleared")
+def an_order_is_submitted_at_half_its_unit_margin(world: World) -> None:
+    world.falsify("OrderSubmitted", unit_margin=str(UNIT / 2))
+
+
 @CORRUPTIONS.of(Rule.CLEARED, "other terms than were asked for")
 def an_order_is_cleared_for_the_other_side(world: World) -> None:
     world.falsify("OrderRequested", side="SELL")

@@ -1,12 +1,15 @@
 """Positions, realised profit and funds are what the fills make of them, to the paisa."""
 
+import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from tests.tools.reconcile.test_checks.seeding import Corruption, Corruptions
+from libs.common.contracts.enums import Side
+from tests.tools.reconcile.test_checks.seeding import Corruption, Corruptions, check
 from tests.tools.reconcile.world.held import NIL, UNIT, ZERO
-from tests.tools.reconcile.world.world import World
+from tests.tools.reconcile.world.world import World, busy_world
 from tools.reconcile import Rule, rows
 
 CORRUPTIONS = Corruptions()
@@ -103,6 +106,45 @@ def a_position_blocks_less_than_its_fills_brought(world: World) -> None:
 @CORRUPTIONS.of(Rule.FUNDS, "opening balance")
 def the_balance_is_not_what_was_told(world: World) -> None:
     world.change(rows.TradingAccount, opening_balance=world.capital + 1)
+
+
+def opened_by_an_exit(entry_of: int = 12) -> World:
+    """What was to open short filled first and closed the position; what was to close it opened the short."""
+    world = World()
+    world.fill(world.place(world.wish(Side.BUY, 10, "100.00")), 10, "100.00")
+    exits = world.place(world.wish(Side.SELL, 10, "101.00"), opens=False)
+    entry = world.place(world.wish(Side.SELL, entry_of, "101.00"))
+    world.fill(entry, 10, "101.00")
+    world.fill(exits, 10, "101.00")
+    return world
+
+
+async def test_what_an_exit_opens_after_all_blocks_margin_too() -> None:
+    report = await check(opened_by_an_exit().settle())
+    assert report.exit_code == 0, report.text()
+
+
+async def test_a_position_that_no_margin_was_blocked_for_is_named() -> None:
+    world = opened_by_an_exit()
+    world.falsify("PositionChanged", -1, margin="0")
+    report = await check(world.settle())
+    assert report.broken == [Rule.FUNDS], report.text()
+    assert "blocks a margin of 0, its fills make 100" in report.text()
+
+
+def before_unit_margins_were_told(world: World) -> World:
+    for place, record in enumerate(world.records):
+        if record.type == "OrderSubmitted":
+            body = {name: value for name, value in json.loads(record.value).items() if name != "unit_margin"}
+            world.records[place] = replace(record, value=json.dumps(body).encode())
+    return world
+
+
+async def test_a_log_of_before_unit_margins_were_told_is_judged_as_it_was_booked() -> None:
+    report = await check(before_unit_margins_were_told(busy_world()).settle())
+    assert report.exit_code == 0, report.text()
+    report = await check(before_unit_margins_were_told(opened_by_an_exit(10)).settle())
+    assert "blocks a margin of 100, its fills make 0" in report.text(), "what an exit opened blocked nothing then"
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)

@@ -120,12 +120,12 @@ class History(Log):
         self.request(terms, by=by)
         epoch = sum(each for each, _ in self.epochs.values()) if epoch is None else epoch
         margin = UNIT * terms["quantity"] if opens else ZERO
-        self.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=epoch, margin=margin))
+        self.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=epoch, margin=margin, unit_margin=UNIT))
         self.submit(terms, epoch, margin)
         return self.accept(terms["order_id"])
 
     def submit(self, terms: dict[str, Any], epoch: int, margin: Decimal) -> None:
-        self.say(topics.TRADING_EVENTS, OrderSubmitted(**terms, epoch=epoch, margin=margin))
+        self.say(topics.TRADING_EVENTS, OrderSubmitted(**terms, epoch=epoch, margin=margin, unit_margin=UNIT))
         placed = Placed(terms, OrderStatus.SUBMITTED, 1, margin, epoch, terms["quantity"])
         self.orders[placed.order_id] = placed
         self._move(margin)
@@ -219,15 +219,15 @@ class History(Log):
         strategy_id = placed.terms.get("strategy_id")
         signed = placed.terms["side"].sign * quantity
         net, book = self.nets[INSTRUMENT], self.books[INSTRUMENT, strategy_id or NIL]
-        held = abs(net.quantity)
+        held, set_aside = abs(net.quantity), placed.margin
         gain = net.take(signed, price)
         book.take(signed, price)
-        placed.margin -= min(UNIT * quantity, placed.margin)
+        placed.margin = min(UNIT * (placed.quantity - placed.filled), placed.margin)
         self._tell_position(strategy_id, order_id, quantity)
-        freed = UNIT * max(held - abs(net.quantity), 0)
+        moved = placed.margin - set_aside + UNIT * (abs(net.quantity) - held)
         self.realised += gain
-        if gain or freed:
-            self._move(-freed)
+        if gain or moved:
+            self._move(moved)
 
     def expire(self, price: str) -> None:
         """The instrument was a future: marketdata tells what it was worth, trading settles what each book holds."""
@@ -371,7 +371,7 @@ class History(Log):
         self.request(terms)
         epoch = sum(each for each, _ in self.epochs.values())
         margin = UNIT * terms["quantity"]
-        self.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=epoch, margin=margin))
+        self.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=epoch, margin=margin, unit_margin=UNIT))
         self.submit(terms, epoch, margin)
         order_id: UUID = terms["order_id"]
         self.step(order_id, OrderOutcomeUnknown, OrderStatus.OUTCOME_UNKNOWN, reason="silence")

@@ -131,7 +131,7 @@ def _reservation(world: History, placed: Placed) -> None:
             **_terms(world, placed),
             quantity=0 if denied else placed.quantity,
             increasing=placed.quantity if opens else 0,
-            unit_margin=UNIT if opens else ZERO,
+            unit_margin=ZERO if denied else UNIT,
             proposed_quantity=None,
             filled=placed.filled,
             closed=denied or placed.status is OrderStatus.CANCELLED,

@@ -2,13 +2,13 @@
 
 from collections import defaultdict
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from uuid import UUID
 
 from tools.reconcile.checks.compare import differences
 from tools.reconcile.checks.copies.agreement import FORGETFUL, agree, average, book_pairs, none_missing
 from tools.reconcile.checks.owner import Owner
-from tools.reconcile.facts import NIL, PAISA, ZERO, NetKey, Order
+from tools.reconcile.facts import NIL, ZERO, NetKey, Order, to_paise
 from tools.reconcile.fold import Facts
 from tools.reconcile.rows import (
     Reservation,
@@ -46,7 +46,7 @@ def _margin(row: Reservation) -> Decimal:
     if row.closed:
         return ZERO
     units = max(min(row.increasing, row.quantity - row.filled), 0)
-    return (row.unit_margin * units).quantize(PAISA, ROUND_HALF_UP)
+    return to_paise(row.unit_margin * units)
 
 
 def _reservation(row: Reservation, known: Order, findings: Findings) -> None:
@@ -58,6 +58,8 @@ def _reservation(row: Reservation, known: Order, findings: Findings) -> None:
     ]
     if known.submissions:
         pairs.append(("quantity", row.quantity, known.quantity))
+    if known.submissions and known.margin_is_known and known.unit_margin and not known.status.is_final:
+        pairs.append(("margin", _margin(row), known.margin))
     differ = differences(pairs, "risk", "trading")
     findings.expect(Rule.COPIES, known.from_the_middle or not differ, order(row.order_id), differ, known.last_at)
 
