@@ -91,7 +91,7 @@ def test_what_reduces_after_all_sets_aside_no_more_than_what_is_left_of_it() -> 
 
 def test_what_fills_beyond_an_orders_quantity_blocks_margin_too() -> None:
     net, order = fill_into(net_of(0, "0"), submitted(10, "1000"), 12)
-    assert (net.margin, order.blocked) == (Decimal(1200), Decimal(0))
+    assert (net.margin, order.margin) == (Decimal(1200), Decimal(0))
 
 
 @pytest.mark.parametrize("pieces", [[10], [1] * 10, [3, 3, 4]])

@@ -151,16 +151,34 @@ def test_a_change_blocks_no_margin_for_what_was_filled_before_it_came() -> None:
     assert order.blocked == 404
 
 
-@pytest.mark.parametrize("pieces", [[15], [10, 5], [12, 3], [4, 11]])
-def test_what_fills_beyond_the_old_quantity_carries_the_margin_of_the_change(pieces: list[int]) -> None:
+def test_a_fill_leaves_less_set_aside_for_a_change_on_its_way_too() -> None:
+    order = orders.modify(submitted(10, "1000"), change_to(submitted(), 15, margin="1650"))
+    reported, _ = after(order, filled(order, 4, leaves=11))
+    order, moved = orders.spend_margin(order, reported, closing=0)
+    assert (moved, order.margin, order.blocked) == (Decimal(400), Decimal(600), Decimal(1210))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "change", "margin"),
+    [
+        ([15], "1650", 1650),
+        ([10, 5], "1650", 1000 + 550),
+        ([12, 3], "1650", 1650),
+        ([4, 11], "1650", 400 + 1210),
+        ([15], "1350", 1500),
+    ],
+)
+def test_what_fills_beyond_the_old_quantity_carries_the_dearer_margin(
+    pieces: list[int], change: str, margin: int
+) -> None:
     """A broker's book shows the trades before the terms that they were made under."""
-    order, moved = orders.modify(submitted(10, "1000"), change_to(submitted(), 15, margin="1500")), Decimal(0)
+    order, moved = orders.modify(submitted(10, "1000"), change_to(submitted(), 15, margin=change)), Decimal(0)
     for quantity in pieces:
         reported, _ = after(order, filled(order, quantity, leaves=15 - order.filled_quantity - quantity))
-        order, margin = orders.spend_margin(order, reported, closing=0)
-        moved += margin
+        order, opened = orders.spend_margin(order, reported, closing=0)
+        moved += opened
     order, _ = after(order, modified(order, 15))
-    assert (moved, order.blocked, order.status) == (Decimal(1500), Decimal(0), OrderStatus.FILLED)
+    assert (moved, order.blocked, order.status) == (Decimal(margin), Decimal(0), OrderStatus.FILLED)
 
 
 def test_terms_the_venue_chose_itself_scale_the_margin() -> None:
