@@ -5,6 +5,7 @@ are applied when it is read.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from fractions import Fraction
 from itertools import groupby
 
 from libs.common.contracts.masters import CorporateActionKind, CorporateActionTerms
@@ -55,12 +56,13 @@ def adjustment_factors(actions: Iterable[CorporateAction], closes: Mapping[date,
     NotAdjustable for an action that makes no sense, and for a dividend whose close is not given.
     """
     adjustments: list[Adjustment] = []
-    price = volume = 1.0
+    kept, shares = 1.0, Fraction(1)  # a float of shares would be rounded by the order in which actions are told
     newest_first = sorted(actions, key=lambda action: action.ex_date, reverse=True)
     for ex_date, together in groupby(newest_first, key=lambda action: action.ex_date):
         for action in together:
-            price *= _price_factor(action, closes)
-            volume *= _shares(action)
+            kept *= _kept_of_price(action, closes)
+            shares *= _shares(action)
+        price, volume = kept / float(shares), float(shares)
         if adjustments and (adjustments[-1].price, adjustments[-1].volume) == (price, volume):
             continue
         if (price, volume) != (1.0, 1.0):
@@ -85,20 +87,21 @@ def fault_of_action(terms: CorporateActionTerms) -> str | None:
     return None
 
 
-def _shares(action: CorporateAction) -> float:
+def _shares(action: CorporateAction) -> Fraction:
     """Shares after the action for one before it."""
     if action.kind is CorporateActionKind.DIVIDEND:
-        return 1.0
+        return Fraction(1)
     if action.old <= 0 or action.new <= 0:
         raise NotAdjustable(f"{action.kind} {action.old}:{action.new} on {action.ex_date}: both must be positive")
     if action.kind is CorporateActionKind.SPLIT:
-        return action.new / action.old
-    return (action.old + action.new) / action.old
+        return Fraction(action.new, action.old)
+    return Fraction(action.old + action.new, action.old)
 
 
-def _price_factor(action: CorporateAction, closes: Mapping[date, float]) -> float:
+def _kept_of_price(action: CorporateAction, closes: Mapping[date, float]) -> float:
+    """What a dividend leaves of it."""
     if action.kind is not CorporateActionKind.DIVIDEND:
-        return 1 / _shares(action)
+        return 1.0
     close = closes.get(action.ex_date)
     if close is None:
         raise NotAdjustable(

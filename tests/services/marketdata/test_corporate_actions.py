@@ -1,4 +1,5 @@
 from datetime import date, timedelta
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,14 @@ def test_a_dividend_after_a_split_is_a_share_of_the_price_that_was_traded_then()
 
 def test_two_actions_of_one_day_make_one_adjustment() -> None:
     assert adjustment_factors([split(1, 2), bonus(1, 1)], {}) == [Adjustment(EX, 0.25, 4.0)]
+
+
+@pytest.mark.parametrize("actions", list(permutations([split(3, 2), split(1, 5), split(10, 3)])))
+def test_actions_that_come_out_even_adjust_nothing_in_whatever_order_they_are_told(
+    actions: tuple[CorporateAction, ...],
+) -> None:
+    """In binary fractions they do so only in two orders of six."""
+    assert adjustment_factors(actions, {}) == []
 
 
 @pytest.mark.parametrize("action", [split(0, 5), bonus(1, 0), split(1, -2)])
