@@ -3,9 +3,10 @@
 import os
 import re
 from enum import StrEnum
-from typing import Literal, TypeVar
+from ipaddress import ip_network
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as NoJson
 
@@ -78,13 +79,25 @@ def service_settings(service: str) -> "ServiceSettings":
     return load(Settings)
 
 
+def _are_addresses(text: str) -> str:
+    """The server takes what is no address for a name, and then believes nobody, without a word."""
+    for each in text.split(",") if text else ():
+        try:
+            ip_network(each.strip())
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; write the edge's, such as 127.0.0.1 or 172.30.77.0/24, comma-separated"
+            ) from error
+    return text
+
+
 class ServiceSettings(BaseSettings):
     database_url: str
     host: str = "127.0.0.1"
     port: int
-    trusted_proxies: str = "127.0.0.1,::1"
+    trusted_proxies: Annotated[str, AfterValidator(_are_addresses)] = "127.0.0.1,::1"
     """Comma-separated addresses and networks whose X-Forwarded-For names the client: the edge's. Of all others it
-    is not believed, or everybody could be anybody to what counts by address.
+    is not believed, or everybody could be anybody to what counts by address. Empty: nobody is.
     """
     request_s: float = 20.0
     """How long a client may take to send one request whole, from its first byte (or from connecting)."""

@@ -24,6 +24,25 @@ def test_a_malformed_port_is_named_with_its_service(monkeypatch: pytest.MonkeyPa
         service_settings("risk")
 
 
+@pytest.mark.parametrize("wrong", ["nonsense", "127.0.0.1, edge", "10.9.1.1/16", "*", "127.0.0.1,"])
+def test_a_proxy_that_is_no_address_stops_the_start_with_what_to_write(
+    wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It started, and believed nobody: all clients behind the edge counted as one, at the first limit by address."""
+    monkeypatch.setenv("RISK_TRUSTED_PROXIES", wrong)
+    with pytest.raises(SettingsError, match=r"RISK_TRUSTED_PROXIES: .*; write the edge's, such as 127") as stopped:
+        service_settings("risk")
+    assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize("right", ["", "127.0.0.1", "127.0.0.1, ::1", "172.30.77.0/24,fd00::/8"])
+def test_proxies_are_addresses_and_networks_or_nobody(right: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RISK_DATABASE_URL", "postgresql://away/openalgo")
+    monkeypatch.setenv("RISK_PORT", "8003")
+    monkeypatch.setenv("RISK_TRUSTED_PROXIES", right)
+    assert service_settings("risk").trusted_proxies == right
+
+
 def test_a_variable_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARKET_DAYS", '{"holidays": [')
     with pytest.raises(SettingsError, match="MARKET_DAYS: no JSON") as stopped:
