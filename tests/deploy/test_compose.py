@@ -18,6 +18,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_t
 CONTAINERS: dict[str, Any] = COMPOSE["services"]
 JOBS = ("provision", "migrate", "topics")
 OURS = (*instance.SERVICES, *JOBS)
+FILE = re.compile(r'(?<=[" ])/[a-z]+/[a-z./]+')
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,19 @@ def test_every_variable_that_the_file_takes_is_in_the_example() -> None:
     taken = set(re.findall(r"\$\{([A-Z_]+)", (PROJECT / "docker-compose.yml").read_text()))
     example = (PROJECT / ".env.example").read_text()
     assert taken == set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_file_that_a_variable_may_name_is_in_the_containers_that_are_given_it(name: str) -> None:
+    """A live feed could not start: the example named /run/secrets, and nothing was mounted there."""
+    example = (PROJECT / ".env.example").read_text()
+    told = re.findall(r"((?:^#.*\n)+)^([A-Z_]+)=", example, re.MULTILINE)
+    named = {
+        path for said, variable in told if variable in CONTAINERS[name]["environment"] for path in FILE.findall(said)
+    }
+    mounted = [volume.rpartition("}")[2].split(":")[1] for volume in CONTAINERS[name].get("volumes", ())]
+    assert bool(named) == (name == "marketdata")
+    assert [path for path in named if not path.startswith(tuple(f"{each}/" for each in mounted))] == []
 
 
 def test_the_example_holds_no_secret() -> None:
