@@ -286,8 +286,24 @@ class SquareOffStarted(Event):
     closing: int
 
 
+class LeftOpen(Value):
+    """What a square-off could not close, of one strategy's book or of none's, and why. `quantity` is signed.
+
+    `square_off_id` goes on with it, and closes it when its market opens; None: nobody will, unless asked again.
+    """
+
+    strategy_id: StrategyId | None
+    instrument: InstrumentId
+    product: Product
+    quantity: int
+    reason: str
+    square_off_id: SquareOffId | None = None
+
+
 class SquareOffCompleted(Event):
-    """Nothing is pending and nothing is open in the scope, but for contracts that `expired`: nobody can close those."""
+    """Nothing is pending in the scope, and nothing is open but what is `left`, since its market is closed, and
+    contracts that `expired`: nobody can close those.
+    """
 
     square_off_id: SquareOffId
     account_id: AccountId
@@ -297,3 +313,4 @@ class SquareOffCompleted(Event):
     product: Product | None
     reason: SquareOffReason
     expired: tuple[InstrumentId, ...] = ()
+    left: tuple[LeftOpen, ...] = ()

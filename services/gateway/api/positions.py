@@ -58,7 +58,7 @@ async def square_off(square_off_id: UUID, identity: Reader, edge: TheEdge) -> Re
     row = await queries.square_off(edge.runtime.pool, square_off_id)
     if row is None or not roles.may_see(identity, row["user_id"]):
         raise no_such("square-off", square_off_id)
-    return Json(row)
+    return Json(views.square_off(row))
 
 
 @router.get("/{account_id}", response_model=models.Listing[models.PositionView], responses=models.PROBLEMS)
@@ -128,16 +128,18 @@ def _wish(
 async def _square_off(edge: Edge, identity: Identity, wishes: list[SquareOffRequested], again: bool) -> Response:
     async def one(wish: SquareOffRequested) -> dict[str, object]:
         done = await edge.commands.ask(wish, wish.square_off_id, SquareOffCompleted, identity=identity, again=again)
+        completed = done if isinstance(done, SquareOffCompleted) else None
         return {
             "square_off_id": wish.square_off_id,
             "account_id": wish.account_id,
-            "status": "COMPLETED" if done else "PENDING",
+            "status": views.square_off_status(completed) if completed else "PENDING",
             "reason": wish.reason,
-            "expired": done.expired if isinstance(done, SquareOffCompleted) else (),
+            "expired": completed.expired if completed else (),
+            "left": [each.model_dump(mode="json") for each in completed.left] if completed else (),
         }
 
     found = await asyncio.gather(*(one(wish) for wish in wishes))
-    return Json({"data": found}, 200 if all(f["status"] == "COMPLETED" for f in found) else 202)
+    return Json({"data": found}, 202 if any(f["status"] == "PENDING" for f in found) else 200)
 
 
 def _shown(edge: Edge, rows: list[Row], open_only: bool) -> Response:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from libs.common.contracts.enums import Product
+from libs.common.contracts.orders import SquareOffCompleted
 from services.gateway.domain.valuation import PAISA, ZERO, Exposure, Holding, LastPrice
 
 Row: TypeAlias = Mapping[str, Any]
@@ -153,6 +154,15 @@ def broker_positions(account_id: object, row: Row | None) -> View:
     """A PositionsCompared, or that there is none."""
     empty: View = {"differences": [], "moving": [], "problem": "", "compared_at": None, "version": 0}
     return {"account_id": account_id, **{name: row[name] if row else nothing for name, nothing in empty.items()}}
+
+
+def square_off_status(completed: SquareOffCompleted) -> str:
+    """COMPLETED says that nothing is left that anybody could close."""
+    return "INCOMPLETE" if completed.left else "COMPLETED"
+
+
+def square_off(row: Row) -> View:
+    return {**{name: row[name] for name in row if name != "left_open"}, "left": orjson.loads(row["left_open"])}
 
 
 def signal(row: Row) -> View:

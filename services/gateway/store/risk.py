@@ -3,10 +3,13 @@
 from datetime import datetime
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from libs.common.contracts.base import Message
-from libs.common.contracts.orders import SquareOffCompleted, SquareOffStarted
+from libs.common.contracts.orders import LeftOpen, SquareOffCompleted, SquareOffStarted
 from libs.common.contracts.risk import PanicRaised, PanicReset
 from libs.common.database import Connection
+from services.gateway.domain import views
 from services.gateway.store.changes import Changes, Channel
 from services.gateway.store.rows import Row, columns
 
@@ -25,13 +28,15 @@ _PANICS = """
 """
 _SQUARE_OFFS = """
     INSERT INTO square_offs AS s (square_off_id, account_id, user_id, strategy_id, instrument, product, reason,
-                                  status, started_at, completed_at, expired)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                                  status, started_at, completed_at, expired, left_open)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
     ON CONFLICT (square_off_id) DO UPDATE
-    SET status = excluded.status, completed_at = excluded.completed_at, expired = excluded.expired
+    SET status = excluded.status, completed_at = excluded.completed_at, expired = excluded.expired,
+        left_open = excluded.left_open
     WHERE s.completed_at IS NULL
 """
 
+_LEFT: TypeAdapter[tuple[LeftOpen, ...]] = TypeAdapter(tuple[LeftOpen, ...])
 _USERS = "SELECT user_id FROM users WHERE created_at <= $1 ORDER BY user_id"
 
 
@@ -113,8 +118,9 @@ def _square_off_row(event: SquareOffStarted | SquareOffCompleted, at: datetime) 
         event.instrument,
         event.product.value if event.product else None,
         event.reason.value,
-        "COMPLETED" if completed else "STARTED",
+        views.square_off_status(completed) if completed else "STARTED",
         at,
         at if completed else None,
         completed.expired if completed else (),
+        _LEFT.dump_json(completed.left).decode() if completed else "[]",
     )

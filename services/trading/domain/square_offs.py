@@ -3,6 +3,9 @@
 Every fill belongs to one book, and the books of an account sum up to its net position; so closing book by book
 leaves both flat. A square-off holds no list of what it still has to do: each look compares what is open with the
 exits on their way, so that no quantity is ever closed twice, whatever crossed on the road.
+
+A person's, or a panic's, ends when all that is left waits for its market to open: else it would cancel and close
+whatever the account does at the others meanwhile. What has to be closed all the same, one for its instrument closes.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -10,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from libs.common.contracts.enums import (
+    Broker,
     DenialRule,
     ExecutionKind,
     OrderPurpose,
@@ -21,6 +25,7 @@ from libs.common.contracts.enums import (
 )
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, SquareOffId, StrategyId, UserId
 from libs.common.contracts.orders import (
+    LeftOpen,
     OrderDenied,
     OrderRequested,
     SquareOffCompleted,
@@ -98,12 +103,15 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now. `closing` counts the open books in scope; `is_flat` says that the square-off is over."""
+    """What to do now. `closing` counts the open books in scope; `is_flat` says that the square-off is over. `waiting`
+    are the open books when there is nothing to do but to wait for their markets.
+    """
 
     cancels: tuple[Order, ...]
     exits: tuple[Exit, ...]
     closing: int
     is_flat: bool
+    waiting: tuple[Book, ...] = ()
 
 
 def plan(
@@ -134,7 +142,9 @@ def plan(
         if book_key(book) not in blocked and not square_off.is_pausing(book.instrument, now)
         for piece in _exits(book, on_their_way.get(book_key(book), 0), largest.get(book.instrument))
     )
-    return Plan(cancels, exits, len(open_books), is_flat=not pending and not open_books)
+    waits = not pending and all(book.instrument in closed for book in open_books)
+    is_flat = not pending and not open_books
+    return Plan(cancels, exits, len(open_books), is_flat, tuple(open_books) if waits else ())
 
 
 def _rank(book: Book) -> tuple[str, str, str]:
@@ -287,12 +297,49 @@ def started(square_off: SquareOff, first: Plan) -> SquareOffStarted:
     return SquareOffStarted(**_scope(square_off), cancelling=len(first.cancels), closing=first.closing)
 
 
-def completed(square_off: SquareOff) -> SquareOffCompleted:
-    return SquareOffCompleted(**_scope(square_off), expired=tuple(sorted(square_off.expired)))
+def completed(square_off: SquareOff, left: tuple[LeftOpen, ...] = ()) -> SquareOffCompleted:
+    return SquareOffCompleted(**_scope(square_off), expired=tuple(sorted(square_off.expired)), left=left)
 
 
 def _scope(square_off: SquareOff) -> dict[str, object]:
-    return {name: getattr(square_off, name) for name in SquareOffCompleted.model_fields if name != "expired"}
+    return {
+        name: getattr(square_off, name) for name in SquareOffCompleted.model_fields if name not in ("expired", "left")
+    }
+
+
+def leaves_what_waits(square_off: SquareOff, broker: Broker) -> bool:
+    """Whether it ends when all that is left waits for a market. Algos and limits wait for theirs to be flat."""
+    match square_off.reason:
+        case SquareOffReason.PANIC:
+            return square_off.instrument is None
+        case SquareOffReason.CLOSE:
+            return square_off.instrument is None or not has_heirs(square_off, broker)
+        case _:
+            return False
+
+
+def has_heirs(square_off: SquareOff, broker: Broker) -> bool:
+    """Whether what it leaves is closed when its market opens. A person may ask again then; but what a broker refused
+    may trade in an hour that our calendar lacks, and is tried.
+    """
+    return square_off.reason is SquareOffReason.PANIC or broker is not Broker.PAPER
+
+
+def heir(square_off: SquareOff, instrument: InstrumentId, square_off_id: SquareOffId, now: datetime) -> SquareOff:
+    """Goes on with what is left of one instrument, and pauses as long as the whole would have."""
+    pauses = {i: pause for i, pause in square_off.pauses.items() if i == instrument}
+    return replace(square_off, square_off_id=square_off_id, instrument=instrument, started_at=now, pauses=pauses)
+
+
+def left_open(book: Book, heir_id: SquareOffId | None) -> LeftOpen:
+    return LeftOpen(
+        strategy_id=book.strategy_id,
+        instrument=book.instrument,
+        product=book.product,
+        quantity=book.holding.quantity,
+        reason=f"{book.instrument.partition(':')[0]} is closed",
+        square_off_id=heir_id,
+    )
 
 
 def panic(
@@ -300,10 +347,13 @@ def panic(
     account_id: AccountId,
     user_id: UserId,
     strategy_id: StrategyId | None,
+    open_ones: Iterable[SquareOff],
     now: datetime,
 ) -> SquareOff:
-    """The whole account, or one strategy in it."""
-    return SquareOff(square_off_id, account_id, user_id, strategy_id, None, None, SquareOffReason.PANIC, started_at=now)
+    """The whole account, or one strategy in it. What an earlier panic's pause for, it pauses for too."""
+    reason = SquareOffReason.PANIC
+    pauses = {i: pause for each in open_ones if each.reason is reason for i, pause in each.pauses.items()}
+    return SquareOff(square_off_id, account_id, user_id, strategy_id, None, None, reason, started_at=now, pauses=pauses)
 
 
 def is_stale(request: SquareOffRequested, asked_at: datetime, now: datetime) -> bool:
@@ -326,5 +376,6 @@ def _kind(square_off: SquareOff) -> tuple[object, ...]:
 
 
 def has_panic(square_offs: Iterable[SquareOff], strategy_id: StrategyId | None) -> bool:
-    """Whether a panic's square-off of this scope, or a wider one, is at work already."""
-    return any(each.reason is SquareOffReason.PANIC and each.strategy_id in (None, strategy_id) for each in square_offs)
+    """Whether a panic's square-off of this scope, or a wider one, is at work already, not for a market to open."""
+    of_panics = (each for each in square_offs if each.reason is SquareOffReason.PANIC and each.instrument is None)
+    return any(each.strategy_id in (None, strategy_id) for each in of_panics)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.enums import Broker, ExecutionKind, SquareOffReason
 from libs.common.contracts.ids import InstrumentId, OrderId, SquareOffId, StrategyId
-from libs.common.contracts.orders import OrderDenied, SquareOffRequested
+from libs.common.contracts.orders import LeftOpen, OrderDenied, SquareOffRequested
 from libs.common.service import Context
 from services.trading.adapters import BROKERS
 from services.trading.domain import orders, panics
@@ -67,10 +67,11 @@ async def begin_panic(
     account: TradingAccount, strategy_id: StrategyId | None, ctx: Context[TradingStore, TradingMemory]
 ) -> Sequence[Message]:
     """Square off the account, or one strategy in it; nothing when that is flat, or a panic is at work there already."""
-    if rules.has_panic(await ctx.store.square_offs.open(account), strategy_id):
+    open_ones = await ctx.store.square_offs.open(account)
+    if rules.has_panic(open_ones, strategy_id):
         return []
     square_off_id = SquareOffId(ctx.derive("panic", account.account_id, strategy_id))
-    square_off = rules.panic(square_off_id, account.account_id, account.user_id, strategy_id, ctx.now)
+    square_off = rules.panic(square_off_id, account.account_id, account.user_id, strategy_id, open_ones, ctx.now)
     plan = await _plan(square_off, ctx)
     return [] if plan.is_flat else await begin(square_off, account, plan, ctx)
 
@@ -137,8 +138,10 @@ def _closed(
 async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     if plan.is_flat:
         return await _complete(square_off, ctx)
-    said = [message for order in plan.cancels for message in await send_cancel(order, ctx)]
     account = await ctx.store.accounts.owner(square_off.account_id)
+    if plan.waiting and rules.leaves_what_waits(square_off, account.broker):
+        return await _leave(square_off, account, plan.waiting, ctx)
+    said = [message for order in plan.cancels for message in await send_cancel(order, ctx)]
     for n, wanted in enumerate(plan.exits):
         epoch = panics.epoch_of(await ctx.store.epochs(account, wanted.strategy_id))
         order_id = OrderId(ctx.derive("exit", square_off.square_off_id, n))
@@ -148,11 +151,35 @@ async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStor
     return said
 
 
-async def _complete(square_off: SquareOff, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
+async def _leave(
+    square_off: SquareOff,
+    account: TradingAccount,
+    waiting: Sequence[Book],
+    ctx: Context[TradingStore, TradingMemory],
+) -> Sequence[Message]:
+    """End it with what could be closed."""
+    said: list[Message] = []
+    heirs: dict[InstrumentId, SquareOffId] = {}
+    inherited = {book.instrument for book in waiting} if rules.has_heirs(square_off, account.broker) else ()
+    for instrument in sorted(inherited):
+        square_off_id = SquareOffId(ctx.derive("left", square_off.square_off_id, instrument))
+        wanted = rules.heir(square_off, instrument, square_off_id, ctx.now)
+        at_work = rules.at_work(wanted, await ctx.store.square_offs.open(account))
+        heirs[instrument] = (at_work or wanted).square_off_id
+        if at_work is None:
+            owner = await ctx.store.accounts.owner(square_off.account_id)
+            said += await begin(wanted, owner, await _plan(wanted, ctx), ctx)
+    left = tuple(rules.left_open(book, heirs.get(book.instrument)) for book in waiting)
+    return [*said, *await _complete(square_off, ctx, left)]
+
+
+async def _complete(
+    square_off: SquareOff, ctx: Context[TradingStore, TradingMemory], left: tuple[LeftOpen, ...] = ()
+) -> Sequence[Message]:
     account = await ctx.store.accounts.owner(square_off.account_id)
     ctx.store.accounts.save(replace(account, square_offs=account.square_offs - 1))
     ctx.store.square_offs.save(replace(square_off, completed_at=ctx.now))
-    return [rules.completed(square_off)]
+    return [rules.completed(square_off, left)]
 
 
 async def send_cancel(order: Order, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:

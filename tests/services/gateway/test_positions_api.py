@@ -9,8 +9,8 @@ import pytest
 from libs.common import ids
 from libs.common.contracts.base import Envelope, Message
 from libs.common.contracts.enums import Product
-from libs.common.contracts.ids import StrategyId
-from libs.common.contracts.orders import SquareOffCompleted, SquareOffRequested, SquareOffStarted
+from libs.common.contracts.ids import InstrumentId, StrategyId
+from libs.common.contracts.orders import LeftOpen, SquareOffCompleted, SquareOffRequested, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged, PositionUnsettled
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform
@@ -251,3 +251,22 @@ async def test_a_close_names_the_contracts_that_it_had_to_leave(platform: Platfo
     assert (answer.status_code, square_off["status"], square_off["expired"]) == (200, "COMPLETED", left)
     found = await asha.client.get(f"/api/v2/trading/positions/square-offs/{square_off['square_off_id']}")
     assert (found.json()["status"], found.json()["expired"]) == ("COMPLETED", left)
+
+
+async def test_a_close_says_what_it_left_open_and_is_not_called_completed(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    sbin = LeftOpen(
+        strategy_id=None, instrument=InstrumentId("NSE:SBIN"), product=Product.CNC, quantity=10, reason="NSE is closed"
+    )
+
+    def close(request: Message, _: Envelope) -> Sequence[Message]:
+        scope = request.model_dump()
+        return [SquareOffStarted(**scope, cancelling=0, closing=2), SquareOffCompleted(**scope, left=(sbin,))]
+
+    platform.answer = close
+    answer = await asha.client.post("/api/v2/trading/positions/close-all")
+    [square_off] = answer.json()["data"]
+    left = [sbin.model_dump(mode="json")]
+    assert (answer.status_code, square_off["status"], square_off["left"]) == (200, "INCOMPLETE", left)
+    found = await asha.client.get(f"/api/v2/trading/positions/square-offs/{square_off['square_off_id']}")
+    assert (found.json()["status"], found.json()["left"]) == ("INCOMPLETE", left)

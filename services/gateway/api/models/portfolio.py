@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from libs.common.contracts.brokers import PositionDifference
 from libs.common.contracts.enums import Exchange, Product, Side, SquareOffReason
+from libs.common.contracts.orders import LeftOpen
 from services.gateway.api.models.common import Answer, Body
 from services.gateway.domain.symbols import one_instrument
 
@@ -37,13 +38,16 @@ class CloseAll(Body):
 
 
 class SquareOffView(Answer):
-    """`expired` are the contracts that a completed one left, since nobody can trade them any more."""
+    """`expired` are the contracts that a completed one left, since nobody can trade them any more; `left` what an
+    incomplete one could not close, since its market was closed.
+    """
 
     square_off_id: UUID
     account_id: UUID
-    status: str = Field(examples=["COMPLETED", "STARTED", "PENDING"])
+    status: str = Field(examples=["COMPLETED", "INCOMPLETE", "STARTED", "PENDING"])
     reason: SquareOffReason | None = Field(default=None, description="SESSION_END: MIS ends before its market closes")
     expired: list[str] = Field(default=[])
+    left: list[LeftOpen] = Field(default=[])
 
 
 class PositionView(Answer):

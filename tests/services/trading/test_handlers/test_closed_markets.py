@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import Broker, DenialRule, ExecutionKind, Side
+from libs.common.contracts.enums import Broker, DenialRule, ExecutionKind, Product, Side, SquareOffReason
 from libs.common.contracts.ids import AccountId, InstrumentId
-from libs.common.contracts.orders import OrderRequested, SquareOffStarted
+from libs.common.contracts.orders import LeftOpen, OrderRequested, SquareOffCompleted, SquareOffStarted
 from libs.common.market_days import MarketDays
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import IST, TradingCalendar
@@ -20,6 +20,7 @@ from tests.services.trading.making import (
     filled,
     order_id,
     panic,
+    reset,
     square_off,
 )
 from tests.services.trading.test_handlers.closing import clear, deny, exits, tick
@@ -44,9 +45,73 @@ async def fills(trading: Trading, said: Sequence[Message], now: datetime) -> lis
     return await trading.hears(clear(request), filled(clear(request), 10), now=now)
 
 
-async def test_what_is_asked_for_by_night_is_closed_when_the_market_opens(trading: Trading) -> None:
+async def trades_on(trading: Trading, now: datetime) -> None:
+    """What is ordered now is neither cancelled nor closed again."""
+    entry = cleared(Side.BUY, 5, instrument=CRUDE, epoch=1)
+    said = await trading.hears(entry, filled(entry, 5), now=now)
+    assert {"OrderSubmitted", "FillReported"} <= set(names(said))
+    assert exits(said) == []
+    assert await tick(trading, now) == []
+
+
+async def test_what_a_person_closes_ends_with_what_could_be_closed_and_tells_what_is_left(trading: Trading) -> None:
+    """It went on closing all that the account did at MCX until NSE opened, and nobody could end it."""
     await holds(trading)
-    said = await trading.hears(square_off(), now=at(23, 15, 36))
+    await holds(trading, CRUDE)
+    said = await fills(trading, await trading.hears(square_off(), now=at(23, 20)), at(23, 20))
+    left = LeftOpen(strategy_id=None, instrument=SBIN, product=Product.MIS, quantity=10, reason="NSE is closed")
+    assert only(SquareOffCompleted, said).left == (left,)
+    await trades_on(trading, at(23, 20, 1))
+    assert await tick(trading, at(25, 9, 15)) == []
+
+
+async def test_a_person_who_closes_by_night_hears_at_once_that_nothing_could_be(trading: Trading) -> None:
+    await holds(trading)
+    said = await trading.hears(square_off(instrument=SBIN), now=at(23, 20))
+    assert exits(said) == []
+    assert [each.instrument for each in only(SquareOffCompleted, said).left] == [SBIN]
+    said = await fills(trading, await trading.hears(square_off(n=2), now=at(25, 9, 15)), at(25, 9, 15))
+    assert only(SquareOffCompleted, said).left == ()
+
+
+async def test_after_its_reset_a_panic_touches_only_what_waits_for_its_market(trading: Trading) -> None:
+    await holds(trading)
+    await holds(trading, CRUDE)
+    said = await fills(trading, await trading.hears(panic(), now=at(23, 20)), at(23, 20))
+    [left] = only(SquareOffCompleted, said).left
+    assert left.square_off_id == only(SquareOffStarted, said).square_off_id
+    await trading.hears(reset(), now=at(23, 20, 1))
+    await trades_on(trading, at(23, 20, 2))
+    opens = at(25, 9, 15)
+    said = await fills(trading, await tick(trading, opens), opens)
+    assert only(SquareOffCompleted, said).square_off_id == left.square_off_id
+
+
+async def test_while_a_panic_is_in_force_a_late_fill_elsewhere_is_closed(trading: Trading) -> None:
+    """Though what is left of it waits for its own market alone."""
+    await holds(trading)
+    late = cleared(Side.BUY, 10, instrument=CRUDE)
+    cancelled = execution(late, ExecutionKind.CANCELLED)
+    await trading.hears(late, now=at(23, 20))
+    await trading.hears(panic(), cancelled, now=at(23, 20))
+    said = await trading.hears(filled(late, 10), now=at(23, 20, 1))
+    assert [each.instrument for each in exits(said)] == [CRUDE]
+    said = await fills(trading, said, at(23, 20, 1))
+    assert [each.instrument for each in only(SquareOffCompleted, said).left] == [SBIN]
+    assert len(exits(await tick(trading, at(25, 9, 15)))) == 1, "though two panics have it to close"
+
+
+async def test_a_second_panic_by_night_closes_what_was_opened_since(trading: Trading) -> None:
+    await holds(trading)
+    await trading.hears(panic(), reset(), now=at(23, 20))
+    await trades_on(trading, at(23, 20))
+    said = await trading.hears(panic(n=2), now=at(23, 20, 1))
+    assert [each.instrument for each in exits(said)] == [CRUDE]
+
+
+async def test_what_an_algo_exits_by_night_is_closed_when_the_market_opens(trading: Trading) -> None:
+    await holds(trading)
+    said = await trading.hears(square_off(reason=SquareOffReason.SIGNAL_EXIT), now=at(23, 15, 36))
     assert only(SquareOffStarted, said).closing == 1
     assert exits(said) == []
     for now in (at(23, 15, 37), at(23, 23, 59), at(24, 0), at(24, 12), at(25, 9, 14, 59)):
@@ -112,6 +177,20 @@ async def test_what_a_broker_refused_by_night_is_sent_again_when_the_market_open
         assert await tick(trading, now) == []
     opens = at(26, 9, 15)
     assert "SquareOffCompleted" in names(await fills(trading, await tick(trading, opens), opens))
+
+
+async def test_at_a_broker_too_what_waits_holds_up_nothing_else(trading: Trading) -> None:
+    await holds_at_broker(trading, SBIN)
+    [sbin] = exits(await trading.hears(AT_BROKER, now=at(25, 20)))
+    rejected = execution(clear(sbin), ExecutionKind.REJECTED, reason="markets are closed right now")
+    said = await trading.hears(clear(sbin), rejected, now=at(25, 20))
+    [left] = only(SquareOffCompleted, said).left
+    assert exits(said) == [], "it was refused a moment ago"
+    entry = cleared(Side.BUY, 5, instrument=CRUDE, account_id=THEIRS)
+    assert exits(await trading.hears(entry, filled(entry, 5), now=at(25, 20, 1))) == []
+    assert await tick(trading, at(25, 20, 1)) == []
+    [again] = exits(await tick(trading, at(26, 9, 15)))
+    assert again.square_off_id == left.square_off_id
 
 
 async def test_what_risk_denies_by_night_at_a_broker_is_sent_again_when_the_market_opens(trading: Trading) -> None:
