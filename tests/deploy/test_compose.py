@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ import pytest
 import yaml
 
 from deploy.local import environment, instance, stack
+from tools.reconcile import Sources
 
 PROJECT = instance.PROJECT
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 CONTAINERS: dict[str, Any] = COMPOSE["services"]
 JOBS = ("provision", "migrate", "topics")
-OURS = (*instance.SERVICES, *JOBS)
+OURS = (*instance.SERVICES, *JOBS, "reconcile")
 FILE = re.compile(r'(?<=[" ])/[a-z]+/[a-z./]+')
 
 
@@ -53,6 +56,44 @@ def test_a_service_runs_by_the_command_of_the_local_stack(name: str, variables: 
 
 def test_the_set_up_runs_the_commands_of_the_local_stack() -> None:
     assert [CONTAINERS[job]["command"] for job in JOBS] == [f"python -m {' '.join(step)}" for step in stack.SET_UP]
+
+
+def test_the_checker_runs_as_on_the_local_stack_when_it_is_asked_and_is_given_what_it_reads() -> None:
+    recipe = re.findall(r"^reconcile:.*\n\t@\$\(PYTHON\) (.*)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    container = CONTAINERS["reconcile"]
+    assert [" ".join(container["entrypoint"][1:3])] == recipe
+    assert container["entrypoint"][3:] == ["--instance", ""]
+    assert container["profiles"] == ["commands"]
+    Sources.of(container["environment"])
+    assert not [name for name in container["environment"] if name.startswith(environment.SET_UP_ALONE)]
+
+
+def test_every_command_that_is_told_for_containers_is_in_the_image(tmp_path: Path) -> None:
+    text = "".join(page.read_text() for page in (PROJECT / "docs").glob("*.md"))
+    told = re.findall(r"docker compose (?:run --rm|exec) ([a-z]+)((?: python -m [a-z.]+)?)", text)
+    assert {"reconcile", "trading", "risk", "gateway", "marketdata"} <= {name for name, _ in told} <= CONTAINERS.keys()
+    modules = {command.split()[-1] for _, command in told if command} | {CONTAINERS["reconcile"]["entrypoint"][2]}
+    put_what_the_image_holds(tmp_path)
+    for module in sorted(modules):
+        found = subprocess.run(
+            (sys.executable, "-c", f"import runpy; runpy.run_module({module!r})"), cwd=tmp_path, env={}, check=False
+        )
+        assert found.returncode == 0, module
+
+
+def put_what_the_image_holds(folder: Path) -> None:
+    """As the Dockerfile does with what .dockerignore leaves."""
+    left = (PROJECT / ".dockerignore").read_text().splitlines()
+    copied = re.findall(r"^COPY ([a-z][^\n]*)$", (PROJECT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
+    for *sources, target in map(str.split, copied):
+        for source in sources:
+            assert f"!{source}" in left
+            place = folder / target / Path(source).name if target.endswith("/") else folder / target
+            if (PROJECT / source).is_dir():
+                shutil.copytree(PROJECT / source, place, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(PROJECT / source, place)
 
 
 @pytest.mark.parametrize("name", instance.SERVICES)
