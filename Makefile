@@ -68,7 +68,7 @@ fmt: python ## format, and fix what can be fixed
 	@$(PYTHON) -m ruff format $(SOURCES)
 	@$(PYTHON) -m ruff check --fix $(SOURCES)
 
-check: lint ## lint, types, imports and the tests that need no servers: seconds
+check: lint ## lint, types, imports and the tests that need no servers: a minute or two
 	@$(PYTHON) -m pytest -m 'not servers and not e2e'
 
 lint: python

@@ -1,7 +1,8 @@
 """Real servers for every test that needs one; `make test` starts them and sets the environment."""
 
 import os
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -14,6 +15,7 @@ from libs.common.testing import Databases
 
 ROOT = Path(__file__).resolve().parents[1]
 TEST_ENVIRONMENT = ROOT / ".local" / "test" / "env"
+IS_ADDRESS = re.compile("^(KAFKA_BOOTSTRAP|REDIS_URL|QUESTDB_URL|POSTGRES_ADMIN_URL|[A-Z]+_DATABASE_URL)$")
 
 
 def pytest_configure() -> None:
@@ -35,13 +37,29 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What asks for a database needs the servers; what stands in tests/e2e needs the services too."""
+    """Whatever any of its fixtures asks for, it needs; what stands in tests/e2e needs the services too."""
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & {"pool", "connection", "ledger", "runtime", "client"}:
+        if "real_servers" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.servers)
         if (ROOT / "tests" / "e2e") in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def real_servers() -> None:
+    """Asked for by each fixture that asks a server; a test that asks one by itself is marked `servers`."""
+
+
+@pytest.fixture(autouse=True)
+def told_of_no_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that needs none is given no address, so that one which does and does not say so fails wherever it runs,
+    and not only on a machine without servers.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not any(map(request.node.get_closest_marker, ("servers", "e2e"))):
+            for name in filter(IS_ADDRESS.search, list(os.environ)):
+                patch.delenv(name)
+        yield
 
 
 def service_of(request: pytest.FixtureRequest) -> str:
@@ -52,7 +70,7 @@ def service_of(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def pool(request: pytest.FixtureRequest) -> AsyncIterator[asyncpg.Pool]:
+async def pool(request: pytest.FixtureRequest, real_servers: None) -> AsyncIterator[asyncpg.Pool]:
     """The service's migrated database, empty before and after."""
     service = service_of(request)
     await Databases.empty(service)
@@ -61,7 +79,7 @@ async def pool(request: pytest.FixtureRequest) -> AsyncIterator[asyncpg.Pool]:
 
 
 @pytest.fixture
-async def connection(request: pytest.FixtureRequest) -> AsyncIterator[Connection]:
+async def connection(request: pytest.FixtureRequest, real_servers: None) -> AsyncIterator[Connection]:
     """A connection to the service's migrated database, in a transaction that is rolled back."""
     pool = await Databases.pool(service_of(request))
     async with pool.acquire() as connection:

@@ -9,7 +9,7 @@ from tests.common.ledger import Ledger, new_ledger
 
 
 @pytest.fixture
-async def ledger() -> AsyncIterator[Ledger]:
+async def ledger(real_servers: None) -> AsyncIterator[Ledger]:
     async with new_ledger() as made:
         yield made
 

@@ -17,6 +17,8 @@ from libs.common.runtime import Runtime
 from libs.common.service import Memory, Service, Store
 from libs.common.testing.apps import opened
 
+pytestmark = pytest.mark.servers
+
 HALF_A_HEAD = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Le"
 HALF_A_BODY = b'POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n{"lots"'
 WHOLE = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"

@@ -9,7 +9,7 @@ from libs.common.testing import Databases
 
 
 @pytest.fixture
-async def pool() -> asyncpg.Pool:
+async def pool(real_servers: None) -> asyncpg.Pool:
     return await Databases.pool("walkforward")
 
 

@@ -40,7 +40,7 @@ SERVICE = Service(name="walkforward", store=Store, memory=Memory, routes=routes)
 
 
 @pytest.fixture
-async def runtime() -> AsyncIterator[Runtime[Store, Memory]]:
+async def runtime(real_servers: None) -> AsyncIterator[Runtime[Store, Memory]]:
     async with opened(SERVICE) as runtime:
         yield runtime
 
@@ -101,6 +101,7 @@ async def test_every_error_is_described_as_it_is_sent(client: httpx.AsyncClient)
     assert page["components"]["schemas"].keys() == {"Body", "ProblemDetails"}
 
 
+@pytest.mark.servers
 async def test_after_a_fault_of_ours_the_next_request_on_the_connection_is_answered() -> None:
     """The server closes a connection after a fault: whoever keeps it, an edge for all its clients, has to be told."""
     async with served(SERVICE) as (url, _), httpx.AsyncClient(base_url=url) as client:
@@ -115,6 +116,7 @@ async def test_a_body_that_is_no_json_is_told_where_it_breaks(client: httpx.Asyn
     assert (answer.status_code, answer.json()["detail"]) == (422, "body: not JSON from character 9: Expecting value")
 
 
+@pytest.mark.servers
 async def test_head_is_answered_as_get_without_a_body() -> None:
     async with served(SERVICE) as (url, _), httpx.AsyncClient(base_url=url) as client:
         got = await client.get("/health/live")

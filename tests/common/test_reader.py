@@ -44,7 +44,7 @@ class Scene:
 
 
 @pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
+async def scene(real_servers: None) -> AsyncIterator[Scene]:
     topic = f"reader{ids.new_id().hex[-12:]}"
     admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
     await asyncio.to_thread(admin.create_topics([NewTopic(topic, 2, 1)])[topic].result)

@@ -13,7 +13,7 @@ from libs.common.testing.databases import unmigrated
 
 
 @pytest.fixture
-async def url() -> AsyncIterator[str]:
+async def url(real_servers: None) -> AsyncIterator[str]:
     """An empty database with every service's schema."""
     async with unmigrated("schemas") as made:
         connection = await asyncpg.connect(made)

@@ -41,7 +41,7 @@ def listener(topic: Topic, start: Start) -> Service[Store, Heard]:
 
 
 @pytest.fixture
-async def topic() -> AsyncIterator[Topic]:
+async def topic(real_servers: None) -> AsyncIterator[Topic]:
     made = Topic(f"streams{ids.new_id().hex[-12:]}", Said, key="name", partitions=2, retention=timedelta(hours=1))
     async with opened(listener(made, Start.LATEST)) as runtime:
         admin = AdminClient({"bootstrap.servers": runtime.settings.kafka_bootstrap})

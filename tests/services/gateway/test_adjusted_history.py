@@ -36,7 +36,7 @@ SHARES = (10, 2, 2, 1)
 
 
 @pytest.fixture(autouse=True)
-async def market(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Runtime[Any, Any]]:
+async def market(monkeypatch: pytest.MonkeyPatch, real_servers: None) -> AsyncIterator[Runtime[Any, Any]]:
     """There before the gateway is, which takes its address from the environment."""
     async with served(marketdata, clock=FixedClock(OPEN + 30 * DAY)) as (url, runtime):
         monkeypatch.setenv("GATEWAY_MARKETDATA_URL", url)

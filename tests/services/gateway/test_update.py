@@ -24,7 +24,7 @@ USER, ACCOUNT = UserId(ids.new_id()), AccountId(ids.new_id())
 
 
 @pytest.fixture
-async def url() -> AsyncIterator[str]:
+async def url(real_servers: None) -> AsyncIterator[str]:
     """The database of the first version, where somebody has registered and works."""
     async with unmigrated("update") as made:
         connection = await connect(made, "gateway")

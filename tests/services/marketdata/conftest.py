@@ -53,7 +53,7 @@ async def memory(client: httpx.AsyncClient) -> MarketMemory:
 
 
 @pytest.fixture
-async def client(symbol: str) -> AsyncIterator[httpx.AsyncClient]:
+async def client(symbol: str, real_servers: None) -> AsyncIterator[httpx.AsyncClient]:
     async with opened(app, clock=FixedClock(OPEN + timedelta(days=30))) as runtime:
         contract = listed(symbol)
         runtime.memory.listed = {contract.instrument: contract}
@@ -77,7 +77,7 @@ _KNOWN_TO_BROKER = """
 
 
 @pytest.fixture(scope="session")
-async def kafka() -> str:
+async def kafka(real_servers: None) -> str:
     """Its address, once every partition of the ticks has a leader: new ones have none for a moment."""
     async with opened(app) as runtime, AIOKafkaConsumer(bootstrap_servers=runtime.settings.kafka_bootstrap) as reader:
         partitions = [AIOTopicPartition(topics.TICKS.name, number) for number in range(topics.TICKS.partitions)]
@@ -101,7 +101,7 @@ def group(kafka: str) -> str:
 
 
 @pytest.fixture
-async def series() -> AsyncIterator[TimeSeries]:
+async def series(real_servers: None) -> AsyncIterator[TimeSeries]:
     series = TimeSeries(os.environ["QUESTDB_URL"])
     await keeping_all(series)
     yield series

@@ -24,7 +24,7 @@ RARE = f"M&{ids.new_id().hex[-8:].upper()}"
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+async def client(real_servers: None) -> AsyncIterator[httpx.AsyncClient]:
     async with opened(app, clock=FixedClock(OPEN)) as runtime:
         runtime.memory.listed = {c.instrument: c for c in (listed("SBIN"), listed(RARE))}
         application = http.build_app(runtime)

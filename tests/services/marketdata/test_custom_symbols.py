@@ -241,7 +241,7 @@ async def test_what_may_not_be_saved_is_refused_with_a_code(connection: Connecti
 
 
 @pytest.fixture
-async def runtime() -> AsyncIterator[Runtime[ContractStore, MarketMemory]]:
+async def runtime(real_servers: None) -> AsyncIterator[Runtime[ContractStore, MarketMemory]]:
     async with opened(app, clock=FixedClock(OPEN)) as runtime:
         yield runtime
         async with runtime.transaction() as unit:

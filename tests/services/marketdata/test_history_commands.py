@@ -22,6 +22,8 @@ MINUTE = timedelta(minutes=1)
 PAST = datetime(2021, 6, 9, 3, 45, tzinfo=UTC)
 """09:15 IST on a Wednesday that is over by any clock."""
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture
 def name() -> InstrumentId:

@@ -51,7 +51,9 @@ async def ticker() -> AsyncIterator[StubTicker]:
 
 
 @pytest.fixture
-async def runtime(ticker: StubTicker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[MarketRuntime]:
+async def runtime(
+    ticker: StubTicker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, real_servers: None
+) -> AsyncIterator[MarketRuntime]:
     async with opened(app, clock=FixedClock(OPEN)) as runtime:
         credentials = tmp_path / "kite.json"
         credentials.write_text(json.dumps({"api_key": "key", "access_token": ticker.login}))

@@ -58,7 +58,7 @@ class Heard:
 
 
 @pytest.fixture
-async def runtime() -> AsyncIterator[MarketRuntime]:
+async def runtime(real_servers: None) -> AsyncIterator[MarketRuntime]:
     async with opened(app, clock=FixedClock(AUGUST)) as runtime:
         for table in TABLES:
             await runtime.pool.execute(f"DELETE FROM {table}")  # noqa: S608 - names of our own

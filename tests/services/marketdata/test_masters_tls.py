@@ -210,6 +210,7 @@ async def test_a_dump_that_is_asked_for_with_a_question_is_fetched(
     assert json.loads(server.asked[0].partition(b"\r\n\r\n")[2]) == question
 
 
+@pytest.mark.servers
 async def test_the_authority_of_the_settings_is_the_one_that_counts(
     server: Server, tls: tuple[Path, ssl.SSLContext]
 ) -> None:

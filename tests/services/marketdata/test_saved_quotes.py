@@ -22,7 +22,7 @@ from tests.services.marketdata.test_simulator import simulator
 
 
 @pytest.fixture
-async def runtime() -> AsyncIterator[MarketRuntime]:
+async def runtime(real_servers: None) -> AsyncIterator[MarketRuntime]:
     async with leading() as runtime:
         yield runtime
 

@@ -29,7 +29,7 @@ from tests.services.marketdata.test_simulator import DAY, STEP, simulator
 
 
 @pytest.fixture
-async def runtime() -> AsyncIterator[MarketRuntime]:
+async def runtime(real_servers: None) -> AsyncIterator[MarketRuntime]:
     async with leading() as runtime:
         yield runtime
 

@@ -44,7 +44,7 @@ class Told:
 
 
 @pytest.fixture
-async def runtime() -> AsyncIterator[MarketRuntime]:
+async def runtime(real_servers: None) -> AsyncIterator[MarketRuntime]:
     async with opened(app, clock=FixedClock(NOW)) as runtime:
         await runtime.memory.redis.aclose()
         runtime.memory.redis = Redis.from_url(urlsplit(os.environ["REDIS_URL"])._replace(path="/14").geturl())
