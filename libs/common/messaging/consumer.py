@@ -33,6 +33,7 @@ Kafka is away.
 """
 RETRY_EVERY_S = 1.0
 """How often we look whether the retry of a parked message was asked for."""
+FORGET_EVERY_S = 3600.0
 PARTITIONS_EVERY_S = 60.0
 """How often Kafka is asked whether topics have more partitions than they had."""
 
@@ -69,6 +70,7 @@ class Consumer:
             group.create_task(self._leadership.run(), name="lead")
             group.create_task(self._follow_topics(), name="topics")
             group.create_task(self._keep_leases(), name="leases")
+            group.create_task(self._forget_old_ids(), name="inbox")
             await self._consume()
 
     async def stop(self) -> None:
@@ -89,7 +91,7 @@ class Consumer:
             log.warning("leases_not_given_back", error=repr(error))
 
     async def _consume(self) -> None:
-        next_retry = last_cleaning = 0.0
+        next_retry = 0.0
         time = asyncio.get_running_loop().time
         while not self._handling.stopping:
             await asyncio.sleep(self._pace.rest(time()))
@@ -106,9 +108,6 @@ class Consumer:
                     log.warning("fenced", reason=str(error))
                     self._forget(self._numbers)
                     self._leases.look_soon()
-            if time() - last_cleaning > 3600:
-                last_cleaning = time()
-                await self._handling.forget_old_ids()
         await asyncio.Event().wait()
 
     async def _gather(self) -> None:
@@ -165,6 +164,12 @@ class Consumer:
                 await asyncio.sleep(0.3)
             await self._leases.news()
         await asyncio.Event().wait()
+
+    async def _forget_old_ids(self) -> None:
+        """Beside the messages, which do not wait for it: after days there are millions."""
+        while True:
+            await self._handling.forget_old_ids()
+            await asyncio.sleep(FORGET_EVERY_S)
 
     async def _follow_topics(self) -> None:
         """Beside the leases: our heartbeat does not wait for a Kafka that is away."""

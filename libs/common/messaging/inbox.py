@@ -35,6 +35,17 @@ A batch's statements are the same all day; planned anew each time they cost more
 while a table was empty would scan it for ever.
 """
 
+FORGET_AT_ONCE = 20_000
+_FORGET = """
+    WITH gone AS (
+        DELETE FROM message_inbox WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM message_inbox
+            WHERE received_at < least($1, (SELECT min(parked_at) FROM message_parked) - $2::interval) LIMIT $3))
+        RETURNING 1
+    )
+    SELECT count(*) FROM gone
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -87,15 +98,9 @@ async def stored_offsets(connection: Connection, owner: int, numbers: Collection
 
 
 async def forget_before(connection: Connection, horizon: datetime) -> None:
-    """Drop inbox rows older than any redelivery can be.
+    """Drop inbox rows older than any redelivery can be, some at a time: a day's are more than one statement may take.
 
     A copy that was parked waits for as long as a person takes: what may be the message itself is known until then.
     """
-    await connection.execute(
-        """
-        DELETE FROM message_inbox
-        WHERE received_at < least($1, (SELECT min(parked_at) FROM message_parked) - $2::interval)
-        """,
-        horizon,
-        KEPT,
-    )
+    while await connection.fetchval(_FORGET, horizon, KEPT, FORGET_AT_ONCE) == FORGET_AT_ONCE:
+        pass
