@@ -1,9 +1,11 @@
 """Messages that cannot be handled wait, and with them their key alone, until somebody decides."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from libs.common import ids
 from libs.common.messaging import parked
 from libs.common.messaging.envelope import Record, record
 from tests.common.ledger import Ledger, deposit_of, publish
@@ -97,6 +99,29 @@ async def test_a_record_without_our_headers_is_parked_not_lost(
         await publish([Record(ledger.requests.name, envelope, b"{}")], raw_headers=headers)
         rows = await parked_rows(ledger, 1)
         assert "no ce_type" in rows[0].reason
+
+
+@pytest.mark.parametrize(
+    ("key", "header"),
+    [
+        ("a", ("ce_type", b"\xff")),
+        ("a", ("trace-bin", b"\0\x01\xff")),
+        ("a\0b", ("trace", b"")),
+        ("".join(ids.new_id().hex for _ in range(1000)), ("trace", b"")),
+    ],
+    ids=["a type that is no text", "a zero byte in a header", "a zero byte in the key", "a long key"],
+)
+async def test_what_a_stranger_wrote_parks_its_key_alone_whatever_bytes_it_holds(
+    ledger: Ledger, key: str, header: tuple[str, bytes]
+) -> None:
+    """It could not even be parked, and ended the service, and at its next start again."""
+    async with ledger.running():
+        envelope = replace(ledger._envelope(deposit_of("a", 1), None), key=key)
+        headers = [header] if header[0] == "ce_type" else [("ce_type", b"DepositRequested"), header]
+        await publish([Record(ledger.requests.name, envelope, b"{}")], raw_headers=headers)
+        await ledger.request(deposit_of("b", 7))
+        await ledger.eventually({"b": 7})
+        assert (await parked_rows(ledger, 1))[0].headers == headers
 
 
 async def parked_rows(ledger: Ledger, count: int) -> list[parked.Parked]:

@@ -64,10 +64,15 @@ def headers_of(received: Received) -> Headers:
 
 
 def type_of(headers: Iterable[tuple[str, bytes]]) -> str:
-    """The message's type, by header alone, so that a foreign message is skipped without decoding it."""
+    """The message's type, by header alone, so that a foreign message is skipped without decoding it; "" if it has none
+    that is text.
+    """
     for name, value in headers:
         if name == "ce_type":
-            return value.decode()
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return ""
     return ""
 
 

@@ -86,8 +86,10 @@ class Handling:
                 log.warning("batch_waits", messages=len(batch), error=repr(error))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
-            except Exception as error:  # noqa: BLE001 - a handler's bug parks one key, never the partition
+            except Exception as error:
                 if len(batch) == 1:
+                    if batch[0].fault:
+                        raise  # it cannot even be parked: the service cannot do its work
                     await self._park_failed(batch[0], error)
                     return
                 log.error("batch_failed", messages=len(batch), exc_info=error)

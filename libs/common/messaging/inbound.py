@@ -10,7 +10,7 @@ from libs.common.contracts.base import Delivery, Message
 from libs.common.messaging.envelope import decode, headers_of, read_envelope, type_of
 from libs.common.messaging.errors import Undecodable
 from libs.common.messaging.inbox import Partition
-from libs.common.messaging.parked import Arrival, Parked
+from libs.common.messaging.parked import LONGEST_KEY, Arrival, Parked, storable
 from libs.common.service import Service
 
 Place = tuple[str, int, int]
@@ -53,7 +53,7 @@ class Consumed:
         message = self._types.get((topic, name))
         if message is None and name:
             return None
-        key = (received.key() or b"").decode(errors="replace")
+        key = storable((received.key() or b"")[:LONGEST_KEY].decode(errors="replace"))
         place = received.partition() or 0, received.offset() or 0
         arrival = Arrival(topic, *place, key, name, headers, received.value() or b"")
         delivery, fault = _decode(message, arrival)

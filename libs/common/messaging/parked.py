@@ -22,6 +22,16 @@ from libs.common.messaging.inbox import Partition
 BEHIND = "waits behind an earlier parked message of its key"
 """What is wrong with a message that has not been tried yet: nothing. It is handled once nothing is before it."""
 
+LONGEST_KEY = 600
+"""Bytes: PostgreSQL keeps no longer one in an index, and none of ours is nearly so long."""
+_ZERO, _NOT_LATIN = "\0", "\u0100"
+"""PostgreSQL keeps no zero byte in a text: a header's are kept as a letter that no byte stands for."""
+
+
+def storable(text: str) -> str:
+    """The text as PostgreSQL can keep it, whoever wrote it."""
+    return text.replace(_ZERO, "\ufffd")
+
 
 @dataclass(frozen=True, slots=True)
 class Parked:
@@ -50,7 +60,7 @@ class Parked:
 
     @classmethod
     def read(cls, row: asyncpg.Record) -> Self:
-        headers = [(name, value.encode("latin-1")) for name, value in orjson.loads(row["headers"])]
+        headers = [(name, _bytes(value)) for name, value in orjson.loads(row["headers"])]
         return cls(
             row["seq"],
             row["topic"],
@@ -89,7 +99,7 @@ async def park(connection: Connection, arrivals: Sequence[tuple[Arrival, str]], 
         ON CONFLICT DO NOTHING
         """,
         [
-            (a.topic, a.partition, a.offset, a.key, a.type, _text(a.headers), a.value, reason, now)
+            (a.topic, a.partition, a.offset, a.key, a.type, _text(a.headers), a.value, storable(reason), now)
             for a, reason in arrivals
         ],
     )
@@ -191,9 +201,14 @@ async def failed_again(connection: Connection, key: str, seq: int, reason: str) 
         """,
         key,
         seq,
-        reason,
+        storable(reason),
     )
 
 
 def _text(headers: Headers) -> str:
-    return orjson.dumps([[name, value.decode("latin-1")] for name, value in headers]).decode()
+    kept = [[name, value.decode("latin-1").replace(_ZERO, _NOT_LATIN)] for name, value in headers]
+    return orjson.dumps(kept).decode()
+
+
+def _bytes(header: str) -> bytes:
+    return header.replace(_NOT_LATIN, _ZERO).encode("latin-1")
