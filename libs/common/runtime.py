@@ -26,6 +26,7 @@ from libs.common.messaging.waiting import PASSING, NotThere, until_there
 from libs.common.messaging.work import Work, origin
 from libs.common.service import Context, S, Service, V
 from libs.common.settings import CommonSettings, ServiceSettings
+from libs.common.telemetry import log
 from libs.common.writes import Writes
 
 SEND_SECONDS = 1.5
@@ -34,6 +35,8 @@ LAST_LOOK_SECONDS = 0.25
 """How long it then looks whether Kafka's answer came all the same: it may be here, and we stood still."""
 KEEP_SECONDS = 0.5
 """How long it then waits for a connection to the outbox."""
+STOP_SECONDS = 3.0
+"""How long Kafka may take to confirm what is under way when we end."""
 
 
 class Unit(Generic[S, V]):
@@ -171,8 +174,17 @@ class Runtime(Generic[S, V]):
     async def close(self) -> None:
         await self.outbox.close()
         await self.bulk.close()
-        await self.producer.stop()
+        await self._stop_producer()
         await asyncio.wait_for(self.pool.close(), 10)
+
+    async def _stop_producer(self) -> None:
+        """It would ask a Kafka that is away for ever, until its sender ends; the outbox has what may not be lost."""
+        stopping = asyncio.ensure_future(self.producer.stop())
+        _, late = await asyncio.wait([stopping], timeout=STOP_SECONDS)
+        if late:
+            log.warning("stopped_without_kafka")
+            self.producer._sender.sender_task.cancel()
+        await stopping
 
     @contextlib.asynccontextmanager
     async def transaction(

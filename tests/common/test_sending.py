@@ -1,6 +1,7 @@
 """What a caller hears of a message while Kafka is slow or away: taken, or not, and never both."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -142,3 +143,22 @@ async def test_a_timer_that_says_more_than_kafka_takes_goes_on(ledger: Ledger) -
             assert [each.key for each, _ in await ledger.said(1)] == ["b"]
         finally:
             timer.cancel()
+
+
+async def test_who_is_stopped_while_kafka_is_away_ends_and_leaves_what_it_said_to_its_successor(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen: it stood there until Kafka was back, or somebody killed it."""
+
+    async def away(*_: Any, **__: Any) -> bool:
+        return False
+
+    async with contextlib.AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(ledger.running())
+        monkeypatch.setattr(runtime.producer.client, "ready", away)
+        async with runtime.transaction() as unit:
+            unit.say(BalanceChanged(account_id="a", balance=1, amount=1))
+        async with asyncio.timeout(20):
+            await stack.aclose()
+    async with ledger.running():
+        assert len(await ledger.said(1)) == 1

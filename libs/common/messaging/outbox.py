@@ -24,6 +24,7 @@ from libs.common.writes import Writes
 _FORGET_SECONDS = 0.25
 _RELAY_SECONDS = 1.0
 _RELAY_ROWS = 500
+_CLOSE_SECONDS = 3.0
 _FORGOTTEN_SECONDS = 15.0
 """Longer than Kafka may take to answer. A row of ours that is older was committed without our hearing of it."""
 _ANSWER_SECONDS = 1.0
@@ -128,8 +129,12 @@ class Outbox:
         await self.adopt()
 
     async def close(self) -> None:
-        """Wait for what is under way (bounded by the producer's own time-out) and forget what was confirmed."""
-        await self._idle.wait()
+        """Wait a little for what is under way and forget what was confirmed; our successor finds the rest in our table.
+
+        The producer itself would ask a Kafka that is away for ever.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), _CLOSE_SECONDS)
         await self._forget()
         if self._alive:
             await self._alive.close()
