@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from random import Random
 from typing import Any
@@ -14,7 +14,7 @@ from prometheus_client import Gauge, Histogram
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _SECRET = re.compile(r"password|secret|token|api_?key|authorization|cookie|credential|pepper|signature", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(://[^:/@\s]+):[^@\s]+@")
+_URL_PASSWORD = re.compile(r"(://[^:/@\s]*):[^\s\"']+@")
 _TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 
 _bits = Random().getrandbits  # noqa: S311 - a trace id is no secret, and this takes no system call
@@ -37,13 +37,22 @@ STAGE_SECONDS = Histogram(
 
 
 def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Keep secrets out of logs: by the name of a field, and passwords inside URLs."""
+    """Keep secrets out of logs: by the name of a field, and passwords inside URLs; within lists and objects, too."""
     for name, value in event.items():
-        if _SECRET.search(name):
-            event[name] = "[redacted]"
-        elif isinstance(value, str):
-            event[name] = _URL_PASSWORD.sub(r"\1:[redacted]@", value)
+        event[name] = _redacted(name, value)
     return event
+
+
+def _redacted(name: object, value: Any) -> Any:
+    if isinstance(name, str) and _SECRET.search(name):
+        return "[redacted]"
+    if isinstance(value, str):
+        return _URL_PASSWORD.sub(r"\1:[redacted]@", value)
+    if isinstance(value, Mapping):
+        return {each: _redacted(each, within) for each, within in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(None, each) for each in value]
+    return value
 
 
 def _add_trace(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -13,6 +13,20 @@ def test_a_database_url_is_logged_without_its_password() -> None:
     assert event["event"] == "connect postgresql://risk:[redacted]@127.0.0.1:5432/openalgo failed"
 
 
+@pytest.mark.parametrize("url", ["redis://:hunter2@127.0.0.1", "redis://risk:hunter@2@127.0.0.1"])
+def test_a_url_without_a_user_or_with_an_at_in_its_password_is_logged_without_it(url: str) -> None:
+    assert redact(None, "info", {"event": url})["event"].endswith(":[redacted]@127.0.0.1")
+
+
+def test_what_is_within_an_object_or_a_list_is_redacted_as_well() -> None:
+    told = {"missing": {"kafka": "ssl://risk:hunter2@k:9", "password": "hunter2"}, "seen": [{"api_key": "hunter2"}]}
+    assert "hunter2" not in str(redact(None, "info", told))
+    assert redact(None, "info", {"checks": {"postgres": True}, "numbers": [1]}) == {
+        "checks": {"postgres": True},
+        "numbers": [1],
+    }
+
+
 def test_a_trace_is_continued_under_a_new_span() -> None:
     parent = new_traceparent()
     child = continue_trace(parent)
