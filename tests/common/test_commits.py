@@ -119,12 +119,20 @@ async def test_who_leaves_in_doubt_about_its_last_commit_keeps_its_partitions(
 
 async def test_the_events_of_what_a_task_or_a_route_commits_go_out(ledger: Ledger, road: Road) -> None:
     async with ledger.running() as runtime:
+        await begun(runtime)
         road.lose_next()
         with pytest.raises(asyncpg.PostgresConnectionError):
             async with runtime.transaction() as unit:
                 unit.say(BalanceChanged(account_id="a", balance=5, amount=5))
         assert [event.balance for _, event in await ledger.said(1)] == [5]
         await ledger.forgets_what_it_said()
+
+
+async def begun(runtime: Runtime[LedgerStore, LedgerMemory]) -> None:
+    """It has its leases: taking them is a commit as well, and the next that the road sees."""
+    async with asyncio.timeout(15):
+        while not runtime.ready["consumer"]:
+            await asyncio.sleep(0.02)
 
 
 async def say(runtime: Runtime[LedgerStore, LedgerMemory], balance: int) -> None:
@@ -174,6 +182,7 @@ async def test_what_is_said_next_of_a_key_does_not_overtake_a_commit_whose_answe
 ) -> None:
     """Whoever waited for the locks of the one could be through, on another connection, before the one was heard of."""
     async with ledger.running() as runtime:
+        await begun(runtime)
         is_broken = asyncio.Event()
         road.lose_next(is_broken)
         first = asyncio.create_task(say(runtime, 1))
