@@ -101,7 +101,8 @@ def _health(runtime: Runtime[Any, Any]) -> list[Route]:
 
     async def ready(_: Request) -> Response:
         """Consuming, and every dependency answers."""
-        checks = {**runtime.ready, "postgres": await _answers(runtime), "running": not runtime.stopping.is_set()}
+        parts = {part: works and part not in runtime.held_up for part, works in runtime.ready.items()}
+        checks = {**parts, "postgres": await _answers(runtime), "running": not runtime.stopping.is_set()}
         good = all(checks.values())
         told = {"status": "ready" if good else "not ready", "service": name, "checks": checks}
         return JSONResponse(told, 200 if good else 503)

@@ -27,6 +27,7 @@ class Part:
     def __init__(self, runtime: Runtime[Any, Any], name: str, *, asked_for: bool) -> None:
         """`runtime.ready` is what the process tells of its parts, of this one only if it is `asked_for`."""
         self._ready = runtime.ready
+        self._held_up = runtime.held_up
         self._needs = runtime.has_what_it_needs
         self._note = runtime.in_hand.note
         self._name = name
@@ -57,6 +58,16 @@ class Part:
             if self._waiting:
                 self._waiting.cancel()
                 self._waiting = None
+
+    @contextlib.contextmanager
+    def trying(self) -> Iterator[None]:
+        """One piece of work, again and again while what it needs fails: it is not ready then, but serves."""
+        watch = asyncio.get_running_loop().call_later(STUCK_SECONDS, self._held_up.add, self._name)
+        try:
+            yield
+        finally:
+            watch.cancel()
+            self._held_up.discard(self._name)
 
     def _sticks(self, task: "asyncio.Task[Any] | None") -> None:
         log.critical("part_stuck", part=self._name, seconds=STUCK_SECONDS, at=_where(task))

@@ -75,6 +75,8 @@ class Runtime(Generic[S, V]):
         self.outbox: Outbox
         self.bulk: BulkPublisher
         self.ready: dict[str, bool] = {}
+        self.held_up: set[str] = set()
+        """Parts that have tried one thing for long, which has failed each time: nothing behind it is done either."""
         self.lead = Lead()
         self.in_hand = InHand(own.database_url, service.name)
         self.stopping = asyncio.Event()

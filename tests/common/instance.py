@@ -65,6 +65,12 @@ class Process:
         async with httpx.AsyncClient(trust_env=False) as client:
             return await self._tells(client)
 
+    async def tells(self, what: str) -> dict[str, Any]:
+        """Of its health: `ready` or `serving`."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            told: dict[str, Any] = (await client.get(f"http://127.0.0.1:{self._words[2]}/health/{what}")).json()
+            return told
+
     async def _tells(self, client: httpx.AsyncClient) -> bool:
         try:
             return (await client.get(f"http://127.0.0.1:{self._words[2]}/health/ready")).is_success

@@ -12,6 +12,7 @@ import pytest
 from tests.common.forwarding import Join, forwarding
 from tests.common.instance import Process
 from tests.common.ledger import DepositRequested, Ledger
+from tests.common.test_messaging import takes_writes
 
 AT_ONCE = {"STILL": "3", "STUCK": "1", "OVERDUE": "2"}
 GAVE_UP = 1
@@ -114,3 +115,19 @@ async def test_who_waits_for_kafka_is_not_ended_however_long_it_takes_nothing(
         await process.ended(12)
     told.touch()
     await goes_on(ledger, process)
+
+
+async def test_who_cannot_keep_what_it_handles_is_not_ready_but_serves(ledger: Ledger, process: Process) -> None:
+    """A database whose disk is full, or that became a standby, answers all the same: nothing was handled, all green."""
+    await process.start(**AT_ONCE)
+    await takes_writes(ledger, "off")
+    await deposit(ledger)
+    async with asyncio.timeout(20):
+        while (await process.tells("ready"))["checks"] != {"consumer": False, "postgres": True, "running": True}:
+            await asyncio.sleep(0.1)
+    assert (await process.tells("serving"))["status"] == "serving"
+    await takes_writes(ledger, "on")
+    await ledger.eventually({"asha": 5})
+    async with asyncio.timeout(20):
+        while not await process.is_ready():
+            await asyncio.sleep(0.1)

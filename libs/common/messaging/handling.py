@@ -74,6 +74,10 @@ class Handling:
 
         Fenced when the partitions are not ours any more.
         """
+        with self._part.trying():
+            await self._until_done(batch)
+
+    async def _until_done(self, batch: list[Inbound]) -> None:
         pause = 0.05
         while not self.stopping:
             try:
