@@ -20,6 +20,7 @@ from libs.common.messaging.outbox import Outbox, keep
 from libs.common.messaging.work import Work
 from libs.common.runtime import Runtime
 from libs.common.settings import CommonSettings, ServiceSettings
+from libs.common.telemetry import CONSUMER_LAG
 from libs.common.testing import NOON
 from libs.common.testing.delivery import envelope_of
 from libs.common.writes import Writes
@@ -296,6 +297,20 @@ async def keep_committed(ledger: Ledger, owner: int, row: Record) -> None:
     async with connection.transaction():
         await keep(Writes(connection), owner, [row])
     await connection.close()
+
+
+async def test_who_gave_a_partition_back_tells_no_lag_of_it_any_more(ledger: Ledger) -> None:
+    """What it told last stood in its metrics for as long as it lived, beside what the new holder tells."""
+
+    def told() -> set[str]:
+        samples = [sample for metric in CONSUMER_LAG.collect() for sample in metric.samples]
+        return {each.labels["partition"] for each in samples if each.labels["topic"] == ledger.requests.name}
+
+    async with ledger.running():
+        async with asyncio.timeout(15):
+            while len(told()) < ledger.requests.partitions:
+                await asyncio.sleep(0.05)
+    assert told() == set()
 
 
 async def test_a_database_that_takes_no_writes_for_a_while_parks_nobody(ledger: Ledger) -> None:

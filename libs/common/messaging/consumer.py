@@ -239,6 +239,7 @@ class Consumer:
         lost = self._handling.forget(gone)
         for partition in lost:
             del self._seen[partition]
+            CONSUMER_LAG.remove(*partition)  # it is told by who reads it now
         try:
             self._reader.end(lost)
         except KafkaException as error:
