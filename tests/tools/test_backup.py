@@ -1,18 +1,23 @@
 """`python -m tools.backup`: what it says when there is nothing to copy, or nothing to put back."""
 
+import asyncio
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from deploy.local import environment
 from deploy.local.instance import PROJECT, Instance
 from deploy.local.stack import Stack
 from libs.common.messaging.log import Logged
-from tools.backup import records, restoring
+from libs.common.testing import NOON
+from tools.backup import databases, folders, manifest, records, restoring, taking
 
 
 def backup(*words: str) -> subprocess.CompletedProcess[str]:
@@ -66,6 +71,58 @@ def test_a_new_machine_has_the_choices_of_the_backup_and_an_old_one_its_own(
     assert (found["MARKET_HOURS"], found.get("TRADING_BROKER_COMPARE_S")) == (hours, extra)
     assert (found["TRADING_VAULT_SECRET"], found["GATEWAY_PORT"]) == ("sealed", str(Instance().port("gateway")))
     assert environment.read(stack.instance) == found
+
+
+@pytest.mark.parametrize("taken", [1, 3])
+def test_a_folder_of_the_same_second_is_another_one(taken: int, tmp_path: Path) -> None:
+    """The second backup of a second ended with a traceback."""
+    into = tmp_path / "not" / "yet"
+    made = [folders.new_folder(into, NOON) for _ in range(taken + 1)]
+    assert [each.name for each in made] == ["20261123T063000Z", *(f"20261123T063000Z-{n + 2}" for n in range(taken))]
+    assert sorted(into.iterdir()) == sorted(made)
+    assert {each.stat().st_mode & 0o777 for each in made} == {0o700}
+
+
+@pytest.mark.parametrize("place", ["file", "gone/away"])
+def test_where_no_folder_can_be_made_there_is_no_backup(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OSError, match=place.partition("/")[0]):
+        folders.new_folder(tmp_path / place, NOON)
+
+
+@pytest.mark.servers
+def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    command = (sys.executable, "-m", "tools.backup", "--instance", "test", "take", "--to", str(place))
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"the backup was not finished: [Errno 17] File exists: '{place}'\n"
+
+
+@pytest.mark.servers
+async def test_two_who_back_up_in_one_moment_have_a_backup_each(tmp_path: Path) -> None:
+    """The night's and one by hand. QuestDB has one checkpoint, and a folder that was named for the second is there."""
+    stack = Stack("test")
+    await asyncio.to_thread(stack.set_up)
+    made = await asyncio.gather(taking.take(stack, tmp_path), taking.take(stack, tmp_path))
+    assert made[0] != made[1]
+    assert len({manifest.verify(each)["taken_at"] for each in made}) == 2
+
+
+@pytest.mark.servers
+async def test_a_backup_that_was_killed_over_questdb_is_told_of_with_what_ends_it(tmp_path: Path) -> None:
+    """Its checkpoint stands until somebody releases it: every later backup ended with a traceback."""
+    stack = Stack("test")
+    await asyncio.to_thread(stack.set_up)
+    async with httpx.AsyncClient(base_url=stack.instance.url("questdb"), trust_env=False) as questdb:
+        (await questdb.get("/exec", params={"query": "CHECKPOINT CREATE"})).raise_for_status()
+        with pytest.raises(databases.CheckpointStands) as told:
+            await taking.take(stack, tmp_path)
+    [command] = re.findall(r"`(.*)`", str(told.value))
+    await asyncio.to_thread(subprocess.run, shlex.split(command), check=True, capture_output=True)
+    manifest.verify(await taking.take(stack, tmp_path))
 
 
 async def test_a_log_in_files_is_the_log_as_it_was(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deploy.local.instance import OFFSETS, PROJECT
 from deploy.local.stack import NotReadyError, Stack
-from tools.backup import manifest, restoring, taking
+from tools.backup import databases, manifest, restoring, taking
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
         match arguments.command:
             case "take":
                 taking.check(stack)
-                made = asyncio.run(taking.take(stack, arguments.to))
+                made = _take(stack, arguments.to)
                 sys.stdout.write(f"{made}\n")
             case "verify":
                 facts = manifest.verify(arguments.source)
@@ -39,8 +39,15 @@ def main() -> None:
                 sys.stdout.write(restoring.restore(stack, arguments.source).words())
     except manifest.Damaged as error:
         raise SystemExit(f"{arguments.source}: {error}") from error
-    except (taking.NotRunning, NotReadyError) as error:
+    except (taking.NotRunning, databases.CheckpointStands, NotReadyError) as error:
         raise SystemExit(str(error)) from error
+
+
+def _take(stack: Stack, into: Path) -> Path:
+    try:
+        return asyncio.run(taking.take(stack, into))
+    except OSError as error:  # a disk that is full, a folder of somebody else's, a server that went away
+        raise SystemExit(f"the backup was not finished: {error}") from error
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ _MOVED = {
 }
 
 
+class CheckpointStands(Exception):
+    """QuestDB has one, and it is not ours; says what ends it."""
+
+
 async def dump(url: str, snapshot: str, target: Path) -> None:
     """All schemas as `snapshot` sees them."""
     await _run("pg_dump", url, "--format=custom", f"--snapshot={snapshot}", f"--file={target}")
@@ -146,6 +150,12 @@ def _add(tar: tarfile.TarFile, home: Path, file: Path) -> None:
 async def _checkpoint(url: str) -> AsyncIterator[None]:
     async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as questdb:
         answer = await questdb.get("/exec", params={"query": "CHECKPOINT CREATE"})
+        if answer.status_code == httpx.codes.BAD_REQUEST:
+            release = f"curl -sfG --noproxy '*' {url}/exec --data-urlencode 'query=CHECKPOINT RELEASE'"
+            raise CheckpointStands(
+                f"QuestDB refuses a checkpoint ({answer.json().get('error')}): a backup was killed in the middle, or"
+                f" somebody copies it in another way. `{release}` ends that"
+            )
         answer.raise_for_status()
         try:
             yield

@@ -16,6 +16,7 @@ from libs.common.messaging.envelope import type_of
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.log import Logged, reading
 from tools.backup import databases, manifest, records
+from tools.backup.folders import new_folder
 
 MEANT = ("OrderSubmitted", "FillReported", "OrderRequested")
 """What a person compares with the broker's book after a loss."""
@@ -49,8 +50,7 @@ class Restored:
 def restore(stack: Stack, source: Path) -> Restored:
     """The services stay stopped; `make up` starts them."""
     facts = manifest.verify(source)
-    aside = stack.instance.home / "replaced" / f"{SystemClock().now():%Y%m%dT%H%M%SZ}"
-    aside.mkdir(parents=True, mode=0o700)
+    aside = new_folder(stack.instance.home / "replaced", SystemClock().now())
     stack.stop_services()
     after = asyncio.run(_keep_what_came_after(stack, facts, aside / "after"))
     stack.supervisor.shutdown()  # it starts again where it was

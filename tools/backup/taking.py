@@ -1,20 +1,25 @@
 """Take a backup of a running stack."""
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+
+import asyncpg
 
 from deploy.local.stack import Stack
 from libs.common.clock import SystemClock
 from libs.common.messaging.log import Logged, reading
 from tools.backup import databases, manifest, records
 from tools.backup.cut import cut
+from tools.backup.folders import new_folder
 
 _PAGE = 2_000
+_TURN_S = 600.0
 COPIED = ("postgres", "kafka", "questdb")
 
 
 class NotRunning(Exception):
-    """There is nothing to copy from; says which servers do not answer."""
+    """There is nothing to copy from, or it is not our turn; says which servers do not answer, or who is at work."""
 
 
 def check(stack: Stack) -> None:
@@ -27,9 +32,25 @@ def check(stack: Stack) -> None:
 async def take(stack: Stack, into: Path) -> Path:
     """Everything as it was at one moment, in a directory that only its owner may read: it holds the secrets."""
     variables = stack.environment()
-    now = SystemClock().now()
-    root = into / f"{now:%Y%m%dT%H%M%SZ}"
-    root.mkdir(parents=True, mode=0o700)
+    async with _our_turn(variables["POSTGRES_ADMIN_URL"]):
+        return await _take(stack, variables, new_folder(into, SystemClock().now()))
+
+
+@contextlib.asynccontextmanager
+async def _our_turn(url: str) -> AsyncIterator[None]:
+    """One at a time: QuestDB has one checkpoint. A backup that died has lost its turn with its connection."""
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        try:
+            await connection.execute("SELECT pg_advisory_lock(hashtext('backup'))", timeout=_TURN_S)
+        except TimeoutError as error:
+            raise NotRunning(f"another backup has been at work for {_TURN_S:.0f} s, nothing was copied") from error
+        yield
+    finally:
+        await connection.close()
+
+
+async def _take(stack: Stack, variables: Mapping[str, str], root: Path) -> Path:
     async with reading(variables["KAFKA_BOOTSTRAP"], records.KEPT) as log:
         async with cut(variables["POSTGRES_ADMIN_URL"], log) as moment:
             taken_at = SystemClock().now()
