@@ -31,7 +31,7 @@ PATIENCE = 240.0
 
 async def measure(bench: Bench, instance: Instance) -> dict[str, Figures]:
     name = bench.world.instruments[0].name
-    async with httpx.AsyncClient(base_url=instance.url("questdb"), timeout=120) as questdb:
+    async with httpx.AsyncClient(base_url=instance.url("questdb"), timeout=120, trust_env=False) as questdb:
         await prepare(questdb, name)
     figures: Figures = {"rows": ROWS}
     for form in FORMATS:

@@ -52,7 +52,7 @@ class Sent:
 
 async def measure(bench: Bench, instance: Instance) -> dict[str, Figures]:
     bootstrap = environment.load(instance)["KAFKA_BOOTSTRAP"]
-    async with httpx.AsyncClient(base_url=instance.url("questdb"), timeout=30) as questdb:
+    async with httpx.AsyncClient(base_url=instance.url("questdb"), timeout=30, trust_env=False) as questdb:
         await offer(bootstrap, RATE / 5, 3)
         first = bench.meter.read()
         sent = await offer(bootstrap, RATE, STEADY_SECONDS)

@@ -25,7 +25,7 @@ class Watch:
         self._reader: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
-        self._socket = await connect(self.world.stream_url, max_size=None, compression=None)
+        self._socket = await connect(self.world.stream_url, max_size=None, compression=None, proxy=None)
         for message in subscription(self.world.api_key, self.channels, {}):
             await self._socket.send(message)
         self._reader = asyncio.create_task(self._read())

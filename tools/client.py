@@ -36,7 +36,7 @@ class Platform:
 
     def __init__(self, url: str, patience: float = 120.0) -> None:
         self.patience = patience
-        self.http = httpx.AsyncClient(base_url=url, timeout=15.0)
+        self.http = httpx.AsyncClient(base_url=url, timeout=15.0, trust_env=False)
         self.retries = 0
 
     async def __aenter__(self) -> Self:

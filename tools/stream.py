@@ -114,7 +114,7 @@ class Stream:
     async def _read_for_ever(self) -> None:
         while True:
             try:
-                async with connect(self.url, max_size=None, open_timeout=5) as socket:
+                async with connect(self.url, max_size=None, open_timeout=5, proxy=None) as socket:
                     await self._begin(socket)
                     async for text in socket:
                         await self._take(orjson.loads(text))

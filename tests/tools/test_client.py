@@ -55,3 +55,10 @@ async def test_patience_ends_and_says_what_was_heard_last() -> None:
     async with server(iter([(503, "starting")] * 99), []) as url, Platform(url, patience=0.3) as platform:
         with pytest.raises(Away, match=r"GET /x was not answered in 0 s; last: 503 starting"):
             await platform.get("/x")
+
+
+async def test_it_asks_past_the_proxy_that_the_machine_has_for_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `make up` does. The demo waited for a platform that was there, where no_proxy names no 127.0.0.1."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    async with server(iter([(200, '{"ok":1}')]), []) as url, Platform(url, patience=0.3) as platform:
+        assert await platform.get("/x") == {"ok": 1}

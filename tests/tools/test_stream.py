@@ -30,3 +30,16 @@ async def test_why_a_gateway_hangs_up_is_told() -> None:
         with pytest.raises(Away, match="it said: no such key"):
             async with Stream(f"ws://{host}:{port}", "key", ("orders",), patience=3.0):
                 pass
+
+
+async def test_it_goes_past_the_proxy_that_the_machine_has_for_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def tell(connection: ServerConnection) -> None:
+        async for _ in connection:
+            await connection.send('{"channel": "orders", "seq": 1, "data": []}')
+
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with serve(tell, "127.0.0.1", 0) as server:
+        host, port = next(iter(server.sockets)).getsockname()[:2]
+        async with Stream(f"ws://{host}:{port}", "key", ("orders",), patience=3.0) as stream:
+            assert stream.heard == []
