@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -104,13 +104,24 @@ def rules() -> str:
     return "\n".join(f"  {name:32} {why}" for name, why in (LEFT_OUT_TABLES | LEFT_OUT_COLUMNS).items())
 
 
+def one_of(services: Sequence[str]) -> Callable[[str], str]:
+    """An argument's type: argparse's own `choices` refuse in Python 3.11 that none was named."""
+
+    def known(name: str) -> str:
+        if name not in services:
+            raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(services)}")
+        return name
+
+    return known
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.digest",
         description=f"{__doc__}{rules()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("service", nargs="*", default=SERVICES)
+    parser.add_argument("service", nargs="*", type=one_of(SERVICES), default=SERVICES)
     parser.add_argument("--dump", type=Path, metavar="DIR")
     arguments = parser.parse_args()
     if arguments.dump:

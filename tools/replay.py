@@ -29,8 +29,8 @@ from libs.common.messaging.log import Logged, in_order_of_time
 from libs.common.messaging.replay import BATCH, Replay
 from libs.common.service import Service
 from libs.common.settings import variable
-from tools.backup import records
-from tools.digest import digest, whole
+from tools.backup import manifest, records
+from tools.digest import digest, one_of, whole
 
 SERVICES = ("gateway", "trading", "risk", "strategy", "signals")
 """Those whose state follows from messages; marketdata and the paper venue live on ticks."""
@@ -126,9 +126,11 @@ if __name__ == "__main__":
         prog="python -m tools.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", type=Path, metavar="FROM")
-    parser.add_argument("service", nargs="*", default=SERVICES)
+    parser.add_argument("service", nargs="*", type=one_of(SERVICES), default=SERVICES)
     arguments = parser.parse_args()
-    if not (arguments.source / "kafka").is_dir():
-        raise SystemExit(f"{arguments.source}: no kafka in it: not a backup")
+    try:
+        manifest.verify(arguments.source)
+    except manifest.Damaged as error:
+        raise SystemExit(f"{arguments.source}: {error}") from error
     with database.or_exit():
         asyncio.run(_main(arguments.source, arguments.service))

@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from deploy.local.instance import PROJECT
+from tools import digest, replay
 
+SERVICES = {"tools.digest": digest.SERVICES, "tools.replay": replay.SERVICES}
 NOWHERE = {
     "KAFKA_BOOTSTRAP": "127.0.0.1:9",
     "POSTGRES_ADMIN_URL": "postgresql://nobody@127.0.0.1:9/nothing",
@@ -65,7 +68,20 @@ def test_a_number_of_nodes_that_is_none_is_named(name: str) -> None:
     assert name in done.stderr
 
 
-def test_a_log_that_is_not_there_is_not_replayed() -> None:
-    """It printed the digests of a service that had heard nothing, and ended with 0."""
-    done = run("tools.replay no-such-backup", NOWHERE)
-    assert (done.returncode, done.stderr) == (1, "no-such-backup: no kafka in it: not a backup\n")
+@pytest.mark.parametrize("words", ["tools.digest riks", "tools.replay no-such-backup riks"])
+def test_a_service_that_there_is_not_has_no_digest(words: str) -> None:
+    """It had that of nothing, which equals itself: a comparison of two said that all was well."""
+    done = run(words, NOWHERE)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].endswith(": riks is none of " + ", ".join(SERVICES[words.split()[0]]))
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_log_that_is_not_there_or_was_not_finished_is_not_replayed(there: bool, tmp_path: Path) -> None:
+    """It printed the digests of a service that had heard nothing, or half of it, and ended with 0."""
+    backup = tmp_path / "backup"
+    if there:
+        (backup / "kafka").mkdir(parents=True)
+    done = run(f"tools.replay {backup}", NOWHERE)
+    assert done.returncode == 1
+    assert done.stderr == f"{backup}: no manifest.json in it: not a backup, or one that was not finished\n"
