@@ -17,7 +17,7 @@ import orjson
 
 from deploy.local import environment
 from deploy.local.instance import Instance
-from tools.reconcile import AlertAnswered, Answered, Options, Sources, reconcile
+from tools.reconcile import AlertAnswered, Answered, Options, Report, Sources, reconcile
 from tools.reconcile.checks.answers import Note
 from tools.reconcile.log import LogUnreadable
 from tools.reconcile.report import UNPROVEN
@@ -40,6 +40,8 @@ def main(words: list[str] | None = None) -> int:
             seen=tuple(_words(given.seen)) if given.seen else None,
         )
         report = asyncio.run(reconcile(sources, Options(wait_s=given.wait, grace_s=given.grace, trail=given.trail)))
+        sys.stdout.write(report.text() + "\n")
+        _keep(report, given.json)
     except KeyError as error:
         sys.stderr.write(f"reconcile: {error} is not set: `make up` starts a stack, --instance names another\n")
         return UNPROVEN
@@ -49,9 +51,6 @@ def main(words: list[str] | None = None) -> int:
     except Unusable as error:
         sys.stderr.write(f"reconcile: {error}\n")
         return UNPROVEN
-    if given.json:
-        Path(given.json).write_bytes(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2))
-    sys.stdout.write(report.text() + "\n")
     return report.exit_code
 
 
@@ -79,6 +78,17 @@ def _ensure_room(path: str | None) -> None:
     """Before the log is read, which may take a minute."""
     if path and not Path(path).absolute().parent.is_dir():
         raise Unusable(f"{path}: no such folder for the report")
+    if path and Path(path).is_dir():
+        raise Unusable(f"{path}: a folder; name a file for the report")
+
+
+def _keep(report: Report, path: str | None) -> None:
+    """After it was shown: where there is no room for it, it is not lost."""
+    try:
+        if path:
+            Path(path).write_bytes(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2))
+    except OSError as error:
+        raise Unusable(str(error)) from error
 
 
 def _answered(path: str | None) -> Iterator[Note]:

@@ -34,6 +34,15 @@ def test_a_file_that_is_not_there_says_nothing_about_the_stack(
     assert str(tmp_path / "nothing") in said
 
 
+def test_a_folder_is_no_place_for_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Known before the log is read; it was found out after, by a traceback in the place of the report, with 1."""
+    elsewhere(monkeypatch)
+    assert main(["--instance", "", "--json", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"reconcile: {tmp_path}: a folder; name a file for the report\n"
+
+
 def test_notes_that_cannot_be_read_say_nothing_about_the_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
