@@ -10,6 +10,7 @@ import pytest
 import services
 from deploy.local import bootstrap
 from deploy.local.instance import PROJECT
+from deploy.local.servers import postgres_binaries
 from deploy.local.stack import Stack
 from libs.common import topology
 from libs.common.service import Start
@@ -37,24 +38,28 @@ def stack() -> Stack:
     stack = Stack("test")
     stack.start_servers()
     stack.set_up()
-    forget_prices(stack)
+    forget_what_was_told(stack)
     stack.start_services({"MARKETDATA_FEED": "replay", "SHARED_DATA": str(SHARED_DATA), "LOG_LEVEL": "INFO"})
     return stack
 
 
-def forget_prices(stack: Stack) -> None:
-    """Nothing that earlier tests told on the topics that a starting service reads back from a little while ago.
+def forget_what_was_told(stack: Stack) -> None:
+    """Nothing that earlier tests told on topics that a starting service reads back, all of it or some seconds.
 
     Their clocks may be ahead of ours: such a quote counts as recent for days, and as newer than every real one, so that
-    an order which should rest is priced by it.
+    an order which should rest is priced by it. The contracts that they listed are in no table of ours, so that nobody
+    tells that they are gone, and an algo would choose one that has no price. Ours are told anew.
     """
-    recent = {
+    told = {
         stream.topic.name
         for service in topology.services(services)
         for stream in service.streams
-        if stream.start is Start.RECENT
+        if stream.start in {Start.RECENT, Start.BEGINNING}
     }
-    empty(stack.environment()["KAFKA_BOOTSTRAP"], recent)
+    empty(stack.environment()["KAFKA_BOOTSTRAP"], told)
+    forget = "DELETE FROM marketdata.contracts; DELETE FROM marketdata.pending_listings"
+    admin = stack.environment()["POSTGRES_ADMIN_URL"]
+    stack.execute((str(postgres_binaries() / "psql"), "--quiet", "--set=ON_ERROR_STOP=1", f"--command={forget}", admin))
 
 
 @pytest.fixture(scope="session")
