@@ -120,7 +120,8 @@ async def find_entry(event: OrderReopened, ctx: Ctx) -> Sequence[Message]:
     assert algo is not None
     situation = _situation(ctx)
     remaining = event.quantity - event.filled_quantity
-    return _settle(decisions.entry_found(algo, holding, event.order_id, event.instrument, remaining, situation), ctx)
+    found = decisions.entry_found(algo, holding, event.order_id, event.instrument, event.side, remaining, situation)
+    return _settle(found, ctx)
 
 
 async def square_off_refused(event: RequestRefused, ctx: Ctx) -> Sequence[Message]:

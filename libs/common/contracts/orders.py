@@ -197,11 +197,15 @@ class OrderRejected(OrderFact):
 
 
 class OrderReopened(OrderFact):
-    """The venue has an order that we took for refused, and told of as OrderRejected: it is open, and may trade."""
+    """The venue has an order that we took for refused, and told of as OrderRejected: it is open, and may trade.
+
+    `side` is None in messages from before it was told.
+    """
 
     broker_order_id: str
     purpose: OrderPurpose
     quantity: int
+    side: Side | None = None
 
 
 class OrderOutcomeUnknown(OrderFact):

@@ -105,11 +105,14 @@ def awaiting(holding: Holding, order_id: OrderId, remaining: int) -> Holding:
     return replace(holding, entries={**holding.entries, order_id: replace(entry, remaining=remaining)})
 
 
-def found(holding: Holding, order_id: OrderId, remaining: int, legs: int, now: datetime) -> Holding:
-    """The venue has an entry after all that was told to be rejected."""
+def found(
+    holding: Holding, order_id: OrderId, remaining: int, legs: int, direction: Side | None, now: datetime
+) -> Holding:
+    """The venue has an entry after all that was told to be rejected. With nothing else open, its direction holds."""
     if remaining <= 0:
         return holding
-    return replace(holding, entries={**holding.entries, order_id: Entry(remaining, now, legs)})
+    entries = {**holding.entries, order_id: Entry(remaining, now, legs)}
+    return replace(holding, entries=entries, direction=holding.direction if holding.occupied else direction)
 
 
 def ended(holding: Holding, order_id: OrderId) -> Holding:

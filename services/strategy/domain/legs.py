@@ -81,6 +81,14 @@ def plan(
     return tuple(sorted(orders, key=lambda order: order.side is Side.SELL))
 
 
+def direction_of(algo: Algo, side: Side) -> Side | None:
+    """The signal that makes an algo that reverses trade this side; None when its legs are of both sides."""
+    sides = {leg.side for leg in algo.legs}
+    if algo.on_repeat is not RepeatRule.REVERSE or len(sides) > 1:
+        return None
+    return Side.BUY if side in sides else Side.SELL
+
+
 def _resolve_leg(leg: AlgoLeg, market: Market) -> Contract | Impossible:
     match leg.kind:
         case InstrumentKind.EQUITY if leg.instrument:

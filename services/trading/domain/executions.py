@@ -92,7 +92,11 @@ def _reopen(order: Order, execution: ExecutionReported) -> Step:
     found = replace(order, broker_order_id=execution.venue_order_id, cancel_requested_at=None)
     after = _next(found, status)
     said = OrderReopened(
-        **fact(after), broker_order_id=execution.venue_order_id, purpose=after.purpose, quantity=after.quantity
+        **fact(after),
+        broker_order_id=execution.venue_order_id,
+        purpose=after.purpose,
+        quantity=after.quantity,
+        side=after.side,
     )
     return after, [said]
 

@@ -1,10 +1,12 @@
 """An entry that was changed, or found at its venue after it was told to be rejected."""
 
+import pytest
+
 from libs.common.contracts.algos import LegRefused
-from libs.common.contracts.enums import LegRefusedRule, OrderPurpose, OrderStatus, OrderType, RepeatRule
+from libs.common.contracts.enums import LegRefusedRule, OrderPurpose, OrderStatus, OrderType, RepeatRule, Side
 from libs.common.contracts.orders import OrderModified, OrderReopened, OrderRequested
-from tests.services.strategy.desk import Desk, orders_of, reasons_of, rejected, square_offs_of
-from tests.services.strategy.scene import FIRST, LOT, SPREAD, USER, a_signal, an_algo, an_exit, option_leg
+from tests.services.strategy.desk import Desk, denied, orders_of, reasons_of, rejected, square_offs_of
+from tests.services.strategy.scene import FIRST, FUTURE_LEG, LOT, SPREAD, USER, a_signal, an_algo, an_exit, option_leg
 
 
 def fact(order: OrderRequested, filled: int) -> dict[str, object]:
@@ -27,7 +29,7 @@ def changed(order: OrderRequested, quantity: int, filled: int = 0) -> OrderModif
 
 
 def reopened(order: OrderRequested, filled: int = 0) -> OrderReopened:
-    terms = {"broker_order_id": "2611", "purpose": order.purpose}
+    terms = {"broker_order_id": "2611", "purpose": order.purpose, "side": order.side}
     return OrderReopened.model_validate({**fact(order, filled), **terms})
 
 
@@ -105,3 +107,22 @@ async def test_a_leg_found_by_an_algo_that_keeps_its_legs_is_kept(desk: Desk) ->
     await desk.hear(desk.filled(bought), rejected(sold))
     assert await desk.hear(reopened(sold)) == []
     assert len(square_offs_of(await desk.hear(an_exit()))) == 1
+
+
+@pytest.mark.parametrize(("first", "second"), [(Side.BUY, Side.SELL), (Side.SELL, Side.BUY)])
+async def test_an_entry_found_after_its_rejection_is_reversed_from_the_direction_that_it_has(
+    desk: Desk, first: Side, second: Side
+) -> None:
+    """A signal of the direction that it held squared it off, and entered it again."""
+    await desk.keep(an_algo([FUTURE_LEG], on_repeat=RepeatRule.REVERSE))
+    [order] = orders_of(await desk.hear(a_signal(action=first)))
+    await desk.hear(rejected(order))
+    [meanwhile] = orders_of(await desk.hear(a_signal(action=second)))
+    await desk.hear(denied(meanwhile))
+    await desk.hear(reopened(order))
+    await desk.hear(desk.filled(order))
+    refused = reasons_of(await desk.hear(a_signal(action=first)))
+    assert refused == [f"in position already in the direction of {first.lower()}"]
+    [square_off] = square_offs_of(await desk.hear(a_signal(action=second)))
+    [reversal] = orders_of(await desk.hear(*desk.flattened(square_off)))
+    assert reversal.side is second

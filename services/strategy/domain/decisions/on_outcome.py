@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from libs.common.contracts.algos import Algo, LegRefused, SquareOffRefused
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import LegRefusedRule, SquareOffReason
+from libs.common.contracts.enums import LegRefusedRule, Side, SquareOffReason
 from libs.common.contracts.ids import InstrumentId, OrderId, SquareOffId
 from libs.common.ids import derive
 from services.strategy.domain import holdings, legs
@@ -43,12 +43,19 @@ def leg_ended(
 
 
 def entry_found(
-    algo: Algo, holding: Holding, order_id: OrderId, instrument: InstrumentId, remaining: int, situation: Situation
+    algo: Algo,
+    holding: Holding,
+    order_id: OrderId,
+    instrument: InstrumentId,
+    side: Side | None,
+    remaining: int,
+    situation: Situation,
 ) -> Decision:
     """The venue has an entry that was told to be rejected. What was concluded from that stands: where the other legs
     were closed for it, or all of the algo was, it is closed as well.
     """
-    found = holdings.found(holding, order_id, remaining, len(algo.legs), situation.market.now)
+    direction = side and legs.direction_of(algo, side)
+    found = holdings.found(holding, order_id, remaining, len(algo.legs), direction, situation.market.now)
     closes = len(algo.legs) > 1 and algo.on_leg_refused is LegRefusedRule.CLOSE_OTHERS
     under_way = holding.closing
     if (under_way and not under_way.answered) or not (closes or under_way):

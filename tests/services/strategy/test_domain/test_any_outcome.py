@@ -124,8 +124,11 @@ class AnyOutcome(RuleBasedStateMachine):
     def an_order_is_found(self, pick: int) -> None:
         order_id = self._one_of(self.lost, pick)
         self.open[order_id] = self.lost.pop(order_id)
-        instrument, left = self.orders[order_id].instrument, self.open[order_id]
-        self.settle(decisions.entry_found(self.algo, self.holding, order_id, instrument, left, self.situation()))
+        self.find(order_id)
+
+    def find(self, order_id: OrderId) -> None:
+        order, left, now = self.orders[order_id], self.open[order_id], self.situation()
+        self.settle(decisions.entry_found(self.algo, self.holding, order_id, order.instrument, order.side, left, now))
 
     @rule(pick=PICK, quantity=st.integers(0, 90))
     @precondition(lambda self: self.open)
@@ -169,10 +172,7 @@ class AnyOutcome(RuleBasedStateMachine):
             return
         for order_id in list(self.lost):
             self.open[order_id] = self.lost.pop(order_id)
-            order, left = self.orders[order_id], self.open[order_id]
-            self.settle(
-                decisions.entry_found(self.algo, self.holding, order_id, order.instrument, left, self.situation())
-            )
+            self.find(order_id)
         self.come_to_rest()
         self.time_passes(70)
         self.leave()
