@@ -125,6 +125,8 @@ class DenialRule(StrEnum):
     """Nothing more is opened in MIS before this market closes: what is open is being squared off."""
     IDENTICAL_ORDER = "IDENTICAL_ORDER"
     NOT_REDUCING = "NOT_REDUCING"
+    NOT_HELD = "NOT_HELD"
+    """CNC delivers what is sold: it cannot be sold short."""
     ORDER_NOT_OPEN = "ORDER_NOT_OPEN"
 
 

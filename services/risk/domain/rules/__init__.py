@@ -7,6 +7,7 @@ position, and at last the margin.
 from libs.common.contracts.enums import OrderPurpose
 from services.risk.domain.rules.check import Denial, OrderCheck, Policy, Rule
 from services.risk.domain.rules.correctness import (
+    delivery_is_held,
     exit_only_reduces,
     instrument_is_known,
     instrument_is_tradable,
@@ -50,6 +51,7 @@ CORRECTNESS: tuple[Rule, ...] = (
     price_is_within_band,
     market_has_a_price,
     exit_only_reduces,
+    delivery_is_held,
 )
 LIMITS: tuple[Rule, ...] = (
     intraday_goes_on,

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from libs.common.contracts.enums import DenialRule, InstrumentKind, OrderPurpose, OrderType, Product
+from libs.common.contracts.enums import Broker, DenialRule, InstrumentKind, OrderPurpose, OrderType, Product, Side
 from libs.common.contracts.orders import OrderTerms
 from services.risk.domain.instruments import trading_day
 from services.risk.domain.money import plain, rupees
@@ -158,3 +158,16 @@ def exit_only_reduces(check: OrderCheck) -> Denial | None:
     )
     reason = f"exit of {check.remaining} exceeds the {open_still} that is open and not being closed already"
     return Denial(DenialRule.NOT_REDUCING, reason, str(open_still), str(check.remaining))
+
+
+def delivery_is_held(check: OrderCheck) -> Denial | None:
+    """What was bought today may be sold today. What a broker's account holds elsewhere only the broker knows."""
+    order, ledger = check.order, check.ledger
+    is_ours = order.product is Product.CNC and order.side is Side.SELL and ledger.account.broker is Broker.PAPER
+    held = ledger.net.reducible(order.side, check.own_pending)
+    if not is_ours or check.remaining <= held:
+        return None
+    reason = (
+        f"sale of {check.remaining} in CNC exceeds the {held} held and not being sold already: buy first, or use MIS"
+    )
+    return Denial(DenialRule.NOT_HELD, reason, str(held), str(check.remaining))
