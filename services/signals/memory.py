@@ -118,8 +118,8 @@ class SignalsMemory(Memory):
         self.secrets = WebhookSecrets(self.settings.webhook_secret)
         self.calendar: TradingCalendar
         self.limiter: RateLimiter
-        self.deciding: set[asyncio.Task[Any]] = set()
-        """Alerts being decided; a task lives on when its sender was told 503."""
+        self.deciding: dict[asyncio.Task[Any], SignalGroupId] = {}
+        """Alerts being decided, and of which group; a task lives on when its sender was told 503."""
         self._turns: WeakValueDictionary[SignalGroupId, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:

@@ -23,7 +23,7 @@ from libs.common.telemetry import log
 from libs.common.trading_calendar import IST
 from services.signals.api.bodies import Oversized
 from services.signals.api.judging import judge, understand
-from services.signals.domain import alerts, fates, payloads
+from services.signals.domain import alerts, fates, payloads, rate
 from services.signals.domain.fates import Accepted, Arrival, Fate, Outcome, Receiver, Refusal
 from services.signals.memory import SignalsMemory
 from services.signals.store import SignalsStore
@@ -79,12 +79,13 @@ async def receive(runtime: "SignalsRuntime", call: Call) -> Outcome | None:
     The task ends by itself.
     """
     memory = runtime.memory
-    if len(memory.deciding) >= memory.settings.max_in_flight:
-        raise unavailable("too many alerts are being taken at once")
+    under_way = list(memory.deciding.values())
+    if not rate.has_room(under_way.count(call.group_id), len(under_way), memory.settings.max_in_flight):
+        raise unavailable("too many alerts are being taken at once, or too many of this webhook")
     reception = _Reception(runtime, call)
     work = asyncio.create_task(reception.outcome(), name="alert")
-    memory.deciding.add(work)
-    work.add_done_callback(memory.deciding.discard)
+    memory.deciding[work] = call.group_id
+    work.add_done_callback(memory.deciding.pop)
     done, _ = await asyncio.wait({work}, timeout=memory.settings.answer_seconds)
     if not done and reception.committing:
         done, _ = await asyncio.wait({work}, timeout=_COMMIT_SECONDS)

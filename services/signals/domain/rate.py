@@ -1,4 +1,4 @@
-"""A token bucket: bursts up to a minute's worth, then evenly."""
+"""How much one webhook may ask: a token bucket (a minute's worth at once, then evenly), and its share of the room."""
 
 from dataclasses import dataclass, replace
 
@@ -19,3 +19,11 @@ def take(bucket: Bucket | None, per_minute: int, now: float) -> tuple[Bucket, fl
     if filled.tokens >= 1:
         return replace(filled, tokens=filled.tokens - 1), 0.0
     return filled, (1 - filled.tokens) * 60 / per_minute
+
+
+def has_room(own: int, taken: int, most: int) -> bool:
+    """Whether a webhook that has `own` alerts under way gets one more of the `most` places, `taken` of them by anybody.
+
+    As many as are left free: one that floods gets half of the room, n that flood come to have most / (n + 1) each.
+    """
+    return own < most - taken

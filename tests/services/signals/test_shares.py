@@ -1,0 +1,51 @@
+"""Webhooks of many share one listener: nobody's flood keeps another's alerts out."""
+
+import asyncio
+
+import asyncpg
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common.clock import FixedClock
+from libs.common.testing import service_app
+from services.signals.app import app
+from services.signals.domain import rate
+from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, problem
+
+
+async def test_a_webhook_that_floods_leaves_room_for_the_others(
+    make: Make, pool: asyncpg.Pool, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It filled the room for all of them, and every other sender heard 503."""
+    monkeypatch.setenv("SIGNALS_MAX_IN_FLIGHT", "6")
+    noisy, other = await make(), await make()
+    async with service_app(app, clock=clock) as client, pool.acquire() as connection:
+
+        async def send(price: int) -> httpx.Response:
+            return await client.post(TRADINGVIEW, json=alert(noisy, price=price))
+
+        async with connection.transaction():
+            await connection.execute("SELECT FROM signal_groups WHERE group_id = $1 FOR UPDATE", noisy.group_id)
+            flood = [asyncio.create_task(send(price)) for price in range(1, 13)]
+            async with asyncio.timeout(10):
+                while sum(task.done() for task in flood) < 6:
+                    await asyncio.sleep(0.01)
+            assert (await client.post(TRADINGVIEW, json=alert(other))).status_code == 202
+        answers = await asyncio.gather(*flood)
+    assert {answer.status_code for answer in answers} == {202, 503}
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert "this webhook" in problem(refused, 503, "unavailable")["detail"]
+    assert int(refused.headers["Retry-After"]) > 0
+
+
+@given(st.integers(1, 200), st.lists(st.integers(0, 5), max_size=600))
+def test_the_room_is_never_overfilled_and_who_floods_leaves_some(most: int, senders: list[int]) -> None:
+    """One alone takes half of it at most."""
+    held: dict[int, int] = {}
+    for sender in senders:
+        if rate.has_room(held.get(sender, 0), sum(held.values()), most):
+            held[sender] = held.get(sender, 0) + 1
+    assert sum(held.values()) <= most
+    assert max(held.values(), default=0) <= (most + 1) // 2
