@@ -66,6 +66,12 @@ def is_overfill(order: Order) -> bool:
     return order.filled_quantity > order.quantity and order.change is None
 
 
+def has_to_cancel_again(before: Order, after: Order) -> bool:
+    """Who asked for a cancel heard that the order was rejected, and it is open. Of exits their square-offs decide."""
+    is_reopened = before.status is OrderStatus.REJECTED and after.is_open
+    return is_reopened and before.cancel_requested_at is not None and not after.is_exit
+
+
 def _accept(order: Order, execution: ExecutionReported) -> Step:
     if order.status not in AWAITED:
         return order, []
@@ -84,7 +90,7 @@ def _lose_sight(order: Order, execution: ExecutionReported) -> Step:
 def _reopen(order: Order, execution: ExecutionReported) -> Step:
     """We took it for refused, and the venue has it after all: it is open, and what it trades is ours.
 
-    A cancel that was asked for meanwhile went nowhere, since there was nothing to cancel: it may be asked for anew.
+    A cancel that was asked for before went nowhere, since there was nothing to cancel: it has to be asked for anew.
     """
     if order.status is not OrderStatus.REJECTED:
         return _accept(order, execution)

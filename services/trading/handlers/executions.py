@@ -44,6 +44,8 @@ async def apply_execution(execution: ExecutionReported, ctx: Context[TradingStor
         said += await _book(fill, order, after, account, ctx)
     else:
         said += funds.move(account, ctx, margin=after.blocked - order.blocked)
+    if executions.has_to_cancel_again(order, after):
+        said += await square_offs.send_cancel(after, ctx)
     said += await square_offs.follow(after, execution.kind, ctx)
     return said
 

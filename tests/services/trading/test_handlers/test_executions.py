@@ -3,10 +3,11 @@
 from decimal import Decimal
 
 from libs.common.contracts.enums import ExecutionKind, OrderPurpose, OrderStatus, Side
-from libs.common.contracts.orders import FillReported, OrderAccepted, OrderReopened
+from libs.common.contracts.orders import FillReported, OrderAccepted, OrderCancelRequested, OrderReopened
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
+from libs.common.contracts.venue import VenueCancelRequested
 from tests.services.trading.hearing import Trading, names, only
-from tests.services.trading.making import ALPHA, BETA, accepted, cancelled, cleared, execution, filled
+from tests.services.trading.making import ACCOUNT, ALPHA, BETA, USER, accepted, cancelled, cleared, execution, filled
 
 
 async def test_a_fill_books_position_and_moves_margin_from_order_to_position(trading: Trading) -> None:
@@ -120,3 +121,25 @@ async def test_what_was_found_with_a_part_filled_is_told_so(trading: Trading) ->
     await trading.hears(order, filled(order, 4, leaves=6), execution(order, ExecutionKind.REJECTED))
     found = only(OrderReopened, await trading.hears(execution(order, ExecutionKind.FOUND)))
     assert (found.status, found.filled_quantity) == (OrderStatus.PARTIALLY_FILLED, 4)
+
+
+async def test_a_cancel_that_was_asked_for_before_its_venue_had_the_order_after_all_is_asked_again(
+    trading: Trading,
+) -> None:
+    """Its owner had heard that it was rejected. It stayed open, without a word, until somebody looked."""
+    order = cleared(quantity=10)
+    cancel = OrderCancelRequested(order_id=order.order_id, account_id=ACCOUNT, user_id=USER)
+    await trading.hears(order, execution(order, ExecutionKind.UNKNOWN), cancel)
+    await trading.hears(execution(order, ExecutionKind.REJECTED))
+    said = await trading.hears(execution(order, ExecutionKind.FOUND))
+    assert only(OrderReopened, said).status is OrderStatus.ACCEPTED
+    assert only(VenueCancelRequested, said).order_id == order.order_id
+    assert "OrderCancelled" in names(await trading.hears(cancelled(order)))
+
+
+async def test_an_order_that_its_venue_has_after_all_and_whose_cancel_was_refused_stays_open(trading: Trading) -> None:
+    order = cleared(quantity=10)
+    await trading.hears(order, execution(order, ExecutionKind.UNKNOWN), execution(order, ExecutionKind.REJECTED))
+    cancel = OrderCancelRequested(order_id=order.order_id, account_id=ACCOUNT, user_id=USER)
+    assert names(await trading.hears(cancel)) == ["OrderCancelRefused"], "which its owner was told"
+    assert "VenueCancelRequested" not in names(await trading.hears(execution(order, ExecutionKind.FOUND)))
