@@ -38,11 +38,13 @@ class Fault(StrEnum):
     """Filled before it is answered, while the book still calls it on its way."""
     FORGET = "FORGET"
     """Taken and not answered; the book shows it only after a number of reads."""
+    NOT_DONE = "NOT_DONE"
+    """A change or a cancel is answered as taken; the exchange leaves the order as it was."""
     TAKE_LATE = "TAKE_LATE"
     """Not answered, and taken only when the caller has given up."""
 
 
-SAFE = frozenset({Fault.NONE, Fault.LATE, Fault.TWICE, Fault.FILL_FIRST})
+SAFE = frozenset({Fault.NONE, Fault.LATE, Fault.TWICE, Fault.FILL_FIRST, Fault.NOT_DONE})
 NOT_TAKEN = frozenset(
     {Fault.TOO_MANY, Fault.REFUSED, Fault.DROP_BEFORE, Fault.SILENT_BEFORE, Fault.ERROR_BEFORE, Fault.NAMELESS}
 )

@@ -1,7 +1,7 @@
 """One wish to a broker behind HTTP: what may be sent, what an answer makes of it, and when it may be sent again.
 
     WAITING ─▶ CALLING ─▶ DONE
-       ▲          │ └───▶ AWAITED   taken; the broker's book will show it (changes)
+       ▲          │ └───▶ AWAITED   taken; the broker's book will show it (changes, cancels)
        └──────────┘
 
 Back to WAITING goes what was proven not to be taken, and whatever is safe to repeat (changes and cancels). An order
@@ -107,7 +107,7 @@ class Patience:
     absent_reads: int = 6
     absent_for: timedelta = timedelta(seconds=30)
     change_shows: timedelta = timedelta(seconds=10)
-    """A change that the broker took and the exchange does not show after so long was refused by the exchange."""
+    """A change or a cancel that the broker took and the exchange does not show after so long the exchange refused."""
 
 
 REFUSALS = {
@@ -186,10 +186,8 @@ def _taken(call: Call, broker_order_id: str, now: datetime) -> Verdict:
     match call.request:
         case BrokerOrderRequested():
             return Verdict(done(call, now), ExecutionKind.ACCEPTED, broker_order_id=broker_order_id)
-        case BrokerModifyRequested():
+        case BrokerModifyRequested() | BrokerCancelRequested():
             return Verdict(replace(call, state=CallState.AWAITED, answered_at=now))
-        case BrokerCancelRequested():
-            return Verdict(done(call, now))
 
 
 def _silence(call: Call, reason: str, now: datetime, patience: Patience) -> Verdict:
@@ -231,5 +229,14 @@ def cancel_of(call: Call, calls: Iterable[Call]) -> Call | None:
 
 def changes_by_order(calls: Iterable[Call]) -> Mapping[OrderId, Call]:
     """The oldest change that the book has yet to show, by order."""
-    awaited = sorted((c for c in calls if c.state is CallState.AWAITED), key=lambda c: -c.seq)
-    return {call.order_id: call for call in awaited}
+    return _awaited(calls, BrokerModifyRequested)
+
+
+def cancels_by_order(calls: Iterable[Call]) -> Mapping[OrderId, Call]:
+    """The same of cancels."""
+    return _awaited(calls, BrokerCancelRequested)
+
+
+def _awaited(calls: Iterable[Call], kind: type[Request]) -> Mapping[OrderId, Call]:
+    awaited = (c for c in calls if c.state is CallState.AWAITED and isinstance(c.request, kind))
+    return {call.order_id: call for call in sorted(awaited, key=lambda c: -c.seq)}

@@ -183,6 +183,15 @@ def show(look: Look, work: Work) -> None:
     work.store.watched.save(order)
     if look.settled is not None:
         work.store.calls.save(calls.done(look.settled, work.now))
+    if look.answered is not None:
+        work.store.calls.save(calls.done(look.answered, work.now))
     for said in look.said:
-        story = look.settled if look.settled and said.kind in ANSWERS_A_CHANGE else order
+        story = _story(look, said.kind)
         work.say(said, correlation_id=story.correlation_id, user_id=story.user_id)
+
+
+def _story(look: Look, kind: ExecutionKind) -> Call | Watched:
+    """Whose request it answers."""
+    if look.settled and kind in ANSWERS_A_CHANGE:
+        return look.settled
+    return look.answered if look.answered and kind is ExecutionKind.CANCEL_REJECTED else look.order

@@ -247,12 +247,16 @@ class Desk:
             if work is None:
                 return has_news
             open_calls = await work.store.calls.open(self.account_id)
-            changes = calls.changes_by_order(open_calls)
+            changes, cancels = calls.changes_by_order(open_calls), dict(calls.cancels_by_order(open_calls))
             for order in await work.store.watched.in_book(self.account_id, found.tags):
-                look = book.look(order, found, changes.get(order.order_id), self._patience)
-                if look.order != order or look.said or look.settled:
+                look = book.look(
+                    order, found, changes.get(order.order_id), self._patience, cancels.pop(order.order_id, None)
+                )
+                if look.order != order or look.said or look.settled or look.answered:
                     calling.show(look, work)
                     has_news = has_news or bool(look.said)
+            for left in cancels.values():  # of orders that are over, and in no book any more
+                work.store.calls.save(calls.done(left, work.now))
             self._means.passed(Step.COMPARED)
         self._means.passed(Step.TOLD)
         return has_news

@@ -226,6 +226,32 @@ def test_a_change_that_the_exchange_does_not_show_in_time_or_that_comes_too_late
     assert kinds(book.look(watched(), over, change, PATIENCE)) == [K.FILLED, K.MODIFY_REJECTED]
 
 
+CANCEL = BrokerCancelRequested(order_id=order_id(1), account_id=ACCOUNT, broker=Broker.ZERODHA, instrument=SBIN)
+
+
+def test_a_cancel_that_was_taken_awaits_what_the_exchange_makes_of_it() -> None:
+    taken = calls.judge(a_call(CANCEL, CallState.CALLING), calls.Taken(ID), NOON, PATIENCE)
+    assert (taken.call.state, taken.said) == (CallState.AWAITED, None)
+    still, late = (reading(row(RowState.OPEN), at=NOON + timedelta(seconds=n)) for n in (9, 11))
+    look = book.look(watched(), still, None, PATIENCE, taken.call)
+    assert (look.said, look.answered) == ((), None)
+    look = book.look(watched(), late, None, PATIENCE, taken.call)
+    assert (kinds(look), look.answered) == ([K.CANCEL_REJECTED], taken.call)
+    order = orders.cancel(orders.submit(cleared(quantity=10))[0], NOON)
+    order, _ = after(order, *look.said)
+    assert order.cancel_requested_at is None
+
+
+@pytest.mark.parametrize("over", [RowState.CANCELLED, RowState.COMPLETE, RowState.REJECTED])
+def test_a_cancel_is_answered_by_the_orders_end_whatever_that_is(over: RowState) -> None:
+    cancel = a_call(CANCEL, CallState.AWAITED)
+    filled = 10 if over is RowState.COMPLETE else 0
+    done = reading(row(over, filled), trades=(trade(1, 10),) if filled else (), at=NOON + timedelta(seconds=60))
+    look = book.look(watched(), done, None, PATIENCE, cancel)
+    assert (K.CANCEL_REJECTED in kinds(look), look.answered) == (False, cancel)
+    assert book.look(watched(Watch.ENDED), empty(60), None, PATIENCE, cancel).answered == cancel
+
+
 SMALLER = Terms(6, OrderType.LIMIT, Decimal(101), None)
 
 

@@ -2,7 +2,7 @@
 
 from libs.common.contracts.enums import OrderStatus as S
 from libs.common.contracts.enums import OrderType
-from libs.common.contracts.orders import OrderCancelRequested, OrderModified, OrderModifyRefused
+from libs.common.contracts.orders import OrderCancelRefused, OrderCancelRequested, OrderModified, OrderModifyRefused
 from tests.services.trading.broker_world import World
 from tests.services.trading.making import USER, change_to
 from tools.stub_broker.faults import Fault
@@ -71,5 +71,28 @@ async def test_a_cancel_of_an_order_of_unknown_outcome_waits_until_the_order_is_
     await the_world.tell(order)
     await the_world.becomes(order, S.OUTCOME_UNKNOWN)
     await the_world.tell(OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER))
+    await the_world.becomes(order, S.CANCELLED)
+    await the_world.agrees([order])
+
+
+async def test_a_cancel_that_the_broker_took_and_the_exchange_did_not_carry_out_is_told_and_may_be_asked_again(
+    the_world: World,
+) -> None:
+    """The order stayed open, without a word, and a square-off that had asked for the cancel waited for it for ever."""
+    account_id = await the_world.account()
+    the_world.stub.plan.script.extend([Fault.NONE, Fault.NOT_DONE])
+    the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.ACCEPTED)
+    cancel = OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER)
+    await the_world.tell(cancel)
+
+    async def refused() -> bool:
+        return bool(the_world.events(order, OrderCancelRefused))
+
+    await the_world.until(refused, "the refusal")
+    assert the_world.events(order, OrderCancelRefused)[0].reason == "the exchange keeps the order open"
+    await the_world.tell(cancel)
     await the_world.becomes(order, S.CANCELLED)
     await the_world.agrees([order])

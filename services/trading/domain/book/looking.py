@@ -13,8 +13,26 @@ from services.trading.domain.book.watched import STOPS, Look, Watch, Watched, re
 from services.trading.domain.calls import Call, Patience
 
 
-def look(order: Watched, book: Book, change: Call | None, patience: Patience) -> Look:
-    """`change` is the one of ours that the book has yet to show."""
+def look(order: Watched, book: Book, change: Call | None, patience: Patience, cancel: Call | None = None) -> Look:
+    """`change` and `cancel` are those of ours that the book has yet to show."""
+    found = _look(order, book, change, patience)
+    return found if cancel is None else _answer(cancel, found, book, patience)
+
+
+def _answer(cancel: Call, found: Look, book: Book, patience: Patience) -> Look:
+    """Any end of the order answers its cancel. One that rests on at the exchange was not cancelled there."""
+    order, row = found.order, next(iter(book.rows_of(found.order)), None)
+    if order.state is not Watch.LIVE or (row is not None and is_over(row)):
+        return replace(found, answered=cancel)
+    is_late = cancel.answered_at is not None and book.began_at - cancel.answered_at >= patience.change_shows
+    if row is None or row.state is RowState.PASSING or not is_late:
+        return found
+    reason = "the exchange keeps the order open"
+    said = report(order, ExecutionKind.CANCEL_REJECTED, f"{cancel.call_id}:refused", book.began_at, reason)
+    return replace(found, said=(*found.said, said), answered=cancel)
+
+
+def _look(order: Watched, book: Book, change: Call | None, patience: Patience) -> Look:
     rows = book.rows_of(order)
     if not rows:
         return _missing(order, book, patience)

@@ -67,12 +67,15 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at the book changed. `settled` is the change that it answered. `alarms` are for people."""
+    """What one look at the book changed. `settled` is the change that it answered, `answered` the cancel. `alarms` are
+    for people.
+    """
 
     order: Watched
     said: tuple[ExecutionReported, ...] = ()
     settled: Call | None = None
     alarms: tuple[str, ...] = ()
+    answered: Call | None = None
 
 
 def watch(call: Call, request: BrokerOrderRequested, now: datetime, patience: Patience) -> Watched:
