@@ -45,7 +45,8 @@ class Process:
 
     @property
     def pid(self) -> int:
-        return self._process.pid or 0
+        assert self._process.pid, "it is still being started: a signal would go to all of us"
+        return self._process.pid
 
     @property
     def _process(self) -> ForkServerProcess:

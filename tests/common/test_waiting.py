@@ -51,7 +51,7 @@ async def test_a_process_that_waits_for_everything_and_is_told_to_stop_says_on_o
     port = silent.getsockname()[1] if kafka == "silent" else free_port()
     starting = asyncio.create_task(process.start(KAFKA_BOOTSTRAP=f"127.0.0.1:{port}"))
     try:
-        await asyncio.sleep(3)
+        await until_it_waits(capfd)
         await process.signal(signal.SIGTERM)
         assert await process.ended(5) == 0
         await starting
@@ -117,13 +117,20 @@ def told_at_last(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return last
 
 
-async def test_a_process_that_waits_ends_when_it_is_told_to(ledger: Ledger) -> None:
+async def until_it_waits(capfd: pytest.CaptureFixture[str]) -> None:
+    """It has told that something is away: before that it may not even have been started."""
+    async with asyncio.timeout(60):
+        while '"waits_for"' not in capfd.readouterr().out:
+            await asyncio.sleep(0.1)
+
+
+async def test_a_process_that_waits_ends_when_it_is_told_to(ledger: Ledger, capfd: pytest.CaptureFixture[str]) -> None:
     process = Process(ledger.name, ledger.url, 0)
     starting = asyncio.create_task(process.start(KAFKA_BOOTSTRAP="127.0.0.1:1"))
     try:
-        await asyncio.sleep(3)
+        await until_it_waits(capfd)
         await process.signal(signal.SIGTERM)
-        await process.ended(5)
+        assert await process.ended(5) == 0
         await starting
     finally:
         process.end()
