@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 
-from libs.common.contracts.enums import TickFault
+from libs.common.contracts.enums import FeedSource, TickFault
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Depth, InstrumentListed, Quote, Tick
 from libs.common.trading_calendar import IST
@@ -22,6 +22,8 @@ from services.marketdata.memory.watched import Watched
 
 REPEAT_EVERY = 45
 """In how many conflations every instrument is repeated: 45 of 100 ms are less than the five seconds promised."""
+
+_OF_EXCHANGES = (FeedSource.LIVE, FeedSource.POLLED)
 
 
 class QuoteBoard:
@@ -101,7 +103,7 @@ class QuoteBoard:
         if known is not None and known[0] == day:
             moved = known[1].with_price(tick.ltp)
         else:
-            moved = opening(tick.ltp, self._close_before(instrument, tick.ltp))
+            moved = opening(tick.ltp, self._close_before(tick))
             before = self.quotes.get(instrument)
             self.earlier_oi.begin(instrument, day, before.oi if before else tick.oi)
         self._ranges[instrument] = day, moved
@@ -177,10 +179,14 @@ class QuoteBoard:
         self.quotes[quote.instrument] = quote
         self._unsaved.add(quote.instrument)
 
-    def _close_before(self, instrument: InstrumentId, price: float) -> float:
-        """The last price of the day before: ours, the feed's, or for want of both today's first."""
-        quote = self.quotes.get(instrument)
-        return quote.ltp if quote else self.previous_closes.get(instrument, price)
+    def _close_before(self, tick: Tick) -> float:
+        """The close of the day before: the exchange's, where the feed tells it; our last price, which of what was not
+        carried may be days old; what a feed of its own making begins with; or for want of all today's first price.
+        """
+        quote, told = self.quotes.get(tick.instrument), self.previous_closes.get(tick.instrument)
+        if told is not None and (quote is None or tick.source in _OF_EXCHANGES):
+            return told
+        return quote.ltp if quote else tick.ltp
 
     def _day_of(self, at: datetime) -> date:
         """The Indian date; ticks come in runs of the same minute, so the last answer is kept."""

@@ -38,21 +38,26 @@ AT_ONCE = 1_000
 
 async def publish_contracts(runtime: "MarketRuntime", listed: Sequence[InstrumentListed]) -> None:
     """Make these the feed's contracts, and say what that changes in the published master."""
-    day = runtime.memory.calendar.trading_day(runtime.clock.now())
-    rows = await asyncio.to_thread(_as_csv, listed)
-    async with runtime.transaction() as unit:
-        await unit.store.master.stage(rows)
-        await unit.store.master.replace(MasterSource.FEED, day)
+    await _list(runtime, listed)
     await _take(runtime, listed)
     await publish_differences(runtime)
 
 
 async def take_master(runtime: "MarketRuntime") -> None:
     """For a feed that lists nothing by itself: whatever the published master lists can be asked for."""
-    await publish_contracts(runtime, ())
+    await _list(runtime, ())
+    await publish_differences(runtime)
     async with runtime.transaction() as unit:
         listed = await unit.store.listed()
     await _take(runtime, listed)
+
+
+async def _list(runtime: "MarketRuntime", listed: Sequence[InstrumentListed]) -> None:
+    day = runtime.memory.calendar.trading_day(runtime.clock.now())
+    rows = await asyncio.to_thread(_as_csv, listed)
+    async with runtime.transaction() as unit:
+        await unit.store.master.stage(rows)
+        await unit.store.master.replace(MasterSource.FEED, day)
 
 
 async def _take(runtime: "MarketRuntime", listed: Sequence[InstrumentListed]) -> None:

@@ -24,7 +24,11 @@ async def leading() -> AsyncIterator[MarketRuntime]:
     """With quotes in a Redis database of its own, so that no other test's marketdata goes on from them."""
     async with opened(app, clock=FixedClock(OPEN)) as runtime:
         runtime.lead.role = Role.LEADER
-        await runtime.memory.redis.aclose()
-        runtime.memory.redis = Redis.from_url(urlsplit(os.environ["REDIS_URL"])._replace(path="/15").geturl())
-        await runtime.memory.redis.flushdb()
+        await have_quotes_to_itself(runtime)
         yield runtime
+
+
+async def have_quotes_to_itself(runtime: MarketRuntime) -> None:
+    await runtime.memory.redis.aclose()
+    runtime.memory.redis = Redis.from_url(urlsplit(os.environ["REDIS_URL"])._replace(path="/15").geturl())
+    await runtime.memory.redis.flushdb()

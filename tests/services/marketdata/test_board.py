@@ -3,10 +3,10 @@ from decimal import Decimal
 
 import pytest
 
-from libs.common.contracts.enums import OptionType, TickFault
+from libs.common.contracts.enums import FeedSource, OptionType, TickFault
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Quote
-from services.marketdata.domain.ticks import fault_of
+from services.marketdata.domain.ticks import fault_of, opening, quote_of
 from services.marketdata.memory.board import REPEAT_EVERY, QuoteBoard
 from tests.services.marketdata.samples import OPEN, SBIN, listed, tick
 
@@ -153,3 +153,13 @@ def test_the_day_turns_at_midnight_in_india_not_in_greenwich(board: QuoteBoard) 
     (quote,) = board.conflate()
     assert (quote.open, quote.previous_close) == (110, 100)
     assert (OPEN + timedelta(seconds=midnight)).hour == 18
+
+
+def test_the_close_that_an_exchange_tells_counts_before_what_we_heard_last() -> None:
+    """What nobody needed for a week was not carried: our last price of it is a week old."""
+    board = QuoteBoard()
+    week_ago = tick(-7 * 86_400, 70.0).model_copy(update={"source": FeedSource.LIVE})
+    board.restore([quote_of(week_ago, opening(70.0, 69.0))])
+    board.previous_closes = {SBIN: 98.0}
+    board.take(tick(0, 100.0).model_copy(update={"source": FeedSource.LIVE}))
+    assert board.conflate()[0].previous_close == 98.0

@@ -20,10 +20,12 @@ from libs.common.runtime import Runtime
 from libs.common.testing import deliver
 from libs.common.testing.apps import opened
 from services.marketdata.app import app
+from services.marketdata.domain.ticks import DayRange, quote_of
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store import ContractStore
 from services.marketdata.streams.feed import CONFLATION, run_feed
-from tests.services.marketdata.samples import OPEN
+from tests.services.marketdata.leader import have_quotes_to_itself
+from tests.services.marketdata.samples import OPEN, tick
 from tests.services.marketdata.test_custom_symbols import INFY, spread
 from tests.services.marketdata.test_live_feed import until
 from tools.stub_ticker import packets
@@ -135,6 +137,22 @@ async def test_a_chain_and_an_instrument_that_were_asked_for_are_subscribed_to_u
         assert not watched.instruments | watched.chains, "a request is not told of every tick"
         watched.forget(OPEN + HOUR)
         await until(lambda: ticker.subscribed == {TOKEN})
+
+
+async def test_a_feed_that_is_opened_anew_keeps_the_prices_and_the_day_of_what_the_master_lists(
+    runtime: MarketRuntime, ticker: StubTicker
+) -> None:
+    """A restart at noon, or midnight: the broker's ticker tells nothing of what has not traded since."""
+    memory = runtime.memory
+    await have_quotes_to_itself(runtime)
+    day = DayRange(open=801.0, high=820.0, low=799.0, previous_close=800.0)
+    saved = quote_of(tick(-60, 812.0).model_copy(update={"source": FeedSource.LIVE}), day)
+    gone = saved.model_copy(update={"instrument": InstrumentId("NSE:GONE")})
+    await memory.save_quotes({quote.instrument: quote for quote in (saved, gone)})
+    async with a_day(runtime, DUMP):
+        await until(lambda: bool(ticker.tokens))
+        assert memory.board.quotes == {SBIN: saved}
+        assert await memory.saved_quotes() == [saved]
 
 
 async def test_what_somebody_holds_is_subscribed_to_and_quoted(runtime: MarketRuntime, ticker: StubTicker) -> None:
