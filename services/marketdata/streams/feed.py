@@ -138,6 +138,7 @@ class Pump:
         self._rate_since = self._conflated_at
         self._rate_ticks = 0
         self._exchanges = {contract.exchange for contract in feed.contracts or runtime.memory.listed.values()}
+        self._derivative_listed = {contract.spot for contract in runtime.memory.listed.values() if contract.spot}
         self._open: dict[Exchange, bool] = {}
         self._ending: set[Exchange] = set()
         """Those that close before the calendar is asked again."""
@@ -215,11 +216,23 @@ class Pump:
             self._runtime.publish_bulk(TickQuarantined(instrument=tick.instrument, fault=fault, tick=tick))
 
     def _trades(self, tick: Tick, now: datetime) -> bool:
-        """Whether its market was open when the calendar was asked, and had not closed since when it traded."""
+        """Whether its market was open when the calendar was asked, and had not closed since when it traded; or its
+        closing auction goes on.
+        """
         exchange = symbols.split(tick.instrument)[0]
         if not self._is_open(exchange, now):
+            return self._in_auction(tick, exchange, now)
+        if exchange not in self._ending or self._memory.calendar.is_open(exchange, tick.at):
+            return True
+        return self._in_auction(tick, exchange, now)
+
+    def _in_auction(self, tick: Tick, exchange: Exchange, now: datetime) -> bool:
+        """Stocks with derivatives trade in one after the others have closed; its price is their closing price."""
+        if tick.instrument not in self._derivative_listed:
             return False
-        return exchange not in self._ending or self._memory.calendar.is_open(exchange, tick.at)
+        calendar = self._memory.calendar
+        session = calendar.session(exchange, calendar.trading_day(now), derivative_listed=True)
+        return session is not None and session.in_closing_auction(now) and session.in_closing_auction(tick.at)
 
     def _is_open(self, exchange: Exchange, now: datetime) -> bool:
         """Asked of the calendar once a second."""

@@ -189,3 +189,12 @@ def test_of_two_rows_of_one_minute_the_later_is_written_last_wherever_they_are()
     found, candles = cleaned("\n".join(lines).encode(), BarLabel.START)
     assert (found.read, found.kept, found.duplicates) == (90_001, 1, 90_000)
     assert candles["close"][-1] == 428.5
+
+
+@pytest.mark.parametrize(("day", "kept"), [("2026-11-23", 20), ("2026-06-30", 15)])
+def test_the_minutes_of_the_closing_auction_are_of_the_session(day: str, kept: int) -> None:
+    """Its last price is what a stock's derivatives are settled at; there is one since August 2026."""
+    minutes = [f"{day} 15:{minute},100,101,99,100" for minute in range(15, 36)]
+    minutes.append(f"{day} 15:36,100,101,99,100")
+    found, candles = cleaned("\n".join(["time,open,high,low,close", *minutes]).encode(), BarLabel.START)
+    assert (found.kept, candles.height) == (kept, kept)

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer
 
 from libs.common import ids
 from libs.common.contracts import topics
-from libs.common.contracts.enums import FeedSource, TickFault
+from libs.common.contracts.enums import Exchange, FeedSource, TickFault
 from libs.common.contracts.market import Tick, TickQuarantined
 from libs.common.messaging.bulk import BulkPublisher
 from libs.common.settings import MarketHours
@@ -25,6 +25,7 @@ from services.marketdata.streams.contracts import publish_contracts
 from services.marketdata.streams.feed import CONFLATION, Pump
 from tests.services.marketdata.leader import MarketRuntime, leading
 from tests.services.marketdata.samples import OPEN, SBIN, listed, tick
+from tests.services.marketdata.test_custom_symbols import INFY
 from tests.services.marketdata.test_simulator import DAY, STEP, simulator
 
 
@@ -149,6 +150,30 @@ async def test_what_happens_once_the_session_is_over_is_not_of_it(runtime: Marke
         pump.step(closes + n * STEP)
     newest = {name.partition(":")[0]: tick.at for name, tick in runtime.memory.board.books.items() if tick.at >= closes}
     assert set(newest) == {"NFO"}
+
+
+class Speaking(SimulatedFeed):
+    """Says what it is told to."""
+
+    said: Sequence[Tick] = ()
+
+    def due(self, now: datetime) -> Sequence[Tick]:
+        return self.said
+
+
+async def test_the_closing_auction_of_a_stock_with_derivatives_ticks_to_its_end(runtime: MarketRuntime) -> None:
+    """Its last price is the closing price, at which its derivatives are settled. Other shares close before it."""
+    memory = runtime.memory
+    memory.calendar = TradingCalendar(MarketHours.EXCHANGE)
+    future = listed("SBIN24NOV26FUT").model_copy(update={"exchange": Exchange.NFO, "spot": SBIN})
+    memory.listed = {each.instrument: each for each in (listed("SBIN"), listed("INFY"), future)}
+    feed = Speaking(day=DAY, calendar=TradingCalendar(), hours=MarketHours.EXCHANGE, seed=1)
+    pump = Pump(runtime, feed)
+    halves, ends = OPEN + timedelta(hours=6, minutes=15), OPEN + timedelta(hours=6, minutes=20)
+    for n, at in enumerate((halves + STEP, ends - STEP, ends, ends + STEP)):
+        feed.said = [tick((at - OPEN).total_seconds(), 100 + n, instrument=each) for each in (SBIN, INFY)]
+        pump.step(at)
+    assert {name: tick.ltp for name, tick in memory.board.books.items()} == {SBIN: 101}
 
 
 async def test_what_the_feed_lists_can_be_asked_for_and_what_left_it_cannot(runtime: MarketRuntime) -> None:
