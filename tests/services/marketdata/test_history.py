@@ -153,6 +153,25 @@ async def test_commodities_count_their_hours_from_nine(series: TimeSeries, instr
     assert [each.volume for each in found] == [600, 300]
 
 
+@pytest.mark.parametrize("exchange", ["NSE", "MCX"])
+async def test_a_candle_is_whole_wherever_within_it_the_question_begins_or_ends(
+    exchange: str, series: TimeSeries, instrument: InstrumentId
+) -> None:
+    """Candles that start in [from, to): not parts of them."""
+    name = InstrumentId(instrument.replace("NSE:", f"{exchange}:"))
+    opens = OPEN if exchange == "NSE" else OPEN - 15 * MINUTE
+    await write(series, [candle(name, opens + n * MINUTE, 100 + n) for n in range(180)])
+    await history(series, name, Interval.ONE_MINUTE, 180)
+    asked = Selection(name, Interval.ONE_HOUR, opens + 20 * MINUTE, opens + 80 * MINUTE)
+    found: list[Candle] = []
+    for _ in range(300):
+        found = await series.candles(asked, 10)
+        if found and found[0].volume == 600:
+            break
+        await asyncio.sleep(0.1)
+    assert [(each.start, each.open, each.volume) for each in found] == [(opens + 60 * MINUTE, 160, 600)]
+
+
 async def test_a_corrected_minute_corrects_every_longer_candle(series: TimeSeries, instrument: InstrumentId) -> None:
     await write(series, [candle(instrument, OPEN + n * MINUTE, 100) for n in range(30)])
     await history(series, instrument, Interval.ONE_DAY, 1)

@@ -5,7 +5,7 @@ QuestDB's HTTP interface takes no parameters: texts from outside go through `quo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 
 from libs.common.contracts.ids import InstrumentId
 from libs.common.trading_calendar import IST
@@ -25,6 +25,7 @@ TICK_COLUMNS = (
     "ask_quantity",
     "received_at",
 )
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PRICES = frozenset({"open", "high", "low", "close", "ltp", "bid", "ask"})
 _QUANTITIES = frozenset({"volume", "ltq", "oi", "bid_quantity", "ask_quantity"})
 
@@ -55,9 +56,7 @@ class Selection:
 
     def _rows(self) -> str:
         columns = ", ".join(self.columns)
-        where = (
-            f"instrument = '{quoted(self.instrument)}' AND ts >= '{literal(self.start)}' AND ts < '{literal(self.end)}'"
-        )
+        where = self._between(self.start, self.end)
         opens = opens_at(self.instrument)
         offset = grid_offset(self.interval, opens)
         match self.interval:
@@ -68,7 +67,12 @@ class Selection:
             case longer if offset == grid_offset(longer, STOCKS_OPEN):
                 return f"SELECT ts, {columns} FROM {view_of(longer)} WHERE {where}"  # noqa: S608
             case longer:
-                return f"SELECT ts, {SUMS} FROM candles WHERE {where} {sampled(longer, offset)}"  # noqa: S608
+                # All the minutes of the candles that start within, and no others': parts would pass for whole candles.
+                whole = self._between(_ceiled(self.start, longer, offset), _ceiled(self.end, longer, offset))
+                return f"SELECT ts, {SUMS} FROM candles WHERE {whole} {sampled(longer, offset)}"  # noqa: S608
+
+    def _between(self, start: datetime, end: datetime) -> str:
+        return f"instrument = '{quoted(self.instrument)}' AND ts >= '{literal(start)}' AND ts < '{literal(end)}'"
 
     def _adjusted(self, column: str) -> str:
         if not self.adjustments or column not in _PRICES | _QUANTITIES:
@@ -81,6 +85,11 @@ class Selection:
         )
         product = f"{column} * CASE {cases} ELSE 1.0 END"
         return f"round({product}, 4) AS {column}" if price else f"cast(round({product}, 0) AS LONG) AS {column}"
+
+
+def _ceiled(at: datetime, interval: Interval, offset: timedelta) -> datetime:
+    """The first start of a candle that is not before `at`."""
+    return at + (_EPOCH + offset - at) % interval.length
 
 
 def quoted(text: str) -> str:
