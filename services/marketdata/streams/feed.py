@@ -137,7 +137,7 @@ class Pump:
         self._conflated_at = runtime.clock.now()
         self._rate_since = self._conflated_at
         self._rate_ticks = 0
-        self._exchanges = {contract.exchange for contract in feed.contracts or runtime.memory.listed.values()}
+        self._exchanges = {contract.exchange for contract in feed.contracts}
         self._derivative_listed = {contract.spot for contract in runtime.memory.listed.values() if contract.spot}
         self._open: dict[Exchange, bool] = {}
         self._ending: set[Exchange] = set()
@@ -249,7 +249,8 @@ class Pump:
         if not self._is_told:
             self._runtime.bulk.serve()
         if now - self._heard_at > MUTE_AFTER:
-            self._runtime.ready["feed"] = not any(self._is_open(exchange, now) for exchange in self._exchanges)
+            exchanges = self._feed.exchanges if isinstance(self._feed, LiveFeed) else self._exchanges
+            self._runtime.ready["feed"] = not any(self._is_open(exchange, now) for exchange in exchanges)
         elif self._ticks and self._is_told:
             self._runtime.ready["feed"] = True
         elapsed = now - self._rate_since

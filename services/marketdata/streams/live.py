@@ -40,9 +40,8 @@ async def open_live(runtime: "MarketRuntime", day: date) -> LiveFeed:
     tickers = [Ticker(_dialect(each), each.connections, await _tokens(runtime, each, day)) for each in settings.tickers]
     memory = runtime.memory
 
-    def is_open() -> bool:
-        now = runtime.clock.now()
-        return any(memory.calendar.is_open(exchange, now) for exchange in (Exchange.NSE, Exchange.MCX))
+    def is_open(exchange: Exchange) -> bool:
+        return memory.calendar.is_open(exchange, runtime.clock.now())
 
     return LiveFeed(tickers, runtime.clock, is_open)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.clock import SystemClock
+from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Tick
 from services.marketdata.adapters.live import LiveFeed, connection
@@ -57,7 +58,7 @@ class Running:
 @pytest.fixture
 async def running(ticker: StubTicker, credentials: Path) -> AsyncIterator[Running]:
     async with asyncio.TaskGroup() as group:
-        feed = LiveFeed([source(ticker, credentials)], SystemClock(), lambda: True)
+        feed = LiveFeed([source(ticker, credentials)], SystemClock(), lambda _: True)
         task = group.create_task(feed.run())
         feed.carry([SBIN])
         await until(lambda: ticker.subscribed == {TOKENS[SBIN]})
@@ -147,8 +148,9 @@ async def test_openalgo_1396_connected_but_mute(
 async def test_a_closed_market_is_not_mute(
     ticker: StubTicker, credentials: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whatever trades that this connection does not carry."""
     monkeypatch.setattr(connection, "MUTE_SECONDS", 0.2)
-    feed = LiveFeed([source(ticker, credentials)], SystemClock(), lambda: False)
+    feed = LiveFeed([source(ticker, credentials)], SystemClock(), lambda exchange: exchange is Exchange.MCX)
     feed.carry([SBIN])
     task = asyncio.create_task(feed.run())
     await until(lambda: bool(ticker.subscribed))
@@ -170,7 +172,7 @@ async def test_openalgo_1591_another_login_takes_over_what_the_first_lost(
     ticker: StubTicker, credentials: Path
 ) -> None:
     async with StubTicker().running() as second:
-        feed = LiveFeed([source(ticker, credentials), source(second, credentials)], SystemClock(), lambda: True)
+        feed = LiveFeed([source(ticker, credentials), source(second, credentials)], SystemClock(), lambda _: True)
         feed.carry([SBIN])
         task = asyncio.create_task(feed.run())
         running = Running(feed)
@@ -202,7 +204,7 @@ async def test_many_instruments_are_dealt_over_the_connections(
     ticker: StubTicker, credentials: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(KiteDialect, "most_tokens", 1)
-    feed = LiveFeed([source(ticker, credentials, connections=2)], SystemClock(), lambda: True)
+    feed = LiveFeed([source(ticker, credentials, connections=2)], SystemClock(), lambda _: True)
     assert feed.most == 2
     feed.carry([SBIN, INFY])
     task = asyncio.create_task(feed.run())

@@ -44,7 +44,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextlib.asynccontextmanager
 async def feeding(ticker: StubTicker, folder: Path, *, is_open: bool = True) -> AsyncIterator[Running]:
     dialect = KiteDialect(logged_in(folder / "kite.json", "today"), ticker.address, ticker.quotes_address)
-    feed = LiveFeed([Ticker(dialect, 1, TOKENS)], SystemClock(), lambda: is_open)
+    feed = LiveFeed([Ticker(dialect, 1, TOKENS)], SystemClock(), lambda _: is_open)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(feed.run())
         feed.carry([SBIN, INFY])

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -12,11 +13,15 @@ from aiokafka import AIOKafkaConsumer
 from libs.common import ids
 from libs.common.contracts import topics
 from libs.common.contracts.enums import Exchange, FeedSource, TickFault
+from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Tick, TickQuarantined
 from libs.common.messaging.bulk import BulkPublisher
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
+from services.marketdata.adapters.live import LiveFeed
+from services.marketdata.adapters.live.feed import Ticker
 from services.marketdata.adapters.simulator import SimulatedFeed
+from services.marketdata.adapters.zerodha import KiteDialect
 from services.marketdata.app import app
 from services.marketdata.domain.ticks import opening, quote_of
 from services.marketdata.memory.board import QuoteBoard
@@ -174,6 +179,22 @@ async def test_the_closing_auction_of_a_stock_with_derivatives_ticks_to_its_end(
         feed.said = [tick((at - OPEN).total_seconds(), 100 + n, instrument=each) for each in (SBIN, INFY)]
         pump.step(at)
     assert {name: tick.ltp for name, tick in memory.board.books.items()} == {SBIN: 101}
+
+
+async def test_silence_of_what_nobody_needs_is_no_fault(runtime: MarketRuntime) -> None:
+    """In the evening commodities trade; who carries shares alone hears nothing, and was not ready until midnight."""
+    memory = runtime.memory
+    memory.calendar = TradingCalendar(MarketHours.EXCHANGE)
+    gold, shares = InstrumentId("MCX:GOLD04DEC26FUT"), listed()
+    memory.listed = {SBIN: shares, gold: shares.model_copy(update={"instrument": gold, "exchange": Exchange.MCX})}
+    feed = LiveFeed([Ticker(KiteDialect(Path("kite.json")), 1, {SBIN: 1, gold: 2})], runtime.clock, lambda _: True)
+    pump = Pump(runtime, feed)
+    evening = OPEN + timedelta(hours=9)
+    for carried, is_ready in (((SBIN,), True), ((SBIN, gold), False)):
+        feed.carry(carried)
+        evening += timedelta(seconds=11)
+        pump.step(evening)
+        assert runtime.ready["feed"] is is_ready
 
 
 async def test_what_the_feed_lists_can_be_asked_for_and_what_left_it_cannot(runtime: MarketRuntime) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from libs.common.clock import Clock
-from libs.common.contracts.enums import FeedSource
+from libs.common.contracts.enums import Exchange, FeedSource
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed, Quote, Tick
 from libs.common.telemetry import log
@@ -16,6 +16,7 @@ from services.marketdata.adapters.live.dialect import Band, Dialect, Packet, Tok
 from services.marketdata.adapters.live.polling import Poller
 from services.marketdata.domain.demand import dealt
 from services.marketdata.domain.sources import Arbiter
+from services.marketdata.domain.symbols import split
 
 STALE_AFTER = timedelta(seconds=3)
 """An instrument's source that says nothing of it for so long, while another does, is replaced by that other."""
@@ -34,10 +35,13 @@ class Ticker:
     links: list[Connection] = field(init=False, default_factory=list)
     poller: Poller = field(init=False)
     held: list[tuple[InstrumentId, ...]] = field(init=False)
+    exchanges: list[frozenset[Exchange]] = field(init=False)
+    """Of what each connection holds."""
 
     def __post_init__(self) -> None:
         self.instruments = {token: instrument for instrument, token in self.tokens.items()}
         self.held = [() for _ in range(self.connections)]
+        self.exchanges = [frozenset() for _ in range(self.connections)]
 
 
 class LiveFeed:
@@ -47,9 +51,11 @@ class LiveFeed:
     contracts: Sequence[InstrumentListed] = ()
     """None of its own: a live market's contracts come from brokers' dumps."""
 
-    def __init__(self, tickers: Sequence[Ticker], clock: Clock, is_open: Callable[[], bool]) -> None:
+    def __init__(self, tickers: Sequence[Ticker], clock: Clock, is_open: Callable[[Exchange], bool]) -> None:
+        """Of an exchange that is open prices are expected, of what is carried there."""
         self._tickers = tickers
         self._clock = clock
+        self._is_open = is_open
         self._arbiter = Arbiter(STALE_AFTER)
         self._waiting: deque[Tick] = deque(maxlen=MOST_WAITING)
         self._closes: dict[InstrumentId, float] = {}
@@ -62,12 +68,16 @@ class LiveFeed:
         """Packets of instruments that nobody asked for."""
         for number, ticker in enumerate(tickers):
             ticker.links = [
-                Connection(ticker.dialect, self._hearer(number, number, FeedSource.LIVE), is_open, n)
+                Connection(ticker.dialect, self._hearer(number, number, FeedSource.LIVE), self._expected(ticker, n), n)
                 for n in range(ticker.connections)
             ]
-            ticker.poller = self._poller(number, is_open)
+            ticker.poller = self._poller(number)
 
-    def _poller(self, number: int, is_open: Callable[[], bool]) -> Poller:
+    def _expected(self, ticker: Ticker, connection: int) -> Callable[[], bool]:
+        """Whether prices are to be expected on it now: commodities trade until midnight, shares do not."""
+        return lambda: any(map(self._is_open, ticker.exchanges[connection]))
+
+    def _poller(self, number: int) -> Poller:
         """Counts less than any login's ticker."""
         ticker = self._tickers[number]
         hear = self._hearer(number, len(self._tickers) + number, FeedSource.POLLED)
@@ -81,6 +91,9 @@ class LiveFeed:
         def is_lost() -> bool:
             return not any(link.hearing for link in ticker.links)
 
+        def is_open() -> bool:
+            return any(map(self._is_open, self.exchanges))
+
         return Poller(ticker.dialect, hear, bound, refuse, is_open, is_lost)
 
     @property
@@ -91,6 +104,11 @@ class LiveFeed:
     def known(self) -> frozenset[InstrumentId]:
         """What at least one source has a name for."""
         return frozenset(instrument for ticker in self._tickers for instrument in ticker.tokens)
+
+    @property
+    def exchanges(self) -> frozenset[Exchange]:
+        """Of all that is carried."""
+        return frozenset().union(*(each for ticker in self._tickers for each in ticker.exchanges))
 
     @property
     def most(self) -> int:
@@ -142,6 +160,7 @@ class LiveFeed:
             own = [instrument for instrument in instruments if instrument in ticker.tokens]
             ticker.poller.carry([ticker.tokens[instrument] for instrument in own])
             ticker.held = dealt(own, ticker.held, ticker.dialect.most_tokens)
+            ticker.exchanges = [frozenset(split(each)[0] for each in held) for held in ticker.held]
             for link, held in zip(ticker.links, ticker.held, strict=True):
                 link.carry([ticker.tokens[instrument] for instrument in held])
 
