@@ -120,6 +120,10 @@ class QuoteBoard:
         """Judge prices by these contracts and by the closes of the day before `starts`."""
         self.day_starts, self.contracts, self._bounds, self._bands = starts, contracts, {}, {}
 
+    def judge_by(self, contracts: Mapping[InstrumentId, InstrumentListed]) -> None:
+        """From now on today; the exchange's bands stay."""
+        self.contracts, self._bounds = contracts, {}
+
     def limit(self, bands: Mapping[InstrumentId, tuple[float, float]]) -> None:
         """The lowest and highest prices that the exchange takes from now on today."""
         self._bands.update(bands)

@@ -56,6 +56,7 @@ class Followed:
         self.books: dict[bytes, bytes] = {}
         """The newest tick of each instrument, as it stands in Kafka: few of them are ever asked for."""
         self.master_changed = asyncio.Event()
+        """The published master is another than was read last; to a leader its own downloads say so."""
 
 
 @dataclass

@@ -47,6 +47,10 @@ async def take_master(runtime: "MarketRuntime") -> None:
     """For a feed that lists nothing by itself: whatever the published master lists can be asked for."""
     await _list(runtime, ())
     await publish_differences(runtime)
+    await take_published(runtime)
+
+
+async def take_published(runtime: "MarketRuntime") -> None:
     async with runtime.transaction() as unit:
         listed = await unit.store.listed()
     await _take(runtime, listed)

@@ -2,12 +2,13 @@
 
 import asyncio
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from libs.common.contracts.enums import Exchange, FeedSource, TickFault
-from libs.common.contracts.market import Quote, QuotesConflated, Tick, TickQuarantined
+from libs.common.contracts.ids import InstrumentId
+from libs.common.contracts.market import InstrumentListed, Quote, QuotesConflated, Tick, TickQuarantined
 from libs.common.settings import load
 from libs.common.telemetry import log
 from libs.common.trading_calendar import IST
@@ -138,7 +139,8 @@ class Pump:
         self._rate_since = self._conflated_at
         self._rate_ticks = 0
         self._exchanges = {contract.exchange for contract in feed.contracts}
-        self._derivative_listed = {contract.spot for contract in runtime.memory.listed.values() if contract.spot}
+        self._judged_by: Mapping[InstrumentId, InstrumentListed] = {}
+        self._derivative_listed: set[InstrumentId] = set()
         self._open: dict[Exchange, bool] = {}
         self._ending: set[Exchange] = set()
         """Those that close before the calendar is asked again."""
@@ -228,6 +230,10 @@ class Pump:
 
     def _in_auction(self, tick: Tick, exchange: Exchange, now: datetime) -> bool:
         """Stocks with derivatives trade in one after the others have closed; its price is their closing price."""
+        listed = self._memory.listed
+        if listed is not self._judged_by:
+            self._derivative_listed = {contract.spot for contract in listed.values() if contract.spot}
+            self._judged_by = listed
         if tick.instrument not in self._derivative_listed:
             return False
         calendar = self._memory.calendar

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from libs.common.contracts.enums import Exchange, PriceNeed
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.masters import MasterSource
+from libs.common.database import FAILURES
 from libs.common.settings import load
 from libs.common.telemetry import log
 from services.marketdata.adapters.live import LiveFeed
@@ -17,6 +18,7 @@ from services.marketdata.domain.chain import key_of
 from services.marketdata.domain.demand import NearTheMoney, Reason, wanted
 from services.marketdata.settings import LiveSettings, TickerSettings
 from services.marketdata.streams import metrics
+from services.marketdata.streams.contracts import take_published
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
@@ -37,6 +39,7 @@ REASONS = {
 async def open_live(runtime: "MarketRuntime", day: date) -> LiveFeed:
     """The feed of one trading day. Waits for the first dump of each broker whose ticker is to be read."""
     settings = load(LiveSettings)
+    runtime.memory.followed.master_changed.clear()
     tickers = [Ticker(_dialect(each), each.connections, await _tokens(runtime, each, day)) for each in settings.tickers]
     memory = runtime.memory
 
@@ -49,10 +52,12 @@ async def open_live(runtime: "MarketRuntime", day: date) -> LiveFeed:
 async def follow_demand(runtime: "MarketRuntime", feed: LiveFeed) -> None:
     """Until cancelled: carry what somebody needs now, the most needed first when the feed is full."""
     memory = runtime.memory
-    known = feed.known
-    near = await asyncio.to_thread(NearTheMoney, list(memory.listed.values()))
+    known, near = feed.known, await asyncio.to_thread(NearTheMoney, list(memory.listed.values()))
     told: tuple[InstrumentId, ...] | None = None
     while True:
+        if memory.followed.master_changed.is_set() and await _has_learnt(runtime, feed):
+            known, near = feed.known, await asyncio.to_thread(NearTheMoney, list(memory.listed.values()))
+            told = None
         await memory.desk.index(memory.listed)
         now = wanted(_demand(memory, near, runtime.clock.now()), known, feed.most)
         if now.carried != told:
@@ -65,6 +70,24 @@ async def follow_demand(runtime: "MarketRuntime", feed: LiveFeed) -> None:
         _measure(feed)
         memory.status.details = feed.details
         await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _has_learnt(runtime: "MarketRuntime", feed: LiveFeed) -> bool:
+    """Of the contracts that a dump of today has brought, and of tokens that it has changed."""
+    memory, tickers = runtime.memory, load(LiveSettings).tickers
+    memory.followed.master_changed.clear()
+    day = memory.calendar.trading_day(runtime.clock.now())
+    try:
+        async with runtime.transaction() as unit:
+            tokens = [await unit.store.tokens(MasterSource(ticker.broker), day) for ticker in tickers]
+        await take_published(runtime)
+    except FAILURES as error:
+        log.warning("feed_waits_for_master", error=repr(error))
+        memory.followed.master_changed.set()
+        return False
+    feed.name(tokens)
+    memory.board.judge_by(memory.listed)
+    return True
 
 
 def _dialect(ticker: TickerSettings) -> KiteDialect:

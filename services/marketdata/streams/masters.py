@@ -106,6 +106,7 @@ async def _take_over(
     metrics.MASTERS.labels(source.value, "good").inc()
     log.info("master_taken", source=source.value, contracts=dump.table.height, unreadable=dump.unreadable)
     await publish_differences(runtime, announce=wanted.checksum is not None)
+    runtime.memory.followed.master_changed.set()
 
 
 def places_of(settings: MarketDataSettings, source: MasterSource) -> list[places.Place]:

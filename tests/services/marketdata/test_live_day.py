@@ -14,7 +14,7 @@ from libs.common.clock import FixedClock
 from libs.common.contracts.enums import FeedSource, PriceNeed
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import PricesRequested, WatchRenewed
-from libs.common.contracts.masters import MasterSource
+from libs.common.contracts.masters import DownloadTrigger, MasterSource
 from libs.common.messaging.lead import Role
 from libs.common.runtime import Runtime
 from libs.common.testing import deliver
@@ -22,8 +22,11 @@ from libs.common.testing.apps import opened
 from services.marketdata.app import app
 from services.marketdata.domain.ticks import DayRange, quote_of
 from services.marketdata.memory import MarketMemory
+from services.marketdata.settings import MarketDataSettings
 from services.marketdata.store import ContractStore
+from services.marketdata.store.contracts.downloads import Download
 from services.marketdata.streams.feed import CONFLATION, run_feed
+from services.marketdata.streams.masters import download
 from tests.services.marketdata.leader import have_quotes_to_itself
 from tests.services.marketdata.samples import OPEN, tick
 from tests.services.marketdata.test_custom_symbols import INFY, spread
@@ -122,6 +125,27 @@ async def test_the_future_that_a_watched_chain_is_priced_on_is_subscribed_to_wit
         watched = WatchRenewed(watcher="g", until=OPEN + HOUR, chains=("NFO:SBIN:2026-11-24",))
         runtime.memory.board.watched.note(watched)
         await until(lambda: ticker.subscribed == {CALL, FUTURE})
+
+
+async def test_what_a_dump_of_the_morning_lists_first_or_names_anew_is_carried_on_that_day(
+    runtime: MarketRuntime, ticker: StubTicker, tmp_path: Path
+) -> None:
+    """The feed of a day is opened at midnight, on the dump of the day before; new contracts are in that of 08:40."""
+    renamed, dump, memory = TOKEN + 256, tmp_path / "zerodha.csv", runtime.memory
+    names = "instrument_token,tradingsymbol,name,expiry,strike,tick_size,lot_size,instrument_type,segment,exchange"
+    shares = (f"{renamed},SBIN,STATE BANK,,0,0.05,1,EQ,NSE,NSE", f"{INFOSYS_TOKEN},INFY,INFOSYS,,0,0.05,1,EQ,NSE,NSE")
+    dump.write_text("\n".join((names, *shares)))
+    settings = MarketDataSettings(masters={MasterSource.ZERODHA: str(dump)})
+    async with a_day(runtime, DUMP):
+        await until(lambda: bool(ticker.tokens))
+        memory.board.watched.note(WatchRenewed(watcher="g", until=OPEN + HOUR, asked=(SBIN, INFY)))
+        await until(lambda: ticker.subscribed == {TOKEN})
+        await download(runtime, settings, Download(MasterSource.ZERODHA, DownloadTrigger.SCHEDULE, 1, None))
+        await until(lambda: ticker.subscribed == {renamed, INFOSYS_TOKEN})
+        assert {SBIN, INFY} <= memory.listed.keys()
+        for token in (renamed, INFOSYS_TOKEN):
+            await ticker.say(packets.frame(packets.full(token, 812.0, OPEN, close=800)))
+        await until(lambda: {SBIN, INFY} <= memory.board.books.keys())
 
 
 async def test_a_chain_and_an_instrument_that_were_asked_for_are_subscribed_to_until_that_is_forgotten(

@@ -39,9 +39,14 @@ class Ticker:
     """Of what each connection holds."""
 
     def __post_init__(self) -> None:
-        self.instruments = {token: instrument for instrument, token in self.tokens.items()}
+        self.name(self.tokens)
         self.held = [() for _ in range(self.connections)]
         self.exchanges = [frozenset() for _ in range(self.connections)]
+
+    def name(self, tokens: Mapping[InstrumentId, Token]) -> None:
+        """From now on the broker calls the instruments so."""
+        self.tokens = tokens
+        self.instruments = {token: instrument for instrument, token in tokens.items()}
 
 
 class LiveFeed:
@@ -83,7 +88,8 @@ class LiveFeed:
         hear = self._hearer(number, len(self._tickers) + number, FeedSource.POLLED)
 
         def bound(token: Token, band: Band) -> None:
-            self._bands[ticker.instruments[token]] = band
+            if (instrument := ticker.instruments.get(token)) is not None:
+                self._bands[instrument] = band
 
         def refuse(token: Token) -> None:
             self._refuse_stranger(number, token)
@@ -154,6 +160,11 @@ class LiveFeed:
     def resume(self, quotes: Iterable[Quote], day: date) -> None:
         """The market itself goes on."""
 
+    def name(self, tokens: Sequence[Mapping[InstrumentId, Token]]) -> None:
+        """What each ticker's broker calls the instruments from now on. What is carried is to be said again."""
+        for ticker, own in zip(self._tickers, tokens, strict=True):
+            ticker.name(own)
+
     def carry(self, instruments: Sequence[InstrumentId]) -> None:
         """From now on these and no others, at most `most` of them; what stays keeps its connection."""
         for ticker in self._tickers:
@@ -190,12 +201,12 @@ class LiveFeed:
 
     def _hearer(self, number: int, rank: int, source: FeedSource) -> Callable[[Sequence[Packet]], None]:
         """Of the ticker of that number; of several sources the one of the lowest rank counts."""
-        instruments = self._tickers[number].instruments
+        ticker = self._tickers[number]
 
         def hear(packets: Sequence[Packet]) -> None:
             received_at = self._clock.now()
             for packet in packets:
-                instrument = instruments.get(packet.token)
+                instrument = ticker.instruments.get(packet.token)
                 if instrument is None:
                     self._refuse_stranger(number, packet.token)
                 elif self._arbiter.admits(rank, instrument, received_at):
