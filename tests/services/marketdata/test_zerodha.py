@@ -77,6 +77,26 @@ def test_a_complaint_of_the_ticker_is_an_error(tmp_path: Path) -> None:
         KiteDialect(tmp_path / "kite.json").read('{"type": "error", "data": "no more"}')
 
 
+@pytest.mark.parametrize("said", ["upstream request timeout", "[]", "null", '"error"'])
+def test_a_text_that_is_no_word_of_the_ticker_is_an_error_of_its_connection_alone(said: str, tmp_path: Path) -> None:
+    with pytest.raises(TickerError, match="no word"):
+        KiteDialect(tmp_path / "kite.json").read(said)
+
+
+def test_a_quote_of_no_time_at_all_has_none(tmp_path: Path) -> None:
+    """The first year's first hours in India are in no year of UTC's."""
+    quote = '{"instrument_token": 1, "last_price": 1, "timestamp": "0001-01-01 00:00:00"}'
+    body = f'{{"status": "success", "data": {{"1": {quote}}}}}'
+    assert KiteDialect(tmp_path / "kite.json").read_quotes(200, body.encode())["1"].at is None
+
+
+@pytest.mark.parametrize("oi", ["1e999", "-1e999"])
+def test_a_quote_whose_number_is_none_is_an_error_of_that_answer_alone(oi: str, tmp_path: Path) -> None:
+    body = f'{{"status": "success", "data": {{"1": {{"instrument_token": 1, "last_price": 1, "oi": {oi}}}}}}}'
+    with pytest.raises(TickerError, match="no quotes"):
+        KiteDialect(tmp_path / "kite.json").read_quotes(200, body.encode())
+
+
 def test_credentials_are_read_anew_every_time(tmp_path: Path) -> None:
     file = tmp_path / "kite.json"
     dialect = KiteDialect(file, "wss://ticker.test")

@@ -58,7 +58,12 @@ class KiteDialect:
     def read(self, frame: bytes | str) -> Sequence[Packet]:
         if isinstance(frame, bytes):
             return read_frame(frame)
-        said = orjson.loads(frame)
+        try:
+            said = orjson.loads(frame)
+        except orjson.JSONDecodeError as error:
+            raise TickerError(f"this is no word of Kite's ticker: {frame[:200]!r}") from error
+        if not isinstance(said, dict):
+            raise TickerError(f"this is no word of Kite's ticker: {frame[:200]!r}")
         if said.get("type") == "error":
             raise TickerError(f"the ticker says: {said.get('data')}")
         return ()

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from libs.common.contracts.market import DepthLevel
 from libs.common.trading_calendar import IST
 from services.marketdata.adapters.live.dialect import Packet, TickerError
 
 OK = 200
+FIRST_YEAR = 1970
 
 
 class Ohlc(BaseModel):
@@ -30,7 +31,7 @@ class KiteQuote(BaseModel):
     """The exchange's, Indian time without saying so."""
     last_quantity: int = 0
     volume: int = 0
-    oi: float = 0
+    oi: FiniteFloat = 0
     lower_circuit_limit: float = 0.0
     upper_circuit_limit: float = 0.0
     """Zero where there is none, as for an index."""
@@ -54,6 +55,11 @@ def read_quotes(status: int, body: bytes) -> Mapping[str, Packet]:
     return {name: _packet(quote) for name, quote in answered.data.items()}
 
 
+def _time(said: datetime | None) -> datetime | None:
+    """The year one, before any exchange, is no time: it cannot even be moved to UTC."""
+    return said.replace(tzinfo=IST).astimezone(UTC) if said and said.year >= FIRST_YEAR else None
+
+
 def _packet(quote: KiteQuote) -> Packet:
     return Packet(
         quote.instrument_token,
@@ -64,6 +70,6 @@ def _packet(quote: KiteQuote) -> Packet:
         tuple(level for level in quote.depth.buy if level.quantity),
         tuple(level for level in quote.depth.sell if level.quantity),
         quote.ohlc.close,
-        quote.timestamp.replace(tzinfo=IST).astimezone(UTC) if quote.timestamp else None,
+        _time(quote.timestamp),
         (quote.lower_circuit_limit, quote.upper_circuit_limit) if quote.upper_circuit_limit else None,
     )
