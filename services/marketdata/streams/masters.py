@@ -23,6 +23,7 @@ from services.marketdata.adapters.masters import FORMATS, MasterMalformed, place
 from services.marketdata.domain.masters import fault_of_dump
 from services.marketdata.settings import PUBLISHED, MarketDataSettings
 from services.marketdata.store.contracts.downloads import Download
+from services.marketdata.store.contracts.master import DumpUnfit
 from services.marketdata.streams import metrics
 from services.marketdata.streams.contracts import publish_differences
 
@@ -67,7 +68,7 @@ async def download(runtime: "MarketRuntime", settings: MarketDataSettings, wante
     try:
         with tempfile.TemporaryDirectory(prefix="master-") as folder:
             await _take_over(runtime, settings, wanted, Path(folder), day)
-    except (places.DumpUnavailable, MasterMalformed, DumpRefused) as error:
+    except (places.DumpUnavailable, MasterMalformed, DumpUnfit, DumpRefused) as error:
         again = wanted.trigger is DownloadTrigger.SCHEDULE and wanted.attempts < MOST_ATTEMPTS
         async with runtime.transaction() as unit:
             at = unit.now + AGAIN_AFTER if again else None

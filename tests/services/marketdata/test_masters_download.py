@@ -88,6 +88,10 @@ def future(symbol: str, expiry: str, token: int, lot: int = 65) -> str:
     return f"{token},{token},{symbol}FUT,NIFTY,0.0,{expiry},0.0,0.1,{lot},FUT,NFO-FUT,NFO"
 
 
+def call(strike: str) -> str:
+    return f"7,7,NIFTY26SEP24000CE,NIFTY,0.0,2026-09-29,{strike},0.05,65,CE,NFO-OPT,NFO"
+
+
 async def test_a_real_dump_becomes_the_master_and_the_same_one_again_changes_nothing(
     runtime: MarketRuntime, shared_data: Path
 ) -> None:
@@ -136,6 +140,9 @@ async def test_half_of_a_real_dump_is_refused_with_the_reason_and_the_good_one_s
         (gzip.compress(HEADER.encode() * 1000)[:-20], "cut short or damaged"),
         (f"{HEADER}\n{future('NIFTY26JANFUT', '2026-01-27', 1)}\n".encode(), "have expired"),
         (f"{HEADER}\n{future('NIFTY26SEP', '2026-09-29', 1)}\nrubbish,,,\n".encode(), "cannot be read"),
+        (f"{HEADER}\n{call('1e9999999')}\n".encode(), "no instrument"),
+        (f"{HEADER}\n{call('1e999999')}\n".encode(), "no instrument"),
+        (f"{HEADER}\n{call('24000')}\n".replace("NIFTY,", "NIF\0TY,").encode(), "PostgreSQL"),
     ],
 )
 async def test_what_is_no_dump_is_refused_and_says_why(

@@ -191,3 +191,13 @@ async def dump_only(store: ContractStore, contracts: Sequence[InstrumentListed])
         [each.instrument, *(getattr(each, name, None) for name in TERMS), "1", "x"] for each in contracts
     )
     await store.master.stage(file.getvalue().encode())
+
+
+async def test_a_token_that_is_no_number_is_one_instrument_less_and_not_the_end_of_the_feed(
+    store: ContractStore,
+) -> None:
+    await publish(store, listed("SBIN"), listed("INFY"), listed("TCS"))
+    for symbol, token in (("SBIN", "779521"), ("INFY", "779,522"), ("TCS", "9" * 30)):
+        renamed = "UPDATE broker_contracts SET token = $1 WHERE symbol = $2"
+        await store.connection.execute(renamed, token, symbol)
+    assert await store.tokens(ZERODHA, DAY) == {"NSE:SBIN": 779_521}

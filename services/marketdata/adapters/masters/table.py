@@ -6,7 +6,7 @@ written without trailing zeros, never floats.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Literal
 
 import polars as pl
@@ -40,6 +40,8 @@ CASH_SERIES = ("EQ", "BE", "BZ", "SM", "ST", "SZ", "RR", "IV")
 
 DERIVATIVE_KINDS = (InstrumentKind.FUTURE.value, InstrumentKind.OPTION.value)
 DEFAULT_TICK = "0.05"
+MOST_DIGITS = 15
+"""Before or after the point. `1e999999` is a number too, and a text of a megabyte once it is written out."""
 
 _INDEX_ALIASES = {
     "NIFTY50": "NIFTY",
@@ -84,9 +86,11 @@ def decimals(column: pl.Series, scale: int | Decimal = 1) -> pl.Series:
     def decimal(text: str) -> str | None:
         try:
             number = Decimal(text.strip()) / scale
-        except InvalidOperation:
+        except ArithmeticError:
             return None
-        return format(number.normalize(), "f") if number.is_finite() else None
+        if not number.is_finite() or abs(number.adjusted()) > MOST_DIGITS:
+            return None
+        return format(number.normalize(), "f")
 
     return mapped(column, decimal)
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from libs.common.contracts.masters import MasterSource
 from libs.common.database import Connection
 from services.marketdata.domain.masters import PUBLISHED, STAGED, TERMS, Change, ExchangeCensus
@@ -136,6 +138,10 @@ _TAKE = f"""
 """  # noqa: S608 - names of our own
 
 
+class DumpUnfit(ValueError):
+    """A row of it is of a kind that no table takes, such as a name with a zero byte; says which."""
+
+
 class Master:
     """The tables `broker_contracts`, `pending_listings` and `contracts`."""
 
@@ -143,12 +149,15 @@ class Master:
         self._connection = connection
 
     async def stage(self, rows: bytes) -> None:
-        """Put a dump (CSV of STAGED, without a header) into a table that lives as long as this transaction."""
+        """Put a dump (CSV of STAGED, no header) into a table that lives as long as this transaction. DumpUnfit."""
         await self._connection.execute(_BEGIN, timeout=STATEMENT_SECONDS)
         await self._connection.execute(_STAGE)
-        await self._connection.copy_to_table(
-            "staged", source=io.BytesIO(rows), columns=STAGED, format="csv", timeout=STATEMENT_SECONDS
-        )
+        try:
+            await self._connection.copy_to_table(
+                "staged", source=io.BytesIO(rows), columns=STAGED, format="csv", timeout=STATEMENT_SECONDS
+            )
+        except asyncpg.DataError as error:
+            raise DumpUnfit(f"PostgreSQL refuses a row: {error}") from error
 
     async def census(self, source: MasterSource, day: date) -> list[ExchangeCensus]:
         """The staged dump beside the broker's dump before it, by exchange."""

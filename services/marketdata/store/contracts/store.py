@@ -32,7 +32,7 @@ _LISTED_BY = """
 """
 _TOKENS = """
     SELECT instrument, token::bigint FROM broker_contracts
-    WHERE source = $1 AND listed AND token IS NOT NULL AND (expiry IS NULL OR expiry >= $2)
+    WHERE source = $1 AND listed AND token ~ '^[0-9]{1,18}$' AND (expiry IS NULL OR expiry >= $2)
 """
 _EXPIRIES = """
     SELECT exchange, underlying, kind, expiry, bool_or(monthly) AS monthly
@@ -82,7 +82,7 @@ class ContractStore(Store):
         return await asyncio.to_thread(lambda: [listing(row) for row in rows])
 
     async def tokens(self, source: MasterSource, day: date) -> dict[InstrumentId, int]:
-        """What a broker calls the instruments that trade on `day`, where it calls them by numbers."""
+        """What a broker calls the instruments that trade on `day`; what it calls by no number is left out."""
         rows = await self.connection.fetch(_TOKENS, source.value, day, timeout=STATEMENT_SECONDS)
         return {InstrumentId(row[0]): row[1] for row in rows}
 
