@@ -78,7 +78,7 @@ def test_a_number_of_which_topics_went_to_different_members_comes_to_one_whole(
     for _ in range(100):
         before = {number: list(rows) for number, rows in held.items()}
         for me in sorted(members):
-            now = share_of_whole(held, members, me)
+            now = share_of_whole({number: set(rows) for number, rows in held.items()}, members, me)
             for number, rows in held.items():
                 others = {row for row in rows if row in members} - {me}
                 if number in now.give:

@@ -9,7 +9,7 @@ account is handled in one place. docs/decisions/0013-leases.md
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Set
 from dataclasses import dataclass, replace
 
 import asyncpg
@@ -91,14 +91,14 @@ def share(holders: Mapping[int, int | None], living: Collection[int], me: int) -
     return Share(frozenset(mine), frozenset(mine[wanted:]), frozenset(free[:room]), fair)
 
 
-def share_of_whole(owners: Mapping[int, Collection[int | None]], living: Collection[int], me: int) -> Share:
+def share_of_whole(owners: Mapping[int, Set[int | None]], living: Set[int], me: int) -> Share:
     """The same where a number's rows may differ: the row of a topic that nobody read before is nobody's yet.
 
     A living holder takes it too. Of two, which cannot both have the number, the lower keeps it, the other gives back.
     """
     holders = {number: min((each for each in living if each in held), default=None) for number, held in owners.items()}
     found = share(holders, living, me)
-    rest = {number for number in found.mine if not all(each in living for each in owners[number])}
+    rest = {number for number in found.mine if owners[number] != {me} and owners[number] & living == {me}}
     strays = {number for number, held in owners.items() if me in held and holders[number] != me}
     return replace(found, give=found.give | strays, take=found.take | rest)
 
