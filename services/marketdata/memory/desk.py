@@ -25,7 +25,7 @@ class ChainDesk:
         self._settings = settings
         self._listed: Mapping[InstrumentId, InstrumentListed] = {}
         self._index = ChainIndex(())
-        self._contracts: dict[ChainKey, Contracts | None] = {}
+        self._contracts: dict[ChainKey, Contracts] = {}
 
     async def index(self, listed: Mapping[InstrumentId, InstrumentListed]) -> ChainIndex:
         """The chains of this master; made anew, off the loop, when it is another one than last time."""
@@ -35,9 +35,10 @@ class ChainDesk:
         return self._index
 
     def contracts(self, key: ChainKey) -> Contracts | None:
-        if key not in self._contracts:
-            self._contracts[key] = self._index.contracts(key)
-        return self._contracts[key]
+        found = self._contracts.get(key) or self._index.contracts(key)
+        if found is not None:
+            self._contracts[key] = found
+        return found
 
     def chain(self, contracts: Contracts, now: datetime, each_side: int | None = None) -> Content:
         """The fields of an OptionChain, with the rows of `each_side` strikes below and above the money, or all."""

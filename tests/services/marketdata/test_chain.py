@@ -1,5 +1,6 @@
 """Option chains: what is in them, and what the totals mean."""
 
+import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -13,11 +14,14 @@ from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind, Op
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed, Quote
 from libs.common.contracts.options import IvStanding, OptionChain, PricingModel
-from libs.common.settings import MarketHours
+from libs.common.settings import MarketHours, load
 from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.domain import pricing
 from services.marketdata.domain.chain import ChainIndex, ChainKey, Terms, changed, key_of, max_pain, worked_out
 from services.marketdata.domain.expiry import expires_at
+from services.marketdata.memory.board import QuoteBoard
+from services.marketdata.memory.desk import ChainDesk
+from services.marketdata.settings import PricingSettings
 
 NOW = datetime(2026, 11, 20, 5, 0, tzinfo=UTC)
 EXPIRY = date(2026, 11, 24)
@@ -288,6 +292,17 @@ def test_an_underlying_is_found_by_its_name_its_spot_and_its_options_exchange() 
     assert key_of(str(KEY)) == KEY
     gone = [contract.model_copy(update={"tradable": False}) for contract in MASTER]
     assert ChainIndex(gone).find("NIFTY", None) is None
+
+
+async def test_chains_that_there_are_not_take_no_memory_whoever_asks_for_them() -> None:
+    """A chain's contracts are kept once they were asked for: so was every date that anybody made up."""
+    desk = ChainDesk(QuoteBoard(), TradingCalendar(MarketHours.EXCHANGE), load(PricingSettings))
+    await desk.index({contract.instrument: contract for contract in MASTER})
+    made_up = replace(KEY, expiry=EXPIRY + timedelta(days=1))
+    held = sys.getrefcount(made_up)
+    assert desk.contracts(made_up) is None
+    assert sys.getrefcount(made_up) == held
+    assert desk.contracts(KEY) is desk.contracts(KEY)
 
 
 @pytest.mark.parametrize(
