@@ -25,9 +25,9 @@ async def recomputed(series: TimeSeries, instrument: InstrumentId, day: date, no
     ticks = frame_of(b"".join([chunk async for chunk in series.export(chosen, Format.CSV)]))
     book = CandleBook()
     columns = ticks.select(
-        pl.col("start").dt.epoch("us"), pl.col("received_at").dt.epoch("us"), "ltp", "volume", "oi", "source"
+        pl.col("start").dt.epoch("us"), pl.col("received_at").dt.epoch("us"), "ltp", "ltq", "volume", "oi", "source"
     )
-    for at, received_at, price, volume, oi, source in columns.iter_rows():
-        book.add(instrument, at, received_at, price, volume, oi, source)
+    for at, received_at, price, ltq, volume, oi, source in columns.iter_rows():
+        book.add(instrument, at, received_at, price, ltq, volume, oi, source)
     whole = now - MINUTE - 2 * LATENESS
     return [candle for candle in book.close(2**62) if candle.start <= whole]

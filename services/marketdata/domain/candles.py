@@ -5,6 +5,11 @@ A minute holds the ticks whose exchange time lies from its first instant until j
 a tick belongs to its minute's candle if it was *received* less than LATENESS after the minute's end. When a tick was
 received is part of the tick, so recomputing a day from stored ticks takes the same ticks as the live candle did; how
 slowly a tick came through Kafka does not matter.
+
+A candle's volume is what the day's total grew by. Where an instrument's first tick of a day is of more than a minute
+after the opening, we did not carry it before: of the total that this tick tells only its own last trade is counted.
+Ticks alone cannot tell a later gap in which it was not carried from a restart of ours or a quiet hour: what was traded
+in any of them is in the next candle.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +19,16 @@ from datetime import UTC, datetime, timedelta
 from libs.common.contracts.enums import FeedSource
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import CandleClosed, Tick
+from libs.common.settings import MarketHours
+from libs.common.trading_calendar import TradingCalendar
+from services.marketdata.domain.symbols import split
+from services.marketdata.domain.ticks import OF_EXCHANGES
 
 LATENESS = timedelta(seconds=2)
 KEPT = timedelta(minutes=1)
 """For so long after its closing a minute still takes a tick that Kafka brought late, and says its candle again."""
+CARRIED_WITHIN = timedelta(minutes=1)
+"""What we carry when its exchange opens has ticked by so long after."""
 
 _SECOND = 1_000_000
 _MINUTE = 60 * _SECOND
@@ -29,9 +40,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Micros = int
 """Microseconds since 1970: what a hundred thousand comparisons a second can afford."""
-First = tuple[Micros, int, float]
-"""When, the day's volume, price: ticks of one instant are ordered by volume, then price, so arrival does not matter."""
-Last = tuple[Micros, int, float, int, str]
+First = tuple[Micros, int, float, int]
+"""When, the day's volume, price, last traded quantity: ticks of one instant are ordered by volume, then price, so
+arrival does not matter.
+"""
+Last = tuple[Micros, int, float, int, int, str]
 """The same, with open interest and source."""
 
 
@@ -65,7 +78,7 @@ class Bar:
 
     def take(self, last: Last) -> bool:
         """Whether the tick changed anything."""
-        first = last[:3]
+        first = last[:4]
         if first < self.first:
             self.first = first
         elif last > self.last:
@@ -99,6 +112,7 @@ class CandleBook:
         self._offsets: dict[Micros, int] = {}
         self._counted: dict[InstrumentId, tuple[int, int]] = dict(counted or {})
         self._corrected: set[tuple[Micros, InstrumentId]] = set()
+        self._exchanges = TradingCalendar(MarketHours.EXCHANGE)
 
     def add(
         self,
@@ -106,6 +120,7 @@ class CandleBook:
         at: Micros,
         received_at: Micros,
         price: float,
+        ltq: int,
         volume: int,
         oi: int,
         source: str,
@@ -125,15 +140,16 @@ class CandleBook:
             self._offsets[minute] = offset
         bar = bars.get(instrument)
         if bar is None:
-            bars[instrument] = Bar((at, volume, price), (at, volume, price, oi, source), price, price, volume)
-        elif not bar.take((at, volume, price, oi, source)):
+            first, last = (at, volume, price, ltq), (at, volume, price, ltq, oi, source)
+            bars[instrument] = Bar(first, last, price, price, volume)
+        elif not bar.take((at, volume, price, ltq, oi, source)):
             return
         if minute < self._closed_until:
             self._correct(minute, instrument)
 
     def add_tick(self, tick: Tick) -> None:
         at, received_at = micros(tick.at), micros(tick.received_at)
-        self.add(tick.instrument, at, received_at, tick.ltp, tick.volume, tick.oi, tick.source.value)
+        self.add(tick.instrument, at, received_at, tick.ltp, tick.ltq, tick.volume, tick.oi, tick.source.value)
 
     def close(self, received_until: Micros) -> list[CandleClosed]:
         """The candles of every minute that can take no more ticks, oldest first, and those that changed since.
@@ -167,12 +183,27 @@ class CandleBook:
             day = day_of(minute)
             del self._offsets[minute]
             for instrument, bar in self._minutes.pop(minute).items():
-                self._counted[instrument] = day, max(bar.volume, self._before(instrument, day))
+                self._counted[instrument] = day, max(bar.volume, self._before(instrument, day) or 0)
         self.kept_from = max(self.kept_from, before)
 
-    def _before(self, instrument: InstrumentId, day: int) -> int:
-        counted_on, counted = self._counted.get(instrument, (day, 0))
-        return counted if counted_on == day else 0
+    def _before(self, instrument: InstrumentId, day: int) -> int | None:
+        """None if it has not ticked on this day."""
+        counted_on, counted = self._counted.get(instrument, (day, None))
+        return counted if counted_on == day else None
+
+    def _uncarried(self, instrument: InstrumentId, bar: Bar) -> int:
+        """What was traded on the day before we carried the instrument, whose first tick is in `bar`.
+
+        Only exchanges trade without us: a feed of our own making counts what it gives.
+        """
+        at, volume, _, ltq = bar.first
+        if FeedSource(bar.last[-1]) not in OF_EXCHANGES:
+            return 0
+        now = moment(at)
+        session = self._exchanges.session(split(instrument)[0], self._exchanges.trading_day(now))
+        if session is None or now <= session.open + CARRIED_WITHIN:
+            return 0
+        return max(volume - ltq, 0)
 
     def _candle(self, minute: Micros, instrument: InstrumentId) -> CandleClosed:
         bar = self._minutes[minute][instrument]
@@ -180,8 +211,10 @@ class CandleBook:
         counted = self._before(instrument, day)
         for other, bars in self._minutes.items():
             if other < minute and instrument in bars and day_of(other) == day:
-                counted = max(counted, bars[instrument].volume)
-        _, _, close, oi, source = bar.last
+                counted = max(counted or 0, bars[instrument].volume)
+        if counted is None:
+            counted = self._uncarried(instrument, bar)
+        _, _, close, _, oi, source = bar.last
         return CandleClosed(
             instrument=instrument,
             start=moment(minute),

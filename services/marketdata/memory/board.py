@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 
-from libs.common.contracts.enums import FeedSource, TickFault
+from libs.common.contracts.enums import TickFault
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Depth, InstrumentListed, Quote, Tick
 from libs.common.trading_calendar import IST
 from services.marketdata.domain.ticks import (
+    OF_EXCHANGES,
     Bounds,
     DayRange,
     bounds_of,
@@ -22,8 +23,6 @@ from services.marketdata.memory.watched import Watched
 
 REPEAT_EVERY = 45
 """In how many conflations every instrument is repeated: 45 of 100 ms are less than the five seconds promised."""
-
-_OF_EXCHANGES = (FeedSource.LIVE, FeedSource.POLLED)
 
 
 class QuoteBoard:
@@ -188,7 +187,7 @@ class QuoteBoard:
         carried may be days old; what a feed of its own making begins with; or for want of all today's first price.
         """
         quote, told = self.quotes.get(tick.instrument), self.previous_closes.get(tick.instrument)
-        if told is not None and (quote is None or tick.source in _OF_EXCHANGES):
+        if told is not None and (quote is None or tick.source in OF_EXCHANGES):
             return told
         return quote.ltp if quote else tick.ltp
 

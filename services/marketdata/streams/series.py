@@ -98,7 +98,8 @@ class Partition:
         if row.received_at > latest:
             metrics.FUTURE.inc()
             return
-        self.book.add(row.instrument, row.at, row.received_at, row.ltp, row.volume, row.oi, row.source, tick.offset)
+        instrument, at, price, source = row.instrument, row.at, row.ltp, row.source
+        self.book.add(instrument, at, row.received_at, price, row.ltq, row.volume, row.oi, source, tick.offset)
         if row.received_at > self.received:
             self.received = row.received_at
 

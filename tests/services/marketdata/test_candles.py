@@ -1,14 +1,16 @@
 """Candles are a function of the set of ticks: order, repetition, restarts and slow roads change nothing."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.contracts.enums import FeedSource
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import CandleClosed, Tick
+from libs.common.trading_calendar import IST
 from services.marketdata.adapters.replay.recordings import clean, read_ticks
 from services.marketdata.domain.candles import LATENESS, CandleBook, candles_of, is_late, micros
 from tests.services.marketdata.samples import OPEN, SBIN, tick
@@ -21,6 +23,10 @@ def received(some: Tick, seconds_later: float) -> Tick:
     return some.model_copy(update={"received_at": some.at + timedelta(seconds=seconds_later)})
 
 
+def told_by(some: Tick, source: FeedSource, ltq: int) -> Tick:
+    return some.model_copy(update={"source": source, "ltq": ltq})
+
+
 ticks = st.lists(
     st.builds(
         received,
@@ -30,6 +36,10 @@ ticks = st.lists(
             ltp=st.floats(90, 110).map(lambda price: round(price, 2)),
             volume=st.integers(0, 10_000),
             instrument=st.sampled_from([SBIN, INFY]),
+        ).flatmap(
+            lambda some: st.builds(
+                told_by, st.just(some), st.sampled_from([FeedSource.SIMULATED, FeedSource.LIVE]), st.integers(0, 500)
+            )
         ),
         st.sampled_from([0.0, 0.3, 1.9, 2.5, 30.0]),
     ),
@@ -81,7 +91,8 @@ class Log:
         for offset in range(self.position, min(self.position + count, len(self.log))):
             each = self.log[offset]
             at, received_at = micros(each.at), micros(each.received_at)
-            self.book.add(each.instrument, at, received_at, each.ltp, each.volume, each.oi, each.source.value, offset)
+            price, volume, source = each.ltp, each.volume, each.source.value
+            self.book.add(each.instrument, at, received_at, price, each.ltq, volume, each.oi, source, offset)
             self.received = max(self.received, received_at)
             self.position = offset + 1
         self.said += self.book.close(self.received)
@@ -165,6 +176,58 @@ def test_volumes_begin_at_nothing_on_a_new_day() -> None:
     book = CandleBook(micros(OPEN), {SBIN: (yesterday, 5_000)})
     book.add_tick(tick(86_400, volume=70))
     assert book.close(2**62)[0].volume == 70
+
+
+def live(seconds: float, volume: int, ltq: int = 0, instrument: InstrumentId = SBIN) -> Tick:
+    return told_by(tick(seconds, volume=volume, instrument=instrument), FeedSource.LIVE, ltq)
+
+
+def volumes(some: Sequence[Tick]) -> list[int]:
+    return [candle.volume for candle in candles_of(some)]
+
+
+NOON = 2.75 * 3_600
+
+
+def test_what_was_traded_before_an_instrument_was_carried_is_in_no_minute() -> None:
+    """Its first tick tells the day's total so far, eight million, of which the last trade alone is known to be new."""
+    assert volumes([live(NOON, 8_000_000, 300), live(NOON + 20, 8_000_500, 500), live(NOON + 70, 8_000_600)]) == [
+        800,
+        100,
+    ]
+
+
+def test_a_first_trade_that_is_larger_than_the_day_s_total_is_of_a_day_before() -> None:
+    assert volumes([live(NOON, 0, 300), live(NOON + 20, 40, 40)]) == [40]
+
+
+def test_an_instrument_that_is_carried_from_the_opening_has_all_that_it_opened_with() -> None:
+    assert volumes([live(60, 9_000, 10), live(70, 9_100)]) == [9_100]
+    assert volumes([live(60.000_001, 9_000, 10), live(70, 9_100)]) == [110]
+
+
+def test_what_was_traded_while_we_were_started_anew_is_counted() -> None:
+    """The instrument was carried before, whether it had been traded by then or not."""
+    day, began = (micros(OPEN) + 19_800_000_000) // 86_400_000_000, micros(OPEN + timedelta(seconds=NOON))
+    for before in (0, 5_000):
+        book = CandleBook(began, {SBIN: (day, before)})
+        book.add_tick(live(NOON + 10, 6_000, 10))
+        assert book.close(2**62)[0].volume == 6_000 - before
+
+
+def test_a_session_begins_when_its_exchange_opens_on_that_day() -> None:
+    """MCX at nine, on Diwali in 2025 all of them in the afternoon."""
+    gold = InstrumentId("MCX:GOLD04DEC26FUT")
+    assert volumes([live(-60, 9_000, 10, gold)]) == [10]
+    assert volumes([live(-15 * 60 + 30, 9_000, 10, gold)]) == [9_000]
+    diwali = (datetime(2025, 10, 21, 13, 45, tzinfo=IST) - OPEN).total_seconds()
+    assert volumes([live(diwali + 30, 9_000, 10)]) == [9_000]
+    assert volumes([live(diwali + 90, 9_000, 10)]) == [10]
+
+
+def test_a_total_that_a_feed_of_our_own_making_counts_is_counted_whole() -> None:
+    for source in (FeedSource.SIMULATED, FeedSource.REPLAYED, FeedSource.DERIVED):
+        assert volumes([told_by(tick(NOON, volume=9_000), source, 10)]) == [9_000]
 
 
 def test_the_day_volume_of_sbin_s_candles_is_the_exchange_s(shared_data: Path) -> None:

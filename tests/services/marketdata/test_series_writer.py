@@ -15,9 +15,11 @@ from confluent_kafka import Consumer, TopicPartition
 from libs.common import ids
 from libs.common.clock import FixedClock
 from libs.common.contracts import topics
+from libs.common.contracts.enums import FeedSource
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import CandleClosed, Tick
 from libs.common.testing.apps import opened
+from services.marketdata.adapters.recomputed import recomputed
 from services.marketdata.app import app
 from services.marketdata.domain.candles import candles_of
 from services.marketdata.domain.intervals import Interval
@@ -112,6 +114,29 @@ async def test_ticks_in_kafka_become_rows_and_the_candles_that_the_rule_makes_of
             assert len(await eventually(runtime.memory.series, name, Interval.TICK, 360)) == 360
             found = await eventually(runtime.memory.series, name, Interval.ONE_MINUTE, 3)
             assert stored(found) == told(candles_of(ticks), name)
+
+
+async def test_what_is_carried_in_the_middle_of_a_session_has_the_same_first_candle_by_every_road(
+    runtime: "MarketRuntime",
+) -> None:
+    """By a writer that is started anew in that minute, and from the stored ticks."""
+    (name,) = instruments(1)
+    told_live = {"source": FeedSource.LIVE, "ltq": 10}
+    carried = [tick(600 + n / 2, 100, 8_000_000 + n * 10, name).model_copy(update=told_live) for n in range(240)]
+    ticks = [*carried, tick(END.total_seconds(), 100, 10**7, name)]
+    series = runtime.memory.series
+    async with writing(runtime):
+        for each in ticks[:60]:
+            runtime.publish_bulk(each)
+        await eventually(series, name, Interval.TICK, 60)
+    async with writing(runtime):
+        for each in ticks[60:]:
+            runtime.publish_bulk(each)
+        assert len(await eventually(series, name, Interval.TICK, 240)) == 240
+        found = await eventually(series, name, Interval.ONE_MINUTE, 2)
+    made = await recomputed(series, name, OPEN.date(), OPEN + timedelta(days=1))
+    assert [row["volume"] for row in found] == [1_200, 1_200]
+    assert stored(found) == told(candles_of(ticks), name) == told(made, name)
 
 
 async def test_closed_candles_are_told_on_kafka(runtime: "MarketRuntime", group: str) -> None:
