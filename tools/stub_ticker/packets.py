@@ -24,13 +24,13 @@ def full(
     volume: int = 0,
     oi: int = 0,
     close: float = 0.0,
+    day: tuple[float, float, float] | None = None,
     bids: Sequence[Level] = (),
     asks: Sequence[Level] = (),
 ) -> bytes:
-    """A quote with open interest, the exchange's time and five levels a side."""
-    head = struct.pack(
-        ">11I", token, _paise(price), 1, _paise(price), volume, 0, 0, *(_paise(price),) * 3, _paise(close)
-    )
+    """A quote with open interest, the exchange's time and five levels a side. `day` is its open, high and low."""
+    told = [_paise(each) for each in (*(day or (price,) * 3), close)]
+    head = struct.pack(">11I", token, _paise(price), 1, _paise(price), volume, 0, 0, *told)
     seconds = int(at.timestamp())
     extra = struct.pack(">5I", seconds, oi, oi, oi, seconds)
     return head + extra + _levels(bids) + _levels(asks)

@@ -74,6 +74,10 @@ def fault_of(
     return None
 
 
+Range = tuple[float, float, float]
+"""Open, high and low of the trading day so far, as the exchange tells them."""
+
+
 @dataclass(frozen=True, slots=True)
 class DayRange:
     """Open, high and low of the trading day so far, and the last price of the day before."""
@@ -87,6 +91,13 @@ class DayRange:
         if self.low <= price <= self.high:
             return self
         return DayRange(self.open, max(self.high, price), min(self.low, price), self.previous_close)
+
+    def as_told(self, told: Range) -> "DayRange":
+        """The exchange knows what it began with, and the whole day: we may have begun to listen at noon."""
+        opened, high, low = told[0], max(self.high, told[1]), min(self.low, told[2])
+        if (opened, high, low) == (self.open, self.high, self.low):
+            return self
+        return DayRange(opened, high, low, self.previous_close)
 
 
 def opening(price: float, previous_close: float) -> DayRange:

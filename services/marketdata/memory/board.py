@@ -11,6 +11,7 @@ from services.marketdata.domain.ticks import (
     OF_EXCHANGES,
     Bounds,
     DayRange,
+    Range,
     bounds_of,
     depth_of,
     fault_of,
@@ -29,6 +30,8 @@ class QuoteBoard:
     def __init__(self) -> None:
         self.quotes: dict[InstrumentId, Quote] = {}
         self.previous_closes: Mapping[InstrumentId, float] = {}
+        self.exchange_ranges: Mapping[InstrumentId, Range] = {}
+        """Of today, where the feed tells them."""
         self.contracts: Mapping[InstrumentId, InstrumentListed] = {}
         """By which prices are judged; those of unknown instruments are not."""
         self.day_starts: datetime | None = None
@@ -105,7 +108,8 @@ class QuoteBoard:
             moved = opening(tick.ltp, self._close_before(tick))
             before = self.quotes.get(instrument)
             self.earlier_oi.begin(instrument, day, before.oi if before else tick.oi)
-        self._ranges[instrument] = day, moved
+        told = self.exchange_ranges.get(instrument)
+        self._ranges[instrument] = day, moved if told is None else moved.as_told(told)
         self._times[instrument] = tick.at
         self._latest[instrument] = self.books[instrument] = tick
         if priced_at is not None:

@@ -116,6 +116,7 @@ async def go_on(memory: MarketMemory, feed: MarketFeed, quotes: list[Quote], now
         quotes = []
     day = memory.calendar.trading_day(now)
     memory.board.previous_closes = feed.previous_closes
+    memory.board.exchange_ranges = feed.ranges if isinstance(feed, LiveFeed) else {}
     memory.board.restore(quotes)
     feed.resume(quotes, day)
 

@@ -94,6 +94,27 @@ def test_a_quote_carries_the_day_s_open_high_and_low_and_yesterday_s_close(board
     assert (quote.open, quote.high, quote.low, quote.ltp, quote.previous_close) == (100, 104, 97, 101, 98)
 
 
+def test_the_day_s_open_high_and_low_are_the_exchange_s_where_the_feed_tells_them(board: QuoteBoard) -> None:
+    """We begin to carry an instrument at noon, say. What we saw ourselves counts as well: a snapshot may lack it."""
+    board.exchange_ranges = {SBIN: (99.0, 108.0, 96.0)}
+    for n, price in enumerate((100, 104, 101)):
+        board.take(tick(n, price))
+    (quote,) = board.conflate()
+    assert (quote.open, quote.high, quote.low, quote.ltp) == (99, 108, 96, 101)
+    board.take(tick(3, 109))
+    board.take(tick(4, 95))
+    (quote,) = board.conflate()
+    assert (quote.open, quote.high, quote.low, quote.ltp) == (99, 109, 95, 95)
+
+
+def test_a_restart_puts_right_what_was_saved_of_the_day(board: QuoteBoard) -> None:
+    board.restore([quote_of(tick(0, 100), opening(100.0, 98.0))])
+    board.exchange_ranges = {SBIN: (99.0, 108.0, 96.0)}
+    board.take(tick(1, 101))
+    (quote,) = board.conflate()
+    assert (quote.open, quote.high, quote.low, quote.previous_close) == (99, 108, 96, 98)
+
+
 def test_a_new_day_begins_a_new_range_after_the_old_day_s_last_price(board: QuoteBoard) -> None:
     board.take(tick(0, 100))
     board.conflate()

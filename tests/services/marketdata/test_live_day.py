@@ -179,6 +179,24 @@ async def test_a_feed_that_is_opened_anew_keeps_the_prices_and_the_day_of_what_t
         assert await memory.saved_quotes() == [saved]
 
 
+async def test_a_quote_has_the_exchange_s_open_high_and_low_of_what_is_carried_since_noon(
+    runtime: MarketRuntime, ticker: StubTicker
+) -> None:
+    memory = runtime.memory
+    await have_quotes_to_itself(runtime)
+    async with a_day(runtime, DUMP):
+        await until(lambda: bool(ticker.tokens))
+        memory.board.watched.note(WatchRenewed(watcher="g", until=OPEN + HOUR, asked=(SBIN,)))
+        await until(lambda: ticker.subscribed == {TOKEN})
+        day = (805.0, 820.0, 801.5)
+        await ticker.say(packets.frame(packets.full(TOKEN, 812.0, OPEN, volume=900, close=800, day=day)))
+        await until(lambda: SBIN in memory.board.books)
+        runtime.clock = FixedClock(OPEN + CONFLATION)
+        await until(lambda: SBIN in memory.board.quotes)
+        quote = memory.board.quotes[SBIN]
+        assert (quote.open, quote.high, quote.low, quote.ltp, quote.previous_close) == (*day, 812.0, 800.0)
+
+
 async def test_what_somebody_holds_is_subscribed_to_and_quoted(runtime: MarketRuntime, ticker: StubTicker) -> None:
     memory = runtime.memory
     runtime.lead.role = Role.LEADER

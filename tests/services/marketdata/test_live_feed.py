@@ -90,6 +90,17 @@ async def test_a_price_arrives_with_its_depth_and_time(ticker: StubTicker, runni
     assert running.feed.previous_closes == {SBIN: 800}
 
 
+async def test_the_exchange_s_range_of_the_day_is_known_of_what_trades_on_it(
+    ticker: StubTicker, running: Running
+) -> None:
+    for volume, day in ((900, (805.0, 820.0, 801.5)), (901, (0.0, 0.0, 0.0)), (0, (805.0, 820.0, 801.5))):
+        body = packets.full(TOKENS[SBIN], 812.35, AT, volume=volume, day=day)
+        seen = len(running.ticks)
+        await ticker.say(packets.frame(body), TOKENS[SBIN])
+        await running.sees(seen + 1)
+        assert running.feed.ranges == ({SBIN: day} if volume == 900 else {})
+
+
 async def test_ticks_of_one_second_keep_their_order_and_repeats_are_dropped(
     ticker: StubTicker, running: Running
 ) -> None:

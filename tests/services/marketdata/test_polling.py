@@ -181,9 +181,21 @@ def test_the_published_quote_reads_as_it_is() -> None:
     packet = read_quotes(200, told)["NSE:INFY"]
     assert (packet.token, packet.ltp, packet.ltq) == (408_065, quote["last_price"], quote["last_quantity"])
     assert (packet.volume, packet.previous_close) == (quote["volume"], quote["ohlc"]["close"])
+    assert packet.day == (1_396, 1_421.75, 1_395.55)
     assert packet.at == datetime(2021, 6, 8, 15, 45, 56, tzinfo=IST)
     assert [level.model_dump() for level in packet.asks] == quote["depth"]["sell"][:1]
     assert packet.bids == ()
+
+
+@pytest.mark.parametrize(("volume", "limit", "day"), [(0, 0, (2, 4, 1)), (9, 5, (2, 4, 1)), (0, 5, None)])
+def test_what_has_not_been_traded_today_has_no_range_of_today_but_an_index_has(
+    volume: int, limit: int, day: tuple[float, float, float] | None
+) -> None:
+    """An index, which has no price band, is never traded."""
+    ohlc = {"open": 2, "high": 4, "low": 1, "close": 2}
+    told = {"instrument_token": 1, "last_price": 3, "volume": volume, "upper_circuit_limit": limit, "ohlc": ohlc}
+    body = json.dumps({"status": "success", "data": {"1": told}})
+    assert read_quotes(200, body.encode())["1"].day == day
 
 
 @pytest.mark.parametrize("answer", [(200, b"{}"), (200, b"<html>"), (403, b'{"error_type": "TokenException"}')])

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import struct
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.marketdata.adapters.live.dialect import CredentialsMissing, TickerError
+from services.marketdata.adapters.live.dialect import CredentialsMissing, TickerError, day_range
 from services.marketdata.adapters.zerodha import KiteDialect
 from services.marketdata.adapters.zerodha.packets import read_frame, read_packet
 from tools.stub_ticker import packets as written
@@ -30,6 +31,7 @@ def test_the_recorded_full_packet_reads_as_its_published_json() -> None:
     assert (packet.token, packet.ltp, packet.ltq) == (408065, told["last_price"], told["last_quantity"])
     assert (packet.volume, packet.oi, packet.previous_close) == (told["volume"], told["oi"], told["ohlc"]["close"])
     assert packet.at == datetime.fromisoformat(told["timestamp"])
+    assert packet.day == tuple(told["ohlc"][each] for each in ("open", "high", "low"))
     for side, levels in (("buy", packet.bids), ("sell", packet.asks)):
         assert [level.model_dump() for level in levels] == told["depth"][side]
 
@@ -39,6 +41,29 @@ def test_the_recorded_quote_packet_reads_as_its_published_json() -> None:
     told = json.loads((MOCKS / "ticker_quote.json").read_text())
     packet = read_packet(recorded("ticker_quote"))
     assert (packet.ltp, packet.volume, packet.at, packet.bids) == (told["last_price"], told["volume"], None, ())
+    assert packet.day == tuple(told["ohlc"][each] for each in ("open", "high", "low"))
+
+
+@pytest.mark.parametrize("length", [28, 32])
+def test_an_index_has_no_volume_and_a_range_of_the_day(length: int) -> None:
+    told = struct.pack(">8I", 256_265, 2_600_000, 2_620_000, 2_590_000, 2_595_000, 2_580_000, 0, 1_795_406_400)
+    packet = read_packet(told[:length])
+    assert (packet.ltp, packet.day, packet.previous_close) == (26_000, (25_950, 26_200, 25_900), 25_800)
+
+
+@pytest.mark.parametrize(
+    ("ltp", "day"),
+    [
+        (812.0, (0.0, 0.0, 0.0)),
+        (812.0, (805.0, 811.0, 801.0)),
+        (800.0, (805.0, 811.0, 801.0)),
+        (806.0, (812.0, 811.0, 801.0)),
+        (806.0, (805.0, float("inf"), 801.0)),
+        (806.0, (805.0, float("nan"), 801.0)),
+    ],
+)
+def test_a_range_that_does_not_hold_its_prices_is_none(ltp: float, day: tuple[float, float, float]) -> None:
+    assert day_range(ltp, *day) is None
 
 
 def test_a_currency_is_priced_to_the_ten_millionth() -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from math import inf
 from typing import NamedTuple, Protocol
 
 from libs.common.contracts.market import DepthLevel
+from services.marketdata.domain.ticks import Range
 
 Token = int
 Band = tuple[float, float]
@@ -33,6 +35,14 @@ class Packet(NamedTuple):
     at: datetime | None = None
     band: Band | None = None
     """If the broker tells it."""
+    day: Range | None = None
+    """If the broker tells it, and the instrument has been traded today."""
+
+
+def day_range(ltp: float, opened: float, high: float, low: float) -> Range | None:
+    """What a broker tells of the day, None where it does not hold together: zeros, or a day before's."""
+    fits = 0 < low <= min(ltp, opened) and max(ltp, opened) <= high < inf
+    return (opened, high, low) if fits else None
 
 
 class Question(NamedTuple):

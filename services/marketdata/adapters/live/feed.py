@@ -17,6 +17,7 @@ from services.marketdata.adapters.live.polling import Poller
 from services.marketdata.domain.demand import dealt
 from services.marketdata.domain.sources import Arbiter
 from services.marketdata.domain.symbols import split
+from services.marketdata.domain.ticks import Range
 
 STALE_AFTER = timedelta(seconds=3)
 """An instrument's source that says nothing of it for so long, while another does, is replaced by that other."""
@@ -64,6 +65,7 @@ class LiveFeed:
         self._arbiter = Arbiter(STALE_AFTER)
         self._waiting: deque[Tick] = deque(maxlen=MOST_WAITING)
         self._closes: dict[InstrumentId, float] = {}
+        self._ranges: dict[InstrumentId, Range] = {}
         self._latest: dict[tuple[int, Token], Packet] = {}
         self._at: dict[InstrumentId, tuple[datetime, datetime]] = {}
         """The exchange's time of an instrument's last packet, and the time that its tick was given."""
@@ -105,6 +107,11 @@ class LiveFeed:
     @property
     def previous_closes(self) -> Mapping[InstrumentId, float]:
         return self._closes
+
+    @property
+    def ranges(self) -> Mapping[InstrumentId, Range]:
+        """What each instrument's last packet told of the day."""
+        return self._ranges
 
     @property
     def known(self) -> frozenset[InstrumentId]:
@@ -233,6 +240,10 @@ class LiveFeed:
             self._at[instrument] = packet.at, at
         if packet.previous_close > 0:
             self._closes[instrument] = packet.previous_close
+        if packet.day is not None:
+            self._ranges[instrument] = packet.day
+        else:
+            self._ranges.pop(instrument, None)
         bid = packet.bids[0] if packet.bids else None
         ask = packet.asks[0] if packet.asks else None
         self._waiting.append(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from libs.common.contracts.market import DepthLevel
-from services.marketdata.adapters.live.dialect import Packet, TickerError
+from services.marketdata.adapters.live.dialect import Packet, TickerError, day_range
 
 LTP, INDEX_QUOTE, INDEX_FULL, QUOTE, FULL = 8, 28, 32, 44, 184
 
@@ -64,17 +64,19 @@ def divisor_of(token: int) -> float:
 
 
 def _index(body: bytes | memoryview) -> Packet:
-    token, last, _high, _low, _open, close, _change = _INDEX.unpack_from(body)
+    token, last, high, low, opened, close, _change = _INDEX.unpack_from(body)
     divisor = divisor_of(token)
     at = _time(_TIME.unpack_from(body, 28)[0]) if len(body) == INDEX_FULL else None
-    return Packet(token, last / divisor, previous_close=close / divisor, at=at)
+    day = day_range(last / divisor, opened / divisor, high / divisor, low / divisor)
+    return Packet(token, last / divisor, previous_close=close / divisor, at=at, day=day)
 
 
 def _quote(body: bytes | memoryview) -> Packet:
-    token, last, ltq, _average, volume, _buying, _selling, _open, _high, _low, close = _QUOTE.unpack_from(body)
+    token, last, ltq, _average, volume, _buying, _selling, opened, high, low, close = _QUOTE.unpack_from(body)
     divisor = divisor_of(token)
+    day = day_range(last / divisor, opened / divisor, high / divisor, low / divisor) if volume else None
     if len(body) == QUOTE:
-        return Packet(token, last / divisor, ltq, volume, previous_close=close / divisor)
+        return Packet(token, last / divisor, ltq, volume, previous_close=close / divisor, day=day)
     _traded_at, oi, _oi_high, _oi_low, at = _EXTRA.unpack_from(body, 44)
     fields = _LEVELS.unpack_from(body, 64)
     levels = [
@@ -91,6 +93,7 @@ def _quote(body: bytes | memoryview) -> Packet:
         tuple(level for level in levels[5:] if level.quantity),
         close / divisor,
         _time(at),
+        day=day,
     )
 
 

@@ -8,13 +8,16 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from libs.common.contracts.market import DepthLevel
 from libs.common.trading_calendar import IST
-from services.marketdata.adapters.live.dialect import Packet, TickerError
+from services.marketdata.adapters.live.dialect import Packet, TickerError, day_range
 
 OK = 200
 FIRST_YEAR = 1970
 
 
 class Ohlc(BaseModel):
+    open: float = 0.0
+    high: float = 0.0
+    low: float = 0.0
     close: float = 0.0
     """Of the day before."""
 
@@ -61,6 +64,8 @@ def _time(said: datetime | None) -> datetime | None:
 
 
 def _packet(quote: KiteQuote) -> Packet:
+    told, is_index = quote.ohlc, not quote.upper_circuit_limit
+    traded = is_index or quote.volume > 0
     return Packet(
         quote.instrument_token,
         quote.last_price,
@@ -72,4 +77,5 @@ def _packet(quote: KiteQuote) -> Packet:
         quote.ohlc.close,
         _time(quote.timestamp),
         (quote.lower_circuit_limit, quote.upper_circuit_limit) if quote.upper_circuit_limit else None,
+        day_range(quote.last_price, told.open, told.high, told.low) if traded else None,
     )
