@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -73,6 +72,12 @@ def test_a_new_machine_has_the_choices_of_the_backup_and_an_old_one_its_own(
     assert environment.read(stack.instance) == found
 
 
+def test_a_questdb_that_is_away_is_not_freed_and_that_is_said_in_one_line() -> None:
+    done = backup("release")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert "QuestDB did not end it" in done.stderr
+
+
 @pytest.mark.parametrize("taken", [1, 3])
 def test_a_folder_of_the_same_second_is_another_one(taken: int, tmp_path: Path) -> None:
     """The second backup of a second ended with a traceback."""
@@ -120,8 +125,10 @@ async def test_a_backup_that_was_killed_over_questdb_is_told_of_with_what_ends_i
         (await questdb.get("/exec", params={"query": "CHECKPOINT CREATE"})).raise_for_status()
         with pytest.raises(databases.CheckpointStands) as told:
             await taking.take(stack, tmp_path)
-    [command] = re.findall(r"`(.*)`", str(told.value))
-    await asyncio.to_thread(subprocess.run, shlex.split(command), check=True, capture_output=True)
+    [command] = re.findall(r"`python -m tools.backup (.*)`", str(told.value))
+    release = (sys.executable, "-m", "tools.backup", "--instance", "test", *command.split())
+    done = await asyncio.to_thread(subprocess.run, release, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
     manifest.verify(await taking.take(stack, tmp_path))
 
 

@@ -3,6 +3,7 @@
 python -m tools.backup take [--to DIR]       a directory named after the moment, below DIR; the stack goes on
 python -m tools.backup verify FROM           every file as it was written
 python -m tools.backup restore FROM          stop the stack, set aside what it has, put the backup in its place
+python -m tools.backup release               end the checkpoint of QuestDB that a killed backup left
 """
 
 import argparse
@@ -16,15 +17,7 @@ from tools.backup import databases, manifest, restoring, taking
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.backup", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--instance", choices=OFFSETS, default="local")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("take").add_argument("--to", type=Path, default=PROJECT / "backups")
-    for name in ("verify", "restore"):
-        commands.add_parser(name).add_argument("source", type=Path, metavar="FROM")
-    arguments = parser.parse_args()
+    arguments = _arguments()
     stack = Stack(arguments.instance)
     try:
         match arguments.command:
@@ -35,12 +28,27 @@ def main() -> None:
             case "verify":
                 facts = manifest.verify(arguments.source)
                 sys.stdout.write(f"whole: taken {facts['taken_at']}, {len(facts['files'])} files\n")
+            case "release":
+                asyncio.run(databases.release(stack.instance.url("questdb")))
             case _:
                 sys.stdout.write(restoring.restore(stack, arguments.source).words())
     except manifest.Damaged as error:
         raise SystemExit(f"{arguments.source}: {error}") from error
     except (taking.NotRunning, databases.CheckpointStands, NotReadyError) as error:
         raise SystemExit(str(error)) from error
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.backup", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--instance", choices=OFFSETS, default="local")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("take").add_argument("--to", type=Path, default=PROJECT / "backups")
+    for name in ("verify", "restore"):
+        commands.add_parser(name).add_argument("source", type=Path, metavar="FROM")
+    commands.add_parser("release")
+    return parser.parse_args()
 
 
 def _take(stack: Stack, into: Path) -> Path:

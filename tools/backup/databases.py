@@ -21,6 +21,7 @@ DUMP = "postgres.dump"
 QUESTDB = "questdb.tar.gz"
 PARTS = ("db", ".checkpoint")
 """Of QuestDB's home; its configuration is written anew at each start."""
+_RELEASE = "CHECKPOINT RELEASE"
 _MOVED = {
     "message_offsets": "next_offset",
     "message_parked": "message_offset",
@@ -151,13 +152,21 @@ async def _checkpoint(url: str) -> AsyncIterator[None]:
     async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as questdb:
         answer = await questdb.get("/exec", params={"query": "CHECKPOINT CREATE"})
         if answer.status_code == httpx.codes.BAD_REQUEST:
-            release = f"curl -sfG --noproxy '*' {url}/exec --data-urlencode 'query=CHECKPOINT RELEASE'"
             raise CheckpointStands(
                 f"QuestDB refuses a checkpoint ({answer.json().get('error')}): a backup was killed in the middle, or"
-                f" somebody copies it in another way. `{release}` ends that"
+                " somebody copies it in another way. `python -m tools.backup release` ends that"
             )
         answer.raise_for_status()
         try:
             yield
         finally:
-            (await questdb.get("/exec", params={"query": "CHECKPOINT RELEASE"})).raise_for_status()
+            (await questdb.get("/exec", params={"query": _RELEASE})).raise_for_status()
+
+
+async def release(url: str) -> None:
+    """End a checkpoint whose backup was killed. It is no fault if there is none. CheckpointStands without QuestDB."""
+    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as questdb:
+        try:
+            (await questdb.get("/exec", params={"query": _RELEASE})).raise_for_status()
+        except httpx.HTTPError as error:
+            raise CheckpointStands(f"QuestDB did not end it: {error!r}") from error
