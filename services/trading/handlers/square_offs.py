@@ -9,12 +9,13 @@ from libs.common.contracts.ids import InstrumentId, OrderId, SquareOffId, Strate
 from libs.common.contracts.orders import LeftOpen, OrderDenied, SquareOffRequested
 from libs.common.service import Context
 from services.trading.adapters import BROKERS
-from services.trading.domain import orders, panics
+from services.trading.domain import exit_plan, orders, panics
 from services.trading.domain import square_offs as rules
 from services.trading.domain.accounts import TradingAccount
+from services.trading.domain.exit_plan import Plan
 from services.trading.domain.orders import Order
 from services.trading.domain.positions import Book
-from services.trading.domain.square_offs import Plan, SquareOff
+from services.trading.domain.square_offs import SquareOff
 from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
@@ -60,7 +61,8 @@ async def begin(
 ) -> Sequence[Message]:
     ctx.store.accounts.save(replace(account, square_offs=account.square_offs + 1))
     ctx.store.square_offs.save(square_off)
-    return [rules.started(square_off, plan), *await _carry_out(square_off, plan, ctx)]
+    began = rules.started(square_off, cancelling=len(plan.cancels), closing=plan.closing)
+    return [began, *await _carry_out(square_off, plan, ctx)]
 
 
 async def begin_panic(
@@ -113,7 +115,7 @@ async def pursue(square_off: SquareOff, ctx: Context[TradingStore, TradingMemory
 async def _plan(square_off: SquareOff, ctx: Context[TradingStore, TradingMemory]) -> Plan:
     books = await ctx.store.positions.live_books(square_off.account_id)
     account = await ctx.store.accounts.owner(square_off.account_id)
-    return rules.plan(
+    return exit_plan.plan(
         square_off,
         await ctx.store.orders.open(square_off.account_id),
         books,
@@ -145,7 +147,7 @@ async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStor
     for n, wanted in enumerate(plan.exits):
         epoch = panics.epoch_of(await ctx.store.epochs(account, wanted.strategy_id))
         order_id = OrderId(ctx.derive("exit", square_off.square_off_id, n))
-        request = rules.request_exit(square_off, wanted, order_id, epoch, ctx.now)
+        request = exit_plan.request_exit(square_off, wanted, order_id, epoch, ctx.now)
         ctx.store.orders.save(orders.requested(request))
         said.append(request)
     return said

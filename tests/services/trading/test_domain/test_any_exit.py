@@ -15,10 +15,10 @@ from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderStatus, 
 from libs.common.contracts.ids import OrderId
 from libs.common.contracts.orders import OrderCleared, OrderDenied
 from libs.common.testing import NOON
-from services.trading.domain import executions, orders, positions, square_offs
+from services.trading.domain import executions, exit_plan, orders, positions, square_offs
+from services.trading.domain.exit_plan import Plan
 from services.trading.domain.orders import AWAITED, Order
 from services.trading.domain.positions import Book
-from services.trading.domain.square_offs import Plan
 from tests.services.trading.making import ACCOUNT, ALPHA, SBIN, cleared, execution, order_id, square_off
 from tests.services.trading.test_domain.filling import FILL_ID
 
@@ -45,7 +45,7 @@ class AnyExit(RuleBasedStateMachine):
 
     def pursue(self) -> Plan:
         pending = [order for order in self.orders.values() if order.is_open]
-        plan = square_offs.plan(self.square_off, pending, [self.book], {SBIN: 20}, self.now)
+        plan = exit_plan.plan(self.square_off, pending, [self.book], {SBIN: 20}, self.now)
         held = self.book.holding.quantity
         closing = [order.side.sign * order.leaves for order in pending if order.is_exit]
         if plan.exits and all(each * held < 0 for each in closing):
@@ -54,7 +54,7 @@ class AnyExit(RuleBasedStateMachine):
         for order in plan.cancels:
             self.orders[order.order_id] = orders.cancel(order, self.now)
         for wanted in plan.exits:
-            request = square_offs.request_exit(self.square_off, wanted, OrderId(order_id()), 0, self.now)
+            request = exit_plan.request_exit(self.square_off, wanted, OrderId(order_id()), 0, self.now)
             self.orders[request.order_id] = orders.requested(request)
         self.is_over = plan.is_flat
         return plan

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from libs.common.contracts.enums import ExecutionKind, OrderPurpose, Side
 from libs.common.testing import NOON
-from services.trading.domain import orders, square_offs
+from services.trading.domain import exit_plan, orders, square_offs
 from services.trading.domain.orders import Order
 from services.trading.domain.positions import Book, Holding
 from tests.services.trading.making import ACCOUNT, ALPHA, SBIN, cleared, execution, square_off
@@ -35,7 +35,7 @@ def test_exits_with_those_on_their_way_never_close_more_than_is_held(
 ) -> None:
     pending = [exit_order(side, quantity) for side, quantity in on_their_way]
     sizes = {} if largest is None else {SBIN: largest}
-    plan = square_offs.plan(square_offs.start(square_off(), NOON), pending, [book(held)], sizes, NOON)
+    plan = exit_plan.plan(square_offs.start(square_off(), NOON), pending, [book(held)], sizes, NOON)
     left = held + sum(order.side.sign * order.leaves for order in pending)
     asked = sum(wanted.side.sign * wanted.quantity for wanted in plan.exits)
     assert abs(asked) == (min(abs(left), abs(held)) if left * held > 0 else 0)
@@ -59,7 +59,7 @@ def test_an_order_that_its_venue_has_after_all_can_be_cancelled_again() -> None:
     order = orders.cancel(submitted(), NOON)
     order, _ = after(order, execution(order, ExecutionKind.UNKNOWN), execution(order, ExecutionKind.REJECTED))
     found, _ = after(order, execution(order, ExecutionKind.FOUND))
-    plan = square_offs.plan(square_offs.start(square_off(), NOON), [found], [], {}, NOON)
+    plan = exit_plan.plan(square_offs.start(square_off(), NOON), [found], [], {}, NOON)
     assert plan.cancels == (found,)
 
 
@@ -68,6 +68,6 @@ def test_what_a_clock_that_ran_ahead_put_off_is_done_at_once() -> None:
     ahead = NOON + timedelta(hours=1)
     failed = square_offs.failed(square_offs.start(square_off(), NOON), SBIN, ahead)
     pending = orders.cancel(submitted(side=Side.SELL), ahead)
-    plan = square_offs.plan(failed, [pending], [book(5)], {}, NOON)
+    plan = exit_plan.plan(failed, [pending], [book(5)], {}, NOON)
     assert [wanted.quantity for wanted in plan.exits] == [5]
     assert orders.needs_cancel(pending, NOON)

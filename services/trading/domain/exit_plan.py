@@ -1,0 +1,144 @@
+"""What a square-off does now.
+
+Every fill belongs to one book, and the books of an account sum up to its net position; so closing book by book
+leaves both flat. A square-off holds no list of what it still has to do: each look compares what is open with the
+exits on their way, so that no quantity is ever closed twice, whatever crossed on the road.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Product, Side
+from libs.common.contracts.ids import InstrumentId, OrderId, StrategyId
+from libs.common.contracts.orders import OrderRequested
+from services.trading.domain.orders import Order
+from services.trading.domain.positions import Book, BookKey, book_key
+from services.trading.domain.square_offs import EXIT_EXPIRES, SquareOff
+
+CANCEL_WAIT = timedelta(seconds=3)
+"""An exit waits so long for the cancels of its book, lest they cross; then it goes, come what may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """One order that a square-off needs now."""
+
+    strategy_id: StrategyId | None
+    instrument: InstrumentId
+    product: Product
+    side: Side
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now. `closing` counts the open books in scope; `is_flat` says that the square-off is over. `waiting`
+    are the open books when there is nothing to do but to wait for their markets.
+    """
+
+    cancels: tuple[Order, ...]
+    exits: tuple[Exit, ...]
+    closing: int
+    is_flat: bool
+    waiting: tuple[Book, ...] = ()
+
+
+def plan(
+    square_off: SquareOff,
+    orders: Iterable[Order],
+    books: Iterable[Book],
+    largest: Mapping[InstrumentId, int],
+    now: datetime,
+    closed: Collection[InstrumentId] = (),
+) -> Plan:
+    """`orders` are the account's open ones, `largest` the order sizes that a freeze limit taught us. Exits of what is
+    `closed` wait until its market opens: each would be one more refused order in the book.
+    """
+    pending = [order for order in orders if square_off.covers(order)]
+    others = [order for order in pending if not order.is_exit]
+    held = (book for book in books if book.holding.quantity and square_off.covers(book))
+    open_books = sorted((book for book in held if book.instrument not in square_off.expired), key=_rank)
+    exits_open = [order for order in pending if order.is_exit]
+    wrong = [*others, *_beyond(exits_open, {book_key(book): book.holding.quantity for book in open_books})]
+    uncancelled = [o for o in wrong if o.cancel_requested_at is None and not square_off.is_pausing(o.instrument, now)]
+    cancels = tuple(sorted(uncancelled, key=lambda order: order.order_id))
+    blocked = {book_key(order) for order in others if _may_cross(order, now)}
+    on_their_way = _on_their_way(exits_open)
+    exits = tuple(
+        piece
+        for book in open_books
+        if book.instrument not in closed
+        if book_key(book) not in blocked and not square_off.is_pausing(book.instrument, now)
+        for piece in _exits(book, on_their_way.get(book_key(book), 0), largest.get(book.instrument))
+    )
+    waits = not pending and all(book.instrument in closed for book in open_books)
+    is_flat = not pending and not open_books
+    return Plan(cancels, exits, len(open_books), is_flat, tuple(open_books) if waits else ())
+
+
+def _rank(book: Book) -> tuple[str, str, str]:
+    """An order of their own, whatever the order they are stored in: a replay asks for the same exits again."""
+    return book.instrument, book.product, str(book.strategy_id)
+
+
+def _may_cross(order: Order, now: datetime) -> bool:
+    asked = order.cancel_requested_at
+    return asked is None or abs(now - asked) < CANCEL_WAIT  # by the clock of then, which may have been ahead
+
+
+def _on_their_way(exits: Iterable[Order]) -> dict[BookKey, int]:
+    """Signed quantities that exits may still fill, of this square-off or another."""
+    sums: dict[BookKey, int] = {}
+    for order in exits:
+        key = book_key(order)
+        sums[key] = sums.get(key, 0) + order.side.sign * order.leaves
+    return sums
+
+
+def _beyond(exits: Iterable[Order], held: Mapping[BookKey, int]) -> Iterator[Order]:
+    """Exits at a venue that would close more than is held, since something else has closed it, or an exit that was
+    taken for refused is there after all. The oldest go on.
+    """
+    left = dict(held)
+    for order in sorted(exits, key=lambda order: order.order_id):
+        key = book_key(order)
+        closes = order.side.sign * order.leaves
+        now_held = left.get(key, 0)
+        if closes * now_held < 0 and abs(closes) <= abs(now_held):
+            left[key] = now_held + closes
+        elif order.status is not OrderStatus.REQUESTED:
+            yield order
+
+
+def _exits(book: Book, on_their_way: int, largest: int | None) -> Iterator[Exit]:
+    """What is held less what closes already; never more than is held, since exits on the wrong side may yet fail."""
+    held = book.holding.quantity
+    left = held + on_their_way
+    if left * held <= 0:
+        return
+    side = Side.SELL if held > 0 else Side.BUY
+    quantity = min(abs(left), abs(held))
+    while quantity:
+        piece = min(quantity, largest or quantity)
+        yield Exit(book.strategy_id, book.instrument, book.product, side, piece)
+        quantity -= piece
+
+
+def request_exit(square_off: SquareOff, wanted: Exit, order_id: OrderId, epoch: int, now: datetime) -> OrderRequested:
+    return OrderRequested(
+        order_id=order_id,
+        account_id=square_off.account_id,
+        user_id=square_off.user_id,
+        strategy_id=wanted.strategy_id,
+        instrument=wanted.instrument,
+        side=wanted.side,
+        quantity=wanted.quantity,
+        order_type=OrderType.MARKET,
+        product=wanted.product,
+        purpose=OrderPurpose.SQUARE_OFF,
+        square_off_id=square_off.square_off_id,
+        requested_at=now,
+        expires_at=now + EXIT_EXPIRES,
+        epoch=epoch,
+    )
