@@ -169,7 +169,7 @@ async def _leave(
         at_work = rules.at_work(wanted, await ctx.store.square_offs.open(account))
         heirs[instrument] = (at_work or wanted).square_off_id
         if at_work is None:
-            owner = await ctx.store.accounts.owner(square_off.account_id)
+            owner = await ctx.store.accounts.owner(square_off.account_id)  # it counts those that began before this one
             said += await begin(wanted, owner, await _plan(wanted, ctx), ctx)
     left = tuple(rules.left_open(book, heirs.get(book.instrument)) for book in waiting)
     return [*said, *await _complete(square_off, ctx, left)]
