@@ -206,7 +206,7 @@ class Commands:
             return await look()
 
     async def _decided(self, order_id: UUID) -> Row | None:
-        row = await queries.order(self._runtime.pool, order_id)
+        row = await self._runtime.memory.looks.order(order_id)
         return row if row and is_decided(row["status"]) else None
 
     async def _ended(self, request_id: UUID, ends: tuple[type[Message], ...]) -> Message | None:

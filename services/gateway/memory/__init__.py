@@ -9,6 +9,7 @@ from libs.common.trading_calendar import TradingCalendar
 from services.gateway.memory.admission import Admission
 from services.gateway.memory.cache import Cache
 from services.gateway.memory.hub import Hub
+from services.gateway.memory.looks import Looks
 from services.gateway.memory.passwords import Passwords
 from services.gateway.memory.quotes import QuoteView
 from services.gateway.memory.siblings import Siblings
@@ -28,6 +29,7 @@ class GatewayMemory(Memory):
     settings: GatewaySettings
     cache: Cache
     hub: Hub
+    looks: Looks
     siblings: Siblings
     watching: Watching
     edge: object
@@ -50,6 +52,7 @@ class GatewayMemory(Memory):
         self.cache = Cache(runtime.settings.redis_url)
         self.passwords = Passwords(self.settings.password_pepper)
         self.turns = Turns(self.settings.requests_at_once, self.settings.requests, self.settings.request_window_s)
+        self.looks = Looks(runtime.pool)
         self.hub = Hub(runtime.pool, runtime.clock, self.quotes)
         self.watching = Watching(
             runtime.publish_bulk,
@@ -67,6 +70,7 @@ class GatewayMemory(Memory):
             task.cancel()
         await self.watching.close()
         await self.hub.close()
+        await self.looks.close()
         await self.siblings.close()
         await self.cache.close()
 

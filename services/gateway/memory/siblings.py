@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from libs.common import ids
 from libs.common.telemetry import log
+from services.gateway.domain.answers import is_decided
 from services.gateway.memory.cache import Cache
 from services.gateway.memory.hub import Hub
 from services.gateway.memory.waiters import Waiters
@@ -52,11 +53,12 @@ class Siblings:
         """Publish what a batch changed, unless nobody else listens."""
         if self.alone or self._cache.away or not (changes.pushes or changes.outcomes):
             return
+        decided = [order_id for order_id, row in changes.orders.items() if is_decided(row["status"])]
         seqs = {(push.user_id, push.channel): push.seq for push in changes.pushes}
         message = {
             "from": self._name,
             "seqs": [(user, channel, seq) for (user, channel), seq in seqs.items()],
-            "ended": [*changes.outcomes, *changes.orders],
+            "ended": [*changes.outcomes, *decided],
         }
         await self._cache.publish(_CHANNEL, orjson.dumps(message, default=str))
 

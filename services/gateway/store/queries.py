@@ -87,6 +87,12 @@ async def order(database: Database, order_id: UUID) -> Row | None:
     return dict(row) if row else None
 
 
+async def orders_by_id(database: Database, order_ids: Sequence[UUID]) -> dict[UUID, Row]:
+    """Those of them that there are."""
+    rows = await database.fetch(f"SELECT {SHOWN} FROM orders WHERE order_id = ANY($1::uuid[])", order_ids)  # noqa: S608
+    return {row["order_id"]: dict(row) for row in rows}
+
+
 async def order_history(database: Database, order_id: UUID) -> list[Row]:
     text = await database.fetchval("SELECT history FROM orders WHERE order_id = $1", order_id)
     events: list[Row] = orjson.loads(f"[{(text or '').rstrip(',')}]")
