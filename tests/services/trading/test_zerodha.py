@@ -1,7 +1,9 @@
 """Our words in Kite's and back, held against Kite's own recorded answers."""
 
+import csv
 import os
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -105,10 +107,34 @@ def test_a_change_sends_all_terms() -> None:
         ("BFO:SENSEX01OCT2681000.5CE", ("BFO", "SENSEX26O0181000.5CE")),
         ("MCX:GOLDPETAL30NOV26FUT", ("MCX", "GOLDPETAL26NOVFUT")),
         ("NFO:360ONE29DEC26FUT", ("NFO", "360ONE26DECFUT")),
+        # a holiday on the Tuesday or Thursday that was meant: the day before it
+        ("NFO:SBIN23NOV26800CE", ("NFO", "SBIN26NOV800CE")),
+        ("NFO:NIFTY09NOV2624000CE", ("NFO", "NIFTY26N0924000CE")),
+        ("BFO:SENSEX27MAY2681000CE", ("BFO", "SENSEX26MAY81000CE")),
+        ("BFO:SENSEX31MAR2781000CE", ("BFO", "SENSEX2733181000CE")),
     ],
 )
 def test_a_derivative_is_written_as_kite_writes_it(ours: str, theirs: tuple[str, str]) -> None:
     assert kite_symbol(InstrumentId(ours)) == theirs
+
+
+def test_every_derivative_of_kites_own_dump_is_written_as_there() -> None:
+    """One of them, of December 2029, expires on the day before a holiday."""
+    file = MOCKS.parent / "masters" / "zerodha" / "instruments-nfo-bfo-2026-08.csv"
+    if not file.exists():
+        pytest.skip(f"no dump of Kite's at {file}")
+    with file.open() as dump:
+        listed = [row for row in csv.DictReader(dump) if row["expiry"]]
+    wrong = {row["tradingsymbol"] for row in listed if kite_symbol(ours_of(row))[1] != row["tradingsymbol"]}
+    assert listed
+    assert not wrong
+
+
+def ours_of(row: Mapping[str, str]) -> InstrumentId:
+    kind = row["instrument_type"]
+    contract = kind if kind == "FUT" else f"{row['strike'].removesuffix('.0')}{kind}"
+    expiry = f"{date.fromisoformat(row['expiry']):%d%b%y}".upper()
+    return InstrumentId(f"{row['exchange']}:{row['name']}{expiry}{contract}")
 
 
 @pytest.mark.parametrize("ours", ["NSE_INDEX:NIFTY", "NFO:NIFTY", "CDS:USDINR04DEC26FUT", "CUSTOM:PAIR"])

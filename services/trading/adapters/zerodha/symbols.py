@@ -1,10 +1,12 @@
 """Our symbols in Kite's words. Equities are the same; derivatives write their expiry another way.
 
 We write the day (NIFTY29DEC2624000CE). Kite writes a month (NIFTY26DEC24000CE) for the last expiry of a month, and
-year, month's letter and day (NIFTY2612124000CE) for the weekly ones before it.
+year, month's letter and day (NIFTY2612124000CE) for the weekly ones before it. Which is the last goes by the weekday
+that was meant, not by the day before it on which a contract expires where that is a holiday.
 """
 
 import re
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 from libs.common.contracts.enums import Exchange
@@ -14,6 +16,9 @@ MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", 
 _DERIVATIVE = re.compile(r"(.+?)(\d{2})([A-Z]{3})(\d{2})(FUT|[\d.]+(?:CE|PE))")
 _OF_DERIVATIVES = (Exchange.NFO, Exchange.BFO, Exchange.MCX, Exchange.CDS, Exchange.BCD)
 _OF_WEEKLY_FUTURES = (Exchange.CDS, Exchange.BCD)
+_TUESDAY, _THURSDAY = 1, 3
+_EXPIRES_ON: Mapping[str, int] = {Exchange.NFO: _TUESDAY, Exchange.BFO: _THURSDAY}
+"""By the exchanges' rules since September 2025."""
 
 
 def kite_symbol(instrument: InstrumentId) -> tuple[str, str]:
@@ -26,12 +31,18 @@ def kite_symbol(instrument: InstrumentId) -> tuple[str, str]:
         raise ValueError(f"{instrument} has no symbol at zerodha that we know of")
     name, day, month, year, contract = found.groups()
     expiry = date(2000 + int(year), MONTHS.index(month) + 1, int(day))
-    is_last = (expiry + timedelta(days=7)).month != expiry.month
+    is_last = _is_last_of_month(exchange, expiry)
     if contract == "FUT" and not is_last and exchange in _OF_WEEKLY_FUTURES:
         raise ValueError(f"{instrument} is a weekly future, whose symbol at zerodha we do not know")
     if is_last or contract == "FUT" or exchange == Exchange.MCX:
         return exchange, f"{name}{year}{month}{contract}"
     return exchange, f"{name}{year}{'123456789OND'[expiry.month - 1]}{day}{contract}"
+
+
+def _is_last_of_month(exchange: str, expiry: date) -> bool:
+    ahead = (_EXPIRES_ON.get(exchange, expiry.weekday()) - expiry.weekday()) % 7
+    meant = expiry + timedelta(days=ahead)
+    return (meant + timedelta(days=7)).month != meant.month
 
 
 def shown_as(instrument: InstrumentId) -> str:
