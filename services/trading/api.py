@@ -1,11 +1,12 @@
 """The internal API: an account's broker credentials, written here, shown nowhere; and what its broker posts to us."""
 
+import re
 import secrets
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyAddress, SecretStr
 
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId
@@ -24,15 +25,28 @@ if TYPE_CHECKING:
     from libs.common.runtime import Runtime
 
 
+_VISIBLE = re.compile("[!-~]+")
+
+
+def _visible(secret: SecretStr) -> SecretStr:
+    if not _VISIBLE.fullmatch(secret.get_secret_value()):
+        raise ValueError("a blank, a line's end or a character that nobody sees came along: copy it without")
+    return secret
+
+
+Key = Annotated[SecretStr, AfterValidator(_visible)]
+"""Goes into a header. With anything else in it no call could leave, and each order would be of unknown outcome."""
+
+
 class Body(BaseModel):
     """`user_id` is whom the gateway identified as the owner."""
 
     model_config = ConfigDict(extra="forbid")
 
     user_id: UUID
-    api_key: SecretStr = Field(min_length=1, max_length=200)
-    access_token: SecretStr = Field(min_length=1, max_length=2000)
-    api_secret: SecretStr | None = Field(default=None, min_length=1, max_length=200)
+    api_key: Key = Field(min_length=1, max_length=200)
+    access_token: Key = Field(min_length=1, max_length=2000)
+    api_secret: Key | None = Field(default=None, min_length=1, max_length=200)
     source_address: IPvAnyAddress | None = None
 
 

@@ -93,6 +93,19 @@ async def test_openalgo_216_only_its_owner_s_request_and_only_with_the_platform_
     assert await pool.fetchval("SELECT count(*) FROM broker_credentials") == 0
 
 
+@pytest.mark.parametrize("name", ["api_key", "access_token", "api_secret"])
+@pytest.mark.parametrize("copied", ["todays-token\n", " todays-token", "todays-\u200btoken", "todays token"])
+async def test_what_no_header_can_carry_is_refused_when_it_is_set(
+    client: httpx.AsyncClient, pool: asyncpg.Pool, name: str, copied: str
+) -> None:
+    """Else each order would be of unknown outcome, and the order book that tells could not be read."""
+    account_id = await an_account(pool, Broker.ZERODHA)
+    answer = await client.put(f"/internal/accounts/{account_id}/credentials", json=body(**{name: copied}))
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, name)
+    assert "todays" not in answer.text
+    assert await pool.fetchval("SELECT count(*) FROM broker_credentials") == 0
+
+
 async def test_a_paper_account_has_none(client: httpx.AsyncClient, pool: asyncpg.Pool) -> None:
     account_id = await an_account(pool, Broker.PAPER)
     answer = await client.put(f"/internal/accounts/{account_id}/credentials", json=body())
