@@ -252,6 +252,23 @@ def test_a_cancel_is_answered_by_the_orders_end_whatever_that_is(over: RowState)
     assert book.look(watched(Watch.ENDED), empty(60), None, PATIENCE, cancel).answered == cancel
 
 
+def test_a_change_is_answered_by_the_orders_end_though_no_book_shows_that() -> None:
+    """Nobody read the book between the change and the next day. Nobody would ever be told what became of the change,
+    and the book be read each second for ever.
+    """
+    change, order = change_to(LIMIT), watched()
+    said: list[ExecutionKind] = []
+    settled: list[Call | None] = []
+    for n in range(6):
+        tomorrow = reading(at=NOON + timedelta(days=1, seconds=6 * n))
+        look = book.look(order, tomorrow, change, PATIENCE)
+        order, said, settled = look.order, [*said, *kinds(look)], [*settled, look.settled]
+    assert (said, settled) == ([K.EXPIRED, K.MODIFY_REJECTED], [None] * 5 + [change])
+    over = reading(row(RowState.CANCELLED), at=NOON + timedelta(seconds=60))
+    look = book.look(watched(Watch.ENDED), over, change, PATIENCE)
+    assert (kinds(look), look.settled) == ([K.MODIFY_REJECTED], change)
+
+
 SMALLER = Terms(6, OrderType.LIMIT, Decimal(101), None)
 
 

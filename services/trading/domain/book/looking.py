@@ -16,6 +16,10 @@ from services.trading.domain.calls import Call, Patience
 def look(order: Watched, book: Book, change: Call | None, patience: Patience, cancel: Call | None = None) -> Look:
     """`change` and `cancel` are those of ours that the book has yet to show."""
     found = _look(order, book, change, patience)
+    if change is not None and found.settled is None and found.order.state is Watch.ENDED:
+        name, reason = f"{change.call_id}:refused", "the order is over"
+        said = report(found.order, ExecutionKind.MODIFY_REJECTED, name, book.began_at, reason)
+        found = replace(found, said=(*found.said, said), settled=change)
     return found if cancel is None else _answer(cancel, found, book, patience)
 
 
