@@ -130,9 +130,9 @@ class Verdict:
 def due(calls: Iterable[Call], unsent: Collection[OrderId], now: datetime) -> Call | None:
     """The next call that may go. `unsent` orders are not known to be at the broker: nothing of theirs goes but they.
 
-    Cancels and exits first; the calls of one order in the order in which they were asked for.
+    Cancels and exits first; the calls of one order in the order in which they were asked for, after the order itself.
     """
-    waiting = sorted((c for c in calls if c.state is CallState.WAITING), key=lambda c: c.seq)
+    waiting = sorted((c for c in calls if c.state is CallState.WAITING), key=_of_one_order)
     first: dict[OrderId, Call] = {}
     for call in waiting:
         first.setdefault(call.order_id, call)
@@ -142,6 +142,10 @@ def due(calls: Iterable[Call], unsent: Collection[OrderId], now: datetime) -> Ca
         if not _rests(call, now) and (call.order_id not in unsent or isinstance(call.request, BrokerOrderRequested))
     ]
     return min(ready, key=lambda c: (not c.is_urgent, c.seq), default=None)
+
+
+def _of_one_order(call: Call) -> tuple[bool, int]:
+    return not isinstance(call.request, BrokerOrderRequested), call.seq
 
 
 def _rests(call: Call, now: datetime) -> bool:
@@ -210,6 +214,11 @@ def _again(call: Call, reason: str, now: datetime, patience: Patience) -> Verdic
 def _wait(call: Call, now: datetime, patience: Patience) -> Call:
     pause = min(patience.first_retry * 2 ** max(call.attempts - 1, 0), LAST_RETRY)
     return replace(call, state=CallState.WAITING, not_before=now + pause)
+
+
+def await_order(call: Call, now: datetime, patience: Patience) -> Verdict:
+    """A cancel may overtake its order, whose sender was stopped in between: it holds when the order comes."""
+    return Verdict(replace(call, not_before=now + patience.first_retry))
 
 
 def orphaned(call: Call, now: datetime) -> Verdict:

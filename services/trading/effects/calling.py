@@ -88,6 +88,8 @@ async def _forbid(
                 return calls.refuse(call, f"the order is {order.status}", work.now)
             return calls.refuse(call, denial, work.now) if denial else None
         case BrokerCancelRequested():
+            if watched is None and not order.status.is_final:
+                return calls.await_order(call, work.now, patience)
             is_there = watched is not None and watched.state is Watch.LIVE and watched.broker_order_id is not None
             return None if is_there else Verdict(calls.done(call, work.now))
 

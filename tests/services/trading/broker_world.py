@@ -110,8 +110,12 @@ class World:
     async def tell(self, *messages: Message) -> None:
         """As if Kafka had brought them."""
         for message in messages:
-            await self._handle(message, envelope_of(message, now=self.runtime.clock.now()))
+            await self.handle(message)
         await self.pump()
+
+    async def handle(self, message: Message) -> None:
+        """What follows stays in the outbox, as of a process that was stopped at its commit."""
+        await self._handle(message, envelope_of(message, now=self.runtime.clock.now()))
 
     async def _handle(self, message: Message, cause: Envelope) -> None:
         async with self.pool.acquire() as connection, connection.transaction():

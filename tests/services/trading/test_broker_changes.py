@@ -1,8 +1,12 @@
 """Changes and cancels at a broker, ours and those of others."""
 
+import asyncio
+
+from libs.common.contracts.enums import Broker, OrderType
 from libs.common.contracts.enums import OrderStatus as S
-from libs.common.contracts.enums import OrderType
 from libs.common.contracts.orders import OrderCancelRefused, OrderCancelRequested, OrderModified, OrderModifyRefused
+from services.trading.adapters.called import CalledBroker
+from services.trading.domain import orders
 from tests.services.trading.broker_world import World
 from tests.services.trading.making import USER, change_to
 from tools.stub_broker.faults import Fault
@@ -96,3 +100,20 @@ async def test_a_cancel_that_the_broker_took_and_the_exchange_did_not_carry_out_
     await the_world.tell(cancel)
     await the_world.becomes(order, S.CANCELLED)
     await the_world.agrees([order])
+
+
+async def test_an_order_that_comes_after_its_cancel_is_not_sent(the_world: World) -> None:
+    """Whoever submitted it was stopped before Kafka had it, and another instance's square-off cancelled it meanwhile.
+    The cancel found nothing, the order was sent eight seconds later, and the square-off waited for its end for ever.
+    """
+    account_id = await the_world.account()
+    order = the_world.order(account_id)
+    await the_world.handle(order)
+    await the_world.pool.execute("DELETE FROM message_outbox WHERE type = 'BrokerOrderRequested'")
+    await the_world.tell(OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER))
+    the_world.start()
+    await asyncio.sleep(0.5)
+    await the_world.tell(*CalledBroker(Broker.ZERODHA).submit(orders.submit(order)[0]))
+    await the_world.becomes(order, S.CANCELLED)
+    assert the_world.placed(order) == []
+    assert await the_world.pool.fetchval("SELECT count(*) FROM broker_calls WHERE state <> 'DONE'") == 0
