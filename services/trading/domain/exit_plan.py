@@ -9,15 +9,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Product, Side
+from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderStatus, OrderType, Product, Side
 from libs.common.contracts.ids import InstrumentId, OrderId, StrategyId
 from libs.common.contracts.orders import OrderRequested
 from services.trading.domain.orders import Order
+from services.trading.domain.panics import Denial
 from services.trading.domain.positions import Book, BookKey, book_key
 from services.trading.domain.square_offs import EXIT_EXPIRES, SquareOff
 
 CANCEL_WAIT = timedelta(seconds=3)
 """An exit waits so long for the cancels of its book, lest they cross; then it goes, come what may."""
+NEEDLESS = Denial(DenialRule.NOT_REDUCING, "something else has closed what this exit was to close")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,17 @@ def _beyond(exits: Iterable[Order], held: Mapping[BookKey, int]) -> Iterator[Ord
             left[key] = now_held + closes
         elif order.status is not OrderStatus.REQUESTED:
             yield order
+
+
+def is_needless(cleared: Order, orders: Iterable[Order], books: Iterable[Book]) -> bool:
+    """Whether an exit that risk let through would close more than is held, less what those at a venue close already:
+    while risk decided about it something else closed the book, or a part of it.
+    """
+    at_venue = (o for o in orders if o.is_exit and o.order_id != cleared.order_id)
+    sent = _on_their_way(o for o in at_venue if o.status is not OrderStatus.REQUESTED).get(book_key(cleared), 0)
+    held = next((book.holding.quantity for book in books if book_key(book) == book_key(cleared)), 0)
+    left, closes = held + sent, cleared.side.sign * cleared.leaves
+    return left * closes >= 0 or abs(closes) > abs(left)
 
 
 def _exits(book: Book, on_their_way: int, largest: int | None) -> Iterator[Exit]:

@@ -15,7 +15,7 @@ from libs.common.contracts.orders import (
 )
 from libs.common.service import Context
 from services.trading.adapters import BROKERS
-from services.trading.domain import orders, panics
+from services.trading.domain import exit_plan, orders, panics
 from services.trading.domain.orders import Order
 from services.trading.domain.panics import Denial
 from services.trading.handlers import funds, square_offs
@@ -35,6 +35,8 @@ async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore, Trading
     if denial is not None:
         return await _deny(cleared, denial, ctx)
     order, submitted = orders.submit(cleared)
+    if order.is_exit and await _is_needless(order, ctx):
+        return await _deny(cleared, exit_plan.NEEDLESS, ctx)
     ctx.store.orders.save(order)
     return [
         submitted,
@@ -45,6 +47,11 @@ async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore, Trading
 
 async def _deny(cleared: OrderCleared, denial: Denial, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     return await square_offs.record_denial(orders.deny(cleared, denial.rule, denial.reason), ctx)
+
+
+async def _is_needless(order: Order, ctx: Context[TradingStore, TradingMemory]) -> bool:
+    open_ones = await ctx.store.orders.open(order.account_id)
+    return exit_plan.is_needless(order, open_ones, await ctx.store.positions.live_books(order.account_id))
 
 
 async def record_denial(denied: OrderDenied, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:

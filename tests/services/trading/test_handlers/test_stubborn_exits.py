@@ -2,13 +2,25 @@
 
 from datetime import timedelta
 
+import pytest
+
 from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderPurpose, Side
-from libs.common.contracts.orders import SquareOffCompleted
+from libs.common.contracts.orders import OrderDenied, SquareOffCompleted
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.venue import VenueCancelRequested
 from libs.common.testing import NOON
 from tests.services.trading.hearing import Trading, names, only
-from tests.services.trading.making import INFY, SBIN, accepted, cancelled, cleared, execution, filled, square_off
+from tests.services.trading.making import (
+    INFY,
+    SBIN,
+    accepted,
+    cancelled,
+    cleared,
+    execution,
+    filled,
+    later,
+    square_off,
+)
 from tests.services.trading.test_handlers.closing import clear, deny, exits, tick
 
 
@@ -141,6 +153,22 @@ async def test_an_exit_that_would_close_more_than_is_held_by_now_is_cancelled(tr
     await trading.hears(cancelled(clear(request)))
     [rest] = exits(await tick(trading, NOON + timedelta(seconds=5)))
     assert (rest.side, rest.quantity) == (Side.SELL, 6)
+
+
+@pytest.mark.parametrize(("by_then", "left"), [(10, 0), (4, 6)])
+async def test_an_exit_is_not_sent_when_its_position_was_closed_while_risk_decided_about_it(
+    trading: Trading, by_then: int, left: int
+) -> None:
+    """At the market it had turned the position over before any cancel could reach it."""
+    entry, by_hand = cleared(Side.BUY, 10), cleared(Side.SELL, by_then, purpose=OrderPurpose.EXIT)
+    await trading.hears(entry, filled(entry, 10), by_hand, accepted(by_hand))
+    await trading.hears(square_off())
+    [request] = exits(await tick(trading, later(3)))
+    assert exits(await trading.hears(filled(by_hand, by_then), now=later(4))) == []
+    said = await trading.hears(clear(request), now=later(5))
+    assert only(OrderDenied, said).rule is DenialRule.NOT_REDUCING
+    assert ("SquareOffCompleted" in names(said)) == (left == 0)
+    assert [rest.quantity for rest in exits(await tick(trading, later(6)))] == ([left] if left else [])
 
 
 async def test_an_exit_found_after_another_took_its_place_is_cancelled(trading: Trading) -> None:
