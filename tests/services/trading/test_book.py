@@ -226,6 +226,28 @@ def test_a_change_that_the_exchange_does_not_show_in_time_or_that_comes_too_late
     assert kinds(book.look(watched(), over, change, PATIENCE)) == [K.FILLED, K.MODIFY_REJECTED]
 
 
+STOP = Terms(10, OrderType.SL, Decimal(99), Decimal(98))
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted"),
+    [(LIMIT, Terms(10, OrderType.MARKET, None, None)), (STOP, Terms(10, OrderType.SL_M, None, Decimal(98)))],
+)
+def test_a_change_to_the_market_is_not_shown_by_the_limit_that_was_there_before(before: Terms, wanted: Terms) -> None:
+    """Brokers show market orders with a price. Refused by the exchange it was told as done: the order rested at its
+    old limit, and its owner read that it was at the market.
+    """
+    change, state = change_to(wanted), RowState.OPEN if before is LIMIT else RowState.DORMANT
+    soon, late = (reading(row(state, terms=before), at=NOON + timedelta(seconds=n)) for n in (1, 11))
+    look = book.look(watched(terms=before), soon, change, PATIENCE)
+    assert (look.said, look.settled) == ((), None)
+    look = book.look(watched(terms=before), late, change, PATIENCE)
+    assert (kinds(look), look.order.terms) == ([K.MODIFY_REJECTED], before)
+    protected = replace(before, price=Decimal(97))
+    look = book.look(watched(terms=before), reading(row(state, terms=protected)), change, PATIENCE)
+    assert (kinds(look), look.order.terms) == ([K.MODIFIED], wanted)
+
+
 CANCEL = BrokerCancelRequested(order_id=order_id(1), account_id=ACCOUNT, broker=Broker.ZERODHA, instrument=SBIN)
 
 

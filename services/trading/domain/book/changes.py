@@ -23,7 +23,7 @@ def change_of(
     is_complete = row.state is RowState.COMPLETE
     wanted = change.request if change else None
     if change and isinstance(wanted, BrokerModifyRequested):
-        if (settled or is_complete) and _are_same(terms_of(wanted), row.terms):
+        if (settled or is_complete) and _is_shown(terms_of(wanted), order.terms, row.terms):
             order = replace(order, terms=terms_of(wanted))
             said.append(_modified(order, f"{order.broker_order_id}:change:{change.call_id}", row.at))
             return order, change
@@ -40,6 +40,12 @@ def change_of(
         name = ":".join(map(str, (order.broker_order_id, "terms", row.at.isoformat(), *_values(order.terms))))
         said.append(_modified(order, name, row.at))
     return order, None
+
+
+def _is_shown(wanted: Terms, before: Terms, theirs: Terms) -> bool:
+    """A limit order is one at the market too, as brokers show those; but not the very one that was to become one."""
+    is_another = before.order_type in PRICED and wanted.order_type not in PRICED
+    return _are_same(wanted, theirs) and not (is_another and _are_same(before, theirs))
 
 
 def _are_same(ours: Terms, theirs: Terms) -> bool:
