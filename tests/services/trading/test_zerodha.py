@@ -208,6 +208,17 @@ def test_a_book_that_is_not_as_documented_proves_nothing(body: bytes) -> None:
         translate.rows(503, error("NetworkException"), NOON)
 
 
+def test_a_book_or_trades_with_a_time_that_there_is_not_prove_nothing_either() -> None:
+    """It ended the account's desk, each second anew."""
+    book, trades = orjson.loads(mock("orders")), orjson.loads(mock("trades"))
+    book["data"][0]["order_timestamp"] = book["data"][0]["exchange_update_timestamp"] = "2021-05-31 09:18:61"
+    trades["data"][0]["fill_timestamp"] = "09:16:39"
+    with pytest.raises(translate.BadAnswer, match="no time"):
+        translate.rows(200, orjson.dumps(book), NOON)
+    with pytest.raises(translate.BadAnswer, match="no time"):
+        translate.trades(200, orjson.dumps(trades))
+
+
 def test_kites_recorded_positions_are_read_without_the_products_that_we_do_not_trade() -> None:
     found = {(each.symbol, each.product): each for each in translate.positions(200, mock("positions"))}
     assert found["MCX:LEADMINI17DECFUT", Product.NRML].quantity == 1

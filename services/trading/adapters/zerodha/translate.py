@@ -275,4 +275,7 @@ def _book_row(row: _Row, fallback: datetime) -> BookRow:
 
 def _time(text: str) -> datetime:
     """`2026-11-23 09:15:01`, in India."""
-    return datetime.fromisoformat(text).replace(tzinfo=IST)
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=IST)
+    except ValueError as error:
+        raise BadAnswer(f"{_storable(text)!r} is no time") from error
