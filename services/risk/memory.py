@@ -46,6 +46,9 @@ class RiskMemory(Memory):
         self._derivative_listed: set[InstrumentId] = set()
         self._instruments: dict[InstrumentId, Instrument] = {}
         self._quotes: dict[InstrumentId, Quote] = {}
+        self._contracts_told = 0
+        self._expired_of = (date.min, 0, 0)
+        """Of which day, instruments and contracts it is known what has expired."""
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.clock = runtime.clock
@@ -70,6 +73,7 @@ class RiskMemory(Memory):
 
     def know(self, contracts: Iterable[InstrumentListed]) -> None:
         for contract in contracts:
+            self._contracts_told += 1
             self._instruments[contract.instrument] = Instrument.listed(contract)
             if contract.kind is InstrumentKind.FUTURE and contract.spot is not None:
                 self._derivative_listed.add(contract.spot)
@@ -150,6 +154,7 @@ class RiskMemory(Memory):
         now = self.clock.now()
         today = trading_day(now)
         self.book.prices.settle(now, self.policy.reference_price_max_age)
+        self._look_for_expired(today)
         self.book.revalue(today)
         if not len(self.watches):
             return
@@ -160,6 +165,20 @@ class RiskMemory(Memory):
         self.flat.update({each.key: each for each in flat})
         if self.crossed or self.flat:
             self.found.set()
+
+    def _look_for_expired(self, today: date) -> None:
+        """What ends at midnight, as under hours that never close, is settled minutes later: that day it counts."""
+        day = today - timedelta(days=1) if self.calendar.hours is MarketHours.CONTINUOUS else today
+        now = (day, len(self.book.prices), self._contracts_told)
+        if now == self._expired_of:
+            return
+        self._expired_of = now
+        found = self._instruments
+
+        def is_over(name: InstrumentId) -> bool:
+            return name in found and found[name].has_expired(day)
+
+        self.book.prices.expire(is_over)
 
     def is_reached(self, watch: Watch) -> bool:
         """Still, or not longer ago than a price may be old: while the database was away it may have recovered, and

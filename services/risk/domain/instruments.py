@@ -43,6 +43,10 @@ class Instrument:
             tradable=contract.tradable,
         )
 
+    def has_expired(self, today: date) -> bool:
+        """It trades on its last day."""
+        return self.expiry is not None and self.expiry < today
+
 
 @dataclass(frozen=True, slots=True)
 class Price:

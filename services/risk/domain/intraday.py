@@ -33,7 +33,7 @@ def is_due(
     """
     if held.product is not Product.MIS or not held.in_use or not session.open <= now < session.end:
         return False
-    if instrument.expiry is not None and instrument.expiry < today:
+    if instrument.has_expired(today):
         return False
     return is_ending(session, before, now) or held.quantity * held.carried_into(today) > 0
 

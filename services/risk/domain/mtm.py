@@ -60,7 +60,7 @@ class Positions:
         self.carried_average: Floats = np.zeros(FIRST_SIZE)
         self._mtm: Floats = np.zeros(FIRST_SIZE)
         self._carries = 0
-        self._summed = (-1, 0, 0)
+        self._summed = (-1, 0, 0, 0)
         self.groups = {level: Groups() for level in levels}
         self.group = {level: np.zeros(FIRST_SIZE, np.intp) for level in self.groups}
 
@@ -153,6 +153,10 @@ class Positions:
         if awaited is not None:
             waiting = awaited[self.instrument[:rows]] & (self.quantity[:rows] != 0)
             unpriced = waiting if unpriced is None else unpriced | waiting
+        over = self._expired(rows)
+        if over is not None:
+            mtm[over] = 0
+            unpriced = None if unpriced is None else unpriced & ~over
         mtm += self.realised[:rows]
         for level, groups in self.groups.items():
             column = self.group[level][:rows]
@@ -162,16 +166,26 @@ class Positions:
             if unpriced is not None and unpriced.any():
                 groups.unpriced = np.bincount(column[unpriced], minlength=len(groups)) > 0
 
-        self._sum_carried(rows)
+        self._sum_carried(rows, over)
 
-    def _sum_carried(self, rows: int) -> None:
+    def _expired(self, rows: int) -> npt.NDArray[np.bool_] | None:
+        """Rows that are open in what has expired: until it is settled it is worth what was paid. Its last price is
+        forgotten with the process, and a loss that nobody can close would square off the rest every morning.
+        """
+        if self._prices.expired is None:
+            return None
+        return self._prices.expired[self.instrument[:rows]] & (self.quantity[:rows] != 0)
+
+    def _sum_carried(self, rows: int, over: npt.NDArray[np.bool_] | None) -> None:
         """It changes a few times a day."""
-        now = (self._prices.closes, self._carries, rows)
+        now = (self._prices.closes, self._carries, rows, 0 if over is None else int(over.sum()))
         if now == self._summed:
             return
         self._summed = now
         closes = np.take(self._prices.close, self.instrument[:rows], mode="clip")
         carried = np.nan_to_num((closes - self.carried_average[:rows]) * self.carried_quantity[:rows], nan=0.0)
+        if over is not None:
+            carried[over] = 0
         for level, groups in self.groups.items():
             sums = np.bincount(self.group[level][:rows], weights=carried, minlength=len(groups))
             groups.carried = sums.astype(np.float64, copy=False)
@@ -236,12 +250,16 @@ class Book:
         return 0 if found is None else int(groups.open[found])
 
     def priced_at(self, level: RiskLevel, scope: Hashable) -> float | None:
-        """The time of the newest price among the scope's open positions; None while one of them has no price."""
+        """The time of the newest price among the scope's open positions; None while one of them has no price. What has
+        expired needs none.
+        """
         positions = self.positions(level)
         found = positions.groups[level].find(scope)
         if found is None:
             return None
         instruments = positions.instrument[positions.open_rows(level, found)]
+        if self.prices.expired is not None:
+            instruments = instruments[~self.prices.expired[instruments]]
         if not len(instruments) or np.isnan(self.prices.last[instruments]).any():
             return None
         return float(self.prices.at[instruments].max())

@@ -3,7 +3,7 @@
 Rupees are floats here: see `mtm`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from typing import TypeVar
 
@@ -45,11 +45,16 @@ class Prices:
         """How often one of those changed."""
         self.awaited: npt.NDArray[np.bool_] | None = None
         """Old prices that are likely to be followed by new ones at any moment; None when there are none."""
+        self.expired: npt.NDArray[np.bool_] | None = None
+        """Contracts that nobody quotes any more; None when there are none."""
         self._market: Indices = np.zeros(FIRST_SIZE, np.intp)
         self._markets: dict[str, int] = {}
         self._heard: list[float] = []
         self._back: list[float] = []
         self._index: dict[InstrumentId, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._index)
 
     def index(self, instrument: InstrumentId) -> int:
         found = self._index.get(instrument)
@@ -109,6 +114,10 @@ class Prices:
         known = len(self._index)
         awaited = (self.at[:known] < at - age) & waits[self._market[:known]]
         self.awaited = awaited if awaited.any() else None
+
+    def expire(self, is_over: Callable[[InstrumentId], bool]) -> None:
+        over = np.fromiter(map(is_over, self._index), bool, len(self))
+        self.expired = over if over.any() else None
 
     def know(self, quote: Quote, now: datetime) -> None:
         """The price of an instrument that was not held before, from whenever it is."""

@@ -21,7 +21,7 @@ def instrument_is_known(check: OrderCheck) -> Denial | None:
 
 def instrument_is_tradable(check: OrderCheck) -> Denial | None:
     listed, today = check.listed, trading_day(check.now)
-    if listed.expiry is not None and listed.expiry < today:
+    if listed.has_expired(today):
         return Denial(
             DenialRule.INSTRUMENT_NOT_TRADABLE,
             f"{listed.instrument} expired on {listed.expiry}",
