@@ -1,6 +1,7 @@
 """What nobody sane sends, or what an attacker would: refused with the reason, and no service behind us hears of it."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 
@@ -78,6 +79,20 @@ async def test_an_order_that_names_a_field_twice_is_refused(platform: Platform, 
     order = f'"account_id": "{asha.account_id}", "instrument": "NSE:SBIN", "side": "BUY", "product": "MIS"'
     body = f'{{{order}, "quantity": 1, {again}}}'
     assert "'quantity' twice" in await refusal(platform, asha, "POST", "trading/orders/place", body)
+
+
+async def test_the_id_of_zeros_is_no_strategy(platform: Platform) -> None:
+    """Seen: many languages write an id that is not set like that. Risk keeps what is of no strategy under it, so the
+    order was parked, and with it all that followed of its account: its fills, its exits, its panic.
+    """
+    asha = await platform.person("asha")
+    where = f'"account_id": "{asha.account_id}", "instrument": "NSE:SBIN", "strategy_id": "{UUID(int=0)}"'
+    for path, more in (
+        ("trading/orders/place", ', "side": "BUY", "product": "MIS", "quantity": 1'),
+        ("trading/orders/cancel-all", ""),
+        ("trading/positions/close", ""),
+    ):
+        assert "leave it out" in await refusal(platform, asha, "POST", path, f"{{{where}{more}}}")
 
 
 async def test_what_guards_money_names_no_field_twice_either(platform: Platform) -> None:

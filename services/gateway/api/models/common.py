@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 T = TypeVar("T")
 
@@ -16,6 +16,12 @@ def no_truth(value: object, name: str = "") -> object:
     return value
 
 
+def no_zeros(value: UUID) -> UUID:
+    if not value.int:
+        raise ValueError("no strategy has the id of zeros: leave it out")
+    return value
+
+
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Password = Annotated[str, StringConstraints(min_length=10, max_length=128)]
 Money = Annotated[Decimal, Field(max_digits=18, decimal_places=4)]
@@ -23,6 +29,8 @@ Price = Annotated[Decimal, Field(gt=0, max_digits=14, decimal_places=4)]
 Whole = Annotated[int, BeforeValidator(no_truth)]
 """`true` is no number: it would order one share."""
 Quantity = Annotated[Whole, Field(gt=0, le=10_000_000)]
+Strategy = Annotated[UUID, AfterValidator(no_zeros)]
+"""An algo's id, or one that a user made up. Books keep what is of no strategy under the id of zeros."""
 SavedAt = Annotated[datetime | None, Field(description="When it was saved; the answer to saving it does not say so")]
 
 

@@ -18,7 +18,7 @@ from libs.common.contracts.enums import (
     Side,
     Validity,
 )
-from services.gateway.api.models.common import Answer, Body, Price, Quantity, Whole
+from services.gateway.api.models.common import Answer, Body, Price, Quantity, Strategy, Whole
 from services.gateway.domain.symbols import one_instrument
 
 
@@ -36,7 +36,7 @@ class PlaceOrder(Body):
     validity: Validity = Validity.DAY
     price: Price | None = None
     trigger_price: Price | None = None
-    strategy_id: UUID | None = None
+    strategy_id: Strategy | None = None
     purpose: OrderPurpose = Field(
         default=OrderPurpose.ENTRY, description="EXIT passes limits, but only as far as it reduces a position"
     )
@@ -121,7 +121,7 @@ class CancelAll(Body):
     """Of one account, or of all of yours; of one strategy or instrument, or of all."""
 
     account_id: UUID | None = None
-    strategy_id: UUID | None = None
+    strategy_id: Strategy | None = None
     instrument: Annotated[str, StringConstraints(max_length=80)] | None = None
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 from libs.common.contracts.brokers import PositionDifference
 from libs.common.contracts.enums import Exchange, Product, Side, SquareOffReason
 from libs.common.contracts.orders import LeftOpen
-from services.gateway.api.models.common import Answer, Body
+from services.gateway.api.models.common import Answer, Body, Strategy
 from services.gateway.domain.symbols import one_instrument
 
 
@@ -22,7 +22,7 @@ class ClosePositions(Body):
     symbol: Annotated[str, StringConstraints(max_length=60)] | None = None
     exchange: Exchange | None = None
     product: Product | None = None
-    strategy_id: UUID | None = None
+    strategy_id: Strategy | None = None
 
     @model_validator(mode="after")
     def says_what(self) -> "ClosePositions":
