@@ -41,6 +41,11 @@ def price_of(order: OrderTerms, last: Decimal | None) -> Decimal:
             return market
 
 
+def may_trade_dearer(order: OrderTerms) -> bool:
+    """At the market's price, whatever its own is: by that alone it could be as cheap as one likes."""
+    return (order.side, order.order_type) in ((Side.SELL, OrderType.LIMIT), (Side.BUY, OrderType.SL_M))
+
+
 def unit_margin(
     order: OrderTerms, price: Decimal, instrument: Instrument, spot: Price | None, rates: MarginRates
 ) -> Decimal:

@@ -24,6 +24,7 @@ from services.risk.domain.rules.limits import (
     margin_is_available,
     order_is_not_repeated,
     positions_are_within_limit,
+    value_is_known,
     value_is_within_limit,
 )
 from services.risk.domain.rules.standing import (
@@ -56,6 +57,7 @@ CORRECTNESS: tuple[Rule, ...] = (
 LIMITS: tuple[Rule, ...] = (
     intraday_goes_on,
     order_is_not_repeated,
+    value_is_known,
     value_is_within_limit,
     positions_are_within_limit,
     daily_loss_is_not_hit,

@@ -1,7 +1,8 @@
 """Whether the hour, the user's own limits, and his money let the order through."""
 
-from libs.common.contracts.enums import Broker, DenialRule, Product, RiskLevel
+from libs.common.contracts.enums import Broker, DenialRule, InstrumentKind, Product, RiskLevel, Side
 from libs.common.trading_calendar import IST
+from services.risk.domain import margin
 from services.risk.domain.instruments import trading_day
 from services.risk.domain.limits import OrderLimit
 from services.risk.domain.money import ZERO, plain, rupees
@@ -28,6 +29,19 @@ def order_is_not_repeated(check: OrderCheck) -> Denial | None:
         return None
     reason = f"the same order was cleared {age:.1f} s ago, within the window of {max(windows)} s"
     return Denial(DenialRule.IDENTICAL_ORDER, reason, f"{max(windows)} s", f"{age:.1f} s")
+
+
+def value_is_known(check: OrderCheck) -> Denial | None:
+    """What a sold option blocks does not follow from its price."""
+    order = check.order
+    known = check.price is not None and check.price.last is not None
+    if known or not margin.may_trade_dearer(order):
+        return None
+    is_sold_option = check.listed.kind is InstrumentKind.OPTION and order.side is Side.SELL
+    if is_sold_option and all(each.max_order_value is None for each in check.limits):
+        return None
+    reason = f"{order.instrument} has no price yet, and this order trades at it: ask for its quote, then again"
+    return Denial(DenialRule.NO_REFERENCE_PRICE, reason)
 
 
 def value_is_within_limit(check: OrderCheck) -> Denial | None:

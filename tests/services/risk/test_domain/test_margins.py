@@ -8,9 +8,10 @@ import pytest
 
 from libs.common.contracts.enums import DenialRule, OrderType, Product, Side
 from libs.common.contracts.orders import OrderCleared
+from services.risk.domain.instruments import Price
 from services.risk.domain.orders import decide
 from services.risk.domain.rules import denial
-from tests.services.risk.scene import CALL, FUTURE, INFY, order
+from tests.services.risk.scene import CALL, FUTURE, INFY, order, quote
 from tests.services.risk.test_domain.checking import RICH, check, held, limit, refused
 
 
@@ -91,13 +92,13 @@ def test_openalgo_703_a_bought_option_blocks_its_premium_and_no_more() -> None:
 PAISE_5 = Decimal("0.05")
 
 
-@pytest.mark.parametrize(
-    "terms",
-    [
-        {"side": Side.SELL, "price": PAISE_5},
-        {"side": Side.BUY, "order_type": OrderType.SL_M, "price": None, "trigger_price": PAISE_5},
-    ],
-)
+AT_ONCE = [
+    {"side": Side.SELL, "price": PAISE_5},
+    {"side": Side.BUY, "order_type": OrderType.SL_M, "price": None, "trigger_price": PAISE_5},
+]
+
+
+@pytest.mark.parametrize("terms", AT_ONCE)
 def test_an_order_that_trades_at_once_counts_at_the_market_and_not_at_a_price_made_up(terms: dict[str, Any]) -> None:
     """Without a price band shares for 47 lakh rupees were sold on 31.25 rupees of margin, past every limit on their
     value: the position that was opened blocked as little.
@@ -108,6 +109,29 @@ def test_an_order_that_trades_at_once_counts_at_the_market_and_not_at_a_price_ma
     assert refused(dodging).rule is DenialRule.MARGIN
     limits = (limit(max_order_value=Decimal(100_000)),)
     assert refused(dodging, limits=limits).rule is DenialRule.MAX_ORDER_VALUE
+
+
+@pytest.mark.parametrize("terms", AT_ONCE)
+@pytest.mark.parametrize("price", [None, Price.quoted(quote(INFY, 0.0))])
+def test_what_trades_at_a_price_that_nobody_knows_yet_opens_nothing(terms: dict[str, Any], price: Price | None) -> None:
+    """Nobody looked at the instrument, so no feed carried it; the order alone had it priced, and traded."""
+    dodging = order(instrument=INFY, quantity=3125, **terms)
+    found = refused(dodging, price=price)
+    assert (found.rule, found.reason.partition(",")[0]) == (
+        DenialRule.NO_REFERENCE_PRICE,
+        "NSE:INFY has no price yet",
+    )
+    opposite = -3125 if terms["side"] is Side.BUY else 3125
+    leaving = replace(held(opposite), instrument=INFY)
+    assert denial(check(dodging, price=price, net=leaving)) is None, "what only reduces passes"
+
+
+def test_an_option_is_sold_without_a_price_of_its_own_unless_a_limit_minds_its_value() -> None:
+    sold = order(instrument=CALL, quantity=75, price=Decimal(100), side=Side.SELL)
+    rich = replace(RICH, opening_balance=Decimal(10**6))
+    assert denial(check(sold, price=None, account=rich)) is None
+    limits = (limit(max_order_value=Decimal(100_000)),)
+    assert refused(sold, price=None, account=rich, limits=limits).rule is DenialRule.NO_REFERENCE_PRICE
 
 
 def test_a_sellers_stop_counts_at_its_trigger_and_not_at_the_limit_behind_it() -> None:
