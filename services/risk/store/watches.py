@@ -52,9 +52,9 @@ _ACCOUNTS_IN_SCOPE = """
 
 _REARM = """
     WITH scope AS (
-        SELECT e.* FROM exposures e JOIN accounts a USING (account_id)
-        WHERE a.user_id = $4 AND e.strategy_id = COALESCE($6::uuid, $8::uuid)
-          AND ($5::uuid IS NULL OR e.account_id = $5) AND ($7::text IS NULL OR e.instrument = $7))
+        SELECT * FROM exposures
+        WHERE user_id = $4 AND strategy_id = COALESCE($6::uuid, $8::uuid)
+          AND ($5::uuid IS NULL OR account_id = $5) AND ($7::text IS NULL OR instrument = $7))
     UPDATE watches
     SET armed = true, peak = NULL, carried_peak = NULL, changed_at = now(), day = $9,
         baseline = (SELECT COALESCE(sum(realised_pnl) FILTER (WHERE pnl_day = $9), 0) FROM scope)

@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 
 from libs.common import ids
+from libs.common.contracts.accounts import AccountDeleted
 from libs.common.contracts.enums import BreachKind, DenialRule, OrderPurpose, RiskLevel, Side, SquareOffReason
 from libs.common.contracts.ids import UserId
 from libs.common.contracts.orders import OrderCleared, OrderDenied, SquareOffRequested
@@ -98,6 +99,19 @@ async def test_a_limit_is_armed_again_however_soon_the_next_position_is_opened(s
     assert await scene.price(702.0) == []
     breach, _ = await scene.price(699.0)
     assert isinstance(breach, MTMBreached)
+
+
+async def test_what_a_deleted_account_lost_today_is_no_loss_of_the_next_position(scene: Watched) -> None:
+    """A user's limit was armed again from what his other accounts made, and squared off whatever he opened that day."""
+    await scene.tell(account_saved(OTHER_ACCOUNT), limit(RiskLevel.USER, stop_loss=Decimal(500)))
+    await scene.tell(position(state(10, 800), account_id=OTHER_ACCOUNT))
+    assert len(await scene.price(740.0)) == 3
+    await scene.tell(position(state(0, realised=-600), account_id=OTHER_ACCOUNT, version=2))
+    await scene.tell(AccountDeleted(account_id=OTHER_ACCOUNT, user_id=USER), position(state(10, 740)))
+    assert len(await scene.price(690.0)) == 2
+    await scene.tell(position(state(0, realised=-500), version=2), position(state(10, 690, realised=-500), version=3))
+    assert await scene.price(689.0) == []
+    assert len(await scene.price(640.0)) == 2
 
 
 async def test_hummingbot_3550_after_an_accounts_target_it_trades_on_and_the_next_one_counts_from_there(
