@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from libs.common import ids
 from libs.common.contracts.base import Message
@@ -103,8 +104,16 @@ def square_off(watch: Watch, account_id: AccountId, square_off_id: SquareOffId) 
 
 async def follow(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
     """Keep risen peaks, begin the day, learn what other instances did, and value without waiting for a price."""
+    peaks = ctx.memory.watches.raised_peaks()
+    try:
+        return await _follow(peaks, ctx)
+    except BaseException:
+        ctx.memory.watches.not_kept(peaks)
+        raise
+
+
+async def _follow(peaks: list[tuple[Watch, Decimal]], ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
     memory, today = ctx.memory, trading_day(ctx.now)
-    peaks = memory.watches.raised_peaks()
     if peaks:
         await ctx.store.watches.keep_peaks(peaks)
     moved = [watch for watch, _ in peaks]

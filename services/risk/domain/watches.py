@@ -221,6 +221,12 @@ class Watches:
         self._unwritten.clear()
         return raised
 
+    def not_kept(self, peaks: Iterable[tuple[Watch, Decimal]]) -> None:
+        """They could not be written down."""
+        for watch, peak in peaks:
+            if self.stands(watch):
+                self._unwritten.setdefault(watch.key, peak)
+
     def _raised(self) -> list[tuple[Watch, Decimal]]:
         return [(self._watches[key], peak) for key, peak in self._unwritten.items() if key in self._watches]
 

@@ -14,10 +14,11 @@ from libs.common import ids
 from libs.common.clock import FixedClock
 from libs.common.contracts import topics
 from libs.common.contracts.risk import MTMBreached
-from libs.common.database import Connection
+from libs.common.database import FAILURES, Connection
 from libs.common.messaging.envelope import type_of
+from libs.common.messaging.work import Work, origin
 from libs.common.runtime import Runtime
-from libs.common.testing import deliver
+from libs.common.testing import Databases, deliver
 from libs.common.testing.apps import opened
 from services.risk import timers
 from services.risk.app import app
@@ -55,6 +56,22 @@ async def test_a_peak_outlives_the_process(scene: Watched) -> None:
     [breach, _] = await scene.price(850.0)
     assert isinstance(breach, MTMBreached)
     assert (breach.peak_mtm, breach.mtm) == (Decimal(1000), Decimal(500))
+
+
+async def test_a_peak_that_could_not_be_kept_is_kept_when_the_database_is_back(scene: Watched) -> None:
+    """The market fell from there: the next process measured its trailing stop from a lower one."""
+    await scene.tell(limit(trailing_stop=Decimal(500)), long())
+    await scene.price(900.0)
+    pool = await Databases.pool("risk")
+    async with pool.acquire() as broken:
+        broken.terminate()
+        with pytest.raises(FAILURES):
+            await timers.follow(Work(app, scene.memory, broken, NOW).context(origin(app, NOW)))
+    await scene.follow()
+    await scene.restart()
+    [breach, _] = await scene.price(850.0)
+    assert isinstance(breach, MTMBreached)
+    assert breach.peak_mtm == 1000
 
 
 async def test_a_peak_is_never_lowered_by_an_instance_that_saw_less(scene: Watched) -> None:
