@@ -99,7 +99,8 @@ async def take_fill(changed: PositionChanged, ctx: RiskContext) -> Sequence[Mess
     if not fired:
         return []
     await store.write()
-    armed = [watch.key for watch in fired if await store.watches.rearm(watch, today)]
+    expired = ctx.memory.book.prices.names_expired()
+    armed = [watch.key for watch in fired if await store.watches.rearm(watch, today, expired)]
     return await watches_stand(store.connection, armed) if armed else []
 
 

@@ -87,7 +87,8 @@ async def fire(unit: Unit[RiskStore, RiskMemory], crossing: Crossing) -> None:
 
 async def rearm(unit: Unit[RiskStore, RiskMemory], watch: Watch) -> None:
     """Its scope is flat: the watch waits for the next position."""
-    if await unit.store.watches.rearm(watch, trading_day(unit.now)):
+    expired = unit.context.memory.book.prices.names_expired()
+    if await unit.store.watches.rearm(watch, trading_day(unit.now), expired):
         unit.say(*await watches_stand(unit.store.connection, [(watch.limit_id, watch.kind)]))
 
 

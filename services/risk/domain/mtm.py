@@ -27,9 +27,17 @@ class Groups:
         """What of the MTM was there when the day began: the open profit of positions from before, at that close."""
         self.unpriced: npt.NDArray[np.bool_] | None = None
         """Groups with an open position that has no price yet, or none again; None when there are none."""
+        self.over: Indices | None = None
+        """How many of the open positions are in what has expired; None when there are none."""
 
     def __len__(self) -> int:
         return len(self._index)
+
+    @property
+    def held(self) -> Indices:
+        """How many open positions each has that can be closed."""
+        held = self.open[: len(self)]
+        return held if self.over is None else held - self.over
 
     def index(self, scope: Hashable) -> int:
         found = self._index.get(scope)
@@ -146,17 +154,8 @@ class Positions:
         np.take(self._prices.last, self.instrument[:rows], out=mtm, mode="clip")
         mtm -= self.average[:rows]
         mtm *= self.quantity[:rows]
-        unpriced = (np.isnan(mtm) & (self.quantity[:rows] != 0)) if some_unknown else None
-        if unpriced is not None:
-            np.nan_to_num(mtm, copy=False, nan=0.0)
-        awaited = self._prices.awaited
-        if awaited is not None:
-            waiting = awaited[self.instrument[:rows]] & (self.quantity[:rows] != 0)
-            unpriced = waiting if unpriced is None else unpriced | waiting
         over = self._expired(rows)
-        if over is not None:
-            mtm[over] = 0
-            unpriced = None if unpriced is None else unpriced & ~over
+        unpriced = self._unpriced(mtm, over, some_unknown)
         mtm += self.realised[:rows]
         for level, groups in self.groups.items():
             column = self.group[level][:rows]
@@ -165,8 +164,27 @@ class Positions:
             groups.unpriced = None
             if unpriced is not None and unpriced.any():
                 groups.unpriced = np.bincount(column[unpriced], minlength=len(groups)) > 0
+            groups.over = None if over is None else np.bincount(column[over], minlength=len(groups))
 
         self._sum_carried(rows, over)
+
+    def _unpriced(
+        self, mtm: Floats, over: npt.NDArray[np.bool_] | None, some_unknown: bool
+    ) -> npt.NDArray[np.bool_] | None:
+        """Rows whose price is not known; what they made since they were opened is left out, and of what is over."""
+        rows = len(mtm)
+        is_open = self.quantity[:rows] != 0
+        unpriced = (np.isnan(mtm) & is_open) if some_unknown else None
+        if unpriced is not None:
+            np.nan_to_num(mtm, copy=False, nan=0.0)
+        awaited = self._prices.awaited
+        if awaited is not None:
+            waiting = awaited[self.instrument[:rows]] & is_open
+            unpriced = waiting if unpriced is None else unpriced | waiting
+        if over is not None:
+            mtm[over] = 0
+            unpriced = None if unpriced is None else unpriced & ~over
+        return unpriced
 
     def _expired(self, rows: int) -> npt.NDArray[np.bool_] | None:
         """Rows that are open in what has expired: until it is settled it is worth what was paid. Its last price is
@@ -174,7 +192,8 @@ class Positions:
         """
         if self._prices.expired is None:
             return None
-        return self._prices.expired[self.instrument[:rows]] & (self.quantity[:rows] != 0)
+        over: npt.NDArray[np.bool_] = self._prices.expired[self.instrument[:rows]] & (self.quantity[:rows] != 0)
+        return over
 
     def _sum_carried(self, rows: int, over: npt.NDArray[np.bool_] | None) -> None:
         """It changes a few times a day."""
@@ -247,7 +266,7 @@ class Book:
     def open_positions(self, level: RiskLevel, scope: Hashable) -> int:
         groups = self.positions(level).groups[level]
         found = groups.find(scope)
-        return 0 if found is None else int(groups.open[found])
+        return 0 if found is None else int(groups.held[found])
 
     def priced_at(self, level: RiskLevel, scope: Hashable) -> float | None:
         """The time of the newest price among the scope's open positions; None while one of them has no price. What has

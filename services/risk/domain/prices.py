@@ -119,6 +119,11 @@ class Prices:
         over = np.fromiter(map(is_over, self._index), bool, len(self))
         self.expired = over if over.any() else None
 
+    def names_expired(self) -> list[InstrumentId]:
+        if self.expired is None:
+            return []
+        return [name for name, over in zip(self._index, self.expired, strict=False) if over]
+
     def know(self, quote: Quote, now: datetime) -> None:
         """The price of an instrument that was not held before, from whenever it is."""
         i = self._index[quote.instrument]

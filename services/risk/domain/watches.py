@@ -143,7 +143,7 @@ class Lane:
 
     def step(self, groups: Groups, has_begun: bool) -> tuple[list[int], list[int]]:
         """Raise the peaks, then tell which watches reached their amount and which may be armed again."""
-        mtm, held = groups.mtm[self.group], groups.open[self.group] > 0
+        mtm, held = groups.mtm[self.group], groups.held[self.group] > 0
         live = self.armed if groups.unpriced is None else self.armed & ~groups.unpriced[self.group]
         live = live if has_begun else live & ~self.carried
         np.maximum(self.reference, mtm, out=self.reference, where=self.trailing & live)

@@ -7,7 +7,7 @@ from decimal import Decimal
 import asyncpg
 
 from libs.common.contracts.enums import BreachKind, RiskLevel
-from libs.common.contracts.ids import AccountId, RiskLimitId, UserId
+from libs.common.contracts.ids import AccountId, InstrumentId, RiskLimitId, UserId
 from libs.common.contracts.risk import RiskLimit
 from libs.common.database import Connection
 from libs.common.reads import Reads, Row
@@ -59,7 +59,7 @@ _REARM = """
     SET armed = true, peak = NULL, carried_peak = NULL, changed_at = now(), day = $9,
         baseline = (SELECT COALESCE(sum(realised_pnl) FILTER (WHERE pnl_day = $9), 0) FROM scope)
     WHERE limit_id = $1 AND kind = $2 AND version = $3 AND NOT armed
-      AND NOT EXISTS (SELECT FROM scope WHERE quantity <> 0)
+      AND NOT EXISTS (SELECT FROM scope WHERE quantity <> 0 AND instrument <> ALL($10::text[]))
     RETURNING true
 """
 
@@ -162,8 +162,10 @@ class Watches:
         rows = await self._connection.fetch(_ACCOUNTS_IN_SCOPE, watch.user_id, watch.account_id, watch.strategy_id)
         return [row[0] for row in rows]
 
-    async def rearm(self, watch: Watch, today: date) -> bool:
-        """Arm a fired watch again, if its scope is flat here as well; what it realised today is the new baseline."""
+    async def rearm(self, watch: Watch, today: date, expired: Collection[InstrumentId]) -> bool:
+        """Arm a fired watch again, if its scope is flat here as well but for what has expired, which nobody can close;
+        what it realised today is the new baseline.
+        """
         armed = await self._connection.fetchval(
             _REARM,
             watch.limit_id,
@@ -175,6 +177,7 @@ class Watches:
             watch.instrument,
             NET,
             today,
+            expired,
         )
         return armed is True
 

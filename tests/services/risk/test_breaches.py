@@ -11,14 +11,17 @@ import pytest
 
 from libs.common import ids
 from libs.common.contracts.accounts import AccountDeleted
-from libs.common.contracts.enums import BreachKind, DenialRule, OrderPurpose, RiskLevel, Side, SquareOffReason
+from libs.common.contracts.enums import BreachKind, DenialRule, OrderPurpose, Product, RiskLevel, Side, SquareOffReason
 from libs.common.contracts.ids import UserId
 from libs.common.contracts.orders import OrderCleared, OrderDenied, SquareOffRequested
 from libs.common.contracts.risk import MTMBreached, RiskLimitDeleteRequested
 from libs.common.database import Connection
+from libs.common.settings import MarketHours
+from libs.common.trading_calendar import TradingCalendar
 from services.risk.store import RiskStore
 from tests.services.risk.scene import (
     ACCOUNT,
+    FUTURE,
     NOW,
     OTHER_ACCOUNT,
     SBIN,
@@ -99,6 +102,23 @@ async def test_a_limit_is_armed_again_however_soon_the_next_position_is_opened(s
     assert await scene.price(702.0) == []
     breach, _ = await scene.price(699.0)
     assert isinstance(breach, MTMBreached)
+
+
+async def test_what_expired_and_was_not_settled_does_not_keep_a_limit_from_being_armed_again(scene: Watched) -> None:
+    """Nobody can close it: with it the account was never flat, and after a stop nothing was watched until midnight."""
+    scene.memory.calendar = TradingCalendar(MarketHours.EXCHANGE)
+    future = position(state(35, 24_000), instrument=FUTURE, product=Product.NRML)
+    await scene.tell(limit(stop_loss=Decimal(500)), future)
+    await scene.next_day()
+    await scene.tell(position(state(10, 800)))
+    assert len(await scene.price(750.0)) == 2
+    await scene.tell(position(state(0, realised=-500), version=2), position(state(10, 750, realised=-500), version=3))
+    assert await scene.price(702.0) == []
+    assert len(await scene.price(699.0)) == 2
+    await scene.tell(position(state(0, realised=-1010), version=4))
+    assert await scene.price(699.0) == [], "armed anew by what looks at prices, too"
+    await scene.tell(position(state(10, 699, realised=-1010), version=5))
+    assert len(await scene.price(649.0)) == 2
 
 
 async def test_what_a_deleted_account_lost_today_is_no_loss_of_the_next_position(scene: Watched) -> None:
@@ -210,7 +230,7 @@ async def test_a_watch_is_not_armed_again_while_the_database_knows_of_an_open_po
     await scene.price(750.0)
     watches = RiskStore(scene.connection).watches
     [[fired]] = (await watches.all()).values()
-    assert not await watches.rearm(fired, TODAY)
+    assert not await watches.rearm(fired, TODAY, [])
     await scene.tell(position(state(0, 0, -500), strategy_id=STRATEGY, version=2))
     [[armed]] = (await watches.all()).values()
     assert (armed.armed, armed.baseline) == (True, Decimal(-500))
