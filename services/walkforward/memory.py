@@ -179,12 +179,13 @@ class WalkforwardMemory(Memory):
             heapq.heappush(self._activations, (order.active_from, order.order_id, order.instrument))
             self._stirred.set()
 
-    def is_watched(self, instrument: InstrumentId, order_id: OrderId) -> bool:
+    def is_watched(self, instrument: InstrumentId, order_id: OrderId, executions: int = 0) -> bool:
+        """As it is since it had so many executions."""
         watch = self._watches.get(instrument)
-        return watch is not None and order_id in watch
+        return watch is not None and watch.knows(order_id, executions)
 
     def watch_from_now(self, order: Order, now: datetime) -> None:
-        """An order that another instance took: watch it, beginning with the market as it is."""
+        """An order that another instance took or changed: watch it, beginning with the market as it is."""
         self.watch(order, now)
         self._stir_latest(order.instrument, order.order_id)
 

@@ -28,7 +28,9 @@ _LOCK_AND_EARLY = f"""
 _OPEN = f"SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN}"  # noqa: S608
 _READ = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[])"  # noqa: S608
 _RESTING = f"SELECT DISTINCT instrument FROM orders WHERE {_IS_OPEN} ORDER BY instrument"  # noqa: S608
-_RECENT = f"SELECT order_id, instrument FROM orders WHERE {_IS_OPEN} AND changed_at >= now() - $1::interval"  # noqa: S608
+_RECENT = f"""
+    SELECT order_id, instrument, executions FROM orders WHERE {_IS_OPEN} AND changed_at >= now() - $1::interval
+"""  # noqa: S608
 _DUE = f"""
     SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN} AND expires_at <= $1
     ORDER BY order_id LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -92,10 +94,10 @@ class WalkforwardStore(Store):
         """Every open order, not locked: to know of, not to decide on."""
         return [_order(row) for row in await self.connection.fetch(_OPEN)]
 
-    async def recently_changed(self, within: timedelta) -> list[tuple[OrderId, InstrumentId]]:
-        """The open orders that were taken or changed in that time."""
+    async def recently_changed(self, within: timedelta) -> list[tuple[OrderId, InstrumentId, int]]:
+        """The open orders that were taken or changed in that time, with their number of executions by now."""
         rows = await self.connection.fetch(_RECENT, within)
-        return [(row[0], row[1]) for row in rows]
+        return [(row[0], row[1], row[2]) for row in rows]
 
     async def read(self, order_ids: Iterable[OrderId]) -> list[Order]:
         """The orders, not locked: to know of, not to decide on."""

@@ -32,9 +32,15 @@ async def expire_orders(ctx: Ctx) -> Sequence[ExecutionReported]:
 
 
 async def learn_open_orders(ctx: Ctx) -> Sequence[ExecutionReported]:
-    """Watch the orders that other instances took too, so that none rests unwatched when its instance dies."""
+    """Watch the orders that other instances took or changed too, so that none rests unwatched, or is watched at a
+    price that it has no more, when its instance dies.
+    """
     recent = await ctx.store.recently_changed(ctx.now - ctx.memory.learned_at + LONGEST_COMMIT)
-    unknown = [order_id for order_id, instrument in recent if not ctx.memory.is_watched(instrument, order_id)]
+    unknown = [
+        order_id
+        for order_id, instrument, executions in recent
+        if not ctx.memory.is_watched(instrument, order_id, executions)
+    ]
     if unknown:
         for order in await ctx.store.read(unknown):
             ctx.memory.watch_from_now(order, ctx.now)

@@ -41,8 +41,10 @@ class Watch:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __contains__(self, order_id: OrderId) -> bool:
-        return order_id in self._places
+    def knows(self, order_id: OrderId, executions: int) -> bool:
+        """The order is watched, as it is since it had so many executions."""
+        place = self._places.get(order_id)
+        return place is not None and place.executions >= executions
 
     def put(self, order: Order, tick_size: Decimal | None) -> None:
         """Watch the order as it is now; a final one no more. What is older than what is known is ignored."""

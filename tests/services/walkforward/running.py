@@ -7,7 +7,7 @@ from datetime import datetime
 from libs.common.clock import FixedClock
 from libs.common.contracts.enums import ExecutionKind
 from libs.common.contracts.market import Tick
-from libs.common.contracts.venue import VenueCancelRequested, VenueOrderRequested
+from libs.common.contracts.venue import VenueCancelRequested, VenueModifyRequested, VenueOrderRequested
 from libs.common.runtime import Runtime
 from libs.common.testing.apps import opened
 from services.walkforward import handlers, streams
@@ -34,7 +34,9 @@ def set_clock(runtime: Venue, now: datetime) -> datetime:
     return now
 
 
-async def handle(runtime: Venue, message: VenueOrderRequested | VenueCancelRequested) -> list[ExecutionKind]:
+async def handle(
+    runtime: Venue, message: VenueOrderRequested | VenueModifyRequested | VenueCancelRequested
+) -> list[ExecutionKind]:
     """One batch of one message, to its commit."""
     async with runtime.transaction() as unit:
         await unit.store.prefetch([message])

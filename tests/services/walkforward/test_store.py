@@ -80,8 +80,8 @@ async def test_orders_that_another_instance_took_are_found_while_they_are_new(co
     await write(connection, resting, over)
     store = WalkforwardStore(connection)
     recent = await store.recently_changed(timedelta(seconds=15))
-    assert (resting.order_id, resting.instrument) in recent
-    assert over.order_id not in {order_id for order_id, _ in recent}
+    assert (resting.order_id, resting.instrument, resting.executions) in recent
+    assert over.order_id not in {order_id for order_id, _, _ in recent}
     assert await store.recently_changed(timedelta(seconds=-15)) == []
     assert await store.read([resting.order_id]) == [resting]
 

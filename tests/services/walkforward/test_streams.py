@@ -15,12 +15,18 @@ from libs.common.testing.apps import opened
 from services.walkforward import handlers, streams, timers
 from services.walkforward.app import app
 from services.walkforward.memory import LOOKS_KEPT
-from tests.services.walkforward.running import handle, instance, match, row, see, set_clock
-from tests.services.walkforward.venue import EVENING, SBIN, cancel, later, listed, request, tick
+from tests.services.walkforward.running import Venue, handle, instance, match, row, see, set_clock
+from tests.services.walkforward.venue import EVENING, SBIN, cancel, later, listed, modify, request, tick
 
 BUY, SELL = Side.BUY, Side.SELL
 LIMIT, SL_M = OrderType.LIMIT, OrderType.SL_M
 pytestmark = pytest.mark.usefixtures("pool")
+
+
+async def learn(heir: Venue) -> None:
+    async with heir.transaction() as unit:
+        await timers.learn_open_orders(unit.context)
+    await match(heir)
 
 
 async def test_a_resting_order_fills_when_a_tick_reaches_it() -> None:
@@ -239,9 +245,22 @@ async def test_an_instance_takes_over_the_orders_of_one_that_died() -> None:
             await see(deceased, tick(ask=100.0))
             await handle(deceased, asked)
         await see(heir, tick(ask=98.0, at=later(3)))
-        async with heir.transaction() as unit:
-            await timers.learn_open_orders(unit.context)
-        await match(heir)
+        await learn(heir)
+        assert (await row(heir, asked)).status is OrderStatus.FILLED
+
+
+async def test_an_instance_takes_over_an_order_as_the_one_that_died_had_changed_it() -> None:
+    """A stop that is trailed: the heir knew it already, at the trigger that it had before."""
+    asked = request(SELL, 100, SL_M, trigger="90.00")
+    async with instance() as heir:
+        async with instance() as deceased:
+            await see(deceased, tick(100.0))
+            await see(heir, tick(100.0))
+            await handle(deceased, asked)
+            await learn(heir)
+            await handle(deceased, modify(asked, 100, SL_M, trigger="95.00"))
+        await learn(heir)
+        await see(heir, tick(94.0, bid=93.9, ask=94.0, at=later(3)))
         assert (await row(heir, asked)).status is OrderStatus.FILLED
 
 
