@@ -11,6 +11,17 @@ BELIEVED_FOR = timedelta(seconds=60)
 """Longer than all but quiet contracts leave between two ticks."""
 
 
+OF_EXCHANGES = frozenset({FeedSource.LIVE, FeedSource.POLLED})
+_NEVER_TRADED = tuple(f"{exchange}:" for exchange in (Exchange.NSE_INDEX, Exchange.BSE_INDEX, Exchange.CUSTOM))
+
+
+def is_untraded(instrument: str, source: str, volume: int) -> bool:
+    """Whether the last price in a tick is of a day before: brokers repeat it, with new books and times, until the first
+    trade of the day. What is never traded, as an index, has a price of today without, and so has what we make up.
+    """
+    return volume == 0 and source in OF_EXCHANGES and not instrument.startswith(_NEVER_TRADED)
+
+
 def is_old(at: datetime, now: datetime) -> bool:
     """Whether a price of `at` no longer stands for a market that trades: nothing newer came for a minute, since nobody
     trades it or its feed does not carry it any more. That a quote is repeated makes it no newer. While a market is

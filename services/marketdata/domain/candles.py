@@ -6,6 +6,8 @@ a tick belongs to its minute's candle if it was *received* less than LATENESS af
 received is part of the tick, so recomputing a day from stored ticks takes the same ticks as the live candle did; how
 slowly a tick came through Kafka does not matter.
 
+What was not traded yet on its day is in no candle: its ticks tell the last price of a day before.
+
 A candle's volume is what the day's total grew by. Where an instrument's first tick of a day is of more than a minute
 after the opening, we did not carry it before: of the total that this tick tells only its own last trade is counted.
 Ticks alone cannot tell a later gap in which it was not carried from a restart of ours or a quiet hour: what was traded
@@ -18,11 +20,10 @@ from datetime import UTC, datetime, timedelta
 
 from libs.common.contracts.enums import FeedSource
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import CandleClosed, Tick
+from libs.common.contracts.market import OF_EXCHANGES, CandleClosed, Tick, is_untraded
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.domain.symbols import split
-from services.marketdata.domain.ticks import OF_EXCHANGES
 
 LATENESS = timedelta(seconds=2)
 KEPT = timedelta(minutes=1)
@@ -109,6 +110,8 @@ class CandleBook:
         """Minutes that lack a tick received in time, which Kafka brought more than KEPT later: to be recomputed."""
         self._closed_until: Micros = kept_from
         self._minutes: dict[Micros, dict[InstrumentId, Bar]] = {}
+        self._untraded: dict[Micros, set[InstrumentId]] = {}
+        """What we carried before it was traded on its day."""
         self._offsets: dict[Micros, int] = {}
         self._counted: dict[InstrumentId, tuple[int, int]] = dict(counted or {})
         self._corrected: set[tuple[Micros, InstrumentId]] = set()
@@ -138,14 +141,23 @@ class CandleBook:
         if bars is None:
             bars = self._minutes[minute] = {}
             self._offsets[minute] = offset
-        bar = bars.get(instrument)
-        if bar is None:
-            first, last = (at, volume, price, ltq), (at, volume, price, ltq, oi, source)
-            bars[instrument] = Bar(first, last, price, price, volume)
-        elif not bar.take((at, volume, price, ltq, oi, source)):
-            return
-        if minute < self._closed_until:
+        last = (at, volume, price, ltq, oi, source)
+        if is_untraded(instrument, source, volume):
+            changed = self._note_untraded(minute, instrument)
+        elif (bar := bars.get(instrument)) is not None:
+            changed = bar.take(last)
+        else:
+            bars[instrument] = Bar(last[:4], last, price, price, volume)
+            changed = True
+        if changed and minute < self._closed_until:
             self._correct(minute, instrument)
+
+    def _note_untraded(self, minute: Micros, instrument: InstrumentId) -> bool:
+        """Whether it was not known."""
+        untraded = self._untraded.setdefault(minute, set())
+        is_new = instrument not in untraded
+        untraded.add(instrument)
+        return is_new
 
     def add_tick(self, tick: Tick) -> None:
         at, received_at = micros(tick.at), micros(tick.received_at)
@@ -184,12 +196,19 @@ class CandleBook:
             del self._offsets[minute]
             for instrument, bar in self._minutes.pop(minute).items():
                 self._counted[instrument] = day, max(bar.volume, self._before(instrument, day) or 0)
+            for instrument in self._untraded.pop(minute, ()):
+                self._counted[instrument] = day, self._before(instrument, day) or 0
         self.kept_from = max(self.kept_from, before)
 
     def _before(self, instrument: InstrumentId, day: int) -> int | None:
         """None if it has not ticked on this day."""
         counted_on, counted = self._counted.get(instrument, (day, None))
         return counted if counted_on == day else None
+
+    def _is_carried(self, instrument: InstrumentId, minute: Micros) -> bool:
+        """We had it already when it was not traded yet on the day."""
+        day = day_of(minute)
+        return any(instrument in names and day_of(m) == day for m, names in self._untraded.items() if m <= minute)
 
     def _uncarried(self, instrument: InstrumentId, bar: Bar) -> int:
         """What was traded on the day before we carried the instrument, whose first tick is in `bar`.
@@ -212,6 +231,8 @@ class CandleBook:
         for other, bars in self._minutes.items():
             if other < minute and instrument in bars and day_of(other) == day:
                 counted = max(counted or 0, bars[instrument].volume)
+        if counted is None and self._is_carried(instrument, minute):
+            counted = 0
         if counted is None:
             counted = self._uncarried(instrument, bar)
         _, _, close, _, oi, source = bar.last

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf, isfinite
 
-from libs.common.contracts.enums import Exchange, FeedSource, OptionType, TickFault
+from libs.common.contracts.enums import Exchange, OptionType, TickFault
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Depth, InstrumentListed, Quote, Tick
 
-OF_EXCHANGES = frozenset({FeedSource.LIVE, FeedSource.POLLED})
 _CUSTOM = f"{Exchange.CUSTOM}:"
 CLOCKS_DIFFER = timedelta(seconds=5)
 """By how much an exchange's clock may be ahead of ours."""

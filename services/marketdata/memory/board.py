@@ -5,10 +5,9 @@ from datetime import date, datetime
 
 from libs.common.contracts.enums import TickFault
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Depth, InstrumentListed, Quote, Tick
+from libs.common.contracts.market import OF_EXCHANGES, Depth, InstrumentListed, Quote, Tick, is_untraded
 from libs.common.trading_calendar import IST
 from services.marketdata.domain.ticks import (
-    OF_EXCHANGES,
     Bounds,
     DayRange,
     Range,
@@ -102,7 +101,7 @@ class QuoteBoard:
             return fault
         day = self._day_of(tick.at)
         known = self._ranges.get(instrument)
-        if known is not None and known[0] == day:
+        if known is not None and known[0] == day and not self._is_first_trade(tick):
             moved = known[1].with_price(tick.ltp)
         else:
             moved = opening(tick.ltp, self._close_before(tick))
@@ -185,6 +184,11 @@ class QuoteBoard:
             self._slots[hash(quote.instrument) % REPEAT_EVERY].append(quote.instrument)
         self.quotes[quote.instrument] = quote
         self._unsaved.add(quote.instrument)
+
+    def _is_first_trade(self, tick: Tick) -> bool:
+        """The price before it was of a day before, and is not in the range of today."""
+        before = self.books.get(tick.instrument) or self.quotes.get(tick.instrument)
+        return tick.volume > 0 and before is not None and is_untraded(tick.instrument, before.source, before.volume)
 
     def _close_before(self, tick: Tick) -> float:
         """The close of the day before: the exchange's, where the feed tells it; our last price, which of what was not

@@ -1,6 +1,7 @@
 """One instrument at one moment, as orders meet it: what can be bought and sold there, and what traded last.
 
-Prices become Decimal and whole ticks here; a price that is zero, negative, infinite or not a number is no price.
+Prices become Decimal and whole ticks here; a price that is zero, negative, infinite or not a number is no price, and
+what traded last on a day before is no last price: no stop of today wakes on it.
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 
 from libs.common.contracts.enums import Exchange, Side
-from libs.common.contracts.market import Tick
+from libs.common.contracts.market import Tick, is_untraded
 
 INFINITY = float("inf")
 
@@ -83,7 +84,7 @@ class Market:
 def market_of(tick: Tick, listing: Listing, model: FillModel) -> Market:
     """Without any quote the last price stands for both sides, at the model's distance."""
     step = listing.tick_size
-    last = _price(tick.ltp, step)
+    last = _price(last_of(tick), step)
     shown_bids = [(b.price, b.quantity) for b in tick.bids] or [(tick.bid, tick.bid_quantity)]
     shown_asks = [(a.price, a.quantity) for a in tick.asks] or [(tick.ask, tick.ask_quantity)]
     bids = _levels(shown_bids, listing, model)
@@ -116,6 +117,11 @@ def fold(older: Market, newer: Market) -> Market:
 def is_quoted(tick: Tick) -> bool:
     """The feed shows a bid or an ask; one side alone is a market without the other, not a market without quotes."""
     return bool(tick.bids or tick.asks) or _is_price(tick.bid) or _is_price(tick.ask)
+
+
+def last_of(tick: Tick) -> float:
+    """What traded last today; 0 when nothing did."""
+    return 0.0 if is_untraded(tick.instrument, tick.source, tick.volume) else tick.ltp
 
 
 def reach(tick: Tick, half_spread: float) -> tuple[float, float]:

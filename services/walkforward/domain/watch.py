@@ -10,7 +10,7 @@ from decimal import Decimal
 from libs.common.contracts.enums import Side
 from libs.common.contracts.ids import OrderId
 from libs.common.contracts.market import Tick
-from services.walkforward.domain.market import reach
+from services.walkforward.domain.market import last_of, reach
 from services.walkforward.domain.orders import Order
 
 Ladder = list[tuple[float, OrderId]]
@@ -75,10 +75,11 @@ class Watch:
             found.update(_names(self._buys[bisect_left(self._buys, ask, key=_price) :]))
         if self._sells and self._sells[0][0] <= bid:
             found.update(_names(self._sells[: bisect_right(self._sells, bid, key=_price)]))
-        if self._rises and self._rises[0][0] <= tick.ltp:
-            found.update(_names(self._rises[: bisect_right(self._rises, tick.ltp, key=_price)]))
-        if self._falls and self._falls[-1][0] >= tick.ltp > 0:
-            found.update(_names(self._falls[bisect_left(self._falls, tick.ltp, key=_price) :]))
+        last = last_of(tick) if self._rises or self._falls else 0.0
+        if self._rises and self._rises[0][0] <= last:
+            found.update(_names(self._rises[: bisect_right(self._rises, last, key=_price)]))
+        if self._falls and self._falls[-1][0] >= last > 0:
+            found.update(_names(self._falls[bisect_left(self._falls, last, key=_price) :]))
         return found
 
     def _place(self, order: Order, tick_size: Decimal | None) -> Place:

@@ -107,6 +107,19 @@ def test_the_day_s_open_high_and_low_are_the_exchange_s_where_the_feed_tells_the
     assert (quote.open, quote.high, quote.low, quote.ltp) == (99, 109, 95, 95)
 
 
+def test_the_day_s_range_begins_with_the_first_trade_not_with_the_last_price_of_the_day_before(
+    board: QuoteBoard,
+) -> None:
+    """A broker repeats it beside the book of the new day until something is traded."""
+    board.take(tick(0, 150.0, volume=900).model_copy(update={"source": FeedSource.LIVE}))
+    board.conflate()
+    day = 86_400
+    for seconds, price, volume in ((1, 150.0, 0), (2, 150.0, 0), (3, 80.0, 75), (4, 84.0, 150)):
+        board.take(tick(day + seconds, price, volume).model_copy(update={"source": FeedSource.LIVE}))
+    (quote,) = board.conflate()
+    assert (quote.open, quote.high, quote.low, quote.previous_close) == (80, 84, 80, 150)
+
+
 def test_a_restart_puts_right_what_was_saved_of_the_day(board: QuoteBoard) -> None:
     board.restore([quote_of(tick(0, 100), opening(100.0, 98.0))])
     board.exchange_ranges = {SBIN: (99.0, 108.0, 96.0)}

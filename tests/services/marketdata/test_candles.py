@@ -201,6 +201,21 @@ def test_a_first_trade_that_is_larger_than_the_day_s_total_is_of_a_day_before() 
     assert volumes([live(NOON, 0, 300), live(NOON + 20, 40, 40)]) == [40]
 
 
+def test_what_is_not_traded_yet_on_its_day_is_in_no_candle() -> None:
+    """Until the first trade a broker repeats the last price of a day before, beside the book of today."""
+    yesterday = [
+        live(seconds, 0, 300).model_copy(update={"ltp": 150.0, "oi": seconds}) for seconds in (2, 3, 70, 7_205)
+    ]
+    today = [live(7_210, 500, 50), live(7_215, 600).model_copy(update={"ltp": 102.0})]
+    (candle,) = candles_of([*yesterday, *today])
+    assert candle.start == OPEN + timedelta(hours=2)
+    assert (candle.open, candle.high, candle.low, candle.close, candle.volume) == (100, 102, 100, 102, 600)
+
+
+def test_an_index_is_never_traded_and_has_its_candles() -> None:
+    assert volumes([live(5, 0, instrument=InstrumentId("NSE_INDEX:NIFTY"))]) == [0]
+
+
 def test_an_instrument_that_is_carried_from_the_opening_has_all_that_it_opened_with() -> None:
     assert volumes([live(60, 9_000, 10), live(70, 9_100)]) == [9_100]
     assert volumes([live(60.000_001, 9_000, 10), live(70, 9_100)]) == [110]

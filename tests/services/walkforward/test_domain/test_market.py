@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from libs.common.contracts.enums import FeedSource
 from services.walkforward.domain.market import FillModel, Liquidity, Listing, market_of
 from tests.services.walkforward.venue import STOCK, later, level, market, tick
 
@@ -33,6 +34,11 @@ def test_the_best_price_is_first_however_the_feed_orders_its_depth() -> None:
 
 def test_without_quotes_the_last_price_stands_for_both_sides_without_end() -> None:
     assert market(tick(100.0)).asks == market(tick(100.0)).bids == (level("100.00", None),)
+
+
+def test_without_quotes_a_price_of_a_day_before_stands_for_nothing() -> None:
+    of_yesterday = market(tick(100.0).model_copy(update={"source": FeedSource.LIVE}))
+    assert (of_yesterday.last, of_yesterday.bids, of_yesterday.asks) == (None, (), ())
 
 
 def test_openalgo_924_without_quotes_the_half_spread_parts_the_sides() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from libs.common.contracts.enums import Side, Validity
+from libs.common.contracts.enums import FeedSource, Side, Validity
 from services.walkforward.domain import requests
 from services.walkforward.domain.matching import meet
 from tests.services.walkforward.test_domain.terms import BUY, SELL, SL, SL_M, K, fills, kinds
@@ -35,6 +35,17 @@ def test_a_stop_beyond_its_trigger_on_arrival_is_triggered_at_once() -> None:
         K.TRIGGERED,
         K.FILLED,
     ]
+
+
+@pytest.mark.parametrize("source", [FeedSource.LIVE, FeedSource.POLLED])
+def test_what_traded_last_on_a_day_before_wakes_no_stop(source: FeedSource) -> None:
+    """Until the first trade of a day a broker repeats an option's last price of yesterday beside the book of today."""
+    book = tick(150.0, bid=79.0, ask=80.0).model_copy(update={"source": source})
+    stop = order(BUY, 100, SL_M, trigger="120.00")
+    asleep = meet(stop, market(book), NOON).change.order
+    assert asleep.is_dormant
+    traded = tick(121.0, bid=120.0, ask=121.0, at=later(1)).model_copy(update={"source": source, "volume": 75})
+    assert kinds(meet(asleep, market(traded), later(1)).change.executions) == [K.TRIGGERED, K.FILLED]
 
 
 def test_a_triggered_ioc_stop_expires_what_it_cannot_fill() -> None:

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 
+from libs.common.contracts.enums import FeedSource
 from services.walkforward.domain import requests
 from services.walkforward.domain.market import Market
 from services.walkforward.domain.matching import sweep
@@ -51,6 +52,14 @@ def test_a_watch_ignores_older_news_of_an_order_it_knows() -> None:
     watch.put(modified, STOCK.tick_size)
     watch.put(resting, STOCK.tick_size)
     assert watch.stirred_by(tick(ask=100.5, bid=100.0), 0.0) == {resting.order_id}
+
+
+def test_a_price_of_a_day_before_costs_a_stop_nothing() -> None:
+    watch = Watch()
+    watch.put(order(BUY, 100, SL_M, trigger="99.00", seen=NOON), STOCK.tick_size)
+    watch.put(order(SELL, 100, SL_M, trigger="101.00", seen=NOON), STOCK.tick_size)
+    of_yesterday = tick(100.0, bid=99.9, ask=100.1).model_copy(update={"source": FeedSource.LIVE})
+    assert watch.stirred_by(of_yesterday, 0.0) == set()
 
 
 def test_an_order_that_rests_far_away_costs_a_tick_nothing() -> None:
