@@ -43,7 +43,8 @@ class RiskMemory(Memory):
         self.found = asyncio.Event()
         """Set while `crossed` or `flat` hold something to act on."""
         self.calendar = TradingCalendar(MarketHours.CONTINUOUS)
-        self._derivative_listed: set[InstrumentId] = set()
+        self._futures: dict[InstrumentId, set[InstrumentId]] = {}
+        """Those listed today on each stock: with them, its day ends by a closing auction."""
         self._instruments: dict[InstrumentId, Instrument] = {}
         self._quotes: dict[InstrumentId, Quote] = {}
         self._contracts_told = 0
@@ -76,7 +77,8 @@ class RiskMemory(Memory):
             self._contracts_told += 1
             self._instruments[contract.instrument] = Instrument.listed(contract)
             if contract.kind is InstrumentKind.FUTURE and contract.spot is not None:
-                self._derivative_listed.add(contract.spot)
+                futures = self._futures.setdefault(contract.spot, set())
+                (futures.discard if contract.delisted else futures.add)(contract.instrument)
 
     def instrument(self, instrument: InstrumentId) -> Instrument | None:
         return self._instruments.get(instrument)
@@ -89,7 +91,7 @@ class RiskMemory(Memory):
         """Of today; None on a day without, and under hours that never close."""
         if self.calendar.hours is MarketHours.CONTINUOUS:
             return None
-        listed = instrument.instrument in self._derivative_listed
+        listed = bool(self._futures.get(instrument.instrument))
         return self.calendar.session(instrument.exchange, trading_day(now), listed)
 
     def is_open(self, instrument: Instrument, now: datetime) -> bool:

@@ -67,7 +67,8 @@ class WalkforwardMemory(Memory):
         self._model = self.settings.fill_model
         self._listings: dict[InstrumentId, Listing] = {}
         self._shared: dict[Listing, Listing] = {}
-        self._derivative_listed: set[InstrumentId] = set()
+        self._futures: dict[InstrumentId, set[InstrumentId]] = {}
+        """Those listed today on each stock: with them, its day ends by a closing auction."""
         self._looks: dict[InstrumentId, Look] = {}
         self._watches: dict[InstrumentId, Watch] = {}
         self._uncommitted: dict[OrderId, Order] = {}
@@ -95,7 +96,8 @@ class WalkforwardMemory(Memory):
         listing = Listing(contract.exchange, contract.lot_size, contract.tick_size, contract.tradable)
         self._listings[contract.instrument] = self._shared.setdefault(listing, listing)
         if contract.kind is InstrumentKind.FUTURE and contract.spot is not None:
-            self._derivative_listed.add(contract.spot)
+            futures = self._futures.setdefault(contract.spot, set())
+            (futures.discard if contract.delisted else futures.add)(contract.instrument)
         if contract.instrument in self._unlisted:
             self._begin(contract.instrument)
 
@@ -115,7 +117,7 @@ class WalkforwardMemory(Memory):
         if listing is None:
             return None
         day = self.calendar.trading_day(now)
-        return self.calendar.session(listing.exchange, day, instrument in self._derivative_listed)
+        return self.calendar.session(listing.exchange, day, bool(self._futures.get(instrument)))
 
     # Markets
 

@@ -159,6 +159,19 @@ async def test_the_closing_auction_takes_no_stops(connection: Connection) -> Non
     assert accepted.kind is K.ACCEPTED
 
 
+async def test_a_stock_on_which_nothing_is_written_any_more_has_no_closing_auction(connection: Connection) -> None:
+    """Every quarter some lose their derivatives; what has expired is listed as gone, and read again at each start."""
+    knows = memory(tick())
+    future = listed(NIFTY_FUTURE, Exchange.NFO, 75, kind=InstrumentKind.FUTURE, spot=SBIN)
+    knows.learn(future)
+    knows.learn(future.model_copy(update={"tradable": False, "delisted": True}))
+    afternoon = NOON + timedelta(hours=3, minutes=20)
+    (accepted,) = await told(connection, knows, request(order_type=SL_M, trigger="101.00"), now=afternoon)
+    assert accepted.kind is K.ACCEPTED
+    (closed,) = await told(connection, knows, request(), now=afternoon + timedelta(minutes=12))
+    assert closed.reason == "NSE is closed at 15:32; it trades 09:15 to 15:30"
+
+
 async def test_without_a_believable_price_an_order_waits_and_an_ioc_order_expires(connection: Connection) -> None:
     for knows in (memory(), memory(tick(at=later(-61)))):
         assert [e.kind for e in await told(connection, knows, request())] == [K.ACCEPTED]

@@ -49,6 +49,13 @@ def test_mis_ends_ten_minutes_before_the_close_of_its_own_market(instrument: Ins
     assert hours_of(instrument, with_hours(full_market())) == until
 
 
+def test_a_share_that_lost_its_derivatives_ends_as_the_others_do() -> None:
+    memory = with_hours(full_market())
+    gone = listed(InstrumentId("NFO:INFY24NOV26FUT"), InstrumentKind.FUTURE, expiry=TODAY, spot=INFY)
+    memory.know([gone.model_copy(update={"tradable": False, "delisted": True})])
+    assert hours_of(INFY, memory) == "15:20"
+
+
 def test_a_special_session_ends_by_its_own_hours() -> None:
     muhurat = ((time(18), time(19)),)
     assert hours_of(SBIN, with_hours(market(), muhurat)) == "18:50"
