@@ -79,6 +79,13 @@ class TradingCalendar:
                 self._sessions[asked] = self._session(exchange, day, derivative_listed)
         return self._sessions[asked]
 
+    def last_end(self, exchange: Exchange, day: date) -> datetime | None:
+        """When the last of its instruments ends: stocks with a closing auction, which no file or table of prices names,
+        end after the others.
+        """
+        sessions = (self.session(exchange, day, listed) for listed in (False, True))
+        return max((session.end for session in sessions if session is not None), default=None)
+
     def is_open(self, exchange: Exchange, at: datetime, derivative_listed: bool = False) -> bool:
         day = self.trading_day(at)
         self._warn(day)

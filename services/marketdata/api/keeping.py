@@ -71,14 +71,14 @@ async def quality(
     begins = datetime.combine(day, time(), IST)
     rows = await series.rows(Selection(instrument, Interval.ONE_MINUTE, begins, begins + DAY), MOST_MINUTES)
     candles = [_minute(row) for row in rows]
-    session = calendar.session(split(instrument)[0], day)
+    session, ends = calendar.session(split(instrument)[0], day), calendar.last_end(split(instrument)[0], day)
     opens, closes = (session.open, min(session.close, now - MINUTE)) if session else (begins, begins)
     ticks, repeated = await series.repeated_ticks(instrument, begins, begins + DAY)
     return {
         "instrument": instrument,
         "day": day,
         "session": session is not None,
-        **asdict(judge(candles, opens, max(opens, closes))),
+        **asdict(judge(candles, opens, max(opens, closes), min(ends or begins, now))),
         "ticks": ticks,
         "repeated_ticks": repeated,
     }

@@ -55,15 +55,18 @@ class Quality:
     spikes: Sequence[Spike]
 
 
-def judge(candles: Sequence[Minute], opens: datetime, closes: datetime) -> Quality:
-    """`candles` of one day in order of time; the session is [opens, closes)."""
-    inside = [candle for candle in candles if opens <= candle.start < closes]
+def judge(candles: Sequence[Minute], opens: datetime, closes: datetime, ends: datetime | None = None) -> Quality:
+    """`candles` of one day in order of time; the session is [opens, closes). From then on until `ends` there may be
+    some of a closing auction, and none is missed.
+    """
+    last = max(closes, ends or closes)
+    inside = [candle for candle in candles if opens <= candle.start < last]
     valid = [candle for candle in inside if _valid(candle)]
     return Quality(
         candles=len(candles),
         expected=max((closes - opens) // MINUTE, 0),
-        gaps=list(_gaps([candle.start for candle in inside], opens, closes)),
-        outside_session=[candle.start for candle in candles if not opens <= candle.start < closes],
+        gaps=list(_gaps([candle.start for candle in inside if candle.start < closes], opens, closes)),
+        outside_session=[candle.start for candle in candles if not opens <= candle.start < last],
         duplicates=[now.start for before, now in pairwise(inside) if now.low < now.high and now[1:] == before[1:]],
         invalid=[candle.start for candle in inside if not _valid(candle)],
         spikes=list(_spikes(valid)),

@@ -13,10 +13,11 @@ from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.adapters import candle_files
 from services.marketdata.adapters.candle_files import Form
 from services.marketdata.domain.quality import Gap, Minute, judge
+from services.marketdata.memory import MarketMemory
 from services.marketdata.settings import BarLabel
 from services.marketdata.store.series import TimeSeries
 from tests.services.marketdata.samples import OPEN, tick
-from tests.services.marketdata.test_history import write
+from tests.services.marketdata.test_history import candle, write
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -91,6 +92,19 @@ def test_candles_from_outside_the_session_are_told_and_fill_no_gap() -> None:
     early = QUIET[0]._replace(start=OPEN - 8 * MINUTE)
     found = judge([early, *QUIET], OPEN, CLOSE)
     assert (found.outside_session, found.gaps) == ([early.start], [])
+
+
+async def test_the_closing_auction_is_inside_the_session_and_none_of_its_minutes_is_missed(
+    client: httpx.AsyncClient, memory: MarketMemory, name: InstrumentId, series: TimeSeries
+) -> None:
+    """Stocks with derivatives trade in it until 15:35; which do, prices alone do not say."""
+    memory.calendar = TradingCalendar(MarketHours.EXCHANGE)
+    auction, after = OPEN + timedelta(hours=6, minutes=19), OPEN + timedelta(hours=6, minutes=20)
+    await write(series, [candle(name, auction), candle(name, after)])
+    await series.applied("candles")
+    report = (await client.get(f"/history/{name}/quality", params={"day": OPEN.date().isoformat()})).json()
+    assert [datetime.fromisoformat(each) for each in report["outside_session"]] == [after]
+    assert (report["expected"], [gap["minutes"] for gap in report["gaps"]]) == (375, [375])
 
 
 def test_recorded_days_are_judged_as_they_are_known_to_be(shared_data: Path) -> None:

@@ -148,10 +148,8 @@ def _inside(rows: pl.DataFrame, instrument: InstrumentId, sessions: TradingCalen
     days = rows["start"].dt.convert_time_zone("Asia/Kolkata").dt.date()
     bounds = []
     for day in days.unique():
-        session, of_stock = (sessions.session(exchange, day, listed) for listed in (False, True))
-        if session is not None and of_stock is not None:
-            # Which stocks have a closing auction no file says; it ends after the others have closed.
-            closes = max(session.end, of_stock.end)
+        session, closes = sessions.session(exchange, day), sessions.last_end(exchange, day)
+        if session is not None and closes is not None:
             bounds.append({"day": day, "opens": session.open.astimezone(UTC), "closes": closes.astimezone(UTC)})
     schema = {"day": pl.Date(), "opens": pl.Datetime("us", "UTC"), "closes": pl.Datetime("us", "UTC")}
     dated = rows.with_columns(days.alias("day"))
