@@ -79,7 +79,8 @@ async def _backfill(runtime: "MarketRuntime", contract: InstrumentListed, since:
     broker, series = broker_history(), runtime.memory.series
     try:
         token = await _token(runtime, contract.instrument)
-        return await keeping.backfill(series, broker, contract.instrument, token, since, until)
+        now = runtime.clock.now()
+        return await keeping.backfill(series, broker, contract.instrument, token, since, until, now)
     except HistoryRefused as error:
         raise Problem(502, "broker_refused", str(error)) from error
     finally:

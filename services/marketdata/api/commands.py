@@ -75,7 +75,8 @@ async def _import(series: TimeSeries, wanted: argparse.Namespace) -> None:
 async def _backfill(series: TimeSeries, wanted: argparse.Namespace) -> None:
     broker = broker_history()
     try:
-        kept = await keeping.backfill(series, broker, wanted.instrument, wanted.token, wanted.start, wanted.end)
+        period, now = (wanted.start, wanted.end), SystemClock().now()
+        kept = await keeping.backfill(series, broker, wanted.instrument, wanted.token, *period, now)
     finally:
         await broker.close()
     _say({"instrument": wanted.instrument, "kept": kept})

@@ -50,14 +50,22 @@ def _rows(instrument: InstrumentId, found: Iterator[pl.DataFrame]) -> Iterator[C
 
 
 async def backfill(
-    series: TimeSeries, broker: KiteHistory, instrument: InstrumentId, token: str, start: datetime, end: datetime
+    series: TimeSeries,
+    broker: KiteHistory,
+    instrument: InstrumentId,
+    token: str,
+    start: datetime,
+    end: datetime,
+    now: datetime,
 ) -> int:
-    """Fetch and keep the candles that start in [start, end); how many there were. HistoryRefused, which says what is
-    kept, when the broker gives up in the middle: its requests are counted, so what it gave is not asked for again.
+    """Fetch and keep the candles that start in [start, end); how many there were. The present minute is left out: its
+    candle is not whole. HistoryRefused, which says what is kept, when the broker gives up in the middle: its requests
+    are counted, so what it gave is not asked for again.
     """
     kept = 0
+    until = min(end, now.replace(second=0, microsecond=0))
     try:
-        async for rows in broker.minutes(instrument, token, start, end):
+        async for rows in broker.minutes(instrument, token, start, until):
             kept += await series.write(candles=rows)
     except HistoryRefused as error:
         raise HistoryRefused(f"{error}; the {kept} candles that it gave before are kept") from error

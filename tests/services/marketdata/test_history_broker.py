@@ -116,6 +116,17 @@ async def test_what_a_broker_gave_before_it_refused_is_kept_and_told(
     assert len(await memory.series.candles(chosen, 100)) == 60
 
 
+async def test_the_minute_that_goes_on_is_not_kept_as_if_it_were_whole(
+    client: httpx.AsyncClient, name: InstrumentId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker gives what it has of it so far, and it is 09:15."""
+    wanted = {"start": f"2026-12-22T00:00:00{INDIAN}", "end": f"2026-12-24T00:00:00{INDIAN}"}
+    async with StubBroker() as broker:
+        monkeypatch.setenv("MARKETDATA_HISTORY_URL", broker.url)
+        answer = await client.post(f"/history/{name}/backfill", params=wanted)
+    assert (answer.status_code, answer.json()["kept"]) == (200, 1)
+
+
 async def test_what_the_brokers_dump_does_not_have_is_not_asked_for(
     client: httpx.AsyncClient, memory: MarketMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
