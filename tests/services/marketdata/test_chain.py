@@ -179,6 +179,17 @@ def test_where_the_expiry_has_a_future_options_are_priced_on_it() -> None:
     assert chain(quotes, [*MASTER, other]).model is PricingModel.BLACK_SCHOLES_MERTON
 
 
+def test_options_are_priced_on_the_spot_until_the_future_trades_on_that_day() -> None:
+    quotes, dated = market(0.14), future()
+    yesterday = quote(dated.instrument, 24_000.0).model_copy(update={"source": FeedSource.LIVE})
+    for volume, priced_on, model in (
+        (0, SPOT, PricingModel.BLACK_SCHOLES_MERTON),
+        (65, dated.instrument, PricingModel.BLACK_76),
+    ):
+        found = chain({**quotes, dated.instrument: yesterday.model_copy(update={"volume": volume})}, [*MASTER, dated])
+        assert (found.priced_on, found.model) == (priced_on, model)
+
+
 def test_ratios_and_changes_of_open_interest() -> None:
     quotes = market()
     some = MASTER[0].instrument
@@ -217,6 +228,18 @@ def test_a_sane_book_says_more_than_the_last_trade() -> None:
     row = next(row for row in chain(quotes).rows if row.strike == 24_400)
     assert row.call is not None
     assert row.call.iv == pytest.approx(14.0, abs=0.01)
+
+
+def test_what_an_option_traded_at_on_a_day_before_is_not_its_worth_today() -> None:
+    """A broker repeats it, with the time of now, until the first trade of the day."""
+    quotes = market(0.14)
+    near = option(24_400, OptionType.CE).instrument
+    yesterday = quote(near, 3 * quotes[near].ltp).model_copy(update={"source": FeedSource.LIVE})
+    for volume, standing in ((0, IvStanding.NO_PRICE), (65, IvStanding.KNOWN)):
+        quotes[near] = yesterday.model_copy(update={"volume": volume})
+        row = next(row for row in chain(quotes).rows if row.strike == 24_400)
+        assert row.call is not None
+        assert row.call.standing is standing
 
 
 def test_prices_of_friday_keep_fridays_volatility_over_the_week_end() -> None:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Quote, is_old
+from libs.common.contracts.market import Quote, is_old, is_untraded
 from libs.common.contracts.options import IvStanding
 from services.marketdata.domain import greeks
 from services.marketdata.domain.chain.listed import Contracts
@@ -48,14 +48,21 @@ class Terms:
         return self.market_open and is_old(quote.at, self.now)
 
 
+def is_of_a_day_before(quote: Quote) -> bool:
+    """Its last price, however new its time and its book are."""
+    return is_untraded(quote.instrument, quote.source, quote.volume)
+
+
 def _worth(quote: Quote | None) -> float:
-    """What an option is taken to be worth: the middle of a sane book, else the last trade; 0 when nobody knows."""
+    """What an option is taken to be worth: the middle of a sane book, else the last trade of its day; 0 when nobody
+    knows.
+    """
     if quote is None:
         return 0.0
     middle = (quote.bid + quote.ask) / 2
     if 0 < quote.bid <= quote.ask and quote.ask - quote.bid <= max(WIDEST_SPREAD * middle, 0.1):
         return middle
-    return quote.ltp
+    return 0.0 if is_of_a_day_before(quote) else quote.ltp
 
 
 def valued(

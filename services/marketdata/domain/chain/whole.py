@@ -8,7 +8,7 @@ from libs.common.contracts.market import Quote
 from libs.common.contracts.options import PricingModel
 from services.marketdata.domain.chain.listed import Contracts, nearest
 from services.marketdata.domain.chain.totals import totals
-from services.marketdata.domain.chain.values import Content, Terms, side, valued
+from services.marketdata.domain.chain.values import Content, Terms, is_of_a_day_before, side, valued
 
 Quotes: TypeAlias = Mapping[InstrumentId, Quote]
 
@@ -17,12 +17,14 @@ def worked_out(contracts: Contracts, quotes: Quotes, earlier_oi: Mapping[Instrum
     """The fields of an OptionChain."""
     spot = quotes.get(contracts.spot) if contracts.spot else None
     future = quotes.get(contracts.future) if contracts.future else None
-    priced_on = future or spot
+    lags = future is not None and spot is not None and is_of_a_day_before(future)
+    priced_on = spot if lags else future or spot
+    on_future = priced_on is not None and priced_on is future
     sides = [*contracts.calls, *contracts.puts]
     found = [quotes.get(each) if each else None for each in sides]
     newest = max((quote.at for quote in (*found, spot, future) if quote), default=None)
     level = (spot or priced_on).ltp if priced_on else None
-    values = valued(contracts, found, priced_on, future is not None, newest, terms)
+    values = valued(contracts, found, priced_on, on_future, newest, terms)
     count = len(contracts.strikes)
     rows = [
         {
@@ -44,7 +46,7 @@ def worked_out(contracts: Contracts, quotes: Quotes, earlier_oi: Mapping[Instrum
         "quoted_at": newest,
         "market_open": terms.market_open,
         "lot_size": contracts.lot_size,
-        "model": _model(priced_on, future),
+        "model": _model(priced_on, on_future),
         "priced_on": priced_on.instrument if priced_on else None,
         "underlying_price": priced_on.ltp if priced_on else None,
         "underlying_at": priced_on.at if priced_on else None,
@@ -64,7 +66,7 @@ def _is_stale(spot: Quote | None, future: Quote | None, terms: Terms) -> bool:
     return of_spot or (future is not None and terms.is_stale(future))
 
 
-def _model(priced_on: Quote | None, future: Quote | None) -> PricingModel | None:
-    if future is not None:
+def _model(priced_on: Quote | None, on_future: bool) -> PricingModel | None:
+    if on_future:
         return PricingModel.BLACK_76
     return PricingModel.BLACK_SCHOLES_MERTON if priced_on else None
