@@ -1,5 +1,6 @@
 """JSON objects in which no name stands twice: RFC 8259 leaves open which of them counts, and two readers may differ."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 
@@ -14,6 +15,6 @@ def named_once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     """The object of these names and values, for the `object_pairs_hook` of json; a NamedTwice if it is ambiguous."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise NamedTwice(next(name for name in names if names.count(name) > 1))
+        stands = Counter(name for name, _ in pairs)
+        raise NamedTwice(next(name for name, times in stands.items() if times > 1))
     return found

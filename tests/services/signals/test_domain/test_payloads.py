@@ -1,7 +1,9 @@
 """Any bytes are a payload or malformed, and are kept without their secrets."""
 
+import contextlib
 import json
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -90,6 +92,23 @@ def test_a_body_made_of_secret_words_is_read_once(body: bytes) -> None:
     """Seen: 50 ms for an alert of 4,096 characters, in which nobody else's was taken, and four times that for twice as
     many. What is read for each of its words again is not through in minutes here.
     """
+    with read_once():
+        assert payloads.safe_copy(body, (), len(body)) == body.decode()
+
+
+def test_a_body_of_many_names_is_looked_through_once() -> None:
+    """Seen: 0.7 s for an alert of 64 KiB that needed no credential, and nobody else's was taken meanwhile; a body of
+    1 MiB, read alike, held up the gateway for minutes.
+    """
+    names = b", ".join(b'"%d": 1' % n for n in range(200_000))
+    with read_once():
+        payload = payloads.decode(b'{%b, "action": "buy", "action": "sell"}' % names)
+    assert payload == payloads.Malformed("an object names 'action' twice")
+
+
+@contextlib.contextmanager
+def read_once() -> Iterator[None]:
+    """Fails after a minute."""
 
     def give_up(*_: object) -> None:
         raise AssertionError("read again and again")
@@ -97,7 +116,7 @@ def test_a_body_made_of_secret_words_is_read_once(body: bytes) -> None:
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(60)
     try:
-        assert payloads.safe_copy(body, (), len(body)) == body.decode()
+        yield
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
