@@ -67,18 +67,23 @@ async def _change(
     async def run(request_id: UUID, again: bool) -> Response:
         stored = await _ALGOS.own(edge, identity, algo_id)
         algo = Algo.model_validate({**stored, **fresh})
-        await _check_owned(edge, identity, algo)
+        await _check_owned(edge, identity, algo, before=Algo.model_validate(stored))
         return await _save(edge, identity, request_id, algo, version or stored["version"], again=again)
 
     return await edge.commands.once(request, identity, run)
 
 
-async def _check_owned(edge: Edge, identity: Identity, algo: Algo) -> None:
-    """An algo trades in its owner's accounts, on its owner's signals."""
+async def _check_owned(edge: Edge, identity: Identity, algo: Algo, before: Algo | None = None) -> None:
+    """An algo trades in its owner's accounts, on its owner's signals. What it named before was his, and is not asked
+    about again: an account or a group that he deleted since must not keep him from switching the algo off.
+    """
+    accounts = {linked.account_id for linked in before.accounts} if before else set()
+    groups = {mapping.group_id for mapping in before.mappings} if before else set()
     for linked in algo.accounts:
-        await edge.own_account(identity, linked.account_id)
+        if linked.account_id not in accounts:
+            await edge.own_account(identity, linked.account_id)
     for mapping in algo.mappings:
-        if await edge.owner(Kind.SIGNAL_GROUP, mapping.group_id) != identity.user_id:
+        if mapping.group_id not in groups and await edge.owner(Kind.SIGNAL_GROUP, mapping.group_id) != identity.user_id:
             raise no_such("signal group", mapping.group_id)
 
 

@@ -177,6 +177,25 @@ async def test_openalgo_101_an_algo_trades_only_in_its_owners_accounts_on_his_si
     assert (await asha.client.delete(url)).status_code == 204
 
 
+async def test_an_algo_is_switched_off_though_an_account_or_a_group_of_it_is_gone(platform: Platform) -> None:
+    """Seen: 404, and it went on entering in its other accounts."""
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    groups = [(await asha.client.post("/api/v2/signals/", json={"name": name})).json() for name in ("EMA", "RSI")]
+    second = (await asha.client.post("/api/v2/accounts/", json={"name": "Second"})).json()
+    linked = [{"account_id": str(asha.account_id)}, {"account_id": second["account_id"]}]
+    mapped = [{"group_id": group["group_id"]} for group in groups]
+    made = await asha.client.post("/api/v2/algos/", json=ALGO | {"accounts": linked, "mappings": mapped})
+    url = f"/api/v2/algos/{made.json()['algo_id']}"
+    assert (await asha.client.delete(f"/api/v2/accounts/{second['account_id']}")).status_code == 204
+    assert (await asha.client.delete(f"/api/v2/signals/{groups[0]['group_id']}")).status_code == 204
+    off = await asha.client.post(f"{url}/deactivate")
+    assert (off.status_code, off.json()["active"]) == (200, False), off.text
+    assert (await asha.client.put(url, json={"accounts": linked[:1], "mappings": mapped[1:]})).status_code == 200
+    gone = await asha.client.put(url, json={"accounts": linked})
+    assert gone.status_code == 404, "named anew"
+
+
 async def test_admins_see_the_books_of_others_and_trade_only_in_their_own(platform: Platform) -> None:
     asha, ravi = await platform.person("asha"), await platform.person("ravi")
     order = said.terms(ravi.user_id, ravi.account_id)
