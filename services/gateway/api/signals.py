@@ -191,6 +191,7 @@ def _payload(group: SignalGroup, kind: str) -> dict[str, object]:
         "strategy_id": str(group.group_id),
         "signal_type": kind,
         "symbol": "{{ticker}}" if tradingview else "NIFTY",
+        "exchange": "{{exchange}}" if tradingview else None,
         "action": "buy" if kind == "entry" else "sell",
         "price": "market",
         "timestamp": "{{timenow}}" if tradingview else None,

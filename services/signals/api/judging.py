@@ -49,7 +49,7 @@ async def judge(
         alert,
         signal_id=signal_id,
         duplicate_of=duplicate_of,
-        market_open=memory.calendar.is_open(fates.exchange_of(alert.symbol), at),
+        market_open=memory.calendar.is_open(fates.exchange_of(alert), at),
         at=at,
         today=today,
         day_ends=datetime.combine(today + timedelta(days=1), time.min, IST),

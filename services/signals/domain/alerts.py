@@ -22,6 +22,7 @@ _POSITION = ("market_position", "sentiment", "direction", "strategy_market_posit
 _PREVIOUS = ("prev_market_position", "strategy_prev_market_position")
 _SIZE = ("position_size", "strategy_position_size", "market_position_size")
 _SYMBOL = ("symbol", "ticker")
+_EXCHANGE = ("exchange",)
 _QUANTITY = ("quantity", "qty", "contracts", "strategy_order_contracts")
 _PRICE = ("price", "strategy_order_price", "close")
 _SENT = ("timestamp", "timenow")
@@ -64,6 +65,7 @@ class Alert:
     signal_type: SignalType
     action: Side
     symbol: str | None = None
+    exchange: str | None = None
     quantity: int | None = None
     price: Decimal | None = None
     account_id: AccountId | None = None
@@ -115,6 +117,7 @@ def _read(payload: Mapping[str, object]) -> Alert:
         signal_type=signal_type,
         action=action,
         symbol=_text(payload, _SYMBOL),
+        exchange=_text(payload, _EXCHANGE),
         quantity=_quantity(payload, signal_type),
         price=_price(payload, _PRICE),
         account_id=_id(payload, ("account_id",), _ACCOUNT_ID),

@@ -102,10 +102,13 @@ def told(outcome: Outcome) -> tuple[Fate, str, SignalId | None]:
             return fate, reason, None
 
 
-def exchange_of(symbol: str | None) -> Exchange:
-    """Whose hours an alert keeps: its prefix's where they differ, else those of equity derivatives, the longest."""
-    prefix = (symbol or "").partition(":")[0].upper()
-    return _OWN_HOURS.get(prefix, Exchange.NFO)
+def exchange_of(alert: Alert) -> Exchange:
+    """Whose hours an alert keeps: those of the exchange before its symbol or beside it where they differ, else those of
+    equity derivatives, the longest. TradingView's `{{ticker}}` has no exchange, and its delayed ones end with `_DL`.
+    """
+    prefix, colon, _ = (alert.symbol or "").partition(":")
+    named = prefix if colon else alert.exchange or ""
+    return _OWN_HOURS.get(named.upper().partition("_DL")[0], Exchange.NFO)
 
 
 def admit(receiver: Receiver, today: date) -> Refusal | None:
@@ -148,7 +151,7 @@ def decide(
     if duplicate_of is not None:
         return Duplicate(duplicate_of)
     if group.market_hours_only and not market_open:
-        return Refusal(Fate.MARKET_CLOSED, f"{exchange_of(alert.symbol)} is closed and the group keeps market hours")
+        return Refusal(Fate.MARKET_CLOSED, f"{exchange_of(alert)} is closed and the group keeps market hours")
     if receiver.accepted_on(today) >= group.max_signals_per_day:
         reason = f"{group.max_signals_per_day} alerts were accepted today, the group's limit"
         return Refusal(Fate.DAILY_LIMIT, reason, retry_after_s=math.ceil((day_ends - at).total_seconds()))

@@ -141,6 +141,7 @@ async def test_a_signal_group_comes_with_everything_to_paste(platform: Platform)
     assert hook["token"] in hook["tradingview_url"]
     assert hook["payloads"]["entry"]["strategy_id"] == group["group_id"]
     assert hook["payloads"]["exit"]["signal_type"] == "exit"
+    assert (hook["payloads"]["exit"]["symbol"], hook["payloads"]["exit"]["exchange"]) == ("{{ticker}}", "{{exchange}}")
     rotated = (await asha.client.post(f"/api/v2/signals/{group['group_id']}/rotate")).json()
     assert (rotated["rotation"], rotated["version"]) == (1, 2)
     assert rotated["webhook"]["token"] != hook["token"]

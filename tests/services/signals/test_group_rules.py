@@ -48,6 +48,20 @@ async def test_market_hours_are_those_of_the_exchange(
         assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
 
 
+async def test_commodities_are_traded_in_the_evening(
+    pool: asyncpg.Pool, make: Make, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen: every alert after 15:40, sent as we tell to send it, was refused: `{{ticker}}` has no exchange."""
+    monkeypatch.setenv("MARKET_HOURS", MarketHours.EXCHANGE)
+    group = await make(market_hours_only=True)
+    clock.at = datetime(2026, 11, 25, 15, tzinfo=UTC)
+    async with service_app(app, clock=clock) as client:
+        gold = alert(group, symbol="GOLD1!", exchange="MCX")
+        assert (await client.post(TRADINGVIEW, json=gold)).status_code == 202
+        nifty = alert(group, symbol="NIFTY1!", exchange="NSE")
+        assert "NFO is closed" in problem(await client.post(TRADINGVIEW, json=nifty), 403, "market_closed")["detail"]
+
+
 async def test_calls_above_the_rate_are_told_when_to_come_again(
     client: httpx.AsyncClient, make: Make, clock: FixedClock
 ) -> None:

@@ -68,11 +68,21 @@ def test_market_hours_are_kept_only_when_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbol", "exchange"),
-    [(None, Exchange.NFO), ("NIFTY", Exchange.NFO), ("NSE:SBIN", Exchange.NFO), ("mcx:GOLD1!", Exchange.MCX)],
+    ("symbol", "beside", "exchange"),
+    [
+        (None, None, Exchange.NFO),
+        ("NIFTY", None, Exchange.NFO),
+        ("NSE:SBIN", None, Exchange.NFO),
+        ("mcx:GOLD1!", None, Exchange.MCX),
+        ("GOLD1!", "MCX", Exchange.MCX),
+        ("GOLD1!", "MCX_DLY", Exchange.MCX),
+        ("MCX_DL:GOLD1!", None, Exchange.MCX),
+        ("MCX", "NSE", Exchange.NFO),
+        ("NSE:MCX", "MCX", Exchange.NFO),
+    ],
 )
-def test_a_symbol_keeps_the_hours_of_its_exchange(symbol: str | None, exchange: Exchange) -> None:
-    assert fates.exchange_of(symbol) is exchange
+def test_an_alert_keeps_the_hours_of_its_exchange(symbol: str | None, beside: str | None, exchange: Exchange) -> None:
+    assert fates.exchange_of(replace(ALERT, symbol=symbol, exchange=beside)) is exchange
 
 
 @given(limit=st.integers(1, 5), offered=st.integers(0, 12))
