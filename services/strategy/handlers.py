@@ -85,15 +85,21 @@ async def book_position(event: PositionChanged, ctx: Ctx) -> Sequence[Message]:
     booked = holdings.booked(
         holding, event.instrument, event.product, event.book.quantity, event.order_id, event.fill_quantity
     )
-    return _advance(booked, ctx)
+    if event.order_id not in holding.lost:
+        return _advance(booked, ctx)
+    algo = ctx.store.algo(holding.algo_id).algo
+    assert algo is not None
+    return _settle(decisions.entry_came_late(algo, booked, event.order_id, _situation(ctx)), ctx)
 
 
 async def end_entry(event: OrderDenied | OrderRejected | OrderCancelled | OrderExpired, ctx: Ctx) -> Sequence[Message]:
     if event.strategy_id is None:
         return []
     holding = _holding(event.strategy_id, event.account_id, ctx)
-    if holding is None or event.order_id not in holding.entries:
+    if holding is None:
         return []
+    if event.order_id not in holding.entries:
+        return _advance(holdings.ended(holding, event.order_id), ctx) if event.order_id in holding.lost else []
     algo = ctx.store.algo(holding.algo_id).algo
     assert algo is not None
     situation = _situation(ctx)

@@ -12,8 +12,11 @@ from libs.common.contracts.enums import Product, Side, SignalType
 from libs.common.contracts.ids import AccountId, AlgoId, InstrumentId, OrderId, SignalId, SquareOffId, UserId
 
 LOST_AFTER = timedelta(seconds=30)
-"""An entry that trading does not know when it calls the algo flat, this long after we asked for it, died on its way:
-risk denies what is older than its `expires_at`."""
+"""An entry that trading does not know when it calls the algo flat, this long after we asked for it, most likely died on
+its way: risk denies what is older than its `expires_at`. But what risk let through before, trading may yet read.
+"""
+LOST_FOR = timedelta(days=1)
+"""How long one that fills after all is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class Reversal:
 class Holding:
     """`books` are signed quantities by instrument and product, none of them 0.
 
-    `direction` is the action of the signal that it last entered on.
+    `direction` is the action of the signal that it last entered on. `lost` are entries that were given up behind a
+    square-off, and when they were asked for.
     """
 
     algo_id: AlgoId
@@ -59,6 +63,7 @@ class Holding:
     direction: Side | None = None
     closing: Closing | None = None
     reversal: Reversal | None = None
+    lost: Mapping[OrderId, datetime] = field(default_factory=dict)
 
     @property
     def occupied(self) -> bool:
@@ -67,7 +72,7 @@ class Holding:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.books or self.entries or self.closing or self.reversal)
+        return not (self.books or self.entries or self.closing or self.reversal or self.lost)
 
     def closing_since(self, after: datetime) -> bool:
         """A square-off asked for later than `after` has not been answered, or has left something to close."""
@@ -89,7 +94,7 @@ def booked(
     entry = holding.entries.get(order_id)
     changed = replace(holding, books=books)
     if entry is None:
-        return changed
+        return ended(changed, order_id)
     if filled >= entry.remaining:
         return ended(changed, order_id)
     return replace(changed, entries={**holding.entries, order_id: replace(entry, remaining=entry.remaining - filled)})
@@ -117,7 +122,8 @@ def found(
 
 def ended(holding: Holding, order_id: OrderId) -> Holding:
     """Nothing more will come of this entry."""
-    return replace(holding, entries={own: entry for own, entry in holding.entries.items() if own != order_id})
+    entries = {own: entry for own, entry in holding.entries.items() if own != order_id}
+    return replace(holding, entries=entries, lost={own: at for own, at in holding.lost.items() if own != order_id})
 
 
 def closing(holding: Holding, square_off_id: SquareOffId, now: datetime) -> Holding:
@@ -130,10 +136,12 @@ def closed(
     """Trading has nothing pending and nothing open for the algo in this account, but for contracts that expired."""
     books = {name: quantity for name, quantity in holding.books.items() if name.rpartition(" ")[0] not in expired}
     entries = {own: entry for own, entry in holding.entries.items() if now - entry.requested_at < LOST_AFTER}
+    given_up = {own: entry.requested_at for own, entry in holding.entries.items() if own not in entries}
+    lost = {own: at for own, at in {**holding.lost, **given_up}.items() if now - at < LOST_FOR}
     own = holding.closing
     if own is not None and own.square_off_id == square_off_id:
         own = replace(own, answered=True)
-    return replace(holding, books=books, entries=entries, closing=own)
+    return replace(holding, books=books, entries=entries, closing=own, lost=lost)
 
 
 def refused(holding: Holding, square_off_id: SquareOffId) -> Holding:

@@ -7,7 +7,7 @@ from libs.common.contracts.ids import InstrumentId, OrderId, SquareOffId, Strate
 from libs.common.contracts.orders import SquareOffRequested
 from libs.common.ids import new_id
 from tests.services.strategy.desk import SELL, Desk, a_change, completed, denied, orders_of, reasons_of, square_offs_of
-from tests.services.strategy.scene import FIRST, SECOND, USER, a_signal, an_algo, an_exit, save
+from tests.services.strategy.scene import FIRST, LOT, SECOND, USER, a_signal, an_algo, an_exit, save
 
 
 def refused_by_trading(square_off: SquareOffRequested) -> RequestRefused:
@@ -110,6 +110,23 @@ async def test_an_entry_that_slips_through_behind_the_square_off_is_closed_too(d
     assert (again.account_id, again.strategy_id) == (square_off.account_id, square_off.strategy_id)
     assert await desk.hear(*desk.flattened(again)) == []
     assert len(orders_of(await desk.hear(a_signal()))) == 1
+
+
+async def test_an_entry_that_was_given_up_for_lost_and_fills_after_all_is_closed(desk: Desk) -> None:
+    """Trading was away for a while. Back, it read the exit first, and then the entry that risk had let through in time.
+    Seen: it stayed open, and nothing was to close it but the exit of the next trade.
+    """
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    [square_off] = square_offs_of(await desk.hear(an_exit()))
+    await desk.pass_time(40)
+    assert await desk.hear(completed(square_off)) == []
+    [again] = square_offs_of(await desk.hear(desk.filled(order, 5)))
+    assert again.square_off_id != square_off.square_off_id
+    assert (again.account_id, again.strategy_id) == (square_off.account_id, square_off.strategy_id)
+    assert await desk.hear(desk.filled(order, LOT - 5)) == []
+    assert await desk.hear(*desk.flattened(again)) == []
+    assert len(orders_of(await desk.hear(a_signal(at=desk.now)))) == 1
 
 
 async def test_an_entry_denied_behind_the_square_off_leaves_nothing(desk: Desk) -> None:

@@ -74,6 +74,15 @@ def entry_found(
     return Decision((said, request), (holdings.closing(found, square_off_id, situation.market.now),))
 
 
+def entry_came_late(algo: Algo, holding: Holding, order_id: OrderId, situation: Situation) -> Decision:
+    """An entry that was given up for lost has filled: the square-off behind which it was lost was to leave nothing."""
+    if holding.closing is not None and not holding.closing.answered:
+        return advance(algo, holding, situation)
+    square_off_id = SquareOffId(derive(order_id, "late"))
+    closing = holdings.closing(holding, square_off_id, situation.market.now)
+    return Decision((square_off_request(holding, square_off_id),), (closing,))
+
+
 def square_off_refused(algo: Algo, holding: Holding, square_off_id: SquareOffId, reason: str) -> Decision:
     """Trading closes nothing (it knows no such account): say so, and be free for the next exit."""
     if holding.closing is None or holding.closing.square_off_id != square_off_id:
