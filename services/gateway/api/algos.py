@@ -57,7 +57,7 @@ async def activate(algo_id: UUID, request: Request, identity: Trader, edge: TheE
 
 @router.post("/{algo_id}/deactivate", response_model=models.AlgoView, responses=_ANSWERS)
 async def deactivate(algo_id: UUID, request: Request, identity: Leaver, edge: TheEdge) -> Response:
-    """Signals pass it by; what it holds stays."""
+    """It enters nothing more; an exit still closes what it holds."""
     return await _change(edge, identity, request, algo_id, {"active": False}, None)
 
 

@@ -8,7 +8,19 @@ from libs.common.contracts.ids import SquareOffId
 from libs.common.database import Connection
 from libs.common.ids import new_id
 from tests.services.strategy.desk import SELL, Desk, completed, orders_of, reasons_of, square_offs_of
-from tests.services.strategy.scene import FUTURE_LEG, LOT, USER, a_signal, an_algo, an_exit, knowing, save
+from tests.services.strategy.scene import (
+    FIRST,
+    FUTURE_LEG,
+    LOT,
+    NOW,
+    USER,
+    a_signal,
+    an_account,
+    an_algo,
+    an_exit,
+    knowing,
+    save,
+)
 
 
 async def test_a_reversal_squares_off_and_enters_the_other_way_when_flat(long: Desk) -> None:
@@ -83,6 +95,30 @@ async def test_an_algo_switched_off_meanwhile_does_not_reverse(long: Desk) -> No
     said = await long.hear(*long.flattened(square_off))
     assert orders_of(said) == []
     assert reasons_of(said) == ["the algo was changed before it could reverse"]
+
+
+async def test_a_reversal_that_waited_out_an_outage_closes_and_does_not_enter(long: Desk) -> None:
+    """Seen: nothing was done about it, and the position stayed open against the strategy that it was to follow."""
+    await long.pass_time(61)
+    said = await long.hear(a_signal(action=SELL, at=NOW))
+    [square_off] = square_offs_of(said)
+    assert reasons_of(said) == ["the signal is 61 s old: too late to enter"]
+    assert await long.hear(*long.flattened(square_off)) == []
+    assert len(orders_of(await long.hear(a_signal(action=SELL, at=long.now)))) == 1
+
+
+async def test_a_late_signal_in_the_direction_held_changes_nothing(long: Desk) -> None:
+    await long.pass_time(61)
+    said = await long.hear(a_signal(at=NOW))
+    assert square_offs_of(said) == []
+    assert reasons_of(said) == ["the signal is 61 s old: too late to enter"]
+
+
+async def test_a_reversal_closes_what_is_held_in_an_account_that_was_switched_off(long: Desk) -> None:
+    said = await long.hear(an_account(FIRST, active=False), a_signal(action=SELL))
+    [square_off] = square_offs_of(said)
+    assert reasons_of(said) == [f"account paper {FIRST} is inactive"]
+    assert await long.hear(*long.flattened(square_off)) == []
 
 
 async def test_another_square_off_of_the_algo_does_not_answer_for_ours(long: Desk) -> None:

@@ -51,17 +51,22 @@ def _exit(answer: Answer, held: Mapping[AccountId, Holding], signal: SignalRecei
 def _enter_everywhere(
     answer: Answer, held: Mapping[AccountId, Holding], signal: SignalReceived, situation: Situation
 ) -> None:
-    refusal = _not_now(answer.algo, signal, situation)
-    linked = [each for each in answer.algo.accounts if signal.account_id in {None, each.account_id}]
-    if refusal or not linked:
-        answer.skip(refusal or f"account {signal.account_id} is not linked to the algo")
+    algo = answer.algo
+    linked = [each for each in algo.accounts if signal.account_id in {None, each.account_id}]
+    if not algo.active or not linked:
+        answer.skip(f"account {signal.account_id} is not linked to the algo" if algo.active else "the algo is inactive")
         return
+    age = situation.market.now - signal.received_at
+    too_late = age > situation.patience.signal_max_age
+    if too_late:
+        answer.skip(f"the signal is {int(age.total_seconds())} s old: too late to enter")
     ready: list[tuple[LinkedAccount, Holding]] = []
     for each in linked:
-        holding = held.get(each.account_id) or Holding(answer.algo.algo_id, each.account_id, answer.algo.user_id)
-        if may_trade(answer, each, situation) and _is_free(answer, holding, signal, situation):
+        holding = held.get(each.account_id) or Holding(algo.algo_id, each.account_id, algo.user_id)
+        may_enter = not too_late and may_trade(answer, each, situation)
+        if _is_free(answer, holding, signal, situation, may_enter):
             ready.append((each, holding))
-    contracts = legs.resolve(answer.algo, situation.market) if ready else ()
+    contracts = legs.resolve(algo, situation.market) if ready else ()
     if isinstance(contracts, Impossible):
         answer.skip(contracts.reason)
         return
@@ -69,23 +74,18 @@ def _enter_everywhere(
         enter(answer, holding, each, contracts, signal.action, situation)
 
 
-def _not_now(algo: Algo, signal: SignalReceived, situation: Situation) -> str | None:
-    if not algo.active:
-        return "the algo is inactive"
-    age = situation.market.now - signal.received_at
-    if age > situation.patience.signal_max_age:
-        return f"the signal is {int(age.total_seconds())} s old: too late to enter"
-    return None
-
-
-def _is_free(answer: Answer, holding: Holding, signal: SignalReceived, situation: Situation) -> bool:
-    """May it enter now? While it holds a position the algo's own rule decides."""
+def _is_free(answer: Answer, holding: Holding, signal: SignalReceived, situation: Situation, may_enter: bool) -> bool:
+    """Does it enter now? While it holds a position the algo's own rule decides. What is reversed is closed in any case:
+    that is an exit, though nothing may be entered after it.
+    """
     now, rule = situation.market.now, answer.algo.on_repeat
     is_closing = holding.closing_since(now - situation.patience.reversal)
     if not holding.occupied and not is_closing:
-        return True
+        return may_enter
     if rule is RepeatRule.REVERSE:
-        _reverse(answer, holding, signal, situation, is_closing)
+        _reverse(answer, holding, signal, situation, is_closing, may_enter)
+        return False
+    if not may_enter:
         return False
     if is_closing:
         answer.skip("the position is being closed")
@@ -96,18 +96,26 @@ def _is_free(answer: Answer, holding: Holding, signal: SignalReceived, situation
     return True
 
 
-def _reverse(answer: Answer, holding: Holding, signal: SignalReceived, situation: Situation, is_closing: bool) -> None:
+def _reverse(
+    answer: Answer,
+    holding: Holding,
+    signal: SignalReceived,
+    situation: Situation,
+    is_closing: bool,
+    may_enter: bool,
+) -> None:
     """Square off, and remember to enter the other way once that is done. The newest wish is the one that counts."""
     waiting = holding.reversal
     towards = waiting.action if waiting else holding.direction
     if towards is signal.action and not (is_closing and waiting is None):
-        answer.skip(f"in position already in the direction of {signal.action.lower()}")
+        if may_enter:
+            answer.skip(f"in position already in the direction of {signal.action.lower()}")
         return
     if waiting is not None:
         answer.skip("a newer signal reversed it before it could enter", waiting.signal_id)
     deadline = situation.market.now + situation.patience.reversal
     reversal = Reversal(signal.signal_id, signal.signal_type, signal.action, deadline)
-    holding = replace(holding, reversal=reversal)
+    holding = replace(holding, reversal=reversal if may_enter else None)
     if is_closing:
         answer.holdings.append(holding)
         return
