@@ -42,7 +42,8 @@ _AWAY = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
 )
-_LOGGED_INTRUSIONS_PER_MINUTE = 60
+_LOGGED_PER_MINUTE = 60
+"""Of a webhook's refusals that come before its alert counts, of each kind: they are without end otherwise."""
 _COMMIT_SECONDS = 0.6
 """How much longer the sender waits when the commit is all that is missing: still less than TradingView's three."""
 _RESOLVED_SECONDS = 30.0
@@ -132,10 +133,14 @@ class _Reception:
         if receiver is None:
             return None
         if not self._authentic(receiver.group):
-            await self._intrusion(receiver.group)
+            reason = "the token or the URL is wrong, or was rotated away"
+            await self._log_some(receiver.group, Refusal(Fate.UNAUTHORIZED, reason))
             return None
         refusal = fates.admit(receiver, self.today) or await self._limit(receiver.group)
-        read = refusal or self._read(receiver.group)
+        if refusal is not None:
+            await self._log_some(receiver.group, refusal)
+            return refusal
+        read = self._read(receiver.group)
         if isinstance(read, Refusal):
             await self._log(receiver.group, read)
             return read
@@ -154,12 +159,6 @@ class _Reception:
         if call.url_id is not None:
             return secrets.verify_url_id(call.url_id, group.group_id, group.rotation)
         return secrets.verify_token(call.token or "", group.group_id, group.rotation)
-
-    async def _intrusion(self, group: SignalGroup) -> None:
-        """Somebody knows the group but not its secret: its owner may read of it, up to so many times a minute."""
-        webhook, now = f"intrusion:{group.group_id}", self.at.timestamp()
-        if not self.memory.limiter.own_seconds_to_wait(webhook, _LOGGED_INTRUSIONS_PER_MINUTE, now):
-            await self._log(group, Refusal(Fate.UNAUTHORIZED, "the token or the URL is wrong, or was rotated away"))
 
     async def _limit(self, group: SignalGroup) -> Refusal | None:
         wait, self.unanswered = await self.memory.limiter.enter(
@@ -235,6 +234,12 @@ class _Reception:
         """What the sender was told is not taken must not be committed after all."""
         if stopwatch() > self.deadline:
             raise TimeoutError("the sender was told 503 meanwhile")
+
+    async def _log_some(self, group: SignalGroup, refusal: Refusal) -> None:
+        """As much as its owner may want to read of a sender who goes on, whatever he is told, or has no secret."""
+        webhook, now = f"{refusal.fate}:{group.group_id}", self.at.timestamp()
+        if not self.memory.limiter.own_seconds_to_wait(webhook, _LOGGED_PER_MINUTE, now):
+            await self._log(group, refusal)
 
     async def _log(self, group: SignalGroup, refusal: Refusal) -> None:
         async with self.runtime.pool.acquire(timeout=1) as connection:

@@ -12,7 +12,7 @@ from libs.common.clock import FixedClock
 from libs.common.testing import service_app
 from services.signals.app import app
 from services.signals.domain import rate
-from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, problem
+from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, logged, problem
 
 
 async def test_a_webhook_that_floods_leaves_room_for_the_others(
@@ -38,6 +38,19 @@ async def test_a_webhook_that_floods_leaves_room_for_the_others(
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert "this webhook" in problem(refused, 503, "unavailable")["detail"]
     assert int(refused.headers["Retry-After"]) > 0
+
+
+async def test_a_sender_that_goes_on_though_it_is_refused_does_not_fill_the_log(
+    client: httpx.AsyncClient, make: Make
+) -> None:
+    """Seen: a line of 4 KiB for each, as fast as anybody likes: hundreds a second, kept for 30 days."""
+    quick, off = await make(max_per_minute=1), await make(active=False)
+    answers = [(await client.post(TRADINGVIEW, json=alert(quick))).status_code for _ in range(72)]
+    assert answers == [202] + [429] * 71
+    assert [row["fate"] for row in await logged(client, quick)] == ["RATE_LIMITED"] * 60 + ["ACCEPTED"]
+    for _ in range(62):
+        problem(await client.post(TRADINGVIEW, json=alert(off)), 403, "disabled")
+    assert len(await logged(client, off)) == 60
 
 
 @given(st.integers(1, 200), st.lists(st.integers(0, 5), max_size=600))
