@@ -19,6 +19,8 @@ from websockets.server import ServerProtocol
 from libs.common.problems import PROBLEM_JSON, Problem
 
 LARGEST_MESSAGE = 262_144
+LARGEST_FIRST_MESSAGE = 8_192
+"""Of a client whom nobody knows yet, and who has only to say who he is."""
 WRITE_BUFFER = 262_144
 """Bytes that may wait in one connection before `writable` says no."""
 CLOSING_SECONDS = 5.0
@@ -51,6 +53,15 @@ def text_frame(payload: bytes) -> bytes:
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload
 
 
+class _Frames(ServerProtocol):
+    """The longest message is another one once the first is here: what comes right behind it may be in the same read."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        super().recv_frame(frame)
+        if frame.fin and frame.opcode in (Opcode.TEXT, Opcode.CONT):
+            self.max_message_size = LARGEST_MESSAGE
+
+
 class WebSocket(asyncio.Protocol):
     """Made by uvicorn when a client asks to upgrade; its keyword arguments are uvicorn's."""
 
@@ -70,7 +81,7 @@ class WebSocket(asyncio.Protocol):
     def __init__(self, open_conversation: Open, *, config: Any, server_state: Any, app_state: Any) -> None:
         self._open = open_conversation
         self._connections: set[object] = server_state.connections
-        self._protocol = ServerProtocol(max_size=LARGEST_MESSAGE)
+        self._protocol = _Frames(max_size=LARGEST_FIRST_MESSAGE)
         self._transport: asyncio.Transport
         self._conversation: Conversation | None = None
         self._parts: list[bytes] = []

@@ -21,6 +21,11 @@ CLOSE = b"\x88\x80\x00\x00\x00\x00"
 SMALL = 16_384
 
 
+def long_text(size: int) -> bytes:
+    """The beginning of a text frame of so many bytes."""
+    return b"\x81\xff" + size.to_bytes(8) + b"\x00\x00\x00\x00"
+
+
 @dataclass
 class Listener:
     """What our side of the connection is told."""
@@ -114,3 +119,23 @@ async def test_a_text_in_pieces_without_anything_in_them_fills_no_memory() -> No
         while not listener.heard_texts:
             await loop.sock_recv(client, 4096)
         assert listener.heard_texts == ["hi"]
+
+
+async def test_who_says_much_before_he_says_who_he_is_is_not_waited_for() -> None:
+    """Anybody may connect: each could leave a quarter of a megabyte here."""
+    async with connected() as (_, client):
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(client, long_text(200_000))
+        async with asyncio.timeout(5):
+            told = await loop.sock_recv(client, 4096)
+        assert (told[0], int.from_bytes(told[2:4])) == (0x88, 1009)
+
+
+async def test_a_long_message_right_behind_the_first_is_heard() -> None:
+    async with connected() as (listener, client):
+        first, long = b"\x81\x82\x00\x00\x00\x00hi", long_text(200_000) + b"x" * 200_000
+        await asyncio.get_running_loop().sock_sendall(client, first + long)
+        async with asyncio.timeout(20):
+            while len(listener.heard_texts) < 2:
+                await asyncio.sleep(0.01)
+        assert [len(text) for text in listener.heard_texts] == [2, 200_000]

@@ -80,7 +80,7 @@ class Conversation:
             self._task = asyncio.create_task(self._grant(), name="stream:wish")
             self._edge.memory.conversing.add(self._task)
             self._task.add_done_callback(self._edge.memory.conversing.discard)
-        elif len(self._wishes) == MOST_WISHES:
+        if self._client is None or len(self._wishes) == MOST_WISHES:  # of a stranger nothing more is kept meanwhile
             self._socket.listen(False)
 
     def writable(self) -> None:

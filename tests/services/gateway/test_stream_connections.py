@@ -20,6 +20,7 @@ from services.gateway.api.stream import recheck_once
 from services.gateway.app import app
 from services.gateway.memory.prices import Mode
 from tests.services.gateway.streaming import Live, Reader, quotes, watcher
+from tests.services.gateway.test_turns import slow_reads, until_waiting
 
 
 async def test_a_stream_begins_with_a_credential(live: Live) -> None:
@@ -117,6 +118,25 @@ async def test_a_stream_ends_with_its_key_and_with_its_user_whatever_redis_remem
         await recheck_once(edge_in(live.runtime))
         assert (await bot.ended(), await shut_out.ended()) == (4401, 4401)
         await stays.silence()
+
+
+async def test_while_it_is_looked_up_who_somebody_is_nothing_more_of_him_is_kept(
+    live: Live, pool: asyncpg.Pool
+) -> None:
+    """Whoever sent a made up key could leave eight megabytes here, on each of thousands of connections."""
+    async with slow_reads(pool, "api_keys"), connect(live.url.replace("http", "ws") + "/api/v2/stream") as socket:
+        await socket.send(orjson.dumps({"action": "authenticate", "api_key": "made up"}).decode())
+        await until_waiting(pool, 1)
+
+        async def flood() -> None:
+            for _ in range(40):
+                await socket.send("x" * 250_000)
+
+        flooding = asyncio.create_task(flood())
+        done, _ = await asyncio.wait({flooding}, timeout=3)
+        assert not done, "ten megabytes were taken from a stranger"
+        flooding.cancel()
+        await asyncio.wait({flooding})
 
 
 async def test_where_no_stream_is_no_connection_is_made(live: Live) -> None:
