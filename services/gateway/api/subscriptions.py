@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 
+from libs.common.contracts.ids import InstrumentId
 from services.gateway.api.edge import Edge
 from services.gateway.domain.chains import chain_name
 from services.gateway.domain.symbols import instrument_of
@@ -106,7 +107,10 @@ def _room_of_topics(edge: Edge, client: Client) -> tuple[int, str]:
 
 async def _check_quotes(edge: Edge, wanted: Sequence[str], mode: Mode | None, client: Client) -> dict[str, str]:
     read = {name: instrument_of(name) for name in wanted}
-    known = await instruments.known(edge.runtime.pool, [each for each in read.values() if each]) if read else set()
+    known: set[InstrumentId] = set()
+    if asked := [each for each in read.values() if each]:
+        async with edge.memory.turns.turn_of_stream(client.identity):
+            known = await instruments.known(edge.runtime.pool, asked)
     # Not before: meanwhile another connection of his may have taken the room.
     room, excess = _room(edge, client) if mode is None else _room_of_topics(edge, client)
     has = client.instruments if mode is None else {t.instrument for t in client.topics if t.mode is mode}

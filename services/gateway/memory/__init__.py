@@ -53,7 +53,7 @@ class GatewayMemory(Memory):
         self.passwords = Passwords(self.settings.password_pepper)
         self.turns = Turns(self.settings.requests_at_once, self.settings.requests, self.settings.request_window_s)
         self.looks = Looks(runtime.pool)
-        self.hub = Hub(runtime.pool, runtime.clock, self.quotes)
+        self.hub = Hub(runtime.pool, runtime.clock, self.quotes, self.turns)
         self.watching = Watching(
             runtime.publish_bulk,
             self.hub.prices,

@@ -16,6 +16,7 @@ from services.gateway.domain.roles import Identity
 from services.gateway.memory.client import TOO_SLOW, Client, Outlet, Patience, Watch
 from services.gateway.memory.prices import ChainTopic, Prices, Topic, Watcher
 from services.gateway.memory.quotes import QuoteView
+from services.gateway.memory.turns import Turns
 from services.gateway.store import scenes
 from services.gateway.store.changes import CHANNELS, Changes, Channel
 
@@ -27,8 +28,9 @@ SILENT_S = 20.0
 
 
 class Hub:
-    def __init__(self, pool: asyncpg.Pool, clock: Clock, quotes: QuoteView) -> None:
+    def __init__(self, pool: asyncpg.Pool, clock: Clock, quotes: QuoteView, turns: Turns) -> None:
         self._pool = pool
+        self._turns = turns
         self._clock = clock
         self._quotes = quotes
         self.prices = Prices(quotes)
@@ -196,7 +198,9 @@ class Hub:
 
     async def _catch_up(self, client: Client, channel: Channel) -> None:
         try:
-            await client.catch_up(channel, self._pool, self._clock.now())
+            async with self._turns.turn_of_stream(client.identity):
+                if client in self.clients_of(client.user_id):
+                    await client.catch_up(channel, self._pool, self._clock.now())
         except FAILURES as error:
             log.warning("stream_failed", error=repr(error))
             client.outlet.close(1011, "this is a fault of ours; reconnect with since")

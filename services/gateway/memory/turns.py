@@ -4,6 +4,7 @@ Every read holds a connection to the database while it lasts: very many slow one
 API key, would hold all of them, and the orders of everybody else would wait. So a few are at work at once and the next
 wait for their turn: a screen that asks for a dozen things at once notices nothing. What is sent with API keys has turns
 and a count of its own, so that a program gone wild, or a stolen key, leaves its owner his screen, where he revokes it.
+What streams have to read takes the same turns.
 """
 
 import asyncio
@@ -54,7 +55,7 @@ class Turns:
     @contextlib.asynccontextmanager
     async def turn(self, identity: Identity) -> AsyncIterator[None]:
         """A Problem 429 when it does not come soon enough."""
-        line = self._lines.setdefault(_asker(identity), asyncio.Semaphore(self._at_once))
+        line = self._line(identity)
         try:
             async with asyncio.timeout(self.patience_s):
                 await line.acquire()
@@ -65,6 +66,15 @@ class Turns:
             yield
         finally:
             line.release()
+
+    @contextlib.asynccontextmanager
+    async def turn_of_stream(self, identity: Identity) -> AsyncIterator[None]:
+        """Whenever it comes: each connection waits for one at a time, and for what the user himself asked for."""
+        async with self._line(identity):
+            yield
+
+    def _line(self, identity: Identity) -> asyncio.Semaphore:
+        return self._lines.setdefault(_asker(identity), asyncio.Semaphore(self._at_once))
 
 
 def _asker(identity: Identity) -> Asker:

@@ -20,6 +20,7 @@ from libs.common.testing.caches import patient_redis
 from services.gateway.app import app
 from services.gateway.handlers import tell
 from services.gateway.memory.cache import Cache
+from services.gateway.memory.hub import Hub
 from tests.services.gateway import said
 
 PASSWORD = "correct horse battery staple"
@@ -88,7 +89,7 @@ class Platform:
         """Another instance projects: nobody here is told but through Redis."""
         memory = self.runtime.memory
         waiters, memory.waiters = memory.waiters, type(memory.waiters)()
-        hub, memory.hub = memory.hub, type(memory.hub)(self.runtime.pool, self.runtime.clock, memory.quotes)
+        hub, memory.hub = memory.hub, Hub(self.runtime.pool, self.runtime.clock, memory.quotes, memory.turns)
         await self.project(*messages)
         memory.waiters, memory.hub = waiters, hub
 

@@ -16,6 +16,7 @@ from services.gateway.domain.roles import Identity, Role
 from services.gateway.memory.turns import Turns
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform
+from tests.services.gateway.streaming import Live
 from tests.services.gateway.test_orders_api import PLACE, limit_order
 
 CANCEL = "/api/v2/trading/orders/cancel"
@@ -61,6 +62,22 @@ async def test_one_users_slow_reads_hold_up_nobodys_order_or_cancel(platform: Pl
                 assert cancelled.status_code == 200, cancelled.text
         assert not any(read.done() for read in reads)
     assert {read.status_code for read in await asyncio.gather(*reads)} == {200}, "a screen asks for a dozen at once"
+
+
+async def test_one_users_streams_hold_up_nobody(live: Live, pool: asyncpg.Pool) -> None:
+    """Each read what it shows first on a connection to the database of its own, and all of those were his."""
+    asha, bina = await live.person("asha"), await live.person("bina")
+    async with contextlib.AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(live.reader(asha)) for _ in range(16)]
+        for table, subscription in (("risk_events", {"channels": ["risk"]}), ("instruments", {"quotes": ["NSE:SBIN"]})):
+            async with slow_reads(pool, table):
+                for reader in readers:
+                    await reader.say(action="subscribe", **subscription)
+                await until_waiting(pool, 2)
+                async with asyncio.timeout(4):
+                    assert (await bina.client.get(PROFILE)).status_code == 200
+            for reader in readers:
+                await reader.hear("snapshot" if table == "risk_events" else "ack")
 
 
 async def test_a_flood_of_keys_that_nobody_has_keeps_those_who_logged_in_from_nothing(
