@@ -23,6 +23,7 @@ from services.gateway.api.commands import Commands
 from services.gateway.domain import roles, views
 from services.gateway.domain.roles import Identity, Role
 from services.gateway.memory import GatewayMemory
+from services.gateway.memory.glance import Glance
 from services.gateway.settings import GatewaySettings
 from services.gateway.store import GatewayStore, entities, people
 from services.gateway.store.entities import Kind
@@ -34,6 +35,8 @@ KNOWN_S = 5.0
 SESSION_CACHED_S = 60
 POSTBACKS_AT_ONCE = 4
 """Passed on to trading, whose time belongs to orders: one that is refused only makes us hear later what happened."""
+SERVERS_SEEN_S = 1.0
+"""Anybody may ask whether they answer, and each look is a question to all of them."""
 KEYS_AT_ONCE = 3
 """API keys that are looked up: anybody may send any number that nobody has, without a login."""
 
@@ -75,6 +78,7 @@ class Edge:
             trading_url=settings.trading_url,
         )
         self.postbacks = asyncio.Semaphore(POSTBACKS_AT_ONCE)
+        self.servers: Glance[dict[str, bool]] = Glance(SERVERS_SEEN_S)
         self._keys = asyncio.Semaphore(KEYS_AT_ONCE)
         self._identities: dict[str, tuple[Identity, float]] = {}
         self._asked: dict[str, asyncio.Task[Identity]] = {}

@@ -1,11 +1,13 @@
 """What the platform tells of itself and of its prices over HTTP."""
 
+import asyncio
 from datetime import date
 
 from libs.common import ids
 from libs.common.market_days import MarketDays
 from libs.common.problems import PROBLEM_JSON
 from libs.common.settings import MarketHours
+from libs.common.testing.caches import patient_redis
 from libs.common.trading_calendar import TradingCalendar
 from tests.common import described
 from tests.services.gateway import said
@@ -41,6 +43,17 @@ async def test_system_tells_of_the_parts_and_the_feed(platform: Platform) -> Non
     status = (await asha.client.get("/api/v2/system/status")).json()
     assert (status["feed"]["stale"], status["stream_clients"]) == (True, 0)
     assert (await asha.client.get("/api/v2/system/version")).json()["api"] == "v2"
+
+
+async def test_who_asks_often_how_the_platform_is_keeps_its_servers_from_nothing(platform: Platform) -> None:
+    """Nobody has to log in for it, and each asked PostgreSQL, Redis, and Kafka for all that it knows of its topics."""
+    nobody = await platform.client()
+    async with patient_redis() as redis:
+        before = (await redis.info("commandstats")).get("cmdstat_ping", {"calls": 0})["calls"]
+        answers = await asyncio.gather(*(nobody.get("/api/v2/system/health") for _ in range(50)))
+        asked = (await redis.info("commandstats"))["cmdstat_ping"]["calls"] - before
+    assert {answer.status_code for answer in answers} == {200}
+    assert asked < 10, f"50 who asked at once were {asked} questions"
 
 
 async def test_status_tells_to_which_day_holidays_are_known(platform: Platform) -> None:
