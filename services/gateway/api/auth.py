@@ -122,8 +122,10 @@ async def change_password(body: models.PasswordChange, identity: Revoker, edge: 
     stored = await people.password_of(pool, identity.user_id)
     if not await edge.memory.passwords.verify(stored, body.current_password):
         raise Problem(401, "wrong_credentials", "the current password is wrong")
-    await people.set_password(pool, identity.user_id, await edge.memory.passwords.hash(body.new_password), now)
-    ended = await people.revoke_sessions(pool, identity.user_id, now, but=UUID(identity.credential))
+    password_hash = await edge.memory.passwords.hash(body.new_password)
+    async with pool.acquire() as connection, connection.transaction():
+        await people.set_password(connection, identity.user_id, password_hash, now)
+        ended = await people.revoke_sessions(connection, identity.user_id, now, but=UUID(identity.credential))
     await edge.memory.cache.drop(*(f"session:{session_id}" for session_id in ended))
     edge.forget_identities()
     return Response(status_code=204)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 
@@ -12,6 +13,7 @@ from services.gateway.domain.addresses import counted_as
 from services.gateway.memory.passwords import Passwords
 from tests.services.gateway import said
 from tests.services.gateway.scene import PASSWORD, Platform
+from tests.services.gateway.test_turns import until_waiting
 
 LOGIN = "/api/v2/auth/login"
 PROFILE = "/api/v2/auth/profile"
@@ -236,6 +238,21 @@ async def test_a_new_password_ends_the_other_sessions(platform: Platform) -> Non
     assert (await asha.client.get(PROFILE)).status_code == 200
     assert (await other.get(PROFILE)).status_code == 401
     assert (await other.post(LOGIN, json={"email": asha.email, "password": PASSWORD})).status_code == 401
+
+
+async def test_a_password_is_not_changed_without_an_end_of_the_other_sessions(
+    platform: Platform, pool: asyncpg.Pool
+) -> None:
+    """Seen: told that nothing was taken, he could not send it again, and whoever else had come in stayed."""
+    asha = await platform.person("asha")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE sessions IN SHARE MODE")
+        body = {"current_password": PASSWORD, "new_password": "another long password"}
+        changing = asyncio.create_task(asha.client.post("/api/v2/auth/change-password", json=body))
+        await until_waiting(pool, 1)
+        await pool.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        assert (await changing).status_code == 503
+    assert (await asha.client.post("/api/v2/auth/change-password", json=body)).status_code == 204
 
 
 async def test_who_logs_in_with_the_old_password_while_it_is_changed_stays_outside(
