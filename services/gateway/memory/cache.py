@@ -13,6 +13,9 @@ _PREFIX = "gateway:"
 _TIMEOUT_S = 0.3
 _DROPPED_S = 30
 """Longer than a question to the database takes."""
+_DROPPED_AT_ONCE = 500
+_UNHEARD_S = 90.0
+"""Longer than anything that may not be believed any more is kept there."""
 _REST_S = 1.0
 """After a failure Redis is left alone for so long, so that not every request waits for it."""
 
@@ -26,6 +29,8 @@ class Cache:
         )
         self._away_until = 0.0
         self._counts: dict[str, tuple[int, float]] = {}
+        self._unheard: dict[str, float] = {}
+        """What Redis was told to drop and may not have heard, and until when it may still have it; oldest first."""
 
     async def close(self) -> None:
         await self.redis.aclose()
@@ -38,6 +43,8 @@ class Cache:
         return bool(await self._ask(self.redis.ping(), default=False))
 
     async def get(self, key: str) -> str | None:
+        if key in self._unheard:
+            return None
         found = await self._ask(self.redis.get(_PREFIX + key), default=None)
         return found.decode() if isinstance(found, bytes) else found
 
@@ -46,12 +53,22 @@ class Cache:
         await self._ask(self.redis.set(_PREFIX + key, value, ex=seconds, nx=True), default=None)
 
     async def drop(self, *keys: str) -> None:
-        """For so long that nobody still brings what he read before, an empty text stands there."""
-        pipeline = self.redis.pipeline(transaction=True)
-        for key in keys:
-            pipeline.set(_PREFIX + key, "", ex=_DROPPED_S)  # type: ignore[unused-awaitable]  # as in count
-        if keys:
-            await self._ask(pipeline.execute(), default=None)
+        """For so long that nobody still brings what he read before, an empty text stands there. Without keys, again
+        what Redis did not hear of: it would tell of a session that ended as long as it remembers it.
+        """
+        now = asyncio.get_running_loop().time()
+        self._unheard = {key: until for key, until in self._unheard.items() if until > now}
+        self._unheard |= dict.fromkeys(keys, now + _UNHEARD_S)
+        untold = list(self._unheard)
+        for n in range(0, len(untold), _DROPPED_AT_ONCE):
+            some = untold[n : n + _DROPPED_AT_ONCE]
+            pipeline = self.redis.pipeline(transaction=True)
+            for key in some:
+                pipeline.set(_PREFIX + key, "", ex=_DROPPED_S)  # type: ignore[unused-awaitable]  # as in count
+            if await self._ask(pipeline.execute(), default=None) is None:
+                return
+            for key in some:
+                self._unheard.pop(key, None)
 
     async def count(self, key: str, window_s: int) -> int:
         """How often this was asked within the window, this time included; counted here while Redis is away."""

@@ -66,6 +66,7 @@ class Siblings:
         """Count the instances; catch up with them while Redis cannot carry their messages, and with those that left."""
         looks_alone = _FAREWELL_LOOKS
         while not self._closing:
+            await self._cache.drop()
             listeners = await self._cache.listeners(_CHANNEL)
             self.alone = listeners is not None and listeners <= 1
             looks_alone = looks_alone + 1 if self.alone else 0

@@ -1,14 +1,19 @@
 """Who may come in, for how long, and what a stolen token is worth."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import httpx
 import pytest
 
+from libs.common.testing.apps import opened
+from libs.common.testing.caches import RedisOfOurOwn, patient_redis
 from services.gateway.api.edge import edge_in
+from services.gateway.app import app
 from services.gateway.domain.addresses import counted_as
 from services.gateway.memory.passwords import Passwords
 from tests.services.gateway import said
@@ -291,6 +296,28 @@ async def test_sessions_work_while_redis_is_away(platform: Platform) -> None:
         "product": "MIS",
     }
     assert (await fresh.post("/api/v2/trading/orders/place", json=order)).status_code == 201
+
+
+async def test_who_logged_out_while_redis_stood_still_is_outside_when_it_answers_again(
+    pool: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It told every instance for a minute of a session that had ended, since it had not heard of the end."""
+    async with contextlib.AsyncExitStack() as stack:
+        own = await stack.enter_async_context(RedisOfOurOwn(tmp_path))
+        monkeypatch.setenv("REDIS_URL", own.url)
+        platform = Platform(await stack.enter_async_context(opened(app)))
+        stack.push_async_callback(platform.close)
+        asha = await platform.person("asha")
+        assert (await asha.client.get(PROFILE)).status_code == 200
+        redis = await stack.enter_async_context(patient_redis())
+        (session,) = await redis.keys("gateway:session:*")
+        assert await redis.get(session) == "super_admin"
+        await redis.execute_command("CLIENT", "PAUSE", 1500, "ALL")
+        assert (await asha.client.post("/api/v2/auth/logout")).status_code == 204
+        async with asyncio.timeout(8):
+            while await redis.get(session):
+                await asyncio.sleep(0.1)
+        assert (await asha.client.get(PROFILE)).status_code == 401
 
 
 async def test_openalgo_776_a_second_device_logs_in_beside_the_first(platform: Platform) -> None:
