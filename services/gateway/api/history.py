@@ -1,15 +1,16 @@
 """Price history, passed on from marketdata as it comes: JSON by the page, files as streams. Admins add to it."""
 
+from collections.abc import AsyncIterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from libs.common.contracts.enums import Exchange
 from services.gateway.api import models
-from services.gateway.api.edge import Admin, Json, Reader, Router, TheEdge
+from services.gateway.api.edge import Admin, Json, Known, Reader, Router, TheEdge
 from services.gateway.api.entrance import upload
 from services.gateway.api.market import named_instrument
 from services.gateway.api.paging import Day, From, To, aware
@@ -39,11 +40,23 @@ class BarLabel(StrEnum):
     END = "end"
 
 
+async def sent_as(
+    identity: Known, edge: TheEdge, form: Annotated[HistoryFormat, Query(alias="format")] = HistoryFormat.JSON
+) -> AsyncIterator[HistoryFormat]:
+    """The format that is asked for; for a file there has to be room, until all of it is sent."""
+    if form is HistoryFormat.JSON:
+        yield form
+        return
+    with edge.memory.turns.file(identity):
+        yield form
+
+
 @router.get("/history/{symbol}", responses=models.PROBLEMS)
 async def history(
     symbol: str,
     _: Reader,
     edge: TheEdge,
+    form: Annotated[HistoryFormat, Depends(sent_as)],
     exchange: Exchange | None = None,
     interval: Annotated[str, Query(examples=list(INTERVALS))] = "1m",
     since: From = None,
@@ -52,7 +65,6 @@ async def history(
     adjusted: Annotated[
         bool, Query(description="As if every split, bonus and dividend since then had happened before")
     ] = False,
-    form: Annotated[HistoryFormat, Query(alias="format")] = HistoryFormat.JSON,
 ) -> Response:
     """Candles, or ticks (`interval=tick`), oldest first.
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
@@ -24,6 +24,9 @@ Asker: TypeAlias = tuple[UserId, bool]
 PATIENCE_S = 5.0
 """How long a request waits for its turn: longer than commands take that wait for an outcome."""
 
+FILES_AT_ONCE = 4
+"""Files of history that are sent to one user, as slowly as he takes them. QuestDB writes sixteen for all."""
+
 
 class Turns:
     """One per process. `most` requests within `window_s`, `at_once` of them at work."""
@@ -35,6 +38,7 @@ class Turns:
         self._window_s = window_s
         self._lines: WeakValueDictionary[Asker, asyncio.Semaphore] = WeakValueDictionary()
         """Of those who have a request at work or waiting: it holds its line."""
+        self._files: Counter[Asker] = Counter()
         self._counts: Counter[Asker] = Counter()
         self._counts_until = 0.0
 
@@ -72,6 +76,19 @@ class Turns:
         """Whenever it comes: each connection waits for one at a time, and for what the user himself asked for."""
         async with self._line(identity):
             yield
+
+    @contextlib.contextmanager
+    def file(self, identity: Identity) -> Iterator[None]:
+        """While a file is sent; a Problem 429 when it is one too many."""
+        asker = _asker(identity)
+        if self._files[asker] >= FILES_AT_ONCE:
+            raise _too_many(f"{FILES_AT_ONCE} files are being sent to you: take one of them first", 1)
+        self._files[asker] += 1
+        try:
+            yield
+        finally:
+            self._files[asker] -= 1
+            self._files += Counter()
 
     def _line(self, identity: Identity) -> asyncio.Semaphore:
         return self._lines.setdefault(_asker(identity), asyncio.Semaphore(self._at_once))

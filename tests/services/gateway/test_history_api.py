@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from libs.common.problems import PROBLEM_JSON
 from services.gateway.adapters.internal import Internal
-from tests.services.gateway.scene import Platform
+from tests.services.gateway.scene import Person, Platform
 from tests.services.gateway.streaming import Live
 
 
@@ -101,6 +101,34 @@ async def test_files_that_are_read_slowly_keep_their_reader_from_nothing_else(
             file = await files.enter_async_context(client.stream("GET", path))
             assert file.status_code == 200
         assert (await client.get("/api/v2/auth/profile")).status_code == 200
+
+
+async def test_one_who_takes_his_files_slowly_leaves_room_for_those_of_others(
+    live: Live, marketdata: Marketdata
+) -> None:
+    """QuestDB writes sixteen at once: one reader who opened so many and took none kept them from everybody for ever."""
+    asha, bina = await live.person("asha"), await live.person("bina")
+    marketdata.answer = [b"x" * 1_000_000] * 30
+    path = "/api/v2/market/history/NSE:SBIN"
+    async with contextlib.AsyncExitStack() as readers:
+
+        async def reader(person: Person) -> httpx.AsyncClient:
+            headers = {"Authorization": person.client.headers["Authorization"]}
+            made = httpx.AsyncClient(base_url=live.url, headers=headers, trust_env=False)
+            return await readers.enter_async_context(made)
+
+        slow, other = await reader(asha), await reader(bina)
+        async with contextlib.AsyncExitStack() as files:
+            for _ in range(4):
+                file = await files.enter_async_context(slow.stream("GET", path, params={"format": "csv"}))
+                assert file.status_code == 200
+            one_more = await slow.get(path, params={"format": "parquet"})
+            assert (one_more.status_code, one_more.json()["code"]) == (429, "too_many_requests")
+            assert (await slow.get(path)).status_code == 200, "a page is no file"
+            assert (await other.get(path, params={"format": "csv"})).status_code == 200
+        async with asyncio.timeout(10):
+            while (await slow.get(path, params={"format": "csv"})).status_code != 200:
+                await asyncio.sleep(0.05)
 
 
 async def test_what_marketdata_refuses_of_corporate_actions_is_sent_as_a_problem(
