@@ -201,6 +201,11 @@ async def session_user(database: Database, session_id: UUID, now: datetime) -> R
     return dict(row) if row else None
 
 
+async def forget_sessions(database: Database, now: datetime) -> None:
+    """Those that are over for good: their tokens are as unknown as if they had never been."""
+    await database.execute("DELETE FROM sessions WHERE expires_at <= $1", now)
+
+
 async def add_key(database: Database, key: Row) -> None:
     await database.execute(
         """

@@ -16,6 +16,7 @@ from services.gateway.api.edge import edge_in
 from services.gateway.app import app
 from services.gateway.domain.addresses import counted_as
 from services.gateway.memory.passwords import Passwords
+from services.gateway.timers import forget
 from tests.services.gateway import said
 from tests.services.gateway.scene import PASSWORD, Platform
 from tests.services.gateway.test_turns import until_waiting
@@ -318,6 +319,21 @@ async def test_who_logged_out_while_redis_stood_still_is_outside_when_it_answers
             while await redis.get(session):
                 await asyncio.sleep(0.1)
         assert (await asha.client.get(PROFILE)).status_code == 401
+
+
+async def test_a_session_that_is_over_is_forgotten_and_no_other(platform: Platform) -> None:
+    """Each login was kept for ever: of a program that logs in anew for whatever it asks, millions."""
+    asha, pool = await platform.person("asha"), platform.runtime.pool
+    tokens = (await asha.client.post(LOGIN, json={"email": asha.email, "password": PASSWORD})).json()
+    await pool.execute(
+        "UPDATE sessions SET expires_at = now() - interval '1 s' WHERE created_at = "
+        "(SELECT min(created_at) FROM sessions)"
+    )
+    async with platform.runtime.transaction() as unit:
+        await forget(unit.context)
+    assert await pool.fetchval("SELECT count(*) FROM sessions") == 1
+    for token, status in ((asha.tokens["refresh_token"], 401), (tokens["refresh_token"], 200)):
+        assert (await asha.client.post("/api/v2/auth/refresh", json={"refresh_token": token})).status_code == status
 
 
 async def test_openalgo_776_a_second_device_logs_in_beside_the_first(platform: Platform) -> None:
