@@ -17,7 +17,7 @@ async def check_copies(facts: Facts, owner: Owner, tables: Tables, now: datetime
     await comparisons.positions_at_brokers(facts, tables, findings)
     await gateway.square_offs(owner, tables, findings)
     await others.panics(tables, findings)
-    await others.venue(facts, tables, now, findings)
+    await others.venue(facts, owner, tables, now, findings)
     await others.strategy(owner, tables, findings)
     await others.access(tables, findings)
     await risk.check_risk(facts, owner, tables, now, findings)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from tools.reconcile.checks.compare import differences
 from tools.reconcile.checks.copies.agreement import FORGETFUL, agree, none_missing
-from tools.reconcile.checks.owner import Owner
+from tools.reconcile.checks.owner import PAPER, Owner
 from tools.reconcile.fold import Facts
 from tools.reconcile.rows import (
     PanicEpoch,
@@ -50,8 +50,11 @@ async def access(tables: Tables, findings: Findings) -> None:
             findings.expect(Rule.COPIES, not differ, about, differ)
 
 
-async def venue(facts: Facts, tables: Tables, now: datetime, findings: Findings) -> None:
-    asked = {known.order_id for known in facts.orders.values() if known.venue_requests}
+async def venue(facts: Facts, owner: Owner, tables: Tables, now: datetime, findings: Findings) -> None:
+    """The paper venue's, which has no order of an account at a broker."""
+    elsewhere = {each.account_id: each.broker for each in owner.accounts.values() if each.broker != PAPER}
+    sent = (known for known in facts.orders.values() if known.venue_requests)
+    asked = {known.order_id for known in sent if known.account_id not in elsewhere}
     async for row in tables.read(VenueOrder):
         asked.discard(row.order_id)
         known, about = facts.orders.get(row.order_id), order(row.order_id)
@@ -59,6 +62,8 @@ async def venue(facts: Facts, tables: Tables, now: datetime, findings: Findings)
             what = f"is {row.status} in the venue's book, and nothing on the log tells of it"
             findings.expect(Rule.VENUE, False, about, what)
             continue
+        what = f"is in the paper venue's book, and its account is at {elsewhere.get(known.account_id)}"
+        findings.expect(Rule.VENUE, known.account_id not in elsewhere, about, what, known.last_at)
         pairs: list[tuple[str, object, object]] = [("executions told", row.executions, known.executions)]
         if known.status.value in VENUE_STATES:
             pairs += [("status", row.status, known.status.value), ("filled", row.filled, known.filled)]
