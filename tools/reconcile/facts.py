@@ -6,10 +6,10 @@ from decimal import ROUND_HALF_UP, Decimal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from libs.common.contracts.brokers import BrokerOrderRequested
+from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
 from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Product, Side
-from libs.common.contracts.orders import OrderSettled, OrderTerms
-from libs.common.contracts.venue import ExecutionReported, VenueOrderRequested
+from libs.common.contracts.orders import OrderModifyCleared, OrderSettled, OrderTerms
+from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested, VenueOrderRequested
 
 IST = ZoneInfo("Asia/Kolkata")
 ZERO = Decimal(0)
@@ -263,6 +263,16 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeSent:
+    """New terms of an order on their way to its venue; `terms` is a digest of them."""
+
+    order_id: UUID
+    story: str
+    terms: int
+    millis: int
+
+
+@dataclass(frozen=True, slots=True)
 class PanicStep:
     """A panic or a reset as it was asked, in the order in which trading took them. `by_admin`: so the asker said."""
 
@@ -297,6 +307,11 @@ def terms_of(terms: OrderTerms) -> int:
             terms.square_off_id,
         )
     )
+
+
+def change_terms_of(change: OrderModifyCleared | VenueModifyRequested | BrokerModifyRequested) -> int:
+    """A digest of the terms that an order is to have."""
+    return hash((change.account_id, change.quantity, change.order_type, change.price, change.trigger_price))
 
 
 def venue_terms_of(terms: OrderTerms | VenueOrderRequested | BrokerOrderRequested) -> int:

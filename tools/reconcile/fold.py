@@ -36,6 +36,7 @@ from tools.reconcile import history
 from tools.reconcile.books import Books
 from tools.reconcile.facts import (
     Algo,
+    ChangeSent,
     Decided,
     Fill,
     Heard,
@@ -43,6 +44,7 @@ from tools.reconcile.facts import (
     PanicStep,
     Settled,
     Worth,
+    change_terms_of,
     terms_of,
     venue_terms_of,
 )
@@ -78,9 +80,9 @@ class Facts:
     """When PanicRaised was first sent, by panic."""
     lifted: set[UUID] = field(default_factory=set)
     """The resets that trading acknowledged: it refuses some."""
-    change_clearances: dict[tuple[UUID, str], int] = field(default_factory=dict)
-    """Epochs of the changes that risk cleared, by order and story."""
-    changes_sent: list[tuple[UUID, str, int]] = field(default_factory=list)
+    change_clearances: dict[tuple[UUID, str], tuple[int, int]] = field(default_factory=dict)
+    """Epochs and terms of the changes that risk cleared, by order and story."""
+    changes_sent: list[ChangeSent] = field(default_factory=list)
     signals: dict[UUID, Heard] = field(default_factory=dict)
     algos: dict[UUID, list[Algo]] = field(default_factory=dict)
     """Every version of each, in their order."""
@@ -213,7 +215,7 @@ class Fold:
         found.last_at = found.last_at or record.sent_at
 
     def _change_cleared(self, change: OrderModifyCleared, record: Record) -> None:
-        self.facts.change_clearances[change.order_id, record.story] = change.epoch
+        self.facts.change_clearances[change.order_id, record.story] = (change.epoch, change_terms_of(change))
 
     def _sent(self, request: VenueOrderRequested | BrokerOrderRequested, record: Record) -> None:
         found = self.facts.order(request.order_id, request.account_id)
@@ -229,7 +231,8 @@ class Fold:
         found = self.facts.order(change.order_id, change.account_id)
         found.margin_is_known = False
         found.largest = max(found.largest, change.quantity)
-        self.facts.changes_sent.append((change.order_id, record.story, record.millis))
+        sent = ChangeSent(change.order_id, record.story, change_terms_of(change), record.millis)
+        self.facts.changes_sent.append(sent)
 
     def _executed(self, report: ExecutionReported, record: Record) -> None:
         found = self.facts.order(report.order_id, report.account_id)

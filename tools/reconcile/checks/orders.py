@@ -5,7 +5,7 @@ from uuid import UUID
 
 from libs.common.contracts import topics
 from libs.common.contracts.enums import Broker, ExecutionKind, OrderStatus, SettledAs
-from tools.reconcile.facts import Order
+from tools.reconcile.facts import Order, moment
 from tools.reconcile.fold import Facts
 from tools.reconcile.paths import AWAITED
 from tools.reconcile.rows import TradingAccount
@@ -41,6 +41,7 @@ def check_orders(facts: Facts, accounts: Mapping[UUID, TradingAccount], findings
         _filled_once(known, findings)
         if known.settled or known.by_hand:
             _settled_as_told(known, findings)
+    _changes_cleared(facts, findings)
 
 
 def _decided(known: Order, cut: set[str], findings: Findings) -> None:
@@ -75,6 +76,20 @@ def _cleared(known: Order, cut: set[str], findings: Findings) -> None:
     if known.requests:
         what = "was cleared with other terms than were asked for"
         findings.expect(Rule.CLEARED, known.granted == known.asked, about, what, at)
+
+
+def _changes_cleared(facts: Facts, findings: Findings) -> None:
+    is_cut = facts.is_cut(topics.RISK_DECISIONS.name)
+    for sent in facts.changes_sent:
+        cleared = facts.change_clearances.get((sent.order_id, sent.story))
+        if cleared is None and is_cut:
+            findings.cannot(Rule.CLEARED, CUT)
+            continue
+        about, at = order(sent.order_id), moment(sent.millis * 1000)
+        what = "was changed at its venue, and risk never cleared the change"
+        if findings.expect(Rule.CLEARED, cleared is not None, about, what, at) and cleared is not None:
+            what = "was changed at its venue to other terms than risk cleared"
+            findings.expect(Rule.CLEARED, cleared[1] == sent.terms, about, what, at)
 
 
 def _sent_once(known: Order, cut: set[str], findings: Findings, *, at_paper: bool) -> None:

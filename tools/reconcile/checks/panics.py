@@ -44,13 +44,14 @@ def check_epochs(facts: Facts, panics: Iterable[Panic], grace_s: float, findings
     for known in facts.orders.values():
         if known.submissions:
             _check_order(known, scopes, grace_s, findings)
-    for order_id, story, millis in facts.changes_sent:
-        epoch = facts.change_clearances.get((order_id, story))
-        known = facts.orders[order_id]
-        if epoch is not None:
-            needed = sum(scope.epoch_at(millis - int(grace_s * 1000)) for scope in _standing_under(known, scopes))
+    for sent in facts.changes_sent:
+        cleared = facts.change_clearances.get((sent.order_id, sent.story))
+        if cleared is not None:
+            epoch, _ = cleared
+            standing = _standing_under(facts.orders[sent.order_id], scopes)
+            needed = sum(scope.epoch_at(sent.millis - int(grace_s * 1000)) for scope in standing)
             what = f"a change that was cleared under epoch {epoch} left for the venue under epoch {needed}"
-            findings.expect(Rule.EPOCH, epoch >= needed, order(order_id), what, moment(millis * 1000))
+            findings.expect(Rule.EPOCH, epoch >= needed, order(sent.order_id), what, moment(sent.millis * 1000))
 
 
 def scopes_of(panics: Iterable[Panic], steps: Iterable[PanicStep], acknowledged: dict[UUID, int]) -> dict[str, Scope]:

@@ -61,6 +61,16 @@ def an_order_is_cleared_for_the_other_side(world: World) -> None:
     world.falsify("OrderRequested", side="SELL")
 
 
+@CORRUPTIONS.of(Rule.CLEARED, "was changed at its venue, and risk never cleared the change")
+def a_change_is_sent_that_risk_never_cleared(world: World) -> None:
+    world.unsay("OrderModifyCleared")
+
+
+@CORRUPTIONS.of(Rule.CLEARED, "was changed at its venue to other terms than risk cleared")
+def a_change_is_sent_ten_times_as_large(world: World) -> None:
+    world.falsify("VenueModifyRequested", quantity=60)
+
+
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
 async def test_is_named(corruption: Corruption) -> None:
     await corruption.is_named()
