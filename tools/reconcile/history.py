@@ -1,5 +1,7 @@
 """An order's history as trading told it, held against the table of legal paths as it is read."""
 
+from collections.abc import Iterator
+
 from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.orders import (
     FillReported,
@@ -11,6 +13,7 @@ from libs.common.contracts.orders import (
     OrderSettled,
     OrderSubmitted,
 )
+from tools.reconcile.checks.compare import differences
 from tools.reconcile.facts import AVERAGE, ZERO, Fill, Order, terms_of, venue_terms_of
 from tools.reconcile.paths import is_legal
 from tools.reconcile.record import Record
@@ -103,11 +106,25 @@ def _check_step(known: Order, event: OrderFact, record: Record, findings: Findin
     legal = is_legal(name, known.status, event.status)
     what = f"{name} made {event.status} of {known.status} ({record.place})"
     findings.expect(Rule.HISTORY, legal, about, what, record.sent_at)
+    strange = differences(_unchanging(known, event), "it", "the order")
+    what = f"{name} is another order's: {strange} ({record.place})"
+    findings.expect(Rule.HISTORY, not strange, about, what, record.sent_at)
     what = f"{name} has version {event.version} after version {known.version}: events are missing or doubled"
     findings.expect(Rule.HISTORY, event.version == known.version + 1, about, f"{what} ({record.place})", record.sent_at)
     filled = known.filled + (event.quantity if isinstance(event, FillReported) else 0)
     what = f"{name} tells of {event.filled_quantity} filled, its fills are {filled} ({record.place})"
     findings.expect(Rule.HISTORY, event.filled_quantity == filled, about, what, record.sent_at)
+
+
+def _unchanging(known: Order, event: OrderFact) -> Iterator[tuple[str, object, object]]:
+    """Whose it is, and of what."""
+    yield "account", event.account_id, known.account_id
+    yield "user", event.user_id, known.user_id
+    yield "strategy", event.strategy_id, known.strategy_id
+    yield "instrument", event.instrument, known.instrument
+    if isinstance(event, FillReported) and not known.from_the_middle:
+        yield "side", event.side, known.side
+        yield "product", event.product, known.product
 
 
 def _fill(known: Order, event: FillReported, record: Record, findings: Findings) -> None:

@@ -85,12 +85,20 @@ def _order(known: Order, row: TradingOrder, findings: Findings) -> None:
     ]
     if known.status is not OrderStatus.REQUESTED:
         pairs += [
+            ("user", row.user_id, known.user_id),
+            ("strategy", row.strategy_id, known.strategy_id),
+            ("instrument", row.instrument, known.instrument),
+            ("side", row.side, known.side.value),
+            ("product", row.product, known.product.value),
+            ("purpose", row.purpose, known.purpose.value),
             ("version", row.version, known.version),
             ("quantity", row.quantity, known.quantity),
             ("type", row.order_type, known.order_type.value),
             ("price", row.price, known.price),
             ("trigger price", row.trigger_price, known.trigger_price),
         ]
+    if known.submissions:
+        pairs.append(("epoch", row.epoch, known.epoch))
     if not known.from_the_middle:
         pairs.append(("filled value", row.filled_value, known.value))
     if known.broker_order_id is not None:

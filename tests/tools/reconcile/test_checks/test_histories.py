@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from libs.common.contracts import topics
-from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderStatus
+from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderStatus, Side
 from libs.common.contracts.orders import (
     OrderAccepted,
     OrderDenied,
@@ -95,9 +95,43 @@ def an_average_price_is_not_that_of_the_fills(world: World) -> None:
     world.falsify("FillReported", 1, average_price="101.00")
 
 
+@CORRUPTIONS.of(Rule.HISTORY, "is another order's: strategy:", made_by_the_platform=True)
+def a_fill_of_an_order_by_hand_is_booked_to_an_algo(world: World) -> None:
+    resting = world.first(OrderStatus.ACCEPTED)
+    resting.terms["strategy_id"] = world.strategy_id
+    world.fill(resting.order_id, 7, "80.00")
+
+
+@CORRUPTIONS.of(Rule.HISTORY, "is another order's: side: SELL", made_by_the_platform=True)
+def a_fill_is_booked_on_the_other_side(world: World) -> None:
+    resting = world.first(OrderStatus.ACCEPTED)
+    resting.terms["side"] = Side.SELL
+    world.fill(resting.order_id, 7, "80.00")
+
+
+@CORRUPTIONS.of(Rule.HISTORY, "is another order's: account:")
+def an_order_of_another_account_is_cancelled(world: World) -> None:
+    world.falsify("OrderCancelled", account_id=str(NOWHERE))
+
+
 @CORRUPTIONS.of(Rule.HISTORY, "status: ACCEPTED in trading's table, FILLED in the log")
 def the_owners_row_has_another_state(world: World) -> None:
     world.change(rows.TradingOrder, status="ACCEPTED", is_open=True)
+
+
+@CORRUPTIONS.of(Rule.HISTORY, "side: SELL in trading's table, BUY in the log")
+def the_owners_row_is_of_the_other_side(world: World) -> None:
+    world.change(rows.TradingOrder, side="SELL")
+
+
+@CORRUPTIONS.of(Rule.HISTORY, "strategy: 00000000-0000-0000-0000-000000000007 in trading's table")
+def the_owners_row_is_of_another_strategy(world: World) -> None:
+    world.change(rows.TradingOrder, strategy_id=NOWHERE)
+
+
+@CORRUPTIONS.of(Rule.HISTORY, "epoch: 9 in trading's table")
+def the_owners_row_is_of_another_epoch(world: World) -> None:
+    world.change(rows.TradingOrder, epoch=9)
 
 
 @CORRUPTIONS.of(Rule.HISTORY, "trading's table does not have it")

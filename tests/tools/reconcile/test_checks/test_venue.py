@@ -54,6 +54,11 @@ def the_venue_has_an_order_that_nobody_sent(world: World) -> None:
     world.rows[rows.VenueOrder].append(replace(world.rows[rows.VenueOrder][0], order_id=NOWHERE))
 
 
+@CORRUPTIONS.of(Rule.VENUE, "side: SELL in the venue's book, BUY in the log")
+def the_venue_has_an_order_on_the_other_side(world: World) -> None:
+    world.change(rows.VenueOrder, side="SELL")
+
+
 @CORRUPTIONS.of(Rule.VENUE, "is not in its book")
 def the_venues_book_lacks_an_order(world: World) -> None:
     world.drop(rows.VenueOrder)

@@ -65,6 +65,8 @@ async def venue(facts: Facts, owner: Owner, tables: Tables, now: datetime, findi
         what = f"is in the paper venue's book, and its account is at {elsewhere.get(known.account_id)}"
         findings.expect(Rule.VENUE, known.account_id not in elsewhere, about, what, known.last_at)
         pairs: list[tuple[str, object, object]] = [("executions told", row.executions, known.executions)]
+        pairs += [("account", row.account_id, known.account_id), ("instrument", row.instrument, known.instrument)]
+        pairs.append(("side", row.side, known.side.value))
         if known.status.value in VENUE_STATES:
             pairs += [("status", row.status, known.status.value), ("filled", row.filled, known.filled)]
             pairs += [("quantity", row.quantity, known.quantity)]
