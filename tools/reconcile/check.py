@@ -102,7 +102,7 @@ async def _check(
     if not at_rest:
         return
     owner = await check_owner(facts, tables, findings)
-    check_orders(facts, owner.accounts, findings)
+    check_orders(facts, owner.accounts, now, findings)
     await check_settlements(facts, owner, tables, findings)
     await check_signals(facts, tables, sources.answered, now, findings)
     await check_calls(tables, findings)

@@ -6,6 +6,7 @@ message that shows it. What needs two topics, or the tables, is found by the che
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Context, Decimal, localcontext
 from typing import TypeVar
 from uuid import UUID
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from libs.common.contracts import topics
 from libs.common.contracts.algos import AlgoDeleted, AlgoSaved, SignalActedOn, SignalSkipped
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import Message, Topic
 from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested, PositionsCompared
 from libs.common.contracts.enums import ExecutionKind, RepeatRule
 from libs.common.contracts.masters import ContractSettled
@@ -101,6 +102,8 @@ class Facts:
     last: dict[tuple[Partition, str], int] = field(default_factory=dict)
     """The newest offset of each type in each partition."""
     spans: Mapping[Partition, Span] = field(default_factory=dict)
+    cut: frozenset[str] = frozenset()
+    """Topics of which a partition does not reach back to its beginning."""
     records: int = 0
     repeats: int = 0
     unreadable: list[Record] = field(default_factory=list)
@@ -113,7 +116,13 @@ class Facts:
 
     def is_cut(self, topic: str) -> bool:
         """Whether the beginning of the topic is not kept any more."""
-        return any(name == topic and span.low > 0 for (name, _), span in self.spans.items())
+        return topic in self.cut
+
+    def may_lack(self, topic: Topic, at: datetime | None, now: datetime) -> bool:
+        """Whether retention may have taken what was said there at that time. A log that was put back from a backup
+        counts from 0, whatever its beginning had lost before."""
+        is_old = topic.retention is not None and at is not None and now - at > topic.retention
+        return is_old or self.is_cut(topic.name)
 
 
 class Fold:
@@ -157,6 +166,7 @@ class Fold:
 
     def begin(self, spans: Mapping[Partition, Span]) -> None:
         self.facts.spans = spans
+        self.facts.cut = frozenset(topic for (topic, _), span in spans.items() if span.low > 0)
 
     def take(self, record: Record) -> None:
         facts = self.facts

@@ -73,8 +73,8 @@ def _stored(facts: Facts, row: Answer, findings: Findings) -> None:
 
 
 def _exists(known: Order | None, order_id: UUID, said: str, at: datetime | None, findings: Findings) -> bool:
-    exists = known is not None and (known.requests > 0 or known.from_the_middle)
-    return findings.expect(Rule.ANSWERED, exists, order(order_id), f"{said}, and it does not exist", at)
+    exists = known is not None and (known.requests or known.submissions or known.denials or known.from_the_middle)
+    return findings.expect(Rule.ANSWERED, bool(exists), order(order_id), f"{said}, and it does not exist", at)
 
 
 def _was(known: Order | None, status: OrderStatus | int | None, row: Answer, findings: Findings) -> None:

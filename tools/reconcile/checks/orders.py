@@ -1,6 +1,7 @@
 """From the wish to the venue: every order is decided once, cleared before it leaves, sent once, and filled once."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from uuid import UUID
 
 from libs.common.contracts import topics
@@ -21,20 +22,22 @@ SETTLED_AS = {
 UNSENT = AWAITED | {OrderStatus.REQUESTED, OrderStatus.DENIED}
 
 
-def check_orders(facts: Facts, accounts: Mapping[UUID, TradingAccount], findings: Findings) -> None:
+def check_orders(facts: Facts, accounts: Mapping[UUID, TradingAccount], now: datetime, findings: Findings) -> None:
     """When nothing is under way any more."""
-    cut = {
-        topic.name
-        for topic in (topics.ORDER_REQUESTS, topics.RISK_DECISIONS, topics.VENUE_REQUESTS)
-        if facts.is_cut(topic.name)
-    }
     for known in facts.orders.values():
+        owner = accounts.get(known.account_id)
+        at_paper = owner is None or owner.broker == Broker.PAPER
+        to_venue = topics.VENUE_REQUESTS if at_paper else topics.BROKER_REQUESTS
+        began = known.submitted_at or known.last_at
+        cut = {
+            topic.name
+            for topic in (topics.ORDER_REQUESTS, topics.RISK_DECISIONS, to_venue)
+            if facts.may_lack(topic, began, now)
+        }
         _decided(known, cut, findings)
         if known.submissions or known.venue_requests:
             _cleared(known, cut, findings)
-        owner = accounts.get(known.account_id)
-        at_paper = owner is None or owner.broker == Broker.PAPER
-        _sent_once(known, cut, findings, at_paper=at_paper)
+        _sent_once(known, findings, is_cut=to_venue.name in cut, at_paper=at_paper)
         if known.was_reopened:
             what = "was accepted after its rejection, and no venue was found to have it"
             findings.expect(Rule.HISTORY, known.was_found, order(known.order_id), what, known.last_at)
@@ -92,10 +95,10 @@ def _changes_cleared(facts: Facts, findings: Findings) -> None:
             findings.expect(Rule.CLEARED, cleared[1] == sent.terms, about, what, at)
 
 
-def _sent_once(known: Order, cut: set[str], findings: Findings, *, at_paper: bool) -> None:
+def _sent_once(known: Order, findings: Findings, *, is_cut: bool, at_paper: bool) -> None:
     """More than once was found while reading. A broker behind HTTP may keep silent: then the order waits."""
     about, at = order(known.order_id), known.submitted_at or known.last_at
-    if known.submissions and not known.venue_requests and topics.VENUE_REQUESTS.name in cut:
+    if known.submissions and not known.venue_requests and is_cut:
         findings.cannot(Rule.VENUE, CUT)
         return
     if known.submissions:

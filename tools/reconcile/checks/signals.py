@@ -35,7 +35,7 @@ async def check_signals(
     _taken(facts, taken, now - KEPT, findings)
     _decided(facts, findings)
     _decided_once(facts, findings)
-    _asked(facts, findings)
+    _asked(facts, now, findings)
 
 
 def _told_once(facts: Facts, signal_id: UUID, how: str, at: datetime | None, findings: Findings) -> None:
@@ -111,9 +111,8 @@ def _repeated(decided: Decided) -> Iterator[tuple[int, str]]:
         yield times, f"was skipped ({reason})"
 
 
-def _asked(facts: Facts, findings: Findings) -> None:
+def _asked(facts: Facts, now: datetime, findings: Findings) -> None:
     """What algos say they asked for was asked, on one signal; and they asked for nothing without saying so."""
-    requests_cut = facts.is_cut(topics.ORDER_REQUESTS.name)
     decisions_cut = facts.is_cut(topics.STRATEGY_DECISIONS.name)
     named = Counter(order_id for _, order_id, _ in facts.asked_on_signals)
     for signal_id, order_id, millis in facts.asked_on_signals:
@@ -121,7 +120,7 @@ def _asked(facts: Facts, findings: Findings) -> None:
         what = f"is said to have been asked for {named[order_id]} times, on signal {signal_id} and again"
         findings.expect(Rule.SIGNALS, named[order_id] == 1, order(order_id), what, at)
         asked = known is not None and (known.requests > 0 or known.from_the_middle)
-        if not asked and requests_cut:
+        if not asked and facts.may_lack(topics.ORDER_REQUESTS, at, now):
             findings.cannot(Rule.SIGNALS, CUT)
             continue
         what = f"is said to have been asked for on signal {signal_id}, and it was not"

@@ -5,7 +5,7 @@ A message too many, a message missing, a message or a row that says something el
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +16,9 @@ NOWHERE = UUID(int=7)
 Seed = Callable[[World], None]
 
 
-async def check(world: World, **more: Any) -> Report:
-    return await reconcile(world.sources(**more), Options(now=world.now + timedelta(seconds=1), wait_s=0))
+async def check(world: World, at: datetime | None = None, **more: Any) -> Report:
+    now = (at or world.now) + timedelta(seconds=1)
+    return await reconcile(world.sources(**more), Options(now=now, wait_s=0))
 
 
 @dataclass(frozen=True)
