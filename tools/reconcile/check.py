@@ -13,7 +13,7 @@ from tools.reconcile.checks.copies import check_copies
 from tools.reconcile.checks.delivery import check_delivery, check_readable, discarded
 from tools.reconcile.checks.orders import check_orders
 from tools.reconcile.checks.owner import check_owner
-from tools.reconcile.checks.panics import check_epochs
+from tools.reconcile.checks.panics import check_epochs, check_heard
 from tools.reconcile.checks.settlements import check_settlements
 from tools.reconcile.checks.signals import check_signals
 from tools.reconcile.fold import Fold
@@ -97,10 +97,11 @@ async def _check(
     facts, tables = fold.facts, sources.tables
     await learn_departures(facts, tables)
     panics = [row async for row in tables.read(Panic)]
-    check_epochs(facts, panics, options.grace_s, findings)
+    check_epochs(facts, panics, options.grace_s, now, findings)
     await check_delivery(tables, now, options.outbox_age, sources.explained, findings)
     if not at_rest:
         return
+    check_heard(facts, now, findings)
     owner = await check_owner(facts, tables, findings)
     check_orders(facts, owner.accounts, now, findings)
     await check_settlements(facts, owner, tables, findings)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from libs.common.contracts import topics
 from libs.common.contracts.algos import AlgoDeleted, AlgoSaved, SignalActedOn, SignalSkipped
-from libs.common.contracts.base import Message, Topic
+from libs.common.contracts.base import Message, RequestRefused, Topic
 from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested, PositionsCompared
 from libs.common.contracts.enums import ExecutionKind, RepeatRule
 from libs.common.contracts.masters import ContractSettled
@@ -54,6 +54,7 @@ from tools.reconcile.rules import Findings, Rule, contract, order, position
 
 EXACT = Context(prec=40)
 STRATEGY = "/services/strategy"
+PANICS = frozenset({PanicRequested.__name__, PanicResetRequested.__name__})
 REFUSALS = frozenset({ExecutionKind.MODIFY_REJECTED, ExecutionKind.CANCEL_REJECTED})
 SETTLED = ":settled:"
 """In the ids of reports that no venue made: a person told what became of the order."""
@@ -64,10 +65,11 @@ M = TypeVar("M", bound=Message)
 
 
 class Named(BaseModel):
-    """Whatever names an order or a signal."""
+    """Whatever names an order, a signal or a panic."""
 
     order_id: UUID | None = None
     signal_id: UUID | None = None
+    panic_id: UUID | None = None
 
 
 @dataclass
@@ -81,6 +83,8 @@ class Facts:
     """When PanicRaised was first sent, by panic."""
     lifted: set[UUID] = field(default_factory=set)
     """The resets that trading acknowledged: it refuses some."""
+    refused: set[str] = field(default_factory=set)
+    """The panics and resets that it refused."""
     change_clearances: dict[tuple[UUID, str], tuple[int, int]] = field(default_factory=dict)
     """Epochs and terms of the changes that risk cleared, by order and story."""
     changes_sent: list[ChangeSent] = field(default_factory=list)
@@ -148,6 +152,7 @@ class Fold:
         self._read(topics.PANIC_REQUESTS.name, PanicResetRequested, self._panic_asked)
         self._read(topics.PANICS.name, PanicRaised, self._panic_raised)
         self._read(topics.PANICS.name, PanicReset, self._panic_reset)
+        self._read(topics.TRADING_REFUSALS.name, RequestRefused, self._refused)
         self._read(topics.SETTLEMENTS.name, ContractSettled, self._contract_settled)
         self._read_signals()
         self._read_trading()
@@ -201,7 +206,8 @@ class Fold:
             named = Named.model_validate_json(record.value)
         except ValidationError:
             return
-        self._findings.explained.update(str(each) for each in (named.order_id, named.signal_id) if each is not None)
+        ids = (named.order_id, named.signal_id, named.panic_id)
+        self._findings.explained.update(str(each) for each in ids if each is not None)
 
     def _requested(self, wish: OrderRequested, record: Record) -> None:
         found = self.facts.order(wish.order_id, wish.account_id)
@@ -275,6 +281,10 @@ class Fold:
 
     def _panic_reset(self, reset: PanicReset, _: Record) -> None:
         self.facts.lifted.add(reset.panic_id)
+
+    def _refused(self, refused: RequestRefused, _: Record) -> None:
+        if refused.request in PANICS:
+            self.facts.refused.add(refused.entity_id)
 
     def _signal(self, signal: SignalReceived, _: Record) -> None:
         known = self.facts.signals.setdefault(

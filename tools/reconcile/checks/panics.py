@@ -1,15 +1,17 @@
 """No order left under an older epoch than the panic in force, nor, but for exits, while its scope was stopped;
-and what an admin stopped nobody else began again.
+what an admin stopped nobody else began again; and no panic or reset was lost.
 """
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from libs.common.contracts import topics
 from libs.common.contracts.enums import OrderPurpose
+from tools.reconcile.checks.orders import CUT
 from tools.reconcile.facts import Order, PanicStep, moment
 from tools.reconcile.fold import Facts
 from tools.reconcile.rows import Panic
@@ -35,10 +37,13 @@ class Scope:
         return any(since < millis < until for since, until in self.halts)
 
 
-def check_epochs(facts: Facts, panics: Iterable[Panic], grace_s: float, findings: Findings) -> None:
+def check_epochs(facts: Facts, panics: Collection[Panic], grace_s: float, now: datetime, findings: Findings) -> None:
     """An order's attempt that began after the acknowledgement must carry the epoch; one that was recorded before
     must have left within the grace."""
     steps = [step for step in facts.panic_steps if not step.is_reset or step.panic_id in facts.lifted]
+    for halt in _by_operators(facts, panics, now):
+        later = (place for place, step in enumerate(steps) if step.millis > halt.millis)
+        steps.insert(next(later, len(steps)), halt)
     scopes = scopes_of(panics, steps, facts.acknowledged)
     _check_resets(steps, facts.acknowledged, findings)
     for known in facts.orders.values():
@@ -52,6 +57,32 @@ def check_epochs(facts: Facts, panics: Iterable[Panic], grace_s: float, findings
             needed = sum(scope.epoch_at(sent.millis - int(grace_s * 1000)) for scope in standing)
             what = f"a change that was cleared under epoch {epoch} left for the venue under epoch {needed}"
             findings.expect(Rule.EPOCH, epoch >= needed, order(sent.order_id), what, moment(sent.millis * 1000))
+
+
+def check_heard(facts: Facts, now: datetime, findings: Findings) -> None:
+    """When nothing is under way any more: whoever stops everything must not believe so in vain."""
+    for step in facts.panic_steps:
+        heard = step.panic_id in (facts.lifted if step.is_reset else facts.acknowledged)
+        heard = heard or str(step.panic_id) in facts.refused
+        at = moment(step.millis * 1000)
+        if not heard and facts.may_lack(topics.TRADING_REFUSALS, at, now):
+            findings.cannot(Rule.EPOCH, CUT)
+            continue
+        what = f"{step.panic_id} was asked for, and neither came into force nor was refused"
+        findings.expect(Rule.EPOCH, heard, _scope(step), what, at)
+
+
+def _by_operators(facts: Facts, panics: Iterable[Panic], now: datetime) -> Iterator[PanicStep]:
+    """What was stopped on the machine itself, without a wish on the log."""
+    asked = {step.panic_id for step in facts.panic_steps}
+    for panic in panics:
+        if panic.panic_id not in asked and not facts.may_lack(topics.PANIC_REQUESTS, panic.raised_at, now):
+            millis = int(panic.raised_at.timestamp() * 1000)
+            yield PanicStep(panic.scope, panic.panic_id, is_reset=False, millis=millis, by_admin=True)
+
+
+def _scope(step: PanicStep) -> Subject:
+    return Subject(f"panic scope {step.scope}", (str(step.panic_id),))
 
 
 def scopes_of(panics: Iterable[Panic], steps: Iterable[PanicStep], acknowledged: dict[UUID, int]) -> dict[str, Scope]:
@@ -80,9 +111,8 @@ def _check_resets(steps: Iterable[PanicStep], acknowledged: dict[UUID, int], fin
     for step in steps:
         if step.is_reset:
             allowed = step.by_admin or step.scope not in stopped_by_admin
-            about = Subject(f"panic scope {step.scope}", (str(step.panic_id),))
             what = "was stopped by an admin and begun again by somebody who is none"
-            findings.expect(Rule.EPOCH, allowed, about, what, moment(step.millis * 1000))
+            findings.expect(Rule.EPOCH, allowed, _scope(step), what, moment(step.millis * 1000))
             stopped_by_admin.discard(step.scope)
         elif step.by_admin and step.panic_id in acknowledged:
             stopped_by_admin.add(step.scope)

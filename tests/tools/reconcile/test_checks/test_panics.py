@@ -1,19 +1,35 @@
 """No order leaves under an older epoch than the panic in force, nor while its scope is stopped."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from libs.common.contracts import topics
+from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.enums import OrderPurpose, OrderStatus, Side
 from libs.common.contracts.orders import OrderCleared
-from tests.tools.reconcile.test_checks.seeding import Corruption, Corruptions
+from tests.tools.reconcile.test_checks.seeding import Corruption, Corruptions, check
 from tests.tools.reconcile.world.held import UNIT
-from tests.tools.reconcile.world.world import World
+from tests.tools.reconcile.world.world import World, busy_world
 from tools.reconcile import Rule
 
 CORRUPTIONS = Corruptions()
+
+
+def halt(world: World) -> None:
+    """By command, on the machine, as a restore does it: nobody asks for it on the log."""
+    world.panic("ALL", by_admin=True)
+    world.unsay("PanicRequested", -1)
+
+
+def refused(world: World, answer: str) -> None:
+    """Trading refuses the last panic, or reset, in the place of the answer that it gave."""
+    told = json.loads(world.find(answer, -1).value)
+    world.unsay(answer, -1)
+    reason = {"request": f"{answer}Requested", "code": "forbidden", "reason": "an admin stopped it"}
+    world.say(topics.TRADING_REFUSALS, RequestRefused(entity_id=told["panic_id"], **reason))
 
 
 @CORRUPTIONS.of(Rule.EPOCH, "when epoch 1 was in force", made_by_the_platform=True)
@@ -58,9 +74,37 @@ def an_owner_resets_what_an_admin_stopped(world: World) -> None:
 def an_entry_is_submitted_after_a_reset_that_was_refused(world: World) -> None:
     world.panic("ALL", by_admin=True)
     world.reset("ALL")
-    world.records.remove(world.find("PanicReset", -1))
+    refused(world, "PanicReset")
     world.epochs["ALL"] = (world.epochs["ALL"][0], True)
     world.place(world.wish(Side.BUY, 1, "70.00"))
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "while its scope was stopped", made_by_the_platform=True)
+def an_entry_is_submitted_after_an_operator_stopped_everything(world: World) -> None:
+    halt(world)
+    world.place(world.wish(Side.BUY, 1, "70.00"))
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "begun again by somebody who is none", made_by_the_platform=True)
+def an_owner_resets_what_an_operator_stopped(world: World) -> None:
+    halt(world)
+    world.reset("ALL")
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "was asked for, and neither came into force nor was refused", made_by_the_platform=True)
+def a_panic_is_lost(world: World) -> None:
+    world.panic("ALL")
+    world.unsay("PanicRaised", -1)
+    world.panics.pop()
+    del world.epochs["ALL"]
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "was asked for, and neither came into force nor was refused", made_by_the_platform=True)
+def a_reset_is_lost(world: World) -> None:
+    world.panic("ALL")
+    world.reset("ALL")
+    world.unsay("PanicReset", -1)
+    world.epochs["ALL"] = (1, True)
 
 
 @CORRUPTIONS.of(Rule.EPOCH, "a change that was cleared under epoch 0", made_by_the_platform=True)
@@ -73,3 +117,23 @@ def a_change_of_an_older_epoch_leaves(world: World) -> None:
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
 async def test_is_named(corruption: Corruption) -> None:
     await corruption.is_named()
+
+
+async def test_a_reset_that_was_refused_is_sound() -> None:
+    world = busy_world()
+    world.panic("ALL", by_admin=True)
+    world.reset("ALL")
+    refused(world, "PanicReset")
+    world.epochs["ALL"] = (1, True)
+    report = await check(world.settle())
+    assert report.passed, report.text()
+
+
+async def test_what_an_operator_stopped_and_an_admin_began_again_is_sound() -> None:
+    world = busy_world()
+    halt(world)
+    world.reset("ALL")
+    world.falsify("PanicResetRequested", -1, by_admin=True)
+    world.place(world.wish(Side.BUY, 1, "70.00"))
+    report = await check(world.settle())
+    assert report.passed, report.text()
