@@ -18,10 +18,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
 
 class Refused(Exception):
-    """The platform understood and said no (RFC 9457)."""
+    """The platform understood and said no (RFC 9457); or whoever answered is not the platform: then without a code."""
 
     def __init__(self, request: str, status: int, problem: Json) -> None:
-        super().__init__(f"{request} answered {status} {problem.get('code')}: {problem.get('detail')}")
+        said = f" {problem['code']}" if "code" in problem else ", which is no answer of the platform's"
+        super().__init__(f"{request} answered {status}{said}: {problem.get('detail')}")
         self.status = status
         self.code = str(problem.get("code", ""))
         self.problem = problem
@@ -121,7 +122,12 @@ def _in_flight(answer: httpx.Response) -> bool:
 
 
 def _content(request: str, answer: httpx.Response) -> Json:
-    content: Json = answer.json() if answer.content else {}
+    try:
+        content = answer.json() if answer.content else {}
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise Refused(request, answer.status_code, {"detail": answer.text[:200]})
     if answer.is_error:
         raise Refused(request, answer.status_code, content)
     return content

@@ -51,6 +51,16 @@ async def test_a_refusal_is_told_at_once_with_its_reason() -> None:
     assert refused.value.problem["rule"] == "MARGIN"
 
 
+@pytest.mark.parametrize(("status", "body"), [(404, "404 page not found"), (200, "<html>"), (404, "[]")])
+async def test_an_answer_that_is_not_the_platforms_is_a_refusal_in_its_words(status: int, body: str) -> None:
+    """The edge's own, or that of another program at the port: it ended the demo with a traceback of JSON."""
+    async with server(iter([(status, body)]), []) as url, Platform(url) as platform:
+        with pytest.raises(Refused) as refused:
+            await platform.get("/x")
+    assert str(refused.value) == f"GET /x answered {status}, which is no answer of the platform's: {body}"
+    assert (refused.value.status, refused.value.code) == (status, "")
+
+
 async def test_patience_ends_and_says_what_was_heard_last() -> None:
     async with server(iter([(503, "starting")] * 99), []) as url, Platform(url, patience=0.3) as platform:
         with pytest.raises(Away, match=r"GET /x was not answered in 0 s; last: 503 starting"):
