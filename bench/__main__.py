@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import sys
+from collections.abc import Awaitable
 
 import uvloop
 
@@ -16,7 +17,7 @@ from bench.window import Bench
 from bench.world import find_world
 from deploy.local.instance import OFFSETS, Instance
 from deploy.local.stack import Stack
-from tools.client import Platform
+from tools.client import Away, Platform, Refused
 
 ORDERS = ("revaluation", "single", "order-path", "webhook", "books", "saturation", "profile")
 MARKET = ("contracts", "history", "ingest", "chain", "stream", "ticks")
@@ -48,6 +49,16 @@ async def run(part: str, bench: Bench, mix: Mix, arguments: argparse.Namespace) 
             return await market(part, bench, Instance(arguments.instance))
 
 
+async def in_time(part: str, measuring: Awaitable[dict[str, Figures]]) -> dict[str, Figures]:
+    try:
+        async with asyncio.timeout(LONGEST_PART) as limit:
+            return await measuring
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise SystemExit(f"{part} did not end in {LONGEST_PART:.0f} s; the parts before it are kept") from None
+
+
 async def market(part: str, bench: Bench, instance: Instance) -> dict[str, Figures]:
     match part:
         case "contracts":
@@ -76,8 +87,7 @@ async def main(arguments: argparse.Namespace) -> None:
         report.show({"conditions": known})
         for part in arguments.parts or PARTS:
             print(f"{part} …")
-            async with asyncio.timeout(LONGEST_PART):
-                found = await run(part, bench, mix, arguments)
+            found = await in_time(part, run(part, bench, mix, arguments))
             report.show(found)
             report.keep(latest, found, {name: known[name] for name in MAY_DIFFER})
             if part == WHOLE:
@@ -117,4 +127,9 @@ def asked() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(asked()))
+    try:
+        uvloop.run(main(asked()))
+    except (Refused, Away) as failure:
+        sys.exit(str(failure))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 
+from deploy.local import bootstrap, kept
 from deploy.local.instance import Instance
 from tools.client import Json, Platform, Refused
 from tools.demo.contract import choose_leg
@@ -50,14 +51,13 @@ class World:
 async def find_world(instance: Instance) -> World:
     """Takes up the stored user and accounts if the stack still knows them, else makes new ones."""
     place = instance.home / "bench" / "world.json"
-    facts = json.loads((instance.home / "demo.json").read_text())
-    stored: Json = json.loads(place.read_text()) if place.exists() else {}
+    stored: Json = kept.facts(place)
+    facts = bootstrap.addresses(instance)
     async with Platform(facts["gateway_url"], patience=30) as platform:
         if not await _known(platform, stored):
             stored = await _make(platform)
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.touch(mode=0o600)
-            place.write_text(json.dumps(stored))
+            kept.keep(place, json.dumps(stored))
         instruments = await tradable(platform)
     return World(
         facts["gateway_url"],

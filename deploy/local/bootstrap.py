@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from deploy.local import kept
 from deploy.local.instance import Instance
 
 EMAIL = "demo@example.com"
@@ -17,7 +18,7 @@ PRICES = {"simulator": "SIMULATED prices", "replay": "recorded prices, REPLAYED"
 def demo(instance: Instance) -> dict[str, str]:
     """The facts of `demo.json`; the user, account and API key are made unless the stored ones still work."""
     path = instance.demo_file
-    stored: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    stored: dict[str, str] = kept.facts(path)
     facts = addresses(instance) | {
         "email": EMAIL,
         "password": stored.get("password", f"Demo-{secrets.token_hex(8)}"),
@@ -88,9 +89,7 @@ def check(path: str, answer: httpx.Response) -> None:
 
 
 def write_secret(path: Path, facts: Mapping[str, str]) -> None:
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(facts, indent=2) + "\n")
+    kept.keep(path, json.dumps(facts, indent=2) + "\n")
 
 
 def introduce(instance: Instance, facts: Mapping[str, str], feed: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.instance import PROJECT, SERVICES, Instance
+from deploy.local.kept import keep
 
 SECRETS = (
     "POSTGRES_PASSWORD",
@@ -108,10 +109,7 @@ def read(instance: Instance) -> dict[str, str]:
 def write(instance: Instance, variables: Mapping[str, str]) -> None:
     instance.home.mkdir(parents=True, exist_ok=True)
     text = "".join(f"{name}={value}\n" for name, value in sorted(variables.items()))
-    fresh = instance.env_file.with_suffix(".new")
-    fresh.touch(mode=0o600)
-    fresh.write_text(text)
-    fresh.replace(instance.env_file)
+    keep(instance.env_file, text)
 
 
 def choose(instance: Instance, choices: Mapping[str, str]) -> bool:

@@ -6,6 +6,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.kept import keep
+
 PROJECT = Path(__file__).resolve().parents[2]
 JARS = PROJECT / ".local" / "jars"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -96,7 +98,7 @@ class Instance:
 
     def keep_offset(self) -> None:
         """The stack runs: whatever is asked of it now is asked at these ports."""
-        self._kept_offset.write_text(str(self.offset))
+        keep(self._kept_offset, str(self.offset))
 
     def forget_offset(self) -> None:
         self._kept_offset.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """The demo user of a local stack, when the start is broken off."""
 
 import json
+import resource
 import stat
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -55,3 +56,17 @@ def test_the_password_of_the_demo_user_is_kept_before_he_is_made(tmp_path: Path)
     (person,) = Gateway.registered
     assert json.loads(here.demo_file.read_text())["password"] == person["password"]
     assert stat.S_IMODE(here.demo_file.stat().st_mode) == 0o600
+
+
+def test_a_login_that_cannot_be_written_leaves_the_one_that_was_kept(tmp_path: Path) -> None:
+    """A demo.json that was emptied first had no password, and every later start ended in a traceback."""
+    path = tmp_path / "demo.json"
+    bootstrap.write_secret(path, {"password": "kept"})
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, unlimited[1]))  # as a full disk would
+    try:
+        with pytest.raises(OSError, match="too large"):
+            bootstrap.write_secret(path, {"password": "lost"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert json.loads(path.read_text()) == {"password": "kept"}

@@ -2,10 +2,10 @@
 
 import argparse
 import asyncio
-import json
 import sys
 from pathlib import Path
 
+from deploy.local import kept
 from libs.common.clock import stopwatch
 from tools.client import Away, Platform, Refused
 from tools.demo.contract import NothingToTrade
@@ -14,6 +14,7 @@ from tools.demo.story import StepFailed, Story, Told
 from tools.stream import Stream
 
 FACTS = Path(".local/demo.json")
+NEEDED = frozenset({"gateway_url", "stream_url", "account_id", "api_key"})
 
 
 async def tell(facts: dict[str, str], narrator: Narrator) -> Told:
@@ -53,13 +54,27 @@ def summary(told: Told) -> str:
     )
 
 
+def read(path: Path) -> dict[str, str]:
+    if not path.exists():
+        sys.exit(f"{path} is not there: `make up` writes it")
+    found: dict[str, str] = kept.facts(path)
+    if lacking := NEEDED - found.keys():
+        sys.exit(f"{path} is not whole, it has no {', '.join(sorted(lacking))}: `make up` writes it anew")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
     parser.add_argument("--facts", type=Path, default=FACTS, help="where `make up` wrote the addresses and the login")
     arguments = parser.parse_args()
-    if not arguments.facts.exists():
-        sys.exit(f"{arguments.facts} is not there: `make up` writes it")
-    facts = json.loads(arguments.facts.read_text())
+    try:
+        demonstrate(arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def demonstrate(arguments: argparse.Namespace) -> None:
+    facts = read(arguments.facts)
     try:
         asyncio.run(knock(facts))
     except Away:
