@@ -125,7 +125,10 @@ def main() -> None:
     parser.add_argument("--dump", type=Path, metavar="DIR")
     arguments = parser.parse_args()
     if arguments.dump:
-        arguments.dump.mkdir(parents=True, exist_ok=True)
+        try:
+            arguments.dump.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SystemExit(f"no place for the dump: {error}") from error
     with or_exit():
         found = asyncio.run(digest(variable("POSTGRES_ADMIN_URL"), arguments.service, arguments.dump))
     for table, each in found.items():

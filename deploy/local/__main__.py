@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,7 @@ from deploy.local.stack import NotReadyError, Stack
 
 
 def up(stack: Stack, arguments: argparse.Namespace) -> None:
-    choices = dict(pair.split("=", 1) for pair in arguments.choices)
-    changed = environment.choose(stack.instance, choices)
+    changed = environment.choose(stack.instance, dict(arguments.choices))
     if not changed and stack.complete():
         print("The stack is already running.")
     else:
@@ -57,6 +57,13 @@ def logs(stack: Stack, arguments: argparse.Namespace) -> None:
     subprocess.run(("tail", "--follow=name", "--retry", "--quiet", "--lines=50", *files), check=False)
 
 
+def choice(text: str) -> tuple[str, str]:
+    name, is_given, value = text.partition("=")
+    if not (name and is_given):
+        raise argparse.ArgumentTypeError(f"{text} is no choice")
+    return name, value
+
+
 def logged(name: str) -> str:
     if name not in SERVERS | SERVICES:
         raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(SERVERS | SERVICES)}")
@@ -72,6 +79,9 @@ def test(stack: Stack, arguments: argparse.Namespace) -> None:
     """Runs a command beside fresh servers and stops them after; servers found running stay, with what they hold."""
     if stack.instance == Instance():
         sys.exit("`test` begins with empty servers, and those of `make up` hold what people keep: give --instance test")
+    if not shutil.which(program := next(iter(arguments.command), "")):
+        why = f"there is no {program}" if program else "none was given"
+        sys.exit(f"`test` runs a command beside the servers, and {why}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     found = stack.supervisor.running()
     try:
@@ -94,7 +104,7 @@ def main() -> None:
         sub = commands.add_parser(command.__name__)
         sub.set_defaults(run=command)
         if command is up:
-            sub.add_argument("choices", nargs="*", metavar="NAME=VALUE")
+            sub.add_argument("choices", nargs="*", metavar="NAME=VALUE", type=choice)
         if command is logs:
             # not `choices`: argparse of Python 3.11 refuses that none was named
             sub.add_argument("service", nargs="*", type=logged)

@@ -76,6 +76,34 @@ def test_a_service_that_there_is_not_has_no_digest(words: str) -> None:
     assert done.stderr.splitlines()[-1].endswith(": riks is none of " + ", ".join(SERVICES[words.split()[0]]))
 
 
+def test_a_service_that_there_is_not_has_no_parked_messages() -> None:
+    """It asked for variables that no document names."""
+    done = run("libs.common.messaging parked list riks", NOWHERE)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("riks is none of gateway, ")
+
+
+def test_a_folder_for_the_dump_that_cannot_be_made_is_named() -> None:
+    done = run("tools.digest --dump /proc/dump", NOWHERE)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "/proc/dump" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("up FEED", "argument NAME=VALUE: FEED is no choice"),
+        ("test", "`test` runs a command beside the servers, and none was given"),
+        ("test no-such-command", "`test` runs a command beside the servers, and there is no no-such-command"),
+    ],
+)
+def test_words_that_begin_nothing_are_refused_before_anything_is_started(words: str, named: str) -> None:
+    done = run(f"deploy.local --instance test {words}", {"PORT_OFFSET": os.environ.get("PORT_OFFSET", "")})
+    assert done.returncode in (1, 2)
+    assert done.stderr.splitlines()[-1].endswith(named)
+    assert "Starting" not in done.stdout
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_a_log_that_is_not_there_or_was_not_finished_is_not_replayed(there: bool, tmp_path: Path) -> None:
     """It printed the digests of a service that had heard nothing, or half of it, and ended with 0."""

@@ -37,10 +37,10 @@ def test_whoever_stops_the_demo_hears_no_traceback(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         facts = tmp_path / "demo.json"
         facts.write_text(json.dumps({"gateway_url": url, "stream_url": url, "account_id": "1", "api_key": "2"}))
-        with subprocess.Popen(words(facts), cwd=PROJECT, stderr=subprocess.PIPE, text=True) as demo:
-            with silent.accept()[0]:
-                demo.send_signal(signal.SIGINT)
-                assert demo.communicate(timeout=30)[1] == ""
+        demo = subprocess.Popen(words(facts), cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+        with demo, silent.accept()[0]:
+            demo.send_signal(signal.SIGINT)
+            assert demo.communicate(timeout=30)[1] == ""
     assert demo.returncode == 130
 
 

@@ -18,6 +18,7 @@ from libs.common import database
 from libs.common.database import Connection
 from libs.common.messaging import admin, parked, whole
 from libs.common.messaging.errors import NotDiscarded
+from libs.common.schemas import SERVICES
 from libs.common.settings import service_settings, variable, whole_number
 
 
@@ -26,6 +27,8 @@ def _say(line: str) -> None:
 
 
 async def _on(service: str, work: Callable[[Connection], Awaitable[None]]) -> None:
+    if service not in SERVICES:
+        raise SystemExit(f"{service} is none of {', '.join(SERVICES)}")
     with database.or_exit():
         pool = await database.open_pool(service_settings(service).database_url, service, size=2)
         try:
