@@ -14,6 +14,7 @@ from deploy.local.stack import NotReadyError, Stack
 
 
 def up(stack: Stack, arguments: argparse.Namespace) -> None:
+    stack.ensure_restored()
     changed = environment.choose(stack.instance, dict(arguments.choices))
     if not changed and stack.complete():
         print("The stack is already running.")

@@ -57,6 +57,11 @@ class Instance:
         return self.home / "demo.json"
 
     @property
+    def restoring(self) -> Path:
+        """There while a restore is under way, or was broken off: from which backup."""
+        return self.home / "restoring"
+
+    @property
     def conf(self) -> Path:
         return self.home / "conf"
 

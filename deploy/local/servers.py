@@ -50,6 +50,7 @@ def wipe(instance: Instance) -> None:
     homes = [instance.home / name for name in ("redis", "kafka", "questdb")]
     for data in (*homes, postgres_data(instance)):
         shutil.rmtree(data, ignore_errors=True)
+    instance.restoring.unlink(missing_ok=True)
 
 
 def render(template: str, target: Path, **values: object) -> Path:

@@ -58,6 +58,12 @@ class Stack:
         self.supervisor.start("servers")
         self._await(self._servers, self.answers)
 
+    def ensure_restored(self) -> None:
+        """What a restore left when it was broken off is neither the old state nor the backup's, and not halted."""
+        if self.instance.restoring.exists():
+            source = self.instance.restoring.read_text()
+            raise NotReadyError(f"a restore was broken off, so nothing may trade: `make restore FROM={source}` again")
+
     def set_up(self) -> None:
         """Databases, migrations, topics: commands that change nothing where nothing is missing."""
         for module, command in SET_UP:

@@ -1,5 +1,6 @@
 """`python -m tools.backup`: what it says when there is nothing to copy, or nothing to put back."""
 
+import argparse
 import asyncio
 import os
 import re
@@ -11,11 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deploy.local import __main__ as start
 from deploy.local import environment
 from deploy.local.instance import PROJECT, Instance
-from deploy.local.stack import Stack
+from deploy.local.servers import wipe
+from deploy.local.stack import NotReadyError, Stack
 from libs.common.messaging.log import Logged
 from libs.common.testing import NOON
+from tools.backup import __main__ as by_command
 from tools.backup import databases, folders, manifest, records, restoring, taking
 
 
@@ -70,6 +74,27 @@ def test_a_new_machine_has_the_choices_of_the_backup_and_an_old_one_its_own(
     assert (found["MARKET_HOURS"], found.get("TRADING_BROKER_COMPARE_S")) == (hours, extra)
     assert (found["TRADING_VAULT_SECRET"], found["GATEWAY_PORT"]) == ("sealed", str(Instance().port("gateway")))
     assert environment.read(stack.instance) == found
+
+
+def test_a_restore_that_was_broken_off_lets_nothing_start_until_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there is neither what was, nor the backup, nor is trading halted: `make up` would have sent orders."""
+    monkeypatch.setattr(Instance, "home", property(lambda _: tmp_path / "home"))
+    monkeypatch.setenv("PORT_OFFSET", "12000")  # nobody listens so far away
+    source = tmp_path / "backup"
+    source.mkdir()
+    (source / "env").touch()
+    (source / "questdb.tar.gz").write_bytes(b"half of it")
+    manifest.write(source, {"taken_at": "then", "records": 0, "ends": {}})
+    monkeypatch.setattr(sys, "argv", ["backup", "--instance", "test", "restore", str(source)])
+    with pytest.raises(SystemExit, match=r"^the restore was not finished: .*; do it again, nothing starts before$"):
+        by_command.main()
+    stack = Stack("test")
+    with pytest.raises(NotReadyError, match=f"`make restore FROM={source}` again"):
+        start.up(stack, argparse.Namespace(choices=()))
+    wipe(stack.instance)
+    stack.ensure_restored()
 
 
 def test_a_questdb_that_is_away_is_not_freed_and_that_is_said_in_one_line() -> None:

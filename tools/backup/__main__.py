@@ -9,11 +9,21 @@ python -m tools.backup release               end the checkpoint of QuestDB that 
 import argparse
 import asyncio
 import sys
+import tarfile
 from pathlib import Path
+from subprocess import CalledProcessError
+
+import asyncpg
+from confluent_kafka import KafkaException
 
 from deploy.local.instance import OFFSETS, PROJECT
 from deploy.local.stack import NotReadyError, Stack
 from tools.backup import databases, manifest, restoring, taking
+
+BREAKING_OFF = (
+    *(OSError, EOFError, tarfile.TarError, CalledProcessError),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, KafkaException),
+)
 
 
 def main() -> None:
@@ -31,7 +41,7 @@ def main() -> None:
             case "release":
                 asyncio.run(databases.release(stack.instance.url("questdb")))
             case _:
-                sys.stdout.write(restoring.restore(stack, arguments.source).words())
+                sys.stdout.write(_restore(stack, arguments.source).words())
     except manifest.Damaged as error:
         raise SystemExit(f"{arguments.source}: {error}") from error
     except (taking.NotRunning, databases.CheckpointStands, NotReadyError) as error:
@@ -56,6 +66,14 @@ def _take(stack: Stack, into: Path) -> Path:
         return asyncio.run(taking.take(stack, into))
     except OSError as error:  # a disk that is full, a folder of somebody else's, a server that went away
         raise SystemExit(f"the backup was not finished: {error}") from error
+
+
+def _restore(stack: Stack, source: Path) -> restoring.Restored:
+    try:
+        return restoring.restore(stack, source)
+    except (*BREAKING_OFF, KeyboardInterrupt) as error:
+        then = "; do it again, nothing starts before" if stack.instance.restoring.exists() else ""
+        raise SystemExit(f"the restore was not finished: {error!r}{then}") from error
 
 
 if __name__ == "__main__":

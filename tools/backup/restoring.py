@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deploy.local import environment
 from deploy.local.environment import SECRETS
+from deploy.local.kept import keep
 from deploy.local.servers import postgres_data
 from deploy.local.stack import Stack
 from libs.common.clock import SystemClock
@@ -54,6 +55,7 @@ def restore(stack: Stack, source: Path) -> Restored:
     stack.stop_services()
     after = asyncio.run(_keep_what_came_after(stack, facts, aside / "after"))
     stack.supervisor.shutdown()  # it starts again where it was
+    keep(stack.instance.restoring, str(source.resolve()))
     _set_aside(stack, aside)
     take_environment(stack, source / "env")
     _take_demo(stack, source / stack.instance.demo_file.name)
@@ -62,6 +64,7 @@ def restore(stack: Stack, source: Path) -> Restored:
     stack.set_up()
     asyncio.run(_fill(stack, source))
     stack.execute((sys.executable, "-m", "services.trading", "halt", f"restored to {facts['taken_at']}"))
+    stack.instance.restoring.unlink()
     return Restored(facts["taken_at"], facts["records"], aside, after)
 
 
