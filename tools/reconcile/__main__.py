@@ -7,9 +7,10 @@ or could not be read.
 
 import argparse
 import asyncio
+import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -18,10 +19,14 @@ import orjson
 from deploy.local import environment
 from deploy.local.instance import Instance
 from tools.reconcile import AlertAnswered, Answered, Options, Report, Sources, reconcile
+from tools.reconcile.cache import RedisCache
 from tools.reconcile.checks.answers import Note
 from tools.reconcile.log import LogUnreadable
 from tools.reconcile.report import UNPROVEN
 from tools.reconcile.tables import TablesUnreadable
+
+STOPPED = 130
+"""By whoever asked: as of any command that is interrupted."""
 
 
 class Unusable(Exception):
@@ -33,6 +38,7 @@ def main(words: list[str] | None = None) -> int:
     variables = {**environment.read(Instance(given.instance))} if given.instance else dict(os.environ)
     try:
         _ensure_room(given.json)
+        _ensure_address(variables)
         sources = Sources.of(
             variables,
             answered=tuple(_answered(given.answered)),
@@ -51,7 +57,21 @@ def main(words: list[str] | None = None) -> int:
     except Unusable as error:
         sys.stderr.write(f"reconcile: {error}\n")
         return UNPROVEN
+    except KeyboardInterrupt:
+        return STOPPED
     return report.exit_code
+
+
+def _seconds(text: str) -> float:
+    if not 0 <= (found := float(text)) < math.inf:
+        raise ValueError
+    return found
+
+
+def _number(text: str) -> int:
+    if (found := int(text)) < 0:
+        raise ValueError
+    return found
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -59,11 +79,11 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--instance", default="local", help="of the local stack; empty for this environment's variables"
     )
-    parser.add_argument("--wait", type=float, default=30.0, help="seconds to wait until the stack is at rest")
+    parser.add_argument("--wait", type=_seconds, default=30.0, help="seconds to wait until the stack is at rest")
     parser.add_argument(
-        "--grace", type=float, default=1.0, help="seconds after a panic in which what was sent may leave"
+        "--grace", type=_seconds, default=1.0, help="seconds after a panic in which what was sent may leave"
     )
-    parser.add_argument("--trail", type=int, default=60, help="messages to show of each counterexample")
+    parser.add_argument("--trail", type=_number, default=60, help="messages to show of each counterexample")
     parser.add_argument(
         "--answered",
         help='JSON lines of what a client was told: {"order_id": …, "status": 201} or {"signal_id": …, "status": 202}',
@@ -72,6 +92,13 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--explained", help="ids of messages or orders that somebody knows about, a line each")
     parser.add_argument("--json", help="where to write the report for programs")
     return parser
+
+
+def _ensure_address(variables: Mapping[str, str]) -> None:
+    try:
+        RedisCache(variables.get("REDIS_URL") or "redis://")
+    except ValueError as error:
+        raise Unusable(f"REDIS_URL: {error}") from error
 
 
 def _ensure_room(path: str | None) -> None:
@@ -112,6 +139,8 @@ def _text(path: str | None) -> str:
         return Path(path).read_text() if path else ""
     except OSError as error:
         raise Unusable(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise Unusable(f"{path}: no text") from error
 
 
 if __name__ == "__main__":
