@@ -46,7 +46,10 @@ query = (
     "SELECT ts, open, high, low, close, volume FROM candles"  # noqa: S608 - quoted above; /exp takes no parameters
     f" WHERE instrument = '{name}' AND ts >= '{begin}' AND ts < '{end}' ORDER BY ts"
 )
-answer = httpx.get(f"{QUESTDB}/exp", params={"query": query}, timeout=30, trust_env=False).raise_for_status()
+try:
+    answer = httpx.get(f"{QUESTDB}/exp", params={"query": query}, timeout=30, trust_env=False).raise_for_status()
+except httpx.HTTPError as error:
+    raise SystemExit(f"QuestDB at {QUESTDB} gives no candles: {error}; `make up` starts it") from error
 day = pl.read_csv(io.BytesIO(answer.content), schema_overrides={"volume": pl.Int64}).with_columns(
     pl.col("ts").str.to_datetime(time_zone="UTC").dt.convert_time_zone("Asia/Kolkata")
 )

@@ -132,6 +132,20 @@ async def _told(topic: str, instrument: str, count: int) -> list[tuple[float, in
     raise AssertionError("the topic ended")
 
 
+@pytest.mark.parametrize(
+    ("words", "url", "said"),
+    [
+        (("NSE:SBIN", "2026-11-23"), "http://127.0.0.1:9", "QuestDB at http://127.0.0.1:9 gives no candles: "),
+        (("NSE:SBIN", "23-11-2026"), "http://127.0.0.1:9", "a_day.py: error: argument day: invalid "),
+    ],
+)
+async def test_a_day_that_cannot_be_had_is_said_in_one_line(words: tuple[str, ...], url: str, said: str) -> None:
+    """As for a newcomer whose stack does not run yet."""
+    lines = (await output(await run(str(EXAMPLES / "a_day.py"), *words, QUESTDB_URL=url))).splitlines()
+    assert lines[-1].startswith(said)
+    assert "Traceback" not in "".join(lines)
+
+
 async def test_the_day_is_drawn(instrument: str, tmp_path: Path) -> None:
     questdb = os.environ["QUESTDB_URL"]
     rows = "\n".join(
