@@ -4,8 +4,10 @@ import argparse
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -155,6 +157,23 @@ async def test_a_backup_that_was_killed_over_questdb_is_told_of_with_what_ends_i
     done = await asyncio.to_thread(subprocess.run, release, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     manifest.verify(await taking.take(stack, tmp_path))
+
+
+@pytest.mark.servers
+def test_a_backup_that_is_stopped_says_so_and_leaves_the_next_its_turn(tmp_path: Path) -> None:
+    stack = Stack("test")
+    stack.set_up()
+    command = (sys.executable, "-m", "tools.backup", "--instance", "test", "take", "--to", str(tmp_path))
+    with subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as taker:
+        while not any(tmp_path.iterdir()):
+            time.sleep(0.002)
+        taker.send_signal(signal.SIGINT)
+        _, said = taker.communicate(timeout=60)
+    assert (taker.returncode, said) == (1, "the backup was not finished: it was stopped\n")
+    [unfinished] = tmp_path.iterdir()
+    with pytest.raises(manifest.Damaged, match="was not finished"):
+        manifest.verify(unfinished)
+    manifest.verify(asyncio.run(taking.take(stack, tmp_path)))
 
 
 async def test_a_log_in_files_is_the_log_as_it_was(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from subprocess import CalledProcessError
 
 import asyncpg
 from confluent_kafka import KafkaException
+from httpx import HTTPError
 
 from deploy.local.instance import OFFSETS, PROJECT
 from deploy.local.stack import NotReadyError, Stack
@@ -64,7 +65,9 @@ def _arguments() -> argparse.Namespace:
 def _take(stack: Stack, into: Path) -> Path:
     try:
         return asyncio.run(taking.take(stack, into))
-    except OSError as error:  # a disk that is full, a folder of somebody else's, a server that went away
+    except KeyboardInterrupt as error:
+        raise SystemExit("the backup was not finished: it was stopped") from error
+    except (*BREAKING_OFF, HTTPError) as error:  # a disk that is full, a folder of somebody else's, a server gone
         raise SystemExit(f"the backup was not finished: {error}") from error
 
 
