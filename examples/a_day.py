@@ -47,9 +47,11 @@ query = (
     f" WHERE instrument = '{name}' AND ts >= '{begin}' AND ts < '{end}' ORDER BY ts"
 )
 try:
-    answer = httpx.get(f"{QUESTDB}/exp", params={"query": query}, timeout=30, trust_env=False).raise_for_status()
+    answer = httpx.get(f"{QUESTDB}/exp", params={"query": query}, timeout=30, trust_env=False)
 except httpx.HTTPError as error:
     raise SystemExit(f"QuestDB at {QUESTDB} gives no candles: {error}; `make up` starts it") from error
+if answer.is_error:
+    raise SystemExit(f"QuestDB at {QUESTDB} gives no candles: {answer.text}")
 day = pl.read_csv(io.BytesIO(answer.content), schema_overrides={"volume": pl.Int64}).with_columns(
     pl.col("ts").str.to_datetime(time_zone="UTC").dt.convert_time_zone("Asia/Kolkata")
 )
