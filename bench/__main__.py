@@ -50,8 +50,9 @@ async def run(part: str, bench: Bench, mix: Mix, arguments: argparse.Namespace) 
 
 
 async def in_time(part: str, measuring: Awaitable[dict[str, Figures]]) -> dict[str, Figures]:
+    limit = asyncio.timeout(LONGEST_PART)
     try:
-        async with asyncio.timeout(LONGEST_PART) as limit:
+        async with limit:
             return await measuring
     except TimeoutError:
         if not limit.expired():
