@@ -1,7 +1,11 @@
 """python -m services.strategy"""
 
+import sys
+
 from libs.common.process import run
 from services.strategy.app import app
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        raise SystemExit(__doc__)
     run(app)

@@ -1,7 +1,11 @@
 """python -m services.walkforward"""
 
+import sys
+
 from libs.common.process import run
 from services.walkforward.app import app
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        raise SystemExit(__doc__)
     run(app)

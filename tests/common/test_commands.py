@@ -76,6 +76,14 @@ def test_a_service_that_there_is_not_has_no_digest(words: str) -> None:
     assert done.stderr.splitlines()[-1].endswith(": riks is none of " + ", ".join(SERVICES[words.split()[0]]))
 
 
+@pytest.mark.parametrize("service", ["signals", "strategy", "walkforward"])
+def test_a_service_that_has_no_commands_does_not_start_for_one(service: str) -> None:
+    """`rebuild`, which others have, began an instance in the shell that took partitions of those that trade."""
+    done = run(f"services.{service} rebuild", NOWHERE)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"python -m services.{service}\n"
+
+
 def test_a_service_that_there_is_not_has_no_parked_messages() -> None:
     """It asked for variables that no document names."""
     done = run("libs.common.messaging parked list riks", NOWHERE)
