@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Quote
+from libs.common.contracts.market import Quote, is_untraded
 from libs.common.trading_calendar import IST
 from services.risk.domain.instruments import trading_day
 
@@ -32,8 +32,8 @@ def grown(column: npt.NDArray[Scalar], fill: float = 0) -> npt.NDArray[Scalar]:
 
 
 class Prices:
-    """The newest price of each instrument that anybody held. A price of 0 is no price; an old one counts as
-    the last known, until a fresh one is seen, but never as fresh.
+    """The newest price of each instrument that anybody held. A price of 0 is no price; an old one, as what was not
+    traded yet today has, counts as the last known, until a fresh one is seen, but never as fresh.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,8 @@ class Prices:
             quoted = quote.at.timestamp()
             if quoted >= oldest or np.isnan(last[i]):
                 last[i] = quote.ltp
-                at[i] = quoted
+                if not _is_of_a_day_before(quote):
+                    at[i] = quoted
                 self._began_at(i, quote, quoted < midnight)
         for code, quote in newest.items():
             self._hear(self._market_of(code), quote.at.timestamp(), oldest, max_age.total_seconds())
@@ -129,8 +130,10 @@ class Prices:
         i = self._index[quote.instrument]
         if quote.ltp > 0 and np.isnan(self.last[i]):
             self.last[i] = quote.ltp
-            self.at[i] = quote.at.timestamp()
-            self._began_at(i, quote, bool(self.at[i] < _midnight(trading_day(now))))
+            quoted = quote.at.timestamp()
+            if not _is_of_a_day_before(quote):
+                self.at[i] = quoted
+            self._began_at(i, quote, quoted < _midnight(trading_day(now)))
 
     def _began_at(self, i: int, quote: Quote, is_old: bool) -> None:
         """A source that knows no close of the day before says 0: the day begins with the first price then."""
@@ -150,6 +153,11 @@ class Prices:
     @property
     def some_unknown(self) -> bool:
         return bool(np.isnan(self.last[: len(self._index)]).any())
+
+
+def _is_of_a_day_before(quote: Quote) -> bool:
+    """Its price, however new its time and its book are."""
+    return is_untraded(quote.instrument, quote.source, quote.volume)
 
 
 def _midnight(today: date) -> float:

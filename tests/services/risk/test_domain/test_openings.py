@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.contracts.enums import BreachKind
+from libs.common.contracts.enums import BreachKind, FeedSource
 from libs.common.contracts.ids import InstrumentId
 from services.risk.domain.watches import Watch
 from services.risk.memory import RiskMemory
@@ -41,6 +41,37 @@ def test_the_leg_that_comes_first_after_a_silence_is_not_valued_against_the_old_
     assert price(memory, 740.0, INFY) == []
     pass_time(memory, 1)
     assert price(memory, 740.0) == []
+
+
+def untraded(memory: RiskMemory, last: float, instrument: InstrumentId = SBIN) -> list[Watch]:
+    """A broker repeats the last price of a day before, beside the book of now, until something is traded."""
+    memory.crossed.clear()
+    now = {"source": FeedSource.LIVE, "volume": 0}
+    memory.take([conflated(quote(instrument, last, memory.clock.now()).model_copy(update=now))])
+    memory.revalue()
+    return [each.watch for each in memory.crossed.values()]
+
+
+@pytest.mark.parametrize("kind", STOPS)
+def test_a_leg_whose_book_comes_before_its_first_trade_has_no_price_of_today_yet(kind: BreachKind) -> None:
+    memory = hedged(watch(kind, 500))
+    assert untraded(memory, 800.0, INFY) == []
+    assert price(memory, 740.0) == []
+    pass_time(memory, 0.2)
+    assert price(memory, 740.0, INFY) == []
+
+
+@pytest.mark.parametrize(("kind", "average"), [(BreachKind.STOP_LOSS, 200), (BreachKind.TARGET, 20)])
+def test_what_was_bought_from_the_book_is_not_closed_for_its_price_of_a_day_before(
+    kind: BreachKind, average: int
+) -> None:
+    memory = watching(watch(kind, 500))
+    assert untraded(memory, 100.0) == []
+    memory.hold([held(10, average)])
+    for _ in range(3):
+        pass_time(memory, 10)
+        assert untraded(memory, 100.0) == []
+    assert [each.kind for each in price(memory, 100.0)] == [kind]
 
 
 def test_a_peak_is_not_raised_by_the_leg_that_comes_first() -> None:
