@@ -1,4 +1,5 @@
 """HTTP connections whose requests arrive whole within a time, or end: half a request holds nothing for long.
+Nor does an answer that nobody takes.
 
 uvicorn bounds how long an answered connection idles, and nothing before: a client that sends half a request and stops,
 or connects and says nothing, would keep its connection, its buffer and its task for ever. Whoever sends a whole request
@@ -43,6 +44,8 @@ class Bounds:
     """Nobody is closed for the number of the others before this. Whoever sends at once owes nothing by then, however
     many connect with him: thousands of honest clients are refused with an answer, and not hung up on.
     """
+    untaken: float
+    """How long a client may take nothing of an answer that waits for him."""
 
 
 class Unfinished:
@@ -53,6 +56,8 @@ class Unfinished:
         self._since: dict[Connection, float] = {}
         self._allowed: dict[Connection, tuple[float, float]] = {}
         """Until when, and how long that is, for those who were told that they may take longer."""
+        self._untaken: dict[Connection, tuple[int, float]] = {}
+        """What waits for those who do not take it as fast as it is written, and since when it is so much."""
         self._bytes = 0
         self._choosing = False
 
@@ -98,6 +103,13 @@ class Unfinished:
         if self._since.pop(connection, None) is not None:
             self._forget(connection)
 
+    def wait(self, connection: "Connection", now: float) -> None:
+        """Its client has to take some of its answer first."""
+        self._untaken[connection] = connection.unsent, now
+
+    def taken(self, connection: "Connection") -> None:
+        self._untaken.pop(connection, None)
+
     def _forget(self, connection: "Connection") -> None:
         self._bytes -= connection.held
         connection.held = 0
@@ -109,13 +121,18 @@ class Unfinished:
         """
         loop, bounds = asyncio.get_running_loop(), self._bounds
         while True:
-            await asyncio.sleep(min(_LOOK_SECONDS, bounds.seconds / 2))
+            await asyncio.sleep(min(_LOOK_SECONDS, bounds.seconds / 2, bounds.untaken / 2))
             now = loop.time()
             self._cut_since(now - bounds.seconds, 0, self._too_late(bounds.seconds))
             self._cut_since(now - bounds.grace, bounds.most, self._too_many())
             for connection, (until, seconds) in list(self._allowed.items()):
                 if until <= now:
                     self._cut(connection, self._too_late(seconds))
+            for connection, (unsent, since) in list(self._untaken.items()):
+                if connection.unsent < unsent:
+                    self.wait(connection, now)
+                elif since <= now - bounds.untaken:
+                    connection.transport.abort()
 
     def _cut_since(self, late: float, most: int, problem: Problem) -> None:
         while len(self._since) > most and (first := next(iter(self._since.items())))[1] <= late:
@@ -148,8 +165,22 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)  # type: ignore[arg-type]  # asyncio's word for it is the wider one
         self._unfinished.begin(self, self.loop.time())
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of answers that wait for the client."""
+        return self.transport.get_write_buffer_size()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unfinished.wait(self, self.loop.time())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unfinished.taken(self)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._unfinished.end(self)
+        self._unfinished.taken(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -181,6 +212,7 @@ class Connection(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._unfinished.end(self)
+        self._unfinished.taken(self)
         super().handle_websocket_upgrade()
 
     def give_up(self, problem: Problem) -> None:

@@ -169,6 +169,7 @@ class Listener:
                 most_at_once=min(own.unfinished_at_once, descriptors() // 2),
                 most_bytes=own.unfinished_bytes,
                 grace=own.unfinished_grace_s,
+                untaken=own.untaken_s,
             )
         )
         config = uvicorn.Config(

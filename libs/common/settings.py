@@ -111,3 +111,5 @@ class ServiceSettings(BaseSettings):
     """Connections that may owe a request at once, however young; never more than half of the process's descriptors."""
     unfinished_bytes: int = 64 * 2**20
     """What the requests that have not arrived whole may hold together; past it, the one that holds most is closed."""
+    untaken_s: float = 60.0
+    """How long a client may take nothing of an answer that waits for him, before his connection is closed."""

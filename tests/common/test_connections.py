@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import uvloop
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from libs.common import http
 from libs.common.connections import Unfinished, allow
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.servers
 
 HALF_A_HEAD = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Le"
 HALF_A_BODY = b'POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n{"lots"'
+LONG = 20_000_000
 WHOLE = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -40,6 +41,10 @@ def routes(_: Runtime[Store, Memory]) -> APIRouter:
     async def slow(request: Request) -> dict[str, object]:
         await asyncio.sleep(1.2)
         return {"size": len(await request.body())}
+
+    @router.get("/long")
+    async def long() -> Response:
+        return Response(b"x" * LONG)
 
     return router
 
@@ -145,6 +150,35 @@ async def test_a_slow_answer_of_ours_is_no_fault_of_the_client() -> None:
         reader, writer = await sent(port, WHOLE.replace(b"/orders", b"/slow") + HALF_A_BODY)
         assert b"200" in await asyncio.wait_for(reader.readline(), 5)
         writer.close()
+
+
+async def taken(port: int, *, first_s: float, then_s: float) -> int:
+    """How much of a long answer comes to a client who takes a megabyte now and then."""
+    loop, size = asyncio.get_running_loop(), 0
+    with contextlib.closing(socket.socket()) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", port))
+        await loop.sock_sendall(client, b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await asyncio.sleep(first_s)
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(20):
+                while some := await loop.sock_recv(client, 1_000_000):
+                    if (size + len(some)) // 1_000_000 > size // 1_000_000:
+                        await asyncio.sleep(then_s)
+                    size += len(some)
+    return size
+
+
+async def test_an_answer_that_nobody_takes_is_not_kept() -> None:
+    """Anybody could ask for as many as fill the memory: none of them ended before its client did."""
+    async with listening(untaken_s=0.5) as port:
+        assert await taken(port, first_s=2.0, then_s=0) < LONG
+
+
+async def test_an_answer_that_is_taken_slowly_comes_whole() -> None:
+    async with listening(untaken_s=3.0) as port:
+        assert await taken(port, first_s=0.2, then_s=0.3) > LONG
 
 
 async def test_an_idle_connection_that_was_answered_is_kept() -> None:
