@@ -130,7 +130,16 @@ def executions(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
 def shown(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
     for row in world.rows[rows.ShownFills]:
         for fill_id, fill in zip(row.fill_ids, fills_of(world, row.order_id), strict=True):
-            yield "fills", {"fill_id": fill_id, "order_id": row.order_id, "quantity": fill[0], "price": fill[1]}
+            [[account, *strategy, instrument, side, product]] = [each.split() for each in row.told_of]
+            by_hand = strategy == ["by", "hand"]
+            yield (
+                "fills",
+                {
+                    **{"fill_id": fill_id, "order_id": row.order_id, "quantity": fill[0], "price": fill[1]},
+                    **{"account_id": account, "strategy_id": None if by_hand else strategy[0]},
+                    **{"instrument": instrument, "side": side, "product": product},
+                },
+            )
     for row in world.rows[rows.ShownSettlement]:
         yield "fills", values(row)
     for row in world.rows[rows.ShownAccount]:

@@ -39,13 +39,16 @@ class ShownOrder(_Gateway):
 class ShownFills(_Gateway):
     source: ClassVar[str] = (
         "(SELECT order_id, array_agg(fill_id) AS fill_ids, sum(quantity)::bigint AS quantity,"
-        " sum(quantity * price) AS value FROM fills"
+        " sum(quantity * price) AS value, array_agg(DISTINCT concat_ws(' ', account_id,"
+        " coalesce(strategy_id::text, 'by hand'), instrument, side, product)) AS told_of FROM fills"
         " WHERE order_id IS NOT NULL GROUP BY order_id) AS shown"
     )
     order_id: UUID
     fill_ids: list[UUID]
     quantity: int
     value: Decimal
+    told_of: list[str]
+    """Account, strategy, instrument, side and product: the same of all fills of an order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,12 @@ def the_gateway_shows_a_fill_twice(world: World) -> None:
     world.change(rows.ShownFills, fill_ids=[*row.fill_ids, NOWHERE], quantity=20)
 
 
+@CORRUPTIONS.of(Rule.COPIES, "SELL MIS'], they are of")
+def the_tradebook_shows_a_purchase_as_a_sale(world: World) -> None:
+    [told_of] = world.rows[rows.ShownFills][0].told_of
+    world.change(rows.ShownFills, told_of=[told_of.replace("BUY", "SELL")])
+
+
 @CORRUPTIONS.of(Rule.COPIES, "the gateway shows no fill")
 def the_gateway_lacks_fills(world: World) -> None:
     world.drop(rows.ShownFills)

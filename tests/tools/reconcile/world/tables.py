@@ -64,7 +64,9 @@ def _order(world: History, placed: Placed) -> None:
         _venue_order(world, placed)
     if placed.fill_ids:
         world.rows[rows.BookedExecutions].append(rows.BookedExecutions(placed.order_id, placed.filled_by))
-        shown = rows.ShownFills(placed.order_id, placed.fill_ids, placed.filled, placed.value)
+        whose = f"{world.account_id} {placed.terms.get('strategy_id') or 'by hand'}"
+        told_of = f"{whose} {INSTRUMENT} {placed.terms['side'].value} MIS"
+        shown = rows.ShownFills(placed.order_id, placed.fill_ids, placed.filled, placed.value, [told_of])
         world.rows[rows.ShownFills].append(shown)
 
 

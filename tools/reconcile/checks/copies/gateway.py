@@ -85,9 +85,16 @@ async def shown_fills(facts: Facts, tables: Tables, findings: Findings) -> None:
             )
             same = (row.quantity, row.value) == (known.filled, known.value)
             findings.expect(Rule.COPIES, same, about, what, known.last_at)
+            what = f"the gateway shows fills of {row.told_of}, they are of {_whose(known)}"
+            findings.expect(Rule.COPIES, row.told_of == [_whose(known)], about, what, known.last_at)
         filled.discard(row.order_id)
     for order_id in filled:
         findings.expect(Rule.COPIES, False, order(order_id), "is filled, and the gateway shows no fill of it")
+
+
+def _whose(known: Order) -> str:
+    strategy = known.strategy_id or "by hand"
+    return f"{known.account_id} {strategy} {known.instrument} {known.side.value} {known.product.value}"
 
 
 async def shown_holdings(owner: Owner, tables: Tables, findings: Findings) -> None:
