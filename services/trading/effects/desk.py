@@ -37,6 +37,8 @@ HINTED_POLLS = 5
 """How much more often at most, while the broker tells that there is news."""
 OFFLINE_POLLS = 10
 """How much rarer it is read while that fails."""
+PUT_OFF_POLLS = 3
+"""For so long at most it is put off because of what waits to be sent: it tells of fills, and answers cancels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,7 @@ class Desk:
         self._means = means
         self._patience = means.settings.patience
         self._pace = Pace(means.settings.broker_calls_per_s)
-        self._poll_at = 0.0
-        self._polled_at = 0.0
+        self._poll_at = self._polled_at = stopwatch()
         self._resume_at = 0.0
         self._idle_polls = 0
         self._stopping = False
@@ -133,12 +134,14 @@ class Desk:
     async def _turn(self) -> float | None:
         """Send what may go, or look at the book when it is time; how long to rest then, None when all is done."""
         wait = max(self._pace.wait(stopwatch()), self._resume_at - stopwatch())
+        is_overdue = stopwatch() - self._poll_at >= PUT_OFF_POLLS * self._means.settings.broker_poll_s
         async with self._transaction() as work:
             if work is None:
                 return None
             open_calls = await work.store.calls.open(self.account_id)
             watched = await work.store.watched.of_account(self.account_id)
-            call = calls.due(open_calls, unsent(open_calls, watched), work.now) if wait <= 0 else None
+            may_send = wait <= 0 and not is_overdue
+            call = calls.due(open_calls, unsent(open_calls, watched), work.now) if may_send else None
             ready = await self._prepare(call, open_calls, work) if call else None
             checked_at = stopwatch()
         if ready is not None:
@@ -148,7 +151,8 @@ class Desk:
         if call is not None:
             return 0.0
         if open_calls or watched or self._idle_polls < LINGERING_POLLS:
-            return await self._poll(open_calls, watched, wait)
+            rest = await self._poll(open_calls, watched, wait)
+            return 0.0 if is_overdue else rest
         return None
 
     async def _prepare(self, call: Call, queue: Sequence[Call], work: Work) -> Ready | None:

@@ -322,3 +322,17 @@ async def test_a_zombies_silence_takes_nothing_back_that_its_successor_found(the
         assert await the_world.pool.fetchval(watch, order.order_id) == "LIVE"
     await the_world.pump()
     assert len(the_world.events(order, OrderAccepted, OrderOutcomeUnknown)) == 2
+
+
+async def test_a_fill_is_told_while_orders_wait_for_a_broker_that_does_not_answer_them(the_world: World) -> None:
+    """The book was read when nothing waited any more: behind ten calls without an answer, a minute later."""
+    account_id = await the_world.account()
+    the_world.start()
+    resting, others = the_world.order(account_id), [the_world.order(account_id) for _ in range(8)]
+    await the_world.tell(resting)
+    await the_world.becomes(resting, S.ACCEPTED)
+    the_world.stub.plan.script.extend([Fault.SILENT_AFTER] * len(others))
+    await the_world.tell(*others)
+    the_world.stub.exchange.fill(the_world.placed(resting)[0], 10)
+    await the_world.becomes(resting, S.FILLED)
+    assert [c[0] for c in the_world.stub.calls].count("POST") < 1 + len(others)
