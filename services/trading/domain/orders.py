@@ -30,6 +30,10 @@ from libs.common.contracts.orders import (
 )
 from services.trading.domain.money import PAISA, ZERO, average, part_of, to_paise
 
+REACHES_WITHIN = timedelta(seconds=60)
+"""From the wish to the venue, or an outage would surprise its owner. Risk lets an exit through 30 s after it; the rest
+is ours.
+"""
 CANCEL_PATIENCE = timedelta(seconds=5)
 """A cancel that the venue has not answered for so long may be asked for again."""
 

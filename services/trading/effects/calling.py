@@ -18,7 +18,7 @@ from libs.common.telemetry import log
 from services.trading.domain import book, calls, panics
 from services.trading.domain.book import Look, Watch, Watched
 from services.trading.domain.calls import Answer, Call, NotTaken, Patience, Refused, Silent, Taken, Verdict
-from services.trading.domain.orders import Order
+from services.trading.domain.orders import REACHES_WITHIN, Order
 from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 from services.trading.store.brokers.credentials import Secrets, Vault, VaultLocked
@@ -111,7 +111,8 @@ async def _forbid_order(
     if (cancel := calls.cancel_of(call, queue)) is not None:
         work.store.calls.save(calls.done(cancel, work.now))
         return calls.drop(call, "cancelled before it left", work.now)
-    if order.purpose is not OrderPurpose.SQUARE_OFF and work.now - call.created_at >= patience.to_leave:
+    waited = work.now - call.created_at >= patience.to_leave or work.now - order.requested_at >= REACHES_WITHIN
+    if order.purpose is not OrderPurpose.SQUARE_OFF and waited:
         return calls.refuse(call, "it waited too long to leave; nothing was sent", work.now)
     return None
 

@@ -102,7 +102,7 @@ class World:
 
     def order(self, account_id: AccountId, **changes: object) -> OrderCleared:
         order = cleared(account_id=account_id, order=OrderId(new_id()))
-        return order.model_copy(update=changes)
+        return order.model_copy(update={"requested_at": self.runtime.clock.now(), **changes})
 
     def market(self, account_id: AccountId, **changes: object) -> OrderCleared:
         return self.order(account_id, order_type=OrderType.MARKET, price=None, **changes)

@@ -4,13 +4,14 @@ import asyncio
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from libs.common import database
-from libs.common.contracts.enums import ExecutionKind, OrderType
+from libs.common.contracts.enums import ExecutionKind, OrderPurpose, OrderType, Side
 from libs.common.contracts.enums import OrderStatus as S
 from libs.common.contracts.orders import (
     FillReported,
@@ -193,6 +194,20 @@ async def test_a_call_that_finds_nobody_is_safe_to_repeat_until_its_owner_would_
     assert "nothing was sent" in rejected.reason
     assert not the_world.events(order, OrderOutcomeUnknown)
     assert the_world.arrived(order) == 0
+
+
+async def test_an_order_that_waited_out_an_outage_of_ours_is_not_sent_to_its_broker(the_world: World) -> None:
+    account_id = await the_world.account()
+    the_world.start()
+    wished = the_world.runtime.clock.now() - timedelta(seconds=61)
+    late = the_world.market(account_id, requested_at=wished)
+    closing = the_world.market(account_id, side=Side.SELL, purpose=OrderPurpose.SQUARE_OFF, requested_at=wished)
+    await the_world.tell(late, closing)
+    await the_world.becomes(late, S.REJECTED)
+    await the_world.becomes(closing, S.FILLED)
+    [rejected] = the_world.events(late, OrderRejected)
+    assert "nothing was sent" in rejected.reason
+    assert (the_world.arrived(late), the_world.arrived(closing)) == (0, 1)
 
 
 async def test_lean_alpaca_41_fills_shown_twice_and_out_of_order_are_booked_once(the_world: World) -> None:

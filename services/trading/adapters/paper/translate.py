@@ -1,15 +1,11 @@
 """Our orders in the words of the paper venue."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from libs.common.contracts.base import Message
 from libs.common.contracts.orders import OrderModifyCleared
 from libs.common.contracts.venue import VenueCancelRequested, VenueModifyRequested, VenueOrderRequested
-from services.trading.domain.orders import Order
-
-REACHES_WITHIN = timedelta(seconds=60)
-"""From the wish to the venue. Risk lets an exit through 30 s after it; the rest is ours."""
+from services.trading.domain.orders import REACHES_WITHIN, Order
 
 
 class PaperBroker:
