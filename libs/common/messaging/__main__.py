@@ -27,7 +27,7 @@ def _say(line: str) -> None:
 
 
 async def _on(service: str, work: Callable[[Connection], Awaitable[None]]) -> None:
-    if service not in SERVICES:
+    if service not in SERVICES and not os.environ.get(f"{service.upper()}_DATABASE_URL"):
         raise SystemExit(f"{service} is none of {', '.join(SERVICES)}")
     with database.or_exit():
         pool = await database.open_pool(service_settings(service).database_url, service, size=2)
