@@ -8,6 +8,7 @@ python -m tools.backup release               end the checkpoint of QuestDB that 
 
 import argparse
 import asyncio
+import logging
 import sys
 import tarfile
 from pathlib import Path
@@ -28,6 +29,7 @@ BREAKING_OFF = (
 
 
 def main() -> None:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what concerns a person is raised, and told in a line
     arguments = _arguments()
     stack = Stack(arguments.instance)
     try:

@@ -31,7 +31,7 @@ from libs.common.contracts.orders import OrderOutcomeUnknown, OrderRejected, Ord
 from libs.common.contracts.risk import PanicRaised, PanicReset
 from libs.common.contracts.signals import SignalReceived
 from libs.common.database import Connection
-from libs.common.testing import deliver
+from libs.common.testing import NOON, deliver
 from services.gateway.app import app
 from services.gateway.memory import GatewayMemory
 from services.gateway.store import queries, rebuild, scenes
@@ -218,8 +218,9 @@ async def test_a_panic_is_in_force_until_it_is_reset_and_everybody_hears_of_it(c
     memory = GatewayMemory()
     await connection.execute(
         "INSERT INTO users (user_id, email, username, role, password_hash, created_at, updated_at) "
-        "VALUES ($1, 'a@example.com', 'a', 'trader', '', now(), now())",
+        "VALUES ($1, 'a@example.com', 'a', 'trader', '', $2, $2)",
         USER,
+        NOON - timedelta(days=1),
     )
     scope = {"scope": "ALL", "level": RiskLevel.ALL, "epoch": 1}
     raised = PanicRaised(panic_id=PanicId(ids.new_id()), **scope, raised_by=USER, reason="fire")
