@@ -192,3 +192,8 @@ class CandleClosed(Event):
     close: float
     volume: int
     oi: int
+
+
+def is_of_a_day_before(told: Tick | Quote) -> bool:
+    """Its last price, however new its time and its book are."""
+    return is_untraded(told.instrument, told.source, told.volume)

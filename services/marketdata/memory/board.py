@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 from libs.common.contracts.enums import TickFault
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import OF_EXCHANGES, Depth, InstrumentListed, Quote, Tick, is_untraded
+from libs.common.contracts.market import OF_EXCHANGES, Depth, InstrumentListed, Quote, Tick, is_of_a_day_before
 from libs.common.trading_calendar import IST
 from services.marketdata.domain.ticks import (
     Bounds,
@@ -188,7 +188,7 @@ class QuoteBoard:
     def _is_first_trade(self, tick: Tick) -> bool:
         """The price before it was of a day before, and is not in the range of today."""
         before = self.books.get(tick.instrument) or self.quotes.get(tick.instrument)
-        return tick.volume > 0 and before is not None and is_untraded(tick.instrument, before.source, before.volume)
+        return tick.volume > 0 and before is not None and is_of_a_day_before(before)
 
     def _close_before(self, tick: Tick) -> float:
         """The close of the day before: the exchange's, where the feed tells it; our last price, which of what was not

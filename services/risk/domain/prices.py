@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Quote, is_untraded
+from libs.common.contracts.market import Quote, is_of_a_day_before
 from libs.common.trading_calendar import IST
 from services.risk.domain.instruments import trading_day
 
@@ -89,7 +89,7 @@ class Prices:
             quoted = quote.at.timestamp()
             if quoted >= oldest or np.isnan(last[i]):
                 last[i] = quote.ltp
-                if not _is_of_a_day_before(quote):
+                if not is_of_a_day_before(quote):
                     at[i] = quoted
                 self._began_at(i, quote, quoted < midnight)
         for code, quote in newest.items():
@@ -131,7 +131,7 @@ class Prices:
         if quote.ltp > 0 and np.isnan(self.last[i]):
             self.last[i] = quote.ltp
             quoted = quote.at.timestamp()
-            if not _is_of_a_day_before(quote):
+            if not is_of_a_day_before(quote):
                 self.at[i] = quoted
             self._began_at(i, quote, quoted < _midnight(trading_day(now)))
 
@@ -153,11 +153,6 @@ class Prices:
     @property
     def some_unknown(self) -> bool:
         return bool(np.isnan(self.last[: len(self._index)]).any())
-
-
-def _is_of_a_day_before(quote: Quote) -> bool:
-    """Its price, however new its time and its book are."""
-    return is_untraded(quote.instrument, quote.source, quote.volume)
 
 
 def _midnight(today: date) -> float:

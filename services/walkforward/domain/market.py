@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 
 from libs.common.contracts.enums import Exchange, Side
-from libs.common.contracts.market import Tick, is_untraded
+from libs.common.contracts.market import Tick, is_of_a_day_before
 
 INFINITY = float("inf")
 
@@ -121,7 +121,7 @@ def is_quoted(tick: Tick) -> bool:
 
 def last_of(tick: Tick) -> float:
     """What traded last today; 0 when nothing did."""
-    return 0.0 if is_untraded(tick.instrument, tick.source, tick.volume) else tick.ltp
+    return 0.0 if is_of_a_day_before(tick) else tick.ltp
 
 
 def reach(tick: Tick, half_spread: float) -> tuple[float, float]:

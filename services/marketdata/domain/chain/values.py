@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Quote, is_old, is_untraded
+from libs.common.contracts.market import Quote, is_of_a_day_before, is_old
 from libs.common.contracts.options import IvStanding
 from services.marketdata.domain import greeks
 from services.marketdata.domain.chain.listed import Contracts
@@ -46,11 +46,6 @@ class Terms:
 
     def is_stale(self, quote: Quote) -> bool:
         return self.market_open and is_old(quote.at, self.now)
-
-
-def is_of_a_day_before(quote: Quote) -> bool:
-    """Its last price, however new its time and its book are."""
-    return is_untraded(quote.instrument, quote.source, quote.volume)
 
 
 def _worth(quote: Quote | None) -> float:

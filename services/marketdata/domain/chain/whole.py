@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Quote
+from libs.common.contracts.market import Quote, is_of_a_day_before
 from libs.common.contracts.options import PricingModel
 from services.marketdata.domain.chain.listed import Contracts, nearest
 from services.marketdata.domain.chain.totals import totals
-from services.marketdata.domain.chain.values import Content, Terms, is_of_a_day_before, side, valued
+from services.marketdata.domain.chain.values import Content, Terms, side, valued
 
 Quotes: TypeAlias = Mapping[InstrumentId, Quote]
 
