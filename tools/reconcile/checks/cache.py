@@ -1,6 +1,7 @@
 """Redis against its owners. It may be empty or away: nothing is lost with it. What it shows must be true."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
@@ -9,6 +10,7 @@ from libs.common.contracts import topics
 from libs.common.contracts.market import Quote, QuotesConflated
 from tools.reconcile.cache import Cache, CacheAway
 from tools.reconcile.log import Log
+from tools.reconcile.record import Record
 from tools.reconcile.rows import Session
 from tools.reconcile.rules import Findings, Rule, Subject
 from tools.reconcile.tables import Tables
@@ -42,15 +44,13 @@ async def check_sessions(cache: Cache, tables: Tables, now: datetime, findings: 
 
 
 async def check_quotes(cache: Cache, log: Log, findings: Findings) -> None:
-    """Every quote that marketdata told of lately is shown, or a newer one."""
-    told: dict[str, Quote] = {}
-    for record in await asyncio.to_thread(log.newest, topics.QUOTES.name, LATELY_S):
-        for quote in QuotesConflated.model_validate_json(record.value).quotes:
-            told[quote.instrument] = quote
+    """Every quote that marketdata told of lately is shown, or a newer one. What it told of last it may have left
+    unsaved: it was killed, or is about to save it.
+    """
+    told = _told(await asyncio.to_thread(log.newest, topics.QUOTES.name, LATELY_S))
     if not told:
-        findings.cannot(Rule.CACHE, "no quote was told of lately: the feed is off")
+        findings.cannot(Rule.CACHE, "no quote was told of for longer than it takes to save one: the feed is off")
         return
-    await asyncio.sleep(SAVED_S)
     try:
         shown = await cache.quotes()
     except CacheAway as error:
@@ -62,6 +62,13 @@ async def check_quotes(cache: Cache, log: Log, findings: Findings) -> None:
             findings.cannot(Rule.CACHE, "Redis has no quote of an instrument since it was emptied")
         else:
             _quote(value, quote, findings)
+
+
+def _told(records: Sequence[Record]) -> dict[str, Quote]:
+    """By the time of the last record, not ours: who told it lived until then."""
+    saved = max((record.millis for record in records), default=0) - SAVED_S * 1000
+    told = (QuotesConflated.model_validate_json(record.value) for record in records if record.millis <= saved)
+    return {quote.instrument: quote for each in told for quote in each.quotes}
 
 
 def _quote(value: bytes, told: Quote, findings: Findings) -> None:

@@ -22,9 +22,14 @@ def quote(at: datetime, ltp: float) -> Quote:
     return Quote.model_validate({"instrument": INSTRUMENT, "at": at, "source": FeedSource.SIMULATED, **shown, **sizes})
 
 
-async def check_cache(world: World, shown: Quote | None, sessions: dict[str, str]) -> Report:
+async def check_cache(
+    world: World, shown: Quote | None, sessions: dict[str, str], lived_on: timedelta = timedelta(seconds=2)
+) -> Report:
+    """`lived_on`: for how long marketdata told of other quotes after this one."""
     told = quote(world.now, 100.0)
     world.say(topics.QUOTES, QuotesConflated(shard="all", at=world.now, quotes=(told,)))
+    world.now += lived_on
+    world.say(topics.QUOTES, QuotesConflated(shard="all", at=world.now, quotes=()))
     quotes = {INSTRUMENT: shown.model_dump_json().encode()} if shown else {}
     return await check(world, cache=MemoryCache(quotes, sessions))
 
@@ -62,6 +67,13 @@ async def test_a_quote_in_redis_that_its_owner_did_not_say_is_named(later: timed
     report = await check_cache(world, quote(world.now + later, ltp), {})
     assert report.broken == [Rule.CACHE]
     assert words in report.text()
+
+
+async def test_a_quote_that_marketdata_was_killed_before_saving_breaks_nothing() -> None:
+    world = busy_world().settle()
+    earlier = quote(world.now - timedelta(milliseconds=500), 99.0)
+    report = await check_cache(world, earlier, {}, lived_on=timedelta(milliseconds=200))
+    assert report.passed, report.text()
 
 
 @pytest.mark.parametrize(
