@@ -3,12 +3,22 @@
 A broker's answers come back as ExecutionReported, like the paper venue's. And how our positions and theirs compare.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
 from libs.common.contracts.base import Event, Request, Value
-from libs.common.contracts.enums import Broker, OrderPurpose, OrderType, Product, Side, Validity
+from libs.common.contracts.enums import Broker, Exchange, OrderPurpose, OrderType, Product, Side, Validity
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, UserId
+
+_SHARES_AND_THEIR_DERIVATIVES = (Exchange.NSE, Exchange.BSE, Exchange.NFO, Exchange.BFO)
+EXCHANGES_AT: Mapping[Broker, tuple[Exchange, ...]] = {
+    Broker.PAPER: (*_SHARES_AND_THEIR_DERIVATIVES, Exchange.CDS, Exchange.BCD, Exchange.MCX),
+    Broker.ZERODHA: _SHARES_AND_THEIR_DERIVATIVES,
+}
+"""Where orders of an account at the broker may go. Zerodha counts currencies and commodities in contracts, and its dump
+does not tell how much one is of; other brokers' dumps count units. An order could be a hundred times too large.
+"""
 
 
 class BrokerOrderRequested(Request):

@@ -1,5 +1,6 @@
 """Trading accounts."""
 
+from typing import Any
 from uuid import UUID
 
 from fastapi import Request, Response
@@ -11,8 +12,8 @@ from libs.common.contracts.accounts import (
     AccountSaved,
     AccountSaveRequested,
 )
-from libs.common.contracts.brokers import PositionsCompared, PositionsCompareRequested
-from libs.common.contracts.enums import Broker, Exchange, OrderType, Product, Validity
+from libs.common.contracts.brokers import EXCHANGES_AT, PositionsCompared, PositionsCompareRequested
+from libs.common.contracts.enums import Broker, OrderType, Product, Validity
 from libs.common.contracts.ids import AccountId
 from services.gateway.api import models
 from services.gateway.api.commands import pending_request
@@ -46,14 +47,11 @@ async def create(body: models.AccountBody, request: Request, identity: Trader, e
 async def brokers(_: Reader) -> Response:
     """The brokers an account may be at, and what each takes."""
     common = {"products": list(Product), "order_types": list(OrderType), "validities": list(Validity)}
-    exchanges = [e for e in Exchange if not e.endswith("INDEX") and e is not Exchange.CUSTOM]
-    paper = {"broker": Broker.PAPER, "name": "Paper trading against live or replayed prices"}
-    zerodha = {
-        "broker": Broker.ZERODHA,
-        "name": "Zerodha, by Kite Connect: orders",
-        "credentials": ["api_key", "access_token"],
+    told: dict[Broker, dict[str, Any]] = {
+        Broker.PAPER: {"name": "Paper trading against live or replayed prices"},
+        Broker.ZERODHA: {"name": "Zerodha, by Kite Connect: orders", "credentials": ["api_key", "access_token"]},
     }
-    return Json({"data": [{**each, "exchanges": exchanges, **common} for each in (paper, zerodha)]})
+    return Json({"data": [{"broker": at, **of, "exchanges": EXCHANGES_AT[at], **common} for at, of in told.items()]})
 
 
 @router.get("/{account_id}", response_model=models.AccountView, responses=models.PROBLEMS)

@@ -143,6 +143,14 @@ def test_what_cannot_be_written_is_refused_before_anything_is_sent(ours: str) ->
         kite_symbol(InstrumentId(ours))
 
 
+@pytest.mark.parametrize("ours", ["MCX:CRUDEOIL18DEC26FUT", "CDS:USDINR29DEC26FUT", "BCD:USDINR29DEC26FUT"])
+def test_no_order_goes_where_kite_counts_contracts_and_other_brokers_dumps_units(ours: str) -> None:
+    """A lot of crude oil is 100 barrels in Shoonya's dump, which may be the one that counts: 100 lots at Kite."""
+    order = wish(OrderType.LIMIT, "5000").model_copy(update={"instrument": InstrumentId(ours), "quantity": 100})
+    with pytest.raises(ValueError, match="counts contracts there"):
+        translate.order_form(order)
+
+
 @pytest.mark.parametrize("name", ["order_response", "order_cancel", "order_modify"])
 def test_kites_own_yes_is_taken_for_yes(name: str) -> None:
     assert translate.answer(200, mock(name)) == Taken("151220000000000")

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
-from libs.common.contracts.enums import Exchange, OrderType, Product, Validity
+from libs.common.contracts.brokers import EXCHANGES_AT, BrokerModifyRequested, BrokerOrderRequested
+from libs.common.contracts.enums import Broker, Exchange, OrderType, Product, Validity
 from libs.common.contracts.ids import InstrumentId
 from libs.common.trading_calendar import IST
 from services.trading.adapters.zerodha.symbols import kite_symbol
@@ -53,6 +53,8 @@ class BadAnswer(Exception):
 def order_form(request: BrokerOrderRequested) -> Mapping[str, str]:
     """POST /orders/regular. A ValueError says why the order cannot be put into Kite's words."""
     exchange, symbol = kite_symbol(request.instrument)
+    if exchange not in EXCHANGES_AT[Broker.ZERODHA]:
+        raise ValueError(f"orders on {exchange} do not go to zerodha, which counts contracts there: use its app")
     return {
         "exchange": exchange,
         "tradingsymbol": symbol,
