@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from libs.common import ids
 from libs.common.contracts.base import Event, Message
 from libs.common.contracts.signals import (
     SignalGroupDeleted,
@@ -41,4 +42,11 @@ async def know_user(event: UserAccessChanged, ctx: Ctx) -> Sequence[Event]:
 
 async def forget_old_arrivals(ctx: Ctx) -> Sequence[Message]:
     await ctx.store.forget_arrivals(ctx.now - timedelta(days=ctx.memory.settings.kept_days))
+    return []
+
+
+async def log_floods(ctx: Ctx) -> Sequence[Message]:
+    """What was refused so often that it was not logged one by one, in one line for each kind."""
+    for flood in ctx.memory.take_floods():
+        await ctx.store.keep(ids.new_id(), flood.told())
     return []

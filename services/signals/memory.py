@@ -1,7 +1,9 @@
 """What the webhook listener holds: its settings and secrets, the calendar, and how often each webhook was called."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -16,6 +18,7 @@ from libs.common.settings import load
 from libs.common.telemetry import log
 from libs.common.trading_calendar import TradingCalendar
 from services.signals.domain import rate
+from services.signals.domain.fates import Arrival, Fate, Flood
 from services.signals.settings import SignalsSettings
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 _REDIS_SECONDS = 0.1
 _REDIS_AVOIDED_SECONDS = 5.0
 _MOST_BUCKETS = 10_000
+_MOST_FLOODS = 1_000
 _TAKE = """
     local capacity, now = tonumber(ARGV[1]), tonumber(ARGV[2])
     local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
@@ -121,6 +125,7 @@ class SignalsMemory(Memory):
         self.deciding: dict[asyncio.Task[Any], SignalGroupId] = {}
         """Alerts being decided, and of which group; a task lives on when its sender was told 503."""
         self._turns: WeakValueDictionary[SignalGroupId, asyncio.Lock] = WeakValueDictionary()
+        self._floods: dict[tuple[SignalGroupId, Fate], Flood] = {}
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.calendar = TradingCalendar(runtime.settings.market_hours)
@@ -132,6 +137,19 @@ class SignalsMemory(Memory):
         if lock is None:
             lock = self._turns[group_id] = asyncio.Lock()
         return lock
+
+    def note_flood(self, group_id: SignalGroupId, fate: Fate, at: datetime, first: Callable[[], Arrival]) -> None:
+        """A refusal that is not logged by itself; the `first` of its kind is kept."""
+        known = self._floods.get((group_id, fate))
+        if known is not None:
+            self._floods[group_id, fate] = replace(known, until=at, count=known.count + 1)
+        elif len(self._floods) < _MOST_FLOODS:
+            self._floods[group_id, fate] = Flood(first(), at)
+
+    def take_floods(self) -> list[Flood]:
+        """Those since the last call."""
+        taken, self._floods = list(self._floods.values()), {}
+        return taken
 
     async def close(self) -> None:
         if self.deciding:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -43,7 +44,7 @@ _AWAY = (
     asyncpg.InsufficientResourcesError,
 )
 _LOGGED_PER_MINUTE = 60
-"""Of a webhook's refusals that come before its alert counts, of each kind: they are without end otherwise."""
+"""So many have a line of their own, of each kind of refusal before an alert counts: they are without end otherwise."""
 _COMMIT_SECONDS = 0.6
 """How much longer the sender waits when the commit is all that is missing: still less than TradingView's three."""
 _RESOLVED_SECONDS = 30.0
@@ -236,9 +237,14 @@ class _Reception:
             raise TimeoutError("the sender was told 503 meanwhile")
 
     async def _log_some(self, group: SignalGroup, refusal: Refusal) -> None:
-        """As much as its owner may want to read of a sender who goes on, whatever he is told, or has no secret."""
+        """As much as its owner may want to read of a sender who goes on, whatever he is told, or has no secret. The
+        rest is told in one line a minute.
+        """
         webhook, now = f"{refusal.fate}:{group.group_id}", self.at.timestamp()
-        if not self.memory.limiter.own_seconds_to_wait(webhook, _LOGGED_PER_MINUTE, now):
+        if self.memory.limiter.own_seconds_to_wait(webhook, _LOGGED_PER_MINUTE, now):
+            first = partial(self._arrival, group, refusal, None)
+            self.memory.note_flood(group.group_id, refusal.fate, self.at, first)
+        else:
             await self._log(group, refusal)
 
     async def _log(self, group: SignalGroup, refusal: Refusal) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from libs.common.contracts.enums import Exchange
+from libs.common.contracts.enums import Exchange, SignalType
 from libs.common.contracts.ids import SignalGroupId, SignalId, UserId
 from libs.common.contracts.signals import SignalGroup, SignalReceived
 from services.signals.domain.alerts import Alert
@@ -88,6 +88,21 @@ class Arrival:
     processing_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """So many refusals of one kind that they are not logged one by one; `first` is the first that was not."""
+
+    first: Arrival
+    until: datetime
+    count: int = 1
+
+    def told(self) -> Arrival:
+        """All of them in one line, as of the last."""
+        since = f"{self.first.received_at:%H:%M:%S}"
+        reason = f"{self.first.reason} ({self.count} such since {since} UTC, in one line)"
+        return replace(self.first, received_at=self.until, reason=reason)
+
+
 Outcome = Accepted | Duplicate | Refusal
 
 
@@ -143,7 +158,9 @@ def decide(
     today: date,
     day_ends: datetime,
 ) -> Outcome:
-    """The group's rules, in the order in which a person would want to hear of them."""
+    """The group's rules, in the order in which a person would want to hear of them. Exits count with the day's alerts
+    but are never refused for their number: the position would stay open.
+    """
     group = receiver.group
     refusal = admit(receiver, today)
     if refusal:
@@ -152,7 +169,8 @@ def decide(
         return Duplicate(duplicate_of)
     if group.market_hours_only and not market_open:
         return Refusal(Fate.MARKET_CLOSED, f"{exchange_of(alert)} is closed and the group keeps market hours")
-    if receiver.accepted_on(today) >= group.max_signals_per_day:
+    entering = alert.signal_type is not SignalType.EXIT
+    if entering and receiver.accepted_on(today) >= group.max_signals_per_day:
         reason = f"{group.max_signals_per_day} alerts were accepted today, the group's limit"
         return Refusal(Fate.DAILY_LIMIT, reason, retry_after_s=math.ceil((day_ends - at).total_seconds()))
     return Accepted(_signal(group, alert, signal_id, at))

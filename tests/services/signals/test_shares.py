@@ -1,6 +1,9 @@
 """Webhooks of many share one listener: nobody's flood keeps another's alerts out."""
 
 import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import asyncpg
 import httpx
@@ -9,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.clock import FixedClock
+from libs.common.service import every
 from libs.common.testing import service_app
+from services.signals import handlers
 from services.signals.app import app
 from services.signals.domain import rate
 from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, logged, problem
@@ -51,6 +56,27 @@ async def test_a_sender_that_goes_on_though_it_is_refused_does_not_fill_the_log(
     for _ in range(62):
         problem(await client.post(TRADINGVIEW, json=alert(off)), 403, "disabled")
     assert len(await logged(client, off)) == 60
+
+
+async def test_what_has_no_line_of_its_own_in_the_log_is_told_in_one_line_a_minute(
+    pool: asyncpg.Pool, make: Make
+) -> None:
+    """Seen: nobody could tell from the log whether an alert above the rate had come at all."""
+    quick = await make(max_per_minute=1)
+    often = replace(app, timers=[every(0.1, handlers.log_floods)])
+    async with service_app(often) as client:
+        for _ in range(72):
+            await client.post(TRADINGVIEW, json=alert(quick))
+        async with asyncio.timeout(10):
+            while sum(refusals(await logged(client, quick))) < 71:
+                await asyncio.sleep(0.05)
+        assert sum(refusals(await logged(client, quick))) == 71
+
+
+def refusals(rows: Sequence[Mapping[str, object]]) -> list[int]:
+    """How many each line of the log tells of."""
+    found = [re.search(r"\((\d+) such since", str(row["reason"])) for row in rows if row["fate"] == "RATE_LIMITED"]
+    return [int(each[1]) if each else 1 for each in found]
 
 
 @given(st.integers(1, 200), st.lists(st.integers(0, 5), max_size=600))

@@ -101,6 +101,16 @@ def test_never_more_than_the_days_limit_is_accepted(limit: int, offered: int) ->
     assert accepted == min(limit, offered)
 
 
+def test_an_exit_counts_with_the_days_alerts_and_is_not_refused_for_their_number() -> None:
+    """Seen: after the last alert of the day the position that it had opened could not be closed by one."""
+    receiver = Receiver(a_group(max_signals_per_day=2), 1, TODAY, 1)
+    out = Alert(SignalType.EXIT, Side.SELL, symbol="NIFTY")
+    assert isinstance(decide(receiver, out), Accepted)
+    full = receiver.counting(TODAY)
+    assert fate_of(decide(full, ALERT)) is Fate.DAILY_LIMIT
+    assert isinstance(decide(full, out), Accepted)
+
+
 @given(limit=st.integers(1, 3), days=st.lists(st.sampled_from([TODAY - timedelta(days=1), TODAY]), max_size=12))
 def test_alerts_that_wait_over_midnight_do_not_bring_the_day_before_again(limit: int, days: list[date]) -> None:
     """Of two instances the one whose clock is behind still counts yesterday when the other has begun today."""
