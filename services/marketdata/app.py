@@ -53,6 +53,7 @@ app = Service(
         streams.find_lost_quotes,
         streams.settle_expired,
         streams.refill_views,
+        streams.write_series,
     ],
     standby=[streams.stand_by, streams.keep_books],
     follows=[
@@ -62,7 +63,6 @@ app = Service(
     ],
     background=[
         streams.forget_watchers,
-        streams.write_series,
         streams.repair_candles,
     ],
     committed=streams.note_custom_symbols,

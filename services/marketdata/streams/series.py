@@ -1,8 +1,11 @@
-"""Ticks from Kafka into QuestDB and into candles, in a thread of its own; any number of instances share the partitions.
+"""Ticks from Kafka into QuestDB and into candles, in a thread of the leader's; `writer` processes share the partitions.
 
 Kafka is the durable road: an offset is committed only after QuestDB has the rows and Kafka the candles, so whoever is
 killed, what stands in Kafka arrives. Everything is done again from the last commit, and doing it twice changes nothing.
 The one answer to any failure is the same: begin again from what was committed.
+
+Who leads takes the place of the leader before in Kafka's group by its name, at once, whatever became of that one. One
+writer is cheapest: rows of several come to QuestDB out of their order in time, and it writes the day's last ones anew.
 
 A commit says two things of a partition. The offset is where the candles in the making begin; the metadata says up to
 where rows are in QuestDB already, and which minute is the first that a new candle book sees whole.
@@ -24,6 +27,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import CandleClosed
 from libs.common.messaging.bulk import BulkPublisher
 from libs.common.messaging.bulk_reader import BulkReader, BulkRecord, Found, Mark
+from libs.common.messaging.lead import Role
 from libs.common.telemetry import log
 from services.marketdata.domain.candles import CandleBook, Micros, micros
 from services.marketdata.memory.market import WritingStatus
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
     from services.marketdata.memory import MarketMemory
     from services.marketdata.store import ContractStore
 
-GROUP = "marketdata-series"
 MOST_AT_ONCE = 20_000
 GATHER_SECONDS = 0.25
 """How long rows wait for company: QuestDB's cost is per write."""
@@ -46,6 +49,10 @@ DELIVERY_SECONDS = 10.0
 ASK_SECONDS = 90.0
 FUTURE: Micros = 3_600_000_000
 """A receipt so far ahead of our clock is a fault."""
+STOP_SECONDS = 1.0
+"""The lead is not held up for longer: a thread that hangs in QuestDB or Kafka ends by itself, and commits nothing any
+more once another took its place.
+"""
 GRACE: Micros = 1_000_000
 """A quiet partition's minute is closed by the clock, this much later than a busy one's by its ticks."""
 
@@ -53,7 +60,15 @@ FAILURES = (QuestDBError, OSError, FutureTimeout)
 
 
 async def write_series(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
-    """Until the process stops, whatever QuestDB and Kafka do."""
+    """As long as this instance leads, whatever QuestDB and Kafka do."""
+    try:
+        await _write_series(runtime)
+    finally:
+        runtime.memory.writing.waiting = 0
+        metrics.ROWS_WAITING.set(0)  # what waits is another's to tell
+
+
+async def _write_series(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
     memory = runtime.memory
     away = False
     while True:
@@ -77,8 +92,14 @@ async def _in_thread(writer: "SeriesWriter") -> None:
         await asyncio.shield(running)
     except asyncio.CancelledError:
         writer.stop.set()
-        await running
+        running.add_done_callback(_note_failure)
+        await asyncio.wait([running], timeout=STOP_SECONDS)
         raise
+
+
+def _note_failure(running: "asyncio.Future[None]") -> None:
+    if not running.cancelled() and (error := running.exception()):
+        log.warning("series_ended", error=repr(error))
 
 
 @dataclass(slots=True)
@@ -132,7 +153,7 @@ class SeriesWriter:
             topics.TICKS,
             runtime.settings.kafka_bootstrap,
             runtime.memory.writer_group,
-            runtime.settings.instance_id,
+            Role.LEADER.value if runtime.lead.role is Role.LEADER else runtime.settings.instance_id,
             self._assigned,
             self._revoked,
         )

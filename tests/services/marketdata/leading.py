@@ -6,6 +6,9 @@ from dataclasses import replace
 
 from libs.common.process import run
 from services.marketdata.app import app
+from services.marketdata.streams import write_series
+
+WITHOUT_CANDLES = replace(app, leader=[task for task in app.leader if task is not write_series], background=())
 
 if __name__ == "__main__":
-    run(replace(app, background=()))
+    run(WITHOUT_CANDLES)

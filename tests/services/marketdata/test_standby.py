@@ -36,6 +36,7 @@ from services.marketdata.streams import stand_by
 from services.marketdata.streams.contracts import publish_contracts
 from services.marketdata.streams.feed import Pump, go_on
 from tests.common.ledger import publish
+from tests.services.marketdata.leading import WITHOUT_CANDLES
 from tests.services.marketdata.samples import OPEN, listed, tick
 from tests.services.marketdata.test_custom_symbols import spread
 from tests.services.marketdata.test_simulator import simulator
@@ -52,14 +53,20 @@ async def quotes_of_our_own(runtime: MarketRuntime) -> AsyncIterator[MarketRunti
 
 
 class Instance:
-    """One of several, as the runtime would have it, without its HTTP listener and what writes candles."""
+    """One of several, as the runtime would have it, without its HTTP listener; with a group of writers to itself, or
+    without what writes candles.
+    """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, writers: str | None = None) -> None:
         self._number = number
+        self._writers = writers
         self._stack = contextlib.AsyncExitStack()
 
     async def start(self) -> "Instance":
-        runtime: MarketRuntime = await self._stack.enter_async_context(opened(app))
+        service = app if self._writers else WITHOUT_CANDLES
+        runtime: MarketRuntime = await self._stack.enter_async_context(opened(service))
+        if self._writers:
+            runtime.memory.writer_group = self._writers
         runtime.settings = runtime.settings.model_copy(update={"instance_id": str(self._number)})
         await self._stack.enter_async_context(quotes_of_our_own(runtime))
         self.runtime, self.memory = runtime, runtime.memory

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 from aiokafka import ConsumerRecord
+from confluent_kafka.admin import AdminClient
 from redis.asyncio import Redis
 
 from libs.common.clock import SystemClock
@@ -53,6 +55,33 @@ async def leader(kafka: str) -> AsyncIterator[asyncio.subprocess.Process]:
     if process.returncode is None:
         process.kill()
     await process.wait()
+
+
+async def test_ticks_are_written_by_who_leads_and_by_nobody_else(pool: asyncpg.Pool, kafka: str, group: str) -> None:
+    """Several writers bring rows out of their order in time, which QuestDB pays for with a quarter of a core."""
+    one = await Instance(0, writers=group).start()
+    other = Instance(1, writers=group)
+    try:
+        await until(lambda: one.memory.writing.ticks)
+        await other.start()
+        await until(lambda: other.stands_by)
+        before = one.memory.writing.ticks
+        await until(lambda: one.memory.writing.ticks > before + WHOLE_MARKET)
+        assert other.memory.writing.ticks == 0
+        await one.stop()
+        await until(lambda: other.memory.writing.ticks)
+        assert await asyncio.to_thread(writers_of, group, kafka) == [f"{group}-leader"], (
+            "it waited for the first to expire"
+        )
+    finally:
+        await other.stop()
+        await one.stop()
+
+
+def writers_of(group: str, bootstrap: str) -> list[str]:
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    found = client.describe_consumer_groups([group])[group].result(timeout=10)
+    return [member.group_instance_id for member in found.members]
 
 
 def told_at(record: ConsumerRecord) -> datetime:

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import asyncpg
 import httpx
@@ -12,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.clock import FixedClock
+from libs.common.process import tick
 from libs.common.service import every
 from libs.common.testing import service_app
+from libs.common.testing.apps import served
 from services.signals import handlers
 from services.signals.app import app
 from services.signals.domain import rate
@@ -63,13 +64,16 @@ async def test_what_has_no_line_of_its_own_in_the_log_is_told_in_one_line_a_minu
 ) -> None:
     """Seen: nobody could tell from the log whether an alert above the rate had come at all."""
     quick = await make(max_per_minute=1)
-    often = replace(app, timers=[every(0.1, handlers.log_floods)])
-    async with service_app(often) as client:
+    async with served(app) as (url, runtime), httpx.AsyncClient(base_url=url) as client:
         for _ in range(72):
             await client.post(TRADINGVIEW, json=alert(quick))
+        assert sum(refusals(await logged(client, quick))) == 60
+        telling = asyncio.create_task(tick(runtime, every(0.1, handlers.log_floods)))
         async with asyncio.timeout(10):
             while sum(refusals(await logged(client, quick))) < 71:
                 await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
+        telling.cancel()
         assert sum(refusals(await logged(client, quick))) == 71
 
 
