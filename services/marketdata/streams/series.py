@@ -53,6 +53,10 @@ STOP_SECONDS = 1.0
 """The lead is not held up for longer: a thread that hangs in QuestDB or Kafka ends by itself, and commits nothing any
 more once another took its place.
 """
+STILL_SECONDS, AWAKE_SECONDS = 5.0, 5.0
+"""Who stood still for so long may have been replaced, and hears of it within seconds of waking: until then it takes no
+silence of Kafka's for the end of a minute.
+"""
 GRACE: Micros = 1_000_000
 """A quiet partition's minute is closed by the clock, this much later than a busy one's by its ticks."""
 
@@ -72,6 +76,9 @@ async def _write_series(runtime: "Runtime[ContractStore, MarketMemory]") -> None
     memory = runtime.memory
     away = False
     while True:
+        if runtime.lead.role is Role.LEADER and not runtime.lead.leads():
+            await asyncio.sleep(RETRY_SECONDS)  # it slept: another may have its place
+            continue
         try:
             await memory.series.create_tables()
             writer = SeriesWriter(runtime, asyncio.get_running_loop())
@@ -148,7 +155,8 @@ class SeriesWriter:
         self._loop = loop
         self._publisher = BulkPublisher(runtime.service, runtime.settings.kafka_bootstrap, runtime.clock)
         self._partitions: dict[int, Partition] = {}
-        self._committed_at = stopwatch()
+        self._committed_at = self._asked_at = stopwatch()
+        self._awake_from = 0.0
         self._reader = BulkReader(
             topics.TICKS,
             runtime.settings.kafka_bootstrap,
@@ -173,6 +181,9 @@ class SeriesWriter:
     def _round(self, rows: RowWriter) -> None:
         batch = Batch()
         self._read(self._reader.read(MOST_AT_ONCE, GATHER_SECONDS), batch)
+        asked_at, self._asked_at = self._asked_at, stopwatch()
+        if self._asked_at - asked_at > STILL_SECONDS:
+            self._awake_from = self._asked_at + AWAKE_SECONDS
         for number, partition in self._partitions.items():
             batch.candles += partition.book.close(self._all_received_before(number, partition))
         if batch.rows or batch.candles:
@@ -202,7 +213,7 @@ class SeriesWriter:
         By the ticks' own receipts, or by the clock once the partition has been read to its end.
         """
         end = self._reader.end(number)
-        if end is None or partition.position < end:
+        if end is None or partition.position < end or self._asked_at < self._awake_from:
             return partition.received
         return max(partition.received, micros(self._clock.now()) - GRACE)
 

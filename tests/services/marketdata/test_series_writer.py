@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.servers
 END = timedelta(minutes=30)
+LONG_STOPPED, AWAKE_FOR = 6.0, 3.0
+"""Seconds."""
 
 
 @pytest.fixture
@@ -184,6 +187,35 @@ async def test_a_writer_that_is_killed_in_the_middle_of_a_minute_loses_and_chang
             assert len(await eventually(runtime.memory.series, name, Interval.TICK, 480)) == 480
             found = await eventually(runtime.memory.series, name, Interval.ONE_MINUTE, 4)
             assert stored(found) == told(candles_of(ticks), name)
+
+
+async def test_a_writer_that_stood_still_closes_no_minute_of_which_another_saw_the_rest(
+    runtime: "MarketRuntime", group: str
+) -> None:
+    """Seen: it found by its clock that the minute was over, and wrote and told the half that it knew."""
+    (name,) = instruments(1)
+    ticks = day_of([name], 2)
+    series = runtime.memory.series
+    times = (OPEN.isoformat(), (OPEN + END).isoformat())
+    first = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.services.marketdata.writing", group, *times
+    )
+    try:
+        for each in ticks[:60]:
+            runtime.publish_bulk(each)
+        assert len(await eventually(series, name, Interval.TICK, 60)) == 60
+        first.send_signal(signal.SIGSTOP)
+        async with writing(runtime):
+            for each in ticks[60:]:
+                runtime.publish_bulk(each)
+            assert stored(await eventually(series, name, Interval.ONE_MINUTE, 2)) == told(candles_of(ticks), name)
+            await asyncio.sleep(LONG_STOPPED)
+        first.send_signal(signal.SIGCONT)
+        await asyncio.sleep(AWAKE_FOR)
+        assert stored(await rows(series, name, Interval.ONE_MINUTE)) == told(candles_of(ticks), name)
+    finally:
+        first.kill()
+        await first.wait()
 
 
 async def test_writers_share_the_partitions_and_take_them_over_in_the_middle_of_a_minute(
