@@ -211,6 +211,10 @@ class Connection(HttpToolsProtocol):
         self._unfinished.allow(self, self.loop.time(), seconds)
 
     def handle_websocket_upgrade(self) -> None:
+        """Not amid an answer: who writes that would never hear that its client is gone."""
+        if not self._may_begin():
+            self.transport.close()
+            return
         self._unfinished.end(self)
         self._unfinished.taken(self)
         super().handle_websocket_upgrade()

@@ -10,6 +10,7 @@ import httpx
 import pytest
 import uvloop
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
 
 from libs.common import http
 from libs.common.connections import Unfinished, allow
@@ -22,7 +23,32 @@ pytestmark = pytest.mark.servers
 HALF_A_HEAD = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Le"
 HALF_A_BODY = b'POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n{"lots"'
 LONG = 20_000_000
+UPGRADE = (
+    b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 WHOLE = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+
+given_up: list[str] = []
+"""Answers without an end, of which their routes heard that nobody waits for them any more."""
+
+
+class Silence:
+    """A stream on which nothing is said."""
+
+    def heard(self, text: str) -> None: ...
+    def writable(self) -> None: ...
+    def ended(self) -> None: ...
+
+
+async def pieces() -> AsyncIterator[bytes]:
+    try:
+        while True:
+            yield b"x" * 65_536
+            await asyncio.sleep(0)
+    finally:
+        given_up.append("endless")
 
 
 def routes(_: Runtime[Store, Memory]) -> APIRouter:
@@ -46,10 +72,16 @@ def routes(_: Runtime[Store, Memory]) -> APIRouter:
     async def long() -> Response:
         return Response(b"x" * LONG)
 
+    @router.get("/endless")
+    async def endless() -> Response:
+        return StreamingResponse(pieces())
+
     return router
 
 
-SERVICE = Service(name="walkforward", store=Store, memory=Memory, routes=routes)
+SERVICE = Service(
+    name="walkforward", store=Store, memory=Memory, routes=routes, sockets=lambda _: lambda socket, path: Silence()
+)
 
 
 @contextlib.asynccontextmanager
@@ -174,6 +206,20 @@ async def test_an_answer_that_nobody_takes_is_not_kept() -> None:
     """Anybody could ask for as many as fill the memory: none of them ended before its client did."""
     async with listening(untaken_s=0.5) as port:
         assert await taken(port, first_s=2.0, then_s=0) < LONG
+
+
+async def test_a_stream_that_is_asked_for_amid_an_answer_does_not_keep_that_for_ever() -> None:
+    """Who wrote it never heard that its client was gone: anybody could leave as many as fill the memory, for good."""
+    given_up.clear()
+    async with listening() as port:
+        _, writer = await sent(port, b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.5)
+        writer.write(UPGRADE)
+        await asyncio.sleep(0.5)
+        writer.transport.abort()
+        async with asyncio.timeout(5):
+            while not given_up:
+                await asyncio.sleep(0.02)
 
 
 async def test_an_answer_that_is_taken_slowly_comes_whole() -> None:
