@@ -108,6 +108,7 @@ class Unfinished:
         self._untaken[connection] = connection.unsent, now
 
     def taken(self, connection: "Connection") -> None:
+        """Nothing of it is left here, or nobody asks any more."""
         self._untaken.pop(connection, None)
 
     def _forget(self, connection: "Connection") -> None:
@@ -129,9 +130,12 @@ class Unfinished:
                 if until <= now:
                     self._cut(connection, self._too_late(seconds))
             for connection, (unsent, since) in list(self._untaken.items()):
-                if connection.unsent < unsent:
+                if not connection.unsent:
+                    self.taken(connection)
+                elif connection.unsent < unsent:
                     self.wait(connection, now)
                 elif since <= now - bounds.untaken:
+                    self.taken(connection)
                     connection.transport.abort()
 
     def _cut_since(self, late: float, most: int, problem: Problem) -> None:
@@ -176,7 +180,7 @@ class Connection(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._unfinished.taken(self)
+        self._unfinished.wait(self, self.loop.time())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unfinished.end(self)
@@ -204,6 +208,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self.unsent:  # too little for the server to wait, but its client has to take that, too
+            self._unfinished.wait(self, self.loop.time())
         if self._in_request:  # the next one was begun meanwhile
             self._unfinished.begin(self, self.loop.time())
 

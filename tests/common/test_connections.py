@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from libs.common import http
-from libs.common.connections import Unfinished, allow
+from libs.common.connections import Connection, Unfinished, allow
 from libs.common.runtime import Runtime
 from libs.common.service import Memory, Service, Store
 from libs.common.testing.apps import opened
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.servers
 HALF_A_HEAD = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Le"
 HALF_A_BODY = b'POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n{"lots"'
 LONG = 20_000_000
+PIECE = 30_000
 UPGRADE = (
     b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -30,6 +31,8 @@ UPGRADE = (
 WHOLE = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 
 
+asked: list[Connection] = []
+"""By whom there was asked for a piece."""
 given_up: list[str] = []
 """Answers without an end, of which their routes heard that nobody waits for them any more."""
 
@@ -71,6 +74,11 @@ def routes(_: Runtime[Store, Memory]) -> APIRouter:
     @router.get("/long")
     async def long() -> Response:
         return Response(b"x" * LONG)
+
+    @router.get("/piece")
+    async def piece(request: Request) -> Response:
+        asked.append(request.scope["connection"])
+        return Response(b"x" * PIECE)
 
     @router.get("/endless")
     async def endless() -> Response:
@@ -206,6 +214,29 @@ async def test_an_answer_that_nobody_takes_is_not_kept() -> None:
     """Anybody could ask for as many as fill the memory: none of them ended before its client did."""
     async with listening(untaken_s=0.5) as port:
         assert await taken(port, first_s=2.0, then_s=0) < LONG
+
+
+async def test_the_end_of_an_answer_that_nobody_takes_is_not_kept_either() -> None:
+    """So little was left that the server did not wait for its client, nor saw that he never took it."""
+    loop = asyncio.get_running_loop()
+    async with listening(untaken_s=0.5) as port:
+        with contextlib.closing(socket.socket()) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            asked.clear()
+            while not asked or not asked[-1].unsent:
+                before = len(asked)
+                await loop.sock_sendall(client, b"GET /piece HTTP/1.1\r\nHost: x\r\n\r\n")
+                async with asyncio.timeout(5):
+                    while len(asked) == before:
+                        await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(2)
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(5):
+                    while await loop.sock_recv(client, 1_000_000):
+                        pass
 
 
 async def test_a_stream_that_is_asked_for_amid_an_answer_does_not_keep_that_for_ever() -> None:
