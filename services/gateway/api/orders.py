@@ -90,11 +90,11 @@ async def place(request: Request) -> Response:
     """
     edge = edge_of(request)
     identity = await edge.identify_trader(request)
+    check_fields(await request.body())
     try:
         body = models.PlaceOrder.model_validate_json(await request.body())
     except ValidationError as error:
         raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error
-    check_fields(await request.body())
 
     async def run(order_id: UUID, again: bool) -> Response:
         await edge.own_account(identity, body.account_id)

@@ -21,6 +21,7 @@ COMMANDS: list[tuple[str, str, Callable[[str], str]]] = [
     ("POST", "market/custom-symbols/", lambda text: CUSTOM % text),
     ("POST", "algos/", lambda text: ALGO % text),
 ]
+MANY_FIELDS = "{" + ", ".join(f'"{n}": 1' for n in range(60_000)) + "}"
 CUSTOM = '{"symbol": "PAIR", "name": %s, "legs": [{"instrument": "NSE:SBIN", "weight": 1}]}'
 ALGO = (
     '{"name": "a", "product": "MIS", "accounts": [{"account_id": "{account}"}], '
@@ -79,6 +80,25 @@ async def test_an_order_that_names_a_field_twice_is_refused(platform: Platform, 
     order = f'"account_id": "{asha.account_id}", "instrument": "NSE:SBIN", "side": "BUY", "product": "MIS"'
     body = f'{{{order}, "quantity": 1, {again}}}'
     assert "'quantity' twice" in await refusal(platform, asha, "POST", "trading/orders/place", body)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_known", "body"),
+    [
+        ("auth/login", False, MANY_FIELDS),
+        ("auth/register", False, MANY_FIELDS),
+        ("trading/orders/place", True, MANY_FIELDS),
+        ("auth/api-keys", True, f'{{"name": "bot", "scopes": [{", ".join(["7"] * 100_000)}]}}'),
+    ],
+)
+async def test_a_body_of_thousands_of_faults_is_refused_in_one_line(
+    platform: Platform, path: str, is_known: bool, body: str
+) -> None:
+    """Each was told of: ten megabytes for one, and for a second nobody else was answered, before any login."""
+    client = (await platform.person("asha")).client if is_known else await platform.client()
+    answer = await client.post(f"/api/v2/{path}", content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert len(answer.content) < 1_000, f"{len(answer.content)} bytes were answered"
 
 
 async def test_the_id_of_zeros_is_no_strategy(platform: Platform) -> None:

@@ -54,7 +54,7 @@ class PasswordChange(Body):
 
 class KeyRequest(Body):
     name: Name
-    scopes: list[Scope] = Field(default=[Scope.READ, Scope.TRADE], min_length=1)
+    scopes: list[Scope] = Field(default=[Scope.READ, Scope.TRADE], min_length=1, max_length=len(Scope))
 
 
 class KeyView(Answer):
