@@ -59,7 +59,7 @@ def sockets(runtime: GatewayRuntime) -> Open:
 class Conversation:
     """One client's. Its wishes are granted one after the other; between them nothing runs for it."""
 
-    __slots__ = ("_client", "_edge", "_socket", "_task", "_timer", "_wishes")
+    __slots__ = ("_client", "_edge", "_room", "_socket", "_task", "_timer", "_wishes")
 
     def __init__(self, socket: WebSocket, edge: Edge) -> None:
         self._socket = socket
@@ -67,6 +67,8 @@ class Conversation:
         self._client: Client | None = None
         self._wishes: deque[str] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._room: asyncio.Event | None = None
+        """For what is answered, while the client takes nothing."""
         late = Closing(UNAUTHENTICATED, f"authenticate within {AUTHENTICATE_S:g} s")
         self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(
             AUTHENTICATE_S, self._close, late
@@ -84,6 +86,8 @@ class Conversation:
             self._socket.listen(False)
 
     def writable(self) -> None:
+        if self._room is not None:
+            self._room.set()
         if self._client is not None:
             self._edge.memory.hub.wake(self._client)
 
@@ -100,6 +104,7 @@ class Conversation:
         try:
             while self._wishes:
                 await self._answer(_read(self._wishes.popleft()))
+                await self._until_taken()
         except Closing as closing:
             self._close(closing)
         except RecursionError:  # orjson reads a little deeper than Python writes
@@ -117,6 +122,16 @@ class Conversation:
             self._client = None
         self._wishes = None
         self._socket.close(closing.code, closing.reason)
+
+    async def _until_taken(self) -> None:
+        """The answers to what is asked by who does not read would all wait here, and be worked out while nobody else
+        has a turn.
+        """
+        await asyncio.sleep(0)  # in which the hub writes
+        while self._socket.paused_at is not None:
+            self._room = asyncio.Event()
+            await self._room.wait()
+        self._room = None
 
     async def _answer(self, wish: Wish) -> None:
         client = self._client

@@ -14,12 +14,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from libs.common.problems import PROBLEM_JSON
 from libs.common.testing.apps import served
 from libs.common.testing.caches import patient_redis
+from libs.common.websocket import WRITE_BUFFER, WebSocket
 from services.gateway import streams
 from services.gateway.api.edge import edge_in
 from services.gateway.api.stream import recheck_once
 from services.gateway.app import app
 from services.gateway.memory.prices import Mode
-from tests.services.gateway.streaming import Live, Reader, quotes, watcher
+from tests.services.gateway.streaming import NIFTY_CHAIN, Live, Reader, option_chain, quotes, watcher
 from tests.services.gateway.test_turns import slow_reads, until_waiting
 
 
@@ -91,6 +92,27 @@ async def test_openalgo_1739_of_what_a_slow_client_did_not_read_only_the_newest_
     assert b"".join(outlet.written).count(b'"ltp":1299') == 2
     hub.leave(client)
     assert hub.prices.topics == {}
+
+
+async def test_who_asks_and_does_not_read_is_answered_when_he_reads(live: Live) -> None:
+    """Whatever had come was answered at once: what had not gone out waited here, a whole chain for each ask."""
+    asha, hub = await live.person("asha"), live.runtime.memory.hub
+    strikes = [float(strike) for strike in range(10_000, 15_000)]
+    async with live.reader(asha, chains=[NIFTY_CHAIN]) as reader:
+        hub.chained([option_chain(live, strikes, atm=12_000, full=True)])
+        size = len(orjson.dumps(await reader.hear("snapshot")))
+        for _ in range(80):
+            await reader.say(action="subscribe", chains=[NIFTY_CHAIN])
+        await asyncio.sleep(2)
+        [client] = hub.clients()
+        assert isinstance(client.outlet, WebSocket)
+        held = sum(map(len, client._queue or ())) + client.outlet._transport.get_write_buffer_size()
+        assert held < WRITE_BUFFER + 3 * size, f"{held} bytes wait for who does not read, in frames of {size}"
+        for _ in range(80):
+            assert (await reader.hear("ack"))["chains"] == {"NFO:NIFTY:2026-11-24": "ok"}
+            assert len((await reader.hear("snapshot"))["data"]["rows"]) == len(strikes)
+        await reader.say(action="ping")
+        assert (await reader.hear("pong"))["at"]
 
 
 async def test_a_stream_ends_with_its_session(live: Live) -> None:
