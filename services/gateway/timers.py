@@ -10,9 +10,7 @@ from services.gateway.store import GatewayStore, idempotency, outcomes, people
 
 
 async def forget(ctx: Context[GatewayStore, GatewayMemory]) -> Sequence[Message]:
-    """Answers kept for repeated requests (a day), outcomes kept for waiting instances (an hour), sessions (until their
-    refresh token is over).
-    """
+    """Answers and outcomes kept for repeated requests (a day), sessions (until their refresh token is over)."""
     await idempotency.forget_old(ctx.store.connection, ctx.now)
     await outcomes.forget_old(ctx.store.connection, ctx.now)
     await people.forget_sessions(ctx.store.connection, ctx.now)

@@ -63,7 +63,7 @@ async def version_of() -> Response:
 
 @router.get("/requests/{request_id}", responses=models.PROBLEMS)
 async def request_outcome(request_id: UUID, identity: Reader, edge: TheEdge) -> Response:
-    """What became of a request that was answered with 202: the event that ended it, for an hour."""
+    """What became of a request that was answered with 202: the event that ended it, for a day."""
     found = await outcomes.find(edge.runtime.pool, request_id)
     if found is None:
         return Json({"id": request_id, "status": "PENDING"})

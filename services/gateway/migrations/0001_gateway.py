@@ -190,7 +190,7 @@ CREATE TABLE outcomes (
     at timestamptz NOT NULL
 );
 CREATE INDEX outcomes_at ON outcomes USING brin (at);
-COMMENT ON TABLE outcomes IS 'The event that ended a request, for the instance that waits for it; kept an hour';
+COMMENT ON TABLE outcomes IS 'The event that ended a request, for whoever waits for it or repeats it; kept a day';
 
 CREATE TABLE square_offs (
     square_off_id uuid PRIMARY KEY,

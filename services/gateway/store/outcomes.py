@@ -1,16 +1,16 @@
 """The events that end requests, kept for the instance that waits for them."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from libs.common.contracts.base import Message
 from libs.common.contracts.orders import OrderCancelled, OrderCancelRefused, OrderModified, OrderModifyRefused
 from libs.common.database import Connection
+from services.gateway.domain.idempotency import KEPT
 from services.gateway.store.changes import Changes
 from services.gateway.store.rows import Database
 
-_KEPT = timedelta(hours=1)
 _PUT = """
     INSERT INTO outcomes AS o (request_id, type, body, at, of_one_order)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::timestamptz[], $5::bool[])
@@ -60,4 +60,5 @@ async def find(database: Database, request_id: UUID) -> tuple[str, str] | None:
 
 
 async def forget_old(connection: Connection, now: datetime) -> None:
-    await connection.execute("DELETE FROM outcomes WHERE at < $1", now - _KEPT)
+    """As late as the keys under which they are asked for: who carries a request out says nothing twice."""
+    await connection.execute("DELETE FROM outcomes WHERE at < $1", now - KEPT)

@@ -13,6 +13,7 @@ from libs.common.contracts.orders import OrderRequested
 from libs.common.testing.apps import opened
 from services.gateway.app import app
 from services.gateway.domain.idempotency import KEPT
+from services.gateway.timers import forget
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform
 from tests.services.gateway.test_orders_api import PLACE, limit_order
@@ -193,6 +194,35 @@ async def test_a_deletion_whose_answer_came_too_late_is_found_by_its_key(platfor
     await platform.project(deleted, correlation_id=UUID(taken.json()["id"]))
     assert (await asha.client.delete(account_url(asha), headers=KEY)).status_code == 204
     assert len(platform.asked) == 1
+
+
+async def hours_later(platform: Platform) -> None:
+    """Two of them have passed since everything that was asked so far, and the gateway has forgotten what it forgets."""
+    pool, now = platform.runtime.pool, platform.runtime.clock.now()
+    await pool.execute("UPDATE outcomes SET at = $1", now - timedelta(hours=2))
+    await pool.execute("UPDATE idempotency_keys SET created_at = $1", now - timedelta(hours=2))
+    async with platform.runtime.transaction() as unit:
+        await forget(unit.context)
+
+
+async def test_hours_later_a_key_still_finds_what_became_of_its_request(platform: Platform) -> None:
+    """It was answered 202 then, for ever: who carries it out knows the id of the request, and says nothing twice."""
+    asha = await platform.person("asha")
+    order = said.terms(asha.user_id, asha.account_id)
+    await platform.project(said.submitted(order), said.accepted(order))
+    cancel = {"order_id": str(order.order_id)}
+    taken = await asha.client.post("/api/v2/trading/orders/cancel", json=cancel, headers=KEY)
+    assert taken.status_code == 202
+    await platform.project(said.cancelled(order), correlation_id=UUID(taken.json()["id"]))
+    platform.answer = said.yes
+    other_key = {"Idempotency-Key": "wish-2"}
+    group = await asha.client.post("/api/v2/signals/", json={"name": "EMA"}, headers=other_key)
+    assert group.status_code == 201
+    platform.answer = said.nothing
+    await hours_later(platform)
+    assert (await asha.client.post("/api/v2/trading/orders/cancel", json=cancel, headers=KEY)).status_code == 200
+    again = await asha.client.post("/api/v2/signals/", json={"name": "EMA"}, headers=other_key)
+    assert (again.status_code, again.json()) == (201, group.json())
 
 
 async def test_a_deletion_that_was_refused_too_late_is_not_called_done(platform: Platform) -> None:
