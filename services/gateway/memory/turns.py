@@ -4,7 +4,8 @@ Every read holds a connection to the database while it lasts: very many slow one
 API key, would hold all of them, and the orders of everybody else would wait. So a few are at work at once and the next
 wait for their turn: a screen that asks for a dozen things at once notices nothing. What is sent with API keys has turns
 and a count of its own, so that a program gone wild, or a stolen key, leaves its owner his screen, where he revokes it.
-What streams have to read takes the same turns.
+What streams have to read takes the same turns, and those of all users together one of a few: after a restart
+thousands come back at once.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ Asker: TypeAlias = tuple[UserId, bool]
 PATIENCE_S = 5.0
 """How long a request waits for its turn: longer than commands take that wait for an outcome."""
 
+STREAMS_AT_ONCE = 3
+"""Of all users, who read what they show; nobody's order waits behind more."""
 FILES_AT_ONCE = 4
 """Files of history that are sent to one user, as slowly as he takes them. QuestDB writes sixteen for all."""
 
@@ -38,6 +41,7 @@ class Turns:
         self._window_s = window_s
         self._lines: WeakValueDictionary[Asker, asyncio.Semaphore] = WeakValueDictionary()
         """Of those who have a request at work or waiting: it holds its line."""
+        self._streams = asyncio.Semaphore(STREAMS_AT_ONCE)
         self._files: Counter[Asker] = Counter()
         self._counts: Counter[Asker] = Counter()
         self._counts_until = 0.0
@@ -74,7 +78,7 @@ class Turns:
     @contextlib.asynccontextmanager
     async def turn_of_stream(self, identity: Identity) -> AsyncIterator[None]:
         """Whenever it comes: each connection waits for one at a time, and for what the user himself asked for."""
-        async with self._line(identity):
+        async with self._line(identity), self._streams:
             yield
 
     @contextlib.contextmanager

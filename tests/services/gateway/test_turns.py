@@ -80,6 +80,23 @@ async def test_one_users_streams_hold_up_nobody(live: Live, pool: asyncpg.Pool) 
                 await reader.hear("snapshot" if table == "risk_events" else "ack")
 
 
+async def test_the_streams_of_many_hold_up_nobody(live: Live, pool: asyncpg.Pool) -> None:
+    """After a restart thousands come back at once: they had all connections to the database, and each order waited."""
+    people = [await live.person(f"user{n}") for n in range(6)]
+    bina = await live.person("bina")
+    async with contextlib.AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(live.reader(each)) for each in people for _ in range(2)]
+        async with slow_reads(pool):
+            for reader in readers:
+                await reader.say(action="subscribe", channels=["risk"])
+            await until_waiting(pool, 2)
+            await asyncio.sleep(0.5)
+            async with asyncio.timeout(4):
+                assert (await bina.client.get(PROFILE)).status_code == 200
+        for reader in readers:
+            await reader.hear("snapshot")
+
+
 async def test_a_flood_of_keys_that_nobody_has_keeps_those_who_logged_in_from_nothing(
     platform: Platform, pool: asyncpg.Pool
 ) -> None:
