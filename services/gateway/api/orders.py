@@ -26,6 +26,7 @@ from libs.common.contracts.orders import (
     OrdersCancelStarted,
 )
 from libs.common.problems import UNAVAILABLE, Problem
+from libs.common.telemetry import log
 from services.gateway.api import models
 from services.gateway.api.bodies import check_fields
 from services.gateway.api.commands import pending
@@ -136,7 +137,7 @@ async def modify(body: models.ModifyOrder, request: Request, identity: Leaver, e
             case None:
                 return pending(request_id, status_url(body.order_id))
             case _:
-                return Json(await _shown(edge, body.order_id))
+                return await _done(edge, body.order_id, request_id)
 
     return await edge.commands.once(request, identity, run)
 
@@ -157,7 +158,7 @@ async def cancel(body: models.CancelOrder, request: Request, identity: Leaver, e
             case None:
                 return pending(request_id, status_url(body.order_id))
             case _:
-                return Json(await _shown(edge, body.order_id))
+                return await _done(edge, body.order_id, request_id)
 
     return await edge.commands.once(request, identity, run)
 
@@ -304,8 +305,13 @@ def status_url(order_id: UUID) -> str:
     return f"/api/v2/trading/orders/{order_id}/status"
 
 
-async def _shown(edge: Edge, order_id: UUID) -> views.View:
-    return views.order(await queries.order(edge.runtime.pool, order_id) or {})
+async def _done(edge: Edge, order_id: UUID, request_id: UUID) -> Response:
+    """The order that was changed, as it is now. It was, also where that cannot be read any more."""
+    try:
+        return Json(views.order(await queries.order(edge.runtime.pool, order_id) or {}))
+    except UNAVAILABLE as error:
+        log.warning("order_not_shown", order_id=str(order_id), error=repr(error))
+        return pending(request_id, status_url(order_id))
 
 
 async def visible_order(edge: Edge, identity: Identity, order_id: UUID) -> Row:

@@ -129,6 +129,32 @@ async def test_openalgo_345_1991_an_order_that_was_sent_is_never_answered_as_if_
     assert answer.json()["id"] == str(await kept.fetchval("SELECT message_id FROM idempotency_keys"))
 
 
+@pytest.mark.parametrize("change", ["modify", "cancel"])
+async def test_a_change_that_was_made_is_never_answered_as_if_it_had_not_been(
+    platform: Platform, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database goes away once it is known what became of it, and before the order is shown."""
+    asha = await platform.person("asha")
+    order = said.terms(asha.user_id, asha.account_id)
+    await platform.project(said.submitted(order), said.accepted(order))
+    platform.answer = lambda *_: [said.modified(order, 5) if change == "modify" else said.cancelled(order)]
+    lost = await asyncpg.create_pool("postgresql://nobody@127.0.0.1:1/nothing", min_size=0, timeout=1)
+    waiters, kept = platform.runtime.memory.waiters, platform.runtime.pool
+    resolve = waiters.resolve
+
+    def resolve_and_lose_the_database(changes: Changes) -> None:
+        resolve(changes)
+        platform.runtime.pool = lost
+
+    monkeypatch.setattr(waiters, "resolve", resolve_and_lose_the_database)
+    body = {"order_id": str(order.order_id), **({"quantity": 5} if change == "modify" else {})}
+    answer = await asha.client.post(f"/api/v2/trading/orders/{change}", json=body)
+    platform.runtime.pool = kept
+    await lost.close()
+    assert (answer.status_code, answer.json()["status"]) == (202, "PENDING"), answer.text
+    assert (await asha.client.get(answer.json()["status_url"])).status_code == 200
+
+
 class Unheard:
     """A producer that hands its messages to Kafka and never hears whether it has them."""
 
