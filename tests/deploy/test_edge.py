@@ -14,6 +14,10 @@ import pytest
 from deploy.local.edge import binary
 from deploy.local.servers import render
 
+MOST = 2048
+_SWITCH = b"connection: upgrade\r\nupgrade: websocket\r\n"
+UPGRADE = _SWITCH + b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+UPGRADED = _SWITCH + b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 CHECKED_OUT = 3.0
 """After so long every server that does not answer its check in two seconds is out."""
 
@@ -50,17 +54,25 @@ class Place:
                     if self.deaths:
                         self.deaths.pop()
                         return
+                if b"upgrade: websocket" in head.lower():
+                    writer.write(b"HTTP/1.1 101 Switching Protocols\r\n" + UPGRADED)
+                    await reader.read()
+                    return
                 body = self.name.encode()
                 writer.write(b"HTTP/1.1 %b\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
                 await writer.drain()
 
 
 @contextlib.asynccontextmanager
-async def edge(tmp_path: Path, *places: Place) -> AsyncIterator[httpx.AsyncClient]:
+async def edge(tmp_path: Path, *places: Place, most: int = MOST) -> AsyncIterator[httpx.AsyncClient]:
+    """With room for so many requests at each place."""
     port, nobody = free_port(), free_port()
     ports = [place.port for place in places] + [nobody]
     lines = "\n".join(f"    server gateway-{n} 127.0.0.1:{each}" for n, each in enumerate(ports))
     conf = render("haproxy.cfg", tmp_path / "haproxy.cfg", edge_port=port, gateways=lines, signals=lines)
+    text = conf.read_text()
+    assert f" maxconn {MOST} " in text
+    conf.write_text(text.replace(f" maxconn {MOST} ", f" maxconn {most} "))
     async with contextlib.AsyncExitStack() as stack:
         for place in places:
             server = await asyncio.start_server(place.answer, "127.0.0.1", place.port)
@@ -140,6 +152,20 @@ async def test_what_an_instance_died_with_is_sent_again_only_if_that_does_no_har
                 status = 502
             assert len(first.asked) + len(second.asked) - before == 1 + again, (method, headers)
             assert status == (200 if again else 502), (method, headers)
+
+
+async def test_streams_take_no_request_its_place(tmp_path: Path) -> None:
+    """They last for hours, and who opens one need not have said who he is: two thousand kept every order out."""
+    ask = b"GET /api/v2/stream HTTP/1.1\r\nhost: x\r\nsec-websocket-version: 13\r\n" + UPGRADE
+    async with edge(tmp_path, Place("gateway"), most=5) as client:
+        streams = [await asyncio.open_connection("127.0.0.1", client.base_url.port) for _ in range(5)]
+        for reader, writer in streams:
+            writer.write(ask)
+            async with asyncio.timeout(5):
+                assert b" 101 " in await reader.readline()
+        assert (await client.get("/api/v2/trading/orders/")).status_code == 200
+        for _, writer in streams:
+            writer.close()
 
 
 async def test_without_any_instance_the_edge_says_when_to_try_again(tmp_path: Path) -> None:
