@@ -27,16 +27,18 @@ from services.marketdata.adapters.replay.recordings import (
 from services.marketdata.domain import symbols
 from services.marketdata.domain.ticks import fault_of
 from services.marketdata.settings import BarLabel, Recording, ReplaySettings, Rescale
-from tests.services.marketdata.samples import SBIN
+from tests.services.marketdata.samples import MINUTE, SBIN
 
 DAY = date(2026, 8, 18)
 NOON = datetime(2026, 8, 18, 6, 30, tzinfo=UTC)
 NIFTY = InstrumentId("NSE_INDEX:NIFTY")
 
 
-def replay(shared_data: Path, day: date = DAY, **settings: object) -> ReplayFeed:
+def replay(
+    shared_data: Path, day: date = DAY, hours: MarketHours = MarketHours.CONTINUOUS, **settings: object
+) -> ReplayFeed:
     chosen = ReplaySettings().model_copy(update={"shared_data": shared_data, **settings})
-    return ReplayFeed(day=day, hours=MarketHours.CONTINUOUS, settings=chosen)
+    return ReplayFeed(day=day, hours=hours, settings=chosen)
 
 
 def row(clock: str, price: float, volume: int, day: str = "2021-06-09") -> Row:
@@ -45,6 +47,18 @@ def row(clock: str, price: float, volume: int, day: str = "2021-06-09") -> Row:
 
 def ticks_of(feed: ReplayFeed, seconds: int, start: datetime = NOON) -> list[Tick]:
     return [tick for n in range(seconds * 10) for tick in feed.due(start + n * timedelta(milliseconds=100))]
+
+
+def test_nothing_is_traded_while_its_market_is_closed(shared_data: Path) -> None:
+    """The first minute of the day had the volume of the whole night."""
+    opens = NOON.replace(hour=3, minute=45)
+    night, morning = (replay(shared_data, hours=MarketHours.EXCHANGE) for _ in range(2))
+    for feed, begins in ((night, opens - timedelta(hours=1)), (morning, opens - timedelta(seconds=1))):
+        feed.due(begins)
+        feed.due(opens)
+    traded = [{tick.instrument: tick.volume for tick in feed.due(opens + MINUTE)} for feed in (night, morning)]
+    assert traded[0] == traded[1]
+    assert traded[0][SBIN] > 0
 
 
 def test_bad_rows_of_a_recording_are_dropped_and_the_rest_put_in_order() -> None:

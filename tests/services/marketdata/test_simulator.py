@@ -18,9 +18,9 @@ DAY = date(2026, 11, 23)
 STEP = timedelta(milliseconds=100)
 
 
-def simulator(seed: int = 7, rate: float = 1.0) -> SimulatedFeed:
+def simulator(seed: int = 7, rate: float = 1.0, hours: MarketHours = MarketHours.CONTINUOUS) -> SimulatedFeed:
     calendar = TradingCalendar(MarketHours.EXCHANGE)
-    return SimulatedFeed(day=DAY, calendar=calendar, hours=MarketHours.CONTINUOUS, seed=seed, rate=rate)
+    return SimulatedFeed(day=DAY, calendar=calendar, hours=hours, seed=seed, rate=rate)
 
 
 def ticks_of(feed: SimulatedFeed, seconds: int, start: datetime = OPEN) -> list[Tick]:
@@ -35,6 +35,17 @@ def test_the_same_seed_draws_the_same_market_and_another_seed_another() -> None:
 def test_the_first_look_prices_every_instrument() -> None:
     feed = simulator()
     assert {tick.instrument for tick in feed.due(OPEN)} == {contract.instrument for contract in feed.contracts}
+
+
+def test_nothing_is_traded_while_its_market_is_closed() -> None:
+    """The first minute of the day had the volume of the whole night."""
+    feed = simulator(rate=4, hours=MarketHours.EXCHANGE)
+    ticks_of(feed, 5, OPEN - timedelta(hours=3))
+    first: dict[str, Tick] = {}
+    for tick in ticks_of(feed, 30):
+        first.setdefault(tick.instrument, tick)
+    assert len(first) > len(feed.contracts) / 2
+    assert all(tick.volume == tick.ltq for tick in first.values())
 
 
 def test_every_tick_could_have_come_from_an_exchange() -> None:

@@ -55,6 +55,8 @@ class ReplayFeed:
             track.contract.instrument: float(track.prices[0]) for track in self._tracks
         }
         sessions = TradingCalendar(hours)
+        exchanges = {track.contract.exchange for track in self._tracks}
+        self._sessions = {exchange: sessions.session(exchange, day) for exchange in exchanges}
         self._chains = {
             instrument: DerivedChain(self.contracts, instrument, price, settings.strikes, sessions)
             for instrument, price in self.previous_closes.items()
@@ -127,7 +129,13 @@ class ReplayFeed:
             first, last = np.searchsorted(track.positions, (begin - offset, end - offset), side="right")
             for n in range(int(first), int(last)):
                 at = self._start + timedelta(seconds=(offset + float(track.positions[n])) / self._speed)
-                yield self._tick(track, n, min(at, until), traded=int(track.traded[n]))
+                traded = int(track.traded[n]) if self._trades(track, at) else 0
+                yield self._tick(track, n, min(at, until), traded)
+
+    def _trades(self, track: Track, at: datetime) -> bool:
+        """Else nobody hears of it, and it counts for no day."""
+        session = self._sessions[track.contract.exchange]
+        return session is not None and session.is_open(at)
 
     def _tick(self, track: Track, n: int, at: datetime, traded: int) -> Tick:
         contract, price = track.contract, float(track.prices[n])

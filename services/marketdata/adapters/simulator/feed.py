@@ -29,7 +29,9 @@ Ints = NDArray[np.int64]
 
 
 class SimulatedFeed:
-    """Ticks come as thinned Poisson arrivals at each instrument's rate. Derivatives are DERIVED from the spots."""
+    """Ticks come as thinned Poisson arrivals at each instrument's rate, while its exchange trades: what was traded by
+    night would count for the day. Derivatives are DERIVED from the spots.
+    """
 
     source = FeedSource.SIMULATED
 
@@ -46,6 +48,9 @@ class SimulatedFeed:
         self._index = {contract.instrument: n for n, contract in enumerate(self.contracts)}
         self._last: datetime | None = None
         sessions = TradingCalendar(hours)
+        exchanges = sorted({contract.exchange for contract in self.contracts})
+        self._sessions = [sessions.session(exchange, day) for exchange in exchanges]
+        self._exchange = np.array([exchanges.index(contract.exchange) for contract in self.contracts])
         self._describe(sessions)
         self._rates = self._ticks_per_second() * rate
 
@@ -62,16 +67,21 @@ class SimulatedFeed:
 
     def due(self, now: datetime) -> Sequence[Tick]:
         if self._last is None:
-            elapsed, ticking = 0.0, np.arange(len(self._index))
+            elapsed, ticking = 0.0, np.flatnonzero(self._trades(now))
         else:
             elapsed = (now - self._last).total_seconds()
             if elapsed <= 0:
                 return []
             arrivals = -np.expm1(-self._rates * elapsed)
-            ticking = np.flatnonzero(self._random.random(len(arrivals)) < arrivals)
+            ticking = np.flatnonzero((self._random.random(len(arrivals)) < arrivals) & self._trades(now))
         self._last = now
         self._spots.advance(elapsed)
         return self._ticks(ticking, now)
+
+    def _trades(self, now: datetime) -> NDArray[np.bool_]:
+        is_open = np.array([session is not None and session.is_open(now) for session in self._sessions])
+        trades: NDArray[np.bool_] = is_open[self._exchange]
+        return trades
 
     def _describe(self, sessions: TradingCalendar) -> None:
         """The columns of the universe, in the order of `contracts`; the spots come first."""
