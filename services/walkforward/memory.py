@@ -6,6 +6,7 @@ What it knows of open orders is a hint that may lag behind their rows; the rows 
 
 import asyncio
 import heapq
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -38,13 +39,24 @@ EVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Look:
-    """A tick that came, and what paper orders left of it. Its Decimal market is made when an order asks."""
+    """A tick that came, and what paper orders left of it. Its Decimal market is made when an order asks.
 
-    __slots__ = ("market", "tick")
+    Of several that were folded into one it has the newest tick, which does not tell of the others.
+    """
 
-    def __init__(self, tick: Tick) -> None:
+    __slots__ = ("_folded", "market", "tick")
+
+    def __init__(self, tick: Tick, folded: Market | None = None) -> None:
         self.tick = tick
-        self.market: Market | None = None
+        self.market = self._folded = folded
+
+    def give_back(self) -> None:
+        """What was taken of it was not taken."""
+        self.market = self._folded
+
+
+def _came(look: Look) -> datetime:
+    return look.tick.received_at
 
 
 @dataclass(slots=True)
@@ -55,7 +67,7 @@ class Stir:
     order_ids: set[OrderId] = field(default_factory=set)
 
     def in_order(self) -> list[Look]:
-        return sorted(set(self.looks), key=lambda look: look.tick.received_at)
+        return sorted(set(self.looks), key=_came)
 
 
 class WalkforwardMemory(Memory):
@@ -226,7 +238,7 @@ class WalkforwardMemory(Memory):
         """Work that could not be done; what it took from the markets was not taken."""
         for instrument, stir in stirs.items():
             for look in stir.looks:
-                look.market = None
+                look.give_back()
             self._stir(instrument, stir.looks, stir.order_ids)
 
     def _activate(self, now: datetime) -> None:
@@ -248,15 +260,14 @@ class WalkforwardMemory(Memory):
         self._stirred.set()
 
     def _add(self, looks: list[Look], look: Look) -> None:
-        looks.append(look)
+        """In the order in which they came: work that failed is put back behind what came meanwhile."""
+        insort(looks, look, key=_came)
         if len(looks) > LOOKS_KEPT:
             looks[:2] = [self._folded(looks[0], looks[1])]
 
     def _folded(self, older: Look, newer: Look) -> Look:
-        folded = Look(newer.tick)
         before, after = self.market_at(older), self.market_at(newer)
-        folded.market = fold(before, after) if before and after else None
-        return folded
+        return Look(newer.tick, fold(before, after) if before and after else None)
 
     def _put(self, order: Order) -> None:
         listing = self._listings.get(order.instrument)

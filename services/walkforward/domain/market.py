@@ -100,9 +100,9 @@ def market_of(tick: Tick, listing: Listing, model: FillModel) -> Market:
 
 
 def fold(older: Market, newer: Market) -> Market:
-    """Two looks as one: the newer book, with the extremes that it would make its reader miss."""
-    asks = [level for level in (older.lowest_ask, *older.asks[:1]) if level]
-    bids = [level for level in (older.highest_bid, *older.bids[:1]) if level]
+    """Two looks as one: the newer book, with the extremes that it would make its reader miss. Each may be folded."""
+    asks = [level for level in (older.lowest_ask, *older.asks[:1], newer.lowest_ask) if level]
+    bids = [level for level in (older.highest_bid, *older.bids[:1], newer.highest_bid) if level]
     traded = [price for price in (older.lowest, older.highest, newer.lowest, newer.highest) if price is not None]
     return replace(
         newer,

@@ -310,6 +310,28 @@ async def test_a_crossing_is_not_missed_when_the_venue_falls_far_behind() -> Non
         assert [(await row(venue, each)).filled for each in (asked, hungry)] == [100, 100]
 
 
+async def test_a_crossing_is_not_missed_when_the_database_goes_too_while_the_venue_falls_far_behind(
+    pool: asyncpg.Pool,
+) -> None:
+    async with instance() as venue:
+        asked, hungry = request(BUY, 100, LIMIT, "99.00"), request(BUY, 100)
+        await see(venue, tick(ask=100.0, ask_quantity=10))
+        await handle(venue, hungry)
+        await handle(venue, asked)
+        set_clock(venue, later(400))
+        await streams.see_ticks(dip_and_back(), venue.memory)
+        await pool.execute("ALTER TABLE orders ADD CONSTRAINT nothing_fills CHECK (filled <= 10)")
+        stirs = await venue.memory.stirred(venue.clock, 200)
+        await streams.see_ticks([tick(ask=100.0, at=later(200 + n)) for n in range(2 * LOOKS_KEPT)], venue.memory)
+        with pytest.raises(asyncpg.CheckViolationError):
+            await streams.decide(stirs, venue)
+        venue.memory.stir_again(stirs)
+        await pool.execute("ALTER TABLE orders DROP CONSTRAINT nothing_fills")
+        await match(venue)
+        assert [(await row(venue, each)).filled for each in (asked, hungry)] == [100, 100]
+        assert (await row(venue, hungry)).seen == later(200 + LOOKS_KEPT), "the newest of those that were folded"
+
+
 def dip_and_back() -> list[Tick]:
     back = [tick(ask=100.0, at=later(2 + n)) for n in range(3 * LOOKS_KEPT)]
     return [tick(ask=98.0, ask_quantity=100, at=later(1)), *back]
