@@ -213,6 +213,9 @@ class WalkforwardMemory(Memory):
     def watched(self) -> int:
         return sum(map(len, self._watches.values()))
 
+    def watched_orders(self) -> dict[OrderId, InstrumentId]:
+        return {order_id: instrument for instrument, watch in self._watches.items() for order_id in watch}
+
     # Work
 
     @property

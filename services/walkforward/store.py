@@ -1,6 +1,6 @@
 """Walkforward's tables: the book of orders. The only SQL of the service."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from asyncpg import Record
@@ -31,6 +31,7 @@ _RESTING = f"SELECT DISTINCT instrument FROM orders WHERE {_IS_OPEN} ORDER BY in
 _RECENT = f"""
     SELECT order_id, instrument, executions FROM orders WHERE {_IS_OPEN} AND changed_at >= now() - $1::interval
 """  # noqa: S608
+_OPEN_AMONG = f"SELECT order_id FROM orders WHERE order_id = ANY($1::uuid[]) AND {_IS_OPEN}"  # noqa: S608
 _DUE = f"""
     SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN} AND expires_at <= $1
     ORDER BY order_id LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -102,6 +103,9 @@ class WalkforwardStore(Store):
     async def read(self, order_ids: Iterable[OrderId]) -> list[Order]:
         """The orders, not locked: to know of, not to decide on."""
         return [_order(row) for row in await self.connection.fetch(_READ, list(order_ids))]
+
+    async def open_among(self, order_ids: Collection[OrderId]) -> set[OrderId]:
+        return {row[0] for row in await self.connection.fetch(_OPEN_AMONG, list(order_ids))}
 
     async def forget_finished(self, unchanged_for: timedelta, limit: int) -> None:
         await self.connection.execute(_FORGET, unchanged_for, limit)

@@ -49,6 +49,11 @@ async def learn_open_orders(ctx: Ctx) -> Sequence[ExecutionReported]:
 
 
 async def forget_finished_orders(ctx: Ctx) -> Sequence[ExecutionReported]:
+    """Those too that we watch and another instance ended: no tick may ever reach their prices."""
+    watched = ctx.memory.watched_orders()
+    ended = watched.keys() - await ctx.store.open_among(watched)
+    for order_id in ended:
+        ctx.memory.forget(watched[order_id], order_id)
     await ctx.store.forget_finished(timedelta(days=ctx.memory.settings.keep_days), FORGOTTEN_AT_ONCE)
     await ctx.store.forget_early_cancels(ctx.now - EARLY_CANCELS_KEPT)
     return []

@@ -4,6 +4,7 @@ The answer may hold too many orders, never too few: their rows decide.
 """
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -40,6 +41,9 @@ class Watch:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def __iter__(self) -> Iterator[OrderId]:
+        return iter(self._places)
 
     def knows(self, order_id: OrderId, executions: int) -> bool:
         """The order is watched, as it is since it had so many executions."""

@@ -264,6 +264,24 @@ async def test_an_instance_takes_over_an_order_as_the_one_that_died_had_changed_
         assert (await row(heir, asked)).status is OrderStatus.FILLED
 
 
+async def test_an_instance_forgets_the_orders_that_another_one_ended() -> None:
+    """It watched for ever whatever another had taken and no tick reached."""
+    ended, resting = [request(BUY, 100, LIMIT, "90.00") for _ in range(3)], request(BUY, 100, LIMIT, "90.00")
+    async with instance() as one, instance() as other:
+        await see(one, tick(ask=100.0))
+        for each in (*ended, resting):
+            await handle(one, each)
+        await learn(other)
+        assert other.memory.watched() == 4
+        for each in ended:
+            await handle(one, cancel(each))
+        async with other.transaction() as unit:
+            await timers.forget_finished_orders(unit.context)
+        assert other.memory.watched() == 1
+        await see(other, tick(ask=89.0, at=later(1)))
+        assert (await row(other, resting)).status is OrderStatus.FILLED
+
+
 async def test_day_orders_expire_at_the_session_end() -> None:
     async with instance() as venue:
         asked = request(BUY, 100, LIMIT, "99.00")
