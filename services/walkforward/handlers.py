@@ -35,7 +35,8 @@ async def take_order(request: VenueOrderRequested, ctx: Ctx) -> Sequence[Executi
 
 async def modify_order(request: VenueModifyRequested, ctx: Ctx) -> Sequence[ExecutionReported]:
     order = ctx.store.order(request.order_id)
-    change = requests.modify(order, request, ctx.memory.listing(request.instrument), ctx.now)
+    session = ctx.memory.session(request.instrument, ctx.now)
+    change = requests.modify(order, request, ctx.memory.listing(request.instrument), session, ctx.now)
     if isinstance(change, str):
         reference = str(ctx.derive("refused"))
         return [requests.refuse(ExecutionKind.MODIFY_REJECTED, request, order, change, reference, ctx.now)]

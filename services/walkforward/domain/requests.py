@@ -59,8 +59,7 @@ def arrive(
         or refusal(request.instrument, listing, session, now)
         or flaw(terms, listing, odd_lots=odd_lots)
     )
-    if not reason and session and session.in_closing_auction(now) and request.order_type in STOPS:
-        reason = "the closing auction takes limit and market orders only"
+    reason = reason or _unfit_for_auction(request.order_type, session, now)
     if reason:
         return end(order, OrderStatus.REJECTED, reason, now)
     accepted = replace(order, executions=1)
@@ -78,6 +77,12 @@ def _too_late(request: VenueOrderRequested, now: datetime) -> str:
     return f"the order reached the venue {int((now - request.expires_at).total_seconds())} s after it had expired"
 
 
+def _unfit_for_auction(order_type: OrderType, session: MarketSession | None, now: datetime) -> str:
+    if session and session.in_closing_auction(now) and order_type in STOPS:
+        return "the closing auction takes limit and market orders only"
+    return ""
+
+
 def without_market(order: Order, now: datetime) -> Change:
     """No price can be believed: the order waits for one, but an IOC order has no time to. A stop counts from now on."""
     if order.is_open and order.validity is Validity.IOC and not order.is_dormant and order.active_from <= now:
@@ -85,7 +90,13 @@ def without_market(order: Order, now: datetime) -> Change:
     return Change(replace(order, seen=now) if order.is_open and order.is_dormant else order)
 
 
-def modify(order: Order | None, request: VenueModifyRequested, listing: Listing | None, now: datetime) -> Change | str:
+def modify(
+    order: Order | None,
+    request: VenueModifyRequested,
+    listing: Listing | None,
+    session: MarketSession | None,
+    now: datetime,
+) -> Change | str:
     """New terms, or why not. The order looks at the market afresh; it keeps its place in the queue only
     when nothing but its quantity changes, and that downwards."""
     if order is None or order.account_id != request.account_id:
@@ -94,6 +105,8 @@ def modify(order: Order | None, request: VenueModifyRequested, listing: Listing 
         return f"the order is {order.status} already"
     terms = Terms(order.side, request.quantity, request.order_type, request.price, request.trigger_price)
     reason = flaw(terms, listing, odd_lots=terms.quantity == order.quantity)
+    if not reason and terms.order_type is not order.order_type:
+        reason = _unfit_for_auction(terms.order_type, session, now)
     if reason:
         return reason
     if terms.quantity <= order.filled:

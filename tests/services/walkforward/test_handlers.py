@@ -159,6 +159,20 @@ async def test_the_closing_auction_takes_no_stops(connection: Connection) -> Non
     assert accepted.kind is K.ACCEPTED
 
 
+async def test_in_the_closing_auction_no_order_becomes_a_stop(connection: Connection) -> None:
+    knows = memory(tick())
+    knows.learn(listed(NIFTY_FUTURE, Exchange.NFO, 75, kind=InstrumentKind.FUTURE, spot=SBIN))
+    resting, stop = request(order_type=LIMIT, limit="50.00"), request(order_type=SL_M, trigger="120.00")
+    await told(connection, knows, resting, stop)
+    auction = NOON + timedelta(hours=3, minutes=20)
+    (refused,) = await told(connection, knows, modify(resting, 100, SL_M, None, "101.00"), now=auction)
+    assert (refused.kind, refused.leaves_quantity) == (K.MODIFY_REJECTED, 100)
+    assert refused.reason == "the closing auction takes limit and market orders only"
+    for order, limit in ((resting, "50.05"), (stop, "50.00")):
+        (modified,) = await told(connection, knows, modify(order, 100, LIMIT, limit), now=auction)
+        assert modified.kind is K.MODIFIED
+
+
 async def test_a_stock_on_which_nothing_is_written_any_more_has_no_closing_auction(connection: Connection) -> None:
     """Every quarter some lose their derivatives; what has expired is listed as gone, and read again at each start."""
     knows = memory(tick())

@@ -16,16 +16,18 @@ from tests.services.walkforward.venue import NOON, STOCK, cancel, later, market,
 
 def test_a_smaller_order_keeps_its_place_in_the_queue_and_any_other_change_loses_it() -> None:
     resting = order(BUY, 100, LIMIT, "99.00", seen=NOON)
-    smaller = changed(requests.modify(resting, modify(resting, 40, LIMIT, "99.00"), STOCK, later(5))).order
-    larger = changed(requests.modify(resting, modify(resting, 140, LIMIT, "99.00"), STOCK, later(5))).order
-    dearer = changed(requests.modify(resting, modify(resting, 100, LIMIT, "99.05"), STOCK, later(5))).order
+    smaller = changed(requests.modify(resting, modify(resting, 40, LIMIT, "99.00"), STOCK, None, later(5))).order
+    larger = changed(requests.modify(resting, modify(resting, 140, LIMIT, "99.00"), STOCK, None, later(5))).order
+    dearer = changed(requests.modify(resting, modify(resting, 100, LIMIT, "99.05"), STOCK, None, later(5))).order
     assert [o.priority_at for o in (smaller, larger, dearer)] == [NOON, later(5), later(5)]
     assert dearer.seen is None
 
 
 def test_a_modified_order_reports_its_new_terms() -> None:
     resting = order(BUY, 100, LIMIT, "99.00", seen=NOON)
-    (said,) = changed(requests.modify(resting, modify(resting, 50, SL, "101.00", "100.00"), STOCK, NOON)).executions
+    (said,) = changed(
+        requests.modify(resting, modify(resting, 50, SL, "101.00", "100.00"), STOCK, None, NOON)
+    ).executions
     assert (said.kind, said.quantity, said.price, said.trigger_price, said.order_type, said.leaves_quantity) == (
         K.MODIFIED,
         50,
@@ -39,8 +41,8 @@ def test_a_modified_order_reports_its_new_terms() -> None:
 def test_a_triggered_stop_stays_awake_while_it_is_the_same_kind_of_stop() -> None:
     stop = order(BUY, 100, SL, "101.00", "100.00", seen=NOON)
     awake = meet(stop, market(tick(100.0, bid=101.5, ask=102.0, at=later(1))), later(1)).change.order
-    dearer = changed(requests.modify(awake, modify(awake, 100, SL, "101.50", "100.00"), STOCK, later(2))).order
-    other = changed(requests.modify(awake, modify(awake, 100, SL_M, None, "103.00"), STOCK, later(2))).order
+    dearer = changed(requests.modify(awake, modify(awake, 100, SL, "101.50", "100.00"), STOCK, None, later(2))).order
+    other = changed(requests.modify(awake, modify(awake, 100, SL_M, None, "103.00"), STOCK, None, later(2))).order
     assert (dearer.is_dormant, other.is_dormant) == (False, True)
 
 
@@ -52,7 +54,9 @@ def test_changed_terms_take_no_price_that_was_old_when_they_came(
 ) -> None:
     """A source that is asked anew says again what traded last: a new order with these terms would wait, too."""
     resting = order(BUY, 100, LIMIT, "90.00", seen=NOON)
-    change = changed(requests.modify(resting, modify(resting, 100, order_type, limit, trigger), STOCK, later(7200)))
+    change = changed(
+        requests.modify(resting, modify(resting, 100, order_type, limit, trigger), STOCK, None, later(7200))
+    )
     after = requests.without_market(change.order, later(7200)).order
     said_again = replace(market(tick(100.0, at=later(7205))), priced_at=later(3600))
     assert not believes(after, said_again, timedelta(seconds=60))
@@ -75,14 +79,14 @@ def test_impossible_terms_are_refused_with_the_reason(
     quantity: int, order_type: OrderType, limit: str | None, trigger: str | None, why: str
 ) -> None:
     resting = order(BUY, 100, LIMIT, "99.00", seen=NOON)
-    answer = requests.modify(resting, modify(resting, quantity, order_type, limit, trigger), STOCK, NOON)
+    answer = requests.modify(resting, modify(resting, quantity, order_type, limit, trigger), STOCK, None, NOON)
     assert isinstance(answer, str)
     assert why in answer
 
 
 def test_an_order_cannot_shrink_below_what_is_filled() -> None:
     resting = meet(order(BUY, 100, LIMIT, "99.00"), market(tick(ask=99.0, ask_quantity=30)), NOON).change.order
-    assert requests.modify(resting, modify(resting, 30, LIMIT, "99.00"), STOCK, NOON) == (
+    assert requests.modify(resting, modify(resting, 30, LIMIT, "99.00"), STOCK, None, NOON) == (
         "quantity 30 must be more than the 30 already filled"
     )
 
@@ -94,4 +98,6 @@ def test_a_final_an_unknown_and_a_strangers_order_cannot_be_cancelled_or_changed
     assert requests.cancel(over, cancel(over), NOON) == "the order is CANCELLED already"
     assert requests.cancel(None, cancel(resting), NOON) == "the venue has no such order"
     assert requests.cancel(resting, stranger, NOON) == "the venue has no such order"
-    assert requests.modify(over, modify(over, 50, LIMIT, "99.00"), STOCK, NOON) == "the order is CANCELLED already"
+    assert (
+        requests.modify(over, modify(over, 50, LIMIT, "99.00"), STOCK, None, NOON) == "the order is CANCELLED already"
+    )

@@ -47,7 +47,7 @@ def test_a_watch_knows_that_markets_round_to_whole_ticks() -> None:
 
 def test_a_watch_ignores_older_news_of_an_order_it_knows() -> None:
     resting = order(BUY, 100, LIMIT, "99.00", seen=NOON)
-    modified = changed(requests.modify(resting, modify(resting, 100, LIMIT, "101.00"), STOCK, NOON)).order
+    modified = changed(requests.modify(resting, modify(resting, 100, LIMIT, "101.00"), STOCK, None, NOON)).order
     watch = Watch()
     watch.put(modified, STOCK.tick_size)
     watch.put(resting, STOCK.tick_size)
