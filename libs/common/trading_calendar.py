@@ -9,7 +9,7 @@ platform that stops because a table is old would be worse than one that accepts 
 MCX's evening sessions on holidays of the stock exchanges are not in our sources: closed, unless an operator names them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -25,6 +25,9 @@ IST = ZoneInfo("Asia/Kolkata")
 NEW_YORK = ZoneInfo("America/New_York")
 SATURDAY = 5
 LONGEST_CLOSURE = 30
+CURRENCIES = (Exchange.CDS, Exchange.BCD)
+CURRENCY_LAST_TRADE = time(12, 30)
+"""Currency derivatives trade until half past noon on their last day, whatever the session."""
 NATIONAL_HOLIDAYS = frozenset({(1, 26), (5, 1), (8, 15), (10, 2), (12, 25)})
 """Month and day of Republic Day, Maharashtra Day, Independence Day, Gandhi Jayanti and Christmas: every exchange is
 closed, whatever the year. All other holidays follow the moon, or an election."""
@@ -60,23 +63,30 @@ class MarketSession:
 
 
 class TradingCalendar:
-    """Sessions under the given hours. `derivative_listed` says that a cash stock has futures and options."""
+    """Sessions under the given hours. `derivative_listed` says that a cash stock has futures and options, `last_day`
+    that the contract expires on that day.
+    """
 
     def __init__(self, hours: MarketHours = MarketHours.EXCHANGE, named: MarketDays | None = None) -> None:
         """`named` are an operator's days, by default those of MARKET_DAYS; SettingsError says what is wrong there."""
         self.hours = hours
         self._named = load(MarketDaysSettings).market_days if named is None else named
         self._warned_on = date.min
-        self._sessions: dict[tuple[Exchange, date, bool], MarketSession | None] = {}
+        self._sessions: dict[tuple[Exchange, date, bool, bool], MarketSession | None] = {}
 
-    def session(self, exchange: Exchange, day: date, derivative_listed: bool = False) -> MarketSession | None:
+    def session(
+        self, exchange: Exchange, day: date, derivative_listed: bool = False, last_day: bool = False
+    ) -> MarketSession | None:
         """The session of the Indian date `day`, None when the exchange is closed on it."""
-        asked = (exchange, day, derivative_listed)
+        asked = (exchange, day, derivative_listed, last_day)
         if asked not in self._sessions:
             if self.hours is MarketHours.CONTINUOUS:
                 self._sessions[asked] = MarketSession(_at(day, time()), _at(day + timedelta(days=1), time()))
             else:
-                self._sessions[asked] = self._session(exchange, day, derivative_listed)
+                found = self._session(exchange, day, derivative_listed)
+                if found is not None and last_day and exchange in CURRENCIES:
+                    found = replace(found, close=min(found.close, _at(day, CURRENCY_LAST_TRADE)))
+                self._sessions[asked] = found
         return self._sessions[asked]
 
     def last_end(self, exchange: Exchange, day: date) -> datetime | None:

@@ -91,8 +91,8 @@ class RiskMemory(Memory):
         """Of today; None on a day without, and under hours that never close."""
         if self.calendar.hours is MarketHours.CONTINUOUS:
             return None
-        listed = bool(self._futures.get(instrument.instrument))
-        return self.calendar.session(instrument.exchange, trading_day(now), listed)
+        listed, today = bool(self._futures.get(instrument.instrument)), trading_day(now)
+        return self.calendar.session(instrument.exchange, today, listed, last_day=instrument.expiry == today)
 
     def is_open(self, instrument: Instrument, now: datetime) -> bool:
         """Its market trades, or holds the auction that ends the day."""
@@ -112,8 +112,8 @@ class RiskMemory(Memory):
             return {}
         today, before = trading_day(now), self.policy.intraday_cutoff
         found: dict[Exchange, bool] = {}
-        for exchange, listed in product(Exchange, (False, True)):
-            session = self.calendar.session(exchange, today, listed)
+        for exchange, listed, last_day in product(Exchange, (False, True), (False, True)):
+            session = self.calendar.session(exchange, today, listed, last_day)
             if session is not None and session.open <= now < session.end:
                 found[exchange] = found.get(exchange, False) or intraday.is_ending(session, before, now)
         return found

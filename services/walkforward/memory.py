@@ -105,7 +105,7 @@ class WalkforwardMemory(Memory):
     # Contracts
 
     def learn(self, contract: InstrumentListed) -> None:
-        listing = Listing(contract.exchange, contract.lot_size, contract.tick_size, contract.tradable)
+        listing = Listing(contract.exchange, contract.lot_size, contract.tick_size, contract.tradable, contract.expiry)
         self._listings[contract.instrument] = self._shared.setdefault(listing, listing)
         if contract.kind is InstrumentKind.FUTURE and contract.spot is not None:
             futures = self._futures.setdefault(contract.spot, set())
@@ -129,7 +129,8 @@ class WalkforwardMemory(Memory):
         if listing is None:
             return None
         day = self.calendar.trading_day(now)
-        return self.calendar.session(listing.exchange, day, bool(self._futures.get(instrument)))
+        has_futures = bool(self._futures.get(instrument))
+        return self.calendar.session(listing.exchange, day, has_futures, last_day=listing.expiry == day)
 
     # Markets
 

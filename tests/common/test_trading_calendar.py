@@ -103,6 +103,15 @@ def test_currency_trades_nine_to_five() -> None:
     assert hours(Exchange.CDS, "2026-07-01") == hours(Exchange.BCD, "2026-08-04") == "09:00-17:00"
 
 
+def test_a_currency_contract_trades_until_half_past_noon_on_its_last_day_and_no_other_does() -> None:
+    day = date(2026, 11, 26)
+    ends = {each: CALENDAR.session(each, day, last_day=True) for each in (Exchange.CDS, Exchange.BCD, Exchange.NFO)}
+    closes = {each: session.close for each, session in ends.items() if session}
+    noon = ist("2026-11-26 12:30")
+    assert closes == {Exchange.CDS: noon, Exchange.BCD: noon, Exchange.NFO: ist("2026-11-26 15:40")}
+    assert CONTINUOUS.session(Exchange.CDS, day, last_day=True) == CONTINUOUS.session(Exchange.CDS, day)
+
+
 @pytest.mark.parametrize(
     ("day", "expected"),
     [

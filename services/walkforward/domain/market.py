@@ -5,7 +5,7 @@ what traded last on a day before is no last price: no stop of today wakes on it.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
 
@@ -23,6 +23,7 @@ class Listing:
     lot_size: int
     tick_size: Decimal
     tradable: bool = True
+    expiry: date | None = None
 
 
 class Liquidity(StrEnum):

@@ -1,7 +1,7 @@
 """Requests to the venue, on a real book."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -157,6 +157,21 @@ async def test_the_closing_auction_takes_no_stops(connection: Connection) -> Non
     assert rejected.reason == "the closing auction takes limit and market orders only"
     (accepted,) = await told(connection, knows, request(order_type=LIMIT, limit="50.00"), now=auction)
     assert accepted.kind is K.ACCEPTED
+
+
+async def test_a_currency_contract_trades_until_half_past_noon_on_its_last_day(connection: Connection) -> None:
+    """Orders were taken, and rested, until five o'clock: nobody trades it then, and nothing of it is settled here."""
+    knows, dollar = memory(tick()), InstrumentId("CDS:USDINR23NOV26FUT")
+    knows.learn(
+        listed(dollar, Exchange.CDS, kind=InstrumentKind.FUTURE).model_copy(update={"expiry": date(2026, 11, 23)})
+    )
+    resting = request(order_type=LIMIT, limit="50.00", instrument=dollar)
+    (accepted,) = await told(connection, knows, resting)
+    assert accepted.kind is K.ACCEPTED
+    ends = NOON + timedelta(minutes=30)
+    assert [order.expires_at for order in await WalkforwardStore(connection).open_orders()] == [ends]
+    (closed,) = await told(connection, knows, request(instrument=dollar), now=ends)
+    assert closed.reason == "CDS is closed at 12:30; it trades 09:00 to 12:30"
 
 
 async def test_in_the_closing_auction_no_order_becomes_a_stop(connection: Connection) -> None:

@@ -49,6 +49,16 @@ def test_mis_ends_ten_minutes_before_the_close_of_its_own_market(instrument: Ins
     assert hours_of(instrument, with_hours(full_market())) == until
 
 
+def test_a_currency_contract_ends_ten_minutes_before_half_past_noon_on_its_last_day() -> None:
+    """It was squared off at 16:50, when nobody had traded it for four hours."""
+    memory = with_hours(market())
+    memory.know([listed(DOLLAR, InstrumentKind.FUTURE, expiry=TODAY)])
+    assert hours_of(DOLLAR, memory) == "12:20"
+    position = replace(held(10, pnl_day=TODAY), instrument=DOLLAR)
+    assert [memory.due(position, at(12, minute)) is not None for minute in (19, 21, 31)] == [False, True, False]
+    assert memory.open_markets(at(12, 21))[Exchange.CDS]
+
+
 def test_a_share_that_lost_its_derivatives_ends_as_the_others_do() -> None:
     memory = with_hours(full_market())
     gone = listed(InstrumentId("NFO:INFY24NOV26FUT"), InstrumentKind.FUTURE, expiry=TODAY, spot=INFY)
