@@ -20,6 +20,7 @@ from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.memory.board import QuoteBoard
 from services.marketdata.memory.custom import CustomBook
 from services.marketdata.memory.desk import ChainDesk
+from services.marketdata.memory.interest import INTEREST_HASH
 from services.marketdata.memory.needs import Needs
 from services.marketdata.settings import PricingSettings
 from services.marketdata.store import TimeSeries
@@ -162,5 +163,6 @@ class MarketMemory(Memory):
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 await self.redis.hdel(QUOTES_HASH, *instruments)
+                await self.redis.hdel(INTEREST_HASH, *instruments)
         except (RedisError, OSError) as error:
             log.warning("quotes_not_dropped", error=repr(error))

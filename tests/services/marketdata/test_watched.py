@@ -177,6 +177,20 @@ async def test_depth_has_as_many_levels_as_are_asked_for_and_its_age(
         assert (answer.status_code, answer.json()["code"]) == (404, code)
 
 
+async def test_the_open_interest_of_what_is_listed_no_more_is_not_kept(runtime: MarketRuntime) -> None:
+    """Redis kept that of every contract there ever was, and a start reads all of it along with the quotes."""
+    memory = runtime.memory
+    gone, stays = MASTER[0].instrument, MASTER[1].instrument
+    memory.board.restore([quote(each, 100.0, oi=1000, at=NOW - timedelta(days=1)) for each in (gone, stays)])
+    for each in (gone, stays):
+        memory.board.take(tick(0, 100, instrument=each).model_copy(update={"at": NOW, "received_at": NOW}))
+    await memory.save_quotes(memory.board.unsaved())
+    await memory.drop_quotes([gone])
+    memory.board = QuoteBoard()
+    assert [each.instrument for each in await memory.saved_quotes()] == [stays]
+    assert memory.board.earlier_oi.known == {stays: 1000}
+
+
 async def test_the_change_of_open_interest_counts_from_the_day_before_over_a_restart(runtime: MarketRuntime) -> None:
     memory = runtime.memory
     option = MASTER[0].instrument
