@@ -1,6 +1,6 @@
 """What a trading process has in mind: when markets trade."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from libs.common.contracts.enums import Exchange
@@ -11,6 +11,9 @@ from libs.common.trading_calendar import MarketSession, TradingCalendar
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
+
+
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
 class TradingMemory(Memory):
@@ -32,5 +35,11 @@ class TradingMemory(Memory):
 
     def _sessions(self, instrument: InstrumentId, now: datetime) -> list[MarketSession]:
         exchange, today = Exchange(instrument.partition(":")[0]), self.calendar.trading_day(now)
-        found = (self.calendar.session(exchange, today, listed) for listed in (False, True))
+        last_day = _as_in_symbols(today) in instrument
+        found = (self.calendar.session(exchange, today, listed, last_day) for listed in (False, True))
         return [session for session in found if session is not None]
+
+
+def _as_in_symbols(expiry: date) -> str:
+    """`24NOV26`: without the contracts a symbol alone tells when its contract ends."""
+    return f"{expiry:%d}{MONTHS[expiry.month - 1]}{expiry:%y}"

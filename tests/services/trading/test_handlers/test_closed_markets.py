@@ -10,6 +10,7 @@ from libs.common.contracts.orders import LeftOpen, OrderRequested, SquareOffComp
 from libs.common.market_days import MarketDays
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import IST, TradingCalendar
+from services.trading.memory import TradingMemory
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import (
     ACCOUNT,
@@ -52,6 +53,16 @@ async def trades_on(trading: Trading, now: datetime) -> None:
     assert {"OrderSubmitted", "FillReported"} <= set(names(said))
     assert exits(said) == []
     assert await tick(trading, now) == []
+
+
+def test_a_currency_contract_may_trade_until_half_past_noon_on_its_last_day() -> None:
+    """Its paper venue refuses an exit from then on, and a panic would have sent one every half minute until five."""
+    memory = TradingMemory()
+    memory.calendar = TradingCalendar(MarketHours.EXCHANGE, MarketDays())
+    ends, goes_on = InstrumentId("CDS:USDINR23NOV26FUT"), InstrumentId("CDS:USDINR27NOV26FUT")
+    hours = [at(23, 12, 29), at(23, 12, 30), at(23, 16, 59), at(23, 17)]
+    assert [memory.may_trade(ends, each) for each in hours] == [True, False, False, False]
+    assert [memory.may_trade(goes_on, each) for each in hours] == [True, True, True, False]
 
 
 async def test_what_a_person_closes_ends_with_what_could_be_closed_and_tells_what_is_left(trading: Trading) -> None:
