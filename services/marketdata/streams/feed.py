@@ -16,6 +16,7 @@ from services.marketdata.adapters.live import LiveFeed
 from services.marketdata.adapters.source import open_feed
 from services.marketdata.domain import symbols
 from services.marketdata.domain.feed import MarketFeed
+from services.marketdata.domain.ticks import CLOCKS_DIFFER
 from services.marketdata.memory import MarketMemory
 from services.marketdata.memory.market import FeedStatus
 from services.marketdata.settings import FeedKind, MarketDataSettings
@@ -37,8 +38,8 @@ MOST_TOLD_APART = 1_000
 """Quarantined ticks published in a second; beyond it they are only counted."""
 MUTE_AFTER = timedelta(seconds=10)
 """A feed that says nothing for this long while a market is open is not ready, however well it is connected."""
-AHEAD = timedelta(seconds=2)
-"""By how much the clock of who led before may be ahead of ours."""
+AHEAD = CLOCKS_DIFFER + timedelta(seconds=2)
+"""By how much a quote's time may be ahead of our clock: the exchange's may be of who led before, and his of ours."""
 
 
 async def run_feed(runtime: "MarketRuntime") -> None:
