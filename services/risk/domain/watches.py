@@ -258,8 +258,10 @@ def _same_but_peak(held: Watch, told: Watch) -> bool:
 
 
 def _standing(watch: Watch) -> tuple[object, ...]:
-    """What a peak is the peak of."""
-    return watch.version, watch.day, watch.armed, watch.realised_before
+    """What a peak is the peak of. Another instance may tell a breach and arm the watch again before we hear of either:
+    its baseline tells then.
+    """
+    return watch.version, watch.day, watch.armed, watch.baseline, watch.realised_before
 
 
 def _with_peak_of(watch: Watch, old: Watch | None) -> Watch:

@@ -67,10 +67,10 @@ _KEEP_PEAKS = """
     UPDATE watches w
     SET peak = CASE WHEN w.day = c.day THEN GREATEST(w.peak, c.peak) ELSE c.peak END,
         baseline = CASE WHEN w.day = c.day THEN w.baseline ELSE 0 END, day = c.day, armed = true
-    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::date[], $5::numeric[])
-         AS c (limit_id, kind, version, day, peak)
+    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::date[], $5::numeric[], $6::numeric[])
+         AS c (limit_id, kind, version, day, baseline, peak)
     WHERE w.limit_id = c.limit_id AND w.kind = c.kind AND w.version = c.version
-      AND ((w.day = c.day AND w.armed) OR w.day < c.day)
+      AND ((w.day = c.day AND w.armed AND w.baseline = c.baseline) OR w.day < c.day)
 """
 
 _CARRIED = f"""
@@ -206,6 +206,7 @@ class Watches:
             [watch.kind for watch, _ in peaks],
             [watch.version for watch, _ in peaks],
             [watch.day for watch, _ in peaks],
+            [watch.baseline for watch, _ in peaks],
             [peak for _, peak in peaks],
         )
 

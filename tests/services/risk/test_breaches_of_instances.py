@@ -33,7 +33,9 @@ from tests.services.risk.scene import (
     conflated,
     market,
     order,
+    position,
     quote,
+    state,
 )
 from tests.services.risk.watched import Watched, limit, long
 
@@ -86,6 +88,38 @@ async def test_a_peak_is_never_lowered_by_an_instance_that_saw_less(scene: Watch
     await watches.keep_peaks([(watch, Decimal(1000))])
     await watches.keep_peaks([(watch, Decimal(700))])
     assert (await kept()).peak == 1000
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+async def test_the_peak_before_a_breach_is_nothing_to_an_instance_that_heard_of_it_when_all_was_over(
+    scene: Watched, is_kept: bool
+) -> None:
+    """Of two instances one told the breach, and the limit was armed again, within the second in which the other looks:
+    to that one the old peak stood, and it squared the next position off as soon as it was opened.
+    """
+    await scene.tell(limit(trailing_stop=Decimal(500)), long())
+    other = RiskMemory()
+    other.clock = FixedClock(NOW)
+
+    async def follow() -> None:
+        await scene.connection.execute("UPDATE exposures SET moved_by = $1", ids.new_id())
+        work = Work(app, other, scene.connection, NOW)
+        await timers.follow(work.context(origin(app, NOW)))
+
+    await follow()
+    other.take([conflated(quote(SBIN, 900.0, NOW))])
+    other.revalue()
+    if is_kept:
+        await follow()
+    await scene.price(900.0)
+    assert len(await scene.price(850.0)) == 2
+    flat, next_one = state(0, realised=500), state(10, 850, 500)
+    await scene.tell(position(flat, version=2), position(next_one, strategy_id=STRATEGY, version=3))
+    other.take([conflated(quote(SBIN, 850.0, NOW))])
+    await follow()
+    assert other.crossed == {}
+    await follow()
+    assert await scene.connection.fetchval("SELECT peak FROM watches") == 500
 
 
 async def test_nautilus_4736_a_restarted_process_knows_what_is_open(scene: Watched) -> None:

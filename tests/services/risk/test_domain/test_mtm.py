@@ -320,6 +320,20 @@ def test_a_changed_limit_starts_without_the_old_peak() -> None:
     assert [peak for _, peak in memory.watches.raised_peaks()] == [400]
 
 
+def test_a_watch_that_another_instance_told_and_armed_again_starts_without_the_old_peak() -> None:
+    """The next position was squared off as soon as it was opened."""
+    own = watch(BreachKind.TRAILING_STOP, 500)
+    memory = watching(own)
+    memory.hold([held(10)])
+    price(memory, 200.0)
+    memory.rewatch({own.limit_id: [replace(own, baseline=Decimal(500))]})
+    realised = Decimal(500)
+    memory.hold([held(0, realised_pnl=realised, version=2), held(10, 150, realised_pnl=realised, version=3)])
+    assert price(memory, 150.0) == []
+    assert [peak for _, peak in memory.watches.raised_peaks()] == [500]
+    assert len(price(memory, 100.0)) == 1
+
+
 def test_a_stale_price_moves_nothing_even_while_others_are_fresh() -> None:
     memory = watching(watch(BreachKind.STOP_LOSS, 500))
     memory.hold([held(10), held(10, instrument=INFY)])
