@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from libs.common.contracts.enums import Exchange, InstrumentKind
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import InstrumentListed, Quote
+from libs.common.contracts.market import InstrumentListed, Quote, is_of_a_day_before
 from libs.common.trading_calendar import IST
 
 
@@ -58,7 +58,11 @@ class Price:
 
     @classmethod
     def quoted(cls, quote: Quote) -> "Price":
-        return cls(_positive(quote.ltp), _positive(quote.previous_close), quote.at)
+        """What has not traded yet today would trade at its book, however long ago it traded last."""
+        last, close = _positive(quote.ltp), _positive(quote.previous_close)
+        if last is not None and is_of_a_day_before(quote):
+            return cls(_positive(max(quote.ltp, quote.bid, quote.ask)), close or last, quote.at)
+        return cls(last, close, quote.at)
 
     def reference(self, today: date) -> Decimal | None:
         """What a price band is measured from: the close of the day before, which is the last price of one that is from

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.contracts.enums import DenialRule, OrderType, Product, Side
+from libs.common.contracts.enums import DenialRule, FeedSource, OrderType, Product, Side
 from libs.common.contracts.orders import OrderCleared
 from services.risk.domain.instruments import Price
 from services.risk.domain.orders import decide
@@ -124,6 +124,20 @@ def test_what_trades_at_a_price_that_nobody_knows_yet_opens_nothing(terms: dict[
     opposite = -3125 if terms["side"] is Side.BUY else 3125
     leaving = replace(held(opposite), instrument=INFY)
     assert denial(check(dodging, price=price, net=leaving)) is None, "what only reduces passes"
+
+
+def test_what_has_not_traded_today_counts_at_its_book_and_not_at_the_price_of_a_day_before() -> None:
+    """Brokers repeat that price with the time and the book of now: 75 were bought at 100 on a margin of 150."""
+    told = {"source": FeedSource.LIVE, "volume": 0, "bid": 90.0, "ask": 100.0}
+    untraded = Price.quoted(quote(CALL, 2.0).model_copy(update=told))
+    bought = order(instrument=CALL, quantity=75, order_type=OrderType.MARKET, price=None, product=Product.NRML)
+    assert check(bought, price=untraded).margin == Decimal(7500)
+    limits = (limit(max_order_value=Decimal(7499)),)
+    sold = order(instrument=CALL, quantity=75, price=PAISE_5, side=Side.SELL)
+    for wish in (bought, sold):
+        assert refused(wish, price=untraded, limits=limits).value == "7500"
+    traded = Price.quoted(quote(CALL, 2.0).model_copy(update={**told, "volume": 75}))
+    assert check(bought, price=traded).margin == Decimal(150)
 
 
 def test_an_option_is_sold_without_a_price_of_its_own_unless_a_limit_minds_its_value() -> None:
