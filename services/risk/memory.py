@@ -48,8 +48,8 @@ class RiskMemory(Memory):
         self._instruments: dict[InstrumentId, Instrument] = {}
         self._quotes: dict[InstrumentId, Quote] = {}
         self._contracts_told = 0
-        self._expired_of = (date.min, 0, 0)
-        """Of which day, instruments and contracts it is known what has expired."""
+        self._expired_of = (date.min, 0, 0, 0)
+        """Of which day, instruments, contracts and prices it is known what has expired."""
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.clock = runtime.clock
@@ -169,18 +169,24 @@ class RiskMemory(Memory):
             self.found.set()
 
     def _look_for_expired(self, today: date) -> None:
-        """What ends at midnight, as under hours that never close, is settled minutes later: that day it counts."""
+        """What ends at midnight, as under hours that never close, is settled minutes later: that day it counts. What is
+        not listed any more is over, too, once nobody knows a price of it.
+        """
         day = today - timedelta(days=1) if self.calendar.hours is MarketHours.CONTINUOUS else today
-        now = (day, len(self.book.prices), self._contracts_told)
+        prices = self.book.prices
+        now = (day, len(prices), self._contracts_told, prices.unknown)
         if now == self._expired_of:
             return
         self._expired_of = now
         found = self._instruments
 
         def is_over(name: InstrumentId) -> bool:
-            return name in found and found[name].has_expired(day)
+            contract = found.get(name)
+            if contract is None:
+                return False
+            return contract.has_expired(day) or not (contract.tradable or prices.is_known(name))
 
-        self.book.prices.expire(is_over)
+        prices.expire(is_over)
 
     def is_reached(self, watch: Watch) -> bool:
         """Still, or not longer ago than a price may be old: while the database was away it may have recovered, and

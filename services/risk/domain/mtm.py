@@ -187,8 +187,8 @@ class Positions:
         return unpriced
 
     def _expired(self, rows: int) -> npt.NDArray[np.bool_] | None:
-        """Rows that are open in what has expired: until it is settled it is worth what was paid. Its last price is
-        forgotten with the process, and a loss that nobody can close would square off the rest every morning.
+        """Rows that are open in what has expired, or is gone: until it is settled it is worth what was paid. Its last
+        price is forgotten with the process, and a loss that nobody can close would square off the rest every morning.
         """
         if self._prices.expired is None:
             return None
@@ -253,7 +253,7 @@ class Book:
             self.net.begin_day(today)
             self.books.begin_day(today)
             self._today = today
-        some_unknown = self.prices.some_unknown
+        some_unknown = self.prices.unknown > 0
         self.net.value(some_unknown)
         self.books.value(some_unknown)
 

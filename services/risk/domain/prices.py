@@ -151,8 +151,12 @@ class Prices:
         self.closes += 1
 
     @property
-    def some_unknown(self) -> bool:
-        return bool(np.isnan(self.last[: len(self._index)]).any())
+    def unknown(self) -> int:
+        """Of how many no price is known."""
+        return int(np.isnan(self.last[: len(self._index)]).sum())
+
+    def is_known(self, instrument: InstrumentId) -> bool:
+        return not np.isnan(self.last[self._index[instrument]])
 
 
 def _midnight(today: date) -> float:

@@ -1,4 +1,4 @@
-"""What an account still holds of a contract that has expired: it was not settled, or its broker does that."""
+"""What an account holds that nobody trades any more: a contract that expired unsettled, or a share that is gone."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
 from services.risk.domain.watches import Watch
 from services.risk.memory import RiskMemory
-from tests.services.risk.scene import CONTRACTS, FUTURE
+from tests.services.risk.scene import CONTRACTS, FUTURE, INFY, listed
 from tests.services.risk.test_domain.watching import held, pass_time, price, watch, watching
 
 DAY_S = 86_400
@@ -47,3 +47,36 @@ def test_on_its_last_day_it_counts_at_its_price() -> None:
     memory = holding(watch(BreachKind.STOP_LOSS, 500))
     assert price(memory, 700.0) == [], "it has none"
     assert price(memory, 24_000.0, FUTURE) != []
+
+
+@pytest.mark.parametrize("kind", [BreachKind.STOP_LOSS, BreachKind.TRAILING_STOP, BreachKind.DAILY_LOSS])
+def test_a_share_that_is_gone_holds_up_no_limit_on_the_rest(kind: BreachKind) -> None:
+    """It was renamed, say: a process that was started since then knew no price of it, and fired no limit, ever."""
+    memory = watching(watch(kind, 500))
+    memory.hold([held(10, 800), held(10, 1500, instrument=INFY)])
+    memory.know([listed(INFY)])
+    assert price(memory, 800.0) == []
+    assert price(memory, 740.0) == [], "its price may come yet"
+    memory.know([listed(INFY, tradable=False, delisted=True)])
+    assert price(memory, 800.0) == []
+    assert [each.kind for each in price(memory, 750.0)] == [kind]
+
+
+def test_a_share_that_is_gone_counts_at_its_last_price_while_that_is_known() -> None:
+    """A dump may lack it for a morning."""
+    memory = watching(watch(BreachKind.STOP_LOSS, 500))
+    memory.know([listed(INFY, tradable=False, delisted=True)])
+    memory.hold([held(10, 800), held(10, 1500, instrument=INFY)])
+    price(memory, 1510.0, INFY)
+    assert price(memory, 745.0) == []
+    assert len(price(memory, 740.0)) == 1
+
+
+def test_a_share_that_is_listed_again_is_waited_for() -> None:
+    memory = watching(watch(BreachKind.STOP_LOSS, 500))
+    memory.know([listed(INFY, tradable=False, delisted=True)])
+    memory.hold([held(10, 800), held(10, 1500, instrument=INFY)])
+    assert price(memory, 760.0) == []
+    memory.know([listed(INFY)])
+    assert price(memory, 740.0) == []
+    assert len(price(memory, 1500.0, INFY)) == 1
