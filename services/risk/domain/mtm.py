@@ -4,14 +4,14 @@ Rupees are floats here: a book is valued ten times a second, and what is decided
 """
 
 from collections.abc import Hashable, Iterable
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
 
 from libs.common.contracts.enums import RiskLevel
 from services.risk.domain.ledger import Exposure, opened
-from services.risk.domain.prices import FIRST_SIZE, Floats, Indices, Prices, grown
+from services.risk.domain.prices import FIRST_SIZE, Floats, Indices, Prices, grown, picked
 
 
 class Groups:
@@ -49,6 +49,12 @@ class Groups:
 
     def find(self, scope: Hashable) -> int | None:
         return self._index.get(scope)
+
+    def keep(self, groups: Indices) -> None:
+        """Forget all but these."""
+        scopes = list(self._index)
+        self._index = {scopes[group]: n for n, group in enumerate(groups)}
+        self.open, self.kept = picked(self.open, groups), picked(self.kept, groups)
 
 
 class Positions:
@@ -139,6 +145,7 @@ class Positions:
 
     def begin_day(self, today: date) -> None:
         """Profit realised before today is yesterday's, and what is open now was carried into today."""
+        self._forget_flat(today - timedelta(days=1))
         for row, day in enumerate(self._days):
             if day != today:
                 self.realised[row] = 0
@@ -146,6 +153,28 @@ class Positions:
         rows = [row for row, opened_on in enumerate(self._opened_on) if _is_before(opened_on, today)]
         for level, groups in self.groups.items():
             groups.kept = np.bincount(self.group[level][rows], minlength=len(groups.open))
+
+    def _forget_flat(self, since: date) -> None:
+        """What was closed before that day: else a process that lives for months values all that anybody ever held."""
+        days = self._days
+        kept = [row for row, day in enumerate(days) if self.quantity[row] or day is None or day >= since]
+        if len(kept) == len(days):
+            return
+        keys, rows = list(self._rows), np.array(kept, np.intp)
+        self._rows = {keys[row]: n for n, row in enumerate(kept)}
+        self._versions = [self._versions[row] for row in kept]
+        self._days = [days[row] for row in kept]
+        self._opened_on = [self._opened_on[row] for row in kept]
+        self.quantity, self.average = picked(self.quantity, rows), picked(self.average, rows)
+        self.realised, self._mtm = picked(self.realised, rows), picked(self._mtm, rows)
+        self.carried_quantity = picked(self.carried_quantity, rows)
+        self.carried_average = picked(self.carried_average, rows)
+        self.instrument = picked(self.instrument, rows)
+        for level, groups in self.groups.items():
+            held, group = np.unique(self.group[level][rows], return_inverse=True)
+            self.group[level] = picked(group, np.arange(len(group)))
+            groups.keep(held)
+        self._carries += 1
 
     def value(self, some_unknown: bool) -> None:
         """Value each row, and sum the rows by the groups of every level."""

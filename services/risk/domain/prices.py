@@ -31,6 +31,13 @@ def grown(column: npt.NDArray[Scalar], fill: float = 0) -> npt.NDArray[Scalar]:
     return np.concatenate([column, np.full(len(column), fill, column.dtype)])
 
 
+def picked(column: npt.NDArray[Scalar], rows: Indices) -> npt.NDArray[Scalar]:
+    """These rows of the column, with room for more."""
+    found = np.zeros(max(FIRST_SIZE, len(rows)), column.dtype)
+    found[: len(rows)] = column[rows]
+    return found
+
+
 class Prices:
     """The newest price of each instrument that anybody held. A price of 0 is no price; an old one, as what was not
     traded yet today has, counts as the last known, until a fresh one is seen, but never as fresh.

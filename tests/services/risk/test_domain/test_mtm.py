@@ -13,7 +13,7 @@ from libs.common.clock import FixedClock
 from libs.common.contracts.enums import BreachKind, Product, RiskLevel
 from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId, UserId
 from services.risk.domain.ledger import Exposure
-from services.risk.domain.mtm import Book
+from services.risk.domain.mtm import Book, scope_of
 from services.risk.domain.watches import Watches
 from tests.services.risk.scene import (
     ACCOUNT,
@@ -95,6 +95,47 @@ def test_revaluation_equals_a_plain_loop_over_decimals(rows: list[Exposure], las
             (RiskLevel.USER, row.user_id),
         ):
             assert book.mtm(level, scope) == pytest.approx(float(naive(level, scope)), abs=0.01)
+
+
+@given(rows=st.lists(position_rows, max_size=40), last=st.lists(paise, min_size=5, max_size=5))
+def test_a_process_that_lives_for_days_knows_what_one_that_was_just_started_does(
+    rows: list[Exposure], last: list[Decimal]
+) -> None:
+    unique = {(r.account_id, r.strategy_id, r.instrument, r.product): r for r in rows}
+    alive, fresh = Book(), Book()
+    later = TODAY + timedelta(days=2)
+    for book, day in (alive, TODAY), (fresh, later):
+        for row in unique.values():
+            book.put(row, day)
+        quotes = [quote(name, float(each), NOW) for name, each in zip(INSTRUMENTS, last, strict=True)]
+        book.prices.take(quotes, NOW, timedelta(seconds=15))
+    for day in (TODAY, TODAY + timedelta(days=1), later):
+        alive.revalue(day)
+    fresh.revalue(later)
+    for row in unique.values():
+        for level in (RiskLevel.INSTRUMENT, RiskLevel.STRATEGY, RiskLevel.ACCOUNT, RiskLevel.USER):
+            scope = scope_of(level, row)
+            assert alive.mtm(level, scope) == pytest.approx(fresh.mtm(level, scope), abs=0.01)
+            assert alive.open_positions(level, scope) == fresh.open_positions(level, scope)
+    assert len(alive.net) + len(alive.books) == sum(row.quantity != 0 for row in unique.values())
+
+
+def test_what_is_flat_since_the_day_before_yesterday_is_not_valued_for_ever() -> None:
+    """A process that lived for months took longer and longer for each look at the prices."""
+    memory = watching(watch(BreachKind.STOP_LOSS, 500))
+    for n in range(3000):
+        name = InstrumentId(f"NFO:S{n}")
+        memory.hold([held(10, instrument=name), held(0, 0, instrument=name, realised_pnl=Decimal(-1), version=2)])
+    memory.hold([held(10)])
+    price(memory, 100.0)
+    assert memory.book.mtm(RiskLevel.ACCOUNT, (USER, ACCOUNT)) == -3000
+    for day in (1, 2):
+        memory.clock = FixedClock(NOW + timedelta(days=day))
+        memory.revalue()
+    assert len(memory.book.net) == 1
+    memory.hold([held(10, instrument=INFY, pnl_day=TODAY + timedelta(days=2), version=3)])
+    price(memory, 100.0, INFY)
+    assert [each.kind for each in price(memory, 50.0)] == [BreachKind.STOP_LOSS]
 
 
 def test_a_thousand_positions_more_than_there_was_room_for() -> None:
