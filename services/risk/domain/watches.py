@@ -175,12 +175,14 @@ class Watches:
         return len(self._watches)
 
     def replace(self, limit_id: RiskLimitId, watches: Iterable[Watch]) -> None:
-        """These are the limit's watches now; none when it is gone. A peak that is not stored yet is not lost."""
+        """These are the limit's watches now; none when it is gone. A peak that is not stored yet is not lost, nor is
+        one that another instance saw.
+        """
         new = [watch.on(self._today) if watch.day < self._today else watch for watch in watches]
         held = self._by_limit.get(limit_id, set())
-        if held == {watch.key for watch in new} and all(_same_but_peak(self._watches[w.key], w) for w in new):
-            return
         self._remember_peaks()
+        if held == {watch.key for watch in new} and all(_is_no_news(self._watches[w.key], w) for w in new):
+            return
         old = {key: self._watches.pop(key) for key in self._by_limit.pop(limit_id, set())}
         for watch in new:
             kept = self._watches[watch.key] = _with_peak_of(watch, old.get(watch.key))
@@ -255,6 +257,10 @@ def _reference(watch: Watch) -> float:
 
 def _same_but_peak(held: Watch, told: Watch) -> bool:
     return replace(held, peak=None) == replace(told, peak=None)
+
+
+def _is_no_news(held: Watch, told: Watch) -> bool:
+    return _same_but_peak(held, told) and _with_peak_of(told, held).peak == held.peak
 
 
 def _standing(watch: Watch) -> tuple[object, ...]:

@@ -65,12 +65,13 @@ _REARM = """
 
 _KEEP_PEAKS = """
     UPDATE watches w
-    SET peak = CASE WHEN w.day = c.day THEN GREATEST(w.peak, c.peak) ELSE c.peak END,
-        baseline = CASE WHEN w.day = c.day THEN w.baseline ELSE 0 END, day = c.day, armed = true
+    SET peak = c.peak, baseline = CASE WHEN w.day = c.day THEN w.baseline ELSE 0 END, day = c.day, armed = true,
+        changed_at = now()
     FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::date[], $5::numeric[], $6::numeric[])
          AS c (limit_id, kind, version, day, baseline, peak)
     WHERE w.limit_id = c.limit_id AND w.kind = c.kind AND w.version = c.version
-      AND ((w.day = c.day AND w.armed AND w.baseline = c.baseline) OR w.day < c.day)
+      AND (w.day < c.day
+           OR (w.day = c.day AND w.armed AND w.baseline = c.baseline AND (w.peak IS NULL OR w.peak < c.peak)))
 """
 
 _CARRIED = f"""

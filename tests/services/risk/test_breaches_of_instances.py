@@ -90,6 +90,23 @@ async def test_a_peak_is_never_lowered_by_an_instance_that_saw_less(scene: Watch
     assert (await kept()).peak == 1000
 
 
+async def test_a_peak_that_one_instance_saw_is_known_to_another_that_outlives_it(scene: Watched) -> None:
+    """A process that had just been started, and heard no prices yet, took over: it measured from a lower peak."""
+    await scene.tell(limit(trailing_stop=Decimal(500)), long())
+    successor = RiskMemory()
+    successor.clock = FixedClock(NOW)
+    await successor.follow(RiskStore(scene.connection))
+    for table in ("limits", "watches"):
+        await scene.connection.execute(f"UPDATE {table} SET changed_at = now() - interval '1 hour'")  # noqa: S608
+    assert await scene.price(900.0) == []
+    await scene.follow()
+    scene.memory = successor
+    await scene.follow()
+    [breach, _] = await scene.price(850.0)
+    assert isinstance(breach, MTMBreached)
+    assert breach.peak_mtm == 1000
+
+
 @pytest.mark.parametrize("is_kept", [False, True])
 async def test_the_peak_before_a_breach_is_nothing_to_an_instance_that_heard_of_it_when_all_was_over(
     scene: Watched, is_kept: bool
