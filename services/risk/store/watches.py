@@ -32,8 +32,9 @@ _FIRED = """
            w.armed, w.day, w.baseline::text
     FROM limits l JOIN watches w USING (limit_id)
     WHERE l.user_id = ANY($1::uuid[]) AND NOT w.armed AND w.kind <> 'DAILY_LOSS'
-    ORDER BY limit_id, w.kind
+    ORDER BY limit_id, w.kind FOR UPDATE OF w
 """
+"""Locked: of two instances that close the last positions of a scope, the second waits, and sees that all is flat."""
 
 _CLAIM = """
     UPDATE watches SET armed = false, day = $4, breached_at = $5, breached_on = $4, changed_at = now()

@@ -13,6 +13,8 @@ from aiokafka import AIOKafkaConsumer
 from libs.common import ids
 from libs.common.clock import FixedClock
 from libs.common.contracts import topics
+from libs.common.contracts.enums import RiskLevel
+from libs.common.contracts.ids import AccountId
 from libs.common.contracts.risk import MTMBreached
 from libs.common.database import FAILURES, Connection
 from libs.common.messaging.envelope import type_of
@@ -26,7 +28,9 @@ from services.risk.domain.watches import Watch
 from services.risk.memory import RiskMemory
 from services.risk.store import RiskStore
 from tests.services.risk.scene import (
+    ACCOUNT,
     NOW,
+    OTHER_ACCOUNT,
     SBIN,
     STRATEGY,
     account_saved,
@@ -220,6 +224,24 @@ async def test_a_breach_that_recovered_while_the_database_was_away_does_not_fire
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+async def test_a_limit_is_armed_again_when_two_instances_close_what_is_open_in_one_moment(pool: asyncpg.Pool) -> None:
+    """Each saw the other's position open still; until all was flat again the next one was not watched."""
+    both = long(), long(account_id=OTHER_ACCOUNT)
+    limits = limit(RiskLevel.USER, stop_loss=Decimal(500))
+    async with pool.acquire() as connection:
+        await deliver(app, connection, account_saved(), account_saved(OTHER_ACCOUNT), limits, *both, now=NOW)
+        await connection.execute("UPDATE watches SET armed = false")
+
+    async def close(account_id: AccountId) -> None:
+        closed = position(state(0, realised=-500), strategy_id=STRATEGY, account_id=account_id, version=2)
+        async with pool.acquire() as connection, connection.transaction():
+            await deliver(app, connection, closed, now=NOW)
+            await asyncio.sleep(0.1)
+
+    await asyncio.gather(close(ACCOUNT), close(OTHER_ACCOUNT))
+    assert await pool.fetchval("SELECT armed FROM watches")
 
 
 async def test_an_instance_learns_what_another_did(pool: asyncpg.Pool) -> None:
