@@ -235,3 +235,25 @@ async def test_what_was_saved_is_what_is_loaded(connection: Connection) -> None:
     ledger = store.ledger_of(request)
     assert ledger.book is not None
     assert (ledger.net.pending_buy, ledger.book.pending_buy, ledger.account.order_margin) == (7, 7, Decimal(5600))
+
+
+async def test_what_is_asked_every_second_does_not_read_all_that_was_ever_held(connection: Connection) -> None:
+    """A closed position stays: a year of new contracts each week took a sixth of a second to read, each second."""
+    await connection.execute(
+        "INSERT INTO exposures (account_id, strategy_id, instrument, product, user_id, quantity, average_price, "
+        "realised_pnl, margin, version, pending_buy, pending_sell, moved_at, moved_by) "
+        "SELECT $1, $2, 'NFO:' || n, 'NRML', $3, 0, 0, 0, 0, 1, 0, 0, now() - interval '1 day', $3 "
+        "FROM generate_series(1, 20000) n",
+        ACCOUNT,
+        NET,
+        USER,
+    )
+    await connection.execute("ANALYZE exposures")
+    exposures = RiskStore(connection).exposures
+    async with connection.transaction():
+        asked = await connection.fetchval("SELECT now()")
+        whole = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = 'exposures'::regclass"
+        before = await connection.fetchval(whole)
+        assert await exposures.moved_elsewhere(asked - timedelta(seconds=15)) == []
+        assert await exposures.instruments_held() == ()
+        assert await connection.fetchval(whole) == before
