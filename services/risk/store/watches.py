@@ -64,6 +64,12 @@ _REARM = """
     RETURNING true
 """
 
+_IN_ORDER = """
+    SELECT FROM watches JOIN unnest($1::uuid[], $2::text[]) AS c (limit_id, kind) USING (limit_id, kind)
+    ORDER BY limit_id, kind FOR UPDATE OF watches
+"""
+"""Two instances keep peaks of the same watches at once, each in an order of its own: they would wait for each other."""
+
 _KEEP_PEAKS = """
     UPDATE watches w
     SET peak = c.peak, baseline = CASE WHEN w.day = c.day THEN w.baseline ELSE 0 END, day = c.day, armed = true,
@@ -202,10 +208,12 @@ class Watches:
         return begun
 
     async def keep_peaks(self, peaks: list[tuple[Watch, Decimal]]) -> None:
+        limit_ids, kinds = [watch.limit_id for watch, _ in peaks], [watch.kind for watch, _ in peaks]
+        await self._connection.execute(_IN_ORDER, limit_ids, kinds)
         await self._connection.execute(
             _KEEP_PEAKS,
-            [watch.limit_id for watch, _ in peaks],
-            [watch.kind for watch, _ in peaks],
+            limit_ids,
+            kinds,
             [watch.version for watch, _ in peaks],
             [watch.day for watch, _ in peaks],
             [watch.baseline for watch, _ in peaks],

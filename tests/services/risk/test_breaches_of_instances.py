@@ -111,6 +111,34 @@ async def test_a_peak_that_one_instance_saw_is_known_to_another_that_outlives_it
     assert breach.peak_mtm == 1000
 
 
+async def test_two_instances_that_keep_the_same_peaks_in_other_orders_do_not_wait_for_each_other(
+    pool: asyncpg.Pool,
+) -> None:
+    """In a market that rises all peaks do, each second: PostgreSQL ended one of the two after a second."""
+    async with pool.acquire() as connection:
+        wanted = [limit(trailing_stop=Decimal(500)) for _ in range(100)]
+        await deliver(app, connection, account_saved(), *wanted, now=NOW)
+        await connection.execute("ANALYZE watches")
+        found = await RiskStore(connection).watches.all()
+    watches = sorted((watch for each in found.values() for watch in each), key=lambda watch: watch.limit_id)
+    middle = watches.pop(50)
+
+    async def keep(order: list[Watch]) -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            await RiskStore(connection).watches.keep_peaks([(watch, Decimal(1000)) for watch in order])
+
+    up, down = [*watches[:50], middle, *watches[50:]], [*watches[:49:-1], middle, *watches[49::-1]]
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.TaskGroup() as group, pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM watches WHERE limit_id = $1 FOR UPDATE", middle.limit_id)
+        for order in (up, down):
+            group.create_task(keep(order))
+        async with asyncio.timeout(20):
+            while await pool.fetchval(waiting) < 2:
+                await asyncio.sleep(0.01)
+    assert await pool.fetchval("SELECT count(*) FROM watches WHERE peak = 1000") == 100
+
+
 @pytest.mark.parametrize("is_kept", [False, True])
 async def test_the_peak_before_a_breach_is_nothing_to_an_instance_that_heard_of_it_when_all_was_over(
     scene: Watched, is_kept: bool
