@@ -15,7 +15,7 @@ from libs.common.contracts.orders import OrderRequested
 from services.trading.domain.orders import Order
 from services.trading.domain.panics import Denial
 from services.trading.domain.positions import Book, BookKey, book_key
-from services.trading.domain.square_offs import EXIT_EXPIRES, SquareOff
+from services.trading.domain.square_offs import EXIT_EXPIRES, SquareOff, is_stranded
 
 CANCEL_WAIT = timedelta(seconds=3)
 """An exit waits so long for the cancels of its book, lest they cross; then it goes, come what may."""
@@ -53,18 +53,25 @@ def plan(
     largest: Mapping[InstrumentId, int],
     now: datetime,
     closed: Collection[InstrumentId] = (),
+    renewing: Collection[InstrumentId] = (),
 ) -> Plan:
     """`orders` are the account's open ones, `largest` the order sizes that a freeze limit taught us. Exits of what is
-    `closed` wait until its market opens: each would be one more refused order in the book.
+    `closed` wait until its market opens: each would be one more refused order in the book. Of `renewing` they are asked
+    for anew when they rest for long.
     """
     pending = [order for order in orders if square_off.covers(order)]
     others = [order for order in pending if not order.is_exit]
     held = (book for book in books if book.holding.quantity and square_off.covers(book))
     open_books = sorted((book for book in held if book.instrument not in square_off.expired), key=_rank)
     exits_open = [order for order in pending if order.is_exit]
-    wrong = [*others, *_beyond(exits_open, {book_key(book): book.holding.quantity for book in open_books})]
-    uncancelled = [o for o in wrong if o.cancel_requested_at is None and not square_off.is_pausing(o.instrument, now)]
-    cancels = tuple(sorted(uncancelled, key=lambda order: order.order_id))
+    stranded = [o for o in exits_open if o.instrument in renewing and is_stranded(square_off, o, now)]
+    beyond = _beyond(exits_open, {book_key(book): book.holding.quantity for book in open_books})
+    wrong = {order.order_id: order for order in (*others, *stranded, *beyond)}
+    cancels = tuple(
+        order
+        for _, order in sorted(wrong.items())
+        if order.cancel_requested_at is None and not square_off.is_pausing(order.instrument, now)
+    )
     blocked = {book_key(order) for order in others if _may_cross(order, now)}
     on_their_way = _on_their_way(exits_open)
     exits = tuple(

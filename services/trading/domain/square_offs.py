@@ -33,6 +33,8 @@ EXIT_GIVEN_UP = timedelta(seconds=60)
 """An exit that nobody decided about so long is asked for anew."""
 ASKED_AGAIN = timedelta(seconds=30)
 """Who wants a session's end asks again sooner."""
+EXIT_RESTS, EXIT_RESTS_LONGEST = timedelta(seconds=10), timedelta(minutes=5)
+"""An exit that rests at a broker so long is cancelled and asked for anew."""
 FIRST_RETRY = timedelta(seconds=1)
 LAST_RETRY = timedelta(seconds=30)
 HOLIDAY_RETRY = timedelta(hours=1)
@@ -144,6 +146,16 @@ def is_abandoned(order: Order, now: datetime) -> bool:
         and order.expires_at is not None
         and now - order.expires_at >= EXIT_GIVEN_UP - EXIT_EXPIRES
     )
+
+
+def is_stranded(square_off: SquareOff, order: Order, now: datetime) -> bool:
+    """Brokers keep what is at the market within a protection and leave the rest at its limit, which the price may have
+    passed. The longer that lasts, the longer an exit may rest: who asks anew goes to the end of the queue.
+    """
+    lasted = order.requested_at - square_off.started_at
+    patience = min(max(lasted, EXIT_RESTS), EXIT_RESTS_LONGEST)
+    rests = order.status in (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
+    return rests and now - order.requested_at >= patience
 
 
 def start(request: SquareOffRequested, now: datetime) -> SquareOff:

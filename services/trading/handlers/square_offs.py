@@ -115,25 +115,26 @@ async def pursue(square_off: SquareOff, ctx: Context[TradingStore, TradingMemory
 async def _plan(square_off: SquareOff, ctx: Context[TradingStore, TradingMemory]) -> Plan:
     books = await ctx.store.positions.live_books(square_off.account_id)
     account = await ctx.store.accounts.owner(square_off.account_id)
+    held = {book.instrument for book in books}
+    closed = {instrument for instrument in held if not ctx.memory.may_trade(instrument, ctx.now)}
+    is_paper = account.broker is Broker.PAPER
     return exit_plan.plan(
         square_off,
         await ctx.store.orders.open(square_off.account_id),
         books,
         await ctx.store.square_offs.largest_orders(),
         ctx.now,
-        _closed(square_off, account, books, ctx),
+        closed if is_paper else _waiting_at_broker(square_off, closed, ctx),
+        () if is_paper else held - closed,
     )
 
 
-def _closed(
-    square_off: SquareOff, account: TradingAccount, books: Iterable[Book], ctx: Context[TradingStore, TradingMemory]
+def _waiting_at_broker(
+    square_off: SquareOff, closed: Iterable[InstrumentId], ctx: Context[TradingStore, TradingMemory]
 ) -> set[InstrumentId]:
-    """Whose exits wait for the market to open: on paper, whose venue keeps to the same calendar, all of them; at a
-    broker those that failed. An exchange may trade in an hour that our calendar lacks, and a panic must not miss it.
+    """Whose exits wait for the market to open: those that failed. On paper, whose venue keeps to the same calendar, all
+    do; but an exchange may trade in an hour that our calendar lacks, and a panic must not miss it.
     """
-    closed = {book.instrument for book in books if not ctx.memory.may_trade(book.instrument, ctx.now)}
-    if account.broker is Broker.PAPER:
-        return closed
     return {i for i in closed if rules.waits_for_opening(square_off, i, ctx.memory.has_session(i, ctx.now), ctx.now)}
 
 
