@@ -130,7 +130,8 @@ class Verdict:
 def due(calls: Iterable[Call], unsent: Collection[OrderId], now: datetime) -> Call | None:
     """The next call that may go. `unsent` orders are not known to be at the broker: nothing of theirs goes but they.
 
-    Cancels and exits first; the calls of one order in the order in which they were asked for, after the order itself.
+    Cancels and exits first, and of those what is tried the first time: an exit must not wait for the end of cancels
+    that nobody answers. The calls of one order go in the order in which they were asked for, after the order itself.
     """
     waiting = sorted((c for c in calls if c.state is CallState.WAITING), key=_of_one_order)
     first: dict[OrderId, Call] = {}
@@ -141,11 +142,16 @@ def due(calls: Iterable[Call], unsent: Collection[OrderId], now: datetime) -> Ca
         for call in first.values()
         if not _rests(call, now) and (call.order_id not in unsent or isinstance(call.request, BrokerOrderRequested))
     ]
-    return min(ready, key=lambda c: (not c.is_urgent, c.seq), default=None)
+    return min(ready, key=lambda c: (not c.is_urgent, _repeats(c), c.seq), default=None)
 
 
 def _of_one_order(call: Call) -> tuple[bool, int]:
     return not isinstance(call.request, BrokerOrderRequested), call.seq
+
+
+def _repeats(call: Call) -> int:
+    """Orders keep their turn: the legs of a hedge are placed as they were asked for."""
+    return 0 if isinstance(call.request, BrokerOrderRequested) else call.attempts
 
 
 def _rests(call: Call, now: datetime) -> bool:

@@ -6,11 +6,12 @@ import time
 import pytest
 
 from libs.common.contracts.brokers import BrokerOrderRequested
+from libs.common.contracts.enums import OrderPurpose, Side
 from libs.common.contracts.enums import OrderStatus as S
 from libs.common.contracts.orders import FillReported, OrderAccepted, OrderCancelRequested, OrderRejected
 from services.trading.effects import work_for_brokers
 from tests.services.trading.broker_world import SECRET, TOKEN, World
-from tests.services.trading.making import USER, panic
+from tests.services.trading.making import INFY, USER, panic
 from tools.stub_broker.faults import Fault
 
 
@@ -116,3 +117,27 @@ async def test_the_service_s_own_background_calls_by_its_environment_and_finishe
     await the_world.pump()
     assert await the_world.status(order) is S.ACCEPTED
     assert await the_world.pool.fetchval("SELECT count(*) FROM broker_leases") == 0
+
+
+def asked(world: World, since: int) -> list[str]:
+    """What was asked of the broker, but for its book."""
+    return [method for method, _ in world.stub.calls[since:] if method != "GET"]
+
+
+async def test_an_exit_waits_for_one_try_of_each_cancel_and_not_for_their_end(the_world: World) -> None:
+    """A broker that answered no cancel kept the exits of an account waiting for five tries of each, 25 s for one."""
+    account_id = await the_world.account()
+    number = the_world.start()
+    resting = [the_world.order(account_id) for _ in range(2)]
+    await the_world.tell(*resting)
+    for order in resting:
+        await the_world.becomes(order, S.ACCEPTED)
+    the_world.kill(number)
+    before = len(the_world.stub.calls)
+    the_world.stub.plan.script.extend([Fault.SILENT_BEFORE] * 2)
+    closing = the_world.market(account_id, side=Side.SELL, instrument=INFY, purpose=OrderPurpose.SQUARE_OFF)
+    cancels = [OrderCancelRequested(order_id=o.order_id, account_id=account_id, user_id=USER) for o in resting]
+    await the_world.tell(*cancels, closing)
+    the_world.start()
+    await the_world.becomes(closing, S.FILLED)
+    assert asked(the_world, before)[:3] == ["DELETE", "DELETE", "POST"]
