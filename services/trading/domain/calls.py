@@ -116,6 +116,8 @@ REFUSALS = {
     BrokerCancelRequested: ExecutionKind.CANCEL_REJECTED,
 }
 
+_TURNS: Mapping[type[Request], int] = {BrokerOrderRequested: 0, BrokerCancelRequested: 1, BrokerModifyRequested: 2}
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -131,7 +133,7 @@ def due(calls: Iterable[Call], unsent: Collection[OrderId], now: datetime) -> Ca
     """The next call that may go. `unsent` orders are not known to be at the broker: nothing of theirs goes but they.
 
     Cancels and exits first, and of those what is tried the first time: an exit must not wait for the end of cancels
-    that nobody answers. The calls of one order go in the order in which they were asked for, after the order itself.
+    that nobody answers. Of one order itself, then its cancel, then its changes.
     """
     waiting = sorted((c for c in calls if c.state is CallState.WAITING), key=_of_one_order)
     first: dict[OrderId, Call] = {}
@@ -145,8 +147,8 @@ def due(calls: Iterable[Call], unsent: Collection[OrderId], now: datetime) -> Ca
     return min(ready, key=lambda c: (not c.is_urgent, _repeats(c), c.seq), default=None)
 
 
-def _of_one_order(call: Call) -> tuple[bool, int]:
-    return not isinstance(call.request, BrokerOrderRequested), call.seq
+def _of_one_order(call: Call) -> tuple[int, int]:
+    return _TURNS[type(call.request)], call.seq
 
 
 def _repeats(call: Call) -> int:

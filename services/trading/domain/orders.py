@@ -41,6 +41,7 @@ AWAITED = frozenset({OrderStatus.SUBMITTED, OrderStatus.OUTCOME_UNKNOWN})
 """We asked the venue and have no answer."""
 
 NEVER_SENT = "no such order was sent to a venue"
+BEING_CANCELLED = "the order is being cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +267,7 @@ def refuse_change(order: Order | None, change: OrderModifyCleared) -> str | None
     if order.status is OrderStatus.OUTCOME_UNKNOWN:
         return "the venue has not told what became of the order"
     if order.cancel_requested_at is not None:
-        return "the order is being cancelled"
+        return BEING_CANCELLED
     if order.change is not None:
         return "another change of the order is on its way"
     if change.quantity <= order.filled_quantity:

@@ -15,7 +15,7 @@ from libs.common.contracts.ids import AccountId
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.runtime import Unit
 from libs.common.telemetry import log
-from services.trading.domain import book, calls, panics
+from services.trading.domain import book, calls, orders, panics
 from services.trading.domain.book import Look, Watch, Watched
 from services.trading.domain.calls import Answer, Call, NotTaken, Patience, Refused, Silent, Taken, Verdict
 from services.trading.domain.orders import REACHES_WITHIN, Order
@@ -86,6 +86,8 @@ async def _forbid(
             denial = await _denial(call.request, order, work)
             if order.status.is_final or watched is None or watched.broker_order_id is None:
                 return calls.refuse(call, f"the order is {order.status}", work.now)
+            if order.cancel_requested_at is not None:
+                return calls.refuse(call, orders.BEING_CANCELLED, work.now)
             return calls.refuse(call, denial, work.now) if denial else None
         case BrokerCancelRequested():
             if watched is None and not order.status.is_final:

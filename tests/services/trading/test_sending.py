@@ -8,10 +8,16 @@ import pytest
 from libs.common.contracts.brokers import BrokerOrderRequested
 from libs.common.contracts.enums import OrderPurpose, Side
 from libs.common.contracts.enums import OrderStatus as S
-from libs.common.contracts.orders import FillReported, OrderAccepted, OrderCancelRequested, OrderRejected
+from libs.common.contracts.orders import (
+    FillReported,
+    OrderAccepted,
+    OrderCancelRequested,
+    OrderModifyRefused,
+    OrderRejected,
+)
 from services.trading.effects import work_for_brokers
 from tests.services.trading.broker_world import SECRET, TOKEN, World
-from tests.services.trading.making import INFY, USER, panic
+from tests.services.trading.making import INFY, USER, change_to, panic
 from tools.stub_broker.faults import Fault
 
 
@@ -141,3 +147,25 @@ async def test_an_exit_waits_for_one_try_of_each_cancel_and_not_for_their_end(th
     the_world.start()
     await the_world.becomes(closing, S.FILLED)
     assert asked(the_world, before)[:3] == ["DELETE", "DELETE", "POST"]
+
+
+async def test_a_cancel_does_not_wait_for_a_change_that_the_broker_does_not_answer(the_world: World) -> None:
+    """It went when the change had been asked for five times, half a minute later; the order could fill meanwhile."""
+    account_id = await the_world.account()
+    the_world.stub.plan.script.extend([Fault.NONE, Fault.SILENT_BEFORE])
+    the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.ACCEPTED)
+    before = len(the_world.stub.calls)
+    the_world.stub.received.clear()
+    await the_world.tell(change_to(order, 12))
+    await asyncio.wait_for(the_world.stub.received.wait(), 5)
+    await the_world.tell(OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER))
+    await the_world.becomes(order, S.CANCELLED)
+
+    async def answered() -> bool:
+        return bool(the_world.events(order, OrderModifyRefused))
+
+    await the_world.until(answered, "an answer to the change")
+    assert asked(the_world, before) == ["PUT", "DELETE"]
