@@ -168,7 +168,7 @@ class Comparer:
         if before is None:
             return
         if account is None or account.deleted:
-            await store.comparisons.forget(account_id)
+            await store.comparisons.rest(account_id)
             return
         moving: set[InstrumentId] = set()
         if isinstance(theirs, str):

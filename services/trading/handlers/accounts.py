@@ -41,6 +41,7 @@ async def reopen(account: TradingAccount, ctx: Context[TradingStore, TradingMemo
     log.warning("deleted_account_reopened", account_id=str(account.account_id))
     after = accounts.reopen(account)
     ctx.store.accounts.save(after)
+    await ctx.store.comparisons.resume(after.account_id)
     return [accounts.saved(after, await ctx.store.accounts.described(after))]
 
 

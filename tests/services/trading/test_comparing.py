@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from libs.common.contracts.accounts import AccountDeleteRequested
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.brokers import PositionDifference, PositionsCompared, PositionsCompareRequested
-from libs.common.contracts.enums import Exchange, Product, Side
+from libs.common.contracts.enums import Exchange, ExecutionKind, Product, Side
 from libs.common.contracts.enums import OrderStatus as S
 from libs.common.contracts.ids import AccountId, InstrumentId
 from libs.common.contracts.orders import OrderCleared
@@ -19,7 +20,7 @@ from libs.common.trading_calendar import TradingCalendar
 from services.trading.adapters.zerodha.symbols import shown_as
 from services.trading.domain.accounts import trading_day
 from tests.services.trading.broker_world import TOKEN, World
-from tests.services.trading.making import INFY, SBIN, USER, account_save
+from tests.services.trading.making import INFY, SBIN, USER, account_save, execution, filled
 from tools.stub_broker.faults import Fault
 
 CALL = InstrumentId("NFO:NIFTY29DEC2624000CE")
@@ -72,6 +73,10 @@ async def bought(world: World, account_id: AccountId, **changes: object) -> Orde
     await world.tell(order)
     await world.becomes(order, S.FILLED)
     return order
+
+
+def infy(ours: int, theirs: int) -> PositionDifference:
+    return PositionDifference(broker_symbol="NSE:INFY", instrument=INFY, product=Product.MIS, ours=ours, theirs=theirs)
 
 
 def sbin(ours: int, theirs: int, product: Product = Product.MIS) -> PositionDifference:
@@ -327,3 +332,33 @@ async def test_when_no_market_is_open_only_those_who_ask_are_answered(the_world:
     await asyncio.sleep(0.5)
     assert ("GET", "/portfolio/positions") not in the_world.stub.calls
     assert isinstance(await ask(the_world, account_id), PositionsCompared)
+
+
+async def test_an_account_that_was_deleted_and_came_back_is_compared_again_and_its_versions_go_on(
+    the_world: World,
+) -> None:
+    """A fill came after all. Nobody compared the account any more, whoever asked was told that it has no credentials,
+    and with new ones its versions began at 1: until they were past the old ones they were believed nowhere.
+    """
+    account_id = await the_world.account()
+    number = the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.ACCEPTED)
+    trade_elsewhere(the_world, account_id, INFY, 3, "MIS")
+    the_world.compare()
+    before = await differs(the_world, infy(0, 3))
+    the_world.kill(number)
+    await the_world.tell(execution(order, ExecutionKind.CANCELLED))
+    await the_world.tell(AccountDeleteRequested(account_id=account_id, user_id=USER))
+    await asyncio.sleep(0.6)
+    count = the_world.stub.calls.count(("GET", "/portfolio/positions"))
+    await asyncio.sleep(0.6)
+    assert the_world.stub.calls.count(("GET", "/portfolio/positions")) == count, "it is deleted"
+    trade_elsewhere(the_world, account_id, INFY, -3, "MIS")
+    trade_elsewhere(the_world, account_id, SBIN, 10, "MIS")
+    await the_world.tell(filled(order, 10))
+    assert (await differs(the_world)).version == before.version + 1
+    answer = await ask(the_world, account_id)
+    assert isinstance(answer, PositionsCompared)
+    assert answer.version == before.version + 2

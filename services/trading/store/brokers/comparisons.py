@@ -28,6 +28,7 @@ SELECT count(*) AS known, count(*) FILTER (WHERE told <> '[]') AS differing,
        count(*) FILTER (WHERE problem <> '') AS unread,
        coalesce(greatest(extract(epoch FROM clock_timestamp() - min(due_at)), 0), 0)::float8 AS late
   FROM broker_comparisons
+ WHERE due_at < 'infinity'
 """
 SELECT = "SELECT * FROM broker_comparisons WHERE account_id = $1 AND claim = $2 FOR UPDATE"
 ASK = """
@@ -43,7 +44,17 @@ UPDATE broker_comparisons
        compared_at = $9, due_at = clock_timestamp() + make_interval(secs => $10), claim = NULL
  WHERE account_id = $1
 """
-FORGET = "DELETE FROM broker_comparisons WHERE account_id = $1"
+REST = """
+UPDATE broker_comparisons
+   SET suspected = '[]', requests = '{}', looks = 0, due_at = 'infinity', claim = NULL
+ WHERE account_id = $1
+"""
+"""Its version goes on when the account comes back: whoever heard of it believes no older one."""
+RESUME = """
+INSERT INTO broker_comparisons (account_id, due_at)
+SELECT account_id, clock_timestamp() FROM broker_credentials WHERE account_id = $1
+ON CONFLICT (account_id) DO UPDATE SET due_at = excluded.due_at, claim = NULL
+"""
 
 _DIFFERENCES: TypeAdapter[tuple[Difference, ...]] = TypeAdapter(tuple[Difference, ...])
 
@@ -98,8 +109,13 @@ class Comparisons:
             due_in,
         )
 
-    async def forget(self, account_id: AccountId) -> None:
-        await self._connection.execute(FORGET, account_id)
+    async def rest(self, account_id: AccountId) -> None:
+        """The account was deleted: nobody looks at it."""
+        await self._connection.execute(REST, account_id)
+
+    async def resume(self, account_id: AccountId) -> None:
+        """It came back, with the credentials that it had. It is locked by the caller."""
+        await self._connection.execute(RESUME, account_id)
 
 
 def _comparison(row: asyncpg.Record) -> Comparison:
