@@ -34,7 +34,7 @@ class TradingSettings(BaseSettings):
     """So many books in a row, over `broker_absent_s`, must lack an order before it counts as refused."""
     broker_absent_s: float = 30.0
     broker_leave_s: float = 20.0
-    """An order that could not be sent for so long is refused."""
+    """An order, or a change of one, that could not be sent for so long is refused."""
     broker_change_s: float = 10.0
     """A change that the broker took and the exchange does not show for so long was refused."""
     broker_poll_s: float = 1.0

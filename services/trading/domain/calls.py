@@ -90,7 +90,7 @@ Answer = Taken | Refused | NotTaken | Silent
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long we wait for what. `to_leave`: an order that could not be sent for so long must not surprise its owner.
+    """How long we wait for what. `to_leave`: what could not be sent for so long must not surprise its owner.
 
     An order whose outcome is unknown counts as refused only when at least `absent_reads` books in a row, over at
     least `absent_for`, lack its tag; the first of them read `grace` after the call could last have been answered.

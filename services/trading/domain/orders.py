@@ -32,7 +32,7 @@ from services.trading.domain.money import PAISA, ZERO, average, part_of, to_pais
 
 REACHES_WITHIN = timedelta(seconds=60)
 """From the wish to the venue, or an outage would surprise its owner. Risk lets an exit through 30 s after it; the rest
-is ours.
+is ours. A change has as long from its clearance.
 """
 CANCEL_PATIENCE = timedelta(seconds=5)
 """A cancel that the venue has not answered for so long may be asked for again."""
@@ -42,6 +42,7 @@ AWAITED = frozenset({OrderStatus.SUBMITTED, OrderStatus.OUTCOME_UNKNOWN})
 
 NEVER_SENT = "no such order was sent to a venue"
 BEING_CANCELLED = "the order is being cancelled"
+CHANGE_WAITED = "the change waited too long; the order stays as it was"
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,12 +83,7 @@ async def _forbid(
         case BrokerOrderRequested():
             return await _forbid_order(call, call.request, queue, order, watched, work, patience)
         case BrokerModifyRequested():
-            denial = await _denial(call.request, order, work)
-            if order.status.is_final or watched is None or watched.broker_order_id is None:
-                return calls.refuse(call, f"the order is {order.status}", work.now)
-            if order.cancel_requested_at is not None:
-                return calls.refuse(call, orders.BEING_CANCELLED, work.now)
-            return calls.refuse(call, denial, work.now) if denial else None
+            return await _forbid_change(call, call.request, order, watched, work, patience)
         case BrokerCancelRequested():
             if watched is None and not order.status.is_final:
                 return calls.await_order(call, work.now, patience)
@@ -117,6 +112,20 @@ async def _forbid_order(
     if order.purpose is not OrderPurpose.SQUARE_OFF and waited:
         return calls.refuse(call, "it waited too long to leave; nothing was sent", work.now)
     return None
+
+
+async def _forbid_change(
+    call: Call, request: BrokerModifyRequested, order: Order, watched: Watched | None, work: Work, patience: Patience
+) -> Verdict | None:
+    """What was asked before without an answer may hold already: asking again changes nothing."""
+    if order.status.is_final or watched is None or watched.broker_order_id is None:
+        return calls.refuse(call, f"the order is {order.status}", work.now)
+    if order.cancel_requested_at is not None:
+        return calls.refuse(call, orders.BEING_CANCELLED, work.now)
+    if not call.attempts and work.now - call.created_at >= patience.to_leave:
+        return calls.refuse(call, orders.CHANGE_WAITED, work.now)
+    denial = await _denial(request, order, work)
+    return calls.refuse(call, denial, work.now) if denial else None
 
 
 async def _denial(request: BrokerOrderRequested | BrokerModifyRequested, order: Order, work: Work) -> str | None:

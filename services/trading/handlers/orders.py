@@ -67,6 +67,8 @@ def _is_repeat(known: Order | None) -> bool:
 
 async def modify_order(change: OrderModifyCleared, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """New terms go to the venue; while they do, the dearer of both terms blocks margin."""
+    if ctx.now - ctx.cause.time >= orders.REACHES_WITHIN:
+        return [orders.modify_refused(change, DenialRule.REQUEST_EXPIRED, orders.CHANGE_WAITED)]
     order = await ctx.store.orders.get(change.order_id)
     reason = orders.refuse_change(order, change)
     if order is None or reason is not None:

@@ -117,3 +117,24 @@ async def test_an_order_that_comes_after_its_cancel_is_not_sent(the_world: World
     await the_world.becomes(order, S.CANCELLED)
     assert the_world.placed(order) == []
     assert await the_world.pool.fetchval("SELECT count(*) FROM broker_calls WHERE state <> 'DONE'") == 0
+
+
+async def test_a_change_that_waited_out_an_outage_of_ours_is_not_sent_to_its_broker(the_world: World) -> None:
+    account_id = await the_world.account()
+    number = the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.ACCEPTED)
+    the_world.kill(number)
+    await the_world.tell(change_to(order, 12))
+    await the_world.pool.execute(
+        "UPDATE broker_calls SET created_at = created_at - interval '21 s' WHERE state = 'WAITING'"
+    )
+    the_world.start()
+
+    async def refused() -> bool:
+        return bool(the_world.events(order, OrderModifyRefused))
+
+    await the_world.until(refused, "the refusal")
+    assert ("PUT", f"/orders/regular/{the_world.placed(order)[0]}") not in the_world.stub.calls
+    assert await the_world.status(order) is S.ACCEPTED

@@ -6,6 +6,9 @@ from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderType, Si
 from libs.common.contracts.orders import OrderModified, OrderModifyRefused
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
 from libs.common.contracts.venue import VenueModifyRequested
+from libs.common.testing import NOON, deliver
+from libs.common.testing.delivery import envelope_of
+from services.trading.app import app
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import (
     ACCOUNT,
@@ -15,6 +18,7 @@ from tests.services.trading.making import (
     cleared,
     execution,
     filled,
+    later,
     modified,
     order_id,
 )
@@ -73,3 +77,17 @@ async def test_what_risk_refused_to_change_is_told_again(trading: Trading) -> No
         order_id=order_id(), account_id=ACCOUNT, user_id=USER, rule=DenialRule.MARGIN, reason="no margin"
     )
     assert await trading.hears(refused) == [refused]
+
+
+async def test_a_change_that_waited_out_an_outage_of_ours_does_not_surprise_its_owner(trading: Trading) -> None:
+    """Asked for at the open and taken from Kafka an hour later it put the order at the market, or made it ten times
+    as large.
+    """
+    order = cleared(quantity=10)
+    change = change_to(order, 15)
+    await trading.hears(order, accepted(order))
+    said = await deliver(app, trading.connection, change, now=later(61), cause=envelope_of(change, now=NOON))
+    assert names(said) == ["OrderModifyRefused"]
+    assert only(OrderModifyRefused, said).rule is DenialRule.REQUEST_EXPIRED
+    said = await deliver(app, trading.connection, change, now=later(59), cause=envelope_of(change, now=NOON))
+    assert "VenueModifyRequested" in names(said)
