@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter, defaultdict
 from decimal import Decimal
+from uuid import UUID
 
 import asyncpg
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +25,7 @@ from libs.common.ids import new_id
 from libs.common.testing import deliver
 from services.trading.app import app
 from services.trading.store import TradingStore
+from services.trading.store.brokers.watched import SELECT_IN_BOOK
 from tests.services.trading.hearing import names
 from tests.services.trading.making import (
     ALPHA,
@@ -232,3 +234,20 @@ async def test_accounts_that_cannot_be_squared_off_keep_no_others_waiting(connec
         account.account_id for _ in range(60) for account in await TradingStore(connection).accounts.squaring_off(1)
     }
     assert looked_at == account_ids
+
+
+async def test_a_look_at_a_brokers_book_does_not_read_all_that_ever_went_there(connection: Connection) -> None:
+    """Each second, of each account: with a million orders of the past a third of a second of the database's time."""
+    await connection.execute(
+        """
+        INSERT INTO broker_orders
+        SELECT gen_random_uuid(), gen_random_uuid(), ('{' || lpad((n % 10)::text, 32, '0') || '}')::uuid, NULL,
+               gen_random_uuid(), 'zerodha', 'NSE:SBIN', md5(n::text), '2026-11-20', 'ENDED', now(), NULL, 10, 'LIMIT',
+               100, NULL, false, 10, '{}', 0, NULL
+          FROM generate_series(1, 20000) AS n
+        """
+    )
+    await connection.execute("ANALYZE broker_orders")
+    tags = [f"TAG{n}" for n in range(200)]
+    plan = await connection.fetch(f"EXPLAIN {SELECT_IN_BOOK}", AccountId(UUID(int=1)), tags)
+    assert not any("Seq Scan" in row[0] for row in plan)
