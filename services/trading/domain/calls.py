@@ -184,6 +184,8 @@ def drop(call: Call, reason: str, now: datetime) -> Verdict:
 def judge(call: Call, answer: Answer, now: datetime, patience: Patience) -> Verdict:
     """What the broker's answer, or its silence, makes of a call."""
     match answer:
+        case Refused() if call.attempts > 1 and not isinstance(call.request, BrokerOrderRequested):
+            return _await_book(call, now)
         case Refused(reason):
             return refuse(call, reason, now)
         case Taken(broker_order_id):
@@ -199,7 +201,12 @@ def _taken(call: Call, broker_order_id: str, now: datetime) -> Verdict:
         case BrokerOrderRequested():
             return Verdict(done(call, now), ExecutionKind.ACCEPTED, broker_order_id=broker_order_id)
         case BrokerModifyRequested() | BrokerCancelRequested():
-            return Verdict(replace(call, state=CallState.AWAITED, answered_at=now))
+            return _await_book(call, now)
+
+
+def _await_book(call: Call, now: datetime) -> Verdict:
+    """What became of it the book will show; of a repeat that is refused, too: an earlier try may have been taken."""
+    return Verdict(replace(call, state=CallState.AWAITED, answered_at=now))
 
 
 def _silence(call: Call, reason: str, now: datetime, patience: Patience) -> Verdict:
@@ -208,7 +215,7 @@ def _silence(call: Call, reason: str, now: datetime, patience: Patience) -> Verd
     if call.attempts < patience.repeats:
         return Verdict(_wait(call, now, patience))
     if isinstance(call.request, BrokerModifyRequested):
-        return Verdict(replace(call, state=CallState.AWAITED, answered_at=now))
+        return _await_book(call, now)
     return refuse(call, reason, now)
 
 
@@ -255,5 +262,7 @@ def cancels_by_order(calls: Iterable[Call]) -> Mapping[OrderId, Call]:
 
 
 def _awaited(calls: Iterable[Call], kind: type[Request]) -> Mapping[OrderId, Call]:
-    awaited = (c for c in calls if c.state is CallState.AWAITED and isinstance(c.request, kind))
+    """Those too that wait to be repeated: what nobody answered may have been taken."""
+    asked = (c for c in calls if c.state is CallState.AWAITED or (c.state is CallState.WAITING and c.attempts))
+    awaited = (c for c in asked if isinstance(c.request, kind))
     return {call.order_id: call for call in sorted(awaited, key=lambda c: -c.seq)}

@@ -2,9 +2,17 @@
 
 import asyncio
 
+import pytest
+
 from libs.common.contracts.enums import Broker, OrderType
 from libs.common.contracts.enums import OrderStatus as S
-from libs.common.contracts.orders import OrderCancelRefused, OrderCancelRequested, OrderModified, OrderModifyRefused
+from libs.common.contracts.orders import (
+    OrderCancelled,
+    OrderCancelRefused,
+    OrderCancelRequested,
+    OrderModified,
+    OrderModifyRefused,
+)
 from services.trading.adapters.called import CalledBroker
 from services.trading.domain import orders
 from tests.services.trading.broker_world import World
@@ -138,3 +146,35 @@ async def test_a_change_that_waited_out_an_outage_of_ours_is_not_sent_to_its_bro
     await the_world.until(refused, "the refusal")
     assert ("PUT", f"/orders/regular/{the_world.placed(order)[0]}") not in the_world.stub.calls
     assert await the_world.status(order) is S.ACCEPTED
+
+
+@pytest.mark.parametrize("what", ["a change", "a cancel"])
+async def test_a_repeat_that_is_refused_says_nothing_of_what_was_taken_and_not_answered(
+    the_world: World, what: str
+) -> None:
+    """Its owner heard that it was refused, and a moment later the order had the new terms, or was cancelled."""
+    account_id = await the_world.account()
+    the_world.stub.plan.script.extend([Fault.NONE, Fault.ERROR_AFTER, Fault.REFUSED])
+    the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.ACCEPTED)
+    the_world.stub.book_faults = [Fault.ERROR_BEFORE] * 1000
+    is_change = what == "a change"
+    cancel = OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER)
+    await the_world.tell(change_to(order, 12) if is_change else cancel)
+
+    async def was_asked_twice() -> bool:
+        return not the_world.stub.plan.script
+
+    await the_world.until(was_asked_twice, "the repeat")
+    the_world.stub.book_faults = []
+
+    async def told() -> bool:
+        return bool(the_world.events(order, OrderModified, OrderCancelled))
+
+    await the_world.until(told, "what became of it")
+    await asyncio.sleep(0.2)
+    await the_world.pump()
+    answers = the_world.events(order, OrderModified, OrderCancelled, OrderModifyRefused, OrderCancelRefused)
+    assert [type(m) for m in answers] == [OrderModified if is_change else OrderCancelled]
