@@ -15,6 +15,7 @@ from libs.common.contracts.orders import OrderRequested
 from services.trading.domain.orders import Order
 from services.trading.domain.panics import Denial
 from services.trading.domain.positions import Book, BookKey, book_key
+from services.trading.domain.settling import is_for_a_person
 from services.trading.domain.square_offs import EXIT_EXPIRES, SquareOff, is_stranded
 
 CANCEL_WAIT = timedelta(seconds=3)
@@ -36,7 +37,8 @@ class Exit:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to do now. `closing` counts the open books in scope; `is_flat` says that the square-off is over. `waiting`
-    are the open books when there is nothing to do but to wait for their markets.
+    are the open books when there is nothing to do but to wait: for their markets, or, of those `in_doubt`, for a person
+    who tells what became of their exits.
     """
 
     cancels: tuple[Order, ...]
@@ -44,6 +46,7 @@ class Plan:
     closing: int
     is_flat: bool
     waiting: tuple[Book, ...] = ()
+    in_doubt: frozenset[BookKey] = frozenset()
 
 
 def plan(
@@ -59,11 +62,13 @@ def plan(
     `closed` wait until its market opens: each would be one more refused order in the book. Of `renewing` they are asked
     for anew when they rest for long.
     """
-    pending = [order for order in orders if square_off.covers(order)]
+    covered = [order for order in orders if square_off.covers(order)]
+    pending = [order for order in covered if not is_for_a_person(order, now)]
     others = [order for order in pending if not order.is_exit]
     held = (book for book in books if book.holding.quantity and square_off.covers(book))
     open_books = sorted((book for book in held if book.instrument not in square_off.expired), key=_rank)
-    exits_open = [order for order in pending if order.is_exit]
+    exits_open = [order for order in covered if order.is_exit]
+    in_doubt = frozenset(book_key(order) for order in exits_open if order not in pending)
     stranded = [o for o in exits_open if o.instrument in renewing and is_stranded(square_off, o, now)]
     beyond = _beyond(exits_open, {book_key(book): book.holding.quantity for book in open_books})
     wrong = {order.order_id: order for order in (*others, *stranded, *beyond)}
@@ -81,9 +86,10 @@ def plan(
         if book_key(book) not in blocked and not square_off.is_pausing(book.instrument, now)
         for piece in _exits(book, on_their_way.get(book_key(book), 0), largest.get(book.instrument))
     )
-    waits = not pending and all(book.instrument in closed for book in open_books)
+    must_wait = all(book.instrument in closed or book_key(book) in in_doubt for book in open_books)
+    waits = must_wait and not pending and not exits
     is_flat = not pending and not open_books
-    return Plan(cancels, exits, len(open_books), is_flat, tuple(open_books) if waits else ())
+    return Plan(cancels, exits, len(open_books), is_flat, tuple(open_books) if waits else (), in_doubt)
 
 
 def _rank(book: Book) -> tuple[str, str, str]:

@@ -17,6 +17,13 @@ from services.trading.domain.orders import Order, fact
 BOOKS_CLOSE = timedelta(hours=8)
 """After midnight in India: a broker's book of the day before, and the login that reads it, are gone by then."""
 
+
+def is_for_a_person(order: Order, now: datetime) -> bool:
+    """Whether nobody but a person can tell any more what became of it."""
+    is_over = trading_day(now - BOOKS_CLOSE) > trading_day(order.requested_at)
+    return order.status is OrderStatus.OUTCOME_UNKNOWN and is_over
+
+
 ENDINGS = {
     SettledAs.NOT_TAKEN: ExecutionKind.REJECTED,
     SettledAs.REJECTED: ExecutionKind.REJECTED,

@@ -1,7 +1,8 @@
 """Square-offs: cancel what is pending and close what is open in a scope, until it is flat. `exit_plan` says by what.
 
-A person's, or a panic's, ends when all that is left waits for its market to open: else it would cancel and close
-whatever the account does at the others meanwhile. What has to be closed all the same, one for its instrument closes.
+A person's, or a panic's, ends when all that is left waits for its market to open, or for a person to tell what became
+of its exit: else it would cancel and close whatever the account does elsewhere meanwhile. What has to be closed all the
+same, one for its instrument closes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -209,13 +210,14 @@ def heir(square_off: SquareOff, instrument: InstrumentId, square_off_id: SquareO
     return replace(square_off, square_off_id=square_off_id, instrument=instrument, started_at=now, pauses=pauses)
 
 
-def left_open(book: Book, heir_id: SquareOffId | None) -> LeftOpen:
+def left_open(book: Book, heir_id: SquareOffId | None, *, is_in_doubt: bool) -> LeftOpen:
+    closed = f"{book.instrument.partition(':')[0]} is closed"
     return LeftOpen(
         strategy_id=book.strategy_id,
         instrument=book.instrument,
         product=book.product,
         quantity=book.holding.quantity,
-        reason=f"{book.instrument.partition(':')[0]} is closed",
+        reason="nobody answered for its exit: settle that order" if is_in_doubt else closed,
         square_off_id=heir_id,
     )
 

@@ -14,7 +14,7 @@ from services.trading.domain import square_offs as rules
 from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.exit_plan import Plan
 from services.trading.domain.orders import Order
-from services.trading.domain.positions import Book
+from services.trading.domain.positions import book_key
 from services.trading.domain.square_offs import SquareOff
 from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
@@ -143,7 +143,7 @@ async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStor
         return await _complete(square_off, ctx)
     account = await ctx.store.accounts.owner(square_off.account_id)
     if plan.waiting and rules.leaves_what_waits(square_off, account.broker):
-        return await _leave(square_off, account, plan.waiting, ctx)
+        return await _leave(square_off, account, plan, ctx)
     said = [message for order in plan.cancels for message in await send_cancel(order, ctx)]
     for n, wanted in enumerate(plan.exits):
         epoch = panics.epoch_of(await ctx.store.epochs(account, wanted.strategy_id))
@@ -157,10 +157,11 @@ async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStor
 async def _leave(
     square_off: SquareOff,
     account: TradingAccount,
-    waiting: Sequence[Book],
+    plan: Plan,
     ctx: Context[TradingStore, TradingMemory],
 ) -> Sequence[Message]:
     """End it with what could be closed."""
+    waiting = plan.waiting
     said: list[Message] = []
     heirs: dict[InstrumentId, SquareOffId] = {}
     inherited = {book.instrument for book in waiting} if rules.has_heirs(square_off, account.broker) else ()
@@ -172,7 +173,10 @@ async def _leave(
         if at_work is None:
             owner = await ctx.store.accounts.owner(square_off.account_id)  # it counts those that began before this one
             said += await begin(wanted, owner, await _plan(wanted, ctx), ctx)
-    left = tuple(rules.left_open(book, heirs.get(book.instrument)) for book in waiting)
+    left = tuple(
+        rules.left_open(book, heirs.get(book.instrument), is_in_doubt=book_key(book) in plan.in_doubt)
+        for book in waiting
+    )
     return [*said, *await _complete(square_off, ctx, left)]
 
 
