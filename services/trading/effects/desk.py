@@ -16,6 +16,7 @@ from services.trading.adapters.zerodha import updates
 from services.trading.adapters.zerodha.client import Kite
 from services.trading.adapters.zerodha.translate import BadAnswer
 from services.trading.domain import book, calls
+from services.trading.domain.accounts import trading_day
 from services.trading.domain.book import Book, Watch, Watched
 from services.trading.domain.calls import Answer, Call, CallState, NotTaken
 from services.trading.effects import calling
@@ -32,7 +33,7 @@ PASSING = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 LINGERING_POLLS = 5
 """Looks at the book after everything is over: a fill may show later than the end that it came before."""
 SELDOM = 10
-"""How much rarer the book is read when only orders that were given up are looked for."""
+"""How much rarer the book is read when only orders are looked for that it hardly shows any more."""
 HINTED_POLLS = 5
 """How much more often at most, while the broker tells that there is news."""
 OFFLINE_POLLS = 10
@@ -200,7 +201,8 @@ class Desk:
 
     async def _read_and_compare(self, watched: Sequence[Watched]) -> bool:
         every = self._means.settings.broker_poll_s
-        if watched and all(each.state is Watch.GIVEN_UP for each in watched):
+        today = trading_day(self._means.runtime.clock.now())
+        if watched and all(book.is_hardly_there(each, today) for each in watched):
             every *= SELDOM
         self._hinted = False
         try:

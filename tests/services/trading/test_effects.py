@@ -351,3 +351,18 @@ async def test_a_fill_is_told_while_orders_wait_for_a_broker_that_does_not_answe
     the_world.stub.exchange.fill(the_world.placed(resting)[0], 10)
     await the_world.becomes(resting, S.FILLED)
     assert [c[0] for c in the_world.stub.calls].count("POST") < 1 + len(others)
+
+
+async def test_the_book_is_read_seldom_for_an_order_that_only_a_person_can_settle(the_world: World) -> None:
+    """It was read each second, day and night, until somebody did."""
+    account_id = await the_world.account()
+    the_world.stub.plan.script.append(Fault.SILENT_BEFORE)
+    the_world.start(broker_absent_s=600.0)
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.OUTCOME_UNKNOWN)
+    await the_world.pool.execute("UPDATE broker_orders SET day = day - 1 WHERE order_id = $1", order.order_id)
+    await asyncio.sleep(0.3)
+    before = the_world.stub.calls.count(("GET", "/orders"))
+    await asyncio.sleep(1.2)
+    assert the_world.stub.calls.count(("GET", "/orders")) - before <= 3

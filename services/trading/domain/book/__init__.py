@@ -6,7 +6,17 @@ whether an order that nobody answered for was taken, and only after it was missi
 
 from services.trading.domain.book.looking import answered, look
 from services.trading.domain.book.shown import Book, BookRow, RowState, Trade, is_over
-from services.trading.domain.book.watched import STOPS, Look, Terms, Watch, Watched, report, terms_of, watch
+from services.trading.domain.book.watched import (
+    STOPS,
+    Look,
+    Terms,
+    Watch,
+    Watched,
+    is_hardly_there,
+    report,
+    terms_of,
+    watch,
+)
 
 __all__ = [
     "STOPS",
@@ -19,6 +29,7 @@ __all__ = [
     "Watch",
     "Watched",
     "answered",
+    "is_hardly_there",
     "is_over",
     "look",
     "report",

@@ -96,6 +96,11 @@ def watch(call: Call, request: BrokerOrderRequested, now: datetime, patience: Pa
     )
 
 
+def is_hardly_there(order: Watched, today: date) -> bool:
+    """Whether the book has lacked it for long, or is of another day: a person may take weeks to settle it."""
+    return order.state is Watch.GIVEN_UP or (order.state is Watch.UNKNOWN and order.day < today)
+
+
 def terms_of(request: BrokerOrderRequested | BrokerModifyRequested) -> Terms:
     return Terms(request.quantity, request.order_type, request.price, request.trigger_price)
 
