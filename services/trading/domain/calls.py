@@ -185,7 +185,7 @@ def judge(call: Call, answer: Answer, now: datetime, patience: Patience) -> Verd
     """What the broker's answer, or its silence, makes of a call."""
     match answer:
         case Refused() if call.attempts > 1 and not isinstance(call.request, BrokerOrderRequested):
-            return _await_book(call, now)
+            return await_book(call, now)
         case Refused(reason):
             return refuse(call, reason, now)
         case Taken(broker_order_id):
@@ -201,10 +201,10 @@ def _taken(call: Call, broker_order_id: str, now: datetime) -> Verdict:
         case BrokerOrderRequested():
             return Verdict(done(call, now), ExecutionKind.ACCEPTED, broker_order_id=broker_order_id)
         case BrokerModifyRequested() | BrokerCancelRequested():
-            return _await_book(call, now)
+            return await_book(call, now)
 
 
-def _await_book(call: Call, now: datetime) -> Verdict:
+def await_book(call: Call, now: datetime) -> Verdict:
     """What became of it the book will show; of a repeat that is refused, too: an earlier try may have been taken."""
     return Verdict(replace(call, state=CallState.AWAITED, answered_at=now))
 
@@ -215,7 +215,7 @@ def _silence(call: Call, reason: str, now: datetime, patience: Patience) -> Verd
     if call.attempts < patience.repeats:
         return Verdict(_wait(call, now, patience))
     if isinstance(call.request, BrokerModifyRequested):
-        return _await_book(call, now)
+        return await_book(call, now)
     return refuse(call, reason, now)
 
 

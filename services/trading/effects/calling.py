@@ -117,12 +117,15 @@ async def _forbid_order(
 async def _forbid_change(
     call: Call, request: BrokerModifyRequested, order: Order, watched: Watched | None, work: Work, patience: Patience
 ) -> Verdict | None:
-    """What was asked before without an answer may hold already: asking again changes nothing."""
+    """One that was asked for before without an answer may hold already: only the book can tell of it."""
     if order.status.is_final or watched is None or watched.broker_order_id is None:
         return calls.refuse(call, f"the order is {order.status}", work.now)
     if order.cancel_requested_at is not None:
         return calls.refuse(call, orders.BEING_CANCELLED, work.now)
-    if not call.attempts and work.now - call.created_at >= patience.to_leave:
+    waited = work.now - call.created_at
+    if call.attempts and waited >= REACHES_WITHIN:
+        return calls.await_book(call, work.now)
+    if not call.attempts and waited >= patience.to_leave:
         return calls.refuse(call, orders.CHANGE_WAITED, work.now)
     denial = await _denial(request, order, work)
     return calls.refuse(call, denial, work.now) if denial else None
