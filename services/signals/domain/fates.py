@@ -11,6 +11,7 @@ from libs.common.contracts.signals import SignalGroup, SignalReceived
 from services.signals.domain.alerts import Alert
 
 _OWN_HOURS = {exchange.value: exchange for exchange in (Exchange.MCX, Exchange.CDS, Exchange.BCD)}
+_CURRENCIES = ("USDINR", "EURINR", "GBPINR", "JPYINR", "EURUSD", "GBPUSD", "USDJPY")
 
 
 class Fate(StrEnum):
@@ -119,11 +120,13 @@ def told(outcome: Outcome) -> tuple[Fate, str, SignalId | None]:
 
 def exchange_of(alert: Alert) -> Exchange:
     """Whose hours an alert keeps: those of the exchange before its symbol or beside it where they differ, else those of
-    equity derivatives, the longest. TradingView's `{{ticker}}` has no exchange, and its delayed ones end with `_DL`.
+    equity derivatives, the longest. TradingView's `{{ticker}}` has no exchange, and its delayed ones end with `_DL`;
+    currencies it lists under NSE.
     """
-    prefix, colon, _ = (alert.symbol or "").partition(":")
-    named = prefix if colon else alert.exchange or ""
-    return _OWN_HOURS.get(named.upper().partition("_DL")[0], Exchange.NFO)
+    prefix, colon, rest = (alert.symbol or "").partition(":")
+    named, ticker = (prefix, rest) if colon else (alert.exchange or "", prefix)
+    usual = Exchange.CDS if ticker.upper().startswith(_CURRENCIES) else Exchange.NFO
+    return _OWN_HOURS.get(named.upper().partition("_DL")[0], usual)
 
 
 def admit(receiver: Receiver, today: date) -> Refusal | None:

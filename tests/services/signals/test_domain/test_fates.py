@@ -79,6 +79,10 @@ def test_market_hours_are_kept_only_when_asked_for() -> None:
         ("MCX_DL:GOLD1!", None, Exchange.MCX),
         ("MCX", "NSE", Exchange.NFO),
         ("NSE:MCX", "MCX", Exchange.NFO),
+        ("NSE:USDINR1!", None, Exchange.CDS),
+        ("USDINR1!", "NSE", Exchange.CDS),
+        ("gbpinr26novfut", None, Exchange.CDS),
+        ("BCD:USDINR1!", None, Exchange.BCD),
     ],
 )
 def test_an_alert_keeps_the_hours_of_its_exchange(symbol: str | None, beside: str | None, exchange: Exchange) -> None:
