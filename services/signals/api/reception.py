@@ -137,13 +137,11 @@ class _Reception:
             reason = "the token or the URL is wrong, or was rotated away"
             await self._log_some(receiver.group, Refusal(Fate.UNAUTHORIZED, reason))
             return None
-        refusal = fates.admit(receiver, self.today) or await self._limit(receiver.group)
-        if refusal is not None:
-            await self._log_some(receiver.group, refusal)
-            return refusal
-        read = self._read(receiver.group)
+        read = fates.admit(receiver, self.today) or self._read(receiver.group)
+        if not isinstance(read, Refusal):
+            read = await self._limit(receiver.group) or read
         if isinstance(read, Refusal):
-            await self._log(receiver.group, read)
+            await self._log_some(receiver.group, read)
             return read
         async with self.memory.turn(self.call.group_id):
             self._check_time()
@@ -245,11 +243,8 @@ class _Reception:
             first = partial(self._arrival, group, refusal, None)
             self.memory.note_flood(group.group_id, refusal.fate, self.at, first)
         else:
-            await self._log(group, refusal)
-
-    async def _log(self, group: SignalGroup, refusal: Refusal) -> None:
-        async with self.runtime.pool.acquire(timeout=1) as connection:
-            await SignalsStore(connection).keep(ids.new_id(), self._arrival(group, refusal, None))
+            async with self.runtime.pool.acquire(timeout=1) as connection:
+                await SignalsStore(connection).keep(ids.new_id(), self._arrival(group, refusal, None))
 
     def _arrival(self, group: SignalGroup, outcome: Outcome, alert_id: str | None) -> Arrival:
         secrets = self.memory.secrets

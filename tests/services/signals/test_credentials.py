@@ -72,6 +72,19 @@ async def test_a_required_signature_is_checked_over_the_raw_body(client: httpx.A
     problem(other, 401, "unauthorized")
 
 
+async def test_who_knows_the_url_and_not_the_key_keeps_nobodys_alerts_out(
+    client: httpx.AsyncClient, make: Make
+) -> None:
+    """Seen: unsigned alerts used up the rate, and the owner's signed ones heard 429."""
+    group = await make(source=SignalSource.CUSTOM, signature_required=True, max_per_minute=1)
+    body = b'{"action": "buy"}'
+    for forged in (body, b" " * 70_000, b"{"):
+        assert (await client.post(custom(group), content=forged)).status_code in {400, 401, 413}
+    key = SECRETS.signing_key(group.group_id, group.rotation)
+    good = "sha256=" + hmac.new(key, body, hashlib.sha256).hexdigest()
+    assert (await client.post(custom(group), content=body, headers={"X-Signature": good})).status_code == 202
+
+
 async def test_a_deleted_group_is_unknown(client: httpx.AsyncClient, make: Make, pool: asyncpg.Pool) -> None:
     group = await make()
     async with pool.acquire() as connection, connection.transaction():

@@ -75,6 +75,13 @@ async def test_calls_above_the_rate_are_told_when_to_come_again(
     assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
 
 
+async def test_what_cannot_be_read_takes_nothing_from_the_rate(client: httpx.AsyncClient, make: Make) -> None:
+    group = await make(max_per_minute=1)
+    for _ in range(3):
+        problem(await client.post(TRADINGVIEW, json=alert(group, action="hold")), 422, "invalid")
+    assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
+
+
 async def test_the_rate_is_limited_without_redis(
     pool: asyncpg.Pool, make: Make, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
