@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from libs.common.contracts.enums import SignalType
 from libs.common.contracts.ids import SignalGroupId, SignalId
 from libs.common.security import WebhookSecrets
 from libs.common.service import Memory
@@ -44,7 +45,7 @@ UNANSWERED_SECONDS = 60
 
 
 class RateLimiter:
-    """One token bucket per webhook: in Redis, shared by all instances; in this process while Redis is away.
+    """A token bucket per webhook and kind of alert: in Redis, shared by all instances; in this process without Redis.
 
     On the way it tells of alerts whose senders had to hear that nobody knows whether they were taken: the same content,
     sent again within UNANSWERED_SECONDS, is no second alert, whatever the group's window.
@@ -59,16 +60,16 @@ class RateLimiter:
         self._avoid_redis_until = 0.0
 
     async def enter(
-        self, group_id: SignalGroupId, content: bytes, per_minute: int, now: float
+        self, group_id: SignalGroupId, kind: SignalType, content: bytes, per_minute: int, now: float
     ) -> tuple[float, SignalId | None]:
         """Take one token: the seconds to wait, 0 when there was one; and the signal that this alert may be already."""
-        keys = [f"signals:rate:{group_id}", _unanswered(group_id, content)]
+        keys = [f"signals:rate:{group_id}:{kind}", _unanswered(group_id, content)]
         answer = await self._ask(self._take(keys=keys, args=[per_minute, f"{now:.3f}"]))
         known, until = self._unanswered.get(keys[1], (None, 0.0))
         if until < asyncio.get_running_loop().time():
             known = None
         if answer is None:
-            return self.own_seconds_to_wait(str(group_id), per_minute, now), known
+            return self.own_seconds_to_wait(f"{group_id}:{kind}", per_minute, now), known
         wait, kept = answer
         return float(wait), known or (SignalId(UUID(kept.decode())) if kept else None)
 

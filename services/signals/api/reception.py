@@ -17,6 +17,7 @@ import asyncpg
 
 from libs.common import ids
 from libs.common.clock import stopwatch
+from libs.common.contracts.enums import SignalType
 from libs.common.contracts.ids import SignalGroupId, SignalId
 from libs.common.contracts.signals import SignalGroup
 from libs.common.problems import Problem, unavailable
@@ -139,7 +140,7 @@ class _Reception:
             return None
         read = fates.admit(receiver, self.today) or self._read(receiver.group)
         if not isinstance(read, Refusal):
-            read = await self._limit(receiver.group) or read
+            read = await self._limit(receiver.group, read.signal_type) or read
         if isinstance(read, Refusal):
             await self._log_some(receiver.group, read)
             return read
@@ -159,13 +160,14 @@ class _Reception:
             return secrets.verify_url_id(call.url_id, group.group_id, group.rotation)
         return secrets.verify_token(call.token or "", group.group_id, group.rotation)
 
-    async def _limit(self, group: SignalGroup) -> Refusal | None:
+    async def _limit(self, group: SignalGroup, kind: SignalType) -> Refusal | None:
+        """Entries and exits each have the group's rate: however many enter, what they opened can be closed."""
         wait, self.unanswered = await self.memory.limiter.enter(
-            group.group_id, self.content_hash, group.max_per_minute, self.at.timestamp()
+            group.group_id, kind, self.content_hash, group.max_per_minute, self.at.timestamp()
         )
         if not wait:
             return None
-        reason = f"more than {group.max_per_minute} alerts a minute"
+        reason = f"more than {group.max_per_minute} {kind} alerts a minute"
         return Refusal(Fate.RATE_LIMITED, reason, retry_after_s=math.ceil(wait))
 
     def _read(self, group: SignalGroup) -> alerts.Alert | Refusal:

@@ -75,6 +75,23 @@ async def test_calls_above_the_rate_are_told_when_to_come_again(
     assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
 
 
+@pytest.mark.parametrize("redis", [True, False])
+async def test_however_many_enter_what_they_opened_can_be_closed(
+    redis: bool, pool: asyncpg.Pool, make: Make, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen: entries used up the rate, and the exit behind them heard 429, which TradingView does not send again."""
+    if not redis:
+        monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    group = await make(max_per_minute=2)
+    async with service_app(app, clock=clock) as client:
+
+        async def send(kind: str) -> int:
+            return (await client.post(TRADINGVIEW, json=alert(group, signal_type=kind))).status_code
+
+        assert [await send("entry") for _ in range(3)] == [202, 202, 429]
+        assert [await send("exit") for _ in range(3)] == [202, 202, 429]
+
+
 async def test_what_cannot_be_read_takes_nothing_from_the_rate(client: httpx.AsyncClient, make: Make) -> None:
     group = await make(max_per_minute=1)
     for _ in range(3):
