@@ -17,6 +17,7 @@ from libs.common.contracts.signals import (
 from libs.common.contracts.users import UserAccessChanged
 from libs.common.database import Connection
 from libs.common.service import Store
+from services.signals.domain.alerts import Alert
 from services.signals.domain.fates import Arrival, Receiver
 
 _KNOWN = """
@@ -43,8 +44,8 @@ _SAVE_GROUPS = """
         signature_required = excluded.signature_required, active = excluded.active, rotation = excluded.rotation,
         version = excluded.version
 """
-_COUNT = "UPDATE signal_groups SET counted_on = $13, counted = $14 WHERE group_id = $2"
-_ARRIVED = "INSERT INTO webhook_log VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+_COUNT = "UPDATE signal_groups SET counted_on = $15, counted = $16 WHERE group_id = $2"
+_ARRIVED = "INSERT INTO webhook_log VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 _COUNT_AND_ARRIVED = f"WITH counted AS ({_COUNT}) {_ARRIVED} RETURNING pg_current_xact_id()::text::bigint"
 _FATE_OF_TRANSACTION = "SELECT pg_xact_status($1::bigint::text::xid8)"
 _TAKEN = """
@@ -53,14 +54,20 @@ _TAKEN = """
 """
 _DUPLICATE = """
     SELECT signal_id FROM (
-        SELECT signal_id, received_at FROM webhook_log
+        SELECT id, signal_id, received_at FROM webhook_log
         WHERE group_id = $1 AND content_hash = $2 AND fate = 'ACCEPTED' AND received_at > $4
         UNION ALL
-        SELECT signal_id, received_at FROM webhook_log
+        SELECT id, signal_id, received_at FROM webhook_log
         WHERE group_id = $1 AND alert_id = $3 AND fate = 'ACCEPTED' AND received_at > $4
+          AND coalesce(signal_type, $5) = $5 AND coalesce(action, $6) = $6
     ) alike
+    WHERE $5 <> 'exit' OR NOT EXISTS (
+        SELECT FROM webhook_log later
+        WHERE later.group_id = $1 AND later.id > alike.id AND later.fate = 'ACCEPTED' AND later.signal_type = 'entry'
+    )
     ORDER BY received_at LIMIT 1
 """
+"""An exit repeats none that an entry was taken after: it is about another position."""
 _PAGE = """
     SELECT id, group_id, received_at, source_ip, encode(content_hash, 'hex') AS content_hash, alert_id, payload, fate,
            reason, signal_id, processing_ms
@@ -128,15 +135,13 @@ class SignalsStore(Store):
         await self._lock({group_id})
         return self._receivers[group_id]
 
-    async def alike(
-        self, group: SignalGroup, content_hash: bytes, alert_id: str | None, at: datetime
-    ) -> SignalId | None:
-        """The accepted alert within the group's window that says the same, or carries the same alert id."""
+    async def alike(self, group: SignalGroup, content_hash: bytes, alert: Alert, at: datetime) -> SignalId | None:
+        """The accepted alert within the group's window that says the same, or has the same alert id and meaning."""
         if not group.duplicate_window_s:
             return None
         since = at - timedelta(seconds=group.duplicate_window_s)
         found: SignalId | None = await self.connection.fetchval(
-            _DUPLICATE, group.group_id, content_hash, alert_id, since
+            _DUPLICATE, group.group_id, content_hash, alert.alert_id, since, alert.signal_type, alert.action
         )
         return found
 

@@ -41,7 +41,7 @@ async def judge(
     became, if it was taken, whose sender was asked to send it again.
     """
     today = at.astimezone(IST).date()
-    duplicate_of = await store.alike(receiver.group, content_hash, alert.alert_id, at)
+    duplicate_of = await store.alike(receiver.group, content_hash, alert, at)
     if duplicate_of is None and unanswered and await store.was_taken(receiver.group, content_hash, unanswered):
         duplicate_of = unanswered
     return fates.decide(

@@ -200,7 +200,7 @@ class _Reception:
                 unanswered=unanswered,
                 at=self.at,
             )
-            arrival = self._arrival(receiver.group, outcome, alert.alert_id)
+            arrival = self._arrival(receiver.group, outcome, alert)
             if not isinstance(outcome, Accepted):
                 await unit.store.keep(ids.new_id(), arrival)
                 self._check_time()
@@ -248,7 +248,7 @@ class _Reception:
             async with self.runtime.pool.acquire(timeout=1) as connection:
                 await SignalsStore(connection).keep(ids.new_id(), self._arrival(group, refusal, None))
 
-    def _arrival(self, group: SignalGroup, outcome: Outcome, alert_id: str | None) -> Arrival:
+    def _arrival(self, group: SignalGroup, outcome: Outcome, alert: alerts.Alert | None) -> Arrival:
         secrets = self.memory.secrets
         known = (
             secrets.token(group.group_id, group.rotation),
@@ -262,12 +262,14 @@ class _Reception:
             received_at=self.at,
             source_ip=self.call.source_ip,
             content_hash=self.content_hash,
-            alert_id=alert_id,
+            alert_id=alert.alert_id if alert else None,
             payload=payloads.safe_copy(self.raw, known, self.memory.settings.kept_payload_characters),
             fate=fate,
             reason=reason,
             signal_id=signal_id,
             processing_ms=round((stopwatch() - self.call.began) * 1000, 3),
+            signal_type=alert.signal_type if alert else None,
+            action=alert.action if alert else None,
         )
 
 

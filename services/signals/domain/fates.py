@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from libs.common.contracts.enums import Exchange, SignalType
+from libs.common.contracts.enums import Exchange, Side, SignalType
 from libs.common.contracts.ids import SignalGroupId, SignalId, UserId
 from libs.common.contracts.signals import SignalGroup, SignalReceived
 from services.signals.domain.alerts import Alert
@@ -87,6 +87,8 @@ class Arrival:
     reason: str
     signal_id: SignalId | None
     processing_ms: float
+    signal_type: SignalType | None = None
+    action: Side | None = None
 
 
 @dataclass(frozen=True, slots=True)

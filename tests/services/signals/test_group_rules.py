@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import httpx
@@ -14,7 +14,7 @@ from libs.common.clock import FixedClock
 from libs.common.contracts import topics
 from libs.common.contracts.signals import SignalReceived
 from libs.common.settings import MarketHours
-from libs.common.testing import service_app
+from libs.common.testing import NOON, service_app
 from services.signals.app import app
 from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, logged, problem, the_fate
 
@@ -126,6 +126,36 @@ async def test_a_repetition_within_the_window_is_not_passed_on(client: httpx.Asy
     assert again.status_code == 200
     assert again.json() == {"status": "duplicate", "signal_id": first.json()["signal_id"]}
     assert [row["fate"] for row in await logged(client, group)] == ["DUPLICATE", "ACCEPTED"]
+
+
+async def test_an_exit_repeats_no_entry_whatever_id_it_has(client: httpx.AsyncClient, make: Make) -> None:
+    """Seen: whose alerts all carry one id heard that the exit was taken before, and the position stayed open."""
+    group = await make(duplicate_window_s=300)
+    for kind in ("entry", "exit"):
+        answer = await client.post(TRADINGVIEW, json=alert(group, alert_id="ema", signal_type=kind))
+        assert (kind, answer.status_code) == (kind, 202)
+    again = await client.post(TRADINGVIEW, json=alert(group, alert_id="ema", signal_type="exit", price=1))
+    assert again.json()["status"] == "duplicate"
+
+
+async def test_an_alert_for_the_other_side_repeats_none(client: httpx.AsyncClient, make: Make) -> None:
+    group = await make(duplicate_window_s=300)
+    for side in ("buy", "sell"):
+        answer = await client.post(TRADINGVIEW, json=alert(group, alert_id="ema", action=side))
+        assert (side, answer.status_code) == (side, 202)
+
+
+async def test_an_exit_from_a_position_that_was_opened_since_repeats_none(
+    client: httpx.AsyncClient, make: Make, clock: FixedClock
+) -> None:
+    """Seen: the second position of the window stayed open: its exit said the same as that of the first."""
+    group = await make(duplicate_window_s=60)
+    for seconds, kind in ((0, "entry"), (50, "exit"), (61, "entry"), (70, "exit")):
+        clock.at = NOON + timedelta(seconds=seconds)
+        answer = await client.post(TRADINGVIEW, json=alert(group, signal_type=kind))
+        assert (seconds, answer.status_code) == (seconds, 202)
+    again = await client.post(TRADINGVIEW, json=alert(group, signal_type="exit"))
+    assert again.json()["status"] == "duplicate"
 
 
 async def test_fifty_alike_at_once_make_one_signal(pool: asyncpg.Pool, make: Make) -> None:

@@ -4,13 +4,19 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
+from libs.common.contracts.enums import Side, SignalType
 from libs.common.contracts.ids import SignalGroupId, UserId
 from libs.common.database import Connection
 from libs.common.ids import new_id
 from libs.common.testing import NOON
+from services.signals.domain.alerts import Alert
 from services.signals.domain.fates import Fate
 from services.signals.store import SignalsStore
 from tests.services.signals.making import a_group, an_arrival
+
+
+def alert(alert_id: str | None) -> Alert:
+    return Alert(SignalType.ENTRY, Side.BUY, alert_id=alert_id)
 
 
 async def test_the_log_pages_newest_first_without_gap_or_repetition(connection: Connection) -> None:
@@ -41,19 +47,19 @@ async def test_alike_is_the_same_content_or_alert_id_within_the_window(connectio
     arrival = an_arrival(group)
     await store.keep(new_id(), arrival)
     soon, late = NOON + timedelta(seconds=59), NOON + timedelta(seconds=60)
-    assert await store.alike(group, b"one", None, soon) == arrival.signal_id
-    assert await store.alike(group, b"two", "a-1", soon) == arrival.signal_id
-    assert await store.alike(group, b"two", "a-2", soon) is None
-    assert await store.alike(group, b"two", None, soon) is None
-    assert await store.alike(group, b"one", "a-1", late) is None
-    assert await store.alike(a_group(duplicate_window_s=60), b"one", "a-1", soon) is None
-    assert await store.alike(group.model_copy(update={"duplicate_window_s": 0}), b"one", "a-1", soon) is None
+    assert await store.alike(group, b"one", alert(None), soon) == arrival.signal_id
+    assert await store.alike(group, b"two", alert("a-1"), soon) == arrival.signal_id
+    assert await store.alike(group, b"two", alert("a-2"), soon) is None
+    assert await store.alike(group, b"two", alert(None), soon) is None
+    assert await store.alike(group, b"one", alert("a-1"), late) is None
+    assert await store.alike(a_group(duplicate_window_s=60), b"one", alert("a-1"), soon) is None
+    assert await store.alike(group.model_copy(update={"duplicate_window_s": 0}), b"one", alert("a-1"), soon) is None
 
 
 async def test_what_was_refused_is_not_repeated_by_what_comes_after(connection: Connection) -> None:
     group, store = a_group(duplicate_window_s=60), SignalsStore(connection)
     await store.keep(new_id(), replace(an_arrival(group, fate=Fate.MARKET_CLOSED)))
-    assert await store.alike(group, b"one", "a-1", NOON) is None
+    assert await store.alike(group, b"one", alert("a-1"), NOON) is None
 
 
 async def test_an_unknown_group_is_not_found(connection: Connection) -> None:
