@@ -164,8 +164,7 @@ async def request_prices(ctx: Ctx) -> Sequence[Message]:
     this is one message for all, and has no room for as many as anybody likes.
     """
     market = _situation(ctx).market
-    wanted = {leg for algo in await ctx.store.active_algos() for leg in algo.legs}
-    legs = [leg for leg in wanted if is_listed(leg, market)]
+    legs = [leg for leg in await ctx.store.active_legs() if is_listed(leg, market)]
     instruments = tuple(sorted({leg.instrument for leg in legs if leg.instrument}))
     underlyings = tuple(sorted({leg.underlying for leg in legs if leg.underlying}))
     if not legs:

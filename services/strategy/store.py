@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from libs.common.contracts.algos import Algo, AlgoDeleteRequested, AlgoSaveRequested
+from libs.common.contracts.algos import Algo, AlgoDeleteRequested, AlgoLeg, AlgoSaveRequested
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.ids import AccountId, AlgoId, SignalGroupId, SquareOffId, UserId
 from libs.common.contracts.orders import SquareOffRequested
@@ -27,7 +27,12 @@ _ALGOS_LOCKED = """
     WHERE algo_id = ANY($1::uuid[]) OR group_ids && $2::uuid[]
     ORDER BY algo_id FOR UPDATE
 """
-_DEFINITIONS = "SELECT definition FROM algos WHERE definition IS NOT NULL"
+_LEGS_OF_ACTIVE = """
+    SELECT DISTINCT leg::text FROM (SELECT definition::jsonb AS algo FROM algos) AS known,
+        jsonb_array_elements(algo -> 'legs') AS leg
+    WHERE algo @> '{"active": true}'
+"""
+"""Read by the database: thousands of algos would stand in the way of a signal while we read them ourselves."""
 _HOLDINGS = "SELECT state FROM holdings WHERE algo_id = ANY($1::uuid[])"
 _OVERDUE = "SELECT DISTINCT algo_id FROM holdings WHERE reversal_deadline < $1"
 _CLOSING = "SELECT DISTINCT algo_id FROM holdings WHERE closing_id = ANY($1::uuid[])"
@@ -167,10 +172,9 @@ class StrategyStore(Store):
         self._holdings.setdefault(holding.algo_id, {})[holding.account_id] = holding
         self._changed_holdings[holding.algo_id, holding.account_id] = None
 
-    async def active_algos(self) -> list[Algo]:
-        """To know of, not to decide on."""
-        algos = [Algo.model_validate_json(row[0]) for row in await self.connection.fetch(_DEFINITIONS)]
-        return [algo for algo in algos if algo.active]
+    async def active_legs(self) -> list[AlgoLeg]:
+        """Of the algos that may enter, each once; to know of, not to decide on."""
+        return [AlgoLeg.model_validate_json(row[0]) for row in await self.connection.fetch(_LEGS_OF_ACTIVE)]
 
     async def load_overdue_reversals(self, now: datetime) -> None:
         """Lock the algos that wait for a reversal whose time is over."""

@@ -114,6 +114,11 @@ async def test_prices_are_asked_for_of_what_is_listed_alone(desk: Desk) -> None:
     ]
 
 
+async def test_no_prices_are_asked_for_an_algo_that_is_switched_off(desk: Desk) -> None:
+    await desk.keep(an_algo(active=False))
+    assert await desk.asks_for_prices() == []
+
+
 async def test_without_anything_listed_no_prices_are_asked_for(desk: Desk) -> None:
     await desk.keep(an_algo([FUTURE_LEG.model_copy(update={"underlying": "NOPE"})]))
     assert await desk.asks_for_prices() == []
