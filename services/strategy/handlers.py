@@ -52,7 +52,9 @@ async def know_user(event: UserAccessChanged, ctx: Ctx) -> Sequence[Event]:
 
 async def save_algo(request: AlgoSaveRequested, ctx: Ctx) -> Sequence[Event]:
     known = ctx.store.algo(request.algo_id)
-    event = algos.decide_save(known.algo, known.version, request, ctx.store.accounts)
+    groups = {mapping.group_id for mapping in request.algo.mappings}
+    others = {algo.algo_id: algo for group_id in groups for algo in ctx.store.algos_of(group_id)}
+    event = algos.decide_save(known.algo, known.version, request, ctx.store.accounts, others.values())
     if isinstance(event, AlgoSaved):
         ctx.store.save_algo(event.algo, event.version)
     return [event]

@@ -90,7 +90,7 @@ class StrategyStore(Store):
         self._changed_holdings: dict[tuple[AlgoId, AccountId], None] = {}
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
-        group_ids = {message.group_id for message in messages if isinstance(message, SignalReceived)}
+        group_ids = {group_id for message in messages for group_id in _groups_of(message)}
         algo_ids: set[AlgoId] = set()
         refused: list[UUID] = []
         for message in messages:
@@ -253,3 +253,14 @@ class StrategyStore(Store):
                 kept.append((algo_id, account_id, deadline, closing, _STATE.dump_json(holding).decode()))
         self.writes.add_rows(_SAVE_HOLDINGS, kept)
         self.writes.add_rows(_FORGET_HOLDINGS, gone)
+
+
+def _groups_of(message: Message) -> set[SignalGroupId]:
+    """Whose algos it is about."""
+    match message:
+        case SignalReceived():
+            return {message.group_id}
+        case AlgoSaveRequested():
+            return {mapping.group_id for mapping in message.algo.mappings}
+        case _:
+            return set()

@@ -1,6 +1,6 @@
 """Who may change an algo, to what, and what it wants with a signal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,7 +15,7 @@ from libs.common.contracts.algos import (
 )
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.enums import InstrumentKind, Product, StrikeRule
-from libs.common.contracts.ids import AccountId, UserId
+from libs.common.contracts.ids import AccountId, SignalGroupId, UserId
 from libs.common.contracts.signals import SignalReceived
 
 _LONGEST_NAME = 100
@@ -27,6 +27,8 @@ _MOST_OFFSET = 200
 _MOST_MULTIPLIER = 10_000
 _MOST_DIGITS = 18
 _LONGEST_INSTRUMENT = 80
+_MOST_ORDERS = 5_000
+"""Of one signal: what is behind it waits, other users' exits too, and entries are not worth having after seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,18 @@ def _exits(mapping: SignalMapping, signal: SignalReceived) -> bool:
 
 
 def decide_save(
-    algo: Algo | None, version: int, request: AlgoSaveRequested, accounts: Mapping[AccountId, KnownAccount]
+    algo: Algo | None,
+    version: int,
+    request: AlgoSaveRequested,
+    accounts: Mapping[AccountId, KnownAccount],
+    others: Iterable[Algo] = (),
 ) -> AlgoSaved | RequestRefused:
+    """`others` listen to one of its signal groups, too."""
     if (algo is not None and algo.user_id != request.user_id) or (algo is None and request.expected_version):
         return refused(request, "not_found", f"there is no algo {request.algo_id}")
     if version != request.expected_version:
         return refused(request, "conflict", f"expected version {request.expected_version}, found version {version}")
-    problem = what_is_wrong(request.algo) or _not_owned(request.algo, accounts)
+    problem = what_is_wrong(request.algo) or _not_owned(request.algo, accounts) or _too_many(algo, request.algo, others)
     if request.algo.algo_id != request.algo_id or request.algo.user_id != request.user_id:
         problem = "the algo's own ids differ from the request's"
     if problem:
@@ -162,6 +169,25 @@ def _not_owned(algo: Algo, accounts: Mapping[AccountId, KnownAccount]) -> str | 
         if account is not None and account.user_id != algo.user_id:
             return f"there is no account {linked.account_id}"
     return None
+
+
+def _too_many(before: Algo | None, algo: Algo, others: Iterable[Algo]) -> str | None:
+    """Who has more already may still change an algo to fewer, or switch it off."""
+    own = [each for each in others if each.user_id == algo.user_id and each.algo_id != algo.algo_id]
+    for group_id in _groups(algo):
+        orders = _orders(algo) + sum(_orders(each) for each in own if group_id in _groups(each))
+        grows = before is None or group_id not in _groups(before) or _orders(algo) > _orders(before)
+        if orders > _MOST_ORDERS and grows:
+            return f"a signal of group {group_id} would ask for {orders} orders in all; at most {_MOST_ORDERS}"
+    return None
+
+
+def _orders(algo: Algo) -> int:
+    return len(algo.legs) * len(algo.accounts)
+
+
+def _groups(algo: Algo) -> set[SignalGroupId]:
+    return {mapping.group_id for mapping in algo.mappings}
 
 
 def refused(request: AlgoSaveRequested | AlgoDeleteRequested, code: str, reason: str) -> RequestRefused:

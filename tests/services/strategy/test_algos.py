@@ -1,10 +1,10 @@
 """Algos are created, changed and deleted, and so are the accounts that they trade in."""
 
 from libs.common.contracts.accounts import AccountDeleted
-from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved
+from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, SignalMapping
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.enums import PriceNeed, Product
-from libs.common.contracts.ids import InstrumentId, OrderId, UserId
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, SignalGroupId, UserId
 from libs.common.contracts.market import PricesRequested
 from libs.common.database import Connection
 from libs.common.ids import new_id
@@ -48,6 +48,20 @@ async def test_an_algo_in_position_is_not_deleted(desk: Desk) -> None:
     assert refused.code == "conflict"
     [deleted] = await desk.hear(denied(order), delete)
     assert isinstance(deleted, AlgoDeleted)
+
+
+async def test_one_signal_never_asks_for_more_orders_than_can_be_made(desk: Desk) -> None:
+    """Seen: one user's alert asked for as many as he likes, and everybody's exits waited behind them."""
+    full = [an_algo([option_leg()] * 10, [AccountId(new_id()) for _ in range(250)]) for _ in range(2)]
+    await desk.keep(*full)
+    [refused] = await desk.hear(save(an_algo()))
+    assert isinstance(refused, RequestRefused)
+    assert refused.code == "invalid"
+    assert "5001 orders in all; at most 5000" in refused.reason
+    elsewhere = (SignalMapping(group_id=SignalGroupId(new_id())),)
+    await desk.keep(an_algo(mappings=elsewhere), an_algo(accounts=[AccountId(new_id())], user_id=UserId(new_id())))
+    [saved] = await desk.hear(save(full[0].model_copy(update={"active": False}), 1))
+    assert isinstance(saved, AlgoSaved)
 
 
 async def test_an_account_that_was_deleted_trades_no_more(desk: Desk) -> None:
