@@ -7,7 +7,7 @@ from decimal import Decimal
 from libs.common.contracts.algos import Algo, AlgoSaved, SignalSkipped
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import DenialRule, OrderStatus, Product, Side
-from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, StrategyId
+from libs.common.contracts.ids import AccountId, AlgoId, InstrumentId, OrderId, StrategyId
 from libs.common.contracts.orders import (
     OrderDenied,
     OrderRejected,
@@ -48,6 +48,12 @@ class Desk:
     async def pass_time(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
         await streams.note_prices([quoted(24_012.0, self.now)], self.memory)
+
+    @property
+    def only_algo(self) -> AlgoId:
+        """The one that has traded."""
+        [strategy_id] = {key[1] for key in self.books}
+        return AlgoId(strategy_id)
 
     def filled(self, order: OrderRequested, quantity: int | None = None) -> PositionChanged:
         assert order.strategy_id is not None

@@ -13,6 +13,7 @@ from tests.services.strategy.scene import (
     FUTURE_LEG,
     LOT,
     NOW,
+    SECOND,
     USER,
     a_signal,
     an_account,
@@ -118,6 +119,26 @@ async def test_a_reversal_closes_what_is_held_in_an_account_that_was_switched_of
     said = await long.hear(an_account(FIRST, active=False), a_signal(action=SELL))
     [square_off] = square_offs_of(said)
     assert reasons_of(said) == [f"account paper {FIRST} is inactive"]
+    assert await long.hear(*long.flattened(square_off)) == []
+
+
+async def test_a_reversal_closes_what_an_algo_holds_that_was_switched_off(long: Desk) -> None:
+    """Seen: of an algo that only ever reverses no signal was an exit any more, and the position stayed open."""
+    off = an_algo([FUTURE_LEG], on_repeat=RepeatRule.REVERSE, algo_id=long.only_algo, active=False)
+    await long.hear(save(off, 1))
+    said = await long.hear(a_signal(action=SELL))
+    [square_off] = square_offs_of(said)
+    assert reasons_of(said) == ["the algo is inactive"]
+    assert await long.hear(*long.flattened(square_off)) == []
+
+
+async def test_a_reversal_closes_what_is_held_in_an_account_that_was_unlinked_since(long: Desk) -> None:
+    moved = an_algo([FUTURE_LEG], (SECOND,), on_repeat=RepeatRule.REVERSE, algo_id=long.only_algo)
+    await long.hear(save(moved, 1))
+    said = await long.hear(a_signal(action=SELL))
+    [square_off] = square_offs_of(said)
+    assert square_off.account_id == FIRST
+    assert [(order.account_id, order.side) for order in orders_of(said)] == [(SECOND, SELL)]
     assert await long.hear(*long.flattened(square_off)) == []
 
 

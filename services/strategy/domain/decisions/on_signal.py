@@ -52,26 +52,37 @@ def _enter_everywhere(
     answer: Answer, held: Mapping[AccountId, Holding], signal: SignalReceived, situation: Situation
 ) -> None:
     algo = answer.algo
-    linked = [each for each in algo.accounts if signal.account_id in {None, each.account_id}]
-    if not algo.active or not linked:
-        answer.skip(f"account {signal.account_id} is not linked to the algo" if algo.active else "the algo is inactive")
-        return
-    age = situation.market.now - signal.received_at
-    too_late = age > situation.patience.signal_max_age
-    if too_late:
-        answer.skip(f"the signal is {int(age.total_seconds())} s old: too late to enter")
+    linked = {each.account_id: each for each in algo.accounts}
+    concerned = [each for each in {**linked, **held} if signal.account_id in {None, each}]
+    may_any_enter = _may_enter(answer, signal, situation)
     ready: list[tuple[LinkedAccount, Holding]] = []
-    for each in linked:
-        holding = held.get(each.account_id) or Holding(algo.algo_id, each.account_id, algo.user_id)
-        may_enter = not too_late and may_trade(answer, each, situation)
-        if _is_free(answer, holding, signal, situation, may_enter):
-            ready.append((each, holding))
+    for account_id in concerned:
+        account = linked.get(account_id)
+        holding = held.get(account_id) or Holding(algo.algo_id, account_id, algo.user_id)
+        may_enter = may_any_enter and account is not None and may_trade(answer, account, situation)
+        if _is_free(answer, holding, signal, situation, may_enter) and account is not None:
+            ready.append((account, holding))
     contracts = legs.resolve(algo, situation.market) if ready else ()
     if isinstance(contracts, Impossible):
         answer.skip(contracts.reason)
         return
     for each, holding in ready:
         enter(answer, holding, each, contracts, signal.action, situation)
+
+
+def _may_enter(answer: Answer, signal: SignalReceived, situation: Situation) -> bool:
+    """Into any account at all. What reverses closes what it holds all the same."""
+    algo, age = answer.algo, situation.market.now - signal.received_at
+    if not algo.active:
+        answer.skip("the algo is inactive")
+        return False
+    if signal.account_id is not None and all(each.account_id != signal.account_id for each in algo.accounts):
+        answer.skip(f"account {signal.account_id} is not linked to the algo")
+        return False
+    if age > situation.patience.signal_max_age:
+        answer.skip(f"the signal is {int(age.total_seconds())} s old: too late to enter")
+        return False
+    return True
 
 
 def _is_free(answer: Answer, holding: Holding, signal: SignalReceived, situation: Situation, may_enter: bool) -> bool:
