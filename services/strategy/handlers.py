@@ -73,8 +73,10 @@ async def act_on_signal(signal: SignalReceived, ctx: Ctx) -> Sequence[Message]:
     situation = _situation(ctx)
     said: list[Message] = []
     for algo in ctx.store.algos_of(signal.group_id):
-        held = ctx.store.holdings(algo.algo_id)
-        said.extend(_settle(decisions.decide(algo, held, signal, situation), ctx))
+        held, closed_at = ctx.store.holdings(algo.algo_id), ctx.store.algo(algo.algo_id).closed_at
+        said.extend(_settle(decisions.decide(algo, held, signal, situation, closed_at), ctx))
+        if algos.closes_all(algo, signal):
+            ctx.store.save_closed(algo.algo_id, signal.received_at)
     return said
 
 

@@ -4,7 +4,7 @@ The row of an algo is the lock of all that it holds: whoever handles a signal or
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.holdings import Holding
 
 _ALGOS_LOCKED = """
-    SELECT algo_id, version, definition FROM algos
+    SELECT algo_id, version, definition, closed_at FROM algos
     WHERE algo_id = ANY($1::uuid[]) OR group_ids && $2::uuid[]
     ORDER BY algo_id FOR UPDATE
 """
@@ -40,6 +40,10 @@ _SAVE_ALGO = """
     INSERT INTO algos (algo_id, user_id, version, group_ids, definition) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (algo_id) DO UPDATE SET
         version = excluded.version, group_ids = excluded.group_ids, definition = excluded.definition
+"""
+_SAVE_CLOSED = """
+    UPDATE algos SET closed_at = said.closed_at FROM unnest($1::uuid[], $2::timestamptz[]) AS said (algo_id, closed_at)
+    WHERE algos.algo_id = said.algo_id
 """
 _SAVE_HOLDINGS = """
     INSERT INTO holdings (algo_id, account_id, reversal_deadline, closing_id, state)
@@ -69,10 +73,14 @@ _STATE = TypeAdapter(Holding)
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An algo with its version; version 0 and no algo when there is none."""
+    """An algo with its version; version 0 and no algo when there is none.
+
+    `closed_at`: when the newest signal was received that closes all it held.
+    """
 
     algo: Algo | None = None
     version: int = 0
+    closed_at: datetime | None = None
 
 
 class StrategyStore(Store):
@@ -85,6 +93,7 @@ class StrategyStore(Store):
         self.idle_users: set[UserId] = set()
         """Those of the batch's users who may open nothing."""
         self._changed_algos: set[AlgoId] = set()
+        self._closed_algos: set[AlgoId] = set()
         self._changed_accounts: set[AccountId] = set()
         self._changed_users: dict[UserId, UserAccessChanged] = {}
         self._changed_holdings: dict[tuple[AlgoId, AccountId], None] = {}
@@ -114,6 +123,8 @@ class StrategyStore(Store):
     async def flush(self) -> None:
         await self._flush_accounts()
         await self._flush_algos()
+        closed = [(algo_id, self._algos[algo_id].closed_at) for algo_id in self._closed_algos]
+        self.writes.add_rows(_SAVE_CLOSED, closed)
         self._flush_holdings()
         users = [(each.user_id, each.may_trade, each.version) for each in self._changed_users.values()]
         self.writes.add_rows(_SAVE_USERS, users)
@@ -143,12 +154,17 @@ class StrategyStore(Store):
         return None
 
     def save_algo(self, algo: Algo, version: int) -> None:
-        self._algos[algo.algo_id] = Known(algo, version)
+        self._algos[algo.algo_id] = replace(self.algo(algo.algo_id), algo=algo, version=version)
         self._changed_algos.add(algo.algo_id)
 
     def delete_algo(self, algo_id: AlgoId) -> None:
         self._algos[algo_id] = Known()
         self._changed_algos.add(algo_id)
+
+    def save_closed(self, algo_id: AlgoId, at: datetime) -> None:
+        known = self._algos[algo_id]
+        self._algos[algo_id] = replace(known, closed_at=max(at, known.closed_at or at))
+        self._closed_algos.add(algo_id)
 
     def save_account(self, account_id: AccountId, account: KnownAccount) -> None:
         self.accounts[account_id] = account
@@ -192,7 +208,9 @@ class StrategyStore(Store):
 
     async def _load(self, algo_ids: Iterable[AlgoId], group_ids: Iterable[SignalGroupId]) -> None:
         for row in await self.connection.fetch(_ALGOS_LOCKED, list(algo_ids), list(group_ids)):
-            self._algos[row["algo_id"]] = Known(Algo.model_validate_json(row["definition"]), row["version"])
+            self._algos[row["algo_id"]] = Known(
+                Algo.model_validate_json(row["definition"]), row["version"], row["closed_at"]
+            )
         if not self._algos:
             return
         for row in await self.connection.fetch(_HOLDINGS, list(self._algos)):

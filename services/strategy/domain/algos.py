@@ -14,7 +14,7 @@ from libs.common.contracts.algos import (
     SignalMapping,
 )
 from libs.common.contracts.base import RequestRefused
-from libs.common.contracts.enums import InstrumentKind, Product, StrikeRule
+from libs.common.contracts.enums import InstrumentKind, Product, RepeatRule, StrikeRule
 from libs.common.contracts.ids import AccountId, SignalGroupId, UserId
 from libs.common.contracts.signals import SignalReceived
 
@@ -52,6 +52,13 @@ def wish(algo: Algo, signal: SignalReceived) -> Wish:
     if any(_exits(mapping, signal) for mapping in mine):
         return Wish.EXIT
     return Wish.ENTER if any(_enters(mapping, signal) for mapping in mine) else Wish.NOTHING
+
+
+def closes_all(algo: Algo, signal: SignalReceived) -> bool:
+    """Whether nothing that the algo opened for an older signal is to be open after this one."""
+    wanted = wish(algo, signal)
+    closes = wanted is Wish.EXIT or (wanted is Wish.ENTER and algo.on_repeat is RepeatRule.REVERSE)
+    return closes and signal.account_id is None and signal.user_id == algo.user_id
 
 
 def _enters(mapping: SignalMapping, signal: SignalReceived) -> bool:

@@ -1,13 +1,16 @@
 """An exit closes what the algo opened and nothing else, and trading may refuse to."""
 
+from datetime import timedelta
+
 from libs.common.contracts.algos import SignalActedOn, SignalSkipped, SquareOffRefused
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.enums import SignalType, SquareOffReason
 from libs.common.contracts.ids import InstrumentId, OrderId, SquareOffId, StrategyId
 from libs.common.contracts.orders import SquareOffRequested
+from libs.common.database import Connection
 from libs.common.ids import new_id
 from tests.services.strategy.desk import SELL, Desk, a_change, completed, denied, orders_of, reasons_of, square_offs_of
-from tests.services.strategy.scene import FIRST, LOT, SECOND, USER, a_signal, an_algo, an_exit, save
+from tests.services.strategy.scene import FIRST, LOT, NOW, SECOND, USER, a_signal, an_algo, an_exit, knowing, save
 
 
 def refused_by_trading(square_off: SquareOffRequested) -> RequestRefused:
@@ -84,6 +87,31 @@ async def test_an_exit_covers_an_account_that_was_unlinked_since(desk: Desk) -> 
     await desk.hear(a_signal())
     await desk.hear(save(algo.model_copy(update={"accounts": algo.accounts[:1]}), 1))
     assert len(square_offs_of(await desk.hear(an_exit()))) == 2
+
+
+async def test_an_entry_that_its_exit_overtook_enters_nothing(desk: Desk, connection: Connection) -> None:
+    """Seen: two instances of signals hand on by themselves what waited out an outage of Kafka, and a trader who was
+    out stood in the market again.
+    """
+    await desk.keep(an_algo())
+    assert reasons_of(await desk.hear(an_exit(at=NOW + timedelta(seconds=2)))) == ["nothing is open"]
+    restarted = Desk(connection, await knowing())
+    said = await restarted.hear(a_signal(at=NOW + timedelta(seconds=1)))
+    assert orders_of(said) == []
+    assert reasons_of(said) == ["a later signal, which closes, was faster"]
+    assert len(orders_of(await restarted.hear(a_signal(at=NOW + timedelta(seconds=3))))) == 1
+
+
+async def test_a_clock_that_was_set_back_keeps_no_entry_out(desk: Desk) -> None:
+    await desk.keep(an_algo())
+    await desk.hear(an_exit(at=NOW + timedelta(hours=1)))
+    assert len(orders_of(await desk.hear(a_signal(at=NOW)))) == 1
+
+
+async def test_an_exit_of_one_account_keeps_no_older_entry_out_of_the_others(desk: Desk) -> None:
+    await desk.keep(an_algo(accounts=(FIRST, SECOND)))
+    await desk.hear(an_exit(at=NOW + timedelta(seconds=2), account_id=FIRST))
+    assert len(orders_of(await desk.hear(a_signal(at=NOW + timedelta(seconds=1), account_id=SECOND)))) == 1
 
 
 async def test_an_exit_with_nothing_open_is_skipped(desk: Desk) -> None:

@@ -142,6 +142,14 @@ async def test_a_reversal_closes_what_is_held_in_an_account_that_was_unlinked_si
     assert await long.hear(*long.flattened(square_off)) == []
 
 
+async def test_of_two_signals_that_overtook_each_other_the_newer_is_followed(long: Desk) -> None:
+    newer, older = a_signal(action=SELL, at=NOW + timedelta(seconds=2)), a_signal(at=NOW + timedelta(seconds=1))
+    [square_off] = square_offs_of(await long.hear(newer))
+    assert reasons_of(await long.hear(older)) == ["a later signal, which closes, was faster"]
+    [order] = orders_of(await long.hear(*long.flattened(square_off)))
+    assert order.side is SELL
+
+
 async def test_another_square_off_of_the_algo_does_not_answer_for_ours(long: Desk) -> None:
     """A stop-loss that closed the position first: ours is still at work, and would close the new entry."""
     [square_off] = square_offs_of(await long.hear(a_signal(action=SELL)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from libs.common.contracts.algos import Algo, LinkedAccount
 from libs.common.contracts.enums import RepeatRule
@@ -16,16 +17,32 @@ from services.strategy.domain.holdings import Holding, Reversal
 from services.strategy.domain.legs import Impossible
 
 
-def decide(algo: Algo, held: Mapping[AccountId, Holding], signal: SignalReceived, situation: Situation) -> Decision:
-    """The answer of one algo to one signal: in every account that it concerns."""
+def decide(
+    algo: Algo,
+    held: Mapping[AccountId, Holding],
+    signal: SignalReceived,
+    situation: Situation,
+    closed_at: datetime | None = None,
+) -> Decision:
+    """The answer of one algo to one signal: in every account that it concerns.
+
+    Two groups, or two instances of signals, may be late by different times: an entry that was received before the
+    newest signal that closes (`closed_at`) comes too late. What is much older is too old by itself, or the clock was
+    set back: that must not keep the algo out.
+    """
     if signal.user_id != algo.user_id:
         return Decision()
     answer = Answer(algo, signal.signal_id, signal.signal_type)
+    is_overtaken = (
+        closed_at is not None and timedelta() < closed_at - signal.received_at < situation.patience.signal_max_age
+    )
     match wish(algo, signal):
         case Wish.NOTHING:
             answer.skip(f"no mapping of the algo matches {signal.signal_type} {signal.action.lower()}")
         case Wish.EXIT:
             _exit(answer, held, signal, situation)
+        case Wish.ENTER if is_overtaken:
+            answer.skip("a later signal, which closes, was faster")
         case Wish.ENTER:
             _enter_everywhere(answer, held, signal, situation)
     return answer.decision()
