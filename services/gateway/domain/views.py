@@ -27,6 +27,7 @@ _ORDER = (
     "price",
     "trigger_price",
     "purpose",
+    "square_off_id",
     "status",
     "filled_quantity",
     "average_price",

@@ -10,8 +10,8 @@ import pytest
 
 from libs.common import ids
 from libs.common.contracts.base import Envelope, Message
-from libs.common.contracts.enums import DenialRule, OrderStatus
-from libs.common.contracts.ids import AccountId
+from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderStatus
+from libs.common.contracts.ids import AccountId, SquareOffId
 from libs.common.contracts.orders import (
     OrderCancelRefused,
     OrderCancelRequested,
@@ -55,6 +55,21 @@ async def test_openalgo_1183_an_accepted_order_is_answered_with_its_state_and_is
     [listed] = (await asha.client.get("/api/v2/trading/orders/")).json()["data"]
     assert listed == order
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_an_exit_names_the_square_off_that_it_is_of(platform: Platform) -> None:
+    """What closed a position by itself was not to be told: a limit, a panic or the end of the session."""
+    asha = await platform.person("asha")
+    closing = SquareOffId(ids.new_id())
+    entry, exit_ = said.terms(asha.user_id, asha.account_id), said.terms(asha.user_id, asha.account_id)
+    exit_ = exit_.model_copy(update={"purpose": OrderPurpose.SQUARE_OFF, "square_off_id": closing})
+    await platform.project(said.submitted(entry), said.submitted(exit_))
+    await platform.project(said.accepted(exit_))
+    wanted = {str(entry.order_id): None, str(exit_.order_id): str(closing)}
+    listed = (await asha.client.get("/api/v2/trading/orders/")).json()["data"]
+    assert {row["order_id"]: row["square_off_id"] for row in listed} == wanted
+    shown = (await asha.client.get(f"/api/v2/trading/orders/{exit_.order_id}")).json()
+    assert (shown["purpose"], shown["square_off_id"]) == ("SQUARE_OFF", str(closing))
 
 
 async def test_the_message_of_an_order_has_the_orders_id_and_dies_soon(platform: Platform) -> None:

@@ -4,7 +4,10 @@ import asyncio
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from libs.common import ids
 from libs.common.clock import stopwatch
+from libs.common.contracts.enums import OrderPurpose
+from libs.common.contracts.ids import SquareOffId
 from libs.common.contracts.market import QuotesConflated
 from libs.common.testing.apps import served
 from libs.common.testing.caches import patient_redis
@@ -40,6 +43,19 @@ async def test_openalgo_811_an_order_and_its_fill_are_told_with_numbers_that_fol
         assert (fill["seq"], fill["data"]["price"]) == (seqs["fills"] + 1, "812.25")
         assert (await reader.hear("event", "positions"))["data"]["quantity"] == 10
         assert (await reader.hear("event", "funds"))["data"]["available"] == "9998375.00"
+
+
+async def test_an_exit_is_told_with_the_square_off_that_it_is_of(live: Live) -> None:
+    asha = await live.person("asha")
+    closing = SquareOffId(ids.new_id())
+    order = said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now())
+    order = order.model_copy(update={"purpose": OrderPurpose.SQUARE_OFF, "square_off_id": closing})
+    await live.project(said.submitted(order))
+    async with live.reader(asha, channels=["orders"]) as reader:
+        [row] = (await reader.hear("snapshot"))["data"]
+        await live.project(said.accepted(order))
+        changed = (await reader.hear("event", "orders"))["data"]
+    assert [row["square_off_id"], changed["square_off_id"]] == [str(closing)] * 2
 
 
 async def test_a_settlement_is_an_event_of_the_fills_without_an_order(live: Live) -> None:
