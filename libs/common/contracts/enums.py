@@ -174,7 +174,7 @@ class FeedSource(StrEnum):
     SIMULATED = "SIMULATED"
     REPLAYED = "REPLAYED"
     DERIVED = "DERIVED"
-    """Computed (Black-Scholes) from a simulated or replayed spot price."""
+    """Computed: by Black-Scholes from a recorded spot price; or a custom symbol's, of legs with several sources."""
 
 
 class PriceNeed(StrEnum):

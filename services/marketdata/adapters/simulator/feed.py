@@ -30,7 +30,9 @@ Ints = NDArray[np.int64]
 
 class SimulatedFeed:
     """Ticks come as thinned Poisson arrivals at each instrument's rate, while its exchange trades: what was traded by
-    night would count for the day. Derivatives are DERIVED from the spots.
+    night would count for the day. All of it is labelled SIMULATED: a future or an option too, though its price follows
+    from that of its spot.
+    """
     """
 
     source = FeedSource.SIMULATED
@@ -180,7 +182,7 @@ class SimulatedFeed:
                 "instrument": self._instruments[n],
                 "at": now,
                 "received_at": now,
-                "source": FeedSource.DERIVED if n >= self._spot_count else FeedSource.SIMULATED,
+                "source": FeedSource.SIMULATED,
                 "ltp": last,
                 "ltq": ltq,
                 "volume": int(self._volume[n]),
