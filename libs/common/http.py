@@ -100,9 +100,9 @@ def _health(runtime: Runtime[Any, Any]) -> list[Route]:
         return JSONResponse({"status": "live", "service": name})
 
     async def ready(_: Request) -> Response:
-        """Consuming, and every dependency answers."""
+        """Consuming, and the servers that no service can do without answer."""
         parts = {part: works and part not in runtime.held_up for part, works in runtime.ready.items()}
-        checks = {**parts, "postgres": await _answers(runtime), "running": not runtime.stopping.is_set()}
+        checks = {**parts, **await runtime.servers(), "running": not runtime.stopping.is_set()}
         good = all(checks.values())
         told = {"status": "ready" if good else "not ready", "service": name, "checks": checks}
         return JSONResponse(told, 200 if good else 503)
@@ -122,15 +122,6 @@ def _health(runtime: Runtime[Any, Any]) -> list[Route]:
         Route("/health/serving", serving),
         Route("/metrics", metrics),
     ]
-
-
-async def _answers(runtime: Runtime[Any, Any]) -> bool:
-    try:
-        async with asyncio.timeout(1):
-            await runtime.pool.fetchval("SELECT 1")
-    except Exception:  # noqa: BLE001 - whatever it is, the database does not answer
-        return False
-    return True
 
 
 class _Server(uvicorn.Server):

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any, Generic
 from uuid import UUID
@@ -156,6 +156,13 @@ class Runtime(Generic[S, V]):
             raise
         return producer
 
+    async def servers(self) -> dict[str, bool]:
+        """Whether Kafka and PostgreSQL answer, each within a second."""
+        kafka, postgres = await asyncio.gather(
+            _answers(self.producer.client.fetch_all_metadata()), _answers(self.pool.fetchval("SELECT 1"))
+        )
+        return {"kafka": kafka, "postgres": postgres}
+
     async def has_what_it_needs(self) -> bool:
         """Whether PostgreSQL answers, and Kafka took what was said: else any work may have to wait.
 
@@ -294,3 +301,12 @@ async def _was_kept(sent: "asyncio.Future[Any] | None") -> bool:
         return False
     await asyncio.wait((sent,), timeout=LAST_LOOK_SECONDS)
     return sent.done() and not sent.cancelled() and sent.exception() is None
+
+
+async def _answers(question: Awaitable[object]) -> bool:
+    try:
+        async with asyncio.timeout(1):
+            await question
+    except Exception:  # noqa: BLE001 - whatever it is, no answer came
+        return False
+    return True

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaProducer
 from fastapi import APIRouter
 from pydantic import BaseModel
 
@@ -63,6 +64,23 @@ async def test_not_ready_until_consuming(client: httpx.AsyncClient, runtime: Run
     runtime.ready["consumer"] = False
     ready = await client.get("/health/ready")
     assert (ready.status_code, ready.json()["status"]) == (503, "not ready")
+
+
+async def test_not_ready_while_kafka_is_away_but_serving(
+    client: httpx.AsyncClient, runtime: Runtime[Store, Memory]
+) -> None:
+    """All of `make status` was green in such an outage but for Kafka itself. The edge goes on asking: the answers to
+    who wants to trade are the service's own.
+    """
+    there, runtime.producer = runtime.producer, AIOKafkaProducer(bootstrap_servers="127.0.0.1:1")
+    try:
+        ready = await client.get("/health/ready")
+        serving = await client.get("/health/serving")
+    finally:
+        await runtime.producer.stop()
+        runtime.producer = there
+    assert (ready.status_code, ready.json()["checks"]) == (503, {"kafka": False, "postgres": True, "running": True})
+    assert serving.status_code == 200
 
 
 async def test_not_ready_once_the_drain_has_begun(client: httpx.AsyncClient, runtime: Runtime[Store, Memory]) -> None:

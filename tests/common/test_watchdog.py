@@ -123,7 +123,8 @@ async def test_who_cannot_keep_what_it_handles_is_not_ready_but_serves(ledger: L
     await takes_writes(ledger, "off")
     await deposit(ledger)
     async with asyncio.timeout(20):
-        while (await process.tells("ready"))["checks"] != {"consumer": False, "postgres": True, "running": True}:
+        wanted = {"consumer": False, "kafka": True, "postgres": True, "running": True}
+        while (await process.tells("ready"))["checks"] != wanted:
             await asyncio.sleep(0.1)
     assert (await process.tells("serving"))["status"] == "serving"
     await takes_writes(ledger, "on")

@@ -79,26 +79,8 @@ async def _parts(edge: Edge) -> dict[str, bool]:
 
 
 async def _servers(edge: Edge) -> dict[str, bool]:
-    kafka, postgres, redis = await asyncio.gather(_kafka(edge), _postgres(edge), edge.memory.cache.answers())
-    return {"kafka": kafka, "postgres": postgres, "redis": redis}
-
-
-async def _kafka(edge: Edge) -> bool:
-    try:
-        async with asyncio.timeout(1):
-            await edge.runtime.producer.client.fetch_all_metadata()
-    except Exception:  # noqa: BLE001 - whatever it is, Kafka does not answer
-        return False
-    return True
-
-
-async def _postgres(edge: Edge) -> bool:
-    try:
-        async with asyncio.timeout(1):
-            await edge.runtime.pool.fetchval("SELECT 1")
-    except Exception:  # noqa: BLE001 - whatever it is, the database does not answer
-        return False
-    return True
+    needed, redis = await asyncio.gather(edge.runtime.servers(), edge.memory.cache.answers())
+    return {**needed, "redis": redis}
 
 
 def _lag() -> dict[str, float]:
