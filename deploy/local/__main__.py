@@ -40,12 +40,13 @@ def down(stack: Stack, arguments: argparse.Namespace) -> None:
 
 
 def status(stack: Stack, arguments: argparse.Namespace) -> None:
-    states = stack.supervisor.states()
+    states, since = stack.supervisor.states(), stack.supervisor.since()
     for name in SERVERS | SERVICES:
         state = states.get(name, "STOPPED")
         there = stack.answers(name) if name in SERVERS else stack.ready(name)
         word = "not ready" if not there else "ready" if state == "RUNNING" else "not ours"
-        print(f"{name:12} {state:9} {word:10} 127.0.0.1:{stack.instance.port(name)}")
+        began = f"  since {since[name]}" if name in since else ""
+        print(f"{name:12} {state:9} {word:10} 127.0.0.1:{stack.instance.port(name)}{began}")
     if not states:
         print("Nothing runs: `make up` starts it.")
 

@@ -124,6 +124,15 @@ class Supervisor:
         """Of the programs that run, by name: asked over the socket, in a millisecond."""
         return {each["name"]: each["pid"] for each in self._processes_known() if each["pid"]}
 
+    def since(self) -> dict[str, str]:
+        """When each program that runs was started, by name: one that is younger than the others died meanwhile."""
+        try:
+            found = self._processes_known()
+        except (FileNotFoundError, ConnectionRefusedError):  # no supervisor: nothing runs
+            return {}
+        moments = {each["name"]: time.gmtime(each["start"]) for each in found if each["pid"]}
+        return {name: time.strftime("%Y-%m-%d %H:%M:%S UTC", moment) for name, moment in moments.items()}
+
     def end(self, group: str, name: str) -> None:
         """Ends one program without a last word, and keeps it ended until it is started again."""
         pid = self.pids().get(name)

@@ -4,14 +4,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
+from deploy.local import __main__ as command
 from deploy.local.instance import Instance
 from deploy.local.servers import Program
 from deploy.local.supervisor import Supervisor
+from libs.common.clock import SystemClock
 
 DRAINS = """
 import signal, sys, time
@@ -133,3 +136,26 @@ def keep_from_running(supervisor: Supervisor, process: psutil.Process, program: 
 def alive(process: psutil.Process) -> bool:
     """A zombie has ended: who should have taken note of it is not ours."""
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_the_status_tells_since_when_each_runs(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who died in the night and was started again looks like all the others otherwise."""
+    script = supervisor.instance.home / "drains.py"
+    supervisor.configure({"services": [Program("risk", (sys.executable, str(script)), supervisor.instance.home)]})
+    supervisor.launch()
+
+    def told() -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["deploy.local", "--instance", "test", "status"])
+        command.main()
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("risk ")]
+
+    [stopped] = told()
+    assert "since" not in stopped
+    supervisor.start("services", "risk")
+    moment = SystemClock().now()
+    [running] = told()
+    assert "RUNNING" in running or "STARTING" in running
+    since = datetime.strptime(running.partition("  since ")[2], "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
+    assert abs(since - moment) < timedelta(seconds=10)
