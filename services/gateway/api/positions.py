@@ -36,11 +36,11 @@ async def all_positions(
 
 
 @router.get("/pnl", response_model=models.Pnl, responses=models.PROBLEMS)
-async def pnl(identity: Reader, edge: TheEdge, account_id: UUID | None = None) -> Response:
+async def pnl(identity: Reader, edge: TheEdge, account_id: UUID | None = None, user_id: UUID | None = None) -> Response:
     """Today's profit and loss: in all, by account, and by strategy as each strategy's own book has it."""
     if account_id is not None:
         await edge.visible_account(identity, account_id)
-    owner = None if account_id else identity.user_id
+    owner = None if account_id else edge.whose(identity, user_id)
     rows = await queries.positions_ever(edge.runtime.pool, owner, account_id)
     books = await queries.strategy_positions(edge.runtime.pool, owner, account_id)
     total = exposure(_holdings(edge, rows))

@@ -40,6 +40,18 @@ async def test_positions_are_valued_at_the_last_price_and_closed(platform: Platf
     assert (request.instrument, request.product, request.reason) == ("NSE:SBIN", "MIS", "CLOSE")
 
 
+async def test_an_admin_who_asks_for_the_profit_of_another_is_not_shown_his_own(platform: Platform) -> None:
+    """Whose it was to be was passed over in silence."""
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    memory, now = platform.runtime.memory, platform.runtime.clock.now()
+    memory.quotes.update([said.quote(said.SBIN, 815.25, now)], now)
+    await platform.project(said.position(said.terms(ravi.user_id, ravi.account_id)))
+    pnl = "/api/v2/trading/positions/pnl"
+    assert (await asha.client.get(pnl)).json()["mtm"] == "0.00"
+    assert (await asha.client.get(f"{pnl}?user_id={ravi.user_id}")).json()["mtm"] == "30.00"
+    assert (await ravi.client.get(f"{pnl}?user_id={asha.user_id}")).status_code == 403
+
+
 async def test_what_is_valued_at_an_old_price_says_so(platform: Platform) -> None:
     """The instrument had no news for hours, and its position looked live."""
     asha = await platform.person("asha")
