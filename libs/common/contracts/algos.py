@@ -25,6 +25,8 @@ from libs.common.contracts.ids import (
     UserId,
 )
 
+MOST_LEGS = 10
+
 
 class AlgoLeg(Value):
     """One order of an entry. An equity names its `instrument`; a future or option names its `underlying`

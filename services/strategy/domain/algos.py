@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from libs.common.contracts.algos import (
+    MOST_LEGS,
     Algo,
     AlgoDeleted,
     AlgoDeleteRequested,
@@ -19,7 +20,6 @@ from libs.common.contracts.ids import AccountId, SignalGroupId, UserId
 from libs.common.contracts.signals import SignalReceived
 
 _LONGEST_NAME = 100
-_MOST_LEGS = 10
 _MOST_ACCOUNTS = 500
 _MOST_MAPPINGS = 50
 _MOST_LOTS = 100_000
@@ -101,8 +101,8 @@ def what_is_wrong(algo: Algo) -> str | None:
     """A sentence for whoever configured it; None when the algo can work."""
     if not algo.name.strip() or len(algo.name) > _LONGEST_NAME or not algo.name.isprintable():
         return f"name must have 1 to {_LONGEST_NAME} printable characters"
-    if not 1 <= len(algo.legs) <= _MOST_LEGS:
-        return f"an algo has 1 to {_MOST_LEGS} legs, not {len(algo.legs)}"
+    if not 1 <= len(algo.legs) <= MOST_LEGS:
+        return f"an algo has 1 to {MOST_LEGS} legs, not {len(algo.legs)}"
     for number, leg in enumerate(algo.legs, start=1):
         problem = _wrong_leg(leg, algo.product)
         if problem:

@@ -178,6 +178,20 @@ async def test_openalgo_101_an_algo_trades_only_in_its_owners_accounts_on_his_si
     assert (await asha.client.delete(url)).status_code == 204
 
 
+async def test_an_algo_has_as_many_legs_as_the_page_for_code_generators_says(platform: Platform) -> None:
+    """It said 20, and strategy refused more than 10."""
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    schemas = (await asha.client.get("/openapi.json")).json()["components"]["schemas"]
+    assert schemas["AlgoBody"]["properties"]["legs"]["maxItems"] == 10
+    own = ALGO | {"accounts": [{"account_id": str(asha.account_id)}]}
+    statuses = [
+        (await asha.client.post("/api/v2/algos/", json=own | {"legs": ALGO["legs"] * count})).status_code
+        for count in (10, 11)
+    ]
+    assert statuses == [201, 422]
+
+
 async def test_an_algo_is_switched_off_though_an_account_or_a_group_of_it_is_gone(platform: Platform) -> None:
     """Seen: 404, and it went on entering in its other accounts."""
     asha = await platform.person("asha")

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, Field
 
-from libs.common.contracts.algos import AlgoLeg, LinkedAccount, SignalMapping
+from libs.common.contracts.algos import MOST_LEGS, AlgoLeg, LinkedAccount, SignalMapping
 from libs.common.contracts.enums import Broker, LegRefusedRule, Product, RepeatRule, SignalSource
 from services.gateway.api.models.common import Answer, Body, Money, Name, SavedAt, Whole, no_truth
 
@@ -97,7 +97,7 @@ Leg = Annotated[AlgoLeg, BeforeValidator(_numbers_are_numbers)]
 
 class AlgoBody(Body):
     name: Name
-    legs: list[Leg] = Field(min_length=1, max_length=20)
+    legs: list[Leg] = Field(min_length=1, max_length=MOST_LEGS)
     product: Product
     accounts: list[LinkedAccount] = Field(min_length=1, max_length=200)
     mappings: list[SignalMapping] = Field(default=[], max_length=50)
@@ -108,7 +108,7 @@ class AlgoBody(Body):
 
 class AlgoChange(Body):
     name: Name | None = None
-    legs: list[Leg] | None = Field(default=None, min_length=1, max_length=20)
+    legs: list[Leg] | None = Field(default=None, min_length=1, max_length=MOST_LEGS)
     product: Product | None = None
     accounts: list[LinkedAccount] | None = Field(default=None, min_length=1, max_length=200)
     mappings: list[SignalMapping] | None = Field(default=None, max_length=50)
