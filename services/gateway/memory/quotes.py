@@ -34,7 +34,7 @@ class QuoteView:
             known[quote.instrument] = (before[0] if before and is_behind else quote, at)
         if quotes:
             self.heard_at = at
-            self.source = quotes[-1].source
+            self.source = next((q.source for q in quotes if q.source is not FeedSource.DERIVED), self.source)
 
     def last_price(self, instrument: str, now: datetime) -> LastPrice | None:
         """What a position is valued at, with the time and the staleness that its quote tells."""

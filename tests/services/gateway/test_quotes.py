@@ -30,6 +30,15 @@ def test_the_newest_price_counts_whichever_road_it_came_by() -> None:
     assert shown(view, now=3) == 101
 
 
+def test_a_feed_is_called_by_what_it_carries_and_not_by_what_is_computed_from_it() -> None:
+    """A replay was REPLAYED at one look and DERIVED at the next, as it happened to end its batch."""
+    view, spot = QuoteView(), quote(NAME, 100, NOON)
+    option = spot.model_copy(update={"instrument": InstrumentId("NFO:INFY29DEC26100CE"), "source": FeedSource.DERIVED})
+    for batch in ([spot, option], [option]):
+        view.update(batch, NOON)
+        assert view.feed(NOON)["source"] is FeedSource.REPLAYED
+
+
 def test_a_price_of_a_wrong_clock_does_not_hide_those_that_are_right() -> None:
     view = QuoteView()
     told(view, 999, seconds=86_400, now=0)
