@@ -4,13 +4,16 @@ Instances of a group share the partitions. What was read is committed by whoever
 A tail reads all of them from now on, and commits nothing.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
+from libs.common.clock import stopwatch
 from libs.common.contracts.base import Topic
 from libs.common.messaging.librdkafka import connecting
 from libs.common.telemetry import log
@@ -18,6 +21,9 @@ from libs.common.telemetry import log
 _ASK_SECONDS = 10.0
 _TAIL_SECONDS = 2.0
 """Who only follows asks again, and must end soon when it is told to."""
+_SESSION_SECONDS = 10.0
+_GONE_SECONDS = 2 * _SESSION_SECONDS
+"""When a reader that ended without a word is none any more, also where Kafka was started anew meanwhile."""
 _KEPT_KILOBYTES = 32_768
 """What librdkafka fetches ahead, at most."""
 
@@ -83,7 +89,7 @@ class BulkReader:
                 "group.id": group,
                 "group.instance.id": f"{group}-{instance_id}",
                 "client.id": f"{group}-{instance_id}",
-                "session.timeout.ms": 10_000,
+                "session.timeout.ms": int(_SESSION_SECONDS * 1000),
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "on_commit": _note_commit,
@@ -183,6 +189,28 @@ def has_handled(group: str, topic: Topic, bootstrap: str, before: datetime) -> b
     finally:
         consumer.close()
     return True
+
+
+def forget(group: str, bootstrap: str) -> None:
+    """The group's next reader begins where the log does. Blocks; who read last counts for some seconds yet.
+
+    BulkUnavailable while somebody reads, or Kafka does not answer.
+    """
+    admin = AdminClient(connecting(bootstrap))
+    until = stopwatch() + _GONE_SECONDS
+    while True:
+        try:
+            admin.delete_consumer_groups([group], request_timeout=_ASK_SECONDS)[group].result()
+        except KafkaException as error:
+            match error.args[0].code():
+                case KafkaError.GROUP_ID_NOT_FOUND:
+                    return
+                case KafkaError.NON_EMPTY_GROUP if stopwatch() < until:
+                    time.sleep(1)
+                case _:
+                    raise BulkUnavailable(f"Kafka keeps how far {group} has read: {error}") from error
+        else:
+            return
 
 
 def _consume(consumer: Consumer, most: int, seconds: float) -> Sequence[BulkRecord]:

@@ -15,6 +15,7 @@ import orjson
 
 from libs.common.clock import SystemClock
 from libs.common.contracts.ids import InstrumentId
+from libs.common.messaging.bulk_reader import forget
 from libs.common.problems import Problem
 from libs.common.settings import CommonSettings, MarketHours, load
 from libs.common.trading_calendar import TradingCalendar
@@ -23,6 +24,7 @@ from services.marketdata.adapters.kite_history import HistoryRefused
 from services.marketdata.adapters.recomputed import recomputed
 from services.marketdata.api import keeping
 from services.marketdata.api.additions import broker_history
+from services.marketdata.memory.market import WRITER_GROUP
 from services.marketdata.settings import BarLabel, HistorySettings
 from services.marketdata.store.series import TimeSeries, TimeSeriesUnavailable, candle_row
 from services.marketdata.store.series.archive import Archive, ArchiveRefused
@@ -57,6 +59,9 @@ async def _run(wanted: argparse.Namespace) -> None:
                 for instrument in wanted.instruments:
                     candles = await recomputed(series, instrument, wanted.day, SystemClock().now())
                     _say({"instrument": instrument, "candles": await series.write(candles=map(candle_row, candles))})
+            case "reread":
+                await asyncio.to_thread(forget, WRITER_GROUP, settings.kafka_bootstrap)
+                _say({"begins_anew": WRITER_GROUP})
             case _:
                 await _archive(series, wanted)
     finally:
@@ -119,14 +124,15 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("day", type=date.fromisoformat)
     again.add_argument("instruments", nargs="+", type=InstrumentId)
 
+    commands.add_parser("reread", help="have the writer write again what Kafka has of ticks; marketdata must not run")
+
     for name, said in (("archive", "a day into a Parquet file; ticks leave QuestDB"), ("restore", "and back")):
         moving = commands.add_parser(name, help=said)
         moving.add_argument("table", choices=("ticks", "candles"))
         moving.add_argument("day", type=date.fromisoformat)
         if name == "archive":
             moving.add_argument("--keep", action="store_true", help="leave the ticks in QuestDB too")
-    keeping_for = commands.add_parser("ttl", help="how many days QuestDB keeps ticks")
-    keeping_for.add_argument("days", type=int)
+    commands.add_parser("ttl", help="how many days QuestDB keeps ticks").add_argument("days", type=int)
     return parser
 
 

@@ -19,6 +19,7 @@ from libs.common.contracts import topics
 from libs.common.contracts.enums import FeedSource
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import CandleClosed, Tick
+from libs.common.messaging.bulk_reader import forget
 from libs.common.testing.apps import opened
 from services.marketdata.adapters.recomputed import recomputed
 from services.marketdata.app import app
@@ -266,6 +267,30 @@ async def test_candles_of_ticks_that_kafka_brought_minutes_late_are_repaired(run
             return
         await asyncio.sleep(0.1)
     raise AssertionError(found)
+
+
+async def test_what_questdb_lost_is_written_again_from_kafka_when_its_reader_is_forgotten(
+    runtime: "MarketRuntime", group: str
+) -> None:
+    """Its disk was lost, say. The writer went on from its last commit, and what Kafka had of the day stayed away."""
+    [name], past, series = instruments(1), timedelta(days=-2), runtime.memory.series
+    count = f"SELECT count() FROM ticks WHERE instrument = '{name}'"  # noqa: S608
+    day = day_of([name], 1)
+    ticks = [each.model_copy(update={"at": each.at + past, "received_at": each.at + past}) for each in day]
+
+    async def all_are_written() -> None:
+        async with writing(runtime), asyncio.timeout(60):
+            while await series.ask(count) != [[len(ticks)]]:
+                await asyncio.sleep(0.1)
+
+    for each in ticks:
+        runtime.publish_bulk(each)
+    await all_are_written()
+    await series.ask(f"ALTER TABLE ticks DROP PARTITION LIST '{(OPEN + past).date()}'")
+    await series.applied("ticks")
+    assert await series.ask(count) == [[0]]
+    await asyncio.to_thread(forget, group, runtime.settings.kafka_bootstrap)
+    await all_are_written()
 
 
 async def test_a_receipt_from_the_future_closes_no_minute(runtime: "MarketRuntime") -> None:
