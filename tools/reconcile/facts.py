@@ -8,7 +8,14 @@ from zoneinfo import ZoneInfo
 
 from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
 from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Product, Side
-from libs.common.contracts.orders import OrderModifyCleared, OrderSettled, OrderTerms
+from libs.common.contracts.orders import (
+    OrderDenied,
+    OrderModified,
+    OrderModifyCleared,
+    OrderSettled,
+    OrderSubmitted,
+    OrderTerms,
+)
 from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested, VenueOrderRequested
 
 IST = ZoneInfo("Asia/Kolkata")
@@ -81,6 +88,9 @@ class Order:
     purpose: OrderPurpose = OrderPurpose.ENTRY
     order_type: OrderType = OrderType.MARKET
     quantity: int = 0
+    had: tuple[int, ...] = ()
+    """Digests of all terms that it was told to have."""
+    was_changed: bool = False
     largest: int = 0
     """The largest quantity that it ever had, or was asked to have."""
     price: Decimal | None = None
@@ -115,6 +125,13 @@ class Order:
     @property
     def average_price(self) -> Decimal | None:
         return (self.value / self.filled).quantize(AVERAGE) if self.filled else None
+
+    def takes(self, told: OrderSubmitted | OrderDenied | OrderModified) -> None:
+        """The terms that it has from now on."""
+        self.order_type, self.quantity = told.order_type, told.quantity
+        self.price, self.trigger_price = told.price, told.trigger_price
+        digest = shown_terms_of(told.quantity, told.order_type, told.price, told.trigger_price)
+        self.had += () if digest in self.had else (digest,)
 
     def passes(self, status: OrderStatus) -> None:
         self.status = status
@@ -272,6 +289,37 @@ class ChangeSent:
     millis: int
 
 
+ChangeTerms = tuple[int | None, OrderType | None, Decimal | None, Decimal | None]
+"""Quantity, type, price and trigger price."""
+
+
+@dataclass(slots=True)
+class Change:
+    """A wish to change an order: when it was asked for, how often risk decided about it, and what became of it."""
+
+    asked: ChangeTerms | None = None
+    """What was named in the wish; the rest stays as it is."""
+    asked_millis: int = 0
+    decisions: int = 0
+    granted: ChangeTerms | None = None
+    clearance: tuple[int, int] | None = None
+    """Epoch and terms that risk cleared."""
+    is_told: bool = False
+    """It was sent to the venue, or trading told that it did not happen."""
+
+    @property
+    def is_granted_as_asked(self) -> bool:
+        """A price is no part of terms whose type takes none."""
+        if self.asked is None or self.granted is None:
+            return True
+        quantity, order_type, price, trigger_price = self.asked
+        kind = self.granted[1]
+        price = price if kind in (OrderType.LIMIT, OrderType.SL) else None
+        trigger_price = trigger_price if kind in (OrderType.SL, OrderType.SL_M) else None
+        named = (quantity, order_type, price, trigger_price)
+        return all(wish in (None, has) for wish, has in zip(named, self.granted, strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class PanicStep:
     """A panic or a reset as it was asked, in the order in which trading took them. `by_admin`: so the asker said."""
@@ -312,6 +360,11 @@ def terms_of(terms: OrderTerms) -> int:
 def change_terms_of(change: OrderModifyCleared | VenueModifyRequested | BrokerModifyRequested) -> int:
     """A digest of the terms that an order is to have."""
     return hash((change.account_id, change.quantity, change.order_type, change.price, change.trigger_price))
+
+
+def shown_terms_of(quantity: int, order_type: OrderType, price: Decimal | None, trigger_price: Decimal | None) -> int:
+    """A digest of what a change may change."""
+    return hash((quantity, order_type, price, trigger_price))
 
 
 def venue_terms_of(terms: OrderTerms | VenueOrderRequested | BrokerOrderRequested) -> int:

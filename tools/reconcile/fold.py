@@ -21,10 +21,13 @@ from libs.common.contracts.enums import ExecutionKind, RepeatRule
 from libs.common.contracts.masters import ContractSettled
 from libs.common.contracts.orders import (
     FillReported,
+    OrderCancelRequested,
     OrderCleared,
     OrderDenied,
     OrderFact,
     OrderModifyCleared,
+    OrderModifyRefused,
+    OrderModifyRequested,
     OrderRequested,
     OrderSubmitted,
     OrderTerms,
@@ -37,6 +40,7 @@ from tools.reconcile import history
 from tools.reconcile.books import Books
 from tools.reconcile.facts import (
     Algo,
+    Change,
     ChangeSent,
     Decided,
     Fill,
@@ -85,8 +89,10 @@ class Facts:
     """The resets that trading acknowledged: it refuses some."""
     refused: set[str] = field(default_factory=set)
     """The panics and resets that it refused."""
-    change_clearances: dict[tuple[UUID, str], tuple[int, int]] = field(default_factory=dict)
-    """Epochs and terms of the changes that risk cleared, by order and story."""
+    changes: dict[tuple[UUID, str], Change] = field(default_factory=dict)
+    """By order and story, which is the id of the wish."""
+    cancels: set[str] = field(default_factory=set)
+    """Ids of the wishes to cancel an order."""
     changes_sent: list[ChangeSent] = field(default_factory=list)
     signals: dict[UUID, Heard] = field(default_factory=dict)
     algos: dict[UUID, list[Algo]] = field(default_factory=dict)
@@ -118,6 +124,9 @@ class Facts:
             found = self.orders[order_id] = Order(order_id, account_id)
         return found
 
+    def change(self, order_id: UUID, story: str) -> Change:
+        return self.changes.setdefault((order_id, story), Change())
+
     def is_cut(self, topic: str) -> bool:
         """Whether the beginning of the topic is not kept any more."""
         return topic in self.cut
@@ -141,11 +150,9 @@ class Fold:
         self._read(topics.ORDER_REQUESTS.name, OrderRequested, self._requested)
         self._read(topics.RISK_DECISIONS.name, OrderCleared, self._cleared)
         self._read(topics.RISK_DECISIONS.name, OrderDenied, self._denied_by_risk)
-        self._read(topics.RISK_DECISIONS.name, OrderModifyCleared, self._change_cleared)
+        self._read_changes()
         self._read(topics.VENUE_REQUESTS.name, VenueOrderRequested, self._sent)
-        self._read(topics.VENUE_REQUESTS.name, VenueModifyRequested, self._change_sent)
         self._read(topics.BROKER_REQUESTS.name, BrokerOrderRequested, self._sent)
-        self._read(topics.BROKER_REQUESTS.name, BrokerModifyRequested, self._change_sent)
         self._read(topics.EXECUTIONS.name, ExecutionReported, self._executed)
         self._read(topics.BROKER_EXECUTIONS.name, ExecutionReported, self._executed)
         self._read(topics.PANIC_REQUESTS.name, PanicRequested, self._panic_asked)
@@ -156,6 +163,14 @@ class Fold:
         self._read(topics.SETTLEMENTS.name, ContractSettled, self._contract_settled)
         self._read_signals()
         self._read_trading()
+
+    def _read_changes(self) -> None:
+        self._read(topics.ORDER_REQUESTS.name, OrderModifyRequested, self._change_asked)
+        self._read(topics.RISK_DECISIONS.name, OrderModifyCleared, self._change_cleared)
+        self._read(topics.RISK_DECISIONS.name, OrderModifyRefused, self._change_refused_by_risk)
+        self._read(topics.VENUE_REQUESTS.name, VenueModifyRequested, self._change_sent)
+        self._read(topics.BROKER_REQUESTS.name, BrokerModifyRequested, self._change_sent)
+        self._read(topics.TRADING_REQUESTS.name, OrderCancelRequested, self._cancel_asked)
 
     def _read_signals(self) -> None:
         self._read(topics.SIGNALS.name, SignalReceived, self._signal)
@@ -230,8 +245,22 @@ class Fold:
         found.denials_by_risk += 1
         found.last_at = found.last_at or record.sent_at
 
+    def _change_asked(self, wish: OrderModifyRequested, record: Record) -> None:
+        known = self.facts.change(wish.order_id, record.id)
+        known.asked_millis = record.millis
+        known.asked = (wish.quantity, wish.order_type, wish.price, wish.trigger_price)
+
     def _change_cleared(self, change: OrderModifyCleared, record: Record) -> None:
-        self.facts.change_clearances[change.order_id, record.story] = (change.epoch, change_terms_of(change))
+        known = self.facts.change(change.order_id, record.story)
+        known.decisions += 1
+        known.granted = (change.quantity, change.order_type, change.price, change.trigger_price)
+        known.clearance = (change.epoch, change_terms_of(change))
+
+    def _change_refused_by_risk(self, refused: OrderModifyRefused, record: Record) -> None:
+        self.facts.change(refused.order_id, record.story).decisions += 1
+
+    def _cancel_asked(self, _: OrderCancelRequested, record: Record) -> None:
+        self.facts.cancels.add(record.id)
 
     def _sent(self, request: VenueOrderRequested | BrokerOrderRequested, record: Record) -> None:
         found = self.facts.order(request.order_id, request.account_id)
@@ -249,6 +278,7 @@ class Fold:
         found.largest = max(found.largest, change.quantity)
         sent = ChangeSent(change.order_id, record.story, change_terms_of(change), record.millis)
         self.facts.changes_sent.append(sent)
+        self.facts.change(change.order_id, record.story).is_told = True
 
     def _executed(self, report: ExecutionReported, record: Record) -> None:
         found = self.facts.order(report.order_id, report.account_id)
@@ -349,6 +379,8 @@ class Fold:
             case OrderFact():
                 if event.version:  # version 0 refuses to cancel what was never sent
                     history.step(self._order(event), event, record, self._findings, is_cut=is_cut)
+            case OrderModifyRefused():
+                self.facts.change(event.order_id, record.story).is_told = True
             case _:
                 self._moved(event, record, is_cut=is_cut)
 

@@ -28,9 +28,8 @@ def submitted(known: Order, event: OrderSubmitted, record: Record, findings: Fin
         return
     known.user_id, known.strategy_id = event.user_id, event.strategy_id
     known.instrument, known.side, known.product = event.instrument, event.side, event.product
-    known.purpose, known.order_type = event.purpose, event.order_type
-    known.quantity, known.largest = event.quantity, max(known.largest, event.quantity)
-    known.price, known.trigger_price = event.price, event.trigger_price
+    known.purpose, known.largest = event.purpose, max(known.largest, event.quantity)
+    known.takes(event)
     known.epoch, known.margin, known.version = event.epoch, event.margin, event.version
     known.unit_margin = event.unit_margin if "unit_margin" in event.model_fields_set else None
     known.submitted_at = record.time
@@ -48,8 +47,8 @@ def denied(known: Order, event: OrderDenied, record: Record, findings: Findings)
         return
     known.user_id, known.strategy_id = event.user_id, event.strategy_id
     known.instrument, known.side, known.product = event.instrument, event.side, event.product
-    known.purpose, known.order_type, known.quantity = event.purpose, event.order_type, event.quantity
-    known.price, known.trigger_price = event.price, event.trigger_price
+    known.purpose = event.purpose
+    known.takes(event)
     known.last_at = record.time
     known.passes(OrderStatus.DENIED)
 
@@ -74,9 +73,9 @@ def step(known: Order, event: OrderFact, record: Record, findings: Findings, *, 
             known.broker_order_id = event.broker_order_id
             known.was_reopened |= known.status is OrderStatus.REJECTED
         case OrderModified():
-            known.quantity, known.largest = event.quantity, max(known.largest, event.quantity)
-            known.order_type, known.price, known.trigger_price = event.order_type, event.price, event.trigger_price
-            known.margin_is_known = False
+            known.takes(event)
+            known.largest = max(known.largest, event.quantity)
+            known.was_changed, known.margin_is_known = True, False
         case _:
             pass
     known.passes(event.status)

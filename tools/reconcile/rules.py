@@ -11,7 +11,7 @@ EVER = datetime.min.replace(tzinfo=UTC)
 
 class Rule(StrEnum):
     ANSWERED = "every order that the gateway answered exists, in the state that the answer told of"
-    DECIDED = "every order asked for was decided once, by risk and by trading: none is lost on the way"
+    DECIDED = "every order or change asked for was decided once, by risk and by trading: none is lost on the way"
     HISTORY = "every order's history is a legal path of the state machine and ends in the one state that trading keeps"
     CLEARED = "nothing was submitted that risk did not clear"
     EPOCH = "nothing was submitted under an older epoch than the panic in force"

@@ -44,6 +44,7 @@ def check_orders(facts: Facts, accounts: Mapping[UUID, TradingAccount], now: dat
         _filled_once(known, findings)
         if known.settled or known.by_hand:
             _settled_as_told(known, findings)
+    _changes_decided(facts, now, findings)
     _changes_cleared(facts, findings)
 
 
@@ -81,10 +82,29 @@ def _cleared(known: Order, cut: set[str], findings: Findings) -> None:
         findings.expect(Rule.CLEARED, known.granted == known.asked, about, what, at)
 
 
+def _changes_decided(facts: Facts, now: datetime, findings: Findings) -> None:
+    """Each wish to change an order once by risk, as it was asked, and trading tells what became of it."""
+    later = (topics.RISK_DECISIONS, topics.VENUE_REQUESTS, topics.BROKER_REQUESTS, topics.TRADING_EVENTS)
+    for (order_id, story), change in facts.changes.items():
+        if not change.asked_millis:
+            continue
+        about, at = order(order_id), moment(change.asked_millis * 1000)
+        if not (change.decisions and change.is_told) and any(facts.may_lack(topic, at, now) for topic in later):
+            findings.cannot(Rule.DECIDED, CUT)
+            continue
+        asked = f"was to be changed (request {story})"
+        what = f"{asked}, and risk decided about that {change.decisions} times"
+        if findings.expect(Rule.DECIDED, change.decisions == 1, about, what, at):
+            what = f"{asked}, and trading never told what became of it"
+            findings.expect(Rule.DECIDED, change.is_told, about, what, at)
+        what = f"{asked}, and was cleared for other terms than were asked for"
+        findings.expect(Rule.CLEARED, change.is_granted_as_asked, about, what, at)
+
+
 def _changes_cleared(facts: Facts, findings: Findings) -> None:
     is_cut = facts.is_cut(topics.RISK_DECISIONS.name)
     for sent in facts.changes_sent:
-        cleared = facts.change_clearances.get((sent.order_id, sent.story))
+        cleared = facts.change(sent.order_id, sent.story).clearance
         if cleared is None and is_cut:
             findings.cannot(Rule.CLEARED, CUT)
             continue

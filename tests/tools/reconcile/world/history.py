@@ -33,10 +33,12 @@ from libs.common.contracts.orders import (
     FillReported,
     OrderAccepted,
     OrderCancelled,
+    OrderCancelRequested,
     OrderCleared,
     OrderDenied,
     OrderModified,
     OrderModifyCleared,
+    OrderModifyRequested,
     OrderOutcomeUnknown,
     OrderRequested,
     OrderSettled,
@@ -267,6 +269,8 @@ class History(Log):
         self._move(UNIT * (abs(net.quantity) - held))
 
     def cancel(self, order_id: UUID) -> None:
+        whose = {"order_id": order_id, "account_id": self.account_id, "user_id": self.user_id}
+        self.say(topics.TRADING_REQUESTS, OrderCancelRequested(**whose))
         placed = self.orders[order_id]
         self.execute(order_id, ExecutionKind.CANCELLED)
         self.step(order_id, OrderCancelled, OrderStatus.CANCELLED, reason="asked for")
@@ -282,9 +286,17 @@ class History(Log):
         order_id: UUID = terms["order_id"]
         return order_id
 
+    def ask_for_change(self, order_id: UUID, quantity: int) -> UUID:
+        """The story that begins with it."""
+        whose = {"order_id": order_id, "account_id": self.account_id, "user_id": self.user_id}
+        story = self.new_id()
+        wish = OrderModifyRequested(**whose, quantity=quantity, expires_at=self.now + timedelta(seconds=10))
+        self.say(topics.ORDER_REQUESTS, wish, story)
+        return story
+
     def modify(self, order_id: UUID, quantity: int, *, epoch: int | None = None) -> None:
         """Of a resting order without a fill: ten rupees for each unit, as ever."""
-        placed, story = self.orders[order_id], self.new_id()
+        placed, story = self.orders[order_id], self.ask_for_change(order_id, quantity)
         price, kind = placed.terms["price"], placed.terms["order_type"]
         epoch = sum(each for each, _ in self.epochs.values()) if epoch is None else epoch
         change: dict[str, Any] = {"quantity": quantity, "order_type": kind, "price": price, "trigger_price": None}
