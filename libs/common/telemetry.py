@@ -63,22 +63,32 @@ def _add_trace(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMa
 
 
 def configure_logging(service: str, level: str) -> None:
-    """One JSON object a line on standard output, with the service's name and UTC times."""
+    """One JSON object a line on standard output, with the service's name and UTC times; on standard error, in the same
+    form, what libraries warn of.
+    """
     structlog.contextvars.bind_contextvars(service=service)
+    written: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _add_trace,
+        redact,
+    ]
+    line = structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str).decode())
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            _add_trace,
-            redact,
-            structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str).decode()),
-        ],
+        processors=[*written, line],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, format='{"level":"warning","logger":"%(name)s","event":"%(message)s"}')
+    libraries = logging.StreamHandler()
+    libraries.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *written],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, line],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[libraries])
 
 
 def new_traceparent() -> str:

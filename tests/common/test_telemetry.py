@@ -1,3 +1,7 @@
+import json
+import subprocess
+import sys
+
 import pytest
 
 from libs.common.telemetry import continue_trace, new_traceparent, redact
@@ -37,3 +41,26 @@ def test_a_trace_is_continued_under_a_new_span() -> None:
 @pytest.mark.parametrize("parent", [None, "", "garbage", "00-zz-yy-01", "00-" + "0" * 31 + "-1-01"])
 def test_a_malformed_trace_starts_a_new_one(parent: str | None) -> None:
     assert len(continue_trace(parent)) == len(new_traceparent())
+
+
+LIBRARIES = """
+import logging
+from libs.common.telemetry import configure_logging
+configure_logging("risk", "INFO")
+logging.getLogger("aiokafka").error('no "leader" at %s', "postgresql://risk:hunter2@127.0.0.1/openalgo")
+logging.getLogger("httpx").info("of no concern")
+try:
+    raise ValueError("redis://:hunter2@127.0.0.1")
+except ValueError:
+    logging.getLogger("asyncio").exception("never retrieved")
+"""
+
+
+def test_what_libraries_say_is_an_object_a_line_as_well_and_without_secrets() -> None:
+    told = subprocess.run((sys.executable, "-c", LIBRARIES), capture_output=True, text=True, check=True).stderr
+    assert "hunter2" not in told
+    first, second = map(json.loads, told.splitlines())
+    assert (first["logger"], first["level"], first["service"]) == ("aiokafka", "error", "risk")
+    assert first["event"] == 'no "leader" at postgresql://risk:[redacted]@127.0.0.1/openalgo'
+    assert second["event"] == "never retrieved"
+    assert "ValueError" in second["exception"]
