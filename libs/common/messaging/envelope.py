@@ -88,7 +88,7 @@ def read_envelope(headers: Iterable[tuple[str, bytes]], key: bytes | None) -> En
             id=message_id,
             type=found["ce_type"].decode(),
             source=found["ce_source"].decode(),
-            time=datetime.fromisoformat(found["ce_time"].decode()),
+            time=moment_of(found["ce_time"]),
             key=(key or b"").decode(),
             correlation_id=UUID(correlation.decode()) if correlation else message_id,
             user_id=UUID(user.decode()) if user else None,
@@ -96,6 +96,14 @@ def read_envelope(headers: Iterable[tuple[str, bytes]], key: bytes | None) -> En
         )
     except (KeyError, ValueError) as error:
         raise Undecodable(f"envelope: {error!r}") from error
+
+
+def moment_of(ce_time: bytes) -> datetime:
+    """ValueError where it is none, or names no zone: that would be another moment on every machine."""
+    moment = datetime.fromisoformat(ce_time.decode())
+    if moment.tzinfo is None:
+        raise ValueError(f"ce_time {moment} has no zone")
+    return moment
 
 
 def decode(message: type[Message], value: bytes | None) -> Message:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from libs.common.messaging.envelope import Headers
+from libs.common.messaging.envelope import Headers, moment_of
 from libs.common.messaging.inbox import Partition
 
 _PAGE = 1_000
@@ -34,7 +34,7 @@ class Logged:
         for name, value in self.headers:
             if name == "ce_time":
                 with contextlib.suppress(ValueError):
-                    return datetime.fromisoformat(value.decode())
+                    return moment_of(value)
         return datetime.fromtimestamp(self.timestamp / 1000, UTC)
 
 

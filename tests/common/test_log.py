@@ -1,0 +1,35 @@
+"""The log in order of time, whoever has written to it."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from libs.common.messaging.envelope import read_envelope
+from libs.common.messaging.errors import Undecodable
+from libs.common.messaging.log import Logged, in_order_of_time
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+ZONELESS = b"2026-11-23T12:00:00"
+
+
+async def partition(number: int, *times: bytes) -> AsyncIterator[Logged]:
+    millis = int(NOON.timestamp() * 1000)
+    for offset, time in enumerate(times):
+        yield Logged("t", number, offset, millis + offset, b"key", [("ce_time", time)], b"{}")
+
+
+async def test_a_foreign_record_whose_time_has_no_zone_counts_when_kafka_kept_it() -> None:
+    """One such record on a topic, parked or discarded long ago, and no rebuild and no replay could begin any more."""
+    early, late = (f"2026-11-23T{hour}:00:00+00:00".encode() for hour in ("11", "13"))
+    found = [each async for each in in_order_of_time([partition(0, early, late), partition(1, ZONELESS)])]
+    assert [(each.partition, each.offset) for each in found] == [(0, 0), (1, 0), (0, 1)]
+
+
+def test_a_message_whose_time_has_no_zone_cannot_be_read() -> None:
+    """Handlers reckon with aware times alone."""
+    own = str(UUID(int=7)).encode()
+    headers = [("ce_id", own), ("ce_type", b"X"), ("ce_source", b"/elsewhere"), ("ce_time", ZONELESS)]
+    with pytest.raises(Undecodable, match="ce_time"):
+        read_envelope(headers, b"key")
