@@ -7,7 +7,7 @@ STACK := $(PYTHON) -u -m deploy.local
 TEST_STACK := $(STACK) --instance test
 SOURCES := $(wildcard libs services tests tools deploy bench examples)
 CHOICES := $(if $(FEED),MARKETDATA_FEED=$(FEED)) $(if $(SPEED),REPLAY_SPEED=$(SPEED)) \
-  $(if $(SHARED_DATA),SHARED_DATA=$(abspath $(SHARED_DATA)))
+  $(if $(SHARED_DATA),"SHARED_DATA=$$(realpath -ms -- "$$SHARED_DATA")")
 LOCK := .local/uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header
 UV_VERSION := 0.13.8
 # What hangs is ended then; tests/chaos/report.py says how long a run may take.
@@ -40,10 +40,10 @@ reconcile: python ## prove on the running stack that no order was lost, doubled 
 	@$(PYTHON) -m tools.reconcile
 
 backup: python ## copy what the running stack keeps, archived days apart, as of one moment, to backups/ (TO=…)
-	@$(PYTHON) -m tools.backup take $(if $(TO),--to $(TO))
+	@$(PYTHON) -m tools.backup take $(if $(TO),--to "$$TO")
 
 restore: servers ## put a backup in the place of what the stack has, with trading halted (FROM=backups/…)
-	@$(PYTHON) -m tools.backup restore $(or $(FROM),$(error FROM=backups/… says which backup))
+	@$(PYTHON) -m tools.backup restore $(if $(FROM),"$$FROM",$(error FROM=backups/… says which backup))
 
 chaos: $(if $(SCENARIO),servers,crashes) ## break the platform on purpose and prove that no order is lost or doubled (SEED=1 SCENARIO=1,7)
 	@CHAOS=1 SEED=$(SEED) SCENARIO=$(SCENARIO) CHAOS_BEGAN=$(CHAOS_BEGAN) $(STACK) --instance chaos test \
