@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from deploy.local import kept
 
 Figures = dict[str, object]
 
@@ -16,10 +17,10 @@ def keep(path: Path, results: Mapping[str, object], measured: Mapping[str, objec
     on what it was measured, since the others may be of another day, another commit or another feed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    known = kept.facts(path)
     if measured:
         known[MEASURED] = known.get(MEASURED, {}) | {part: dict(measured) for part in results}
-    path.write_text(json.dumps(known | dict(results), indent=2, default=str) + "\n")
+    kept.keep(path, json.dumps(known | dict(results), indent=2, default=str) + "\n")
 
 
 def show(results: Mapping[str, object]) -> None:

@@ -32,6 +32,14 @@ def test_a_part_that_is_measured_again_replaces_itself_alone_and_says_on_what(tm
     }
 
 
+def test_a_file_that_was_broken_off_is_written_anew(tmp_path: Path) -> None:
+    """Each part of every later `make bench` ended with a traceback of JSON, after its minutes of measuring."""
+    latest = tmp_path / "latest.json"
+    latest.write_text('{"ticks": {')
+    keep(latest, {"single": {"p95_ms": 50}})
+    assert json.loads(latest.read_text()) == {"single": {"p95_ms": 50}}
+
+
 def test_the_page_names_the_parts_that_another_commit_or_feed_gave() -> None:
     run = {"at": "2026-11-21T10:00:00+00:00", "load_before": [0.5, 1.25]}
     page = render(
