@@ -101,7 +101,7 @@ async def _check(
     await check_delivery(tables, now, options.outbox_age, sources.explained, findings)
     if not at_rest:
         return
-    check_heard(facts, now, findings)
+    check_heard(facts, panics, now, findings)
     owner = await check_owner(facts, tables, findings)
     check_orders(facts, owner.accounts, now, findings)
     await check_settlements(facts, owner, tables, findings)

@@ -300,12 +300,17 @@ class Change:
     asked: ChangeTerms | None = None
     """What was named in the wish; the rest stays as it is."""
     asked_millis: int = 0
+    decided_millis: int = 0
     decisions: int = 0
     granted: ChangeTerms | None = None
     clearance: tuple[int, int] | None = None
     """Epoch and terms that risk cleared."""
     is_told: bool = False
     """It was sent to the venue, or trading told that it did not happen."""
+
+    def decided(self, millis: int) -> None:
+        self.decisions += 1
+        self.decided_millis = self.decided_millis or millis
 
     @property
     def is_granted_as_asked(self) -> bool:

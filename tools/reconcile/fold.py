@@ -85,8 +85,10 @@ class Facts:
     panic_steps: list[PanicStep] = field(default_factory=list)
     acknowledged: dict[UUID, int] = field(default_factory=dict)
     """When PanicRaised was first sent, by panic."""
-    lifted: set[UUID] = field(default_factory=set)
-    """The resets that trading acknowledged: it refuses some."""
+    raised: dict[UUID, tuple[str, int]] = field(default_factory=dict)
+    """The scope that each panic stopped, and the epoch that it began."""
+    lifted: dict[UUID, str] = field(default_factory=dict)
+    """The resets that trading acknowledged, by what they began again: it refuses some."""
     refused: set[str] = field(default_factory=set)
     """The panics and resets that it refused."""
     changes: dict[tuple[UUID, str], Change] = field(default_factory=dict)
@@ -252,12 +254,12 @@ class Fold:
 
     def _change_cleared(self, change: OrderModifyCleared, record: Record) -> None:
         known = self.facts.change(change.order_id, record.story)
-        known.decisions += 1
+        known.decided(record.millis)
         known.granted = (change.quantity, change.order_type, change.price, change.trigger_price)
         known.clearance = (change.epoch, change_terms_of(change))
 
     def _change_refused_by_risk(self, refused: OrderModifyRefused, record: Record) -> None:
-        self.facts.change(refused.order_id, record.story).decisions += 1
+        self.facts.change(refused.order_id, record.story).decided(record.millis)
 
     def _cancel_asked(self, _: OrderCancelRequested, record: Record) -> None:
         self.facts.cancels.add(record.id)
@@ -308,9 +310,10 @@ class Fold:
 
     def _panic_raised(self, raised: PanicRaised, record: Record) -> None:
         self.facts.acknowledged.setdefault(raised.panic_id, record.millis)
+        self.facts.raised[raised.panic_id] = (raised.scope, raised.epoch)
 
     def _panic_reset(self, reset: PanicReset, _: Record) -> None:
-        self.facts.lifted.add(reset.panic_id)
+        self.facts.lifted[reset.panic_id] = reset.scope
 
     def _refused(self, refused: RequestRefused, _: Record) -> None:
         if refused.request in PANICS:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from libs.common.contracts import topics
 from libs.common.contracts.enums import Broker, ExecutionKind, OrderStatus, SettledAs
-from tools.reconcile.facts import Order, moment
+from tools.reconcile.facts import Change, Order, moment
 from tools.reconcile.fold import Facts
 from tools.reconcile.paths import AWAITED
 from tools.reconcile.rows import TradingAccount
@@ -87,6 +87,7 @@ def _changes_decided(facts: Facts, now: datetime, findings: Findings) -> None:
     later = (topics.RISK_DECISIONS, topics.VENUE_REQUESTS, topics.BROKER_REQUESTS, topics.TRADING_EVENTS)
     for (order_id, story), change in facts.changes.items():
         if not change.asked_millis:
+            _not_asked(order_id, story, change, facts, now, findings)
             continue
         about, at = order(order_id), moment(change.asked_millis * 1000)
         if not (change.decisions and change.is_told) and any(facts.may_lack(topic, at, now) for topic in later):
@@ -99,6 +100,18 @@ def _changes_decided(facts: Facts, now: datetime, findings: Findings) -> None:
             findings.expect(Rule.DECIDED, change.is_told, about, what, at)
         what = f"{asked}, and was cleared for other terms than were asked for"
         findings.expect(Rule.CLEARED, change.is_granted_as_asked, about, what, at)
+
+
+def _not_asked(order_id: UUID, story: str, change: Change, facts: Facts, now: datetime, findings: Findings) -> None:
+    """CLEARED names what went to a venue without a decision."""
+    if not change.decisions:
+        return
+    at = moment(change.decided_millis * 1000)
+    if facts.may_lack(topics.ORDER_REQUESTS, at, now):
+        findings.cannot(Rule.DECIDED, CUT)
+        return
+    what = f"was decided to be changed or not (request {story}), though nobody asked for it"
+    findings.expect(Rule.DECIDED, False, order(order_id), what, at)
 
 
 def _changes_cleared(facts: Facts, findings: Findings) -> None:

@@ -59,9 +59,20 @@ def check_epochs(facts: Facts, panics: Collection[Panic], grace_s: float, now: d
             findings.expect(Rule.EPOCH, epoch >= needed, order(sent.order_id), what, moment(sent.millis * 1000))
 
 
-def check_heard(facts: Facts, now: datetime, findings: Findings) -> None:
-    """When nothing is under way any more: whoever stops everything must not believe so in vain."""
+def check_heard(facts: Facts, panics: Collection[Panic], now: datetime, findings: Findings) -> None:
+    """When nothing is under way any more: whoever stops everything must not believe so in vain, and what is in force is
+    what was told, by which all others go.
+    """
+    kept = {panic.panic_id: (panic.scope, panic.epoch) for panic in panics}
+    for panic_id, told in facts.raised.items():
+        scope, epoch = told
+        about, at = Subject(f"panic scope {scope}", (str(panic_id),)), moment(facts.acknowledged[panic_id] * 1000)
+        what = f"was told to be in force with epoch {epoch} (panic {panic_id}), trading keeps {kept.get(panic_id)}"
+        findings.expect(Rule.EPOCH, kept.get(panic_id) == told, about, what, at)
     for step in facts.panic_steps:
+        scope = facts.lifted.get(step.panic_id, "") if step.is_reset else facts.raised.get(step.panic_id, ("", 0))[0]
+        what = f"{step.panic_id} was asked for, and came into force for {scope}"
+        findings.expect(Rule.EPOCH, scope in ("", step.scope), _scope(step), what, moment(step.millis * 1000))
         heard = step.panic_id in (facts.lifted if step.is_reset else facts.acknowledged)
         heard = heard or str(step.panic_id) in facts.refused
         at = moment(step.millis * 1000)

@@ -80,6 +80,13 @@ def a_comparison_was_never_said(world: World) -> None:
     world.unsay("PositionsCompared")
 
 
+@CORRUPTIONS.of(Rule.COPIES, "is in trading, and risk does not have it")
+def risk_lacks_what_a_strategy_holds(world: World) -> None:
+    """Its stop-loss would never fire."""
+    held = [row.strategy_id.int != 0 for row in world.rows[rows.RiskExposure]]
+    world.drop(rows.RiskExposure, held.index(True))
+
+
 @CORRUPTIONS.of(Rule.COPIES, "panic scope")
 def risk_missed_a_panic(world: World) -> None:
     world.drop(rows.RiskHalt)

@@ -88,6 +88,11 @@ def a_change_is_sent_that_risk_never_cleared(world: World) -> None:
     world.unsay("OrderModifyCleared")
 
 
+@CORRUPTIONS.of(Rule.DECIDED, "though nobody asked for it")
+def a_change_begins_at_risk(world: World) -> None:
+    world.unsay("OrderModifyRequested")
+
+
 @CORRUPTIONS.of(Rule.CLEARED, "was cleared for other terms than were asked for")
 def a_change_is_cleared_at_another_price(world: World) -> None:
     world.falsify("OrderModifyRequested", price="80.00")

@@ -13,7 +13,7 @@ from libs.common.contracts.orders import OrderCleared
 from tests.tools.reconcile.test_checks.seeding import Corruption, Corruptions, check
 from tests.tools.reconcile.world.held import UNIT
 from tests.tools.reconcile.world.world import World, busy_world
-from tools.reconcile import Rule
+from tools.reconcile import Rule, rows
 
 CORRUPTIONS = Corruptions()
 
@@ -30,6 +30,27 @@ def refused(world: World, answer: str) -> None:
     world.unsay(answer, -1)
     reason = {"request": f"{answer}Requested", "code": "forbidden", "reason": "an admin stopped it"}
     world.say(topics.TRADING_REFUSALS, RequestRefused(entity_id=told["panic_id"], **reason))
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "trading keeps None")
+def trading_forgets_a_panic(world: World) -> None:
+    world.drop(rows.Panic)
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "was told to be in force with epoch 2")
+def a_panic_is_told_under_another_epoch_than_trading_keeps(world: World) -> None:
+    world.falsify("PanicRaised", epoch=2)
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "and came into force for USER:")
+def a_panic_stops_another_scope_than_was_asked_for(world: World) -> None:
+    world.falsify("PanicRaised", scope=f"USER:{world.user_id}")
+    world.change(rows.Panic, scope=f"USER:{world.user_id}")
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "and came into force for ALL")
+def a_reset_begins_more_again_than_was_asked_for(world: World) -> None:
+    world.falsify("PanicReset", scope="ALL")
 
 
 @CORRUPTIONS.of(Rule.EPOCH, "when epoch 1 was in force", made_by_the_platform=True)

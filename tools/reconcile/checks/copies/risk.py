@@ -70,9 +70,11 @@ async def _exposures(
     """Risk's copy of positions and books; how many positions of each account are open, or about to be."""
     in_use: defaultdict[UUID, int] = defaultdict(int)
     missing: set[NetKey] = set(owner.positions)
+    missing_books = {key for key, book in owner.books.items() if key[3] != NIL and book.quantity}
     async for row in tables.read(RiskExposure):
         key = (row.account_id, row.instrument, row.product)
         is_net = row.strategy_id == NIL
+        missing_books.discard((*key, row.strategy_id))
         about = position(*key, None if is_net else row.strategy_id)
         waiting = [
             ("pending " + side, told, pending.get((*key, row.strategy_id, side), 0))
@@ -84,7 +86,7 @@ async def _exposures(
             missing.discard(key)
             in_use[row.account_id] += bool(row.quantity or row.pending_buy or row.pending_sell)
         _exposure(row, owner, about, findings)
-    none_missing((position(*key) for key in missing), "risk", findings)
+    none_missing((position(*key) for key in (*missing, *missing_books)), "risk", findings)
     return in_use
 
 
