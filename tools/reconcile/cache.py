@@ -19,7 +19,7 @@ class Cache(Protocol):
         """Quotes as JSON, by instrument."""
 
     async def sessions(self) -> dict[str, str]:
-        """Roles by session id."""
+        """Roles by session id; none of a session that was ended just now, of which an empty text stands there."""
 
     async def close(self) -> None: ...
 
@@ -40,7 +40,7 @@ class RedisCache:
         try:
             async for key in self._redis.scan_iter(match=f"{SESSIONS}*", count=1_000):
                 role = await self._redis.get(key)
-                if role is not None:
+                if role:
                     found[_text(key).removeprefix(SESSIONS)] = _text(role)
         except (RedisError, OSError) as error:
             raise CacheAway(repr(error)) from error

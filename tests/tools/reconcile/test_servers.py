@@ -14,8 +14,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from libs.common.ids import new_id
 from libs.common.testing import Databases
+from services.gateway.memory.cache import Cache
 from tests.tools.reconcile.world.world import World, expired_world
 from tools.reconcile import Options, Report, Rule, Sources, reconcile, rows
+from tools.reconcile.cache import RedisCache
 from tools.reconcile.log import KafkaLog
 from tools.reconcile.rows import SERVICES
 from tools.reconcile.tables import PostgresTables
@@ -232,6 +234,23 @@ async def test_rows_that_are_wrong_in_real_tables_are_named(sound: Servers) -> N
         await sound.execute(service, statement)
     report = await sound.check(world)
     assert set(report.broken) == set(WRONG), report.text()
+
+
+async def test_a_session_that_was_ended_just_now_is_not_shown_by_a_real_redis(real_servers: None) -> None:
+    """Seen: `make reconcile` broken for half a minute after every logout."""
+    living, ended = new_id(), new_id()
+    cache, shown = Cache(environ["REDIS_URL"]), RedisCache(environ["REDIS_URL"])
+    try:
+        for session_id in (living, ended):
+            await cache.put(f"session:{session_id}", "trader", 60)
+        await cache.drop(f"session:{ended}")
+        sessions = await shown.sessions()
+        assert sessions[str(living)] == "trader"
+        assert str(ended) not in sessions
+    finally:
+        await cache.redis.delete(*(f"gateway:session:{each}" for each in (living, ended)))
+        await cache.close()
+        await shown.close()
 
 
 async def test_an_old_row_in_a_real_outbox_is_named(sound: Servers) -> None:
