@@ -9,7 +9,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 from alembic import command
@@ -73,10 +73,10 @@ async def provision(admin_url: str, urls: dict[str, str]) -> None:
     try:
         for service, url in urls.items():
             parts = urlsplit(url)
-            role = parts.username or service
+            role = unquote(parts.username or service)
             exists = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
             verb = "ALTER" if exists else "CREATE"
-            password = await connection.fetchval("SELECT quote_literal($1::text)", parts.password)
+            password = await connection.fetchval("SELECT quote_literal($1::text)", unquote(parts.password or ""))
             await connection.execute(f'{verb} ROLE "{role}" LOGIN PASSWORD {password}')
             await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{service}" AUTHORIZATION "{role}"')
             await connection.execute(f'ALTER ROLE "{role}" SET search_path = "{service}"')

@@ -4,11 +4,13 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from urllib.parse import quote, urlsplit
 
 import asyncpg
 import pytest
 
-from libs.common.schemas import SERVICES
+from libs.common.ids import new_id
+from libs.common.schemas import SERVICES, provision
 from libs.common.testing.databases import unmigrated
 
 
@@ -36,3 +38,18 @@ async def test_openalgo_1726_two_who_migrate_at_once_both_end_well(url: str) -> 
     migrated = await connection.fetch("SELECT schemaname FROM pg_tables WHERE tablename = 'alembic_version'")
     await connection.close()
     assert {row["schemaname"] for row in migrated} == set(SERVICES)
+
+
+async def test_a_service_comes_in_with_a_password_whose_signs_its_url_has_to_escape(url: str) -> None:
+    """Its role was given the escapes: PostgreSQL would not have the service, whatever was provisioned again."""
+    server, role = urlsplit(url), f"gateway_{new_id().hex[-8:]}"
+    own = server._replace(netloc=f"{role}:{quote('p@ss/w:rd', safe='')}@{server.hostname}:{server.port}").geturl()
+    await provision(url, {"gateway": own})
+    try:
+        connection = await asyncpg.connect(own)
+        assert await connection.fetchval("SELECT current_user") == role
+        await connection.close()
+    finally:
+        admin = await asyncpg.connect(url)
+        await admin.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
+        await admin.close()
