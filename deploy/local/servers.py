@@ -93,20 +93,24 @@ def may_enter(user: str, directory: Path) -> bool:
 
 
 def create_cluster(binaries: Path, data: Path, password: str, user: str | None) -> None:
+    """In its place once it is whole: whoever was stopped before begins anew."""
     print(f"postgres: creating the database cluster in {data}")
-    directory(data).chmod(0o700)
+    fresh = data.with_name(f"{data.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    directory(fresh).chmod(0o700)
     if user is not None:
-        shutil.chown(data, user, user)
+        shutil.chown(fresh, user, user)
     with tempfile.NamedTemporaryFile("w") as secret:
         secret.write(password)
         secret.flush()
         if user is not None:
             shutil.chown(secret.name, user)
         options = ("--auth=scram-sha-256", f"--pwfile={secret.name}", "--encoding=UTF8", "--locale=C.UTF-8")
-        initdb = (str(binaries / "initdb"), "--pgdata", str(data), "--username=postgres", *options)
+        initdb = (str(binaries / "initdb"), "--pgdata", str(fresh), "--username=postgres", *options)
         quiet(initdb, user)
-    single = (str(binaries / "postgres"), "--single", "-D", str(data), "postgres")
+    single = (str(binaries / "postgres"), "--single", "-D", str(fresh), "postgres")
     quiet(single, user, "CREATE DATABASE openalgo\n")
+    fresh.replace(data)
 
 
 def redis(instance: Instance) -> Program:

@@ -1,16 +1,28 @@
 """Where an instance of the stack listens."""
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from deploy.local import __main__ as command
-from deploy.local import bootstrap, environment
+from deploy.local import bootstrap, environment, servers
 from deploy.local.instance import ALL_PORTS, FURTHEST, MOST_REPLICAS, OFFSETS, PROJECT, Instance
 from services.marketdata.settings import FeedKind
+
+MAKE_CLUSTER = """
+import sys
+from pathlib import Path
+from deploy.local import servers
+from deploy.local.instance import Instance
+Instance.home = property(lambda _: Path(sys.argv[1]))
+servers.postgres(Instance(), "secret")
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +112,20 @@ def test_the_logs_of_what_does_not_exist_are_refused(
     with pytest.raises(SystemExit):
         command.main()
     assert "rsik is none of postgres, redis" in capsys.readouterr().err
+
+
+@pytest.mark.servers
+def test_a_cluster_whose_making_was_killed_is_made_anew() -> None:
+    """From then on every `make up` found that there is no database openalgo, until all was forgotten by command."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        home = Path(folder)
+        home.chmod(0o755)
+        patched.setattr(Instance, "home", property(lambda _: home))
+        making = subprocess.Popen((sys.executable, "-c", MAKE_CLUSTER, folder), cwd=PROJECT, start_new_session=True)
+        while making.poll() is None and not any(home.glob("*/PG_VERSION")):
+            time.sleep(0.01)
+        os.killpg(making.pid, signal.SIGKILL)
+        making.wait()
+        made = servers.postgres(Instance(), "secret")
+        single = (made.command[0], "--single", *made.command[1:], "openalgo")
+        servers.quiet(single, made.user, "SELECT 1\n")
