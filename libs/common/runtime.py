@@ -35,6 +35,8 @@ LAST_LOOK_SECONDS = 0.25
 """How long it then looks whether Kafka's answer came all the same: it may be here, and we stood still."""
 KEEP_SECONDS = 0.5
 """How long it then waits for a connection to the outbox."""
+POOL_SECONDS = 10.0
+"""How long who still holds a connection may take to give it back when we end."""
 STOP_SECONDS = 3.0
 """How long Kafka may take to confirm what is under way when we end."""
 
@@ -184,7 +186,11 @@ class Runtime(Generic[S, V]):
         await self.outbox.close()
         await self.bulk.close()
         await self._stop_producer()
-        await asyncio.wait_for(self.pool.close(), 10)
+        try:
+            await asyncio.wait_for(self.pool.close(), POOL_SECONDS)
+        except TimeoutError:
+            log.warning("stopped_without_postgres")
+            self.pool.terminate()
 
     async def _stop_producer(self) -> None:
         """It would ask a Kafka that is away for ever, until its sender ends; the outbox has what may not be lost."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -14,6 +15,7 @@ from libs.common.messaging.errors import MessageTooLarge, MessagingUnavailable
 from libs.common.process import tick
 from libs.common.runtime import LAST_LOOK_SECONDS, SEND_SECONDS
 from libs.common.service import Context, every
+from tests.common.forwarding import forwarding
 from tests.common.ledger import BalanceChanged, Ledger, LedgerMemory, LedgerStore
 
 
@@ -146,6 +148,21 @@ async def test_a_timer_that_says_more_than_kafka_takes_goes_on(ledger: Ledger) -
             assert [each.key for each, _ in await ledger.said(1)] == ["b"]
         finally:
             timer.cancel()
+
+
+async def test_who_is_stopped_while_postgresql_is_away_ends_what_it_began_at_kafka(ledger: Ledger) -> None:
+    """It ended with a traceback there, since what Kafka had confirmed could not be forgotten."""
+    server = urlsplit(ledger.url)
+    async with contextlib.AsyncExitStack() as living:
+        async with forwarding(server.hostname or "", server.port or 0) as port:
+            ledger.url = server._replace(netloc=f"{server.username}:{server.password}@127.0.0.1:{port}").geturl()
+            runtime = await living.enter_async_context(ledger.running())
+            async with runtime.transaction() as unit:
+                unit.say(BalanceChanged(account_id="a", balance=1, amount=1))
+            await runtime.producer.flush()
+        async with asyncio.timeout(30):
+            await living.aclose()
+    assert runtime.producer._closed
 
 
 async def test_who_is_stopped_while_kafka_is_away_ends_and_leaves_what_it_said_to_its_successor(

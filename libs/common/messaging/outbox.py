@@ -135,9 +135,12 @@ class Outbox:
         """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), _CLOSE_SECONDS)
-        await self._forget()
-        if self._alive:
-            await self._alive.close()
+        try:
+            await self._forget()
+            if self._alive:
+                await self._alive.close(timeout=_CLOSE_SECONDS)
+        except FAILURES as error:
+            log.warning("outbox_not_tidied", error=repr(error))
 
     @contextlib.contextmanager
     def committing(self) -> Iterator[Commit]:
