@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 
 from libs.common import ids, parts
 from libs.common.clock import SystemClock
@@ -285,6 +286,23 @@ async def test_who_takes_over_while_kafka_is_away_goes_on_giving_signs_of_life(l
             await connection.close()
         await ledger.request(deposit_of("a", 5))
         await ledger.eventually({"a": 6})
+
+
+async def test_the_age_of_what_waits_for_kafka_grows_as_long_as_it_is_away(ledger: Ledger) -> None:
+    """It stood still at fifteen seconds, however long the outage: no alarm that asks for more ever came."""
+    async with ledger.running() as runtime:
+        there = runtime.outbox._producer
+        runtime.outbox._producer = away = Deaf(there)
+        async with runtime.transaction() as unit:
+            unit.say(BalanceChanged(account_id="a", balance=1, amount=1))
+        runtime.outbox.relay_soon()
+        await asyncio.sleep(2)
+        before = REGISTRY.get_sample_value("outbox_oldest_seconds") or 0
+        await asyncio.sleep(3)
+        after = REGISTRY.get_sample_value("outbox_oldest_seconds") or 0
+        runtime.outbox._producer = there
+        await away.hear()
+        assert after - before > 1.5
 
 
 def balance_of_a(ledger: Ledger, balance: int) -> Record:

@@ -196,6 +196,19 @@ class Outbox:
 
     async def run(self) -> None:
         """Forget what was confirmed; relay what was not; adopt what the dead left behind."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tell_age(), name="outbox age")
+            await self._send_on()
+
+    async def _tell_age(self) -> None:
+        """Beside all that waits for Kafka."""
+        while True:
+            with contextlib.suppress(*FAILURES):
+                oldest = await self._pool.fetchval("SELECT min(said_at) FROM message_outbox", timeout=5)
+                OUTBOX_AGE.set((self._clock.now() - oldest).total_seconds() if oldest else 0)
+            await asyncio.sleep(_RELAY_SECONDS)
+
+    async def _send_on(self) -> None:
         next_relay = 0.0
         loop = asyncio.get_running_loop()
         while True:
@@ -214,7 +227,6 @@ class Outbox:
         """Publish what processes left behind that are gone."""
         rows = await self._pool.fetch(_LEFT, OWNER_LOCK, self._instance, timeout=5)
         ages = {row["owner"]: (self._clock.now() - row["oldest"]).total_seconds() for row in rows}
-        OUTBOX_AGE.set(max(ages.values(), default=0))
         if ages.get(self.owner, 0) > _FORGOTTEN_SECONDS:
             self.relay_soon()
         for row in rows:
