@@ -86,7 +86,8 @@ async def _exposures(
             missing.discard(key)
             in_use[row.account_id] += bool(row.quantity or row.pending_buy or row.pending_sell)
         _exposure(row, owner, about, findings)
-    none_missing((position(*key) for key in (*missing, *missing_books)), "risk", findings)
+    none_missing((position(*key) for key in missing), "risk", findings)
+    none_missing((position(*key) for key in missing_books), "risk", findings)
     return in_use
 
 
