@@ -288,6 +288,30 @@ async def test_who_takes_over_while_kafka_is_away_goes_on_giving_signs_of_life(l
         await ledger.eventually({"a": 6})
 
 
+async def test_who_has_to_say_what_the_dead_had_said_goes_on_with_its_own_work_while_kafka_is_away(
+    ledger: Ledger,
+) -> None:
+    """Signals took no alert more until Kafka was back, once another instance of it had been restarted meanwhile."""
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 1))
+        await ledger.said(1)
+        there = runtime.outbox._producer
+        runtime.outbox._producer = away = Deaf(there)
+        await keep_committed(ledger, 7, balance_of_a(ledger, 10))
+        try:
+            async with asyncio.timeout(10):
+                while not away.waiting:
+                    await asyncio.sleep(0.05)
+            async with asyncio.timeout(3):
+                for balance in range(11, 21):
+                    async with runtime.transaction() as unit:
+                        unit.say(BalanceChanged(account_id="a", balance=balance, amount=1))
+        finally:
+            runtime.outbox._producer = there
+            await away.hear()
+        assert [event.balance for _, event in await ledger.said(12)] == [1, *range(10, 21)]
+
+
 async def test_the_age_of_what_waits_for_kafka_grows_as_long_as_it_is_away(ledger: Ledger) -> None:
     """It stood still at fifteen seconds, however long the outage: no alarm that asks for more ever came."""
     async with ledger.running() as runtime:

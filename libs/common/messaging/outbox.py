@@ -27,6 +27,7 @@ _RELAY_ROWS = 500
 _CLOSE_SECONDS = 3.0
 _FORGOTTEN_SECONDS = 15.0
 """Longer than Kafka may take to answer. A row of ours that is older was committed without our hearing of it."""
+_TURN_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
 """How long a commit's words wait for the answer to an earlier one that said something of the same key."""
 
@@ -160,25 +161,45 @@ class Outbox:
             commit.is_over.set()
 
     async def publish(self, seqs: Sequence[int], records: Sequence[Record]) -> None:
-        """Hand committed records to Kafka. Never fails: what cannot be sent now stays for the relay."""
+        """Hand committed records to Kafka. Never fails: what cannot be sent now, or soon, stays for the relay."""
         if not records:
             return
         await self._let_pass(seqs[0], records)
-        async with self._order:
-            if self._relaying:
+        if not await self._comes_to_turn():
+            self.relay_soon()
+            return
+        try:
+            await self._hand_over(seqs, records)
+        finally:
+            self._order.release()
+
+    async def _comes_to_turn(self) -> bool:
+        """Holding `_order` then. While Kafka is away whoever sends what the dead had said holds it until the end."""
+        if self._relaying:
+            return False
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._order.acquire()
+        except TimeoutError:
+            return False
+        if self._relaying:
+            self._order.release()
+            return False
+        return True
+
+    async def _hand_over(self, seqs: Sequence[int], records: Sequence[Record]) -> None:
+        for seq, record in zip(seqs, records, strict=True):
+            try:
+                confirmation = await self._send(record)
+            except KafkaError as error:
+                self._stumble(error)
                 return
-            for seq, record in zip(seqs, records, strict=True):
-                try:
-                    confirmation = await self._send(record)
-                except KafkaError as error:
-                    self._stumble(error)
-                    return
-                except asyncio.CancelledError as error:
-                    self._stumble(error)
-                    raise
-                self._in_flight += 1
-                self._idle.clear()
-                confirmation.add_done_callback(partial(self._settle, seq))
+            except asyncio.CancelledError as error:
+                self._stumble(error)
+                raise
+            self._in_flight += 1
+            self._idle.clear()
+            confirmation.add_done_callback(partial(self._settle, seq))
 
     async def _let_pass(self, first: int, records: Sequence[Record]) -> None:
         """Whose commit came before and is not answered yet; who is not by then was committed, and is in the table."""
