@@ -1,5 +1,7 @@
 """The log in order of time, whoever has written to it."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from uuid import UUID
@@ -8,7 +10,8 @@ import pytest
 
 from libs.common.messaging.envelope import read_envelope
 from libs.common.messaging.errors import Undecodable
-from libs.common.messaging.log import Logged, in_order_of_time
+from libs.common.messaging.log import KafkaLog, LogAway, Logged, in_order_of_time, reading
+from tests.common.ledger import Ledger, deposit_of
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ZONELESS = b"2026-11-23T12:00:00"
@@ -25,6 +28,33 @@ async def test_a_foreign_record_whose_time_has_no_zone_counts_when_kafka_kept_it
     early, late = (f"2026-11-23T{hour}:00:00+00:00".encode() for hour in ("11", "13"))
     found = [each async for each in in_order_of_time([partition(0, early, late), partition(1, ZONELESS)])]
     assert [(each.partition, each.offset) for each in found] == [(0, 0), (1, 0), (0, 1)]
+
+
+async def test_kafka_that_goes_away_while_the_log_is_read_ends_the_reading(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup and a rebuild, which holds what it has locked, waited for it as long as it took, without a word."""
+
+    async def nothing(*_: object, **__: object) -> dict[object, object]:
+        await asyncio.sleep(0.05)
+        return {}
+
+    await ledger.request(deposit_of("a", 1))
+    log = KafkaLog(os.environ["KAFKA_BOOTSTRAP"], [ledger.requests.name], patience_s=0.5)
+    try:
+        await log.open()
+        monkeypatch.setattr(log._consumer, "getmany", nothing)
+        async with asyncio.timeout(5):
+            with pytest.raises(LogAway, match="for 0 s"):
+                [each for partition in log.partitions() async for each in partition]
+    finally:
+        await log.close()
+
+
+async def test_kafka_that_is_away_is_told_as_such() -> None:
+    with pytest.raises(LogAway, match="does not answer"):
+        async with reading("127.0.0.1:1", ["t"]):
+            pass
 
 
 def test_a_message_whose_time_has_no_zone_cannot_be_read() -> None:

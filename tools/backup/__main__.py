@@ -20,11 +20,12 @@ from httpx import HTTPError
 
 from deploy.local.instance import OFFSETS, PROJECT
 from deploy.local.stack import NotReadyError, Stack
+from libs.common.messaging.log import LogAway
 from tools.backup import databases, manifest, restoring, taking
 
 BREAKING_OFF = (
     *(OSError, EOFError, tarfile.TarError, CalledProcessError),
-    *(asyncpg.PostgresError, asyncpg.InterfaceError, KafkaException),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, KafkaException, LogAway),
 )
 
 

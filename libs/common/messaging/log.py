@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 from confluent_kafka.admin import AdminClient
 
+from libs.common.clock import stopwatch
 from libs.common.messaging.envelope import Headers, moment_of
 from libs.common.messaging.inbox import Partition
 
 _PAGE = 1_000
+_PATIENCE_S = 60.0
+"""Longer than a Kafka that was restarted takes to be back."""
+
+
+class LogAway(Exception):
+    """Kafka does not answer, or gives nothing more; says what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +49,9 @@ class Logged:
 class KafkaLog:
     """Everything in some topics up to where they ended when this was opened."""
 
-    def __init__(self, bootstrap: str, topics: Collection[str]) -> None:
+    def __init__(self, bootstrap: str, topics: Collection[str], *, patience_s: float = _PATIENCE_S) -> None:
         self._bootstrap = bootstrap
+        self._patience_s = patience_s
         self._topics = sorted(topics)
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
@@ -86,13 +95,18 @@ class KafkaLog:
         if at >= end:
             return
         self._consumer.seek(tp, at)
+        until = stopwatch() + self._patience_s
         while at < end:
             polled = await self._consumer.getmany(tp, timeout_ms=200, max_records=_PAGE)
             for r in polled.get(tp, ()):
                 if r.offset >= end:
                     return
                 yield Logged(topic, partition, r.offset, r.timestamp, r.key, r.headers, r.value)
-            at = await self._consumer.position(tp)
+            before, at = at, await self._consumer.position(tp)
+            if at > before:
+                until = stopwatch() + self._patience_s
+            elif stopwatch() > until:
+                raise LogAway(f"Kafka gave nothing of {topic}/{partition} for {self._patience_s:.0f} s")
 
 
 def _partitions(bootstrap: str) -> dict[str, list[int]]:
@@ -106,6 +120,8 @@ async def reading(bootstrap: str, topics: Collection[str]) -> AsyncIterator[Kafk
     try:
         await log.open()
         yield log
+    except KafkaError as error:
+        raise LogAway(f"Kafka at {bootstrap} does not answer: {error!r}") from error
     finally:
         await log.close()
 

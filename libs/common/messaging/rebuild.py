@@ -10,7 +10,7 @@ from libs.common.clock import Clock, SystemClock, stopwatch
 from libs.common.database import Connection
 from libs.common.messaging.envelope import Record
 from libs.common.messaging.leases import OWNER_LOCK
-from libs.common.messaging.log import in_order_of_time, reading
+from libs.common.messaging.log import LogAway, in_order_of_time, reading
 from libs.common.messaging.replay import Replay, Replayed, forget_old_ids, move_offsets, places_set_aside
 from libs.common.runtime import Runtime
 from libs.common.service import Service
@@ -89,7 +89,7 @@ async def command(
     began = stopwatch()
     try:
         done = await rebuild(live, source, forget=forget, settle=settle)
-    except StillRunning as error:
+    except (StillRunning, LogAway) as error:
         raise SystemExit(str(error)) from error
     waiting = f"; {done.skipped} parked or discarded messages left out" if done.skipped else ""
     sys.stdout.write(f"{live.name}: {done.handled} messages in {stopwatch() - began:.1f} s{waiting}\n")
