@@ -33,7 +33,6 @@ class SimulatedFeed:
     night would count for the day. All of it is labelled SIMULATED: a future or an option too, though its price follows
     from that of its spot.
     """
-    """
 
     source = FeedSource.SIMULATED
 
