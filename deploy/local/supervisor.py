@@ -152,8 +152,9 @@ class Supervisor:
 
     def shutdown(self, patience: float = 60) -> None:
         """Stops every program and the supervisor; returns when the last process is gone."""
+        running = self._processes()
         if self._ask("shutdown").returncode == 0:
-            self._wait_for_the_end(patience)
+            self._wait_for_the_end(running, patience)
         self.end_orphans()
 
     def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -165,14 +166,16 @@ class Supervisor:
         start them again.
         """
         for asked, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 2.0)):
-            for pid in self._processes():
+            running = self._processes()
+            for pid in running:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, asked)
-            self._wait_for_the_end(patience)
+            self._wait_for_the_end(running, patience)
 
-    def _wait_for_the_end(self, patience: float) -> None:
+    def _wait_for_the_end(self, running: Sequence[int], patience: float) -> None:
         deadline = time.monotonic() + patience
-        while self._processes() and time.monotonic() < deadline:
+        left = set(running)
+        while time.monotonic() < deadline and (left := {pid for pid in left.union(self._processes()) if runs(pid)}):
             time.sleep(0.1)
 
     def _processes(self) -> list[int]:
@@ -199,6 +202,14 @@ class OverSocket(xmlrpc.client.Transport):
             raise
         self._connection = host, connection
         return connection
+
+
+def runs(pid: int) -> bool:
+    """Who ends gives up its environment first, and holds its ports until it is a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
 
 
 def carries(environ: Path, mark: bytes) -> bool:
