@@ -1,6 +1,6 @@
 """What a trading process has in mind: when markets trade."""
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from libs.common.contracts.enums import Exchange
@@ -8,12 +8,10 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.service import Memory
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import MarketSession, TradingCalendar
+from services.trading.domain.symbols import expires_on
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
-
-
-MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
 class TradingMemory(Memory):
@@ -35,11 +33,6 @@ class TradingMemory(Memory):
 
     def _sessions(self, instrument: InstrumentId, now: datetime) -> list[MarketSession]:
         exchange, today = Exchange(instrument.partition(":")[0]), self.calendar.trading_day(now)
-        last_day = _as_in_symbols(today) in instrument
+        last_day = expires_on(instrument, today)
         found = (self.calendar.session(exchange, today, listed, last_day) for listed in (False, True))
         return [session for session in found if session is not None]
-
-
-def _as_in_symbols(expiry: date) -> str:
-    """`24NOV26`: without the contracts a symbol alone tells when its contract ends."""
-    return f"{expiry:%d}{MONTHS[expiry.month - 1]}{expiry:%y}"

@@ -11,8 +11,8 @@ from datetime import date, timedelta
 
 from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import InstrumentId
+from services.trading.domain.symbols import MONTHS
 
-MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DERIVATIVE = re.compile(r"(.+?)(\d{2})([A-Z]{3})(\d{2})(FUT|[\d.]+(?:CE|PE))")
 _OF_DERIVATIVES = (Exchange.NFO, Exchange.BFO, Exchange.MCX, Exchange.CDS, Exchange.BCD)
 _OF_WEEKLY_FUTURES = (Exchange.CDS, Exchange.BCD)
