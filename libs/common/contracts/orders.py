@@ -306,7 +306,7 @@ class LeftOpen(Value):
 
 class SquareOffCompleted(Event):
     """Nothing is pending in the scope, and nothing is open but what is `left`, since its market is closed, and
-    contracts that `expired`: nobody can close those.
+    contracts that `expired` or were delisted: nobody can close those.
     """
 
     square_off_id: SquareOffId

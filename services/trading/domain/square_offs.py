@@ -38,6 +38,9 @@ EXIT_RESTS, EXIT_RESTS_LONGEST = timedelta(seconds=10), timedelta(minutes=5)
 """An exit that rests at a broker so long is cancelled and asked for anew."""
 FIRST_RETRY = timedelta(seconds=1)
 LAST_RETRY = timedelta(seconds=30)
+TRIES_UNTRADABLE = 12
+"""So often, in four minutes, an exit is tried of what risk says cannot be traded, but did not expire: it may lack the
+contract for a moment. Then it was delisted."""
 HOLIDAY_RETRY = timedelta(hours=1)
 """Our calendar may lack a session, but for a day on which it knows one."""
 
@@ -54,7 +57,8 @@ class Pause:
 class SquareOff:
     """`pauses` are by instrument: one that nobody trades must not hold up the others.
 
-    `expired` are contracts that are over: a square-off that waited for them would close all that is ever opened again.
+    `expired` are contracts that are over, or were delisted: a square-off that waited for them would close all that is
+    ever opened again.
     """
 
     square_off_id: SquareOffId
@@ -96,16 +100,19 @@ def was_learned_of_other_lots(denied: OrderDenied, largest: int | None) -> bool:
     return denied.rule is DenialRule.LOT_SIZE and denied.quantity == largest
 
 
-def has_expired(denied: OrderDenied) -> bool:
-    """Risk tells on which day the contract expired."""
-    return denied.rule is DenialRule.INSTRUMENT_NOT_TRADABLE and denied.limit is not None
+def is_over(square_off: SquareOff, denied: OrderDenied) -> bool:
+    """Whether nobody will trade it again. Risk tells on which day a contract expired."""
+    if denied.rule is not DenialRule.INSTRUMENT_NOT_TRADABLE:
+        return False
+    pause = square_off.pauses.get(denied.instrument)
+    return denied.limit is not None or (pause is not None and pause.failures >= TRIES_UNTRADABLE)
 
 
 def after_denial(square_off: SquareOff, denied: OrderDenied, now: datetime) -> SquareOff:
-    """What we can put right at once (too large, an old epoch) is asked for again at once; what has expired is left;
+    """What we can put right at once (too large, an old epoch) is asked for again at once; what is over is left;
     the rest waits.
     """
-    if has_expired(denied):
+    if is_over(square_off, denied):
         return replace(square_off, expired=square_off.expired | {denied.instrument})
     if largest_order(denied) is not None or denied.rule is DenialRule.STALE_EPOCH:
         return square_off

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from libs.common.contracts.base import Message
 from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderPurpose, Side
 from libs.common.contracts.orders import OrderDenied, SquareOffCompleted
 from libs.common.contracts.portfolio import PositionChanged
@@ -138,6 +139,26 @@ async def test_a_contract_that_cannot_be_traded_for_now_is_tried_again(trading: 
     assert names(await trading.hears(deny(request, DenialRule.INSTRUMENT_NOT_TRADABLE))) == ["OrderDenied"]
     [again] = exits(await tick(trading, NOON + timedelta(seconds=2)))
     assert again.quantity == 10
+
+
+async def test_a_delisted_share_is_left_after_some_minutes_and_what_is_opened_later_stays(trading: Trading) -> None:
+    """A square-off that tried it for ever would ask for 2,880 orders a day, and close whatever the account opens."""
+    held = cleared()
+    await trading.hears(held, filled(held, 10))
+    [request] = exits(await trading.hears(square_off()))
+    said: list[Message] = []
+    at = NOON
+    while "SquareOffCompleted" not in names(said):
+        said = await trading.hears(deny(request, DenialRule.INSTRUMENT_NOT_TRADABLE), now=at)
+        at += timedelta(seconds=31)
+        found = exits(await tick(trading, at))
+        request = found[0] if found else request
+        assert at < NOON + timedelta(minutes=10)
+    assert at > NOON + timedelta(minutes=4), "risk may lack a contract for a moment"
+    assert only(SquareOffCompleted, said).expired == (SBIN,)
+    entry = cleared(instrument=INFY)
+    assert "OrderRequested" not in names(await trading.hears(entry, filled(entry, 10), now=at))
+    assert await tick(trading, at + timedelta(minutes=1)) == []
 
 
 async def test_an_exit_that_would_close_more_than_is_held_by_now_is_cancelled(trading: Trading) -> None:
