@@ -1,32 +1,27 @@
 """A request's body, never more of it than is allowed and never for longer."""
 
 import asyncio
-from dataclasses import dataclass
 
 from fastapi import Request
 
-
-@dataclass(frozen=True, slots=True)
-class Oversized:
-    """The body is longer than allowed; what is beyond was not read."""
+from services.signals.domain.fates import Fate, Refusal
+from services.signals.settings import SignalsSettings
 
 
-@dataclass(frozen=True, slots=True)
-class TooSlow:
-    """The sender did not finish its body in time."""
-
-
-async def read_body(request: Request, most_bytes: int, seconds: float) -> bytes | Oversized | TooSlow:
+async def read_body(request: Request, settings: SignalsSettings) -> bytes | Refusal:
+    """The body, or why it was not read to its end."""
+    most, seconds = settings.max_body_bytes, settings.body_seconds
+    oversized = Refusal(Fate.OVERSIZED, f"the body is longer than {most} bytes")
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > most_bytes:
-        return Oversized()
+    if announced.isdecimal() and int(announced) > most:
+        return oversized
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > most_bytes:
-                    return Oversized()
+                if len(body) > most:
+                    return oversized
     except TimeoutError:
-        return TooSlow()
+        return Refusal(Fate.REQUEST_TIMEOUT, f"the body did not arrive within {seconds:g} s")
     return bytes(body)

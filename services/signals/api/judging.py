@@ -13,11 +13,11 @@ from services.signals.store import SignalsStore
 
 
 def understand(
-    payload: payloads.Payload | payloads.Malformed | None, settings: SignalsSettings, at: datetime
+    payload: payloads.Payload | payloads.Malformed | Refusal, settings: SignalsSettings, at: datetime
 ) -> Alert | Refusal:
-    """The alert, or why it cannot be taken for one. `payload` is None when the body was oversized."""
-    if payload is None:
-        return Refusal(Fate.OVERSIZED, f"the body is longer than {settings.max_body_bytes} bytes")
+    """The alert, or why it cannot be taken for one."""
+    if isinstance(payload, Refusal):
+        return payload
     if isinstance(payload, payloads.Malformed):
         return Refusal(Fate.MALFORMED, payload.problem)
     alert = alerts.read(payload)

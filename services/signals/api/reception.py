@@ -23,7 +23,6 @@ from libs.common.contracts.signals import SignalGroup
 from libs.common.problems import Problem, unavailable
 from libs.common.telemetry import log
 from libs.common.trading_calendar import IST
-from services.signals.api.bodies import Oversized
 from services.signals.api.judging import judge, understand
 from services.signals.domain import alerts, fates, payloads, rate
 from services.signals.domain.fates import Accepted, Arrival, Fate, Outcome, Receiver, Refusal
@@ -55,11 +54,11 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An alert as it came in: for which group, with which credential. `payload` is None when it was oversized."""
+    """An alert as it came in: for which group, with which credential. A Refusal: it was not read to its end."""
 
     group_id: SignalGroupId
-    body: bytes | Oversized
-    payload: payloads.Payload | payloads.Malformed | None
+    body: bytes | Refusal
+    payload: payloads.Payload | payloads.Malformed | Refusal
     source_ip: str
     began: float
     token: str | None = None
@@ -122,12 +121,12 @@ class _Reception:
         self.at = runtime.clock.now()
         self.today = self.at.astimezone(IST).date()
         self.deadline = call.began + self.memory.settings.answer_seconds
-        raw = b"" if isinstance(call.body, Oversized) else call.body
-        self.raw = raw
+        self.raw = b"" if isinstance(call.body, Refusal) else call.body
         self.committing: Committing | None = None
         self.unanswered: SignalId | None = None
         """What the alert may have become before, when its sender was told that nobody knows."""
-        self.content_hash = payloads.fingerprint(raw, call.payload or payloads.Malformed(""))
+        read = payloads.Malformed("") if isinstance(call.payload, Refusal) else call.payload
+        self.content_hash = payloads.fingerprint(self.raw, read)
 
     async def outcome(self) -> Outcome | None:
         async with self.runtime.pool.acquire(timeout=1) as connection:
@@ -171,7 +170,7 @@ class _Reception:
         return Refusal(Fate.RATE_LIMITED, reason, retry_after_s=math.ceil(wait))
 
     def _read(self, group: SignalGroup) -> alerts.Alert | Refusal:
-        is_whole = self.call.payload is not None
+        is_whole = not isinstance(self.call.payload, Refusal)
         if is_whole and group.signature_required and not self._signed(group):
             return Refusal(
                 Fate.UNAUTHORIZED, "X-Signature is missing or is not sha256=<HMAC-SHA256 of the body, in hex>"

@@ -10,7 +10,7 @@ from libs.common.contracts.ids import SignalGroupId, SignalId
 from libs.common.ids import new_id
 from libs.common.problems import Problem
 from libs.common.trading_calendar import IST
-from services.signals.api.bodies import Oversized, TooSlow, read_body
+from services.signals.api.bodies import read_body
 from services.signals.api.judging import judge, understand
 from services.signals.domain import fates, payloads
 from services.signals.domain.fates import Accepted, Outcome, Refusal
@@ -31,16 +31,14 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
     ) -> dict[str, object]:
         if not hmac.compare_digest(x_internal_token.encode(), runtime.settings.internal_token.encode()):
             raise Problem(401, "unauthorized", "X-Internal-Token is missing or wrong")
-        body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
-        if isinstance(body, TooSlow):
-            raise Problem(408, "request_timeout", "the body did not arrive in time", headers={"Connection": "close"})
+        body = await read_body(request, settings)
         return _told(await _outcome(runtime, SignalGroupId(group_id), user_id, body))
 
     return router
 
 
 async def _outcome(
-    runtime: "Runtime[SignalsStore, SignalsMemory]", group_id: SignalGroupId, user_id: UUID, body: bytes | Oversized
+    runtime: "Runtime[SignalsStore, SignalsMemory]", group_id: SignalGroupId, user_id: UUID, body: bytes | Refusal
 ) -> Outcome:
     """What a real alert would hear in the same order, less the credential, the signature and the rate."""
     memory, at = runtime.memory, runtime.clock.now()
@@ -50,12 +48,14 @@ async def _outcome(
         if receiver is None or receiver.group.user_id != user_id:
             raise Problem(404, "not_found", f"there is no signal group {group_id}")
         refusal = fates.admit(receiver, at.astimezone(IST).date())
-        payload = None if isinstance(body, Oversized) else payloads.decode(body)
-        alert = refusal or understand(payload, memory.settings, at)
+        if refusal:
+            return refusal
+        if isinstance(body, Refusal):
+            return body
+        payload = payloads.decode(body)
+        alert = understand(payload, memory.settings, at)
         if isinstance(alert, Refusal):
             return alert
-        assert not isinstance(body, Oversized), "refused above"
-        assert payload is not None, "refused above"
         content_hash = payloads.fingerprint(body, payload)
         signal_id = SignalId(new_id())
         return await judge(store, memory, receiver, alert, content_hash=content_hash, signal_id=signal_id, at=at)

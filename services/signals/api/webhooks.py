@@ -9,10 +9,10 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from libs.common.clock import stopwatch
 from libs.common.contracts.ids import SignalGroupId
 from libs.common.problems import Problem
-from services.signals.api.bodies import Oversized, TooSlow, read_body
+from services.signals.api.bodies import read_body
 from services.signals.api.reception import Call, receive
 from services.signals.domain import alerts, payloads
-from services.signals.domain.fates import Accepted, Duplicate, Fate, Refusal
+from services.signals.domain.fates import Accepted, Duplicate, Fate, Outcome, Refusal
 from services.signals.memory import SignalsMemory
 from services.signals.store import SignalsStore
 
@@ -26,6 +26,7 @@ STATUS = {
     Fate.EXPIRED: 410,
     Fate.RATE_LIMITED: 429,
     Fate.OVERSIZED: 413,
+    Fate.REQUEST_TIMEOUT: 408,
     Fate.MALFORMED: 400,
     Fate.INVALID: 422,
     Fate.STALE: 422,
@@ -33,6 +34,7 @@ STATUS = {
     Fate.DAILY_LIMIT: 429,
 }
 """ACCEPTED is 202 and DUPLICATE 200: a sender that repeats itself did nothing wrong."""
+_UNREAD = (Fate.OVERSIZED, Fate.REQUEST_TIMEOUT)
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Taken before", "content": {"application/json": {"schema": {}}}},
     **{
@@ -46,13 +48,6 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
     router = APIRouter(prefix="/api/v2/webhooks", tags=["webhooks"])
     settings = runtime.memory.settings
 
-    async def read(request: Request) -> bytes | Oversized:
-        body = await read_body(request, settings.max_body_bytes, settings.body_seconds)
-        if isinstance(body, TooSlow):
-            detail = f"the body did not arrive within {settings.body_seconds:g} s"
-            raise Problem(408, "request_timeout", detail, headers={"Connection": "close"})
-        return body
-
     @router.post(
         "/tradingview",
         status_code=202,
@@ -65,12 +60,12 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
         strategy_id: Annotated[UUID | None, Query()] = None,
     ) -> Response:
         began = stopwatch()
-        body = await read(request)
-        payload = None if isinstance(body, Oversized) else payloads.decode(body)
+        body = await read_body(request, settings)
+        payload = body if isinstance(body, Refusal) else payloads.decode(body)
         named = _named_group(strategy_id, payload)
         in_body = alerts.read_token(payload) if isinstance(payload, dict) else None
         call = Call(named, body, payload, _source(request), began, token=token or in_body or "")
-        return _answer(await receive(runtime, call), settings.max_body_bytes)
+        return _answer(await receive(runtime, call))
 
     @router.post(
         "/custom/{webhook_id}",
@@ -82,24 +77,24 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
         request: Request, webhook_id: str, x_signature: Annotated[str | None, Header()] = None
     ) -> Response:
         began = stopwatch()
-        body = await read(request)
+        body = await read_body(request, settings)
         group_id = runtime.memory.secrets.parse(webhook_id)
         if group_id is None:
             raise _unknown()
-        payload = None if isinstance(body, Oversized) else payloads.decode(body)
+        payload = body if isinstance(body, Refusal) else payloads.decode(body)
         call = Call(group_id, body, payload, _source(request), began, url_id=webhook_id, signature=x_signature)
-        return _answer(await receive(runtime, call), settings.max_body_bytes)
+        return _answer(await receive(runtime, call))
 
     return router
 
 
-def _named_group(strategy_id: UUID | None, payload: payloads.Payload | payloads.Malformed | None) -> SignalGroupId:
+def _named_group(strategy_id: UUID | None, payload: payloads.Payload | payloads.Malformed | Refusal) -> SignalGroupId:
     """Without a URL of its own the webhook is known by the body, or by `strategy_id` in the query."""
     if strategy_id is not None:
         return SignalGroupId(strategy_id)
     match payload:
-        case None:
-            raise Problem(413, "oversized", "the body is too long", headers={"Connection": "close"})
+        case Refusal():
+            raise _problem(payload)
         case payloads.Malformed(problem):
             raise Problem(400, "malformed", problem)
         case _:
@@ -109,7 +104,7 @@ def _named_group(strategy_id: UUID | None, payload: payloads.Payload | payloads.
     return named
 
 
-def _answer(outcome: Accepted | Duplicate | Refusal | None, most_bytes: int) -> Response:
+def _answer(outcome: Outcome | None) -> Response:
     match outcome:
         case None:
             raise _unknown()
@@ -117,12 +112,16 @@ def _answer(outcome: Accepted | Duplicate | Refusal | None, most_bytes: int) -> 
             return _json({"status": "accepted", "signal_id": signal.signal_id}, 202)
         case Duplicate(signal_id):
             return _json({"status": "duplicate", "signal_id": signal_id}, 200)
-        case Refusal(fate, reason, field, retry_after_s):
-            headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-            if fate is Fate.OVERSIZED:
-                headers["Connection"] = "close"
-            extra = {"field": field} if field else {}
-            raise Problem(STATUS[fate], fate.value.lower(), reason, headers=headers, **extra)
+        case Refusal():
+            raise _problem(outcome)
+
+
+def _problem(refusal: Refusal) -> Problem:
+    headers = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
+    if refusal.fate in _UNREAD:
+        headers["Connection"] = "close"
+    extra = {"field": refusal.field} if refusal.field else {}
+    return Problem(STATUS[refusal.fate], refusal.fate.value.lower(), refusal.reason, headers=headers, **extra)
 
 
 def _json(content: dict[str, object], status: int) -> Response:

@@ -109,15 +109,20 @@ async def test_an_endless_body_is_cut_off(pool: asyncpg.Pool, make: Make) -> Non
     assert fates == ["OVERSIZED"]
 
 
-async def test_a_body_that_trickles_is_not_waited_for(pool: asyncpg.Pool) -> None:
-    async with served(app) as (url, _):
-        port = int(url.rsplit(":", 1)[1])
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        head = f"POST {TRADINGVIEW} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{"
-        writer.write(head.encode())
-        began = stopwatch()
-        status = await reader.readline()
-        writer.close()
-        await writer.wait_closed()
-    assert b"408" in status
-    assert stopwatch() - began < 3
+async def test_a_body_that_trickles_is_not_waited_for_and_logged_where_its_group_is_known(
+    pool: asyncpg.Pool, make: Make
+) -> None:
+    group = await make()
+    async with served(app) as (url, _), httpx.AsyncClient(base_url=url) as client:
+        for path in (TRADINGVIEW, custom(group)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
+            writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode())
+            began = stopwatch()
+            answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            assert answer.startswith(b"HTTP/1.1 408"), answer
+            assert b"request_timeout" in answer
+            assert stopwatch() - began < 4
+        fates = [row["fate"] for row in await logged(client, group)]
+    assert fates == ["REQUEST_TIMEOUT"]
