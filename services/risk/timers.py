@@ -64,7 +64,7 @@ async def _in_transaction(runtime: Runtime[RiskStore, RiskMemory], watch: Watch,
 async def fire(unit: Unit[RiskStore, RiskMemory], crossing: Crossing) -> None:
     """Claim the breach; if it is ours, say it and ask for the square-off of every account in its scope."""
     watch = crossing.watch
-    if not await unit.store.watches.claim(watch, trading_day(unit.now), unit.now):
+    if not await unit.store.watches.claim(watch, crossing.mtm, trading_day(unit.now), unit.now):
         return
     unit.say(
         MTMBreached(

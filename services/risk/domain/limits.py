@@ -19,7 +19,9 @@ from libs.common.contracts.risk import (
 
 @dataclass(frozen=True, slots=True)
 class OrderLimit:
-    """The part of a limit that orders are checked against. `lost_on` is the day its daily loss was hit last."""
+    """The part of a limit that orders are checked against. `lost_on` is the day its daily loss was hit last,
+    `mtm` what that day's MTM was then.
+    """
 
     limit_id: RiskLimitId
     user_id: UserId
@@ -32,6 +34,7 @@ class OrderLimit:
     max_daily_loss: Decimal | None = None
     identical_order_window_s: int | None = None
     lost_on: date | None = None
+    mtm: Decimal | None = None
 
     def concerns(self, order: OrderTerms) -> bool:
         if self.user_id != order.user_id:

@@ -20,7 +20,8 @@ _MOVE = """
     WHERE limit_id = $1 AND kind = $2 AND version = $3
 """
 _BREACH = """
-    UPDATE watches SET armed = false, day = $3, breached_at = $4, breached_on = $3, changed_at = now()
+    UPDATE watches SET armed = false, day = $3, breached_at = $4, breached_on = $3, breached_mtm = $5,
+        changed_at = now()
     WHERE limit_id = $1 AND kind = $2
 """
 
@@ -42,4 +43,4 @@ async def move_watch(connection: Connection, told: WatchMoved) -> None:
 
 async def breach(connection: Connection, told: MTMBreached) -> None:
     at = told.breached_at
-    await connection.execute(_BREACH, told.limit_id, told.kind, trading_day(at), at)
+    await connection.execute(_BREACH, told.limit_id, told.kind, trading_day(at), at, told.mtm)

@@ -15,13 +15,12 @@ from services.risk.domain.limits import KeptLimit, OrderLimit
 from services.risk.store.watches import Watches
 
 _ORDER_LIMITS = """
-    SELECT limit_id, user_id, level, account_id, strategy_id, instrument, max_order_value::text, max_open_positions,
-           max_daily_loss::text, identical_order_window_s,
-           (SELECT breached_on FROM watches w WHERE w.limit_id = l.limit_id AND w.kind = 'DAILY_LOSS') AS lost_on
-    FROM limits l
+    SELECT l.limit_id, user_id, level, account_id, strategy_id, instrument, max_order_value::text, max_open_positions,
+           max_daily_loss::text, identical_order_window_s, breached_on, breached_mtm::text
+    FROM limits l LEFT JOIN watches w ON w.limit_id = l.limit_id AND w.kind = 'DAILY_LOSS'
     WHERE user_id = ANY($1::uuid[]) AND active
       AND num_nonnulls(max_order_value, max_open_positions, max_daily_loss, identical_order_window_s) > 0
-    ORDER BY limit_id
+    ORDER BY l.limit_id
 """
 
 _SAVE_HALTS = """
@@ -143,7 +142,7 @@ def strategies_of(limits: Iterable[OrderLimit]) -> list[StrategyId]:
 
 
 def _order_limit(row: Row) -> OrderLimit:
-    limit_id, user_id, level, account_id, strategy_id, instrument, value, positions, loss, *rest = row
+    limit_id, user_id, level, account_id, strategy_id, instrument, value, positions, loss, window, day, mtm = row
     return OrderLimit(
         limit_id,
         user_id,
@@ -154,5 +153,7 @@ def _order_limit(row: Row) -> OrderLimit:
         value and Decimal(value),
         positions,
         loss and Decimal(loss),
-        *rest,
+        window,
+        day,
+        mtm and Decimal(mtm),
     )

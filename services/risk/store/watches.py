@@ -37,7 +37,8 @@ _FIRED = """
 """Locked: of two instances that close the last positions of a scope, the second waits, and sees that all is flat."""
 
 _CLAIM = """
-    UPDATE watches SET armed = false, day = $4, breached_at = $5, breached_on = $4, changed_at = now()
+    UPDATE watches SET armed = false, day = $4, breached_at = $5, breached_on = $4, breached_mtm = $7,
+        changed_at = now()
     WHERE limit_id = $1 AND kind = $2 AND version = $3 AND (day < $4 OR (armed AND baseline = $6))
     RETURNING true
 """
@@ -158,11 +159,11 @@ class Watches:
         """The watches now of limits that somebody saved or deleted, or that fired or were armed again."""
         return _by_limit(await self._connection.fetch(_WATCHES_CHANGED, since))
 
-    async def claim(self, watch: Watch, today: date, now: datetime) -> bool:
+    async def claim(self, watch: Watch, mtm: Decimal, today: date, now: datetime) -> bool:
         """Whether the breach is this caller's to tell. Whoever comes second is told no, also when the watch is armed
         again by then.
         """
-        facts = (watch.limit_id, watch.kind, watch.version, today, now, watch.baseline)
+        facts = (watch.limit_id, watch.kind, watch.version, today, now, watch.baseline, mtm)
         claimed = await self._connection.fetchval(_CLAIM, *facts)
         return claimed is True
 

@@ -29,6 +29,7 @@ from libs.common.contracts.orders import (
     OrderTerms,
 )
 from services.trading.domain.money import PAISA, ZERO, average, part_of, to_paise
+from services.trading.domain.panics import Denial
 
 REACHES_WITHIN = timedelta(seconds=60)
 """From the wish to the venue, or an outage would surprise its owner. Risk lets an exit through 30 s after it; the rest
@@ -125,9 +126,9 @@ def submit(cleared: OrderCleared) -> tuple[Order, OrderSubmitted]:
     return order, OrderSubmitted(**vars(cleared), version=1)
 
 
-def deny(cleared: OrderCleared, rule: DenialRule, reason: str) -> OrderDenied:
+def deny(cleared: OrderCleared, why: Denial) -> OrderDenied:
     """What risk let through, but trading may not send any more."""
-    return OrderDenied(**vars(cleared), rule=rule, reason=reason)
+    return OrderDenied(**vars(cleared), rule=why.rule, reason=why.reason, limit=why.limit, value=why.value)
 
 
 def give_up(order: Order) -> OrderDenied:

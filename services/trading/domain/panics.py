@@ -36,6 +36,8 @@ class PanicEpoch:
 class Denial:
     rule: DenialRule
     reason: str
+    limit: str | None = None
+    value: str | None = None
 
 
 def scopes_of(user_id: UserId, account_id: AccountId, strategy_id: StrategyId | None) -> tuple[str, ...]:
@@ -78,7 +80,7 @@ def refuse_account(account: TradingAccount, purpose: OrderPurpose) -> Denial | N
     if account.deleted:
         return UNKNOWN_ACCOUNT
     if not account.active and purpose is not OrderPurpose.SQUARE_OFF:
-        return Denial(DenialRule.ACCOUNT_INACTIVE, "the account is not active")
+        return Denial(DenialRule.ACCOUNT_INACTIVE, "the account is not active", value=str(account.account_id))
     return None
 
 
@@ -87,10 +89,12 @@ def refuse_epoch(epochs: Iterable[PanicEpoch], cleared_under: int, purpose: Orde
     known = tuple(epochs)
     current = epoch_of(known)
     if current > cleared_under:
-        return Denial(DenialRule.STALE_EPOCH, f"cleared under panic epoch {cleared_under}, it is {current} now")
+        reason = f"cleared under panic epoch {cleared_under}, it is {current} now"
+        return Denial(DenialRule.STALE_EPOCH, reason, str(current), str(cleared_under))
     stopped = halted(known)
     if stopped and purpose is not OrderPurpose.SQUARE_OFF:
-        return Denial(DenialRule.HALTED, f"trading is stopped for {stopped[0].scope}")
+        scope = stopped[0].scope
+        return Denial(DenialRule.HALTED, f"trading is stopped for {scope}", value=scope)
     return None
 
 

@@ -46,7 +46,7 @@ async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore, Trading
 
 
 async def _deny(cleared: OrderCleared, denial: Denial, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
-    return await square_offs.record_denial(orders.deny(cleared, denial.rule, denial.reason), ctx)
+    return await square_offs.record_denial(orders.deny(cleared, denial), ctx)
 
 
 async def _is_needless(order: Order, ctx: Context[TradingStore, TradingMemory]) -> bool:

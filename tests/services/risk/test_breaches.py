@@ -183,7 +183,7 @@ async def test_openalgo_1052_a_daily_loss_denies_entries_until_the_next_day_and_
         order(price=Decimal(750)), order(side=Side.SELL, price=Decimal(750), purpose=OrderPurpose.EXIT)
     )
     assert isinstance(denied, OrderDenied)
-    assert denied.rule is DenialRule.DAILY_LOSS
+    assert (denied.rule, denied.limit, denied.value) == (DenialRule.DAILY_LOSS, "500", "500")
     assert isinstance(cleared, OrderCleared)
     await scene.tell(position(state(0, 0, -500), version=2))
     for _ in range(2):
@@ -220,9 +220,11 @@ async def test_a_breach_is_whoever_claims_it_first(scene: Watched) -> None:
     scene.memory.revalue()
     [crossing] = scene.memory.crossed.values()
     watches = RiskStore(scene.connection).watches
-    assert await watches.claim(crossing.watch, TODAY, NOW)
-    assert not await watches.claim(crossing.watch, TODAY, NOW)
-    assert await watches.claim(crossing.watch, TODAY + timedelta(days=1), NOW), "a day later it may fire again"
+    assert await watches.claim(crossing.watch, crossing.mtm, TODAY, NOW)
+    assert not await watches.claim(crossing.watch, crossing.mtm, TODAY, NOW)
+    assert await watches.claim(crossing.watch, crossing.mtm, TODAY + timedelta(days=1), NOW), (
+        "a day later it may fire again"
+    )
 
 
 async def test_a_watch_is_not_armed_again_while_the_database_knows_of_an_open_position(scene: Watched) -> None:
@@ -243,7 +245,7 @@ async def test_a_claim_that_was_seen_before_the_limit_was_armed_again_is_void(sc
     [[seen]] = (await watches.all()).values()
     await scene.price(750.0)
     await scene.tell(position(state(0, 0, -500), strategy_id=STRATEGY, version=2))
-    assert not await watches.claim(seen, TODAY, NOW)
+    assert not await watches.claim(seen, Decimal(-500), TODAY, NOW)
 
 
 async def test_a_claim_on_a_limit_that_changed_meanwhile_is_void(scene: Watched) -> None:
@@ -251,4 +253,4 @@ async def test_a_claim_on_a_limit_that_changed_meanwhile_is_void(scene: Watched)
     await scene.tell(request, long())
     [[stale]] = (await RiskStore(scene.connection).watches.all()).values()
     await scene.tell(request.model_copy(update={"expected_version": 1}))
-    assert not await RiskStore(scene.connection).watches.claim(stale, TODAY, NOW)
+    assert not await RiskStore(scene.connection).watches.claim(stale, Decimal(-500), TODAY, NOW)

@@ -16,7 +16,8 @@ LARGEST_QUANTITY = 10**9
 def instrument_is_known(check: OrderCheck) -> Denial | None:
     if check.instrument is not None:
         return None
-    return Denial(DenialRule.INSTRUMENT_UNKNOWN, f"instrument {check.order.instrument} is not known")
+    instrument = check.order.instrument
+    return Denial(DenialRule.INSTRUMENT_UNKNOWN, f"instrument {instrument} is not known", value=instrument)
 
 
 def instrument_is_tradable(check: OrderCheck) -> Denial | None:
@@ -30,7 +31,8 @@ def instrument_is_tradable(check: OrderCheck) -> Denial | None:
         )
     if listed.tradable and listed.kind is not InstrumentKind.INDEX:
         return None
-    return Denial(DenialRule.INSTRUMENT_NOT_TRADABLE, f"{listed.instrument} cannot be traded")
+    reason = f"{listed.instrument} cannot be traded"
+    return Denial(DenialRule.INSTRUMENT_NOT_TRADABLE, reason, value=listed.instrument)
 
 
 def product_fits(check: OrderCheck) -> Denial | None:
@@ -60,7 +62,7 @@ def quantity_is_in_lots(check: OrderCheck) -> Denial | None:
         )
     if quantity > LARGEST_QUANTITY:
         reason = f"the quantity exceeds {LARGEST_QUANTITY}, more than any order has"
-        return Denial(DenialRule.LOT_SIZE, reason, str(LARGEST_QUANTITY))
+        return Denial(DenialRule.LOT_SIZE, reason, str(LARGEST_QUANTITY), str(quantity))
     if quantity % lot == 0 or _closes_an_odd_lot(check):
         return None
     reason = f"quantity {quantity} is not a multiple of the lot size {lot}"
@@ -139,7 +141,9 @@ def market_has_a_price(check: OrderCheck) -> Denial | None:
     limit = f"{longest.total_seconds():g} s"
     closed = "" if check.market_open else f"{check.listed.exchange} is closed; "
     if check.price is None or check.price.last is None:
-        return Denial(DenialRule.NO_REFERENCE_PRICE, f"{closed}{check.order.instrument} has no price", limit)
+        return Denial(
+            DenialRule.NO_REFERENCE_PRICE, f"{closed}{check.order.instrument} has no price", limit, "no price"
+        )
     age = check.now - check.price.at
     if age <= longest:
         return None

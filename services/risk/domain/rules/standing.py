@@ -20,13 +20,15 @@ def request_is_fresh(check: OrderCheck) -> Denial | None:
 def account_is_the_users(check: OrderCheck) -> Denial | None:
     if check.ledger.account.user_id == check.order.user_id:
         return None
-    return Denial(DenialRule.ACCOUNT_UNKNOWN, f"account {check.order.account_id} is not known")
+    account_id = str(check.order.account_id)
+    return Denial(DenialRule.ACCOUNT_UNKNOWN, f"account {account_id} is not known", value=account_id)
 
 
 def account_is_active(check: OrderCheck) -> Denial | None:
     if check.ledger.account.active:
         return None
-    return Denial(DenialRule.ACCOUNT_INACTIVE, f"account {check.order.account_id} is deactivated")
+    account_id = str(check.order.account_id)
+    return Denial(DenialRule.ACCOUNT_INACTIVE, f"account {account_id} is deactivated", value=account_id)
 
 
 def scope_is_not_halted(check: OrderCheck) -> Denial | None:

@@ -42,7 +42,7 @@ async def test_nothing_cleared_before_a_panic_leaves_after_it(trading: Trading) 
     late = await trading.hears(cleared(epoch=0))
     assert only(OrderDenied, late).rule is DenialRule.STALE_EPOCH
     fresh = await trading.hears(cleared(epoch=1))
-    assert only(OrderDenied, fresh).rule is DenialRule.HALTED
+    assert (only(OrderDenied, fresh).rule, only(OrderDenied, fresh).value) == (DenialRule.HALTED, f"USER:{USER}")
     assert only(PanicReset, await trading.hears(reset(f"USER:{USER}"))).epoch == 1
     assert only(OrderDenied, await trading.hears(cleared(epoch=0))).rule is DenialRule.STALE_EPOCH
     assert "VenueOrderRequested" in names(await trading.hears(cleared(epoch=1)))
