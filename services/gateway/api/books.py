@@ -25,6 +25,7 @@ async def tradebook(
     account_id: UUID | None = None,
     user_id: UUID | None = None,
     strategy_id: UUID | None = None,
+    instrument: str | None = None,
     symbol: str | None = None,
     exchange: Exchange | None = None,
     since: From = None,
@@ -33,7 +34,7 @@ async def tradebook(
     cursor: PageCursor = None,
 ) -> Response:
     """Fills, the newest first."""
-    whose = await narrowed(edge, identity, account_id, user_id, symbol, exchange)
+    whose = await narrowed(edge, identity, account_id, user_id, instrument or symbol, exchange)
     wanted = replace(whose, strategy_id=strategy_id, since=aware(since), until=aware(until))
     rows = await queries.fills_page(edge.runtime.pool, wanted, read_cursor(cursor), limit + 1)
     return Json(page(rows, limit, views.fill, "filled_at", "fill_id"))

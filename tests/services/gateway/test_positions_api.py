@@ -30,6 +30,8 @@ async def test_positions_are_valued_at_the_last_price_and_closed(platform: Platf
     assert (exposure["gross_value"], exposure["used_margin"], exposure["mtm"]) == ("8152.50", "1625.00", "30.00")
     [fill] = (await asha.client.get("/api/v2/trading/tradebook/")).json()["data"]
     assert fill["price"] == "812.25"
+    for asked, found in (("instrument=NSE:SBIN", 1), ("symbol=SBIN&exchange=NSE", 1), ("instrument=NSE:INFY", 0)):
+        assert len((await asha.client.get(f"/api/v2/trading/tradebook/?{asked}")).json()["data"]) == found, asked
     assert (await asha.client.get(f"/api/v2/trading/funds/{asha.account_id}")).json()["available"] == "9998375.00"
     platform.answer = said.yes
     body = {"account_id": str(asha.account_id), "symbol": "SBIN", "exchange": "NSE", "product": "MIS"}
