@@ -4,6 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,6 +13,7 @@ from starlette.responses import Response
 from libs.common.problems import PROBLEM_JSON, Problem
 
 _PROBLEM = {"$ref": "#/components/schemas/ProblemDetails"}
+_DOCS_FILES = "/docs/files"
 _ANY_OTHER = {"4XX": "Any other fault of the request", "5XX": "Any other fault of ours, or a part is away"}
 
 
@@ -37,11 +40,29 @@ class _Application(FastAPI):
 
 
 def application(service: str, router: APIRouter) -> FastAPI:
-    app = _Application(title=f"OpenAlgo Enhanced: {service}", version="2", redoc_url=None)
+    app = _Application(title=f"OpenAlgo Enhanced: {service}", version="2", docs_url=None, redoc_url=None)
     # A router that is included makes all its routes once more, when the first request comes: a quarter of a second.
     app.router.routes.extend(router.routes)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    _show_docs(app)
     return app
+
+
+def _show_docs(app: FastAPI) -> None:
+    """FastAPI's own page loads its scripts from another's host: a page beside a trader's session runs only ours, and
+    is there for operators without the internet.
+    """
+    app.mount(_DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=app.title,
+            swagger_js_url=f"{_DOCS_FILES}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_DOCS_FILES}/swagger-ui.css",
+            swagger_favicon_url=f"{_DOCS_FILES}/favicon.png",
+        )
 
 
 def _tell_errors_as_sent(document: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What holds for every request: headers, origins, body length, repeated deletions."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -38,6 +39,21 @@ async def test_browsers_of_other_origins_are_not_let_in_unless_configured(
         assert answer.headers["access-control-allow-origin"] == ORIGIN
         stranger = await client.get("/api/v2/system/version", headers={"Origin": "https://evil.example.com"})
         assert "access-control-allow-origin" not in stranger.headers
+
+
+async def test_the_page_of_the_api_loads_nothing_from_elsewhere(pool: asyncpg.Pool) -> None:
+    """A script of another's host would run where a trader's session is; and there may be no internet."""
+    async with service_app(app) as client:
+        page = await client.get("/docs")
+        assert page.status_code == 200
+        loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert len(loaded) == 3
+        for path in loaded:
+            assert path.startswith("/docs/files/"), path
+            found = await client.get(path)
+            assert (found.status_code, len(found.content) > 1000) == (200, True)
+        lost = await client.get("/docs/files/none.js")
+        assert (lost.status_code, lost.headers["content-type"]) == (404, PROBLEM_JSON)
 
 
 async def test_who_lost_his_way_is_told_where_to_go(platform: Platform) -> None:
