@@ -116,7 +116,11 @@ async def test_a_rolling_restart_of_every_service_fails_no_request(chaos: Chaos)
         await no_longer_than(scenario, changes)
         never = FAILED if chaos.full else HARMED
         wished = [wish for wish in scenario.flow.wishes if wish.due >= began]
-        failed = Counter(status for wish in wished for status in set(wish.statuses) & never)
+        failed = Counter(
+            f"{status}, {[what for at, _, what in changes if at <= wish.due][-1:]}"
+            for wish in wished
+            for status in set(wish.statuses) & never
+        )
         scenario.expect(not failed, f"requests failed while services restarted: {dict(failed)}")
         calm = [wish for wish in wished if wish.kind.is_order and wish.account in scenario.flow.world.accounts]
         denied = sum(1 for wish in calm if wish.status == REFUSED)

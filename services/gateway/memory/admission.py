@@ -2,8 +2,9 @@
 
 What is late tells of too much only while it stays late: partitions that move, a service that is restarted or a slow
 second leave a queue that goes away by itself, and whoever turned orders away for it would make a pause an outage. So
-the answers of half a second are judged together, and only when most were late several times in a row does the limit
-shrink (a queue that stands, not one that passes: CoDel's distinction, RFC 8289); it grows back while they are quick.
+the answers of half a second are judged together, and only when most were late several times in a row, and waits did
+not get shorter meanwhile, does the limit shrink (a queue that stands, not one that passes: CoDel's distinction, RFC
+8289); it grows back while they are quick.
 Who has little under way is let in all the same while others fill the place: a flood of one user is his own overload.
 Exits and cancels are never refused here: when there is too much to do, what reduces risk comes first.
 """
@@ -18,7 +19,9 @@ LATE_S = 0.4
 """An answer that takes longer tells that more is under way than can be done."""
 LOOK_S = 0.5
 STANDS_AFTER = 3
-"""So many late looks in a row: the queue stands."""
+"""So many late looks without a quick one between them: the queue stands."""
+SHORTER = 0.9
+"""Waits that get shorter by so much from look to look are of a queue that goes away, on a slow machine too."""
 SHRINK, GROW = 0.7, 1.1
 
 
@@ -34,8 +37,9 @@ class Admission:
         self._looked_at = 0.0
         self._late = self._quick = 0
         """Answers since the last look."""
+        self._waited = self._waited_before = 0.0
+        """Seconds, since the last look all together, and before it on average."""
         self._late_looks = 0
-        """In a row."""
 
     def takes(self) -> bool:
         """Whether a new order may come in."""
@@ -65,13 +69,16 @@ class Admission:
             self._late += 1
         else:
             self._quick += 1
+        self._waited += seconds
         self.under_way -= 1
 
     def _look(self) -> None:
         """The limit grows beyond where it began only while it is what holds orders back."""
-        late, self._late, self._quick = self._late > self._quick, 0, 0
-        self._late_looks = self._late_looks + 1 if late else 0
-        if self._late_looks >= STANDS_AFTER:
+        late, answers = self._late > self._quick, self._late + self._quick
+        wait, self._late, self._quick, self._waited = self._waited / max(answers, 1), 0, 0, 0.0
+        goes_away, self._waited_before = wait < self._waited_before * SHORTER, wait
+        self._late_looks = self._late_looks + (not goes_away) if late else 0
+        if late and not goes_away and self._late_looks >= STANDS_AFTER:
             self.limit = max(FEWEST, self.limit * SHRINK)
         elif not late and self.limit < START:
             self.limit = min(START, self.limit * GROW)

@@ -191,10 +191,11 @@ class Line:
                 self.admission.end(SOMEBODY, wait, self.now)
 
 
+@pytest.mark.parametrize("capacity", [190, 400])
 @pytest.mark.parametrize("pause", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("before", [0.0, 60.0])
-def test_no_order_is_refused_for_a_pause_in_which_partitions_move(pause: float, before: float) -> None:
-    line = Line()
+def test_no_order_is_refused_for_a_pause_in_which_partitions_move(pause: float, before: float, capacity: float) -> None:
+    line = Line(capacity=capacity)
     line.offer(110, before)
     for _ in range(5):
         line.offer(110, pause, deciding=False)
