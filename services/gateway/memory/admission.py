@@ -18,7 +18,7 @@ FEWEST, START, MOST = 64, 256, 400
 LATE_S = 0.4
 """An answer that takes longer tells that more is under way than can be done."""
 LOOK_S = 0.5
-STANDS_AFTER = 3
+STANDS_AFTER = 5
 """So many late looks without a quick one between them: the queue stands."""
 SHORTER = 0.9
 """Waits that get shorter by so much from look to look are of a queue that goes away, on a slow machine too."""

@@ -203,6 +203,19 @@ def test_no_order_is_refused_for_a_pause_in_which_partitions_move(pause: float, 
     assert line.refused == 0
 
 
+@pytest.mark.parametrize("slow", [0, 20, 50])
+def test_no_order_is_refused_for_two_slow_seconds(slow: float) -> None:
+    """A service that starts takes a core for so long: waits grow, and nobody asked for more than before."""
+    line = Line(capacity=250)
+    for _ in range(5):
+        line.offer(110, 20)
+        line.capacity = slow
+        line.offer(110, 2)
+        line.capacity = 250
+    line.offer(110, 3)
+    assert line.refused == 0
+
+
 @pytest.mark.parametrize("capacity", [150, 300, 600, 1000])
 def test_under_five_times_the_load_what_is_taken_is_decided_quickly(capacity: float) -> None:
     line = Line(capacity=capacity)
