@@ -47,7 +47,8 @@ class NotAdjustable(ValueError):
 
 
 def adjustment_factors(actions: Iterable[CorporateAction], closes: Mapping[date, float]) -> list[Adjustment]:
-    """The adjustments, the earliest first; a candle of day d takes the first one with d < before, or none.
+    """The adjustments, the earliest first; a candle of day d takes the first one with d < before, or none. One of 1.0
+    ends those behind it, where a later action takes an earlier one back.
 
     A split or bonus divides prices by the shares that one share became, and multiplies volumes with them. A dividend
     multiplies prices with (close - dividend) / close, where `closes` gives, by the ex-date, the unadjusted close of
@@ -56,17 +57,17 @@ def adjustment_factors(actions: Iterable[CorporateAction], closes: Mapping[date,
     NotAdjustable for an action that makes no sense, and for a dividend whose close is not given.
     """
     adjustments: list[Adjustment] = []
+    later = (1.0, 1.0)
     kept, shares = 1.0, Fraction(1)  # a float of shares would be rounded by the order in which actions are told
     newest_first = sorted(actions, key=lambda action: action.ex_date, reverse=True)
     for ex_date, together in groupby(newest_first, key=lambda action: action.ex_date):
         for action in together:
             kept *= _kept_of_price(action, closes)
             shares *= _shares(action)
-        price, volume = kept / float(shares), float(shares)
-        if adjustments and (adjustments[-1].price, adjustments[-1].volume) == (price, volume):
-            continue
-        if (price, volume) != (1.0, 1.0):
-            adjustments.append(Adjustment(ex_date, price, volume))
+        factors = kept / float(shares), float(shares)
+        if factors != later:
+            adjustments.append(Adjustment(ex_date, *factors))
+        later = factors
     return adjustments[::-1]
 
 

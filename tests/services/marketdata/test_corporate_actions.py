@@ -1,3 +1,4 @@
+import math
 from datetime import date, timedelta
 from itertools import permutations
 
@@ -77,6 +78,16 @@ def test_actions_that_come_out_even_adjust_nothing_in_whatever_order_they_are_to
     assert adjustment_factors(actions, {}) == []
 
 
+@pytest.mark.parametrize("back", [split(5, 1), split(10, 2)])
+def test_prices_from_before_two_actions_that_take_each_other_back_are_as_they_were(back: CorporateAction) -> None:
+    """A consolidation that is split again later: what was traded before both is what it would be today."""
+    later = EX + timedelta(days=400)
+    found = adjustment_factors([back, split(1, 5, later)], {})
+    between, before = adjustment_on(found, EX), adjustment_on(found, EX - timedelta(days=1))
+    assert between == Adjustment(later, 0.2, 5.0)
+    assert before == Adjustment(EX, 1.0, 1.0)
+
+
 @pytest.mark.parametrize("action", [split(0, 5), bonus(1, 0), split(1, -2)])
 def test_an_impossible_ratio_is_refused(action: CorporateAction) -> None:
     with pytest.raises(NotAdjustable, match="must be positive"):
@@ -104,11 +115,19 @@ _Shuffled = tuple[list[CorporateAction], list[CorporateAction]]
 
 
 @given(_ACTIONS.flatmap(lambda actions: st.tuples(st.just(actions), st.permutations(actions))))
-def test_splits_and_bonuses_keep_turnover_and_do_not_depend_on_their_order(both: _Shuffled) -> None:
+def test_a_day_takes_all_later_splits_and_bonuses_in_whatever_order_they_are_told(both: _Shuffled) -> None:
     actions, shuffled = both
     found = adjustment_factors(actions, {})
     for each in found:
         assert each.price * each.volume == pytest.approx(1)
+    for day in {EX - timedelta(days=1), *(action.ex_date for action in actions)}:
+        shares = math.prod(
+            action.new / action.old if action.kind is CorporateActionKind.SPLIT else 1 + action.new / action.old
+            for action in actions
+            if action.ex_date > day
+        )
+        taken = adjustment_on(found, day)
+        assert (taken.volume if taken else 1.0) == pytest.approx(shares)
     again = adjustment_factors(shuffled, {})
     assert [each.before for each in again] == [each.before for each in found]
     for one, other in zip(found, again, strict=True):
