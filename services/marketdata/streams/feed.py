@@ -15,6 +15,7 @@ from libs.common.trading_calendar import IST
 from services.marketdata.adapters.live import LiveFeed
 from services.marketdata.adapters.source import open_feed
 from services.marketdata.domain import symbols
+from services.marketdata.domain.candles import LATENESS
 from services.marketdata.domain.feed import MarketFeed
 from services.marketdata.domain.ticks import CLOCKS_DIFFER
 from services.marketdata.memory import MarketMemory
@@ -144,8 +145,8 @@ class Pump:
         self._judged_by: Mapping[InstrumentId, InstrumentListed] = {}
         self._derivative_listed: set[InstrumentId] = set()
         self._open: dict[Exchange, bool] = {}
-        self._ending: set[Exchange] = set()
-        """Those that close before the calendar is asked again."""
+        self._turning: set[Exchange] = set()
+        """Those that have just opened or closed, or do before the calendar is asked again."""
         self._asked_at = self._conflated_at - ASKED_EVERY
         self._heard_at = self._conflated_at
         self._ticks = False
@@ -220,15 +221,15 @@ class Pump:
             self._runtime.publish_bulk(TickQuarantined(instrument=tick.instrument, fault=fault, tick=tick))
 
     def _trades(self, tick: Tick, now: datetime) -> bool:
-        """Whether its market was open when the calendar was asked, and had not closed since when it traded; or its
-        closing auction goes on.
+        """Whether it happened while its market was open or in its closing auction. By our clock, but around an opening
+        and a close, where each tick's own time tells; what happened before a close may come LATENESS later, as into a
+        candle.
         """
         exchange = symbols.split(tick.instrument)[0]
-        if not self._is_open(exchange, now):
-            return self._in_auction(tick, exchange, now)
-        if exchange not in self._ending or self._memory.calendar.is_open(exchange, tick.at):
-            return True
-        return self._in_auction(tick, exchange, now)
+        is_open = self._is_open(exchange, now)
+        if exchange in self._turning:
+            is_open = self._memory.calendar.is_open(exchange, tick.at)
+        return is_open or self._in_auction(tick, exchange, now)
 
     def _in_auction(self, tick: Tick, exchange: Exchange, now: datetime) -> bool:
         """Stocks with derivatives trade in one after the others have closed; its price is their closing price."""
@@ -240,17 +241,18 @@ class Pump:
             return False
         calendar = self._memory.calendar
         session = calendar.session(exchange, calendar.trading_day(now), derivative_listed=True)
-        return session is not None and session.in_closing_auction(now) and session.in_closing_auction(tick.at)
+        return session is not None and session.in_closing_auction(tick.at) and now < session.end + LATENESS
 
     def _is_open(self, exchange: Exchange, now: datetime) -> bool:
         """Asked of the calendar once a second."""
         if now - self._asked_at >= ASKED_EVERY:
-            self._open, self._ending, self._asked_at = {}, set(), now
+            self._open, self._turning, self._asked_at = {}, set(), now
             self._told_apart = 0
         if exchange not in self._open:
-            self._open[exchange] = self._memory.calendar.is_open(exchange, now)
-            if not self._memory.calendar.is_open(exchange, now + ASKED_EVERY):
-                self._ending.add(exchange)
+            calendar = self._memory.calendar
+            is_open = self._open[exchange] = calendar.is_open(exchange, now)
+            if any(calendar.is_open(exchange, at) != is_open for at in (now - LATENESS, now + ASKED_EVERY)):
+                self._turning.add(exchange)
         return self._open[exchange]
 
     def _measure(self, now: datetime) -> None:

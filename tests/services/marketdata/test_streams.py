@@ -11,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from libs.common import ids
+from libs.common.clock import FixedClock
 from libs.common.contracts import topics
 from libs.common.contracts.enums import Exchange, FeedSource, TickFault
 from libs.common.contracts.ids import InstrumentId
@@ -166,6 +167,33 @@ class Speaking(SimulatedFeed):
         return self.said
 
 
+CLOSE = (6 * 60 + 15) * 60.0
+AROUND_A_SESSION = {
+    "its first price": (-0.4, 0.2, 0.0, 1),
+    "what was told before it": (-2.4, 0.3, -1.0, 0),
+    "its last price": (CLOSE - 0.5, CLOSE + 1.5, CLOSE - 1, 1),
+    "what came too late for its last candle": (CLOSE - 0.5, CLOSE + 4, CLOSE - 1, 0),
+}
+
+
+@pytest.mark.parametrize("what", AROUND_A_SESSION)
+async def test_what_happened_in_a_session_is_of_it(what: str, runtime: MarketRuntime) -> None:
+    """However short or long it was ago that the calendar was asked. Exchanges tell whole seconds, and what they tell
+    takes its time to come.
+    """
+    asked, received, at, passed_on = AROUND_A_SESSION[what]
+    runtime.memory.calendar = TradingCalendar(MarketHours.EXCHANGE)
+    runtime.clock = FixedClock(OPEN + timedelta(seconds=asked))
+    feed = Speaking(day=DAY, calendar=TradingCalendar(), hours=MarketHours.EXCHANGE, seed=1)
+    pump, status = Pump(runtime, feed), runtime.memory.status
+    feed.said = [tick(asked - 10)]
+    pump.step(runtime.clock.now())
+    before = status.ticks
+    feed.said = [tick(at)]
+    pump.step(OPEN + timedelta(seconds=received))
+    assert status.ticks - before == passed_on
+
+
 async def test_the_closing_auction_of_a_stock_with_derivatives_ticks_to_its_end(runtime: MarketRuntime) -> None:
     """Its last price is the closing price, at which its derivatives are settled. Other shares close before it."""
     memory = runtime.memory
@@ -175,9 +203,10 @@ async def test_the_closing_auction_of_a_stock_with_derivatives_ticks_to_its_end(
     feed = Speaking(day=DAY, calendar=TradingCalendar(), hours=MarketHours.EXCHANGE, seed=1)
     pump = Pump(runtime, feed)
     halves, ends = OPEN + timedelta(hours=6, minutes=15), OPEN + timedelta(hours=6, minutes=20)
-    for n, at in enumerate((halves + STEP, ends - STEP, ends, ends + STEP)):
+    second = timedelta(seconds=1)
+    for n, (at, late) in enumerate(((halves, STEP), (ends - second, second), (ends, STEP), (ends - STEP, 4 * second))):
         feed.said = [tick((at - OPEN).total_seconds(), 100 + n, instrument=each) for each in (SBIN, INFY)]
-        pump.step(at)
+        pump.step(at + late)
     assert {name: tick.ltp for name, tick in memory.board.books.items()} == {SBIN: 101}
 
 
