@@ -24,6 +24,8 @@ class StubTicker:
     mute: bool = False
     """Heartbeats only, whatever happens to the market."""
     heartbeats: bool = True
+    most: int | None = None
+    """How many connections may stand at once, if not any number."""
     logins: list[str] = field(default_factory=list)
     tokens: dict[ServerConnection, set[int]] = field(default_factory=dict)
     quotes: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -84,6 +86,8 @@ class StubTicker:
         return Response(status.value, status.phrase, headers, body)
 
     async def _serve(self, connection: ServerConnection) -> None:
+        if self.most is not None and len(self.tokens) >= self.most:
+            return
         tokens = self.tokens[connection] = set()
         beating = asyncio.create_task(self._beat(connection))
         try:

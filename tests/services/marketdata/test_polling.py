@@ -42,9 +42,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def feeding(ticker: StubTicker, folder: Path, *, is_open: bool = True) -> AsyncIterator[Running]:
+async def feeding(
+    ticker: StubTicker, folder: Path, *, is_open: bool = True, connections: int = 1
+) -> AsyncIterator[Running]:
     dialect = KiteDialect(logged_in(folder / "kite.json", "today"), ticker.address, ticker.quotes_address)
-    feed = LiveFeed([Ticker(dialect, 1, TOKENS)], SystemClock(), lambda _: is_open)
+    feed = LiveFeed([Ticker(dialect, connections, TOKENS)], SystemClock(), lambda _: is_open)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(feed.run())
         feed.carry([SBIN, INFY])
@@ -107,6 +109,31 @@ async def test_openalgo_810_a_lost_ticker_is_replaced_by_polled_quotes_until_it_
         quoted(ticker, 815, AT + timedelta(seconds=7))
         await asyncio.sleep(0.5)
         assert len(ticker.asked) == asked
+
+
+async def test_what_a_lost_connection_carried_is_polled_while_another_goes_on(
+    ticker: StubTicker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kite takes three connections for a key: who uses one of them elsewhere is refused one here, all day."""
+    monkeypatch.setattr(KiteDialect, "most_tokens", 1)
+    ticker.most = 1
+    async with feeding(ticker, tmp_path, connections=2) as running:
+        await until(lambda: bool(ticker.subscribed))
+        [carried] = ticker.subscribed
+        [lost] = set(TOKENS.values()) - {carried}
+        await ticker.say(price(carried, 812))
+        await running.sees(1)
+        quoted(ticker, 813, token=lost)
+        ticks = await running.sees(2)
+        assert [(TOKENS[tick.instrument], tick.source) for tick in ticks] == [
+            (carried, FeedSource.LIVE),
+            (lost, FeedSource.POLLED),
+        ]
+        await until(lambda: ticker.asked[-1] == [str(lost)])
+        ticker.most = 2
+        await until(lambda: ticker.subscribed == {carried, lost})
+        await ticker.say(price(lost, 814, AT + timedelta(seconds=1)))
+        await until(lambda: running.feed.polling == 0)
 
 
 async def test_an_answer_about_another_instrument_is_nobody_s_price(ticker: StubTicker, tmp_path: Path) -> None:

@@ -96,13 +96,16 @@ class LiveFeed:
         def refuse(token: Token) -> None:
             self._refuse_stranger(number, token)
 
-        def is_lost() -> bool:
-            return not any(link.hearing for link in ticker.links)
+        def silent() -> frozenset[Token]:
+            """What those connections hold that give no price, although prices are expected on them."""
+            links = enumerate(ticker.links)
+            mute = [ticker.held[n] for n, link in links if not link.hearing and self._expected(ticker, n)()]
+            return frozenset(ticker.tokens[each] for held in mute for each in held if each in ticker.tokens)
 
         def is_open() -> bool:
             return any(map(self._is_open, self.exchanges))
 
-        return Poller(ticker.dialect, hear, bound, refuse, is_open, is_lost)
+        return Poller(ticker.dialect, hear, bound, refuse, is_open, silent)
 
     @property
     def previous_closes(self) -> Mapping[InstrumentId, float]:
@@ -153,7 +156,7 @@ class LiveFeed:
 
     @property
     def polling(self) -> int:
-        """How many logins are asked for quotes because their tickers give none."""
+        """How many logins are asked for quotes because a connection of theirs gives none."""
         return sum(ticker.poller.polling for ticker in self._tickers)
 
     @property

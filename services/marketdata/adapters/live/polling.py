@@ -1,8 +1,8 @@
-"""A broker's quotes over HTTP, at its rate limit: price bands, and prices while no connection of a login gives any."""
+"""A broker's quotes over HTTP, at its rate limit: price bands, and prices of what lost or mute connections carry."""
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import httpx
 
@@ -14,6 +14,8 @@ from services.marketdata.domain.sources import wait_before
 LOST_SECONDS = 3.0
 """Connections get so long to come back by themselves."""
 CALL_SECONDS = 5.0
+BANDS_SHARE = 10
+"""While prices are asked for, one in so many of a question may be there for its band."""
 
 FAILED = (httpx.HTTPError, OSError, TimeoutError, TickerError)
 
@@ -28,10 +30,10 @@ class Poller:
         bound: Callable[[Token, Band], None],
         refuse: Callable[[Token], None],
         is_open: Callable[[], bool],
-        is_lost: Callable[[], bool],
+        silent: Callable[[], Collection[Token]],
     ) -> None:
         """`hear` takes the quotes that are to be passed on, `bound` every band, each about an instrument that was
-        asked for; `refuse` the token of anything else.
+        asked for; `refuse` the token of anything else. `silent` tells what is on connections that give no price.
         """
         self.polling = False
         self.polled = 0
@@ -41,7 +43,7 @@ class Poller:
         self._bound = bound
         self._refuse = refuse
         self._is_open = is_open
-        self._is_lost = is_lost
+        self._silent = silent
         self._wanted: tuple[Token, ...] = ()
         self._unbounded: dict[Token, None] = {}
         self._asked: set[Token] = set()
@@ -63,10 +65,11 @@ class Poller:
         async with httpx.AsyncClient(timeout=CALL_SECONDS, trust_env=False) as client:
             while True:
                 began = loop.time()
-                lost = self._is_open() and bool(self._wanted) and self._is_lost()
+                silent = self._silent() if self._is_open() else ()
+                lost = [token for token in self._wanted if token in silent]
                 lost_at = (lost_at or began) if lost else None
                 self._say(lost_at is not None and began - lost_at >= LOST_SECONDS)
-                tokens = self._due(turns)
+                tokens = self._due(lost, turns)
                 wait = self._dialect.ask_every_s
                 if tokens and self._is_open():
                     try:
@@ -78,9 +81,13 @@ class Poller:
                         log.warning("quotes_not_polled", broker=self._dialect.name, error=str(error) or repr(error))
                 await asyncio.sleep(max(began + wait - loop.time(), 0.0))
 
-    def _due(self, turns: int) -> Sequence[Token]:
+    def _due(self, lost: Sequence[Token], turns: int) -> Sequence[Token]:
         most = self._dialect.most_quotes
-        return turn(self._wanted, most, turns) if self.polling else list(self._unbounded)[:most]
+        unbounded = list(self._unbounded)[:most]
+        if not self.polling:
+            return unbounded
+        bands = unbounded[: most // BANDS_SHARE]
+        return list(dict.fromkeys([*turn(lost, most - len(bands), turns), *bands]))
 
     async def _ask(self, client: httpx.AsyncClient, tokens: Sequence[Token]) -> None:
         question = self._dialect.ask_quotes(tokens)
