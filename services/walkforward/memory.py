@@ -110,6 +110,8 @@ class WalkforwardMemory(Memory):
         if contract.kind is InstrumentKind.FUTURE and contract.spot is not None:
             futures = self._futures.setdefault(contract.spot, set())
             (futures.discard if contract.delisted else futures.add)(contract.instrument)
+        if contract.delisted:
+            self._looks.pop(contract.instrument, None)  # of each that ever ticked it would stay, with its book
         if contract.instrument in self._unlisted:
             self._begin(contract.instrument)
 

@@ -71,6 +71,15 @@ async def test_openalgo_1685_1768_an_order_that_can_trade_is_accepted_and_filled
     assert (filled.account_id, filled.executed_at) == (asked.account_id, NOON)
 
 
+def test_what_is_listed_no_more_leaves_no_price_behind() -> None:
+    """Thousands of contracts expire in a month, and a process may live for many."""
+    knows = memory(tick(ask=100.0), tick(ask=24_000.0, instrument=NIFTY_FUTURE))
+    gone = listed(NIFTY_FUTURE, Exchange.NFO, lot_size=75, kind=InstrumentKind.FUTURE, tradable=False)
+    knows.learn(gone.model_copy(update={"delisted": True}))
+    assert knows.market(NIFTY_FUTURE, NOON) is None
+    assert knows.market(SBIN, NOON) is not None
+
+
 async def test_the_same_order_acts_once_however_often_it_arrives(connection: Connection) -> None:
     knows, asked = memory(tick(ask=100.0)), request(BUY)
     first = await told(connection, knows, asked, asked)
