@@ -59,6 +59,11 @@ class Followed:
         self.master_changed = asyncio.Event()
         """The published master is another than was read last; to a leader its own downloads say so."""
 
+    def forget(self, listed: Collection[InstrumentId]) -> None:
+        """The books of all others. A thread of its own adds some meanwhile."""
+        for name in set(list(self.books)).difference(instrument.encode() for instrument in listed):
+            self.books.pop(name, None)
+
 
 @dataclass
 class WritingStatus:

@@ -97,6 +97,7 @@ async def _take_listed(runtime: "MarketRuntime", settings: MarketDataSettings) -
     if found != memory.listed:
         memory.listed = found
         memory.board.forget([instrument for instrument in memory.board.quotes if instrument not in found])
+        memory.followed.forget(found)
     memory.status.day = memory.calendar.trading_day(runtime.clock.now())
     memory.status.contracts = len(found)
     memory.status.source = next((quote.source.value for quote in memory.board.quotes.values()), "")

@@ -300,6 +300,23 @@ async def test_whoever_stands_by_knows_what_is_needed(runtime: MarketRuntime) ->
                 await asyncio.sleep(0.2)
 
 
+async def test_whoever_stands_by_forgets_the_books_of_what_is_listed_no_more(runtime: MarketRuntime) -> None:
+    """Thousands of contracts expire in a month, and a process may live for many."""
+    gone, stays = (listed(f"T{ids.new_id().hex[-10:].upper()}") for _ in range(2))
+    memory = runtime.memory
+    await publish_contracts(runtime, [gone, stays])
+    async with standing_by(runtime):
+        for each in (gone, stays):
+            book = tick(instrument=each.instrument).model_dump_json()
+            memory.followed.books[each.instrument.encode()] = book.encode()
+        await runtime.pool.execute(
+            "UPDATE contracts SET gone_on = $2 WHERE instrument = $1", gone.instrument, OPEN.date()
+        )
+        memory.followed.master_changed.set()
+        await until(lambda: memory.book(gone.instrument) is None)
+        assert memory.book(stays.instrument) is not None
+
+
 async def test_whoever_lost_the_lead_tells_nothing_of_what_it_heard(runtime: MarketRuntime) -> None:
     board = runtime.memory.board
     assert board.take(tick(1)) is None
