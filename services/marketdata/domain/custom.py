@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import InstrumentListed, Quote, Tick
+from libs.common.contracts.market import InstrumentListed, Quote, Tick, is_of_a_day_before
 from libs.common.contracts.masters import CustomLeg, CustomSymbol
 
 MOST_LEGS = 20
@@ -52,13 +52,14 @@ def listed(symbol: CustomSymbol) -> InstrumentListed:
 
 
 def tick_of(symbol: CustomSymbol, quotes: Mapping[InstrumentId, Quote], received_at: datetime) -> Tick | None:
-    """The sum of the legs, as of the newest of them; None while a leg has no quote or is too old beside the others.
+    """The sum of the legs, as of the newest of them; None while a leg has no price of its day or is too old beside the
+    others.
 
     What is bought is sold at the bid: the bid of the whole takes the bids of positive legs and the asks of negative
     ones. Sides are 0 when a leg lacks its side (an index has neither). Its price may be zero or negative.
     """
     legs = [(float(leg.weight), quotes.get(leg.instrument)) for leg in symbol.legs]
-    known = [(weight, quote) for weight, quote in legs if quote is not None]
+    known = [(weight, quote) for weight, quote in legs if quote is not None and not is_of_a_day_before(quote)]
     if len(known) < len(legs):
         return None
     times = [quote.at for _, quote in known]

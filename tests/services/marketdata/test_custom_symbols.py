@@ -92,6 +92,16 @@ def test_without_a_quote_of_every_leg_or_with_one_that_is_too_old_it_has_no_pric
     assert tick_of(PAIR, {SBIN: quote(SBIN, 100, 101, old), INFY: quote(INFY, 400, 402)}, OPEN) is None
 
 
+@pytest.mark.parametrize("source", [FeedSource.LIVE, FeedSource.POLLED])
+def test_a_leg_that_was_not_traded_yet_today_makes_no_price(source: FeedSource) -> None:
+    """Its last price is of a day before, however new its book is: a straddle opened at half of yesterday's."""
+    live = {"source": source, "at": OPEN}
+    quotes = {each.instrument: each.model_copy(update=live) for each in (quote(SBIN, 100, 101), quote(INFY, 400, 402))}
+    untraded = {**quotes, INFY: quotes[INFY].model_copy(update={"ltp": 900.0, "volume": 0})}
+    assert tick_of(PAIR, untraded, OPEN) is None
+    assert tick_of(PAIR, quotes, OPEN) is not None
+
+
 def test_a_leg_without_two_sides_leaves_the_whole_without_them() -> None:
     found = tick_of(PAIR, {SBIN: quote(SBIN, 100, 101), INFY: quote(INFY, 0, 402)}, OPEN)
     assert found is not None

@@ -107,7 +107,7 @@ async def test_the_legs_of_a_custom_symbol_that_somebody_looks_at_are_subscribed
             memory.board.watched.note(WatchRenewed(watcher="g", until=OPEN + HOUR, quotes=(pair.instrument,)))
             await until(lambda: ticker.subscribed == {TOKEN, INFOSYS_TOKEN})
             for token, price in ((TOKEN, 812.0), (INFOSYS_TOKEN, 1_500.0)):
-                await ticker.say(packets.frame(packets.full(token, price, OPEN, close=price)))
+                await ticker.say(packets.frame(packets.full(token, price, OPEN, volume=9, close=price)))
             await until(lambda: {SBIN, INFY} <= memory.board.books.keys())
             runtime.clock = FixedClock(OPEN + CONFLATION)
             await until(lambda: pair.instrument in memory.board.books)
