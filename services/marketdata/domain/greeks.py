@@ -62,7 +62,8 @@ class Options:
     """Columns of one length: strikes, years to expiry, calls or puts, on one underlying price each.
 
     `rate` is continuous; `dividends` is the yield of the spot. `on_future` (Black-76) means that `underlying` is the
-    price of a future with the option's expiry: it carries nothing, and delta and gamma are to the future.
+    price of a future with the option's expiry, or which it is on: it carries nothing, and delta and gamma are to the
+    future.
     """
 
     underlying: Floats

@@ -108,6 +108,32 @@ def chain(
     return OptionChain.model_validate(worked_out(contracts, quotes, earlier or {}, terms))
 
 
+def on_crude(contract: InstrumentListed, name: str) -> InstrumentListed:
+    """The same, on a commodity: its spot is none that any feed tells."""
+    changes = {"instrument": f"MCX:{name}", "exchange": Exchange.MCX, "underlying": "CRUDEOIL", "spot": None}
+    return contract.model_copy(update={**changes, "symbol": name})
+
+
+def test_a_commodity_s_options_are_priced_on_the_future_that_expires_next() -> None:
+    """On MCX they are on it, and expire some days before: none has a future of its own expiry, or a spot."""
+    call = on_crude(option(5_400, OptionType.CE, date(2026, 12, 17)), "CRUDEOIL17DEC265400CE")
+    futures = [
+        on_crude(future(expiry), f"CRUDEOIL{expiry:%d%b%y}FUT".upper())
+        for expiry in (date(2027, 1, 19), date(2026, 12, 18), date(2026, 11, 19))
+    ]
+    contracts = ChainIndex([call, *futures]).contracts(ChainKey(Exchange.MCX, "CRUDEOIL", date(2026, 12, 17)))
+    assert contracts is not None
+    quotes = {
+        each.instrument: quote(each.instrument, price)
+        for each, price in zip((call, *futures), (180.0, 5_500.0, 5_400.0, 5_300.0), strict=True)
+    }
+    found = OptionChain.model_validate(worked_out(contracts, quotes, {}, TERMS))
+    priced = (found.model, found.priced_on, found.underlying_price, found.atm_strike)
+    assert priced == (PricingModel.BLACK_76, futures[1].instrument, 5_400, 5_400)
+    assert found.rows[0].call is not None
+    assert found.rows[0].call.standing is IvStanding.KNOWN
+
+
 def test_every_strike_has_its_call_and_put_with_the_volatility_they_were_priced_with() -> None:
     found = chain(market(0.14))
     assert [row.strike for row in found.rows] == STRIKES

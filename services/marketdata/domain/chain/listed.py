@@ -105,9 +105,16 @@ class ChainIndex:
             tuple(calls.get(strike) for strike in strikes),
             tuple(puts.get(strike) for strike in strikes),
             options[0].spot,
-            self._futures.get(name, {}).get(key.expiry),
+            self._future_of(name, key.expiry),
             options[0].lot_size,
         )
+
+    def _future_of(self, name: tuple[Exchange, str], expiry: date) -> InstrumentId | None:
+        """Of the same expiry; on MCX options are on the future that expires next, some days after them."""
+        futures = self._futures.get(name, {})
+        if name[0] is not Exchange.MCX:
+            return futures.get(expiry)
+        return futures.get(min((day for day in futures if day >= expiry), default=expiry))
 
 
 def nearest(strikes: Sequence[float], price: float) -> int:
