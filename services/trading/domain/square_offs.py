@@ -39,8 +39,8 @@ EXIT_RESTS, EXIT_RESTS_LONGEST = timedelta(seconds=10), timedelta(minutes=5)
 FIRST_RETRY = timedelta(seconds=1)
 LAST_RETRY = timedelta(seconds=30)
 TRIES_UNTRADABLE = 12
-"""So often, in four minutes, an exit is tried of what risk says cannot be traded, but did not expire: it may lack the
-contract for a moment. Then it was delisted."""
+"""So often in a row, in four minutes, exits are tried of what risk says cannot be traded, but did not expire: it may
+lack the contract for a moment. Then it was delisted."""
 HOLIDAY_RETRY = timedelta(hours=1)
 """Our calendar may lack a session, but for a day on which it knows one."""
 
@@ -120,10 +120,14 @@ def after_denial(square_off: SquareOff, denied: OrderDenied, now: datetime) -> S
 
 
 def failed(square_off: SquareOff, instrument: InstrumentId, now: datetime) -> SquareOff:
-    """Wait twice as long after each failure, up to a bound: neither a storm of orders nor an exit forgotten."""
-    before = square_off.pauses.get(instrument)
-    failures = before.failures if before else 0
-    pause = Pause(failures + 1, now + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY))
+    """Wait twice as long after each failure, up to a bound: neither a storm of orders nor an exit forgotten. What was
+    asked for together, a book or a piece each, fails together: that is one failure.
+    """
+    if square_off.is_pausing(instrument, now):
+        return square_off
+    before = square_off.pauses.get(instrument, Pause(0, now))
+    until = now + min(FIRST_RETRY * 2 ** min(before.failures, 10), LAST_RETRY)
+    pause = Pause(before.failures + 1, until)
     return replace(square_off, pauses={**square_off.pauses, instrument: pause})
 
 

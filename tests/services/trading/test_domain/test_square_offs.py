@@ -45,11 +45,12 @@ def test_exits_with_those_on_their_way_never_close_more_than_is_held(
 
 
 def test_pauses_double_up_to_half_a_minute_and_a_fill_ends_them() -> None:
-    waiting = square_offs.start(square_off(), NOON)
+    waiting, now = square_offs.start(square_off(), NOON), NOON
     pauses = []
     for _ in range(7):
-        waiting = square_offs.failed(waiting, SBIN, NOON)
-        pauses.append((waiting.pauses[SBIN].until - NOON).total_seconds())
+        waiting = square_offs.failed(waiting, SBIN, now)
+        pauses.append((waiting.pauses[SBIN].until - now).total_seconds())
+        now = waiting.pauses[SBIN].until
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
     assert not square_offs.judge(waiting, exit_order(Side.SELL, 5), ExecutionKind.FILLED, NOON).pauses
 

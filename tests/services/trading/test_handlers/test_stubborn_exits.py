@@ -6,6 +6,7 @@ import pytest
 
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderPurpose, Side
+from libs.common.contracts.ids import StrategyId
 from libs.common.contracts.orders import OrderDenied, SquareOffCompleted
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.venue import VenueCancelRequested
@@ -20,6 +21,7 @@ from tests.services.trading.making import (
     execution,
     filled,
     later,
+    order_id,
     square_off,
 )
 from tests.services.trading.test_handlers.closing import clear, deny, exits, tick
@@ -159,6 +161,30 @@ async def test_a_delisted_share_is_left_after_some_minutes_and_what_is_opened_la
     entry = cleared(instrument=INFY)
     assert "OrderRequested" not in names(await trading.hears(entry, filled(entry, 10), now=at))
     assert await tick(trading, at + timedelta(minutes=1)) == []
+
+
+BOOKS = [StrategyId(order_id(n)) for n in range(100, 113)]
+"""More than tries until a share counts as delisted."""
+
+
+async def test_a_share_that_risk_lacks_for_a_moment_is_closed_however_many_books_hold_it(trading: Trading) -> None:
+    """One look that failed counted thirteen times: the panic of who ran as many algos left all of their positions."""
+    held = [cleared(strategy=each) for each in BOOKS]
+    await trading.hears(*held, *(filled(each, 10) for each in held))
+    asked = exits(await trading.hears(square_off()))
+    said = await trading.hears(*(deny(each, DenialRule.INSTRUMENT_NOT_TRADABLE) for each in asked))
+    assert "SquareOffCompleted" not in names(said)
+    assert len(exits(await tick(trading, later(1)))) == len(BOOKS)
+
+
+async def test_books_whose_exits_fail_together_wait_as_long_as_one(trading: Trading) -> None:
+    """One look of risk's without a price kept a panic over six algos waiting for half a minute, not for a second."""
+    held = [cleared(strategy=each) for each in BOOKS[:6]]
+    await trading.hears(*held, *(filled(each, 10) for each in held))
+    asked = exits(await trading.hears(square_off()))
+    await trading.hears(*(deny(each, DenialRule.NO_REFERENCE_PRICE) for each in asked))
+    assert await tick(trading, later(0.5)) == []
+    assert len(exits(await tick(trading, later(1)))) == 6
 
 
 async def test_an_exit_that_would_close_more_than_is_held_by_now_is_cancelled(trading: Trading) -> None:
