@@ -47,10 +47,13 @@ HOLIDAY_RETRY = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """`failures` in a row, without a fill between them; nothing is tried again `until` then."""
+    """`failures` in a row, without a fill between them; nothing is tried again `until` then. The last `untradable` of
+    them were risk's word that it cannot be traded.
+    """
 
     failures: int
     until: datetime
+    untradable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def is_over(square_off: SquareOff, denied: OrderDenied) -> bool:
     if denied.rule is not DenialRule.INSTRUMENT_NOT_TRADABLE:
         return False
     pause = square_off.pauses.get(denied.instrument)
-    return denied.limit is not None or (pause is not None and pause.failures >= TRIES_UNTRADABLE)
+    return denied.limit is not None or (pause is not None and pause.untradable >= TRIES_UNTRADABLE)
 
 
 def after_denial(square_off: SquareOff, denied: OrderDenied, now: datetime) -> SquareOff:
@@ -116,10 +119,11 @@ def after_denial(square_off: SquareOff, denied: OrderDenied, now: datetime) -> S
         return replace(square_off, expired=square_off.expired | {denied.instrument})
     if largest_order(denied) is not None or denied.rule is DenialRule.STALE_EPOCH:
         return square_off
-    return failed(square_off, denied.instrument, now)
+    is_untradable = denied.rule is DenialRule.INSTRUMENT_NOT_TRADABLE
+    return failed(square_off, denied.instrument, now, is_untradable=is_untradable)
 
 
-def failed(square_off: SquareOff, instrument: InstrumentId, now: datetime) -> SquareOff:
+def failed(square_off: SquareOff, instrument: InstrumentId, now: datetime, *, is_untradable: bool = False) -> SquareOff:
     """Wait twice as long after each failure, up to a bound: neither a storm of orders nor an exit forgotten. What was
     asked for together, a book or a piece each, fails together: that is one failure.
     """
@@ -127,7 +131,7 @@ def failed(square_off: SquareOff, instrument: InstrumentId, now: datetime) -> Sq
         return square_off
     before = square_off.pauses.get(instrument, Pause(0, now))
     until = now + min(FIRST_RETRY * 2 ** min(before.failures, 10), LAST_RETRY)
-    pause = Pause(before.failures + 1, until)
+    pause = Pause(before.failures + 1, until, before.untradable + 1 if is_untradable else 0)
     return replace(square_off, pauses={**square_off.pauses, instrument: pause})
 
 

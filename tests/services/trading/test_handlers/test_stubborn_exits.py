@@ -187,6 +187,20 @@ async def test_books_whose_exits_fail_together_wait_as_long_as_one(trading: Trad
     assert len(exits(await tick(trading, later(1)))) == 6
 
 
+async def test_what_failed_for_long_is_not_left_at_risks_first_word_that_it_cannot_be_traded(trading: Trading) -> None:
+    """Its owner had not logged in at his broker for ten minutes; then risk lacked the contract for a moment."""
+    held = cleared()
+    await trading.hears(held, filled(held, 10))
+    [request] = exits(await trading.hears(square_off()))
+    for n in range(20):
+        await trading.hears(deny(request, DenialRule.NO_REFERENCE_PRICE), now=later(31 * n))
+        [request] = exits(await tick(trading, later(31 * n + 30)))
+    said = await trading.hears(deny(request, DenialRule.INSTRUMENT_NOT_TRADABLE), now=later(31 * 20))
+    assert "SquareOffCompleted" not in names(said)
+    [again] = exits(await tick(trading, later(31 * 21)))
+    assert again.quantity == 10
+
+
 async def test_an_exit_that_would_close_more_than_is_held_by_now_is_cancelled(trading: Trading) -> None:
     """Its owner closed a part by himself meanwhile; the exit would have opened the opposite."""
     entry, by_hand = cleared(Side.BUY, 10), cleared(Side.SELL, 4, purpose=OrderPurpose.EXIT)
