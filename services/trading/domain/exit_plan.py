@@ -70,7 +70,8 @@ def plan(
     exits_open = [order for order in covered if order.is_exit]
     in_doubt = frozenset(book_key(order) for order in exits_open if order not in pending)
     stranded = [o for o in exits_open if o.instrument in renewing and is_stranded(square_off, o, now)]
-    beyond = _beyond(exits_open, {book_key(book): book.holding.quantity for book in open_books})
+    closing = [order for order in exits_open if order.instrument not in square_off.expired]
+    beyond = _beyond(closing, {book_key(book): book.holding.quantity for book in open_books})
     wrong = {order.order_id: order for order in (*others, *stranded, *beyond)}
     cancels = tuple(
         order

@@ -11,6 +11,7 @@ from libs.common.contracts.orders import OrderDenied, SquareOffCompleted
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.venue import VenueCancelRequested
 from libs.common.testing import NOON
+from services.trading.domain import square_offs
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import (
     INFY,
@@ -199,6 +200,23 @@ async def test_what_failed_for_long_is_not_left_at_risks_first_word_that_it_cann
     assert "SquareOffCompleted" not in names(said)
     [again] = exits(await tick(trading, later(31 * 21)))
     assert again.quantity == 10
+
+
+async def test_who_closes_what_another_closing_has_left_as_delisted_is_not_hindered_by_that(trading: Trading) -> None:
+    """It is listed again, and the first one, which waits for something else, cancelled each exit of the second."""
+    sbin, infy = cleared(), cleared(instrument=INFY)
+    await trading.hears(sbin, filled(sbin, 10), infy, filled(infy, 10))
+    waiting, request = exits(await trading.hears(square_off()))
+    await trading.hears(clear(waiting), accepted(clear(waiting)))
+    for n in range(square_offs.TRIES_UNTRADABLE):
+        await trading.hears(deny(request, DenialRule.INSTRUMENT_NOT_TRADABLE), now=later(31 * n))
+        [request] = exits(await tick(trading, later(31 * n + 30)))
+    now = later(31 * square_offs.TRIES_UNTRADABLE)
+    await trading.hears(deny(request, DenialRule.INSTRUMENT_NOT_TRADABLE), now=now)
+    assert exits(await tick(trading, now + timedelta(minutes=1))) == [], "it was left"
+    [again] = exits(await trading.hears(square_off(n=2, instrument=SBIN), now=now))
+    said = await trading.hears(clear(again), accepted(clear(again)), now=now)
+    assert "VenueCancelRequested" not in names(said)
 
 
 async def test_an_exit_that_would_close_more_than_is_held_by_now_is_cancelled(trading: Trading) -> None:
