@@ -29,11 +29,12 @@ def is_due(
     """Whether this position or book, or the orders that may still move it, are to be squared off now.
 
     What was carried overnight, because nobody was there at the end of its day, is from the next opening on. Nothing is
-    while the market is closed: no order would be taken. What has expired is settled in cash (decision 18).
+    while the market is closed: no order would be taken. What has expired is settled in cash (decision 18), and what
+    was delisted nobody can trade: its square-off leaves it, and would be asked for anew all day.
     """
     if held.product is not Product.MIS or not held.in_use or not session.open <= now < session.end:
         return False
-    if instrument.has_expired(today):
+    if instrument.has_expired(today) or not instrument.tradable:
         return False
     return is_ending(session, before, now) or held.quantity * held.carried_into(today) > 0
 

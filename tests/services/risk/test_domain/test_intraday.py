@@ -80,6 +80,15 @@ def test_a_simulated_market_that_never_closes_ends_nothing() -> None:
     assert memory.due(held(10, pnl_day=None), at(15, 25)) is None
 
 
+def test_what_was_delisted_while_it_was_held_is_not_asked_for_until_it_is_listed_again() -> None:
+    """Nobody can trade it: each of its square-offs left it after some minutes, and risk asked for the next one."""
+    memory = with_hours(market())
+    memory.know([listed(SBIN, InstrumentKind.EQUITY).model_copy(update={"tradable": False, "delisted": True})])
+    assert memory.due(held(10), at(15, 25)) is None
+    memory.know([listed(SBIN, InstrumentKind.EQUITY)])
+    assert memory.due(held(10), at(15, 25)) is not None
+
+
 def test_on_a_day_without_a_session_nothing_ends() -> None:
     memory = with_hours(market())
     sunday = at(15, 25) - timedelta(days=2)
