@@ -117,6 +117,10 @@ class Order:
     """What was reported as if its venue had told."""
     was_found: bool = False
     """A venue that we believed not to have it has it after all."""
+    was_lost: bool = False
+    """Its outcome was told to be unknown after its venue had accepted it."""
+    was_unseen: bool = False
+    """Its venue does not show any more how it ended."""
 
     @property
     def leaves(self) -> int:

@@ -301,6 +301,7 @@ class Fold:
         if report.kind in TAKEN:
             found.accepted_by_venue = True
         found.was_found |= report.kind is ExecutionKind.FOUND
+        found.was_unseen |= report.kind is ExecutionKind.UNSEEN
         if report.kind is ExecutionKind.FILLED:
             found.venue_fills.append(Fill(report.execution_id, report.quantity, report.price or Decimal(0)))
 

@@ -9,13 +9,14 @@ from libs.common.contracts.orders import (
     OrderDenied,
     OrderFact,
     OrderModified,
+    OrderOutcomeUnknown,
     OrderReopened,
     OrderSettled,
     OrderSubmitted,
 )
 from tools.reconcile.checks.compare import differences
 from tools.reconcile.facts import AVERAGE, ZERO, Fill, Order, terms_of, venue_terms_of
-from tools.reconcile.paths import is_legal
+from tools.reconcile.paths import RESTING, is_legal
 from tools.reconcile.record import Record
 from tools.reconcile.rules import Findings, Rule, order
 
@@ -62,8 +63,7 @@ def step(known: Order, event: OrderFact, record: Record, findings: Findings, *, 
         return
     else:
         _check_step(known, event, record, findings)
-    known.version = event.version
-    known.last_at = record.time
+    known.version, known.last_at = event.version, record.time
     match event:
         case FillReported():
             _fill(known, event, record, findings)
@@ -72,6 +72,8 @@ def step(known: Order, event: OrderFact, record: Record, findings: Findings, *, 
         case OrderAccepted() | OrderReopened():
             known.broker_order_id = event.broker_order_id
             known.was_reopened |= known.status is OrderStatus.REJECTED
+        case OrderOutcomeUnknown():
+            known.was_lost |= known.status in RESTING
         case OrderModified():
             known.takes(event)
             known.largest = max(known.largest, event.quantity)

@@ -3,11 +3,12 @@
     REQUESTED ─▶ DENIED
         └─▶ SUBMITTED ─▶ ACCEPTED ─▶ PARTIALLY_FILLED ─▶ FILLED
                  │  ▲        │               │
-                 │  └── OUTCOME_UNKNOWN      │
+                 │  └── OUTCOME_UNKNOWN ◀────┤
                  └───────────┴───────────────┴──▶ CANCELLED | EXPIRED | REJECTED
 
 Money that moved is booked whenever it is heard of: a fill may come after the end, and completes what it completes.
-REJECTED opens again only when a venue was FOUND to have the order after all, which is checked apart.
+REJECTED opens again only when a venue was FOUND to have the order after all, and the outcome of what a venue had
+accepted is unknown only when its end was UNSEEN there; both are checked apart.
 """
 
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ def _all(states: frozenset[S], to: S) -> dict[S, frozenset[S]]:
 LEGAL: Mapping[str, Mapping[S, frozenset[S]]] = {
     "OrderAccepted": _all(AWAITED | {S.REJECTED}, S.ACCEPTED),
     "OrderReopened": {S.REJECTED: RESTING},
-    "OrderOutcomeUnknown": {S.SUBMITTED: frozenset({S.OUTCOME_UNKNOWN})},
+    "OrderOutcomeUnknown": _all(RESTING | {S.SUBMITTED}, S.OUTCOME_UNKNOWN),
     "OrderSettled": {S.OUTCOME_UNKNOWN: frozenset({S.OUTCOME_UNKNOWN})},
     "OrderTriggered": _stays(RESTING),
     "FillReported": {

@@ -147,6 +147,8 @@ class ExecutionKind(StrEnum):
     """The venue was asked and did not answer; its order book will tell whether it has the order."""
     FOUND = "FOUND"
     """The venue has an order that its book had not shown for so long that we took it for refused."""
+    UNSEEN = "UNSEEN"
+    """It was open at the end of its day, and nobody saw how it ended: the venue's book of that day is gone."""
 
 
 class SettledAs(StrEnum):

@@ -209,7 +209,10 @@ class OrderReopened(OrderFact):
 
 
 class OrderOutcomeUnknown(OrderFact):
-    """The venue did not answer. Its order book, searched by our tag, will decide; the order is never re-sent."""
+    """The venue did not answer, or nobody saw how the order ended there. It is never re-sent.
+
+    The venue's order book, searched by our tag, will decide; once that is gone a person.
+    """
 
     reason: str
 

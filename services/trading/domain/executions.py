@@ -1,9 +1,9 @@
 """The order state machine: what a venue's report makes of an order, in whatever order the reports come.
 
     SUBMITTED ─▶ ACCEPTED ─▶ PARTIALLY_FILLED ─▶ FILLED
-      │    │         │  ▲            │
-      │    └▶ OUTCOME_UNKNOWN        │
-      └──────────┴───┴───────────────┴──▶ CANCELLED | EXPIRED | REJECTED
+      │    │       │ │  ▲           │ │
+      │    └───────┴▶ OUTCOME_UNKNOWN ◀┘
+      └──────────────┴──┴───────────┴──▶ CANCELLED | EXPIRED | REJECTED
 
 A final order stays what it is, but for fills: those are booked whenever they come, since money moved. And an order
 that we took for refused, because its venue's book lacked it, opens again when the venue has it: from REJECTED to
@@ -45,7 +45,7 @@ _ENDINGS: dict[ExecutionKind, tuple[OrderStatus, type[OrderRejected | OrderCance
 def report(order: Order, execution: ExecutionReported, fill_id: FillId) -> Step:
     """`fill_id` names the fill if the report is one. Reports that tell nothing new return the order itself."""
     match execution.kind:
-        case ExecutionKind.ACCEPTED | ExecutionKind.UNKNOWN | ExecutionKind.FOUND:
+        case ExecutionKind.ACCEPTED | ExecutionKind.UNKNOWN | ExecutionKind.FOUND | ExecutionKind.UNSEEN:
             return _PRESENCE[execution.kind](order, execution)
         case ExecutionKind.FILLED:
             return _fill(order, execution, fill_id)
@@ -80,8 +80,8 @@ def _accept(order: Order, execution: ExecutionReported) -> Step:
 
 
 def _lose_sight(order: Order, execution: ExecutionReported) -> Step:
-    """Nobody knows whether the venue has it; whatever comes next tells."""
-    if order.status is not OrderStatus.SUBMITTED:
+    """Nobody knows whether the venue has it, or how it ended there; whatever comes next tells."""
+    if order.status not in _LOST_FROM[execution.kind]:
         return order, []
     after = _next(order, OrderStatus.OUTCOME_UNKNOWN)
     return after, [OrderOutcomeUnknown(**fact(after), reason=execution.reason)]
@@ -107,10 +107,17 @@ def _reopen(order: Order, execution: ExecutionReported) -> Step:
     return after, [said]
 
 
+_LOST_FROM: Mapping[ExecutionKind, frozenset[OrderStatus]] = {
+    ExecutionKind.UNKNOWN: frozenset({OrderStatus.SUBMITTED}),
+    ExecutionKind.UNSEEN: frozenset({OrderStatus.SUBMITTED, OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED}),
+}
+"""That nobody answered for its placing may be heard after the order itself."""
+
 _PRESENCE: Mapping[ExecutionKind, Callable[[Order, ExecutionReported], Step]] = {
     ExecutionKind.ACCEPTED: _accept,
     ExecutionKind.UNKNOWN: _lose_sight,
     ExecutionKind.FOUND: _reopen,
+    ExecutionKind.UNSEEN: _lose_sight,
 }
 
 

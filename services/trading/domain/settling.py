@@ -1,4 +1,5 @@
-"""Settling by hand: a person tells what became of an order that its broker never answered for, once nothing else can.
+"""Settling by hand: a person tells what became of an order that its broker never answered for, or whose end nobody saw,
+once nothing else can. He tells what we lack: of what it traded, the part that was not booked before.
 
 Only from OUTCOME_UNKNOWN, and only when the order's day is over: until then the broker's book of that day decides.
 """
@@ -61,7 +62,7 @@ def settle(
         traded_price=request.price,
         reason=reason,
     )
-    ended = replace(watched, state=Watch.ENDED, filled_quantity=request.quantity)
+    ended = replace(watched, state=Watch.ENDED, filled_quantity=order.filled_quantity + request.quantity)
     return SettledByHand(after, ended, said, tuple(_reports(after, watched, request, reason, now)))
 
 
@@ -79,15 +80,17 @@ def _refusal(order: Order, watched: Watched | None, now: datetime) -> str | None
 
 
 def _wrong(order: Order, request: OrderSettleRequested) -> str | None:
-    """What is said must fit the order, and itself."""
-    quantity = request.quantity
+    """What is said must fit what is open of the order, and itself."""
+    quantity, left = request.quantity, order.leaves
     match request.outcome:
-        case SettledAs.FILLED if quantity != order.quantity:
-            return f"filled is all {order.quantity}, not {quantity}; what was filled in part ended as CANCELLED"
-        case SettledAs.CANCELLED if not 0 <= quantity < order.quantity:
-            return f"what was cancelled had traded less than its {order.quantity}, not {quantity}"
-        case SettledAs.NOT_TAKEN | SettledAs.REJECTED if quantity:
-            return f"an order that was {request.outcome} has traded nothing, not {quantity}"
+        case SettledAs.FILLED if quantity != left:
+            return f"filled is all {left} that were open, not {quantity}; what was filled in part ended as CANCELLED"
+        case SettledAs.CANCELLED if not 0 <= quantity < left:
+            return f"what was cancelled had traded less than the {left} that were open, not {quantity}"
+        case SettledAs.NOT_TAKEN if order.broker_order_id is not None:
+            return f"the broker had taken it, as {order.broker_order_id}"
+        case SettledAs.NOT_TAKEN | SettledAs.REJECTED if traded := order.filled_quantity + quantity:
+            return f"an order that was {request.outcome} has traded nothing, not {traded}"
         case _:
             pass
     if bool(quantity) != (request.price is not None and request.price > 0):

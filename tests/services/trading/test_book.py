@@ -24,6 +24,7 @@ from libs.common.contracts.venue import ExecutionReported
 from libs.common.ids import new_id
 from libs.common.testing import NOON
 from services.trading.domain import book, calls, orders
+from services.trading.domain.accounts import trading_day
 from services.trading.domain.book import Book, BookRow, RowState, Terms, Trade, Watch, Watched
 from services.trading.domain.calls import Call, CallState, Patience
 from tests.services.trading import making
@@ -274,9 +275,9 @@ def test_a_cancel_is_answered_by_the_orders_end_whatever_that_is(over: RowState)
     assert book.look(watched(Watch.ENDED), empty(60), None, PATIENCE, cancel).answered == cancel
 
 
-def test_a_change_is_answered_by_the_orders_end_though_no_book_shows_that() -> None:
-    """Nobody read the book between the change and the next day. Nobody would ever be told what became of the change,
-    and the book be read each second for ever.
+def test_an_order_that_ended_overnight_unseen_is_of_unknown_outcome_and_answers_its_change_and_cancel() -> None:
+    """Nobody read the book between the change and the next day. It may have filled; and nobody would ever be told what
+    became of the change, and the book be read each second for ever.
     """
     change, order = change_to(LIMIT), watched()
     said: list[ExecutionKind] = []
@@ -285,7 +286,11 @@ def test_a_change_is_answered_by_the_orders_end_though_no_book_shows_that() -> N
         tomorrow = reading(at=NOON + timedelta(days=1, seconds=6 * n))
         look = book.look(order, tomorrow, change, PATIENCE)
         order, said, settled = look.order, [*said, *kinds(look)], [*settled, look.settled]
-    assert (said, settled) == ([K.EXPIRED, K.MODIFY_REJECTED], [None] * 5 + [change])
+    assert (said, settled) == ([K.UNSEEN, K.MODIFY_REJECTED], [None] * 5 + [change])
+    assert (order.state, book.is_hardly_there(order, trading_day(NOON + timedelta(days=1)))) == (Watch.UNKNOWN, True)
+    cancel, later_on = a_call(CANCEL, CallState.AWAITED), reading(at=NOON + timedelta(days=1, minutes=1))
+    look = book.look(order, later_on, None, PATIENCE, cancel)
+    assert (look.said, look.answered, look.alarms) == ((), cancel, ())
     over = reading(row(RowState.CANCELLED), at=NOON + timedelta(seconds=60))
     look = book.look(watched(Watch.ENDED), over, change, PATIENCE)
     assert (kinds(look), look.settled) == ([K.MODIFY_REJECTED], change)

@@ -132,6 +132,40 @@ async def test_what_was_filled_in_part_and_cancelled_is_both_and_a_closing_fill_
     assert (await funds(the_world, account_id))[1] == 12
 
 
+async def test_an_order_whose_end_nobody_saw_may_have_filled_and_is_settled_with_what_it_traded_unseen(
+    the_world: World,
+) -> None:
+    """Trading was away from the afternoon until the next day. The order was told to be expired, its fill was lost, and
+    an exit that had filled so was sent a second time.
+    """
+    account_id = await the_world.account()
+    number = the_world.start()
+    order = the_world.order(account_id)
+    await the_world.tell(order)
+    await the_world.becomes(order, S.ACCEPTED)
+    the_world.stub.exchange.fill(the_world.placed(order)[0], 4)
+    await the_world.becomes(order, S.PARTIALLY_FILLED)
+    the_world.kill(number)
+    the_world.stub.exchange.orders.clear()
+    the_world.stub.exchange.trades.clear()
+    await the_world.pool.execute("UPDATE broker_orders SET day = day - 2 WHERE order_id = $1", order.order_id)
+    the_world.start()
+    await the_world.becomes(order, S.OUTCOME_UNKNOWN)
+    wrong = [
+        wish(order, SettledAs.FILLED, 10, "101"),
+        wish(order, SettledAs.NOT_TAKEN),
+        wish(order, SettledAs.REJECTED),
+    ]
+    await the_world.tell(*wrong)
+    assert [each.code for each in refused(the_world.said)] == ["invalid"] * 3
+    await the_world.tell(wish(order, SettledAs.FILLED, 6, "101"))
+    assert await the_world.status(order) is S.FILLED
+    assert [(each.quantity, each.price) for each in the_world.events(order, FillReported)] == [(4, 100), (6, 101)]
+    assert await the_world.held(account_id) == 10
+    assert await funds(the_world, account_id) == (1000, 0)
+    await is_left_alone(the_world)
+
+
 async def test_a_second_word_is_refused_be_it_the_same_or_another_before_the_first_has_come_back(
     the_world: World,
 ) -> None:

@@ -41,6 +41,9 @@ def check_orders(facts: Facts, accounts: Mapping[UUID, TradingAccount], now: dat
         if known.was_reopened:
             what = "was accepted after its rejection, and no venue was found to have it"
             findings.expect(Rule.HISTORY, known.was_found, order(known.order_id), what, known.last_at)
+        if known.was_lost:
+            what = "is of unknown outcome after its acceptance, and no venue has lost sight of it"
+            findings.expect(Rule.HISTORY, known.was_unseen, order(known.order_id), what, known.last_at)
         _filled_once(known, findings)
         if known.settled or known.by_hand:
             _settled_as_told(known, findings)
@@ -147,8 +150,9 @@ def _sent_once(known: Order, findings: Findings, *, is_cut: bool, at_paper: bool
         findings.expect(Rule.VENUE, False, about, f"{how}, though trading never submitted it", at)
         return
     if known.accepted_by_venue and not known.from_the_middle:
+        is_lost = known.was_unseen and known.status is OrderStatus.OUTCOME_UNKNOWN
         what = f"was taken by the venue, and trading keeps it as {known.status}"
-        findings.expect(Rule.VENUE, known.status not in UNSENT, about, what, at)
+        findings.expect(Rule.VENUE, is_lost or known.status not in UNSENT, about, what, at)
     if known.ending and not known.was_found:
         what = f"was ended by the venue ({known.ending}), and trading keeps it as {known.status}"
         findings.expect(Rule.VENUE, known.status.is_final, about, what, at)

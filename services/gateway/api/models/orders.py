@@ -93,8 +93,8 @@ class CancelOrder(Body):
 
 
 class SettleOrder(Body):
-    """What became of an order: of CANCELLED and FILLED, `quantity` traded at `price` on average. `broker_order_id` as
-    the broker's contract note has it. `reason` says how you know.
+    """What became of an order: of CANCELLED and FILLED, `quantity` traded at `price` on average, besides what the
+    tradebook shows of it already. `broker_order_id` as the broker's contract note has it. `reason` says how you know.
     """
 
     order_id: UUID

@@ -16,7 +16,7 @@ from services.trading.domain.calls import Call, Patience
 def look(order: Watched, book: Book, change: Call | None, patience: Patience, cancel: Call | None = None) -> Look:
     """`change` and `cancel` are those of ours that the book has yet to show."""
     found = _look(order, book, change, patience)
-    if change is not None and found.settled is None and found.order.state is Watch.ENDED:
+    if change is not None and found.settled is None and found.order.state in (Watch.ENDED, Watch.UNKNOWN):
         name, reason = f"{change.call_id}:refused", "the order is over"
         said = report(found.order, ExecutionKind.MODIFY_REJECTED, name, book.began_at, reason)
         found = replace(found, said=(*found.said, said), settled=change)
@@ -82,7 +82,7 @@ def _missing(order: Watched, book: Book, patience: Patience) -> Look:
     if not is_sure:
         return Look(missing)
     if order.state is Watch.LIVE:
-        return _expired(missing, book)
+        return _unseen(missing, book)
     if today != order.day:
         alarms = ("nobody answered for the order on its day, and today's book cannot tell: look at the broker",)
         return Look(missing, alarms=alarms if order.absent_reads + 1 == patience.absent_reads else ())
@@ -91,11 +91,12 @@ def _missing(order: Watched, book: Book, patience: Patience) -> Look:
     return Look(refused, (report(refused, ExecutionKind.REJECTED, f"{order.call_id}:absent", book.began_at, reason),))
 
 
-def _expired(order: Watched, book: Book) -> Look:
-    reason = "a day's order of an earlier day, which the broker's book does not show any more"
-    ended = replace(order, state=Watch.ENDED)
-    said = report(ended, ExecutionKind.EXPIRED, f"{order.broker_order_id}:expired", book.began_at, reason)
-    return Look(ended, (said,), alarms=("an order ended overnight, unseen: compare its fills with the broker",))
+def _unseen(order: Watched, book: Book) -> Look:
+    """It may have filled: taken for expired, an exit would be asked for anew, and close twice."""
+    reason = "its day ended while nobody read the broker's book, which does not show it any more: see what it filled"
+    lost = replace(order, state=Watch.UNKNOWN)
+    said = report(lost, ExecutionKind.UNSEEN, f"{order.broker_order_id}:unseen", book.began_at, reason)
+    return Look(lost, (said,), alarms=("an order ended overnight, unseen: look at the broker, and settle it",))
 
 
 def _find(order: Watched, row: BookRow) -> tuple[Watched, list[ExecutionReported]]:

@@ -53,6 +53,8 @@ def _is_legal(old: OrderStatus, new: OrderStatus, kind: ExecutionKind) -> bool:
         return kind is ExecutionKind.MODIFIED
     if old is OrderStatus.REJECTED and kind is ExecutionKind.FOUND:
         return new in (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
+    if new is OrderStatus.OUTCOME_UNKNOWN and kind is ExecutionKind.UNSEEN:
+        return old in (OrderStatus.SUBMITTED, OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
     if old in ENDS:
         return new is OrderStatus.FILLED and kind is ExecutionKind.FILLED
     return new in LEGAL[old] or (new in ENDS and old is not OrderStatus.FILLED)

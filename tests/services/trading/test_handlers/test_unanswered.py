@@ -5,7 +5,7 @@ from datetime import timedelta
 from libs.common.contracts.brokers import BrokerCancelRequested
 from libs.common.contracts.enums import Broker, ExecutionKind, Side
 from libs.common.contracts.ids import AccountId
-from libs.common.contracts.orders import SquareOffCompleted, SquareOffStarted
+from libs.common.contracts.orders import OrderOutcomeUnknown, SquareOffCompleted, SquareOffStarted
 from libs.common.testing import NOON
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import (
@@ -57,6 +57,25 @@ async def test_an_entry_that_nobody_answered_for_holds_up_no_panic_when_its_day_
     assert only(SquareOffCompleted, await tick(trading, MORNING)).left == ()
     await trading.hears(reset(), now=MORNING)
     await trades_on(trading, epoch=1)
+
+
+async def test_an_exit_whose_end_nobody_saw_is_not_sent_a_second_time(trading: Trading) -> None:
+    """Trading was away when it filled. Told as expired, it was sent anew in the morning, and sold what was sold."""
+    await logs_in(trading)
+    held = cleared(Side.BUY, 10, account_id=THEIRS)
+    await trading.hears(held, filled(held, 10))
+    [request] = exits(await trading.hears(CLOSING))
+    sent = clear(request)
+    await trading.hears(sent, accepted(sent), filled(sent, 4, leaves=6))
+    said = await trading.hears(execution(sent, ExecutionKind.UNSEEN), now=MORNING - timedelta(hours=2))
+    assert only(OrderOutcomeUnknown, said).filled_quantity == 4
+    assert exits(said) == []
+    morning = await tick(trading, MORNING)
+    [left] = only(SquareOffCompleted, morning).left
+    assert (left.quantity, left.reason) == (6, "nobody answered for its exit: settle that order")
+    assert exits(morning) == exits(await tick(trading, MORNING + timedelta(hours=2))) == []
+    said = await trading.hears(filled(sent, 6), now=MORNING + timedelta(hours=3))
+    assert "SquareOffCompleted" in names(said)
 
 
 async def test_what_an_unanswered_exit_may_have_closed_is_left_to_its_own_closing(trading: Trading) -> None:

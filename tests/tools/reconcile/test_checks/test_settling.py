@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from libs.common.contracts.enums import Side
+from libs.common.contracts.enums import ExecutionKind, OrderStatus, Side
+from libs.common.contracts.orders import OrderOutcomeUnknown
 from tests.tools.reconcile.test_checks.seeding import check
 from tests.tools.reconcile.world.world import World, busy_world
 from tools.reconcile import Rule
@@ -53,6 +54,28 @@ async def test_is_named(seed: Callable[[World], None], words: str) -> None:
     report = await check(world.settle())
     assert Rule.HISTORY in report.broken
     assert words in report.text()
+
+
+def unseen_world(*, by_its_venue: bool = True) -> World:
+    """With an order that rested when its day ended, and of which nobody saw how it ended."""
+    world = busy_world()
+    lost = world.first(OrderStatus.ACCEPTED).order_id
+    if by_its_venue:
+        world.execute(lost, ExecutionKind.UNSEEN)
+    world.step(lost, OrderOutcomeUnknown, OrderStatus.OUTCOME_UNKNOWN, reason="its book is gone")
+    world.cancel(lost)
+    return world
+
+
+async def test_an_order_whose_end_nobody_saw_is_sound() -> None:
+    report = await check(unseen_world().settle())
+    assert report.passed, report.text()
+
+
+async def test_an_order_that_trading_alone_lost_sight_of_is_named() -> None:
+    report = await check(unseen_world(by_its_venue=False).settle())
+    assert report.broken == [Rule.HISTORY]
+    assert "no venue has lost sight of it" in report.text()
 
 
 async def test_what_is_reported_by_hand_and_nobody_told_is_named() -> None:
