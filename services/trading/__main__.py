@@ -5,23 +5,19 @@ python -m services.trading halt REASON    stop all trading until a person resets
 
 import asyncio
 import sys
-from uuid import UUID
 
 from libs.common import ids
 from libs.common.clock import SystemClock
 from libs.common.contracts.enums import RiskLevel
-from libs.common.contracts.ids import PanicId, UserId
+from libs.common.contracts.ids import PanicId
 from libs.common.contracts.risk import PanicRequested
 from libs.common.messaging.rebuild import StillRunning, ensure_alone
 from libs.common.process import run
 from libs.common.runtime import Runtime
 from libs.common.settings import CommonSettings, load, service_settings
 from services.trading.app import app
-from services.trading.domain.panics import ALL
+from services.trading.domain.panics import ALL, OPERATOR
 from services.trading.handlers.panics import halt
-
-OPERATOR = UserId(UUID(int=0))
-"""Whoever has a shell on the machine is nobody's user."""
 
 
 async def halt_all(reason: str) -> None:

@@ -93,10 +93,11 @@ async def follow(order: Order, kind: ExecutionKind, ctx: Context[TradingStore, T
 async def _stop_late_fill(
     order: Order, account: TradingAccount, ctx: Context[TradingStore, TradingMemory]
 ) -> Sequence[Message]:
-    halted = panics.halted(await ctx.store.epochs(account, order.strategy_id))
-    if not halted:
+    stopped = panics.halted(await ctx.store.epochs(account, order.strategy_id))
+    panicked = [each for each in stopped if await ctx.store.panics.is_panic(each)]
+    if not panicked:
         return []
-    return await begin_panic(account, order.strategy_id if panics.stop_strategy_only(halted) else None, ctx)
+    return await begin_panic(account, order.strategy_id if panics.stop_strategy_only(panicked) else None, ctx)
 
 
 async def _stop_late_exit(

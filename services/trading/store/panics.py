@@ -26,6 +26,7 @@ ON CONFLICT (scope) DO UPDATE
 """
 SELECT_PANIC = "SELECT epoch FROM panics WHERE panic_id = $1"
 SELECT_NEWEST = "SELECT panic_id FROM panics WHERE scope = $1 ORDER BY panic_id DESC LIMIT 1"
+IS_PANIC = "SELECT EXISTS (SELECT FROM panics WHERE scope = $1 AND epoch = $2 AND requested_by <> $3)"
 INSERT_PANIC = "INSERT INTO panics VALUES ($1, $2, $3, $4, $5, $6)"
 AT_STAKE = {
     "ALL": """
@@ -73,6 +74,11 @@ class Panics:
         """The panic that was asked for last, of those that stopped this scope."""
         panic_id: PanicId | None = await self._connection.fetchval(SELECT_NEWEST, scope)
         return panic_id
+
+    async def is_panic(self, stopped: PanicEpoch) -> bool:
+        """Whether somebody panicked there: an operator's halt alone closes nothing."""
+        found: bool = await self._connection.fetchval(IS_PANIC, stopped.scope, stopped.epoch, panics.OPERATOR)
+        return found
 
     async def accounts_at_stake(self, scope: str) -> set[AccountId]:
         """With open orders or positions in the scope before this transaction; none for a malformed scope."""

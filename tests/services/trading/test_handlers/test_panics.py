@@ -5,6 +5,11 @@ from libs.common.contracts.enums import DenialRule, ExecutionKind, Side
 from libs.common.contracts.orders import OrderDenied, OrderModifyRefused, SquareOffStarted
 from libs.common.contracts.risk import PanicRaised, PanicReset
 from libs.common.contracts.venue import VenueCancelRequested
+from libs.common.messaging.work import Work, origin
+from libs.common.testing import NOON
+from services.trading.app import app
+from services.trading.domain.panics import OPERATOR
+from services.trading.handlers.panics import halt
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import (
     ACCOUNT,
@@ -101,6 +106,24 @@ async def test_a_fill_that_comes_late_into_a_stopped_scope_is_squared_off(tradin
     assert only(SquareOffStarted, said).closing == 1
     [request] = exits(said)
     assert (request.side, request.quantity) == (Side.SELL, 3)
+
+
+async def test_a_fill_under_an_operators_halt_closes_nothing_until_somebody_panics(trading: Trading) -> None:
+    """After a restore the books may be older than the broker's: what they show was closed, and so opened there, at the
+    first fill of an order that had rested.
+    """
+    held, resting = cleared(Side.BUY, 10), cleared(instrument=INFY)
+    await trading.hears(held, filled(held, 10), resting, accepted(resting))
+    work = Work(app, trading.memory, trading.connection, NOON)
+    await halt(panic().model_copy(update={"requested_by": OPERATOR}), work.context(origin(app, NOON)))
+    await work.store.write()
+    assert "SquareOffStarted" not in names(await trading.hears(filled(resting, 4, leaves=6)))
+    said = await trading.hears(panic(n=2))
+    assert "SquareOffStarted" in names(said)
+    for each in exits(said) + exits(await trading.hears(cancelled(resting))):
+        await trading.hears(clear(each), filled(clear(each), each.quantity))
+    late = await trading.hears(filled(resting, 1))
+    assert only(SquareOffStarted, late).closing == 1
 
 
 async def test_an_exit_caught_by_a_panic_is_asked_for_again_under_the_new_epoch(trading: Trading) -> None:
