@@ -51,8 +51,8 @@ class Reversal:
 class Holding:
     """`books` are signed quantities by instrument and product, none of them 0.
 
-    `direction` is the action of the signal that it last entered on. `lost` are entries that were given up behind a
-    square-off, and when they were asked for.
+    `direction` is that of its last entry: of a buy signal, where that traded the legs as configured. `lost` are entries
+    that were given up behind a square-off, and when they were asked for.
     """
 
     algo_id: AlgoId
@@ -79,10 +79,10 @@ class Holding:
         return self.closing is not None and self.closing.requested_at > after
 
 
-def entering(holding: Holding, orders: Mapping[OrderId, int], action: Side, now: datetime) -> Holding:
+def entering(holding: Holding, orders: Mapping[OrderId, int], direction: Side, now: datetime) -> Holding:
     """These orders, with their quantities, are on their way."""
     fresh = {order_id: Entry(quantity, now, len(orders)) for order_id, quantity in orders.items()}
-    return replace(holding, entries={**holding.entries, **fresh}, direction=action, closing=None, reversal=None)
+    return replace(holding, entries={**holding.entries, **fresh}, direction=direction, closing=None, reversal=None)
 
 
 def booked(

@@ -66,7 +66,7 @@ def plan(
     Lots are multiplied and rounded down to whole ones. An algo that reverses trades its legs as configured on a buy
     signal and the other way round on a sell signal; any other algo as configured.
     """
-    flipped = algo.on_repeat is RepeatRule.REVERSE and action is Side.SELL
+    flipped = direction_on(algo, action) is Side.SELL
     orders: list[PlannedOrder] = []
     for number, (leg, contract) in enumerate(zip(algo.legs, contracts, strict=True), start=1):
         lots = int((leg.lots * account.multiplier).to_integral_value(ROUND_FLOOR))
@@ -79,6 +79,11 @@ def plan(
         side = leg.side.opposite if flipped else leg.side
         orders.append(PlannedOrder(number, contract.instrument, side, quantity))
     return tuple(sorted(orders, key=lambda order: order.side is Side.SELL))
+
+
+def direction_on(algo: Algo, action: Side) -> Side:
+    """The direction that an entry on such a signal takes: that of a buy signal unless the algo reverses."""
+    return action if algo.on_repeat is RepeatRule.REVERSE else Side.BUY
 
 
 def direction_of(algo: Algo, side: Side) -> Side | None:

@@ -98,6 +98,21 @@ async def test_an_algo_switched_off_meanwhile_does_not_reverse(long: Desk) -> No
     assert reasons_of(said) == ["the algo was changed before it could reverse"]
 
 
+async def test_what_was_entered_before_an_algo_reversed_has_the_direction_of_its_legs(desk: Desk) -> None:
+    """Seen: it had bought on a sell signal, as algos do that do not reverse. Made to reverse, it took itself for short:
+    sell signals left it long, and a buy signal sold it and bought it anew.
+    """
+    algo = an_algo([FUTURE_LEG])
+    await desk.keep(algo)
+    [order] = orders_of(await desk.hear(a_signal(action=SELL)))
+    assert order.side is Side.BUY
+    await desk.hear(desk.filled(order), save(algo.model_copy(update={"on_repeat": RepeatRule.REVERSE}), 1))
+    assert reasons_of(await desk.hear(a_signal())) == ["in position already in the direction of buy"]
+    [square_off] = square_offs_of(await desk.hear(a_signal(action=SELL)))
+    [order] = orders_of(await desk.hear(*desk.flattened(square_off)))
+    assert order.side is SELL
+
+
 async def test_a_reversal_that_waited_out_an_outage_closes_and_does_not_enter(long: Desk) -> None:
     """Seen: nothing was done about it, and the position stayed open against the strategy that it was to follow."""
     await long.pass_time(61)

@@ -59,7 +59,7 @@ def enter(
     ]
     answer.requests.extend(orders)
     quantities = {order.order_id: order.quantity for order in orders}
-    answer.holdings.append(holdings.entering(holding, quantities, action, now))
+    answer.holdings.append(holdings.entering(holding, quantities, legs.direction_on(algo, action), now))
 
 
 def square_off_request(
