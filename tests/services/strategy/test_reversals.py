@@ -98,6 +98,15 @@ async def test_an_algo_switched_off_meanwhile_does_not_reverse(long: Desk) -> No
     assert reasons_of(said) == ["the algo was changed before it could reverse"]
 
 
+async def test_an_algo_that_reverses_no_more_enters_nothing_for_a_reversal_that_waits(long: Desk) -> None:
+    """Seen: a sell signal closed the long position and bought it anew, the legs as configured."""
+    [square_off] = square_offs_of(await long.hear(a_signal(action=SELL)))
+    await long.hear(save(an_algo([FUTURE_LEG], algo_id=long.only_algo), 1))
+    said = await long.hear(*long.flattened(square_off))
+    assert orders_of(said) == []
+    assert reasons_of(said) == ["the algo was changed before it could reverse"]
+
+
 async def test_what_was_entered_before_an_algo_reversed_has_the_direction_of_its_legs(desk: Desk) -> None:
     """Seen: it had bought on a sell signal, as algos do that do not reverse. Made to reverse, it took itself for short:
     sell signals left it long, and a buy signal sold it and bought it anew.

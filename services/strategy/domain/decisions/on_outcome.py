@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from libs.common.contracts.algos import Algo, LegRefused, SquareOffRefused
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import LegRefusedRule, Side, SquareOffReason
+from libs.common.contracts.enums import LegRefusedRule, RepeatRule, Side, SquareOffReason
 from libs.common.contracts.ids import InstrumentId, OrderId, SquareOffId
 from libs.common.ids import derive
 from services.strategy.domain import holdings, legs
@@ -123,7 +123,7 @@ def advance(algo: Algo, holding: Holding, situation: Situation) -> Decision:
 def _enter_reversal(algo: Algo, flat: Holding, reversal: Reversal, situation: Situation) -> Decision:
     answer = Answer(algo, reversal.signal_id, reversal.signal_type)
     linked = next((each for each in algo.accounts if each.account_id == flat.account_id), None)
-    if linked is None or not algo.active:
+    if linked is None or not algo.active or algo.on_repeat is not RepeatRule.REVERSE:
         answer.skip("the algo was changed before it could reverse")
     elif situation.market.now > reversal.deadline:
         answer.skip("the old position was not closed in time to reverse")
