@@ -196,3 +196,14 @@ async def test_flat_again_it_enters_again(desk: Desk) -> None:
     [square_off] = square_offs_of(await desk.hear(desk.filled(order), an_exit()))
     assert reasons_of(await desk.hear(a_signal())) == ["the position is being closed"]
     assert len(orders_of(await desk.hear(*desk.flattened(square_off), a_signal()))) == 1
+
+
+async def test_nothing_is_added_to_what_is_being_closed_however_long_that_takes(desk: Desk) -> None:
+    """An exit after the close waits for the opening. Seen: the entry went behind it, to be closed with the rest."""
+    await desk.keep(an_algo(on_repeat=RepeatRule.ADD))
+    [order] = orders_of(await desk.hear(a_signal()))
+    [square_off] = square_offs_of(await desk.hear(desk.filled(order), an_exit()))
+    await desk.pass_time(61)
+    assert reasons_of(await desk.hear(a_signal(at=desk.now))) == ["the position is being closed"]
+    assert await desk.hear(*desk.flattened(square_off)) == []
+    assert len(orders_of(await desk.hear(a_signal(at=desk.now)))) == 1

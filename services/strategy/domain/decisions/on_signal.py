@@ -115,7 +115,7 @@ def _is_free(answer: Answer, holding: Holding, signal: SignalReceived, situation
         return False
     if not may_enter:
         return False
-    if is_closing:
+    if holding.closing is not None:
         answer.skip("the position is being closed")
         return False
     if rule is RepeatRule.IGNORE:
