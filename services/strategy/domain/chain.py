@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from libs.common.contracts.enums import Exchange, ExpiryRule, InstrumentKind, OptionType, StrikeRule
 from libs.common.contracts.ids import InstrumentId
@@ -107,18 +107,27 @@ class Chain:
             del line[expiry]
 
 
-def choose_expiry(rule: ExpiryRule, listed: Sequence[date]) -> date | None:
+def choose_expiry(rule: ExpiryRule, listed: Sequence[date], futures: Sequence[date] = ()) -> date | None:
     """The expiry that the rule means among those listed, the nearest first; None when it means none of them.
 
     A week is the nearest or the one after it, where weekly contracts are listed at all. A month is the last
-    expiry of a calendar month: the monthly contract, shifted by a holiday or not.
+    expiry of a calendar month: the monthly contract, shifted by a holiday or not. Where weeks are listed it is that of
+    the month's future: on 30 April 2025 a week expired, which a holiday had moved out of May.
     """
     if rule in {ExpiryRule.CURRENT_WEEK, ExpiryRule.NEXT_WEEK}:
         candidates = list(listed) if lists_weeks(listed) else []
     else:
-        candidates = [max(days) for _, days in groupby(listed, lambda day: (day.year, day.month))]
+        months = {_month(day): day for day in listed}
+        if futures and len(listed) > 1 and lists_weeks(listed):
+            months = {month: day for month, day in months.items() if month >= _month(futures[0])}
+            months |= {_month(day): day for day in futures if day in listed}
+        candidates = list(months.values())
     place = 0 if rule in {ExpiryRule.CURRENT_WEEK, ExpiryRule.CURRENT_MONTH} else 1
     return candidates[place] if place < len(candidates) else None
+
+
+def _month(day: date) -> tuple[int, int]:
+    return day.year, day.month
 
 
 def lists_weeks(listed: Sequence[date]) -> bool:

@@ -114,7 +114,8 @@ def _expiry(leg: AlgoLeg, underlying: str, market: Market) -> date | Impossible:
     kind = f"{underlying} {leg.option_type or leg.kind}"
     if not listed:
         return Impossible(f"no {kind} contract is listed")
-    chosen = choose_expiry(leg.expiry, listed)
+    futures = market.chain.expiries(underlying, InstrumentKind.FUTURE, None, market.today)
+    chosen = choose_expiry(leg.expiry, listed, futures)
     return chosen or Impossible(f"{kind} lists no expiry for {leg.expiry}; listed: {', '.join(map(str, listed[:3]))}")
 
 

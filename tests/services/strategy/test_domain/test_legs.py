@@ -9,13 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.algos import Algo, LinkedAccount
-from libs.common.contracts.enums import ExpiryRule, RepeatRule, Side, StrikeRule
+from libs.common.contracts.enums import ExpiryRule, OptionType, RepeatRule, Side, StrikeRule
 from libs.common.contracts.ids import InstrumentId
 from services.strategy.domain import legs
 from services.strategy.domain.chain import Chain, Contract
 from services.strategy.domain.legs import Impossible, Market, PlannedOrder
 from tests.services.strategy.markets import a_market, real_chain
-from tests.services.strategy.scene import FIRST, FREEZE, FUTURE_LEG, LOT, SHARE_LEG, an_algo, option_leg
+from tests.services.strategy.scene import (
+    FIRST,
+    FREEZE,
+    FUTURE_LEG,
+    LOT,
+    SHARE_LEG,
+    an_algo,
+    listed_future,
+    listed_option,
+    option_leg,
+)
 
 
 def test_the_lot_is_the_contracts_own() -> None:
@@ -46,6 +56,30 @@ def test_every_kind_of_leg_finds_its_contract() -> None:
         "NFO:NIFTY29SEP26FUT",
         "NSE:SBIN",
     ]
+
+
+@pytest.mark.parametrize(
+    ("today", "rule", "expiry"),
+    [
+        (date(2025, 4, 21), ExpiryRule.CURRENT_MONTH, date(2025, 4, 24)),
+        (date(2025, 4, 21), ExpiryRule.NEXT_MONTH, date(2025, 5, 29)),
+        (date(2025, 4, 25), ExpiryRule.CURRENT_MONTH, date(2025, 5, 29)),
+        (date(2025, 4, 25), ExpiryRule.CURRENT_WEEK, date(2025, 4, 30)),
+    ],
+)
+def test_a_week_that_a_holiday_moved_into_the_month_before_is_not_that_month(
+    today: date, rule: ExpiryRule, expiry: date
+) -> None:
+    """1 May 2025, a Thursday, was a holiday: that week expired on 30 April, after the month had on the 24th.
+    Seen: who asked for the month was given the week, and after the month that week again.
+    """
+    chain = Chain()
+    for day in (date(2025, 4, 24), date(2025, 4, 30), date(2025, 5, 8), date(2025, 5, 29), date(2025, 6, 26)):
+        chain.learn(listed_option(day, Decimal(24_000), OptionType.CE))
+    for day in (date(2025, 4, 24), date(2025, 5, 29), date(2025, 6, 26)):
+        chain.learn(listed_future("NIFTY", day))
+    [contract] = resolved(an_algo([option_leg(expiry=rule)]), replace(a_market(chain=chain), today=today))
+    assert contract.expiry == expiry
 
 
 @pytest.mark.parametrize("spot", [0.0, -1.0])
