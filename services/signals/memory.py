@@ -48,7 +48,8 @@ class RateLimiter:
     """A token bucket per webhook and kind of alert: in Redis, shared by all instances; in this process without Redis.
 
     On the way it tells of alerts whose senders had to hear that nobody knows whether they were taken: the same content,
-    sent again within UNANSWERED_SECONDS, is no second alert, whatever the group's window.
+    sent again within UNANSWERED_SECONDS, is no second alert, whatever the group's window. The log tells whether it was
+    sent again already: any instance may have answered that.
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -87,12 +88,6 @@ class RateLimiter:
             self._unanswered.clear()
         self._unanswered[name] = signal_id, asyncio.get_running_loop().time() + UNANSWERED_SECONDS
         await self._ask(self._redis.set(name, str(signal_id), ex=UNANSWERED_SECONDS))
-
-    async def forget_unanswered(self, group_id: SignalGroupId, content: bytes) -> None:
-        """It came once more and was answered: the next is another alert."""
-        name = _unanswered(group_id, content)
-        self._unanswered.pop(name, None)
-        await self._ask(self._redis.delete(name))
 
     async def _ask(self, question: Awaitable[Any]) -> Any:
         """None while Redis is away."""

@@ -49,8 +49,16 @@ _ARRIVED = "INSERT INTO webhook_log VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 
 _COUNT_AND_ARRIVED = f"WITH counted AS ({_COUNT}) {_ARRIVED} RETURNING pg_current_xact_id()::text::bigint"
 _FATE_OF_TRANSACTION = "SELECT pg_xact_status($1::bigint::text::xid8)"
 _TAKEN = """
-    SELECT EXISTS (SELECT FROM webhook_log
-                   WHERE group_id = $1 AND content_hash = $2 AND fate = 'ACCEPTED' AND signal_id = $3)
+    SELECT EXISTS (
+        SELECT FROM webhook_log taken
+        WHERE taken.group_id = $1 AND taken.content_hash = $2 AND taken.fate = 'ACCEPTED' AND taken.signal_id = $3
+          AND NOT EXISTS (
+            SELECT FROM webhook_log later
+            WHERE later.group_id = $1 AND later.id > taken.id
+              AND (later.fate = 'DUPLICATE' AND later.signal_id = $3
+                   OR later.fate = 'ACCEPTED' AND later.signal_type = 'entry' AND taken.signal_type = 'exit')
+          )
+    )
 """
 _DUPLICATE = """
     SELECT signal_id FROM (
@@ -146,6 +154,9 @@ class SignalsStore(Store):
         return found
 
     async def was_taken(self, group: SignalGroup, content_hash: bytes, signal_id: SignalId) -> bool:
+        """Whether an alert that says the same now repeats this one: nobody heard yet that it was taken, and it is no
+        exit that an entry was taken after.
+        """
         found: bool = await self.connection.fetchval(_TAKEN, group.group_id, content_hash, signal_id)
         return found
 

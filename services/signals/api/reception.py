@@ -184,9 +184,8 @@ class _Reception:
 
     async def _decide(self, found: Receiver, alert: alerts.Alert) -> Outcome | None:
         """Under the lock of the group's row: of many alike alerts at once, one is first."""
-        group_id, unanswered = found.group.group_id, self.unanswered
         async with self.runtime.transaction(user_id=found.group.user_id) as unit:
-            receiver = await unit.store.lock(group_id)
+            receiver = await unit.store.lock(found.group.group_id)
             if receiver is None:
                 return None
             outcome = await judge(
@@ -196,7 +195,7 @@ class _Reception:
                 alert,
                 content_hash=self.content_hash,
                 signal_id=SignalId(unit.derive("signal")),
-                unanswered=unanswered,
+                unanswered=self.unanswered,
                 at=self.at,
             )
             arrival = self._arrival(receiver.group, outcome, alert)
@@ -208,8 +207,6 @@ class _Reception:
                 unit.say(outcome.signal)
                 self._check_time()
                 self.committing = Committing(outcome, transaction)
-        if unanswered is not None:
-            await self.memory.limiter.forget_unanswered(group_id, self.content_hash)
         return outcome
 
     async def _resolve(self, committing: Committing) -> Outcome:

@@ -88,6 +88,20 @@ async def test_an_alert_whose_commit_is_late_may_have_been_taken_and_its_repetit
             again = await second.post(TRADINGVIEW, json=alert(which))
             assert (again.status_code, again.json()) == (200, {"status": "duplicate", "signal_id": signal_id})
             assert (await second.post(TRADINGVIEW, json=alert(which))).status_code == 202
+            assert (await first.post(TRADINGVIEW, json=alert(which))).status_code == 202, "it was answered elsewhere"
+
+
+async def test_an_exit_whose_commit_was_late_is_not_repeated_by_one_from_a_position_that_was_opened_since(
+    client: httpx.AsyncClient, make: Make, pool: asyncpg.Pool
+) -> None:
+    """Seen: who says the same each time heard that his second exit was taken before, and the position stayed open."""
+    group = await make()
+    async with late_commits(pool):
+        leave = alert(group, signal_type="exit")
+        told = problem(await client.post(TRADINGVIEW, json=leave), 503, "outcome_unknown")
+    assert await until_accepted(client, group, 1) == [told["signal_id"]]
+    assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
+    assert (await client.post(TRADINGVIEW, json=leave)).status_code == 202
 
 
 async def test_what_was_not_committed_after_all_is_taken_when_it_is_repeated(
