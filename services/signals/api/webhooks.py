@@ -61,6 +61,8 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
     ) -> Response:
         began = stopwatch()
         body = await read_body(request, settings)
+        if isinstance(body, Refusal) and token is None:
+            raise _problem(body)  # the token may stand in what was not read
         payload = body if isinstance(body, Refusal) else payloads.decode(body)
         named = _named_group(strategy_id, payload)
         in_body = alerts.read_token(payload) if isinstance(payload, dict) else None

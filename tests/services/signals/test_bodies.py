@@ -126,3 +126,16 @@ async def test_a_body_that_trickles_is_not_waited_for_and_logged_where_its_group
             assert stopwatch() - began < 4
         fates = [row["fate"] for row in await logged(client, group)]
     assert fates == ["REQUEST_TIMEOUT"]
+
+
+async def test_a_body_that_was_not_read_to_its_end_says_nothing_of_the_token_in_it(
+    client: httpx.AsyncClient, make: Make
+) -> None:
+    """Seen: the sender heard that his token is wrong, and so did the group's owner in its log."""
+    group = await make()
+    path, long = f"{TRADINGVIEW}?strategy_id={group.group_id}", orjson.dumps(alert(group)).ljust(65_537)
+    problem(await client.post(path, content=long), 413, "oversized")
+    assert await logged(client, group) == []
+    problem(await client.post(f"{path}&token={token(group)}", content=long), 413, "oversized")
+    problem(await client.post(f"{path}&token=wrong", content=long), 401, "unauthorized")
+    assert [row["fate"] for row in await logged(client, group)] == ["UNAUTHORIZED", "OVERSIZED"]
