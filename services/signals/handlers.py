@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from libs.common import ids
 from libs.common.contracts.base import Event, Message
 from libs.common.contracts.signals import (
     SignalGroupDeleted,
@@ -47,6 +46,7 @@ async def forget_old_arrivals(ctx: Ctx) -> Sequence[Message]:
 
 async def log_floods(ctx: Ctx) -> Sequence[Message]:
     """What was refused so often that it was not logged one by one, in one line for each kind."""
-    for flood in ctx.memory.take_floods():
-        await ctx.store.keep(ids.new_id(), flood.told())
+    kept = await ctx.store.kept(ctx.memory.told)
+    for arrival_id, flood in ctx.memory.tell_floods(kept).items():
+        await ctx.store.keep(arrival_id, flood.told())
     return []

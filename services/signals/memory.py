@@ -1,7 +1,7 @@
 """What the webhook listener holds: its settings and secrets, the calendar, and how often each webhook was called."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from libs.common import ids
 from libs.common.contracts.enums import SignalType
 from libs.common.contracts.ids import SignalGroupId, SignalId
 from libs.common.security import WebhookSecrets
@@ -122,6 +123,8 @@ class SignalsMemory(Memory):
         """Alerts being decided, and of which group; a task lives on when its sender was told 503."""
         self._turns: WeakValueDictionary[SignalGroupId, asyncio.Lock] = WeakValueDictionary()
         self._floods: dict[tuple[SignalGroupId, Fate], Flood] = {}
+        self.told: dict[UUID, Flood] = {}
+        """Floods that the last transaction was to log, by the ids of their lines."""
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.calendar = TradingCalendar(runtime.settings.market_hours)
@@ -142,10 +145,17 @@ class SignalsMemory(Memory):
         elif len(self._floods) < _MOST_FLOODS:
             self._floods[group_id, fate] = Flood(first(), at)
 
-    def take_floods(self) -> list[Flood]:
-        """Those since the last call."""
-        taken, self._floods = list(self._floods.values()), {}
-        return taken
+    def tell_floods(self, kept: Collection[UUID]) -> Mapping[UUID, Flood]:
+        """Those since the last call, by the ids of their lines, and what was told then and is not `kept`: the
+        transaction that was to keep it has failed.
+        """
+        for arrival_id, flood in self.told.items():
+            if arrival_id not in kept:
+                kind = flood.first.group_id, flood.first.fate
+                since = self._floods.get(kind)
+                self._floods[kind] = flood if since is None else flood.going_on(since)
+        self.told, self._floods = {ids.new_id(): flood for flood in self._floods.values()}, {}
+        return self.told
 
     async def close(self) -> None:
         if self.deciding:

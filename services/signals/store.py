@@ -1,6 +1,6 @@
 """Groups and arrivals in PostgreSQL. The only file of signals that speaks SQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -163,6 +163,11 @@ class SignalsStore(Store):
     async def keep(self, arrival_id: UUID, arrival: Arrival) -> None:
         """Log an arrival."""
         await self.connection.execute(_ARRIVED, arrival_id, *astuple(arrival))
+
+    async def kept(self, arrival_ids: Collection[UUID]) -> set[UUID]:
+        """Those of them that are in the log."""
+        found = await self.connection.fetch("SELECT id FROM webhook_log WHERE id = ANY($1::uuid[])", list(arrival_ids))
+        return {row["id"] for row in found}
 
     async def accept(self, arrival_id: UUID, arrival: Arrival, counted: Receiver) -> int:
         """Log an accepted arrival together with the group's new count; the transaction's id."""

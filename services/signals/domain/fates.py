@@ -100,6 +100,10 @@ class Flood:
     until: datetime
     count: int = 1
 
+    def going_on(self, since: "Flood") -> "Flood":
+        """This one, which was not logged, with what came after it."""
+        return replace(self, until=since.until, count=self.count + since.count)
+
     def told(self) -> Arrival:
         """All of them in one line, as of the last."""
         since = f"{self.first.received_at:%H:%M:%S}"
