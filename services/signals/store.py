@@ -44,8 +44,8 @@ _SAVE_GROUPS = """
         signature_required = excluded.signature_required, active = excluded.active, rotation = excluded.rotation,
         version = excluded.version
 """
-_COUNT = "UPDATE signal_groups SET counted_on = $15, counted = $16 WHERE group_id = $2"
-_ARRIVED = "INSERT INTO webhook_log VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+_COUNT = "UPDATE signal_groups SET counted_on = $16, counted = $17 WHERE group_id = $2"
+_ARRIVED = "INSERT INTO webhook_log VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 _COUNT_AND_ARRIVED = f"WITH counted AS ({_COUNT}) {_ARRIVED} RETURNING pg_current_xact_id()::text::bigint"
 _FATE_OF_TRANSACTION = "SELECT pg_xact_status($1::bigint::text::xid8)"
 _TAKEN = """
@@ -67,7 +67,7 @@ _DUPLICATE = """
         UNION ALL
         SELECT id, signal_id, received_at FROM webhook_log
         WHERE group_id = $1 AND alert_id = $3 AND fate = 'ACCEPTED' AND received_at > $4
-          AND coalesce(signal_type, $5) = $5 AND coalesce(action, $6) = $6
+          AND coalesce(signal_type, $5) = $5 AND coalesce(action, $6) = $6 AND account_id IS NOT DISTINCT FROM $7
     ) alike
     WHERE $5 <> 'exit' OR NOT EXISTS (
         SELECT FROM webhook_log later
@@ -148,8 +148,9 @@ class SignalsStore(Store):
         if not group.duplicate_window_s:
             return None
         since = at - timedelta(seconds=group.duplicate_window_s)
+        meaning = alert.signal_type, alert.action, alert.account_id
         found: SignalId | None = await self.connection.fetchval(
-            _DUPLICATE, group.group_id, content_hash, alert.alert_id, since, alert.signal_type, alert.action
+            _DUPLICATE, group.group_id, content_hash, alert.alert_id, since, *meaning
         )
         return found
 

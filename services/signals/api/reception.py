@@ -266,6 +266,7 @@ class _Reception:
             processing_ms=round((stopwatch() - self.call.began) * 1000, 3),
             signal_type=alert.signal_type if alert else None,
             action=alert.action if alert else None,
+            account_id=alert.account_id if alert else None,
         )
 
 

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from libs.common.contracts.enums import Exchange, Side, SignalType
-from libs.common.contracts.ids import SignalGroupId, SignalId, UserId
+from libs.common.contracts.ids import AccountId, SignalGroupId, SignalId, UserId
 from libs.common.contracts.signals import SignalGroup, SignalReceived
 from services.signals.domain.alerts import Alert
 
@@ -90,6 +90,7 @@ class Arrival:
     processing_ms: float
     signal_type: SignalType | None = None
     action: Side | None = None
+    account_id: AccountId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from libs.common.clock import FixedClock
 from libs.common.contracts import topics
 from libs.common.contracts.signals import SignalReceived
+from libs.common.ids import new_id
 from libs.common.settings import MarketHours
 from libs.common.testing import NOON, service_app
 from services.signals.app import app
@@ -143,6 +144,16 @@ async def test_an_alert_for_the_other_side_repeats_none(client: httpx.AsyncClien
     for side in ("buy", "sell"):
         answer = await client.post(TRADINGVIEW, json=alert(group, alert_id="ema", action=side))
         assert (side, answer.status_code) == (side, 202)
+
+
+async def test_an_alert_for_another_account_repeats_none(client: httpx.AsyncClient, make: Make) -> None:
+    """Seen: who sends one for each account, all with the id of what happened, stayed in the market in all but one."""
+    group = await make(duplicate_window_s=300)
+    first, second = ({"alert_id": "ema", "signal_type": "exit", "account_id": str(new_id())} for _ in range(2))
+    for fields in (first, second):
+        assert (await client.post(TRADINGVIEW, json=alert(group, **fields))).status_code == 202
+    again = await client.post(TRADINGVIEW, json=alert(group, **first, price=1))
+    assert again.json()["status"] == "duplicate"
 
 
 async def test_an_exit_from_a_position_that_was_opened_since_repeats_none(
