@@ -101,7 +101,7 @@ def _health(runtime: Runtime[Any, Any]) -> list[Route]:
 
     async def ready(_: Request) -> Response:
         """Consuming, and the servers that no service can do without answer."""
-        parts = {part: works and part not in runtime.held_up for part, works in runtime.ready.items()}
+        parts = runtime.ready | dict.fromkeys(runtime.held_up, False)
         checks = {**parts, **await runtime.servers(), "running": not runtime.stopping.is_set()}
         good = all(checks.values())
         told = {"status": "ready" if good else "not ready", "service": name, "checks": checks}

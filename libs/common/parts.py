@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Iterator
 from functools import partial
 from typing import Any
 
+from libs.common.clock import stopwatch
 from libs.common.runtime import Runtime
 from libs.common.telemetry import log
 from libs.common.watchdog import LAST_WORDS_SECONDS, LOOK_SECONDS, give_up
@@ -34,6 +35,8 @@ class Part:
         self._asked_for = asked_for
         self._works = False
         self._is_stuck = False
+        self._failed_first: float | None = None
+        """When it began to fail, by the stopwatch."""
         self._waiting: asyncio.Task[None] | None = None
         self._tell()
 
@@ -68,6 +71,18 @@ class Part:
         finally:
             watch.cancel()
             self._held_up.discard(self._name)
+
+    def failed(self) -> None:
+        """What it does again and again came to nothing. When that goes on it is not ready, but serves."""
+        now = stopwatch()
+        if self._failed_first is None:
+            self._failed_first = now
+        elif now - self._failed_first >= STUCK_SECONDS:
+            self._held_up.add(self._name)
+
+    def succeeded(self) -> None:
+        self._failed_first = None
+        self._held_up.discard(self._name)
 
     def _sticks(self, task: "asyncio.Task[Any] | None") -> None:
         log.critical("part_stuck", part=self._name, seconds=STUCK_SECONDS, at=_where(task))

@@ -20,12 +20,17 @@ from libs.common.service import S, Service, Timer, V
 from libs.common.settings import CommonSettings, load, service_settings
 from libs.common.telemetry import log, trace
 
+AGAIN_SECONDS = 60.0
+"""After a failure no timer waits longer, so that it is known soon whether it still fails."""
+
 
 async def tick(runtime: Runtime[S, V], timer: Timer[S, V]) -> None:
     """A timer's life. What it cannot say or keep now it may be able to the next time: it ends nothing else."""
     part = Part(runtime, f"timer:{timer.handler.__name__}", asked_for=False)
+    pause = timer.seconds
     while True:
-        await asyncio.sleep(timer.seconds)
+        await asyncio.sleep(pause)
+        pause = min(timer.seconds, AGAIN_SECONDS)
         trace.set(None)
         try:
             with part.busy():
@@ -33,8 +38,13 @@ async def tick(runtime: Runtime[S, V], timer: Timer[S, V]) -> None:
                     unit.say(*await timer.handler(unit.context))
         except database.FAILURES as error:
             log.warning("timer_waits", timer=timer.handler.__name__, error=repr(error))
+            part.failed()
         except MessageTooLarge as error:
             log.error("timer_says_too_much", timer=timer.handler.__name__, error=str(error))
+            part.failed()
+        else:
+            pause = timer.seconds
+            part.succeeded()
 
 
 async def serve(service: Service[S, V], *, clock: Clock | None = None) -> None:

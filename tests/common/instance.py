@@ -4,6 +4,7 @@ import asyncio
 import importlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.reduction import DupFd
@@ -13,10 +14,11 @@ from typing import Any
 import httpx
 
 from libs.common.process import run
+from libs.common.service import every
 from tests.common import crashes, hanging
 from tests.common.forwarding import free_port
 from tests.common.led import led
-from tests.common.ledger import Ledger
+from tests.common.ledger import Ledger, audit
 
 ROOT = Path(__file__).resolve().parents[2]
 FORKS = get_context("forkserver")
@@ -32,6 +34,8 @@ def main(name: str, url: str, port: str, number: str) -> None:
         crashes.POINTS[point]()
     hanging.prepare()
     service = Ledger(name, url).service
+    if os.environ.get("TIMED"):
+        service = replace(service, timers=[every(0.2, audit)])
     run(led(service) if os.environ.get("LED") else service)
 
 

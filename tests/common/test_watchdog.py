@@ -132,3 +132,23 @@ async def test_who_cannot_keep_what_it_handles_is_not_ready_but_serves(ledger: L
     async with asyncio.timeout(20):
         while not await process.is_ready():
             await asyncio.sleep(0.1)
+
+
+async def test_who_cannot_do_what_a_timer_has_to_is_not_ready_but_serves(
+    ledger: Ledger, process: Process, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its log alone told of it: a stop-loss could have waited for it with all of `make status` green."""
+    connection = await ledger.connect()
+    await connection.execute("ALTER TABLE balances RENAME TO elsewhere")
+    await process.start(**AT_ONCE, TIMED="yes")
+    async with asyncio.timeout(20):
+        wanted = {"consumer": True, "timer:audit": False, "kafka": True, "postgres": True, "running": True}
+        while (await process.tells("ready"))["checks"] != wanted:
+            await asyncio.sleep(0.1)
+    assert (await process.tells("serving"))["status"] == "serving"
+    await connection.execute("ALTER TABLE elsewhere RENAME TO balances")
+    await connection.close()
+    async with asyncio.timeout(20):
+        while not await process.is_ready():
+            await asyncio.sleep(0.1)
+    assert '"timer_waits"' in capfd.readouterr().out
