@@ -11,6 +11,7 @@ from asyncpg.pool import PoolConnectionProxy
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 """A session of its own or one of a pool's: whoever asks does not mind."""
 
+STATEMENT_S = 10.0
 _FORSAKEN_MS = "5000"
 """A transaction whose process was stopped in the midst of it ends so soon, and frees what it locked for the others."""
 FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -28,21 +29,24 @@ def or_exit() -> Iterator[None]:
         raise SystemExit(f"PostgreSQL does not answer, or refuses: {error!r}") from error
 
 
-async def open_pool(url: str, schema: str, *, size: int = 10) -> asyncpg.Pool:
-    """A pool on the service's own schema. Every statement ends within ten seconds or fails."""
+async def open_pool(url: str, schema: str, *, size: int = 10, patient: bool = False) -> asyncpg.Pool:
+    """A pool on the service's own schema. Every statement ends within STATEMENT_S or fails.
+
+    `patient` is for work that nobody else waits for, as a rebuild: on years of data one statement takes minutes.
+    """
     pool = await asyncpg.create_pool(
         url,
-        min_size=2,
+        min_size=min(2, size),
         max_size=size,
         timeout=5,
-        command_timeout=10,
+        command_timeout=None if patient else STATEMENT_S,
         init=_money_as_written,
         reset=_nothing_to_reset,
         server_settings={
             "search_path": schema,
             "application_name": schema,
             "jit": "off",
-            "idle_in_transaction_session_timeout": _FORSAKEN_MS,
+            "idle_in_transaction_session_timeout": "0" if patient else _FORSAKEN_MS,
         },
     )
     assert pool is not None
@@ -60,5 +64,5 @@ async def _nothing_to_reset(_: Connection) -> None:
 
 async def connect(url: str, schema: str) -> asyncpg.Connection:
     return await asyncpg.connect(
-        url, timeout=5, command_timeout=10, server_settings={"search_path": schema, "application_name": schema}
+        url, timeout=5, command_timeout=STATEMENT_S, server_settings={"search_path": schema, "application_name": schema}
     )

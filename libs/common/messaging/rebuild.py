@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from libs.common import database
 from libs.common.clock import Clock, SystemClock, stopwatch
 from libs.common.database import Connection
 from libs.common.messaging.envelope import Record
@@ -47,7 +48,12 @@ async def rebuild(
     runtime = Runtime(live, load(CommonSettings), service_settings(live.name), clock or SystemClock())
     await runtime.open_or_exit()
     try:
-        async with runtime.pool.acquire() as connection, connection.transaction():
+        url = runtime.own_settings.database_url
+        async with (
+            await database.open_pool(url, live.name, size=1, patient=True) as pool,
+            pool.acquire() as connection,
+            connection.transaction(),
+        ):
             await ensure_alone(connection, live.name, runtime.outbox.owner)
             return await _rebuild(connection, runtime, source, forget, settle)
     finally:
