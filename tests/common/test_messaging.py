@@ -1,16 +1,16 @@
 """The runtime on real Kafka and PostgreSQL: exactly-once in effect, through crashes, zombies and restarts."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
-from libs.common import ids, parts
+from libs.common import database, ids, parts
 from libs.common.clock import SystemClock
-from libs.common.contracts.base import Delivery
+from libs.common.contracts.base import Delivery, Message
 from libs.common.database import FAILURES
 from libs.common.messaging import inbox
 from libs.common.messaging.envelope import Record, record
@@ -378,6 +378,24 @@ async def takes_writes(ledger: Ledger, whether: str) -> None:
         ledger.name,
     )
     await connection.close()
+
+
+async def test_a_batch_that_takes_longer_than_a_statement_may_is_handled_in_parts(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was tried again, as large as it was, for ever: after an outage nothing of those partitions was handled."""
+    monkeypatch.setattr(database, "STATEMENT_S", 1.0)
+
+    class Laborious(LedgerStore):
+        async def prefetch(self, messages: Sequence[Message]) -> None:
+            await self.connection.execute("SELECT pg_sleep($1)", 0.05 * len(messages))
+
+    ledger.service = replace(ledger.service, store=Laborious)
+    await ledger.request(*(deposit_of("a", n) for n in range(100, 160)))
+    async with ledger.running():
+        await ledger.eventually({"a": sum(range(100, 160))})
+        said = await ledger.said(60)
+    assert [event.amount for _, event in said] == list(range(100, 160))
 
 
 async def test_patient_messages_wait_for_company_and_go_before_the_urgent_one(ledger: Ledger) -> None:

@@ -70,7 +70,8 @@ class Handling:
         return self._suspects.apart(batch)
 
     async def until_done(self, batch: list[Inbound]) -> None:
-        """Handle the batch, whatever it takes: again after what passes, one by one after a handler's bug.
+        """Handle the batch, whatever it takes: again after what passes, in halves after a time-out, one by one after a
+        handler's bug.
 
         Fenced when the partitions are not ours any more.
         """
@@ -88,18 +89,29 @@ class Handling:
                 raise
             except PASSING as error:
                 log.warning("batch_waits", messages=len(batch), error=repr(error))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 2.0)
-            except Exception as error:
-                if len(batch) == 1:
-                    if batch[0].fault:
-                        raise  # it cannot even be parked: the service cannot do its work
-                    await self._park_failed(batch[0], error)
-                    return
-                log.error("batch_failed", messages=len(batch), exc_info=error)
-                for inbound in batch:
-                    await self.until_done([inbound])
+                may_be_too_much = isinstance(error, TimeoutError) and len(batch) > 1 and not self.is_in_doubt
+            except Exception as error:  # noqa: BLE001 - a handler's bug
+                await self._after_bug(batch, error)
                 return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+            if may_be_too_much:
+                half = len(batch) // 2
+                await self._in_parts([batch[:half], batch[half:]])
+                return
+
+    async def _after_bug(self, batch: list[Inbound], error: Exception) -> None:
+        if len(batch) > 1:
+            log.error("batch_failed", messages=len(batch), exc_info=error)
+            await self._in_parts([[inbound] for inbound in batch])
+        elif batch[0].fault:
+            raise error  # it cannot even be parked: the service cannot do its work
+        else:
+            await self._park_failed(batch[0], error)
+
+    async def _in_parts(self, parts: Sequence[list[Inbound]]) -> None:
+        for part in parts:
+            await self.until_done(part)
 
     async def retry_parked(self) -> bool:
         """Handle, in order, the messages whose retry was asked for, a key's until one fails again; True when the time
