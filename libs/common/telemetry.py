@@ -9,12 +9,13 @@ from typing import Any
 
 import orjson
 import structlog
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _SECRET = re.compile(r"password|secret|token|api_?key|authorization|cookie|credential|pepper|signature", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(://[^:/@\s]*):[^\s\"']+@")
+_WORTH_COUNTING = frozenset({"warning", "error", "critical"})
 _TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 
 _bits = Random().getrandbits  # noqa: S311 - a trace id is no secret, and this takes no system call
@@ -28,6 +29,11 @@ HANDLER_SECONDS = Histogram("handler_seconds", "Handlers of one message type wit
 CONSUMER_LAG = Gauge("consumer_lag_messages", "Messages behind the end of the partition", ["topic", "partition"])
 OUTBOX_AGE = Gauge("outbox_oldest_seconds", "Age of the oldest event not yet published")
 PARKED = Gauge("parked_messages", "Messages parked with their keys")
+WARNINGS = Counter(
+    "log_warnings",
+    "Warnings and what is worse in the log, by the event's name; what a library says, by the library's",
+    ["event", "level"],
+)
 STAGE_SECONDS = Histogram(
     "stage_seconds",
     "From the message that began the story to this one being said",
@@ -55,6 +61,13 @@ def _redacted(name: object, value: Any) -> Any:
     return value
 
 
+def _count(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An alarm can be set on whatever is told, though nobody thought of a figure for it."""
+    if event["level"] in _WORTH_COUNTING:
+        WARNINGS.labels(event.get("logger") or event["event"], event["level"]).inc()
+    return event
+
+
 def _add_trace(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     parent = trace.get()
     if parent:
@@ -73,6 +86,7 @@ def configure_logging(service: str, level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         _add_trace,
+        _count,
         redact,
     ]
     line = structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=str).decode())

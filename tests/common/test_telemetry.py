@@ -64,3 +64,27 @@ def test_what_libraries_say_is_an_object_a_line_as_well_and_without_secrets() ->
     assert first["event"] == 'no "leader" at postgresql://risk:[redacted]@127.0.0.1/openalgo'
     assert second["event"] == "never retrieved"
     assert "ValueError" in second["exception"]
+
+
+ALARMS = """
+import logging, sys
+from prometheus_client import generate_latest
+from libs.common.telemetry import configure_logging, log
+configure_logging("risk", "INFO")
+log.info("started", port=8003)
+for limit in range(2):
+    log.warning("watch_waits", limit_id=limit)
+log.error("message_parked", key="asha")
+logging.getLogger("aiokafka").error("no leader at %s", "127.0.0.1")
+sys.stderr.write(generate_latest().decode())
+"""
+
+
+def test_what_is_warned_of_is_counted_by_its_name() -> None:
+    """Some of what needs a person stood in the logs alone, where no alarm is set."""
+    told = subprocess.run((sys.executable, "-c", ALARMS), capture_output=True, text=True, check=True).stderr
+    assert {line for line in told.splitlines() if line.startswith("log_warnings_total")} == {
+        'log_warnings_total{event="watch_waits",level="warning"} 2.0',
+        'log_warnings_total{event="message_parked",level="error"} 1.0',
+        'log_warnings_total{event="aiokafka",level="error"} 1.0',
+    }
