@@ -11,7 +11,6 @@ Left out, by rule and for the reason given:
 import argparse
 import asyncio
 import hashlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import asyncpg
 
 from libs.common.database import or_exit
 from libs.common.settings import variable
+from libs.common.telling import tell
 
 LEFT_OUT_TABLES = {
     "message_%": "how far a process has read, and what it has still to say: of the process, not of the service",
@@ -131,9 +131,7 @@ def main() -> None:
             raise SystemExit(f"no place for the dump: {error}") from error
     with or_exit():
         found = asyncio.run(digest(variable("POSTGRES_ADMIN_URL"), arguments.service, arguments.dump))
-    for table, each in found.items():
-        sys.stdout.write(f"{each}  {table}\n")
-    sys.stdout.write(f"{whole(found)}  all\n")
+    tell([*(f"{each}  {table}" for table, each in found.items()), f"{whole(found)}  all"])
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 from deploy.local import bootstrap, environment
 from deploy.local.instance import OFFSETS, SERVERS, SERVICES, Instance
 from deploy.local.servers import wipe
 from deploy.local.stack import NotReadyError, Stack
+from libs.common.telling import tell
 
 
 def up(stack: Stack, arguments: argparse.Namespace) -> None:
@@ -40,15 +42,20 @@ def down(stack: Stack, arguments: argparse.Namespace) -> None:
 
 
 def status(stack: Stack, arguments: argparse.Namespace) -> None:
+    tell(_lines(stack))
+
+
+def _lines(stack: Stack) -> Iterator[str]:
+    """Each as soon as it is known: what hangs is asked for seconds."""
     states, since = stack.supervisor.states(), stack.supervisor.since()
     for name in SERVERS | SERVICES:
         state = states.get(name, "STOPPED")
         there = stack.answers(name) if name in SERVERS else stack.ready(name)
         word = "not ready" if not there else "ready" if state == "RUNNING" else "not ours"
         began = f"  since {since[name]}" if name in since else ""
-        print(f"{name:12} {state:9} {word:10} 127.0.0.1:{stack.instance.port(name)}{began}")
+        yield f"{name:12} {state:9} {word:10} 127.0.0.1:{stack.instance.port(name)}{began}"
     if not states:
-        print("Nothing runs: `make up` starts it.")
+        yield "Nothing runs: `make up` starts it."
 
 
 def logs(stack: Stack, arguments: argparse.Namespace) -> None:

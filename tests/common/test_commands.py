@@ -1,13 +1,18 @@
 """What a command says to a person whose environment lacks something, or whose servers are away: one line, and no 0."""
 
+import asyncio
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deploy.local.instance import PROJECT
+from libs.common.messaging.parked import Arrival, park
+from libs.common.testing import NOON
+from tests.common.ledger import Ledger
 from tools import digest, replay
 
 SERVICES = {"tools.digest": digest.SERVICES, "tools.replay": replay.SERVICES}
@@ -20,6 +25,21 @@ NOWHERE = {
         for name, value in (("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing"), ("PORT", "9"))
     },
 }
+
+
+def left_alone(words: str, variables: dict[str, str]) -> tuple[int, str]:
+    """Its exit code, and what it complains of, when whoever read what it tells has gone, as `head` does."""
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    command = (sys.executable, "-u", "-m", *words.split())
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME"}}
+    try:
+        done = subprocess.run(
+            command, env=kept | variables, cwd=PROJECT, stdout=ours, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(ours)
+    return done.returncode, done.stderr
 
 
 def run(words: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -121,3 +141,22 @@ def test_a_log_that_is_not_there_or_was_not_finished_is_not_replayed(there: bool
     done = run(f"tools.replay {backup}", NOWHERE)
     assert done.returncode == 1
     assert done.stderr == f"{backup}: no manifest.json in it: not a backup, or one that was not finished\n"
+
+
+def test_a_status_that_nobody_reads_to_its_end_is_no_fault() -> None:
+    """`make status | head` ended with a traceback."""
+    variables = {"PORT_OFFSET": os.environ.get("PORT_OFFSET", "")}
+    assert left_alone("deploy.local --instance test status", variables) == (0, "")
+
+
+@pytest.mark.servers
+async def test_parked_messages_that_nobody_reads_to_their_end_are_no_fault(ledger: Ledger) -> None:
+    """With some hundreds of them `parked list … | head` said that PostgreSQL does not answer."""
+    connection = await ledger.connect()
+    arrival = Arrival("requests", 0, 0, "asha", "DepositRequested", [], b"{}")
+    await park(connection, [(replace(arrival, offset=n), "a bug") for n in range(500)], NOON)
+    await connection.close()
+    name = ledger.name
+    variables = {f"{name.upper()}_DATABASE_URL": ledger.url, f"{name.upper()}_PORT": "9"}
+    told = await asyncio.to_thread(left_alone, f"libs.common.messaging parked list {name}", variables)
+    assert told == (0, "")

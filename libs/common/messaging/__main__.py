@@ -20,50 +20,51 @@ from libs.common.messaging import admin, parked, whole
 from libs.common.messaging.errors import NotDiscarded
 from libs.common.schemas import SERVICES
 from libs.common.settings import service_settings, variable, whole_number
+from libs.common.telling import tell
+
+Told = list[str]
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-
-
-async def _on(service: str, work: Callable[[Connection], Awaitable[None]]) -> None:
+async def _on(service: str, work: Callable[[Connection], Awaitable[Told]]) -> Told:
     if service not in SERVICES and not os.environ.get(f"{service.upper()}_DATABASE_URL"):
         raise SystemExit(f"{service} is none of {', '.join(SERVICES)}")
     with database.or_exit():
         pool = await database.open_pool(service_settings(service).database_url, service, size=2)
         try:
             async with pool.acquire() as connection, connection.transaction():
-                await work(connection)
+                return await work(connection)
         finally:
             await pool.close()
 
 
-async def _list(connection: Connection) -> None:
-    rows = await parked.listed(connection)
-    for row in rows:
+async def _list(connection: Connection) -> Told:
+    told = []
+    for row in await parked.listed(connection):
         place = f"{row.topic}/{row.partition}@{row.offset}"
         begun = "; a retry was begun and has not ended" if row.retry_begun else ""
-        _say(f"{row.parked_at:%Y-%m-%d %H:%M:%S}  {row.key}  {row.type}  {place}  {row.reason}{begun}")
-    _say(f"{len(rows)} parked")
+        told.append(f"{row.parked_at:%Y-%m-%d %H:%M:%S}  {row.key}  {row.type}  {place}  {row.reason}{begun}")
+    return [*told, f"{len(told)} parked"]
 
 
-async def _show(connection: Connection, key: str) -> None:
+async def _show(connection: Connection, key: str) -> Told:
+    told = []
     for row in await parked.listed(connection, key):
         headers = {name: value.decode(errors="replace") for name, value in row.headers}
-        _say(f"{row.type} at {row.topic}/{row.partition}@{row.offset}\n  reason: {row.reason}\n  headers: {headers}")
-        _say(f"  value: {row.value.decode(errors='replace')}")
+        told.append(f"{row.type} at {row.topic}/{row.partition}@{row.offset}\n  reason: {row.reason}")
+        told.append(f"  headers: {headers}\n  value: {row.value.decode(errors='replace')}")
+    return told
 
 
-async def _retry(connection: Connection, key: str) -> None:
-    _say(f"{await parked.request_retry(connection, key)} messages of {key} will be handled again within seconds")
+async def _retry(connection: Connection, key: str) -> Told:
+    return [f"{await parked.request_retry(connection, key)} messages of {key} will be handled again within seconds"]
 
 
-async def _discard(connection: Connection, key: str) -> None:
+async def _discard(connection: Connection, key: str) -> Told:
     try:
         gone, behind = await parked.discard_first(connection, key)
     except NotDiscarded as error:
         raise SystemExit(f"discarded nothing: {error}") from error
-    _say(f"discarded {gone}; {behind} behind it will be handled within seconds")
+    return [f"discarded {gone}; {behind} behind it will be handled within seconds"]
 
 
 def _ensure_whole() -> None:
@@ -87,18 +88,18 @@ def main(words: list[str]) -> None:
                     replication=whole_number("KAFKA_REPLICATION", 1),
                     min_insync=whole_number("KAFKA_MIN_INSYNC", 1),
                 )
-                _say("\n".join(done) or "topics are as declared")
+                sys.stdout.write("\n".join(done or ["topics are as declared"]) + "\n")
                 _ensure_whole()
             except KafkaException as error:
                 raise SystemExit(f"Kafka does not answer, or refuses: {error}") from error
         case ["parked", "list", service]:
-            asyncio.run(_on(service, _list))
+            tell(asyncio.run(_on(service, _list)))
         case ["parked", "show", service, key]:
-            asyncio.run(_on(service, lambda connection: _show(connection, key)))
+            tell(asyncio.run(_on(service, lambda connection: _show(connection, key))))
         case ["parked", "retry", service, key]:
-            asyncio.run(_on(service, lambda connection: _retry(connection, key)))
+            tell(asyncio.run(_on(service, lambda connection: _retry(connection, key))))
         case ["parked", "discard", service, key]:
-            asyncio.run(_on(service, lambda connection: _discard(connection, key)))
+            tell(asyncio.run(_on(service, lambda connection: _discard(connection, key))))
         case _:
             raise SystemExit(__doc__)
 
