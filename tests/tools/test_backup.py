@@ -7,10 +7,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -20,9 +23,10 @@ from deploy.local.instance import PROJECT, Instance
 from deploy.local.servers import wipe
 from deploy.local.stack import NotReadyError, Stack
 from libs.common.messaging.log import Logged
-from libs.common.testing import NOON
+from libs.common.testing import NOON, Databases
 from tools.backup import __main__ as by_command
 from tools.backup import databases, folders, manifest, records, restoring, taking
+from tools.backup.cut import cut
 
 
 def backup(*words: str) -> subprocess.CompletedProcess[str]:
@@ -174,6 +178,46 @@ def test_a_backup_that_is_stopped_says_so_and_leaves_the_next_its_turn(tmp_path:
     with pytest.raises(manifest.Damaged, match="was not finished"):
         manifest.verify(unfinished)
     manifest.verify(asyncio.run(taking.take(stack, tmp_path)))
+
+
+class Mute:
+    """A Kafka that does not tell where its log ends, or whoever asks it is stopped."""
+
+    def __init__(self, *, stopped: bool) -> None:
+        self.asked = threading.Event()
+        self.ends: dict[tuple[str, int], int] = {}
+        self._stopped = stopped
+
+    async def mark(self) -> None:
+        self.asked.set()
+        if self._stopped:
+            time.sleep(12)  # noqa: ASYNC251 - with all that it does
+        await asyncio.sleep(12)
+
+
+@pytest.mark.parametrize(("stopped", "longest"), [(False, 4), (True, 8)], ids=["Kafka is slow", "it is stopped"])
+async def test_a_backup_that_does_not_go_on_pauses_nobody_for_long(
+    real_servers: None, stopped: bool, longest: float
+) -> None:
+    """Every service waited with it: for Kafka up to forty seconds, and for a person who had stopped it for ever."""
+    log: Any = Mute(stopped=stopped)
+    url = await Databases.url("trading")
+    paused: list[float] = []
+
+    async def move() -> None:
+        connection = await asyncpg.connect(url)
+        began = time.monotonic()
+        await connection.execute("UPDATE trading.message_offsets SET next_offset = next_offset")
+        paused.append(time.monotonic() - began)
+        await connection.close()
+
+    service = threading.Thread(target=lambda: log.asked.wait(20) and asyncio.run(move()))
+    service.start()
+    with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
+        async with cut(url, log):
+            pass
+    await asyncio.to_thread(service.join, 20)
+    assert [seconds for seconds in paused if seconds < longest] == paused != []
 
 
 async def test_a_log_in_files_is_the_log_as_it_was(tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ from libs.common.schemas import SERVICES
 
 LOCK_WAIT = "2s"
 ATTEMPTS = 10
+PAUSE_S = 2.0
+"""How long everybody may have to wait for Kafka to say where it ends."""
+STOPPED = "5s"
+"""After that PostgreSQL itself lets them go on: we may have been stopped in the midst of it."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,20 @@ async def cut(url: str, log: KafkaLog) -> AsyncIterator[Cut]:
         await viewer.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         began = await _stop(gate)
         snapshot = await viewer.fetchval("SELECT pg_export_snapshot()")
-        await log.mark()
+        await _mark(log)
         await gate.execute("COMMIT")
         yield Cut(snapshot, dict(log.ends), stopwatch() - began)
     finally:
         await gate.close()
         await viewer.close()
+
+
+async def _mark(log: KafkaLog) -> None:
+    try:
+        async with asyncio.timeout(PAUSE_S):
+            await log.mark()
+    except TimeoutError as error:
+        raise TimeoutError(f"Kafka did not say within {PAUSE_S:g} s where it ends, and everybody waited") from error
 
 
 async def _stop(gate: asyncpg.Connection) -> float:
@@ -51,6 +63,7 @@ async def _stop(gate: asyncpg.Connection) -> float:
         began = stopwatch()
         await gate.execute("BEGIN")
         await gate.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'")
+        await gate.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{STOPPED}'")
         try:
             for table in _tables(await _present(gate)):
                 await gate.execute(f"LOCK TABLE {table} IN SHARE MODE")
