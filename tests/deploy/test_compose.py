@@ -149,6 +149,12 @@ def test_our_containers_can_write_nothing_and_gain_nothing(name: str) -> None:
     assert container["security_opt"] == ["no-new-privileges:true"]
 
 
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_what_a_container_says_fills_no_disk(name: str) -> None:
+    """By itself Docker keeps all of it for ever; this driver of its own keeps the last 100 MB of each."""
+    assert CONTAINERS[name].get("logging") == {"driver": "local"}
+
+
 def test_the_image_does_not_run_as_root() -> None:
     assert re.search(r"^USER [1-9]\d*$", (PROJECT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
 
