@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.instance import PROJECT
+from libs.common.messaging import admin
 from libs.common.messaging.parked import Arrival, park
 from libs.common.testing import NOON
 from tests.common.ledger import Ledger
@@ -160,3 +161,14 @@ async def test_parked_messages_that_nobody_reads_to_their_end_are_no_fault(ledge
     variables = {f"{name.upper()}_DATABASE_URL": ledger.url, f"{name.upper()}_PORT": "9"}
     told = await asyncio.to_thread(left_alone, f"libs.common.messaging parked list {name}", variables)
     assert told == (0, "")
+
+
+@pytest.mark.servers
+def test_topics_that_are_on_fewer_nodes_than_is_asked_for_are_told_of() -> None:
+    """It said that topics are as declared: whoever went on to three nodes had each order on one of them."""
+    bootstrap = os.environ["KAFKA_BOOTSTRAP"]
+    admin.ensure_topics(bootstrap)
+    three = {"KAFKA_BOOTSTRAP": bootstrap, "KAFKA_REPLICATION": "3", "KAFKA_MIN_INSYNC": "2"}
+    done = run("libs.common.messaging topics", three)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stdout + done.stderr
+    assert "on 1 of 3 nodes" in done.stderr

@@ -90,6 +90,8 @@ def main(words: list[str]) -> None:
                 )
                 sys.stdout.write("\n".join(done or ["topics are as declared"]) + "\n")
                 _ensure_whole()
+            except admin.TooFewCopies as error:
+                raise SystemExit(str(error)) from error
             except KafkaException as error:
                 raise SystemExit(f"Kafka does not answer, or refuses: {error}") from error
         case ["parked", "list", service]:

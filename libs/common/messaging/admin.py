@@ -1,5 +1,6 @@
 """Topics as declared, made or altered on the cluster."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka.admin import (
@@ -10,6 +11,7 @@ from confluent_kafka.admin import (
     NewPartitions,
     NewTopic,
     ResourceType,
+    TopicMetadata,
 )
 
 from libs.common.contracts import topics as declared
@@ -29,8 +31,15 @@ def _config(topic: Topic) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": str(milliseconds)}
 
 
+class TooFewCopies(Exception):
+    """Topics that are there are kept on fewer nodes than is asked for; says which, and what to do."""
+
+
 def ensure_topics(bootstrap: str, *, replication: int = 1, min_insync: int = 1) -> list[str]:
-    """Create what is missing, grow partitions and alter retention of what differs; what was done, a line each."""
+    """Create what is missing, grow partitions and alter retention of what differs; what was done, a line each.
+
+    Raises TooFewCopies, all of that done: whoever asks for three would take what is on one for safe.
+    """
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 3})  # errors; not what it tidies up as it ends
     existing = admin.list_topics(timeout=_TIMEOUT_S).topics
     wanted = all_topics()
@@ -42,9 +51,22 @@ def ensure_topics(bootstrap: str, *, replication: int = 1, min_insync: int = 1) 
     if grown:
         _wait(admin.create_partitions([NewPartitions(t.name, t.partitions) for t in grown]))
         done += [f"grew {t.name} to {t.partitions} partitions" for t in grown]
-    if present:
-        _alter(admin, present)
+    _alter(admin, {t.name: _config(t) for t in present})
+    asked = max(replication, min_insync)
+    few = {t.name: copies for t in present if (copies := _copies(existing[t.name])) < asked}
+    if few:
+        name, copies = next(iter(few.items()))
+        raise TooFewCopies(
+            f"{name} (and {len(few) - 1} more) is there already, on {copies} of {asked} nodes, and only Kafka's own "
+            "kafka-reassign-partitions copies it: docs/operations.md, A cluster"
+        )
+    if min_insync > 1:  # never fewer, for whoever did not say how many
+        _alter(admin, {t.name: {"min.insync.replicas": str(min_insync)} for t in present})
     return done
+
+
+def _copies(topic: TopicMetadata) -> int:
+    return min(len(partition.replicas) for partition in topic.partitions.values())
 
 
 def _create(admin: AdminClient, missing: list[Topic], replication: int, min_insync: int) -> None:
@@ -61,19 +83,19 @@ def _create(admin: AdminClient, missing: list[Topic], replication: int, min_insy
         _wait(admin.create_topics(new, operation_timeout=_TIMEOUT_S))
 
 
-def _alter(admin: AdminClient, present: list[Topic]) -> None:
+def _alter(admin: AdminClient, configs: Mapping[str, Mapping[str, str]]) -> None:
     resources = [
         ConfigResource(
             ResourceType.TOPIC,
-            t.name,
+            topic,
             incremental_configs=[
-                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-                for name, value in _config(t).items()
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()
             ],
         )
-        for t in present
+        for topic, config in configs.items()
     ]
-    _wait(admin.incremental_alter_configs(resources))
+    if resources:
+        _wait(admin.incremental_alter_configs(resources))
 
 
 def _wait(futures: dict[Any, Any]) -> None:
