@@ -57,6 +57,13 @@ async def test_kafka_that_is_away_is_told_as_such() -> None:
             pass
 
 
+async def test_a_topic_that_kafka_does_not_have_is_told_as_such(ledger: Ledger) -> None:
+    """A rebuild by a version that adds one, before it is made, ended with a traceback."""
+    with pytest.raises(LogAway, match=r"no topic added.by-this-version.v1; .* topics` makes"):
+        async with reading(os.environ["KAFKA_BOOTSTRAP"], [ledger.requests.name, "added.by-this-version.v1"]):
+            pass
+
+
 def test_a_message_whose_time_has_no_zone_cannot_be_read() -> None:
     """Handlers reckon with aware times alone."""
     own = str(UUID(int=7)).encode()

@@ -148,6 +148,17 @@ async def test_two_who_back_up_in_one_moment_have_a_backup_each(tmp_path: Path) 
 
 
 @pytest.mark.servers
+async def test_a_version_that_adds_a_topic_can_copy_what_was_there_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backup before an update, with the new version's files in place already, ended with a traceback."""
+    stack = Stack("test")
+    await asyncio.to_thread(stack.set_up)
+    monkeypatch.setattr(records, "KEPT", records.KEPT | {"added.by-this-version.v1"})
+    manifest.verify(await taking.take(stack, tmp_path))
+
+
+@pytest.mark.servers
 async def test_a_backup_that_was_killed_over_questdb_is_told_of_with_what_ends_it(tmp_path: Path) -> None:
     """Its checkpoint stands until somebody releases it: every later backup ended with a traceback."""
     stack = Stack("test")

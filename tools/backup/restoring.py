@@ -75,7 +75,7 @@ async def _keep_what_came_after(stack: Stack, facts: dict[str, object], target: 
     ends = facts["ends"]
     assert isinstance(ends, dict)
     found: Counter[str] = Counter()
-    async with reading(stack.environment()["KAFKA_BOOTSTRAP"], records.KEPT) as log:
+    async with reading(stack.environment()["KAFKA_BOOTSTRAP"], records.KEPT, absent_ok=True) as log:
         log.begins |= {place: max(begin, ends.get(_name(place), 0)) for place, begin in log.begins.items()}
         for partition in log.partitions():
             page: list[Logged] = [record async for record in partition]

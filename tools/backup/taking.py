@@ -51,7 +51,7 @@ async def _our_turn(url: str) -> AsyncIterator[None]:
 
 
 async def _take(stack: Stack, variables: Mapping[str, str], root: Path) -> Path:
-    async with reading(variables["KAFKA_BOOTSTRAP"], records.KEPT) as log:
+    async with reading(variables["KAFKA_BOOTSTRAP"], records.KEPT, absent_ok=True) as log:
         async with cut(variables["POSTGRES_ADMIN_URL"], log) as moment:
             taken_at = SystemClock().now()
             await databases.dump(variables["POSTGRES_ADMIN_URL"], moment.snapshot, root / databases.DUMP)

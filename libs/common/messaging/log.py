@@ -21,7 +21,7 @@ _PATIENCE_S = 60.0
 
 
 class LogAway(Exception):
-    """Kafka does not answer, or gives nothing more; says what was asked."""
+    """Kafka does not answer, gives nothing more, or has nothing of it; says what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,16 @@ class Logged:
 
 
 class KafkaLog:
-    """Everything in some topics up to where they ended when this was opened."""
+    """Everything in some topics up to where they ended when this was opened.
 
-    def __init__(self, bootstrap: str, topics: Collection[str], *, patience_s: float = _PATIENCE_S) -> None:
+    `absent_ok` when those that Kafka does not have yet may be left out: a version that adds a topic may come before it.
+    """
+
+    def __init__(
+        self, bootstrap: str, topics: Collection[str], *, absent_ok: bool = False, patience_s: float = _PATIENCE_S
+    ) -> None:
         self._bootstrap = bootstrap
+        self._absent_ok = absent_ok
         self._patience_s = patience_s
         self._topics = sorted(topics)
         self._consumer = AIOKafkaConsumer(
@@ -68,9 +74,11 @@ class KafkaLog:
         await self._consumer.start()
         found = await asyncio.to_thread(_partitions, self._bootstrap)
         missing = [topic for topic in self._topics if not found.get(topic)]
-        if missing:
-            raise LookupError(f"Kafka has no topic {', '.join(missing)}")
-        self._assigned = [TopicPartition(topic, p) for topic in self._topics for p in found[topic]]
+        if missing and (missing == self._topics or not self._absent_ok):
+            raise LogAway(
+                f"Kafka has no topic {', '.join(missing)}; `python -m libs.common.messaging topics` makes it"
+            )
+        self._assigned = [TopicPartition(topic, p) for topic in self._topics for p in found.get(topic, ())]
         self._consumer.assign(self._assigned)
         begins = await self._consumer.beginning_offsets(self._assigned)
         self.begins = {(tp.topic, tp.partition): offset for tp, offset in begins.items()}
@@ -115,8 +123,8 @@ def _partitions(bootstrap: str) -> dict[str, list[int]]:
 
 
 @contextlib.asynccontextmanager
-async def reading(bootstrap: str, topics: Collection[str]) -> AsyncIterator[KafkaLog]:
-    log = KafkaLog(bootstrap, topics)
+async def reading(bootstrap: str, topics: Collection[str], *, absent_ok: bool = False) -> AsyncIterator[KafkaLog]:
+    log = KafkaLog(bootstrap, topics, absent_ok=absent_ok)
     try:
         await log.open()
         yield log
