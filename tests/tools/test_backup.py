@@ -22,8 +22,10 @@ from deploy.local import environment
 from deploy.local.instance import PROJECT, Instance
 from deploy.local.servers import wipe
 from deploy.local.stack import NotReadyError, Stack
+from libs.common import schemas
 from libs.common.messaging.log import Logged
 from libs.common.testing import NOON, Databases
+from libs.common.testing.databases import unmigrated
 from tools.backup import __main__ as by_command
 from tools.backup import databases, folders, manifest, records, restoring, taking
 from tools.backup.cut import cut
@@ -189,6 +191,30 @@ def test_a_backup_that_is_stopped_says_so_and_leaves_the_next_its_turn(tmp_path:
     with pytest.raises(manifest.Damaged, match="was not finished"):
         manifest.verify(unfinished)
     manifest.verify(asyncio.run(taking.take(stack, tmp_path)))
+
+
+async def test_the_backup_of_an_earlier_version_is_put_back_and_can_be_brought_up_to_date(
+    real_servers: None, tmp_path: Path
+) -> None:
+    """The tables that a later version had added stood in its way: after an update no older backup could be restored."""
+    dump = tmp_path / "dump"
+    async with unmigrated("earlier") as earlier, unmigrated("later") as later:
+        for url, version in ((earlier, "gateway_0008"), (later, "head")):
+            connection = await asyncpg.connect(url)
+            await connection.execute("CREATE SCHEMA gateway")
+            await connection.close()
+            await schemas.migrate(url, "gateway", version)
+        connection = await asyncpg.connect(earlier)
+        await connection.execute("INSERT INTO gateway.instrument_words VALUES ('nifty')")
+        async with connection.transaction(isolation="repeatable_read"):
+            await databases.dump(earlier, await connection.fetchval("SELECT pg_export_snapshot()"), dump)
+        await connection.close()
+        await databases.restore(later, dump)
+        await schemas.migrate(later, "gateway")
+        connection = await asyncpg.connect(later)
+        words = await connection.fetch("SELECT word FROM gateway.instrument_words")
+        await connection.close()
+    assert [row["word"] for row in words] == ["nifty"]
 
 
 class Mute:

@@ -14,6 +14,7 @@ import httpx
 
 from deploy.local.servers import postgres_binaries
 from libs.common.messaging.inbox import Partition
+from libs.common.schemas import SERVICES
 from tools.backup.manifest import Damaged
 from tools.backup.records import moved
 
@@ -40,9 +41,21 @@ async def dump(url: str, snapshot: str, target: Path) -> None:
 
 
 async def restore(url: str, source: Path) -> None:
-    """Into a database whose roles exist; what is in it is replaced, all or nothing."""
+    """Into a database whose roles exist; what is in it is replaced. The services' schemas go first: what a later
+    version added is not in the backup of an earlier one, and would stand in its way.
+    """
+    await _forget(url)
     options = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error")
     await _run("pg_restore", url, *options, f"--dbname={_name(url)}", str(source))
+
+
+async def _forget(url: str) -> None:
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        for service in SERVICES:
+            await connection.execute(f'DROP SCHEMA IF EXISTS "{service}" CASCADE')
+    finally:
+        await connection.close()
 
 
 async def move_offsets(url: str, had: Mapping[Partition, list[int]]) -> int:

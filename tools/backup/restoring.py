@@ -63,6 +63,7 @@ def restore(stack: Stack, source: Path) -> Restored:
     stack.start_servers()
     stack.set_up()
     asyncio.run(_fill(stack, source))
+    stack.set_up()  # it may be of an earlier version
     stack.execute((sys.executable, "-m", "services.trading", "halt", f"restored to {facts['taken_at']}"))
     stack.instance.restoring.unlink()
     return Restored(facts["taken_at"], facts["records"], aside, after)
