@@ -75,9 +75,7 @@ class KafkaLog:
         found = await asyncio.to_thread(_partitions, self._bootstrap)
         missing = [topic for topic in self._topics if not found.get(topic)]
         if missing and (missing == self._topics or not self._absent_ok):
-            raise LogAway(
-                f"Kafka has no topic {', '.join(missing)}; `python -m libs.common.messaging topics` makes it"
-            )
+            raise LogAway(f"Kafka has no topic {', '.join(missing)}; `python -m libs.common.messaging topics` makes it")
         self._assigned = [TopicPartition(topic, p) for topic in self._topics for p in found.get(topic, ())]
         self._consumer.assign(self._assigned)
         begins = await self._consumer.beginning_offsets(self._assigned)
