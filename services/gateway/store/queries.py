@@ -18,6 +18,10 @@ from services.gateway.store.rows import Database, Row
 
 _FILLS = ", ".join(FILL_COLUMNS)
 OPEN_STATUSES = sorted(OPEN)
+_NOT_DELETED = """
+    NOT EXISTS (SELECT FROM entities e WHERE e.kind = 'account' AND e.entity_id = account_id AND e.deleted)
+"""
+"""What an account had stays in the books when it is deleted; one that is saved again after that is there again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +161,13 @@ async def _ordered(
 
 
 async def strategy_accounts(database: Database, user_id: UUID, strategy_id: UUID) -> list[UUID]:
-    """The accounts in which a strategy has traded or may have something pending."""
+    """The accounts in which a strategy has traded or may have something pending, but for those that were deleted."""
     rows = await database.fetch(
-        """
-        SELECT account_id FROM strategy_positions WHERE user_id = $1 AND strategy_id = $2
+        f"""
+        SELECT account_id FROM strategy_positions WHERE user_id = $1 AND strategy_id = $2 AND {_NOT_DELETED}
         UNION
         SELECT account_id FROM orders WHERE user_id = $1 AND strategy_id = $2 AND status = ANY($3::text[])
-        """,
+        """,  # noqa: S608 - a condition of our own, values bound
         user_id,
         strategy_id,
         OPEN_STATUSES,

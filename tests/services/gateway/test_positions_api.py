@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 
 from libs.common import ids
-from libs.common.contracts.base import Envelope, Message
+from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.enums import Product
-from libs.common.contracts.ids import InstrumentId, StrategyId
+from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId
 from libs.common.contracts.orders import LeftOpen, SquareOffCompleted, SquareOffRequested, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged, PositionUnsettled
 from tests.services.gateway import said
@@ -234,6 +234,28 @@ async def test_who_holds_what_could_not_be_settled_reads_it_among_his_violations
     assert (told["type"], told["event"]["quantity"]) == ("PositionUnsettled", 100)
     assert told["event"]["reason"] == "no feed tells the settlement prices of MCX"
     assert (await ravi.client.get("/api/v2/risk/violations/")).json()["data"] == []
+
+
+async def test_a_strategy_is_closed_though_an_account_in_which_it_traded_was_deleted(platform: Platform) -> None:
+    """It was asked for that one too, and the answer was its 404, while the others were being closed."""
+    asha = await platform.person("asha")
+    strategy, gone = StrategyId(ids.new_id()), AccountId(ids.new_id())
+    await platform.project(said.account_saved(asha.user_id, gone))
+    for account in (asha.account_id, gone):
+        order = said.terms(asha.user_id, account).model_copy(update={"strategy_id": strategy})
+        await platform.project(said.position(order), said.closed(order, Decimal(5)), said.funds(order))
+    await platform.project(said.account_deleted(asha.user_id, gone))
+
+    def answer(request: Message, found: Envelope) -> Sequence[Message]:
+        if isinstance(request, SquareOffRequested) and request.account_id == gone:
+            kind = type(request).__name__
+            return [RequestRefused(entity_id=str(gone), request=kind, code="not_found", reason="there is no account")]
+        return said.yes(request, found)
+
+    platform.answer = answer
+    closed = await asha.client.post("/api/v2/trading/positions/close", json={"strategy_id": str(strategy)})
+    assert closed.status_code == 200, closed.text
+    assert [each["account_id"] for each in closed.json()["data"]] == [str(asha.account_id)]
 
 
 async def test_a_close_that_takes_long_says_where_to_look(platform: Platform) -> None:
