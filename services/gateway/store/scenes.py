@@ -13,6 +13,8 @@ from services.gateway.store.rows import Database, Row
 
 _FILLS = ", ".join(FILL_COLUMNS)
 _RECENT = timedelta(days=1)
+_ORDERS_LIVE = timedelta(days=7)
+"""For a session at most, but for one whose outcome nobody knows: a person tells it within days."""
 _FIRST_ROWS = 200
 
 
@@ -56,16 +58,19 @@ async def scene_in(connection: Connection, channel: Channel, user_id: UUID, sinc
     if since is None:
         return Scene(seq, rows, None)
     newer = [row for row in rows if row["seq"] > since]
-    if _nothing_missing(channel, rows, newer, seq, since):
+    if channel is Channel.FUNDS or len(newer) == seq - since:
         return Scene(seq, newer, since)
+    older = await _older_orders(connection, user_id, since, now) if channel is Channel.ORDERS else []
+    if _nothing_missing(rows, newer, older):
+        return Scene(seq, [*older, *newer], since)
     return Scene(seq, rows, None)
 
 
-def _nothing_missing(channel: Channel, rows: list[Row], newer: list[Row], seq: int, since: int) -> bool:
-    """Whether the rows hold every change after `since`, though old rows are left out and orders change repeatedly."""
-    if channel is Channel.FUNDS or len(newer) == seq - since:
-        return True
-    return len(rows) < _FIRST_ROWS and len(newer) < len(rows)
+def _nothing_missing(rows: list[Row], newer: list[Row], older: list[Row]) -> bool:
+    """Whether these are all that changed after a number, though orders change repeatedly: no row is left out, and one
+    that did not change since shows that the number is of the last day.
+    """
+    return max(len(rows), len(older)) < _FIRST_ROWS and len(newer) < len(rows)
 
 
 async def _recent_orders(connection: Connection, user_id: UUID, now: datetime) -> list[Row]:
@@ -81,6 +86,22 @@ async def _recent_orders(connection: Connection, user_id: UUID, now: datetime) -
         user_id,
         now - _RECENT,
         OPEN_STATUSES,
+        _FIRST_ROWS,
+    )
+    return [dict(row) for row in rows]
+
+
+async def _older_orders(connection: Connection, user_id: UUID, since: int, now: datetime) -> list[Row]:
+    """Those that are not recent and went on after that number: yesterday's that were filled or expired, say."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {SHOWN} FROM orders WHERE user_id = $1 AND requested_at > $2 AND requested_at <= $3 AND seq > $4
+        ORDER BY requested_at, order_id LIMIT $5
+        """,  # noqa: S608 - names of our own table
+        user_id,
+        now - _RECENT - _ORDERS_LIVE,
+        now - _RECENT,
+        since,
         _FIRST_ROWS,
     )
     return [dict(row) for row in rows]

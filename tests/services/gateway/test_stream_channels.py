@@ -245,3 +245,23 @@ async def test_a_client_that_falls_behind_is_caught_up_with_one_snapshot(live: L
             assert frame["seq"] > last
             last = frame["seq"]
         assert last == 20
+
+
+async def test_who_resumes_the_next_day_hears_how_yesterdays_orders_ended(live: Live) -> None:
+    """What was requested more than a day ago was left out: an order that had been filled stood there as open."""
+    asha, now = await live.person("asha"), live.runtime.clock.now()
+    yesterdays = said.terms(asha.user_id, asha.account_id, at=now - timedelta(hours=25))
+    others = [said.terms(asha.user_id, asha.account_id, at=now - timedelta(hours=hours)) for hours in (20, 1)]
+    await live.project(said.submitted(yesterdays), said.submitted(others[0]))
+    async with live.reader(asha, channels=["orders"]) as reader:
+        seq = (await reader.hear("snapshot"))["seq"]
+    await live.project(said.accepted(yesterdays))
+    await live.project(said.filled(yesterdays))
+    await live.project(said.submitted(others[1]))
+    async with live.reader(asha, channels=["orders"], since={"orders": seq}) as reader:
+        missed = await reader.hear("snapshot")
+    assert missed["since"] == seq
+    assert {row["order_id"]: row["status"] for row in missed["data"]} == {
+        str(yesterdays.order_id): "FILLED",
+        str(others[1].order_id): "SUBMITTED",
+    }
