@@ -141,8 +141,9 @@ async def strategy_positions(database: Database, user_id: UUID | None, account_i
 
 
 async def funds(database: Database, user_id: UUID | None, account_id: UUID | None = None) -> list[Row]:
+    """Those of deleted accounts are left out: nobody can trade with them."""
     where, values = _equal(user_id=user_id, account_id=account_id)
-    return await _ordered(database, "funds", where, values, "account_id")
+    return await _ordered(database, "funds", [_NOT_DELETED, *where], values, "account_id")
 
 
 async def _positions(database: Database, where: list[str], values: list[object]) -> list[Row]:

@@ -258,6 +258,24 @@ async def test_a_strategy_is_closed_though_an_account_in_which_it_traded_was_del
     assert [each["account_id"] for each in closed.json()["data"]] == [str(asha.account_id)]
 
 
+async def test_the_funds_of_a_deleted_account_are_shown_no_more(platform: Platform) -> None:
+    """Nobody can trade with them, and they stood among what is available for ever."""
+    asha = await platform.person("asha")
+    gone = AccountId(ids.new_id())
+    await platform.project(said.account_saved(asha.user_id, gone))
+    await platform.project(*(said.funds(said.terms(asha.user_id, each)) for each in (asha.account_id, gone)))
+    lists = ("/api/v2/trading/funds/", "/api/v2/risk/exposure/")
+
+    async def shown() -> list[set[str]]:
+        return [{row["account_id"] for row in (await asha.client.get(path)).json()["data"]} for path in lists]
+
+    assert await shown() == 2 * [{str(asha.account_id), str(gone)}]
+    await platform.project(said.account_deleted(asha.user_id, gone))
+    assert await shown() == 2 * [{str(asha.account_id)}]
+    await platform.project(said.account_saved(asha.user_id, gone, version=2))
+    assert await shown() == 2 * [{str(asha.account_id), str(gone)}], "a late fill brought it back"
+
+
 async def test_a_close_that_takes_long_says_where_to_look(platform: Platform) -> None:
     asha = await platform.person("asha")
 
