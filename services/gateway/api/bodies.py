@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 
 from libs.common.named_once import NamedTwice, named_once
 from libs.common.problems import Problem, zero_byte
+from services.gateway.api.parameters import checked_by
 
 _ZERO = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -50,14 +51,17 @@ def check_fields(body: bytes) -> None:
 
 
 class StrictRoute(APIRoute):
-    """A route that reads its body itself (the road that has to be fast) is left as it is."""
+    """Takes no parameter that it does not know. The body of a route that reads it itself (the road that has to be fast)
+    is left as it is.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-        if self.body_field is None:
-            return handle
+        handle, check_parameters = super().get_route_handler(), checked_by(self.dependant)
 
         async def handle_strictly(request: Request) -> Response:
+            check_parameters(request)
+            if self.body_field is None:
+                return await handle(request)
             strict = _StrictRequest(request.scope, request.receive)
             if _ZERO.search(await strict.body()):
                 raise zero_byte()

@@ -149,6 +149,27 @@ async def test_a_time_beyond_the_calendar_is_refused(platform: Platform, book: s
     assert answer.json() == {"data": [], "next_cursor": None}
 
 
+@pytest.mark.parametrize(
+    ("method", "asked", "named"),
+    [
+        ("GET", "trading/orders/?statuses=FILLED", "statuses"),
+        ("GET", "trading/positions/?account_id={account}", "account_id"),
+        ("GET", "trading/tradebook/{account}?from=2026-11-20", "from"),
+        ("GET", "trading/orders/?account_id={account}&account_id={account}", "account_id"),
+        ("POST", "trading/orders/place?dry_run=true", "dry_run"),
+        ("POST", "trading/positions/close-all?account_id={account}", "account_id"),
+    ],
+)
+async def test_a_parameter_that_a_route_does_not_know_is_refused(
+    platform: Platform, method: str, asked: str, named: str
+) -> None:
+    """Passed over, all orders came as if they were the filled ones, and what was to be a trial was an order."""
+    asha = await platform.person("asha")
+    order = f'"account_id": "{asha.account_id}", "side": "BUY", "product": "MIS", "quantity": 1'
+    body = f'{{{order}, "instrument": "NSE:SBIN"}}' if "place" in asked else ""
+    assert named in await refusal(platform, asha, method, asked, body)
+
+
 @pytest.mark.parametrize("body", ["{}", "null", '"x"', "1", "[1]", "[[]]", "[{}]", "[", ""])
 async def test_corporate_actions_that_are_no_list_of_them_are_refused(platform: Platform, body: str) -> None:
     asha = await platform.person("asha")
