@@ -34,7 +34,7 @@ async def tradebook(
     cursor: PageCursor = None,
 ) -> Response:
     """Fills, the newest first."""
-    whose = await narrowed(edge, identity, account_id, user_id, instrument or symbol, exchange)
+    whose = await narrowed(edge, identity, account_id, user_id, instrument, symbol, exchange)
     wanted = replace(whose, strategy_id=strategy_id, since=aware(since), until=aware(until))
     rows = await queries.fills_page(edge.runtime.pool, wanted, read_cursor(cursor), limit + 1)
     return Json(page(rows, limit, views.fill, "filled_at", "fill_id"))

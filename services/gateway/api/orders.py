@@ -35,7 +35,7 @@ from services.gateway.api.paging import From, Limit, PageCursor, To, aware, page
 from services.gateway.domain import roles, views
 from services.gateway.domain.answers import OPEN, status_code
 from services.gateway.domain.roles import Identity
-from services.gateway.domain.symbols import instrument_of
+from services.gateway.domain.symbols import instrument_of, one_instrument
 from services.gateway.store import entities, queries
 from services.gateway.store.entities import Kind
 from services.gateway.store.queries import Filter
@@ -208,12 +208,12 @@ async def book(
     cursor: PageCursor = None,
 ) -> Response:
     """The newest first."""
-    statuses = [s.value for s in status] if status else None
-    whose = await narrowed(edge, identity, account_id, user_id, instrument or symbol, exchange)
+    fitting = set(status or OrderStatus) & (OPEN if open else set(OrderStatus))
+    whose = await narrowed(edge, identity, account_id, user_id, instrument, symbol, exchange)
     wanted = replace(
         whose,
         strategy_id=strategy_id,
-        statuses=sorted(OPEN) if open else statuses,
+        statuses=sorted(fitting) if status or open else None,
         since=aware(since),
         until=aware(until),
     )
@@ -253,16 +253,20 @@ async def narrowed(
     identity: Identity,
     account_id: UUID | None,
     user_id: UUID | None,
+    instrument: str | None,
     symbol: str | None,
     exchange: Exchange | None,
 ) -> Filter:
     """Whose rows and of which instrument; an account that the caller may see stands for its owner."""
-    instrument = instrument_of(symbol, exchange) if symbol else None
-    if symbol and instrument is None:
-        raise Problem(422, "invalid", f"instrument {symbol!r}: write NSE:SBIN, or a symbol and its exchange")
+    of = None
+    if instrument or symbol or exchange:
+        try:
+            of = one_instrument(instrument, symbol, exchange)
+        except ValueError as error:
+            raise Problem(422, "invalid", str(error)) from error
     if account_id is not None:
-        return Filter(account_id=await edge.visible_account(identity, account_id), instrument=instrument)
-    return Filter(user_id=edge.whose(identity, user_id), instrument=instrument)
+        return Filter(account_id=await edge.visible_account(identity, account_id), instrument=of)
+    return Filter(user_id=edge.whose(identity, user_id), instrument=of)
 
 
 def _order(body: models.PlaceOrder, order_id: UUID, identity: Identity, edge: Edge) -> OrderRequested:

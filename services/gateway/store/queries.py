@@ -40,7 +40,7 @@ class Filter:
 async def orders_page(database: Database, wanted: Filter, before: Cursor | None, limit: int) -> list[Row]:
     """The newest orders first. Only conditions that were asked for are in the text, so the right index is taken."""
     where, values = _conditions(wanted, "requested_at", "order_id", before)
-    if wanted.statuses:
+    if wanted.statuses is not None:
         values.append(list(wanted.statuses))
         where.append(f"status = ANY(${len(values)}::text[])")
     values.append(limit)

@@ -170,6 +170,15 @@ async def test_a_parameter_that_a_route_does_not_know_is_refused(
     assert named in await refusal(platform, asha, method, asked, body)
 
 
+@pytest.mark.parametrize(
+    "asked", ["exchange=NFO", "instrument=NSE:SBIN&exchange=BSE", "instrument=NSE:SBIN&symbol=INFY"]
+)
+@pytest.mark.parametrize("book", ["orders", "tradebook"])
+async def test_a_book_is_narrowed_by_all_that_is_named_or_refused(platform: Platform, book: str, asked: str) -> None:
+    asha = await platform.person("asha")
+    await refusal(platform, asha, "GET", f"trading/{book}/?{asked}", "")
+
+
 @pytest.mark.parametrize("body", ["{}", "null", '"x"', "1", "[1]", "[[]]", "[{}]", "[", ""])
 async def test_corporate_actions_that_are_no_list_of_them_are_refused(platform: Platform, body: str) -> None:
     asha = await platform.person("asha")

@@ -297,6 +297,7 @@ async def test_the_book_can_be_narrowed(platform: Platform) -> None:
     assert await found(f"strategy_id={strategy}") == {str(of_strategy.order_id)}
     assert await found("symbol=INFY&exchange=NSE") == {str(infy.order_id)} == await found("status=CANCELLED")
     assert len(await found("open=true")) == 3
+    assert await found("open=true&status=CANCELLED") == set()
     assert len(await found("status=SUBMITTED&status=CANCELLED")) == 4
     assert await found("from=2026-11-24T07:00:00Z") == {str(late.order_id)}
     assert len(await found("to=2026-11-24T07:00:00Z")) == 3
