@@ -276,6 +276,14 @@ async def test_the_funds_of_a_deleted_account_are_shown_no_more(platform: Platfo
     assert await shown() == 2 * [{str(asha.account_id), str(gone)}], "a late fill brought it back"
 
 
+async def test_a_closing_that_names_an_exchange_and_no_symbol_is_refused(platform: Platform) -> None:
+    """It was passed over: all that the strategy held on other exchanges was closed too."""
+    asha = await platform.person("asha")
+    body = {"strategy_id": str(ids.new_id()), "exchange": "NFO"}
+    answer = await asha.client.post("/api/v2/trading/positions/close", json=body)
+    assert (answer.status_code, answer.json()["code"], platform.asked) == (422, "invalid", [])
+
+
 async def test_a_close_that_takes_long_says_where_to_look(platform: Platform) -> None:
     asha = await platform.person("asha")
 

@@ -26,7 +26,7 @@ class ClosePositions(Body):
 
     @model_validator(mode="after")
     def says_what(self) -> "ClosePositions":
-        if self.instrument is not None or self.symbol is not None:
+        if (self.instrument, self.symbol, self.exchange) != (None, None, None):
             self.instrument = one_instrument(self.instrument, self.symbol, self.exchange)
         if self.strategy_id is None and (self.account_id is None or self.instrument is None):
             raise ValueError("name account_id and instrument, or strategy_id")
