@@ -1,7 +1,6 @@
 """Positions: what is held, what it is worth, and closing it."""
 
 import asyncio
-from collections import defaultdict
 from typing import Annotated
 from uuid import UUID
 
@@ -41,14 +40,19 @@ async def pnl(identity: Reader, edge: TheEdge, account_id: UUID | None = None, u
     if account_id is not None:
         await edge.visible_account(identity, account_id)
     owner = None if account_id else edge.whose(identity, user_id)
-    rows = await queries.positions_ever(edge.runtime.pool, owner, account_id)
-    books = await queries.strategy_positions(edge.runtime.pool, owner, account_id)
+    pool = edge.runtime.pool
+    rows = await queries.positions(pool, owner, account_id)
+    books = await queries.strategy_positions(pool, owner, account_id)
     total = exposure(_holdings(edge, rows))
+
+    async def by(key: str, of: list[Row]) -> list[dict[str, object]]:
+        return _grouped(edge, of, key, await queries.ever_traded(pool, key, owner, account_id))
+
     return Json(
         {
             **views.profit(total),
-            "accounts": _grouped(edge, rows, "account_id"),
-            "strategies": _grouped(edge, books, "strategy_id"),
+            "accounts": await by("account_id", rows),
+            "strategies": await by("strategy_id", books),
         }
     )
 
@@ -153,8 +157,9 @@ def _holdings(edge: Edge, rows: list[Row]) -> list[Holding]:
     return [views.holding(row, prices(row["instrument"])) for row in rows]
 
 
-def _grouped(edge: Edge, rows: list[Row], by: str) -> list[dict[str, object]]:
-    groups: dict[object, list[Row]] = defaultdict(list)
+def _grouped(edge: Edge, rows: list[Row], by: str, keys: list[UUID]) -> list[dict[str, object]]:
+    """Each of the keys, also where there is nothing to show of it."""
+    groups: dict[object, list[Row]] = {key: [] for key in keys}
     for row in rows:
-        groups[row[by]].append(row)
+        groups.setdefault(row[by], []).append(row)
     return [{by: key, **views.profit(exposure(_holdings(edge, group)))} for key, group in groups.items()]

@@ -124,9 +124,15 @@ async def positions(database: Database, user_id: UUID | None, account_id: UUID |
     return await _positions(database, ["live", *where], values)
 
 
-async def positions_ever(database: Database, user_id: UUID | None, account_id: UUID | None) -> list[Row]:
-    """With those that went flat on earlier days."""
-    return await _positions(database, *_equal(user_id=user_id, account_id=account_id))
+async def ever_traded(database: Database, by: str, user_id: UUID | None, account_id: UUID | None) -> list[UUID]:
+    """The accounts (`account_id`) or strategies (`strategy_id`) that ever had a position."""
+    where, values = _equal(user_id=user_id, account_id=account_id)
+    table = "positions" if by == "account_id" else "strategy_positions"
+    rows = await database.fetch(
+        f"SELECT DISTINCT {by} FROM {table} WHERE {' AND '.join(where)} ORDER BY {by}",  # noqa: S608 - words of our own
+        *values,
+    )
+    return [row[0] for row in rows]
 
 
 async def positions_since(database: Database, user_id: UUID, seq: int) -> list[Row]:
@@ -135,9 +141,11 @@ async def positions_since(database: Database, user_id: UUID, seq: int) -> list[R
 
 
 async def strategy_positions(database: Database, user_id: UUID | None, account_id: UUID | None = None) -> list[Row]:
+    """Open, or with a profit of the present trading day. The figures of the others are 0."""
     where, values = _equal(user_id=user_id, account_id=account_id)
     order = "strategy_id, account_id, instrument, product"
-    return await _ordered(database, "strategy_positions", where, values, order)
+    moved = "(quantity <> 0 OR realised_pnl <> 0)"
+    return await _ordered(database, "strategy_positions", [moved, *where], values, order)
 
 
 async def funds(database: Database, user_id: UUID | None, account_id: UUID | None = None) -> list[Row]:
