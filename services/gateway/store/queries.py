@@ -135,9 +135,9 @@ async def ever_traded(database: Database, by: str, user_id: UUID | None, account
     return [row[0] for row in rows]
 
 
-async def positions_since(database: Database, user_id: UUID, seq: int) -> list[Row]:
-    """What changed after that number, also to be shown no more."""
-    return await _positions(database, ["user_id = $1", "seq > $2"], [user_id, seq])
+async def positions_since(database: Database, user_id: UUID, seq: int, most: int) -> list[Row]:
+    """What changed after that number, also to be shown no more; no more than `most` of them."""
+    return await _positions(database, ["user_id = $1", "seq > $2"], [user_id, seq], f"LIMIT {most:d}")
 
 
 async def strategy_positions(database: Database, user_id: UUID | None, account_id: UUID | None = None) -> list[Row]:
@@ -154,8 +154,8 @@ async def funds(database: Database, user_id: UUID | None, account_id: UUID | Non
     return await _ordered(database, "funds", [_NOT_DELETED, *where], values, "account_id")
 
 
-async def _positions(database: Database, where: list[str], values: list[object]) -> list[Row]:
-    order = "account_id, instrument, product"
+async def _positions(database: Database, where: list[str], values: list[object], limit: str = "") -> list[Row]:
+    order = f"account_id, instrument, product {limit}"
     return await _ordered(database, "positions", where, values, order, ", ".join(POSITION_COLUMNS))
 
 

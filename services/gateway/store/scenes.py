@@ -53,7 +53,10 @@ async def scene_in(connection: Connection, channel: Channel, user_id: UUID, sinc
     if since == seq:
         return Scene(seq, [], since)
     if channel is Channel.POSITIONS and since is not None:
-        return Scene(seq, await positions_since(connection, user_id, since), since)
+        changed = await positions_since(connection, user_id, since, _FIRST_ROWS)
+        if len(changed) < _FIRST_ROWS:
+            return Scene(seq, changed, since)
+        since = None
     rows = await _FIRST[channel](connection, user_id, now)
     if since is None:
         return Scene(seq, rows, None)

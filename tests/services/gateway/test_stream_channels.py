@@ -7,7 +7,7 @@ from decimal import Decimal
 from libs.common import ids
 from libs.common.clock import stopwatch
 from libs.common.contracts.enums import OrderPurpose
-from libs.common.contracts.ids import SquareOffId
+from libs.common.contracts.ids import InstrumentId, SquareOffId
 from libs.common.contracts.market import QuotesConflated
 from libs.common.testing.apps import served
 from libs.common.testing.caches import patient_redis
@@ -265,3 +265,15 @@ async def test_who_resumes_the_next_day_hears_how_yesterdays_orders_ended(live: 
         str(yesterdays.order_id): "FILLED",
         str(others[1].order_id): "SUBMITTED",
     }
+
+
+async def test_who_resumes_from_the_beginning_is_not_sent_all_that_he_ever_held(live: Live) -> None:
+    """A program that knows no number yet sends 0, and got every position that he ever had, flat for years."""
+    asha = await live.person("asha")
+    order = said.terms(asha.user_id, asha.account_id)
+    flat = [InstrumentId(f"NFO:X{n}") for n in range(300)]
+    gone = [said.position(order, 0).model_copy(update={"instrument": instrument}) for instrument in flat]
+    await live.project(said.position(order), *gone)
+    async with live.reader(asha, channels=["positions"], since={"positions": 0}) as reader:
+        snapshot = await reader.hear("snapshot")
+    assert (snapshot["since"], [row["instrument"] for row in snapshot["data"]]) == (None, ["NSE:SBIN"])
