@@ -18,7 +18,7 @@ from libs.common.contracts.ids import AccountId
 from services.gateway.api import models
 from services.gateway.api.commands import pending_request
 from services.gateway.api.edge import Edge, Json, Leaver, Reader, Router, TheEdge, Trader
-from services.gateway.api.owned import Owned, shown
+from services.gateway.api.owned import Owned, expected, shown
 from services.gateway.domain import views
 from services.gateway.domain.roles import Identity
 from services.gateway.store import broker_positions, queries
@@ -139,8 +139,7 @@ async def _change(
     async def run(request_id: UUID, again: bool) -> Response:
         stored = await _ACCOUNTS.own(edge, identity, account_id)
         account = Account.model_validate({**stored, **fresh})
-        expected = body.version or stored["version"]
-        return await _save(edge, identity, request_id, account, expected, again=again)
+        return await _save(edge, identity, request_id, account, expected(body.version, stored), again=again)
 
     return await edge.commands.once(request, identity, run)
 

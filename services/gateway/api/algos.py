@@ -9,7 +9,7 @@ from libs.common.contracts.algos import Algo, AlgoDeleted, AlgoDeleteRequested, 
 from libs.common.contracts.ids import AlgoId
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Leaver, Reader, Router, TheEdge, Trader, no_such
-from services.gateway.api.owned import Owned, shown
+from services.gateway.api.owned import Owned, expected, shown
 from services.gateway.domain.roles import Identity
 from services.gateway.store.entities import Kind
 
@@ -68,7 +68,7 @@ async def _change(
         stored = await _ALGOS.own(edge, identity, algo_id)
         algo = Algo.model_validate({**stored, **fresh})
         await _check_owned(edge, identity, algo, before=Algo.model_validate(stored))
-        return await _save(edge, identity, request_id, algo, version or stored["version"], again=again)
+        return await _save(edge, identity, request_id, algo, expected(version, stored), again=again)
 
     return await edge.commands.once(request, identity, run)
 

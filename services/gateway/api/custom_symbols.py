@@ -16,7 +16,7 @@ from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, Trader, no_such
 from services.gateway.api.market import named_instrument
 from services.gateway.api.models import contracts as views
-from services.gateway.api.owned import Owned, shown
+from services.gateway.api.owned import Owned, expected, shown
 from services.gateway.domain.roles import Identity
 from services.gateway.store import entities
 from services.gateway.store.entities import Kind
@@ -60,7 +60,7 @@ async def change(
     async def run(request_id: UUID, again: bool) -> Response:
         stored = await _SYMBOLS.own(edge, identity, custom_symbol_id)
         fresh = body.model_dump(exclude_unset=True, exclude_none=True, exclude={"version"})
-        version = body.version or stored["version"]
+        version = expected(body.version, stored)
         return await _save(edge, identity, request_id, {**stored, **fresh}, version, again=again)
 
     return await edge.commands.once(request, identity, run)

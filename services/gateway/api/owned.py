@@ -104,5 +104,10 @@ def shown(entity: Value, version: int) -> Row:
     return {**entity.model_dump(mode="json"), "version": version}
 
 
+def expected(version: int | None, stored: Row) -> int:
+    """Which version a change replaces: the one that its author names, else whatever there is."""
+    return int(stored["version"]) if version is None else version
+
+
 def _owner(row: Row) -> UserId:
     return UserId(UUID(row["user_id"]))

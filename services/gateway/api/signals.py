@@ -19,7 +19,7 @@ from libs.common.problems import PROBLEM_JSON
 from libs.common.security import WebhookSecrets
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Leaver, Reader, Router, TheEdge, Trader
-from services.gateway.api.owned import Owned, shown
+from services.gateway.api.owned import Owned, expected, shown
 from services.gateway.domain.roles import Identity, refusal_to_change
 from services.gateway.store.entities import Kind
 from services.gateway.store.rows import Row
@@ -146,7 +146,7 @@ async def _change(
     async def run(request_id: UUID, again: bool) -> Response:
         stored = await _GROUPS.own(edge, identity, group_id)
         group = SignalGroup.model_validate({**stored, **kept})
-        return await _save(edge, identity, request_id, group, version or stored["version"], again=again)
+        return await _save(edge, identity, request_id, group, expected(version, stored), again=again)
 
     return await edge.commands.once(request, identity, run, secret=True)
 

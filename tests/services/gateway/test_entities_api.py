@@ -13,9 +13,11 @@ from libs.common.contracts.accounts import (
     AccountSaved,
     AccountSaveRequested,
 )
+from libs.common.contracts.algos import AlgoSaveRequested
 from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import SignalGroupId
+from libs.common.contracts.signals import SignalGroupSaveRequested
 from libs.common.security import WebhookSecrets
 from services.gateway.api.edge import edge_in
 from tests.services.gateway import said
@@ -220,3 +222,18 @@ async def test_admins_see_the_books_of_others_and_trade_only_in_their_own(platfo
     assert (await ravi.client.get(f"/api/v2/trading/orders/?user_id={asha.user_id}")).status_code == 403
     cancel = await asha.client.post("/api/v2/trading/orders/cancel", json={"order_id": str(order.order_id)})
     assert cancel.status_code == 404
+
+
+async def test_a_change_of_version_0_is_a_change_of_that_version(platform: Platform) -> None:
+    """It was taken for none: who had never read the account overwrote what another had just saved."""
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    group = (await asha.client.post("/api/v2/signals/", json={"name": "G"})).json()["group_id"]
+    algo = (
+        await asha.client.post("/api/v2/algos/", json=ALGO | {"accounts": [{"account_id": str(asha.account_id)}]})
+    ).json()["algo_id"]
+    for path in (f"accounts/{asha.account_id}", f"signals/{group}", f"algos/{algo}"):
+        await asha.client.put(f"/api/v2/{path}", json={"name": "Mine", "version": 0})
+        request = platform.asked[-1]
+        assert isinstance(request, AccountSaveRequested | SignalGroupSaveRequested | AlgoSaveRequested)
+        assert request.expected_version == 0, path
