@@ -194,6 +194,18 @@ class Edge:
             raise no_such("account", account_id)
         return AccountId(account_id)
 
+    async def books_of(
+        self, identity: Identity, user_id: UUID | None, account_id: UUID | None
+    ) -> tuple[UserId | None, AccountId | None]:
+        """Whose books are asked for, or those of which account; one that is not of the user who is named is unknown."""
+        owner = self.whose(identity, user_id)
+        if account_id is None:
+            return owner, None
+        account = await self.visible_account(identity, account_id)
+        if user_id is not None and await self.owner(Kind.ACCOUNT, account_id) != user_id:
+            raise no_such("account", account_id)
+        return None, account
+
     async def own_strategy(self, identity: Identity, strategy_id: UUID) -> StrategyId:
         """An algo of the caller's, or an id that he made up for his own books."""
         owner = await self.owner(Kind.ALGO, strategy_id)

@@ -264,9 +264,8 @@ async def narrowed(
             of = one_instrument(instrument, symbol, exchange)
         except ValueError as error:
             raise Problem(422, "invalid", str(error)) from error
-    if account_id is not None:
-        return Filter(account_id=await edge.visible_account(identity, account_id), instrument=of)
-    return Filter(user_id=edge.whose(identity, user_id), instrument=of)
+    owner, account = await edge.books_of(identity, user_id, account_id)
+    return Filter(user_id=owner, account_id=account, instrument=of)
 
 
 def _order(body: models.PlaceOrder, order_id: UUID, identity: Identity, edge: Edge) -> OrderRequested:

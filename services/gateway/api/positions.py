@@ -37,16 +37,14 @@ async def all_positions(
 @router.get("/pnl", response_model=models.Pnl, responses=models.PROBLEMS)
 async def pnl(identity: Reader, edge: TheEdge, account_id: UUID | None = None, user_id: UUID | None = None) -> Response:
     """Today's profit and loss: in all, by account, and by strategy as each strategy's own book has it."""
-    if account_id is not None:
-        await edge.visible_account(identity, account_id)
-    owner = None if account_id else edge.whose(identity, user_id)
+    owner, account = await edge.books_of(identity, user_id, account_id)
     pool = edge.runtime.pool
-    rows = await queries.positions(pool, owner, account_id)
-    books = await queries.strategy_positions(pool, owner, account_id)
+    rows = await queries.positions(pool, owner, account)
+    books = await queries.strategy_positions(pool, owner, account)
     total = exposure(_holdings(edge, rows))
 
     async def by(key: str, of: list[Row]) -> list[dict[str, object]]:
-        return _grouped(edge, of, key, await queries.ever_traded(pool, key, owner, account_id))
+        return _grouped(edge, of, key, await queries.ever_traded(pool, key, owner, account))
 
     return Json(
         {

@@ -111,10 +111,8 @@ async def violations(
     """Denied orders, broken limits, algos that lost a leg or could not close, expired positions that could not be
     settled; the newest first.
     """
-    owner: UUID | None = edge.whose(identity, user_id)
-    if account_id is not None:
-        owner, account_id = None, await edge.visible_account(identity, account_id)
-    rows = await queries.violations(edge.runtime.pool, owner, account_id, read_cursor(cursor), limit + 1)
+    owner, account = await edge.books_of(identity, user_id, account_id)
+    rows = await queries.violations(edge.runtime.pool, owner, account, read_cursor(cursor), limit + 1)
     return Json(page(rows, limit, views.risk_event, "at", "event_id"))
 
 

@@ -237,3 +237,15 @@ async def test_a_change_of_version_0_is_a_change_of_that_version(platform: Platf
         request = platform.asked[-1]
         assert isinstance(request, AccountSaveRequested | SignalGroupSaveRequested | AlgoSaveRequested)
         assert request.expected_version == 0, path
+
+
+async def test_an_admin_who_names_a_user_and_an_account_of_another_is_shown_neither(platform: Platform) -> None:
+    """The user was passed over: the other's orders, fills, profit and violations stood there as his."""
+    admin, asha, ravi = await platform.person("admin"), await platform.person("asha"), await platform.person("ravi")
+    order = said.terms(asha.user_id, asha.account_id)
+    await platform.project(said.submitted(order), said.filled(order, version=2), said.position(order))
+    for path in ("trading/orders/", "trading/tradebook/", "trading/positions/pnl", "risk/violations/"):
+        for whose, status in ((asha, 200), (ravi, 404)):
+            query = {"account_id": str(asha.account_id), "user_id": str(whose.user_id)}
+            answer = await admin.client.get(f"/api/v2/{path}", params=query)
+            assert answer.status_code == status, (path, answer.text)
