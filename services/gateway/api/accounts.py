@@ -98,7 +98,7 @@ async def status(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
             "active": stored["active"],
             "can_trade": stored["active"] and not halts,
             "halted_by": halts,
-            **await queries.count_open(pool, account_id, edge.runtime.clock.now()),
+            **await queries.count_open(pool, account_id),
             "funds": views.funds(funds[0]) if funds else None,
             "broker_positions": views.broker_positions(account_id, await broker_positions.find(pool, account_id)),
         }

@@ -5,7 +5,7 @@ A condition that was not asked for is not in the text, so that every text has on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 import orjson
@@ -103,16 +103,14 @@ async def order_history(database: Database, order_id: UUID) -> list[Row]:
     return events
 
 
-async def count_open(database: Database, account_id: UUID, now: datetime) -> Row:
-    """Orders live for a session at most, so a week holds all that are open."""
+async def count_open(database: Database, account_id: UUID) -> Row:
+    """An order lives for a session at most, but one whose outcome nobody knows until somebody settles it."""
     row = await database.fetchrow(
         """
-        SELECT (SELECT count(*) FROM orders WHERE account_id = $1 AND requested_at > $2 AND status = ANY($3::text[]))
-                   AS open_orders,
+        SELECT (SELECT count(*) FROM orders WHERE account_id = $1 AND status = ANY($2::text[])) AS open_orders,
                (SELECT count(*) FROM positions WHERE account_id = $1 AND quantity <> 0) AS open_positions
         """,
         account_id,
-        now - timedelta(days=7),
         OPEN_STATUSES,
     )
     return dict(row) if row else {}

@@ -17,6 +17,7 @@ from libs.common.contracts.orders import (
     OrderCancelRequested,
     OrderModifyRefused,
     OrderModifyRequested,
+    OrderOutcomeUnknown,
     OrderRejected,
     OrderRequested,
 )
@@ -316,3 +317,13 @@ async def test_cancel_all_asks_every_account_and_names_the_orders(platform: Plat
 def test_an_order_is_dead_before_its_client_hears_that_it_was_not_taken() -> None:
     life = GatewaySettings.model_fields["order_life_s"].default
     assert life + 0.1 <= SEND_SECONDS + LAST_LOOK_SECONDS
+
+
+async def test_an_order_that_nobody_has_settled_for_weeks_is_counted_as_open(platform: Platform) -> None:
+    """After a week it was not, while the account could not be deleted for what was open in it."""
+    asha = await platform.person("asha")
+    order = said.terms(asha.user_id, asha.account_id, at=platform.runtime.clock.now() - timedelta(days=20))
+    unknown = OrderOutcomeUnknown(**said.fact(order, OrderStatus.OUTCOME_UNKNOWN, 2), reason="no answer in 5 s")
+    await platform.project(said.submitted(order), unknown)
+    status = (await asha.client.get(f"/api/v2/accounts/{asha.account_id}/status")).json()
+    assert status["open_orders"] == 1
