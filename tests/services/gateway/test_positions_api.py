@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -299,7 +300,8 @@ async def test_the_days_profit_is_told_as_quickly_after_years_of_trading(platfor
             asha.user_id,
             said.NOW,
         )
-    took = []
+    took: list[float] = []
+    pnl: dict[str, Any] = {}
     while len(took) < 10 and (not took or min(took) >= 0.15):  # the machine does something else; what is slow stays so
         began = stopwatch()
         pnl = (await asha.client.get("/api/v2/trading/positions/pnl")).json()
