@@ -5,6 +5,7 @@ docs/decisions/0012-stream.md says why it does not go through ASGI.
 
 import asyncio
 from collections import defaultdict, deque
+from collections.abc import Collection
 from uuid import UUID
 
 import orjson
@@ -23,6 +24,8 @@ PATH = "/api/v2/stream"
 AUTHENTICATE_S = 10.0
 RECHECK_S = 5.0
 MOST_WISHES = 32
+MOST_CHARACTERS = 65_536
+"""Of the wishes of one client that wait. One at least waits, however long it is."""
 UNAUTHENTICATED = 4401
 MALFORMED = 4400
 TOO_MANY = 4429
@@ -82,8 +85,12 @@ class Conversation:
             self._task = asyncio.create_task(self._grant(), name="stream:wish")
             self._edge.memory.conversing.add(self._task)
             self._task.add_done_callback(self._edge.memory.conversing.discard)
-        if self._client is None or len(self._wishes) == MOST_WISHES:  # of a stranger nothing more is kept meanwhile
+        if self._client is None or self._is_much(self._wishes):  # of a stranger nothing more is kept meanwhile
             self._socket.listen(False)
+
+    @staticmethod
+    def _is_much(wishes: Collection[str]) -> bool:
+        return len(wishes) >= MOST_WISHES or sum(map(len, wishes)) >= MOST_CHARACTERS
 
     def writable(self) -> None:
         if self._room is not None:

@@ -161,6 +161,24 @@ async def test_while_it_is_looked_up_who_somebody_is_nothing_more_of_him_is_kept
         await asyncio.wait({flooding})
 
 
+async def test_what_a_client_asks_meanwhile_waits_at_its_sender_and_not_here(live: Live, pool: asyncpg.Pool) -> None:
+    """One user could leave eight megabytes on each of his hundred connections, while his first wishes were granted."""
+    asha = await live.person("asha")
+    async with live.reader(asha) as reader, slow_reads(pool, "instruments"):
+        await reader.say(action="subscribe", quotes=["NSE:SBIN"])
+        await until_waiting(pool, 1)
+
+        async def flood() -> None:
+            for _ in range(24):
+                await reader.say(action="ping", said="x" * 250_000)
+
+        flooding = asyncio.create_task(flood())
+        done, _ = await asyncio.wait({flooding}, timeout=3)
+        assert not done, "six megabytes were taken"
+        flooding.cancel()
+        await asyncio.wait({flooding})
+
+
 async def test_where_no_stream_is_no_connection_is_made(live: Live) -> None:
     with pytest.raises(InvalidStatus, match="404") as refused:
         await connect(live.url.replace("http", "ws") + "/api/v2/elsewhere")
