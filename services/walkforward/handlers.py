@@ -36,7 +36,10 @@ async def take_order(request: VenueOrderRequested, ctx: Ctx) -> Sequence[Executi
 async def modify_order(request: VenueModifyRequested, ctx: Ctx) -> Sequence[ExecutionReported]:
     order = ctx.store.order(request.order_id)
     session = ctx.memory.session(request.instrument, ctx.now)
-    change = requests.modify(order, request, ctx.memory.listing(request.instrument), session, ctx.now)
+    waited = ctx.now - ctx.cause.time
+    change = requests.waited_too_long(waited) or requests.modify(
+        order, request, ctx.memory.listing(request.instrument), session, ctx.now
+    )
     if isinstance(change, str):
         reference = str(ctx.derive("refused"))
         return [requests.refuse(ExecutionKind.MODIFY_REJECTED, request, order, change, reference, ctx.now)]

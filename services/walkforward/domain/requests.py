@@ -17,6 +17,8 @@ from services.walkforward.domain.orders import LIMITED, STOPS, Change, Order, en
 
 GRACE = timedelta(seconds=1)
 """How long an IOC order that is still on its way may look for a market after it arrived."""
+CHANGE_REACHES_WITHIN = timedelta(seconds=60)
+"""As long as an order: while the venue was away its owner went by the order as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,13 @@ def without_market(order: Order, now: datetime) -> Change:
     if order.is_open and order.validity is Validity.IOC and not order.is_dormant and order.active_from <= now:
         return expire(order, now)
     return Change(replace(order, seen=now) if order.is_open and order.is_dormant else order)
+
+
+def waited_too_long(waited: timedelta) -> str:
+    """Why a change that waited so long since it was sent is not made any more; empty when it is."""
+    if waited < CHANGE_REACHES_WITHIN:
+        return ""
+    return f"the change reached the venue {int(waited.total_seconds())} s after it was sent: the order stays as it was"
 
 
 def modify(

@@ -97,6 +97,27 @@ async def test_an_order_that_arrives_after_its_time_is_refused_and_never_trades(
     assert [each.kind for each in await told(connection, knows, in_time)] == [K.ACCEPTED, K.FILLED]
 
 
+async def test_a_change_that_waited_out_an_outage_of_the_venue_is_refused_and_a_cancel_is_carried_out(
+    connection: Connection,
+) -> None:
+    """An hour after it was sent it put at the market, and filled, what its owner had long left at its limit."""
+    knows, asked = memory(tick(bid=99.95, ask=100.05)), request(BUY, 100, LIMIT, "99.00")
+    await told(connection, knows, asked)
+    hour_later = later(3600)
+    knows.see(tick(bid=99.95, ask=100.05, at=hour_later))
+    change = modify(asked, 1_000, OrderType.MARKET)
+    [refused] = await deliver(app, connection, change, memory=knows, now=hour_later, cause=envelope_of(change))
+    assert isinstance(refused, ExecutionReported)
+    assert (refused.kind, refused.leaves_quantity) == (K.MODIFY_REJECTED, 100)
+    assert refused.reason == "the change reached the venue 3600 s after it was sent: the order stays as it was"
+    [modified] = await told(connection, knows, modify(asked, 100, LIMIT, "99.05"), now=hour_later)
+    assert modified.kind is K.MODIFIED
+    withdrawal = cancel(asked)
+    [ended] = await deliver(app, connection, withdrawal, memory=knows, now=hour_later, cause=envelope_of(withdrawal))
+    assert isinstance(ended, ExecutionReported)
+    assert ended.kind is K.CANCELLED
+
+
 async def test_a_venue_that_lost_its_book_and_reads_a_month_anew_trades_none_of_it(connection: Connection) -> None:
     knows = memory(tick(ask=100.0))
     month = [request(BUY).model_copy(update={"expires_at": NOON - timedelta(days=day, seconds=1)}) for day in range(30)]
