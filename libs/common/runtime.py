@@ -81,6 +81,8 @@ class Runtime(Generic[S, V]):
         """Parts that have tried one thing for long, which has failed each time: nothing behind it is done either."""
         self.lead = Lead()
         self.in_hand = InHand(own.database_url, service.name)
+        self.caught_up = asyncio.Event()
+        """What Kafka held for us when we began to read our share of it was handled."""
         self.stopping = asyncio.Event()
         self._confirmed_at = -1.0
         """When Kafka last confirmed what `send` had sent, by the stopwatch."""

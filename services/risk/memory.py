@@ -36,6 +36,8 @@ class RiskMemory(Memory):
         self.reached_at: dict[WatchKey, datetime] = {}
         """When the amount of each of those was seen to be reached last."""
         self.flat: dict[WatchKey, Watch] = {}
+        self.is_watching = True
+        """Not from a process' start until it knows what happened to positions while it was away."""
         self.begun: date | None = None
         """The day into which everything that is carried was brought, by whatever instance, and committed."""
         self.late_fills = 0
@@ -53,6 +55,7 @@ class RiskMemory(Memory):
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.clock = runtime.clock
+        self.is_watching = False
         self.calendar = TradingCalendar(runtime.settings.market_hours)
         async with runtime.pool.acquire(timeout=5) as connection:
             await self.follow(RiskStore(connection))
@@ -158,7 +161,7 @@ class RiskMemory(Memory):
         self.book.prices.settle(now, self.policy.reference_price_max_age)
         self._look_for_expired(today)
         self.book.revalue(today)
-        if not len(self.watches):
+        if not self.is_watching or not len(self.watches):
             return
         crossings, flat = self.watches.step(self.book, today, self.begun == today)
         fresh = {each.watch.key: each for each in crossings if self._is_fresh(each.watch, now)}

@@ -1,5 +1,6 @@
 """What risk does of itself: fire breaches, arm watches, end sessions, follow other instances, keep peaks, forget."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -27,6 +28,8 @@ KEEP_DECISIONS = timedelta(days=7)
 ASK_AGAIN_S = 10
 """Between two looks for MIS that its session's end has come for."""
 ENDED_AT_ONCE = 2_000
+KNOWN_WITHIN_S = 60.0
+"""After so long what was read by then has to do: no limit fires before."""
 
 
 async def act_on_watches(runtime: Runtime[RiskStore, RiskMemory]) -> None:
@@ -34,6 +37,7 @@ async def act_on_watches(runtime: Runtime[RiskStore, RiskMemory]) -> None:
 
     What fails is found again by the next revaluation.
     """
+    await know_positions(runtime)
     memory = runtime.memory
     while True:
         await memory.found.wait()
@@ -45,6 +49,18 @@ async def act_on_watches(runtime: Runtime[RiskStore, RiskMemory]) -> None:
                 await _in_transaction(runtime, crossing.watch, crossing)
         for watch in flat.values():
             await _in_transaction(runtime, watch, None)
+
+
+async def know_positions(runtime: Runtime[RiskStore, RiskMemory]) -> None:
+    """Watch once it was read what happened to positions while no risk ran: what a stop closed meanwhile would have lost
+    more and more since, and all the rest of its scope would be squared off for it.
+    """
+    try:
+        async with asyncio.timeout(KNOWN_WITHIN_S):
+            await runtime.caught_up.wait()
+    except TimeoutError:
+        log.warning("positions_may_be_old")
+    runtime.memory.is_watching = True
 
 
 async def _in_transaction(runtime: Runtime[RiskStore, RiskMemory], watch: Watch, crossing: Crossing | None) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -59,6 +60,9 @@ class Consumer:
         """More parked messages are to be retried than there was time for: what has come is handled, and they go on."""
         self._seen: dict[Partition, int] = {}
         """What comes next of each partition that we read: an earlier record was fetched before it was begun anew."""
+        self._ends: dict[Partition, int] = {}
+        """Where those ended when we began; kept until all of them were handled."""
+        self._has_share = False
         self._numbers: set[int] = set()
         """The partitions that we read, of every topic; leased to us, and begun."""
         self._known: set[Partition] = set()
@@ -101,6 +105,7 @@ class Consumer:
                 try:
                     if self._held and due and not self._handling.stopping:
                         await self._handle_held()
+                    self._look_for_the_end()
                     if time() >= next_retry:
                         self._retries = await self._handling.retry_parked()
                         next_retry = 0.0 if self._retries else time() + RETRY_EVERY_S
@@ -142,6 +147,20 @@ class Consumer:
         for each in self._handling.apart(batch):
             await self._handling.until_done(each)
         self._pace.after(began, time())
+
+    def _look_for_the_end(self) -> None:
+        """Tell once all is handled that was there when we began."""
+        caught_up = self._runtime.caught_up
+        if caught_up.is_set() or not self._has_share:
+            return
+        for partition in self._seen.keys() - self._ends.keys():
+            lag = self._reader.lag(partition, self._seen[partition])
+            if lag is not None:
+                self._ends[partition] = self._seen[partition] + lag
+        read = all(position >= self._ends.get(partition, math.inf) for partition, position in self._seen.items())
+        if read and not self._held:
+            caught_up.set()
+            self._ends.clear()
 
     async def _keep_leases(self) -> None:
         """Look, hand over what is too much, take what is free; again every second, and whenever there is news."""
@@ -239,6 +258,7 @@ class Consumer:
         lost = self._handling.forget(gone)
         for partition in lost:
             del self._seen[partition]
+            self._ends.pop(partition, None)
             CONSUMER_LAG.remove(*partition)  # it is told by who reads it now
         try:
             self._reader.end(lost)
@@ -248,7 +268,8 @@ class Consumer:
 
     def _report(self, now: Share) -> None:
         """Ready once it reads its share; the shares of later come and go without a word."""
-        if len(self._numbers) >= now.fair:
+        self._has_share = len(self._numbers) >= now.fair
+        if self._has_share:
             self._part.works()
         for partition, position in self._seen.items():
             lag = self._reader.lag(partition, position)

@@ -3,30 +3,37 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from libs.common import ids
 from libs.common.clock import FixedClock
 from libs.common.contracts import topics
+from libs.common.contracts.base import Message, Topic
 from libs.common.contracts.enums import RiskLevel
 from libs.common.contracts.ids import AccountId
 from libs.common.contracts.risk import MTMBreached
 from libs.common.database import FAILURES, Connection
-from libs.common.messaging.envelope import type_of
+from libs.common.messaging.consumer import Consumer
+from libs.common.messaging.envelope import record, type_of
 from libs.common.messaging.work import Work, origin
 from libs.common.runtime import Runtime
+from libs.common.settings import CommonSettings
 from libs.common.testing import Databases, deliver
 from libs.common.testing.apps import opened
+from libs.common.testing.delivery import envelope_of
 from services.risk import timers
 from services.risk.app import app
 from services.risk.domain.watches import Watch
 from services.risk.memory import RiskMemory
 from services.risk.store import RiskStore
+from tests.common.ledger import publish
 from tests.services.risk.scene import (
     ACCOUNT,
     NOW,
@@ -184,6 +191,8 @@ async def instances(count: int) -> AsyncIterator[list[Runtime[RiskStore, RiskMem
     """Running instances of risk, each acting on its watches."""
     async with AsyncExitStack() as stack:
         found = [await stack.enter_async_context(opened(app, clock=FixedClock(NOW))) for _ in range(count)]
+        for each in found:
+            each.caught_up.set()
         tasks = [asyncio.create_task(timers.act_on_watches(each)) for each in found]
         try:
             yield found
@@ -231,6 +240,8 @@ async def test_a_breach_that_recovered_while_the_database_was_away_does_not_fire
     clock = FixedClock(NOW)
     async with opened(app, clock=clock) as instance:
         memory = instance.memory
+        instance.caught_up.set()
+        await timers.know_positions(instance)
         memory.take([conflated(quote(SBIN, 700.0, NOW))])
         memory.revalue()
         assert len(memory.crossed) == 1
@@ -252,6 +263,64 @@ async def test_a_breach_that_recovered_while_the_database_was_away_does_not_fire
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+@pytest.fixture
+async def events(real_servers: None) -> AsyncIterator[Topic]:
+    """What trading tells, for one test."""
+    told = topics.TRADING_EVENTS
+    made = Topic(f"risk{ids.new_id().hex[-12:]}", *told.carries, key=told.key, partitions=1, retention=told.retention)
+    admin = AdminClient({"bootstrap.servers": CommonSettings().kafka_bootstrap})
+    await asyncio.to_thread(admin.create_topics([NewTopic(made.name, 1, 1)])[made.name].result)
+    yield made
+    await asyncio.to_thread(admin.delete_topics([made.name])[made.name].result)
+
+
+async def test_what_was_closed_while_no_risk_ran_breaks_no_limit_of_the_process_that_begins(
+    pool: asyncpg.Pool, events: Topic
+) -> None:
+    """A stop had closed it at the venue. The process valued it as open, at the prices of an hour later, before it had
+    read of that: for a loss that nobody made the rest of the account was squared off.
+    """
+    heard = [replace(each, topic=events) for each in app.consumes if each.topic is topics.TRADING_EVENTS]
+    service = replace(app, consumes=heard, streams=(), timers=(), background=())
+
+    async def tell(message: Message) -> None:
+        await publish([record(events, message, replace(envelope_of(message, now=NOW), key=str(ACCOUNT)))])
+
+    async def until(sql: str) -> None:
+        async with asyncio.timeout(20):
+            while not await pool.fetchval(sql):
+                await asyncio.sleep(0.02)
+
+    async with pool.acquire() as connection:
+        await deliver(app, connection, account_saved(), limit(stop_loss=Decimal(500)), long(), now=NOW)
+    await tell(position(state(0, realised=-100), strategy_id=STRATEGY, version=2))
+    async with opened(service, clock=FixedClock(NOW)) as instance, asyncio.TaskGroup() as group:
+        memory = instance.memory
+        memory.take([conflated(quote(SBIN, 700.0, NOW))])
+        memory.revalue()
+        acting = group.create_task(timers.act_on_watches(instance))
+        await asyncio.sleep(0.5)
+        assert await pool.fetchval("SELECT armed FROM watches")
+        consumer = Consumer(instance)
+        consuming = group.create_task(consumer.run())
+        await until("SELECT bool_and(quantity = 0) FROM exposures")
+        async with asyncio.timeout(20):
+            while not memory.is_watching:
+                await asyncio.sleep(0.02)
+        memory.revalue()
+        await asyncio.sleep(0.3)
+        assert await pool.fetchval("SELECT armed FROM watches")
+        await tell(position(state(10, 800, realised=-100), strategy_id=STRATEGY, version=3))
+        await until("SELECT bool_and(quantity = 10) FROM exposures")
+        async with asyncio.timeout(20):
+            while await pool.fetchval("SELECT armed FROM watches"):
+                memory.revalue()
+                await asyncio.sleep(0.02)
+        await consumer.stop()
+        acting.cancel()
+        consuming.cancel()
 
 
 async def test_a_limit_is_armed_again_when_two_instances_close_what_is_open_in_one_moment(pool: asyncpg.Pool) -> None:
