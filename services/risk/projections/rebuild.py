@@ -26,9 +26,11 @@ async def cleared(event: OrderCleared, ctx: RiskContext) -> Sequence[Message]:
 
 
 async def denied(event: OrderDenied, ctx: RiskContext) -> Sequence[Message]:
-    """Risk's own refusal is kept, so that the id is never decided again; trading's ends an order that was cleared."""
+    """Kept, so that the id is never decided again: risk's own refusal, and an exit that trading gave up before it was
+    decided, and that may wait for us still. Trading's ends an order that was cleared.
+    """
     order = ctx.store.reservations.get(event.order_id)
-    if order is None and ctx.cause.source == "/services/risk":
+    if order is None:
         ctx.store.reservations.save(orders.reserve(event, ctx.cause.time))
     elif order is not None and not order.closed:
         ended = ledger.close(order)

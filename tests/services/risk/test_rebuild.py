@@ -2,9 +2,13 @@
 
 from libs.common.clock import SystemClock
 from libs.common.contracts.base import Event
+from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderType, Product, Side
+from libs.common.contracts.orders import OrderCleared, OrderDenied, OrderTerms
 from libs.common.database import Connection
 from services.risk.app import app, retold
 from services.risk.store.rebuild import forget
+from tests.services.risk.scene import order, position, state
+from tests.services.risk.watched import Watched
 
 ANY = {
     "uuid": "'01890000-0000-7000-8000-000000000000'",
@@ -43,3 +47,22 @@ async def fill(connection: Connection, table: str) -> None:
     rows = await connection.fetch(f"{columns} AND table_name = $1", table)
     names, values = ", ".join(row[0] for row in rows), ", ".join(ANY[row[1]] for row in rows)
     await connection.execute(f"INSERT INTO {table} ({names}) VALUES ({values})")  # noqa: S608
+
+
+async def test_an_exit_that_was_given_up_while_risk_was_away_is_not_cleared_after_a_rebuild(
+    connection: Connection,
+) -> None:
+    """Its request still waited. Trading had told of its end before, and passed over a clearance without a word: as much
+    of the position counted as being closed for ever, so that its owner's own sale of it was refused.
+    """
+    scene = await Watched(connection).open()
+    await scene.tell(position(state(10, 800), product=Product.CNC, version=1))
+    exit_ = order(side=Side.SELL, purpose=OrderPurpose.SQUARE_OFF, order_type=OrderType.MARKET, price=None)
+    exit_ = exit_.model_copy(update={"product": Product.CNC})
+    terms = {name: getattr(exit_, name) for name in OrderTerms.model_fields}
+    await scene.tell(OrderDenied(**terms, rule=DenialRule.REQUEST_EXPIRED, reason="risk did not decide in time"))
+    await scene.build_anew()
+    [answer] = await scene.tell(exit_)
+    assert isinstance(answer, OrderDenied)
+    [sale] = await scene.tell(order(side=Side.SELL, product=Product.CNC))
+    assert isinstance(sale, OrderCleared)
