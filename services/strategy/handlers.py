@@ -152,7 +152,7 @@ async def complete_square_off(event: SquareOffCompleted, ctx: Ctx) -> Sequence[M
     holding = _holding(event.strategy_id, event.account_id, ctx)
     if holding is None:
         return []
-    return _advance(holdings.closed(holding, event.square_off_id, ctx.now, event.expired), ctx)
+    return _advance(holdings.closed(holding, event.square_off_id, ctx.cause.time, event.expired), ctx)
 
 
 async def give_up_reversals(ctx: Ctx) -> Sequence[Message]:

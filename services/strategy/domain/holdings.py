@@ -131,13 +131,15 @@ def closing(holding: Holding, square_off_id: SquareOffId, now: datetime) -> Hold
 
 
 def closed(
-    holding: Holding, square_off_id: SquareOffId, now: datetime, expired: Collection[InstrumentId] = ()
+    holding: Holding, square_off_id: SquareOffId, told_at: datetime, expired: Collection[InstrumentId] = ()
 ) -> Holding:
-    """Trading has nothing pending and nothing open for the algo in this account, but for contracts that expired."""
+    """Trading had nothing pending and nothing open for the algo in this account, but for contracts that expired, when
+    it told so: we may hear it long after, and have asked for entries since.
+    """
     books = {name: quantity for name, quantity in holding.books.items() if name.rpartition(" ")[0] not in expired}
-    entries = {own: entry for own, entry in holding.entries.items() if now - entry.requested_at < LOST_AFTER}
+    entries = {own: entry for own, entry in holding.entries.items() if told_at - entry.requested_at < LOST_AFTER}
     given_up = {own: entry.requested_at for own, entry in holding.entries.items() if own not in entries}
-    lost = {own: at for own, at in {**holding.lost, **given_up}.items() if now - at < LOST_FOR}
+    lost = {own: at for own, at in {**holding.lost, **given_up}.items() if told_at - at < LOST_FOR}
     own = holding.closing
     if own is not None and own.square_off_id == square_off_id:
         own = replace(own, answered=True)

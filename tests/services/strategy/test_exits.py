@@ -9,6 +9,9 @@ from libs.common.contracts.ids import InstrumentId, OrderId, SquareOffId, Strate
 from libs.common.contracts.orders import SquareOffRequested
 from libs.common.database import Connection
 from libs.common.ids import new_id
+from libs.common.testing import deliver
+from libs.common.testing.delivery import envelope_of
+from services.strategy.app import app
 from tests.services.strategy.desk import SELL, Desk, a_change, completed, denied, orders_of, reasons_of, square_offs_of
 from tests.services.strategy.scene import FIRST, LOT, NOW, SECOND, USER, a_signal, an_algo, an_exit, knowing, save
 
@@ -208,3 +211,23 @@ async def test_an_algo_whose_legs_were_settled_at_expiry_is_flat_and_exits_nothi
     assert await desk.hear(settled) == []
     assert square_offs_of(await desk.hear(an_exit())) == [], "there is nothing to close"
     assert orders_of(await desk.hear(a_signal())), "it enters again"
+
+
+async def test_an_entry_is_not_given_up_for_what_was_closed_before_it(desk: Desk) -> None:
+    """Trading's words of before stood behind an hour of others' news when strategy was back, or were parked: the entry
+    counted as lost, and was squared off when it filled.
+    """
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    [square_off] = square_offs_of(await desk.hear(desk.filled(order), an_exit()))
+    flat, complete = desk.flattened(square_off)
+    told = envelope_of(complete, now=desk.now)
+    await desk.hear(flat)
+    await desk.pass_time(300)
+    [entry] = orders_of(await desk.hear(a_signal(at=desk.now)))
+    await desk.pass_time(40)
+    assert await deliver(app, desk.connection, complete, memory=desk.memory, now=desk.now, cause=told) == []
+    assert square_offs_of(await desk.hear(desk.filled(entry))) == []
+    assert reasons_of(await desk.hear(a_signal(at=desk.now))) == [
+        "in position already; the algo ignores repeated entries"
+    ]
