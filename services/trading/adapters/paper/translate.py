@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from libs.common.contracts.base import Message
+from libs.common.contracts.enums import OrderPurpose
 from libs.common.contracts.orders import OrderModifyCleared
 from libs.common.contracts.venue import VenueCancelRequested, VenueModifyRequested, VenueOrderRequested
 from services.trading.domain.orders import REACHES_WITHIN, Order
@@ -24,7 +25,7 @@ class PaperBroker:
                 trigger_price=order.trigger_price,
                 tag=order.tag,
                 expires_at=order.requested_at + REACHES_WITHIN,
-                purpose=order.purpose,
+                purpose=_purpose(order),
             )
         ]
 
@@ -43,3 +44,10 @@ class PaperBroker:
 
     def cancel(self, order: Order) -> Sequence[Message]:
         return [VenueCancelRequested(order_id=order.order_id, account_id=order.account_id, instrument=order.instrument)]
+
+
+def _purpose(order: Order) -> OrderPurpose:
+    """The venue knows no positions, and lets exits alone be in odd lots. An order that was not called an exit and opens
+    nothing, as risk found, which set no margin aside for it, is one.
+    """
+    return OrderPurpose.EXIT if order.purpose is OrderPurpose.ENTRY and not order.margin else order.purpose

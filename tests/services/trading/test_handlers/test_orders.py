@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderPurpose, OrderStatus
+from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderPurpose, OrderStatus, Side
 from libs.common.contracts.ids import AccountId
 from libs.common.contracts.orders import (
     OrderCancelled,
@@ -44,6 +44,16 @@ async def test_a_cleared_order_is_recorded_and_sent_in_one_transaction(trading: 
     assert submitted.order_id == sent.order_id == order.order_id
     assert (len(sent.tag), sent.tag.isalnum()) == (20, True)
     assert only(FundsChanged, said).used_margin == 1000
+
+
+async def test_what_only_closes_is_an_exit_to_the_paper_venue_whatever_its_owner_called_it(trading: Trading) -> None:
+    """The venue lets exits alone be in odd lots: a plain sale of what was bought before the lot size was changed passed
+    risk, and was rejected.
+    """
+    closing, opening = cleared(Side.SELL, margin="0"), cleared(Side.SELL)
+    said = await trading.hears(closing, opening)
+    sent = {each.order_id: each.purpose for each in said if isinstance(each, VenueOrderRequested)}
+    assert sent == {closing.order_id: OrderPurpose.EXIT, opening.order_id: OrderPurpose.ENTRY}
 
 
 async def test_openalgo_1991_the_same_order_is_sent_once_however_often_it_comes(trading: Trading) -> None:
