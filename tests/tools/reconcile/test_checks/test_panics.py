@@ -158,3 +158,21 @@ async def test_what_an_operator_stopped_and_an_admin_began_again_is_sound() -> N
     world.place(world.wish(Side.BUY, 1, "70.00"))
     report = await check(world.settle())
     assert report.passed, report.text()
+
+
+async def test_an_order_that_left_long_after_a_panic_and_was_cancelled_before_it_came_is_sound() -> None:
+    """Who was to send it slept; the venue had the panic's cancel already, and let it meet no market."""
+    world = busy_world()
+    terms = world.wish(Side.BUY, 1, "70.00")
+    world.request(terms)
+    world.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=1, margin=UNIT, unit_margin=UNIT))
+    world.submit(terms, 1, UNIT)
+    kept = world.find("VenueOrderRequested", -1)
+    world.records.remove(kept)
+    world.panic()
+    world.now += timedelta(seconds=30)
+    world.records.append(replace(kept, millis=int(world.now.timestamp() * 1000)))
+    world.cancel(terms["order_id"])
+    world.reset()
+    report = await check(world.settle())
+    assert report.passed, report.text()
