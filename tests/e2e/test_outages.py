@@ -38,7 +38,7 @@ async def test_orders_outlive_the_death_of_a_service(stack: Stack, trader: Trade
     await back(stack, service)
     await trader.holds(ORDERS)
     states = Counter(order["status"] for order in await trader.orders())
-    assert states.pop("DENIED", 0) >= 0, "those that waited too long were denied, and asked for again"
+    states.pop("DENIED", None)  # what waited too long was asked for again
     assert states == {"FILLED": ORDERS, "ACCEPTED": 1}
     assert sum(fill["quantity"] for fill in await trader.fills()) == ORDERS
     assert (await trader.cancel(resting["order_id"]))["status"] == "CANCELLED"
