@@ -16,8 +16,9 @@ from libs.common.process import run
 from libs.common.runtime import Runtime
 from libs.common.settings import CommonSettings, load, service_settings
 from services.trading.app import app
-from services.trading.domain.panics import ALL, OPERATOR
+from services.trading.domain.panics import ALL
 from services.trading.handlers.panics import halt
+from services.trading.store.panics import OPERATOR
 
 
 async def halt_all(reason: str) -> None:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from uuid import UUID
 
 from pydantic import TypeAdapter
 
@@ -17,8 +16,6 @@ from services.trading.domain.accounts import TradingAccount
 
 ALL = "ALL"
 SCOPE = re.compile(r"ALL|(USER|ACCOUNT|STRATEGY):[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-OPERATOR = UserId(UUID(int=0))
-"""Whoever has a shell on the machine is nobody's user."""
 _STRATEGY_ID: TypeAdapter[StrategyId] = TypeAdapter(StrategyId)
 
 

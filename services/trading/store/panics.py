@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from uuid import UUID
 
-from libs.common.contracts.ids import AccountId, OrderId, PanicId
+from libs.common.contracts.ids import AccountId, OrderId, PanicId, UserId
 from libs.common.contracts.risk import PanicRequested
 from libs.common.database import Connection
 from libs.common.reads import Reads, Row
@@ -11,6 +12,8 @@ from libs.common.writes import Writes
 from services.trading.domain import panics
 from services.trading.domain.panics import PanicEpoch
 
+OPERATOR = UserId(UUID(int=0))
+"""Whoever has a shell on the machine is nobody's user."""
 SELECT_EPOCHS = "SELECT scope, epoch, halted, panic_id, by_admin FROM panic_epochs WHERE scope = ANY($1::text[])"
 SELECT_EPOCHS_OF_ORDERS = """
 SELECT scope, epoch, halted, panic_id, by_admin
@@ -77,7 +80,7 @@ class Panics:
 
     async def is_panic(self, stopped: PanicEpoch) -> bool:
         """Whether somebody panicked there: an operator's halt alone closes nothing."""
-        found: bool = await self._connection.fetchval(IS_PANIC, stopped.scope, stopped.epoch, panics.OPERATOR)
+        found: bool = await self._connection.fetchval(IS_PANIC, stopped.scope, stopped.epoch, OPERATOR)
         return found
 
     async def accounts_at_stake(self, scope: str) -> set[AccountId]:

@@ -8,8 +8,8 @@ from libs.common.contracts.venue import VenueCancelRequested
 from libs.common.messaging.work import Work, origin
 from libs.common.testing import NOON
 from services.trading.app import app
-from services.trading.domain.panics import OPERATOR
 from services.trading.handlers.panics import halt
+from services.trading.store.panics import OPERATOR
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import (
     ACCOUNT,
