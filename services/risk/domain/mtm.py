@@ -111,6 +111,7 @@ class Positions:
         self.quantity[row] = position.quantity
         self.average[row] = position.average_price
         self.realised[row] = position.realised_pnl if position.pnl_day == today else 0
+        self._carries += int(self.carried_quantity[row] != 0)
         return is_news
 
     def _opened(self, row: int, position: Exposure) -> date | None:
@@ -225,15 +226,20 @@ class Positions:
         return over
 
     def _sum_carried(self, rows: int, over: npt.NDArray[np.bool_] | None) -> None:
-        """It changes a few times a day."""
+        """It changes a few times a day. Where nobody knows the close of the day before, as of what is closed and was
+        not quoted since we began, or was settled after its day, all that it made is of the days before.
+        """
         now = (self._prices.closes, self._carries, rows, 0 if over is None else int(over.sum()))
         if now == self._summed:
             return
         self._summed = now
         closes = np.take(self._prices.close, self.instrument[:rows], mode="clip")
-        carried = np.nan_to_num((closes - self.carried_average[:rows]) * self.carried_quantity[:rows], nan=0.0)
+        quantity = self.carried_quantity[:rows]
+        carried = np.nan_to_num((closes - self.carried_average[:rows]) * quantity, nan=0.0)
+        untold = np.isnan(closes) & (quantity != 0)
         if over is not None:
-            carried[over] = 0
+            untold |= over
+        carried[untold] = self.realised[:rows][untold]
         for level, groups in self.groups.items():
             sums = np.bincount(self.group[level][:rows], weights=carried, minlength=len(groups))
             groups.carried = sums.astype(np.float64, copy=False)

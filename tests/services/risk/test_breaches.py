@@ -213,6 +213,25 @@ async def test_what_a_position_lost_on_other_days_is_no_daily_loss_however_it_is
     assert isinstance(square_off, SquareOffRequested)
 
 
+async def test_what_was_carried_and_is_closed_costs_nothing_while_nobody_knows_the_close_of_the_day_before(
+    scene: Watched,
+) -> None:
+    """All that it lost since it was bought was taken for lost today when risk was restarted, before its first quote."""
+    await scene.tell(limit(max_daily_loss=Decimal(600)), position(state(10, 800)))
+    assert await scene.price(745.0) == []
+    scene.later(days=1)
+    assert await scene.price(740.0, close=745.0) == []
+    await scene.tell(position(state(0, 0, -610), version=2))
+    await scene.restart()
+    assert scene.memory.crossed == {}
+    assert await scene.price(739.0, close=745.0) == []
+    await scene.tell(position(state(10, 739, -610), version=3))
+    assert await scene.price(686.0, close=745.0) == []
+    breach, _ = await scene.price(685.0, close=745.0)
+    assert isinstance(breach, MTMBreached)
+    assert breach.mtm == -600, "610 less the 550 of the days before, and 540"
+
+
 async def test_a_breach_is_whoever_claims_it_first(scene: Watched) -> None:
     request = limit(stop_loss=Decimal(500))
     await scene.tell(request, long())

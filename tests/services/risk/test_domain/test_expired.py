@@ -1,5 +1,8 @@
 """What an account holds that nobody trades any more: a contract that expired unsettled, or a share that is gone."""
 
+from datetime import timedelta
+from decimal import Decimal
+
 import pytest
 
 from libs.common.contracts.enums import BreachKind, Product, RiskLevel
@@ -7,7 +10,7 @@ from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
 from services.risk.domain.watches import Watch
 from services.risk.memory import RiskMemory
-from tests.services.risk.scene import CONTRACTS, FUTURE, INFY, listed
+from tests.services.risk.scene import CONTRACTS, FUTURE, INFY, TODAY, listed
 from tests.services.risk.test_domain.watching import held, pass_time, price, watch, watching
 
 DAY_S = 86_400
@@ -47,6 +50,20 @@ def test_on_its_last_day_it_counts_at_its_price() -> None:
     memory = holding(watch(BreachKind.STOP_LOSS, 500))
     assert price(memory, 700.0) == [], "it has none"
     assert price(memory, 24_000.0, FUTURE) != []
+
+
+@pytest.mark.parametrize("level", [RiskLevel.ACCOUNT, RiskLevel.USER])
+def test_what_is_settled_on_a_later_day_is_no_loss_of_that_day(level: RiskLevel) -> None:
+    """Its price came late, or the stack was down at the close: the rest was squared off for what it lost in weeks."""
+    memory = holding(watch(BreachKind.DAILY_LOSS, 500, level))
+    pass_time(memory, DAY_S)
+    assert price(memory, 800.0) == []
+    settled = {"instrument": FUTURE, "product": Product.NRML, "pnl_day": TODAY + timedelta(days=1)}
+    memory.hold([held(10, 24000, realised_pnl=Decimal(-25_000), version=2, **settled)])
+    assert price(memory, 800.0) == [], "one strategy's part of it"
+    memory.hold([held(0, 0, realised_pnl=Decimal(-35_000), version=3, **settled)])
+    assert price(memory, 751.0) == []
+    assert len(price(memory, 750.0)) == 1
 
 
 @pytest.mark.parametrize("kind", [BreachKind.STOP_LOSS, BreachKind.TRAILING_STOP, BreachKind.DAILY_LOSS])
