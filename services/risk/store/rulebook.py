@@ -102,7 +102,8 @@ class Limits:
         return self._kept.get(limit_id)
 
     async def save(self, limit: RiskLimit, version: int, today: date) -> None:
-        """Keep the limit and arm its watches anew."""
+        """Keep the limit, and arm the watches of what is new in it."""
+        await self._watches.drop(limit)
         await self._connection.execute(
             _SAVE_LIMIT,
             limit.limit_id,

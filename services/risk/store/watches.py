@@ -27,6 +27,21 @@ _WATCHES_CHANGED = f"""
     {_WATCHES} WHERE l.changed_at > $1 OR limit_id IN (SELECT limit_id FROM watches WHERE changed_at > $1)
 """  # noqa: S608 - constants only
 
+_DROP = """
+    DELETE FROM watches w USING limits l
+    WHERE w.limit_id = $1 AND l.limit_id = $1
+      AND (ROW(l.level, l.account_id, l.strategy_id, l.instrument)
+               IS DISTINCT FROM ROW($2::text, $3::uuid, $4::uuid, $5::text)
+           OR NOT EXISTS (SELECT FROM unnest($6::text[], $7::numeric[]) AS k (kind, amount)
+                          WHERE k.kind = w.kind AND k.amount = w.amount))
+"""
+
+_ARM = """
+    INSERT INTO watches (limit_id, kind, version, amount, armed, day, baseline, changed_at)
+    SELECT $1, kind, $2, amount, true, $3, 0, now() FROM unnest($4::text[], $5::numeric[]) AS k (kind, amount)
+    ON CONFLICT (limit_id, kind) DO NOTHING
+"""
+
 _FIRED = """
     SELECT limit_id, w.kind, w.version, l.user_id, l.level, l.account_id, l.strategy_id, l.instrument, w.amount::text,
            w.armed, w.day, w.baseline::text
@@ -129,21 +144,20 @@ class Watches:
         """What fired today and may be armed again; what fired on another day is armed already."""
         return [watch for watch in self._fired if (watch.user_id, watch.day) == (user_id, today)]
 
+    async def drop(self, limit: RiskLimit) -> None:
+        """What the limit, as it is about to be saved, watches no more. An amount that stays is watched on as it stands:
+        where it counts from, its peak, and what fired have nothing to do with the limit's other amounts.
+        """
+        amounts = watched(limit)
+        scope = (limit.level, limit.account_id, limit.strategy_id, limit.instrument)
+        await self._connection.execute(_DROP, limit.limit_id, *scope, list(amounts), list(amounts.values()))
+
     async def arm(self, limit: RiskLimit, version: int, today: date) -> None:
-        """What the limit watches, as it was saved last, in the place of what it watched before."""
-        await self.forget(limit.limit_id)
+        """What the limit, as it was saved last, watches from now on."""
         amounts = watched(limit)
         if amounts:
-            await self._connection.execute(
-                "INSERT INTO watches (limit_id, kind, version, amount, armed, day, baseline, changed_at) "
-                "SELECT $1, kind, $2, amount, true, $3, 0, now() "
-                "FROM unnest($4::text[], $5::numeric[]) AS k (kind, amount)",
-                limit.limit_id,
-                version,
-                today,
-                list(amounts),
-                list(amounts.values()),
-            )
+            facts = (limit.limit_id, version, today, list(amounts), list(amounts.values()))
+            await self._connection.execute(_ARM, *facts)
             await self.begin_day(today, limit.limit_id)
 
     async def forget(self, limit_id: RiskLimitId) -> None:

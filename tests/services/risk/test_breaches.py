@@ -14,7 +14,7 @@ from libs.common.contracts.accounts import AccountDeleted
 from libs.common.contracts.enums import BreachKind, DenialRule, OrderPurpose, Product, RiskLevel, Side, SquareOffReason
 from libs.common.contracts.ids import UserId
 from libs.common.contracts.orders import OrderCleared, OrderDenied, SquareOffRequested
-from libs.common.contracts.risk import MTMBreached, RiskLimitDeleteRequested
+from libs.common.contracts.risk import MTMBreached, RiskLimitDeleteRequested, RiskLimitSaveRequested
 from libs.common.database import Connection
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
@@ -169,6 +169,58 @@ async def test_a_limit_that_was_changed_is_armed_again(scene: Watched) -> None:
     assert len(await scene.price(720.0)) == 2
 
 
+async def changed(scene: Watched, request: RiskLimitSaveRequested, **amounts: object) -> None:
+    other = request.limit.model_copy(update=amounts)
+    await scene.tell(request.model_copy(update={"limit": other, "expected_version": 1}))
+
+
+async def test_a_stop_counts_from_where_it_did_when_another_amount_of_its_limit_is_changed(scene: Watched) -> None:
+    """Who allowed himself one more position after a stop had the next one squared off at its first price."""
+    request = limit(stop_loss=Decimal(500), max_open_positions=1)
+    await scene.tell(request, long())
+    assert len(await scene.price(750.0)) == 2
+    await scene.tell(position(state(0, 0, -500), strategy_id=STRATEGY, version=2))
+    await changed(scene, request, max_open_positions=2)
+    await scene.tell(position(state(10, 750, -500), strategy_id=STRATEGY, version=3))
+    assert await scene.price(702.0) == []
+    assert len(await scene.price(700.0)) == 2
+
+
+@pytest.mark.parametrize("level", list(SCOPES))
+async def test_a_trailing_stop_keeps_its_best_when_another_amount_of_its_limit_is_changed(
+    scene: Watched, level: RiskLevel
+) -> None:
+    """It was measured anew from the price of that moment: a fall of twice the amount passed."""
+    request = limit(level, trailing_stop=Decimal(500), target=Decimal(5000))
+    await scene.tell(request, long())
+    assert await scene.price(900.0) == []
+    await changed(scene, request, target=Decimal(6000))
+    breach, _ = await scene.price(850.0)
+    assert isinstance(breach, MTMBreached)
+    assert (breach.kind, breach.peak_mtm) == (BreachKind.TRAILING_STOP, Decimal(1000))
+
+
+async def test_a_daily_loss_that_was_hit_denies_entries_when_another_amount_of_its_limit_is_changed(
+    scene: Watched,
+) -> None:
+    request = limit(max_daily_loss=Decimal(500), max_open_positions=5)
+    await scene.tell(request, position(state(10, 800)))
+    await scene.price(750.0)
+    await scene.tell(position(state(0, 0, -490), version=2))
+    await changed(scene, request, max_open_positions=6)
+    [denied] = await scene.tell(order(price=Decimal(750)))
+    assert isinstance(denied, OrderDenied)
+    assert (denied.rule, denied.value) == (DenialRule.DAILY_LOSS, "500")
+
+
+async def test_a_limit_of_another_scope_counts_from_nothing(scene: Watched) -> None:
+    request = limit(stop_loss=Decimal(500))
+    await scene.tell(request, long())
+    assert len(await scene.price(750.0)) == 2
+    await changed(scene, request, level=RiskLevel.USER, account_id=None)
+    assert len(await scene.price(750.0)) == 2
+
+
 async def test_a_deleted_limit_fires_no_more(scene: Watched) -> None:
     request = limit(stop_loss=Decimal(500))
     await scene.tell(request, long())
@@ -271,5 +323,5 @@ async def test_a_claim_on_a_limit_that_changed_meanwhile_is_void(scene: Watched)
     request = limit(stop_loss=Decimal(500))
     await scene.tell(request, long())
     [[stale]] = (await RiskStore(scene.connection).watches.all()).values()
-    await scene.tell(request.model_copy(update={"expected_version": 1}))
+    await changed(scene, request, stop_loss=Decimal(400))
     assert not await RiskStore(scene.connection).watches.claim(stale, Decimal(-500), TODAY, NOW)

@@ -273,6 +273,27 @@ async def test_what_is_built_anew_is_the_same_after_a_night(scene: Watched, leve
     assert await rows(scene) == before
 
 
+@pytest.mark.parametrize("level", list(SCOPES))
+async def test_what_is_built_anew_is_the_same_after_a_limit_was_changed_in_part(
+    scene: Watched, level: RiskLevel
+) -> None:
+    request = limit(level, trailing_stop=Decimal(400), stop_loss=Decimal(5000), max_daily_loss=Decimal(600))
+    await scene.tell(request, long())
+    await scene.price(900.0)
+    await scene.follow()
+    await scene.price(860.0)
+    await scene.tell(now_held(0, 0, 600, version=2))
+    await scene.price(860.0)
+    await scene.tell(now_held(10, 860, 600, version=3))
+    scene.later(seconds=1)
+    other = request.limit.model_copy(update={"stop_loss": Decimal(6000)})
+    await scene.tell(request.model_copy(update={"limit": other, "expected_version": 1}))
+    await night(scene)
+    before = await rows(scene)
+    await scene.build_anew()
+    assert await rows(scene) == before
+
+
 async def rows(scene: Watched) -> dict[str, list[str]]:
     """Every table as it is, but for when and by whom a row was written."""
     found = {}
