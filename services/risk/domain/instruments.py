@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from libs.common.contracts.enums import Exchange, InstrumentKind
+from libs.common.contracts.enums import Exchange, InstrumentKind, Side
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed, Quote, is_of_a_day_before
 from libs.common.trading_calendar import IST
@@ -50,11 +50,13 @@ class Instrument:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The last traded price and the previous close; None where the source has none (it says 0)."""
+    """The last traded price, the previous close, the best bid and ask; None where the source has none (it says 0)."""
 
     last: Decimal | None
     previous_close: Decimal | None
     at: datetime
+    bid: Decimal | None = None
+    ask: Decimal | None = None
 
     @classmethod
     def quoted(cls, quote: Quote) -> "Price":
@@ -62,7 +64,14 @@ class Price:
         last, close = _positive(quote.ltp), _positive(quote.previous_close)
         if last is not None and is_of_a_day_before(quote):
             return cls(_positive(max(quote.ltp, quote.bid, quote.ask)), close or last, quote.at)
-        return cls(last, close, quote.at)
+        return cls(last, close, quote.at, _positive(quote.bid), _positive(quote.ask))
+
+    def dearest(self, side: Side) -> Decimal | None:
+        """The most that an order at the market is likely to trade at: of what trades seldom the last trade may be hours
+        old, and the book of now.
+        """
+        book = self.ask if side is Side.BUY else self.bid
+        return max((each for each in (self.last, book) if each is not None), default=None)
 
     def reference(self, today: date) -> Decimal | None:
         """What a price band is measured from: the close of the day before, which is the last price of one that is from

@@ -23,12 +23,12 @@ class MarginRates:
     option_sold_intraday: Decimal
 
 
-def price_of(order: OrderTerms, last: Decimal | None) -> Decimal:
+def price_of(order: OrderTerms, at_market: Decimal | None) -> Decimal:
     """The price at which an order counts against limits: the dearest that it is likely to trade at.
 
     A limit binds a buyer; a seller below the market gets what is bid, and a buyer's trigger below it wakes at once.
     """
-    buys, market = order.side is Side.BUY, last or ZERO
+    buys, market = order.side is Side.BUY, at_market or ZERO
     price, trigger = order.price or ZERO, order.trigger_price or ZERO
     match order.order_type:
         case OrderType.LIMIT:

@@ -91,7 +91,7 @@ class OrderCheck:
 
     @cached_property
     def price_each(self) -> Decimal:
-        return margin.price_of(self.order, self.price.last if self.price else None)
+        return margin.price_of(self.order, self.price.dearest(self.order.side) if self.price else None)
 
     @cached_property
     def value(self) -> Decimal:

@@ -136,8 +136,20 @@ def test_what_has_not_traded_today_counts_at_its_book_and_not_at_the_price_of_a_
     sold = order(instrument=CALL, quantity=75, price=PAISE_5, side=Side.SELL)
     for wish in (bought, sold):
         assert refused(wish, price=untraded, limits=limits).value == "7500"
-    traded = Price.quoted(quote(CALL, 2.0).model_copy(update={**told, "volume": 75}))
-    assert check(bought, price=traded).margin == Decimal(150)
+
+
+def test_what_trades_seldom_counts_at_the_side_of_the_book_that_it_would_trade_at() -> None:
+    """It traded once, at nine, and the market has left that price since: 75 were bought at 100 on a margin of 150."""
+    told = {"source": FeedSource.LIVE, "volume": 75, "bid": 90.0, "ask": 100.0}
+    seldom = Price.quoted(quote(CALL, 2.0).model_copy(update=told))
+    bought = order(instrument=CALL, quantity=75, order_type=OrderType.MARKET, price=None, product=Product.NRML)
+    assert check(bought, price=seldom).margin == Decimal(7500)
+    limits = (limit(max_order_value=Decimal(6749)),)
+    sold = order(instrument=CALL, quantity=75, price=PAISE_5, side=Side.SELL)
+    assert [refused(wish, price=seldom, limits=limits).value for wish in (bought, sold)] == ["7500", "6750"]
+    fallen = Price.quoted(quote(CALL, 150.0).model_copy(update=told))
+    assert check(bought, price=fallen).margin == Decimal(11250), "the book may be gone by then"
+    assert check(bought, price=Price.quoted(quote(CALL, 2.0).model_copy(update={**told, "ask": 0.0}))).margin == 150
 
 
 def test_an_option_is_sold_without_a_price_of_its_own_unless_a_limit_minds_its_value() -> None:
