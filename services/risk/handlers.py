@@ -36,6 +36,7 @@ from services.risk.domain.halts import Halt
 from services.risk.domain.instruments import trading_day
 from services.risk.domain.ledger import Reservation
 from services.risk.domain.rules import OrderCheck
+from services.risk.domain.watches import by_scope
 from services.risk.memory import RiskMemory
 from services.risk.store import RiskStore
 from services.risk.store.rebuild import watches_stand
@@ -95,12 +96,13 @@ async def take_fill(changed: PositionChanged, ctx: RiskContext) -> Sequence[Mess
     if changed.net.quantity and changed.book.quantity:
         return []
     store, today = ctx.store, trading_day(ctx.now)
-    fired = store.watches.fired(changed.user_id, today)
+    where = changed.account_id, changed.strategy_id, changed.instrument
+    fired = [watch for watch in store.watches.fired(changed.user_id, today) if watch.concerns(*where)]
     if not fired:
         return []
     await store.write()
     expired = ctx.memory.book.prices.names_expired()
-    armed = [watch.key for watch in fired if await store.watches.rearm(watch, today, expired)]
+    armed = [key for watches in by_scope(fired) for key in await store.watches.rearm(watches, today, expired)]
     return await watches_stand(store.connection, armed) if armed else []
 
 

@@ -1,9 +1,10 @@
 """What risk does of itself: fire breaches, arm watches, end sessions, follow other instances, keep peaks, forget."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 from libs.common import ids
 from libs.common.contracts.base import Message
@@ -18,7 +19,7 @@ from libs.common.service import Context
 from libs.common.telemetry import log
 from services.risk.domain import intraday
 from services.risk.domain.instruments import trading_day
-from services.risk.domain.watches import Crossing, Watch
+from services.risk.domain.watches import Crossing, Watch, by_scope
 from services.risk.memory import RiskMemory
 from services.risk.store import RiskStore
 from services.risk.store.rebuild import watches_stand
@@ -33,7 +34,8 @@ KNOWN_WITHIN_S = 60.0
 
 
 async def act_on_watches(runtime: Runtime[RiskStore, RiskMemory]) -> None:
-    """Whenever a revaluation found something: fire what was reached, arm what is flat again.
+    """Whenever a revaluation found something: fire what was reached, arm what is flat again. All of one scope at once:
+    a thousand limits of one user, each by itself, would keep those of everybody else waiting.
 
     What fails is found again by the next revaluation.
     """
@@ -44,11 +46,12 @@ async def act_on_watches(runtime: Runtime[RiskStore, RiskMemory]) -> None:
         memory.found.clear()
         crossed, memory.crossed = memory.crossed, {}
         flat, memory.flat = memory.flat, {}
-        for crossing in crossed.values():
-            if memory.is_reached(crossing.watch):
-                await _in_transaction(runtime, crossing.watch, crossing)
-        for watch in flat.values():
-            await _in_transaction(runtime, watch, None)
+        for watches in by_scope(each.watch for each in crossed.values()):
+            reached = [crossed[watch.key] for watch in watches if memory.is_reached(watch)]
+            if reached:
+                await _in_transaction(runtime, watches, partial(fire, crossings=reached))
+        for watches in by_scope(flat.values()):
+            await _in_transaction(runtime, watches, partial(rearm, watches=watches))
 
 
 async def know_positions(runtime: Runtime[RiskStore, RiskMemory]) -> None:
@@ -63,49 +66,56 @@ async def know_positions(runtime: Runtime[RiskStore, RiskMemory]) -> None:
     runtime.memory.is_watching = True
 
 
-async def _in_transaction(runtime: Runtime[RiskStore, RiskMemory], watch: Watch, crossing: Crossing | None) -> None:
+async def _in_transaction(
+    runtime: Runtime[RiskStore, RiskMemory],
+    watches: Sequence[Watch],
+    step: Callable[[Unit[RiskStore, RiskMemory]], Awaitable[None]],
+) -> None:
+    first = watches[0]
     try:
-        async with runtime.transaction(user_id=watch.user_id) as unit:
-            if crossing is not None:
-                await fire(unit, crossing)
-            else:
-                await rearm(unit, watch)
-            now_watched = await unit.store.watches.of([watch.limit_id])
+        async with runtime.transaction(user_id=first.user_id) as unit:
+            await step(unit)
+            now_watched = await unit.store.watches.of({watch.limit_id for watch in watches})
     except FAILURES as error:
-        log.warning("watch_waits", limit_id=str(watch.limit_id), kind=watch.kind, error=repr(error))
+        log.warning("watch_waits", limit_id=str(first.limit_id), kind=first.kind, error=repr(error))
         return
     runtime.memory.rewatch(now_watched)
 
 
-async def fire(unit: Unit[RiskStore, RiskMemory], crossing: Crossing) -> None:
-    """Claim the breach; if it is ours, say it and ask for the square-off of every account in its scope."""
+async def fire(unit: Unit[RiskStore, RiskMemory], crossings: Sequence[Crossing]) -> None:
+    """Claim the breaches of one scope; say what is ours, and ask once for the square-off of each account there."""
+    today, store = trading_day(unit.now), unit.store
+    ours = [each for each in crossings if await store.watches.claim(each.watch, each.mtm, today, unit.now)]
+    unit.say(*(breach(each, unit.now) for each in ours))
+    if ours:
+        watch = ours[0].watch
+        for account_id in await store.watches.accounts_in_scope(watch):
+            unit.say(square_off(watch, account_id, SquareOffId(unit.derive("square-off", account_id))))
+
+
+def breach(crossing: Crossing, now: datetime) -> MTMBreached:
     watch = crossing.watch
-    if not await unit.store.watches.claim(watch, crossing.mtm, trading_day(unit.now), unit.now):
-        return
-    unit.say(
-        MTMBreached(
-            user_id=watch.user_id,
-            limit_id=watch.limit_id,
-            level=watch.level,
-            kind=watch.kind,
-            account_id=watch.account_id,
-            strategy_id=watch.strategy_id,
-            instrument=watch.instrument,
-            limit=watch.amount,
-            mtm=crossing.mtm,
-            peak_mtm=crossing.peak,
-            breached_at=unit.now,
-        )
+    return MTMBreached(
+        user_id=watch.user_id,
+        limit_id=watch.limit_id,
+        level=watch.level,
+        kind=watch.kind,
+        account_id=watch.account_id,
+        strategy_id=watch.strategy_id,
+        instrument=watch.instrument,
+        limit=watch.amount,
+        mtm=crossing.mtm,
+        peak_mtm=crossing.peak,
+        breached_at=now,
     )
-    for account_id in await unit.store.watches.accounts_in_scope(watch):
-        unit.say(square_off(watch, account_id, SquareOffId(unit.derive("square-off", account_id))))
 
 
-async def rearm(unit: Unit[RiskStore, RiskMemory], watch: Watch) -> None:
-    """Its scope is flat: the watch waits for the next position."""
+async def rearm(unit: Unit[RiskStore, RiskMemory], watches: Sequence[Watch]) -> None:
+    """Their scope is flat: they wait for the next position."""
     expired = unit.context.memory.book.prices.names_expired()
-    if await unit.store.watches.rearm(watch, trading_day(unit.now), expired):
-        unit.say(*await watches_stand(unit.store.connection, [(watch.limit_id, watch.kind)]))
+    armed = await unit.store.watches.rearm(watches, trading_day(unit.now), expired)
+    if armed:
+        unit.say(*await watches_stand(unit.store.connection, armed))
 
 
 def square_off(watch: Watch, account_id: AccountId, square_off_id: SquareOffId) -> SquareOffRequested:

@@ -71,6 +71,14 @@ class Watch:
             case RiskLevel.USER | RiskLevel.ALL:
                 return self.user_id
 
+    def concerns(self, account_id: AccountId, strategy_id: StrategyId | None, instrument: InstrumentId) -> bool:
+        """Whether what moves there is in its scope."""
+        return (
+            self.account_id in (None, account_id)
+            and self.strategy_id in (None, strategy_id)
+            and self.instrument in (None, instrument)
+        )
+
     @property
     def is_carried(self) -> bool:
         return self.kind is BreachKind.TRAILING_STOP and self.level in CARRIED
@@ -80,6 +88,14 @@ class Watch:
         if self.day == today or self.is_carried:
             return self
         return replace(self, armed=True, day=today, baseline=ZERO, peak=None)
+
+
+def by_scope(watches: Iterable[Watch]) -> list[list[Watch]]:
+    """Those of one scope together, always in the same order."""
+    scopes: dict[Hashable, list[Watch]] = {}
+    for watch in sorted(watches, key=lambda each: each.key):
+        scopes.setdefault((watch.level, watch.scope), []).append(watch)
+    return list(scopes.values())
 
 
 @dataclass(frozen=True, slots=True)

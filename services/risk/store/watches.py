@@ -72,19 +72,20 @@ _REARM = """
         SELECT * FROM exposures
         WHERE user_id = $4 AND strategy_id = COALESCE($6::uuid, $8::uuid)
           AND ($5::uuid IS NULL OR account_id = $5) AND ($7::text IS NULL OR instrument = $7))
-    UPDATE watches
+    UPDATE watches w
     SET armed = true, peak = NULL, carried_peak = NULL, changed_at = now(), day = $9,
         baseline = (SELECT COALESCE(sum(realised_pnl) FILTER (WHERE pnl_day = $9), 0) FROM scope)
-    WHERE limit_id = $1 AND kind = $2 AND version = $3 AND NOT armed
+    FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS c (limit_id, kind, version)
+    WHERE w.limit_id = c.limit_id AND w.kind = c.kind AND w.version = c.version AND NOT armed
       AND NOT EXISTS (SELECT FROM scope WHERE quantity <> 0 AND instrument <> ALL($10::text[]))
-    RETURNING true
+    RETURNING w.limit_id, w.kind
 """
 
 _IN_ORDER = """
     SELECT FROM watches JOIN unnest($1::uuid[], $2::text[]) AS c (limit_id, kind) USING (limit_id, kind)
     ORDER BY limit_id, kind FOR UPDATE OF watches
 """
-"""Two instances keep peaks of the same watches at once, each in an order of its own: they would wait for each other."""
+"""Two instances write to the same watches at once, each in an order of its own: they would wait for each other."""
 
 _KEEP_PEAKS = """
     UPDATE watches w
@@ -185,24 +186,29 @@ class Watches:
         rows = await self._connection.fetch(_ACCOUNTS_IN_SCOPE, watch.user_id, watch.account_id, watch.strategy_id)
         return [row[0] for row in rows]
 
-    async def rearm(self, watch: Watch, today: date, expired: Collection[InstrumentId]) -> bool:
-        """Arm a fired watch again, if its scope is flat here as well but for what has expired, which nobody can close;
-        what it realised today is the new baseline.
+    async def rearm(
+        self, watches: Sequence[Watch], today: date, expired: Collection[InstrumentId]
+    ) -> list[tuple[RiskLimitId, str]]:
+        """Arm the fired watches of one scope again, if it is flat here as well but for what has expired, which nobody
+        can close; what it realised today is the new baseline. Which were armed.
         """
-        armed = await self._connection.fetchval(
+        limit_ids, kinds = [watch.limit_id for watch in watches], [watch.kind for watch in watches]
+        await self._connection.execute(_IN_ORDER, limit_ids, kinds)
+        one = watches[0]
+        armed = await self._connection.fetch(
             _REARM,
-            watch.limit_id,
-            watch.kind,
-            watch.version,
-            watch.user_id,
-            watch.account_id,
-            watch.strategy_id,
-            watch.instrument,
+            limit_ids,
+            kinds,
+            [watch.version for watch in watches],
+            one.user_id,
+            one.account_id,
+            one.strategy_id,
+            one.instrument,
             NET,
             today,
             expired,
         )
-        return armed is True
+        return [(row[0], row[1]) for row in armed]
 
     async def begin_day(self, today: date, limit_id: RiskLimitId | None = None) -> list[Watch]:
         """Bring the trailing stops of carried positions into the day: those that are not in it, or not rightly."""

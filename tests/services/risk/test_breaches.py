@@ -22,6 +22,7 @@ from services.risk.store import RiskStore
 from tests.services.risk.scene import (
     ACCOUNT,
     FUTURE,
+    INFY,
     NOW,
     OTHER_ACCOUNT,
     SBIN,
@@ -75,6 +76,33 @@ async def test_a_user_limit_flattens_every_account_and_nobody_elses(scene: Watch
     accounts = [each.account_id for each in square_offs if isinstance(each, SquareOffRequested)]
     assert accounts == [ACCOUNT, OTHER_ACCOUNT]
     assert len({each.square_off_id for each in square_offs if isinstance(each, SquareOffRequested)}) == 2
+
+
+async def test_all_that_is_reached_of_one_scope_asks_for_each_square_off_once(scene: Watched) -> None:
+    """A thousand limits of a user with a thousand accounts asked for a million, and everybody's stops waited."""
+    both = {"stop_loss": Decimal(500), "max_daily_loss": Decimal(400)}
+    own = [limit(RiskLevel.USER, **both) for _ in range(3)]
+    await scene.tell(account_saved(OTHER_ACCOUNT), *own, limit(stop_loss=Decimal(500)), long())
+    said = await scene.price(750.0)
+    asked = [each for each in said if isinstance(each, SquareOffRequested)]
+    assert len([each for each in said if isinstance(each, MTMBreached)]) == 7
+    assert sorted(each.account_id for each in asked) == [ACCOUNT, ACCOUNT, OTHER_ACCOUNT], "the account's own, and all"
+    assert len({each.square_off_id for each in asked}) == 3
+
+
+async def test_what_a_closed_position_arms_again_is_looked_for_by_scopes_and_not_by_limits(scene: Watched) -> None:
+    """Of a user with a thousand limits that had fired each closing fill held up everybody's orders."""
+    own = [limit(RiskLevel.USER, stop_loss=Decimal(500), target=Decimal(500)) for _ in range(30)]
+    other = [limit(RiskLevel.INSTRUMENT, stop_loss=Decimal(500), instrument=INFY) for _ in range(30)]
+    await scene.tell(*own, *other, long())
+    await scene.connection.execute("UPDATE watches SET armed = false, day = $1", TODAY)
+    reads = "SELECT seq_scan + idx_scan FROM pg_stat_xact_user_tables WHERE relid = 'exposures'::regclass"
+    async with scene.connection.transaction():
+        before = await scene.connection.fetchval(reads)
+        await scene.tell(position(state(0, 0, -520), strategy_id=STRATEGY, version=2))
+        assert await scene.connection.fetchval(reads) - before < 20
+    armed = "SELECT count(*) FROM watches JOIN limits USING (limit_id) WHERE armed AND level = 'USER'"
+    assert await scene.connection.fetchval(armed) == 60
 
 
 async def test_a_strategy_limit_reaches_accounts_where_its_orders_are_still_pending(scene: Watched) -> None:
@@ -303,7 +331,7 @@ async def test_a_watch_is_not_armed_again_while_the_database_knows_of_an_open_po
     await scene.price(750.0)
     watches = RiskStore(scene.connection).watches
     [[fired]] = (await watches.all()).values()
-    assert not await watches.rearm(fired, TODAY, [])
+    assert await watches.rearm([fired], TODAY, []) == []
     await scene.tell(position(state(0, 0, -500), strategy_id=STRATEGY, version=2))
     [[armed]] = (await watches.all()).values()
     assert (armed.armed, armed.baseline) == (True, Decimal(-500))

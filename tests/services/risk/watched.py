@@ -20,6 +20,7 @@ from libs.common.testing import deliver
 from libs.common.testing.delivery import envelope_of
 from services.risk import timers
 from services.risk.app import app, retold
+from services.risk.domain.watches import by_scope
 from services.risk.memory import RiskMemory
 from services.risk.projections.watch import positions_of
 from services.risk.store import RiskStore
@@ -133,10 +134,12 @@ class Watched(Scene):
         self.memory.take([conflated(quote(SBIN, last, self.now, close))])
         self.memory.revalue()
         said: list[Message] = []
-        for crossing in self.memory.crossed.values():
-            said += await self._act(lambda unit, each=crossing: timers.fire(unit, each))
-        for watch in self.memory.flat.values():
-            await self._act(lambda unit, each=watch: timers.rearm(unit, each))
+        crossed = self.memory.crossed
+        for watches in by_scope(each.watch for each in crossed.values()):
+            crossings = [crossed[watch.key] for watch in watches]
+            said += await self._act(lambda unit, each=crossings: timers.fire(unit, each))
+        for watches in by_scope(self.memory.flat.values()):
+            await self._act(lambda unit, each=watches: timers.rearm(unit, each))
         self.memory.crossed.clear()
         self.memory.flat.clear()
         self.memory.rewatch(await RiskStore(self.connection).watches.all())
