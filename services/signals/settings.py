@@ -10,8 +10,8 @@ class SignalsSettings(BaseSettings):
     webhook_secret: str = Field(min_length=16)
     """What URL ids, tokens and signing keys derive from; the gateway holds the same one."""
     max_body_bytes: int = 65_536
-    body_seconds: float = 2.0
-    """How long a sender may take over its body."""
+    body_seconds: float = 1.2
+    """How long a sender may take over its body: less than `answer_seconds`, of which the decision needs the rest."""
     answer_seconds: float = 1.8
     """When a decision takes longer the sender hears 503: TradingView gives up after three seconds."""
     max_in_flight: int = 200
