@@ -74,11 +74,16 @@ class Admission:
 
     def _look(self) -> None:
         """The limit grows beyond where it began only while it is what holds orders back."""
-        late, answers = self._late > self._quick, self._late + self._quick
-        wait, self._late, self._quick, self._waited = self._waited / max(answers, 1), 0, 0, 0.0
-        goes_away, self._waited_before = wait < self._waited_before * SHORTER, wait
-        self._late_looks = self._late_looks + (not goes_away) if late else 0
-        if late and not goes_away and self._late_looks >= STANDS_AFTER:
+        late = self._late > self._quick
+        wait = self._waited / max(self._late + self._quick, 1)
+        stands = late and wait >= self._waited_before * SHORTER
+        self._late = self._quick = 0
+        self._waited, self._waited_before = 0.0, wait
+        if not late:
+            self._late_looks = 0
+        elif stands:
+            self._late_looks += 1
+        if stands and self._late_looks >= STANDS_AFTER:
             self.limit = max(FEWEST, self.limit * SHRINK)
         elif not late and self.limit < START:
             self.limit = min(START, self.limit * GROW)
