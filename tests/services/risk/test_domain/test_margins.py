@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from libs.common.contracts.enums import DenialRule, FeedSource, OrderType, Product, Side
-from libs.common.contracts.orders import OrderCleared
+from libs.common.contracts.orders import OrderCleared, OrderRequested
 from services.risk.domain.instruments import Price
 from services.risk.domain.orders import decide
 from services.risk.domain.rules import denial
@@ -126,30 +126,37 @@ def test_what_trades_at_a_price_that_nobody_knows_yet_opens_nothing(terms: dict[
     assert denial(check(dodging, price=price, net=leaving)) is None, "what only reduces passes"
 
 
+def beside_the_book(last: float, volume: int, ask: float = 100.0) -> Price:
+    """Of an option for which 90 is bid and 100 asked, and that last traded at another price."""
+    told = {"source": FeedSource.LIVE, "volume": volume, "bid": 90.0, "ask": ask}
+    return Price.quoted(quote(CALL, last).model_copy(update=told))
+
+
+def bought_and_sold_at_the_market() -> tuple[OrderRequested, OrderRequested]:
+    bought = order(instrument=CALL, quantity=75, order_type=OrderType.MARKET, price=None, product=Product.NRML)
+    return bought, order(instrument=CALL, quantity=75, price=PAISE_5, side=Side.SELL)
+
+
 def test_what_has_not_traded_today_counts_at_its_book_and_not_at_the_price_of_a_day_before() -> None:
     """Brokers repeat that price with the time and the book of now: 75 were bought at 100 on a margin of 150."""
-    told = {"source": FeedSource.LIVE, "volume": 0, "bid": 90.0, "ask": 100.0}
-    untraded = Price.quoted(quote(CALL, 2.0).model_copy(update=told))
-    bought = order(instrument=CALL, quantity=75, order_type=OrderType.MARKET, price=None, product=Product.NRML)
+    untraded = beside_the_book(2.0, volume=0)
+    bought, sold = bought_and_sold_at_the_market()
     assert check(bought, price=untraded).margin == Decimal(7500)
     limits = (limit(max_order_value=Decimal(7499)),)
-    sold = order(instrument=CALL, quantity=75, price=PAISE_5, side=Side.SELL)
     for wish in (bought, sold):
         assert refused(wish, price=untraded, limits=limits).value == "7500"
 
 
 def test_what_trades_seldom_counts_at_the_side_of_the_book_that_it_would_trade_at() -> None:
     """It traded once, at nine, and the market has left that price since: 75 were bought at 100 on a margin of 150."""
-    told = {"source": FeedSource.LIVE, "volume": 75, "bid": 90.0, "ask": 100.0}
-    seldom = Price.quoted(quote(CALL, 2.0).model_copy(update=told))
-    bought = order(instrument=CALL, quantity=75, order_type=OrderType.MARKET, price=None, product=Product.NRML)
+    seldom = beside_the_book(2.0, volume=75)
+    bought, sold = bought_and_sold_at_the_market()
     assert check(bought, price=seldom).margin == Decimal(7500)
     limits = (limit(max_order_value=Decimal(6749)),)
-    sold = order(instrument=CALL, quantity=75, price=PAISE_5, side=Side.SELL)
     assert [refused(wish, price=seldom, limits=limits).value for wish in (bought, sold)] == ["7500", "6750"]
-    fallen = Price.quoted(quote(CALL, 150.0).model_copy(update=told))
+    fallen = beside_the_book(150.0, volume=75)
     assert check(bought, price=fallen).margin == Decimal(11250), "the book may be gone by then"
-    assert check(bought, price=Price.quoted(quote(CALL, 2.0).model_copy(update={**told, "ask": 0.0}))).margin == 150
+    assert check(bought, price=beside_the_book(2.0, volume=75, ask=0.0)).margin == 150
 
 
 def test_an_option_is_sold_without_a_price_of_its_own_unless_a_limit_minds_its_value() -> None:

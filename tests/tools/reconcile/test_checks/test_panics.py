@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -71,18 +72,24 @@ def an_exit_of_an_older_epoch_leaves_in_a_strategys_panic(world: World) -> None:
     world.place(terms, epoch=1, opens=False)
 
 
-@CORRUPTIONS.of(Rule.EPOCH, "left for the venue at", made_by_the_platform=True)
-def a_paused_instance_wakes_up_after_a_panic_and_sends(world: World) -> None:
+def leave_half_a_minute_after_a_panic(world: World) -> UUID:
+    """An order that trading had submitted before it; whoever was to send it slept."""
     terms = world.wish(Side.BUY, 1, "70.00")
     world.request(terms)
-    world.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=1, margin=UNIT))
+    world.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=1, margin=UNIT, unit_margin=UNIT))
     world.submit(terms, 1, UNIT)
     kept = world.find("VenueOrderRequested", -1)
     world.records.remove(kept)
     world.panic()
     world.now += timedelta(seconds=30)
     world.records.append(replace(kept, millis=int(world.now.timestamp() * 1000)))
-    world.accept(terms["order_id"])
+    order_id: UUID = terms["order_id"]
+    return order_id
+
+
+@CORRUPTIONS.of(Rule.EPOCH, "left for the venue at", made_by_the_platform=True)
+def a_paused_instance_wakes_up_after_a_panic_and_sends(world: World) -> None:
+    world.accept(leave_half_a_minute_after_a_panic(world))
 
 
 @CORRUPTIONS.of(Rule.EPOCH, "begun again by somebody who is none", made_by_the_platform=True)
@@ -163,16 +170,7 @@ async def test_what_an_operator_stopped_and_an_admin_began_again_is_sound() -> N
 async def test_an_order_that_left_long_after_a_panic_and_was_cancelled_before_it_came_is_sound() -> None:
     """Who was to send it slept; the venue had the panic's cancel already, and let it meet no market."""
     world = busy_world()
-    terms = world.wish(Side.BUY, 1, "70.00")
-    world.request(terms)
-    world.say(topics.RISK_DECISIONS, OrderCleared(**terms, epoch=1, margin=UNIT, unit_margin=UNIT))
-    world.submit(terms, 1, UNIT)
-    kept = world.find("VenueOrderRequested", -1)
-    world.records.remove(kept)
-    world.panic()
-    world.now += timedelta(seconds=30)
-    world.records.append(replace(kept, millis=int(world.now.timestamp() * 1000)))
-    world.cancel(terms["order_id"])
+    world.cancel(leave_half_a_minute_after_a_panic(world))
     world.reset()
     report = await check(world.settle())
     assert report.passed, report.text()
