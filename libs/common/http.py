@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import resource
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,10 @@ from libs.common.telemetry import continue_trace, trace
 DRAIN_SECONDS = 5
 BACKLOG = 4096
 """Connections that wait to be accepted, as many as kernels allow: whoever finds no room there waits for a second."""
+ACCEPTED_AT_ONCE = 32
+"""Connections, in a turn of the loop. libuv accepts one for each socket that listens, and a turn that handles a batch
+takes milliseconds: who connected together with hundreds, as after a restart, waited for seconds.
+"""
 IDLE_SECONDS = 75
 """How long a connection may idle: longer than edges keep theirs, so that none is closed just when it is used again."""
 NOTICE_SECONDS = 1.0
@@ -140,6 +145,13 @@ def _sockets(runtime: Runtime[Any, Any]) -> Any:
     return functools.partial(WebSocket, runtime.service.sockets(runtime))
 
 
+def _listening(host: str, port: int) -> list[socket.socket]:
+    """One socket, by as many names as connections are to be accepted at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    first = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    return [first, *(first.dup() for _ in range(ACCEPTED_AT_ONCE - 1))]
+
+
 def descriptors() -> int:
     """How many this process may open; as many as the machine lets it: what it starts with is often 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -165,8 +177,6 @@ class Listener:
         )
         config = uvicorn.Config(
             build_app(runtime),
-            host=own.host,
-            port=own.port,
             http=functools.partial(Connection, self._unfinished),  # type: ignore[arg-type]  # a class that makes them
             ws=_sockets(runtime),
             lifespan="off",
@@ -179,16 +189,24 @@ class Listener:
             timeout_keep_alive=IDLE_SECONDS,
             backlog=BACKLOG,
         )
+        self._address = own.host, own.port
         self._server = _Server(config)
+        self._server.servers = []  # until it has started
         self._served = asyncio.Event()
 
     async def run(self) -> None:
+        sockets: list[socket.socket] = []
         try:
+            sockets += _listening(*self._address)
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(self._unfinished.watch(), name="unfinished requests")
-                await self._server.serve()
+                await self._server.serve(sockets)
                 watching.cancel()
         finally:
+            for server in self._server.servers:
+                server.close()
+            for each in sockets:
+                each.close()
             self._served.set()
         if self._server.should_exit:
             await asyncio.Event().wait()

@@ -361,6 +361,30 @@ def test_whoever_was_accepted_before_we_stood_still_is_read_before_it_is_judged(
     assert uvloop.run(stood_still()) == [b"HTTP/1.1 200 OK\r\n"] * many
 
 
+def test_who_connects_together_with_hundreds_is_accepted_within_few_turns_of_the_loop() -> None:
+    """Each turn takes milliseconds while batches are handled: accepted one by one hundreds waited for seconds."""
+    many = 400
+
+    async def turns_until_all_are_answered() -> int:
+        async with listening() as port:
+            # Blocks the loop, so that nothing is accepted meanwhile
+            sockets = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(many)]
+            for each in sockets:
+                each.sendall(WHOLE)
+            hearing = asyncio.create_task(asyncio.to_thread(lambda: [each.recv(17) for each in sockets]))
+            turns = 0
+            while not hearing.done():
+                turns += 1
+                time.sleep(0.002)  # noqa: ASYNC251 - this is the batch
+                await asyncio.sleep(0)
+            for each in sockets:
+                each.close()
+            assert hearing.result() == [b"HTTP/1.1 200 OK\r\n"] * many
+            return turns
+
+    assert uvloop.run(turns_until_all_are_answered()) < many / 2
+
+
 @pytest.mark.parametrize(("trusted", "seen"), [("127.0.0.1", "203.0.113.7"), ("10.9.0.0/16", "127.0.0.1")])
 async def test_a_client_is_who_a_trusted_proxy_says_and_nobody_else_may_say_it(trusted: str, seen: str) -> None:
     forwarded = {"X-Forwarded-For": "203.0.113.7"}
