@@ -32,6 +32,10 @@ GatewayRuntime: TypeAlias = Runtime[GatewayStore, GatewayMemory]
 
 KNOWN_S = 5.0
 """A credential that was good is believed for so long: the longest that a revoked one still works."""
+RENEWED_S = 2.0
+"""After so long it is looked up again beside what it is used for: in an overload a look takes seconds, and hundreds who
+waited for it were refused late.
+"""
 SESSION_CACHED_S = 60
 POSTBACKS_AT_ONCE = 4
 """Passed on to trading, whose time belongs to orders: one that is refused only makes us hear later what happened."""
@@ -81,6 +85,7 @@ class Edge:
         self.servers: Glance[dict[str, bool]] = Glance(SERVERS_SEEN_S)
         self._keys = asyncio.Semaphore(KEYS_AT_ONCE)
         self._identities: dict[str, tuple[Identity, float]] = {}
+        """And when each was looked up, by a clock that nobody moves."""
         self._asked: dict[str, asyncio.Task[Identity]] = {}
         """What is being looked up, unless rights changed meanwhile."""
         self._owners: dict[tuple[Kind, UUID], UserId] = {}
@@ -99,25 +104,31 @@ class Edge:
         if not secret:
             raise Problem(401, "unauthenticated", "send Authorization: Bearer <token> or X-API-Key", headers=_ASK)
         known = self._identities.get(secret)
-        if known and known[1] > self.runtime.clock.now().timestamp():
+        age = stopwatch() - known[1] if known else KNOWN_S
+        if known and age < RENEWED_S:
             return known[0]
         asked = self._asked.get(secret)
         if asked is None:
             asked = self._asked[secret] = asyncio.create_task(self._look_up(secret, by_key=bool(api_key)))
             asked.add_done_callback(_take_note)
+        if known and age < KNOWN_S:
+            return known[0]
         return await asyncio.shield(asked)
 
     async def _look_up(self, secret: str, *, by_key: bool) -> Identity:
         """Once for all who send it meanwhile: hundreds of a flood would each wait for a connection to the database, and
-        those who are refused after that wait hear it late.
+        those who are refused after that wait hear it late. A credential that is none any more is forgotten at once.
         """
         try:
             identity = await (self._by_key(secret) if by_key else self._by_token(secret))
             if self._asked.get(secret) is asyncio.current_task():
                 if len(self._identities) > 10_000:
                     self._identities.clear()
-                self._identities[secret] = (identity, self.runtime.clock.now().timestamp() + KNOWN_S)
+                self._identities[secret] = (identity, stopwatch())
             return identity
+        except Problem:
+            self._identities.pop(secret, None)
+            raise
         finally:
             if self._asked.get(secret) is asyncio.current_task():
                 del self._asked[secret]

@@ -5,6 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
+from services.gateway.api import edge
 from services.gateway.api.edge import edge_in
 from services.gateway.store import people
 from services.gateway.store.rows import Row
@@ -33,7 +34,7 @@ async def test_a_credential_is_looked_up_once_for_all_who_send_it_at_once(
     """In a flood hundreds waited for a connection to the database each, and heard seconds later that it was no."""
     asha = await platform.person("asha")
     made = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).json()
-    client, edge = await platform.client(**{"X-API-Key": made["api_key"]}), edge_in(platform.runtime)
+    client = await platform.client(**{"X-API-Key": made["api_key"]})
     look, looks, may_look = people.key_user, 0, asyncio.Event()
 
     async def counted(pool: asyncpg.Pool, digest: bytes) -> Row | None:
@@ -50,7 +51,7 @@ async def test_a_credential_is_looked_up_once_for_all_who_send_it_at_once(
     answers = await asyncio.gather(*many[1:])
     assert ({answer.status_code for answer in answers}, looks) == ({200}, 1)
 
-    edge.forget_identities()
+    edge_in(platform.runtime).forget_identities()
     may_look.clear()
     before = asyncio.create_task(client.get(PROFILE))
     await asyncio.sleep(0.2)
@@ -58,6 +59,34 @@ async def test_a_credential_is_looked_up_once_for_all_who_send_it_at_once(
     may_look.set()
     await before
     assert (await client.get(PROFILE)).status_code == 401, "what was asked before it was revoked is not believed after"
+
+
+async def test_nobody_waits_for_another_look_at_a_credential_that_was_good_a_moment_ago(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every five seconds of an overload all who sent it waited for seconds. Revoked elsewhere it ends with the look."""
+    asha = await platform.person("asha")
+    made = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).json()
+    client = await platform.client(**{"X-API-Key": made["api_key"]})
+    assert (await client.get(PROFILE)).status_code == 200
+    looks, may_look = 0, asyncio.Event()
+
+    async def revoked(pool: asyncpg.Pool, digest: bytes) -> Row | None:
+        nonlocal looks
+        looks += 1
+        await may_look.wait()
+        return None
+
+    monkeypatch.setattr(people, "key_user", revoked)
+    monkeypatch.setattr(edge, "RENEWED_S", 0.0)
+    async with asyncio.timeout(2):
+        answers = [(await client.get(PROFILE)).status_code for _ in range(3)]
+    assert (answers, looks) == ([200] * 3, 1)
+    may_look.set()
+    async with asyncio.timeout(2):
+        while (await client.get(PROFILE)).status_code == 200:
+            await asyncio.sleep(0.01)
+    assert (await client.get(PROFILE)).status_code == 401
 
 
 async def test_openalgo_707_a_key_works_on_whoever_logs_out_and_whatever_redis_forgets(platform: Platform) -> None:
