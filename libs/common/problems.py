@@ -61,6 +61,11 @@ def unavailable(detail: str) -> Problem:
     return Problem(503, "unavailable", detail, headers={"Retry-After": "1"})
 
 
+def away() -> Problem:
+    """Kafka or PostgreSQL does not answer."""
+    return unavailable("a part of the platform is away; nothing was taken, try again")
+
+
 def zero_byte() -> Problem:
     return Problem(422, "invalid", "a text holds a zero byte, which cannot be stored: leave it out")
 
@@ -96,7 +101,7 @@ def install(app: Starlette) -> None:
 
     async def on_unavailable(_: Request, error: Exception) -> Response:
         log.warning("dependency_unavailable", error=repr(error))
-        return unavailable("a part of the platform is away; nothing was taken, try again").response()
+        return away().response()
 
     async def on_too_large(_: Request, error: Exception) -> Response:
         log.warning("message_too_large", error=str(error))

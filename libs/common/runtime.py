@@ -250,12 +250,17 @@ class Runtime(Generic[S, V]):
             await self._until_kept(out)
         return envelope
 
+    @property
+    def sends_nothing(self) -> bool:
+        """Whether `send` refuses now: Kafka is away, and somebody looks already whether it is back."""
+        return self._kafka_is_away and self._looking
+
     @contextlib.contextmanager
     def _one_at_a_time_while_away(self) -> Iterator[None]:
         if not self._kafka_is_away:
             yield
             return
-        if self._looking:
+        if self.sends_nothing:
             raise MessagingUnavailable("Kafka is away, nothing was sent")
         self._looking = True
         try:

@@ -153,6 +153,11 @@ class Commands:
         """
         return (identity.user_id, request.headers.get("idempotency-key")) in self._taken
 
+    async def is_kept(self, request: Request, identity: Identity) -> bool:
+        """Whether any process has let a request with this Idempotency-Key in."""
+        key = request.headers.get("idempotency-key")
+        return key is not None and await idempotency.is_claimed(self._runtime.pool, identity.user_id, key)
+
     def let_in(self, request: Request, identity: Identity) -> None:
         """From this moment on whoever sends its Idempotency-Key repeats it, though nothing is kept of it yet."""
         key = request.headers.get("idempotency-key")

@@ -94,6 +94,11 @@ class Edge:
     def memory(self) -> GatewayMemory:
         return self.runtime.memory
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether most orders are refused now."""
+        return not self.memory.admission.takes() or self.runtime.sends_nothing
+
     def last_prices(self) -> views.Prices:
         """What positions are valued at now."""
         return self.memory.quotes.last_prices(self.runtime.clock.now())

@@ -30,8 +30,8 @@ _HEADERS = [
 
 
 class Entrance:
-    """While there is too much to do a path of `refusals` is asked first whether it refuses a request. The machinery of
-    the routes would cost as much for each of thousands as all that is decided.
+    """While there is too much to do, or Kafka is away, a path of `refusals` is asked first whether it refuses a
+    request. The machinery of the routes would cost as much for each of thousands as all that is decided.
     """
 
     def __init__(self, app: ASGIApp, edge: Edge, refusals: Mapping[str, Refusal]) -> None:
@@ -60,7 +60,7 @@ class Entrance:
             await send(message)
 
         is_short = _is_short(headers)
-        if is_short and not self._edge.memory.admission.takes() and (refuses := self._refusals.get(scope["path"])):
+        if is_short and self._edge.is_closed and (refuses := self._refusals.get(scope["path"])):
             request = Request(scope, receive)
             receive = _again(await request.body(), receive)
             if (refusal := await refuses(self._edge, request)) is not None:

@@ -25,7 +25,7 @@ from libs.common.contracts.orders import (
     OrdersCancelRequested,
     OrdersCancelStarted,
 )
-from libs.common.problems import UNAVAILABLE, Problem
+from libs.common.problems import UNAVAILABLE, Problem, away
 from libs.common.telemetry import log
 from services.gateway.api import models
 from services.gateway.api.bodies import check_fields
@@ -53,10 +53,12 @@ _REFUSED: dict[int | str, dict[str, object]] = {422: {"model": models.OrderProbl
 
 
 async def refuses_to_place(edge: Edge, request: Request) -> Response | None:
-    """A new order while too many are on their way; None for what `place` is to answer."""
+    """A new order while too many are on their way, or Kafka is away; None for what `place` is to answer."""
     try:
         identity = await edge.identify_trader(request)
         body = models.PlaceOrder.model_validate_json(await request.body())
+        if edge.runtime.sends_nothing:
+            return None if await edge.commands.is_kept(request, identity) else away().response()
     except (Problem, ValidationError, *UNAVAILABLE):
         return None
     if not _is_too_many(edge, identity, request, body):

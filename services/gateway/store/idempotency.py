@@ -41,6 +41,11 @@ async def claim(
     return found is not None
 
 
+async def is_claimed(database: Database, user_id: UUID, key: str) -> bool:
+    question = "SELECT EXISTS (SELECT FROM idempotency_keys WHERE user_id = $1 AND key = $2)"
+    return bool(await database.fetchval(question, user_id, key))
+
+
 async def find(database: Database, user_id: UUID, key: str) -> tuple[Claim, bytes | None]:
     row = await database.fetchrow(
         "SELECT fingerprint, leased_until, status, owner, body FROM idempotency_keys WHERE user_id = $1 AND key = $2",

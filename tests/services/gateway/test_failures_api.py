@@ -44,6 +44,38 @@ async def test_an_order_refused_for_an_outage_is_taken_when_it_is_sent_again_wit
     assert (again.status_code, again.json()["order_id"]) == (201, str(claimed))
 
 
+async def test_while_kafka_is_away_a_new_order_costs_no_writing_and_one_that_was_answered_hears_it_again(
+    platform: Platform,
+) -> None:
+    """Hundreds a second are refused then, and to claim and release their keys kept both cores from starting Kafka."""
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    taken = await asha.client.post(PLACE, json=limit_order(asha), headers={"Idempotency-Key": "taken"})
+    good, platform.runtime.producer = platform.runtime.producer, platform.dead_producer()
+    first = await asha.client.post(PLACE, json=limit_order(asha), headers={"Idempotency-Key": "first"})
+    looks = asyncio.create_task(
+        asha.client.post(PLACE, json=limit_order(asha), headers={"Idempotency-Key": "looks whether it is back"})
+    )
+    while not platform.runtime.sends_nothing:
+        await asyncio.sleep(0.01)
+    refused = await asha.client.post(PLACE, json=limit_order(asha), headers={"Idempotency-Key": "refused"})
+    without = await asha.client.post(PLACE, json=limit_order(asha))
+    again = await asha.client.post(PLACE, json=limit_order(asha), headers={"Idempotency-Key": "taken"})
+    wrong = await asha.client.post(PLACE, json={}, headers={"Idempotency-Key": "wrong"})
+    assert not looks.done()
+    kept = {row["key"] for row in await platform.runtime.pool.fetch("SELECT key FROM idempotency_keys")}
+    assert first.status_code == (await looks).status_code == 503
+    for answer in (refused, without):
+        assert (answer.status_code, answer.json(), answer.headers["Retry-After"]) == (503, first.json(), "1")
+    assert (again.status_code, again.json()) == (taken.status_code, taken.json())
+    assert wrong.status_code == 422
+    assert kept == {"taken", "first", "looks whether it is back"}
+    dead, platform.runtime.producer = platform.runtime.producer, good
+    await dead.stop()
+    orders = await asha.client.post(PLACE, json=limit_order(asha), headers={"Idempotency-Key": "refused"})
+    assert orders.status_code == 201
+
+
 async def test_openalgo_425_books_and_statuses_are_answered_while_the_rest_of_the_platform_is_away(
     platform: Platform,
 ) -> None:
