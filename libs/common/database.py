@@ -13,7 +13,9 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProx
 
 STATEMENT_S = 10.0
 _FORSAKEN_MS = "5000"
-"""A transaction whose process was stopped in the midst of it ends so soon, and frees what it locked for the others."""
+"""A transaction whose process was stopped in the midst of it ends so soon, and frees what it locked for the others. Not
+between the preparation of a statement and its execution: then it ends with its process's lease.
+"""
 FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What may come of a question to a PostgreSQL that is away, or goes in the midst of it: the last of them is what a
 roll-back raises on a connection that broke within a statement.
@@ -29,7 +31,14 @@ def or_exit() -> Iterator[None]:
         raise SystemExit(f"PostgreSQL does not answer, or refuses: {error!r}") from error
 
 
-async def open_pool(url: str, schema: str, *, size: int = 10, patient: bool = False) -> asyncpg.Pool:
+def session_name(schema: str, owner: int | None) -> str:
+    """Of all sessions of a process that owns an outbox, so that they can be ended with it."""
+    return schema if owner is None else f"{schema} {owner}"
+
+
+async def open_pool(
+    url: str, schema: str, *, size: int = 10, patient: bool = False, owner: int | None = None
+) -> asyncpg.Pool:
     """A pool on the service's own schema. Every statement ends within STATEMENT_S or fails.
 
     `patient` is for work that nobody else waits for, as a rebuild: on years of data one statement takes minutes.
@@ -44,7 +53,7 @@ async def open_pool(url: str, schema: str, *, size: int = 10, patient: bool = Fa
         reset=_nothing_to_reset,
         server_settings={
             "search_path": schema,
-            "application_name": schema,
+            "application_name": session_name(schema, owner),
             "jit": "off",
             "idle_in_transaction_session_timeout": "0" if patient else _FORSAKEN_MS,
         },
@@ -62,7 +71,6 @@ async def _nothing_to_reset(_: Connection) -> None:
     """Nobody sets anything on a session that outlives its transaction, so returning one costs no round trip."""
 
 
-async def connect(url: str, schema: str) -> asyncpg.Connection:
-    return await asyncpg.connect(
-        url, timeout=5, command_timeout=STATEMENT_S, server_settings={"search_path": schema, "application_name": schema}
-    )
+async def connect(url: str, schema: str, owner: int | None = None) -> asyncpg.Connection:
+    settings = {"search_path": schema, "application_name": session_name(schema, owner)}
+    return await asyncpg.connect(url, timeout=5, command_timeout=STATEMENT_S, server_settings=settings)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any, Generic
@@ -84,6 +85,8 @@ class Runtime(Generic[S, V]):
         self.caught_up = asyncio.Event()
         """What Kafka held for us when we began to read our share of it was handled."""
         self.stopping = asyncio.Event()
+        self._owner = secrets.randbits(31)
+        """By which the others know this process: of its leases, its words in the outbox, its sessions in PostgreSQL."""
         self._confirmed_at = -1.0
         """When Kafka last confirmed what `send` had sent, by the stopwatch."""
         self._kafka_is_away = False
@@ -98,9 +101,10 @@ class Runtime(Generic[S, V]):
             self.outbox = Outbox(
                 self.service.name,
                 self.settings.instance_id,
+                self._owner,
                 self.producer,
                 self.pool,
-                lambda: database.connect(self.own_settings.database_url, self.service.name),
+                lambda: database.connect(self.own_settings.database_url, self.service.name, self._owner),
                 self.clock,
             )
             await until_there("postgres", self.outbox.open, self.stopping)
@@ -117,7 +121,7 @@ class Runtime(Generic[S, V]):
         """To both at once. While one will not have us nothing is told of the other, which may need a moment more."""
 
         async def pool() -> asyncpg.Pool:
-            opened = await database.open_pool(self.own_settings.database_url, self.service.name)
+            opened = await database.open_pool(self.own_settings.database_url, self.service.name, owner=self._owner)
             undo.callback(opened.terminate)
             return opened
 

@@ -7,6 +7,7 @@ work that waits for it goes on as soon as it is there.
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -49,6 +50,12 @@ async def _raise() -> None:
     raise ValueError("a bug")
 
 
+async def _stop_amid_statements(work: Work[Any, Any]) -> None:
+    """PostgreSQL has been told of a statement, and waits to hear what to do with it; the process is stopped."""
+    await work.store.connection.prepare("SELECT $1::int")
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 async def _wait_for_file() -> None:
     while not Path(os.environ["GO_ON"]).exists():  # noqa: ASYNC240
         await asyncio.sleep(0.02)
@@ -63,7 +70,12 @@ HANGS: dict[str, tuple[type, str, Callable[[], Awaitable[None]]]] = {
 }
 POISONOUS = 666
 """The amount that does it."""
-POISONS: dict[str, Callable[[], Awaitable[None]]] = {"spins": _spin_in_place, "waits": _never_return, "raises": _raise}
+POISONS: dict[str, Callable[[Work[Any, Any]], Awaitable[None]]] = {
+    "spins": lambda _: _spin_in_place(),
+    "waits": lambda _: _never_return(),
+    "raises": lambda _: _raise(),
+    "stops amid statements": _stop_amid_statements,
+}
 
 
 def prepare() -> None:
@@ -89,12 +101,12 @@ def _hang(owner: Any, name: str, how: Callable[[], Awaitable[None]]) -> None:
     setattr(owner, name, hanging)
 
 
-def _poison(how: Callable[[], Awaitable[None]]) -> None:
+def _poison(how: Callable[[Work[Any, Any]], Awaitable[None]]) -> None:
     handle = Work._handle_one
 
     async def poisoned(work: Work[Any, Any], delivery: Delivery) -> None:
         if getattr(delivery.message, "amount", None) == POISONOUS:
-            await how()
+            await how(work)
         await handle(work, delivery)
 
     setattr(Work, "_handle_one", poisoned)  # noqa: B010 - a method cannot be assigned to

@@ -17,6 +17,7 @@ from libs.common.contracts.base import Message, Topic
 from libs.common.messaging.envelope import record
 from libs.common.messaging.leases import share, share_of_whole
 from libs.common.service import Context, on
+from tests.common.hanging import POISONOUS
 from tests.common.instance import Process
 from tests.common.ledger import DepositRequested, Ledger, LedgerMemory, LedgerStore, NoteRequested, publish
 
@@ -185,6 +186,25 @@ async def test_one_that_sleeps_is_replaced_and_does_nothing_twice_when_it_wakes(
         said = [envelope.id for envelope, _ in await ledger.said(7 * len(ACCOUNTS))]
         assert len(set(said)) == 7 * len(ACCOUNTS)
     assert await ledger.balances() == dict.fromkeys(ACCOUNTS, 7)
+
+
+async def test_one_that_falls_asleep_between_two_statements_locks_nobody_out(ledger: Ledger) -> None:
+    """Seen: a trading instance was stopped as it prepared a statement. Its transaction was not idle as PostgreSQL
+    counts it, so nothing ended it, and a panic waited for its locks for as long as it slept.
+    """
+    one, other = Process(ledger.name, ledger.url, 0), Process(ledger.name, ledger.url, 1)
+    try:
+        await one.start()
+        await other.start(POISON="stops amid statements")
+        await booked(ledger, 1)
+        await ledger.request(*(DepositRequested(account_id=account, amount=POISONOUS) for account in ACCOUNTS))
+        await ledger.eventually(dict.fromkeys(ACCOUNTS, 1 + POISONOUS), TAKE_OVER_S)
+        await other.signal(signal.SIGCONT)
+        await ledger.request(*(DepositRequested(account_id=account, amount=1) for account in ACCOUNTS))
+        await ledger.eventually(dict.fromkeys(ACCOUNTS, 2 + POISONOUS))
+    finally:
+        one.end()
+        other.end()
 
 
 async def test_one_that_sleeps_with_nothing_in_hand_says_what_it_lost_when_it_wakes(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import asyncpg
 
+from libs.common.database import session_name
 from libs.common.messaging.inbox import Partition
 from libs.common.telemetry import log
 
@@ -58,8 +59,10 @@ _TAKE = """
 """
 _GIVE_BACK = "UPDATE message_offsets SET owner = NULL WHERE owner = $1 AND partition = ANY($2::int[])"
 _CUT_OFF = """
-    SELECT pg_terminate_backend(pid) FROM pg_locks
-    WHERE locktype = 'advisory' AND classid = $1::bigint::oid AND objid = $2::bigint::oid AND pid <> pg_backend_pid()
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND (application_name = $1 OR pid IN (
+        SELECT pid FROM pg_locks
+        WHERE locktype = 'advisory' AND classid = $2::bigint::oid AND objid = $3::bigint::oid))
 """
 
 
@@ -109,6 +112,7 @@ class Leases:
     def __init__(
         self, service: str, instance: str, owner: int, session: Callable[[], Awaitable[asyncpg.Connection]]
     ) -> None:
+        self._service = service
         self._channel = f"leases_{service}"
         self._instance = instance
         self.owner = owner
@@ -197,10 +201,12 @@ class Leases:
         return silent | gone
 
     async def _bury(self, connection: asyncpg.Connection, dead: set[int]) -> None:
-        """Its sessions end with it: what a stopped process had begun cannot be committed when it wakes."""
+        """Its sessions end with it: what a stopped process had begun cannot be committed when it wakes, and what it had
+        locked is free.
+        """
         for owner in dead:
             log.warning("member_is_dead", owner=owner)
-            await connection.execute(_CUT_OFF, OWNER_LOCK, owner)
+            await connection.execute(_CUT_OFF, session_name(self._service, owner), OWNER_LOCK, owner)
         await connection.execute("DELETE FROM message_members WHERE owner = ANY($1::bigint[])", list(dead))
         self._unlocked -= dead
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -101,12 +100,13 @@ class Outbox:
         self,
         service: str,
         instance: str,
+        owner: int,
         producer: AIOKafkaProducer,
         pool: asyncpg.Pool,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         clock: Clock,
     ) -> None:
-        self.owner = secrets.randbits(31)
+        self.owner = owner
         self._source = f"/services/{service}"
         self._instance = instance
         self._producer = producer

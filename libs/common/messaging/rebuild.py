@@ -20,7 +20,7 @@ from libs.common.settings import CommonSettings, load, service_settings
 _ALIVE = """
     SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
     WHERE l.locktype = 'advisory' AND l.classid = $1 AND l.objid <> $2 AND l.granted
-      AND a.application_name = $3 AND a.datname = current_database()
+      AND split_part(a.application_name, ' ', 1) = $3 AND a.datname = current_database()
 """
 """Every running process of a service holds the advisory lock of its outbox, in this class."""
 
