@@ -120,6 +120,8 @@ class OrderModifyRefused(Event):
     user_id: UserId
     rule: DenialRule | None = None
     reason: str
+    limit: str | None = None
+    value: str | None = None
 
 
 class OrderCancelRequested(Request):

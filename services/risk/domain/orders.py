@@ -17,7 +17,7 @@ from libs.common.contracts.orders import (
 from services.risk.domain.halts import epoch_of
 from services.risk.domain.ledger import Footprint, Reservation, propose
 from services.risk.domain.money import ZERO
-from services.risk.domain.rules import OrderCheck, denial
+from services.risk.domain.rules import Denial, OrderCheck, denial
 
 NOTHING = Footprint(0, 0, ZERO)
 
@@ -71,7 +71,8 @@ def was_given_up(order: Reservation) -> bool:
 
 def deny_given_up(request: OrderRequested) -> OrderDenied:
     reason = "trading gave this exit up before it was decided"
-    return OrderDenied(**_terms(request), rule=DenialRule.REQUEST_EXPIRED, reason=reason)
+    until = request.expires_at.isoformat()
+    return OrderDenied(**_terms(request), rule=DenialRule.REQUEST_EXPIRED, reason=reason, limit=until, value="given up")
 
 
 def footprint_of(cleared: OrderCleared | OrderModifyCleared) -> Footprint:
@@ -117,7 +118,7 @@ def refuse_change(order: Reservation | None, request: OrderModifyRequested) -> O
         reason = f"another change of order {request.order_id} is under way"
     else:
         reason = f"order {request.order_id} is not open"
-    return _refused(request, DenialRule.ORDER_NOT_OPEN, reason)
+    return _refused(request, Denial(DenialRule.ORDER_NOT_OPEN, reason, "an open order", str(request.order_id)))
 
 
 def decide_change(
@@ -126,7 +127,7 @@ def decide_change(
     """The changed order is checked as a new one would be, for what it binds beyond the order as it stands."""
     refused = denial(check)
     if refused is not None:
-        return _refused(request, refused.rule, refused.reason), order
+        return _refused(request, refused), order
     terms = check.order
     seen = order.epoch if order.purpose is OrderPurpose.SQUARE_OFF else 0
     epoch = max(seen, epoch_of(check.halts))
@@ -146,13 +147,15 @@ def decide_change(
     return cleared, propose(order, footprint_of(cleared), epoch, story)
 
 
-def _refused(request: OrderModifyRequested, rule: DenialRule, reason: str) -> OrderModifyRefused:
+def _refused(request: OrderModifyRequested, why: Denial) -> OrderModifyRefused:
     return OrderModifyRefused(
         order_id=request.order_id,
         account_id=request.account_id,
         user_id=request.user_id,
-        rule=rule,
-        reason=reason,
+        rule=why.rule,
+        reason=why.reason,
+        limit=why.limit,
+        value=why.value,
     )
 
 

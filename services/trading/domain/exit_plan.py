@@ -20,7 +20,9 @@ from services.trading.domain.square_offs import EXIT_EXPIRES, SquareOff, is_stra
 
 CANCEL_WAIT = timedelta(seconds=3)
 """An exit waits so long for the cancels of its book, lest they cross; then it goes, come what may."""
-NEEDLESS = Denial(DenialRule.NOT_REDUCING, "something else has closed what this exit was to close")
+NEEDLESS = Denial(
+    DenialRule.NOT_REDUCING, "something else has closed what this exit was to close", "an open position", "none"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,10 +131,15 @@ def deny(cleared: OrderCleared, why: Denial) -> OrderDenied:
     return OrderDenied(**vars(cleared), rule=why.rule, reason=why.reason, limit=why.limit, value=why.value)
 
 
-def give_up(order: Order) -> OrderDenied:
+def give_up(order: Order, now: datetime) -> OrderDenied:
     """Nobody decided about our exit in time. From now on it is denied, whatever risk may still say."""
-    terms = {name: getattr(order, name) for name in OrderTerms.model_fields}
-    return OrderDenied(**terms, rule=DenialRule.REQUEST_EXPIRED, reason="risk did not decide about this exit in time")
+    return OrderDenied(
+        **{name: getattr(order, name) for name in OrderTerms.model_fields},
+        rule=DenialRule.REQUEST_EXPIRED,
+        reason="risk did not decide about this exit in time",
+        limit=order.expires_at and order.expires_at.isoformat(),
+        value=now.isoformat(),
+    )
 
 
 def denied(message: OrderDenied) -> Order:
@@ -260,21 +265,36 @@ def cancel_unknown(request: OrderCancelRequested) -> OrderCancelRefused:
     )
 
 
-def refuse_change(order: Order | None, change: OrderModifyCleared) -> str | None:
+def refuse_change(order: Order, change: OrderModifyCleared) -> Denial | None:
     """Why these new terms cannot go to the venue; None when they can. One change at a time."""
-    if order is None or order.account_id != change.account_id or order.status is OrderStatus.REQUESTED:
-        return NEVER_SENT
+    if order.account_id != change.account_id or order.status is OrderStatus.REQUESTED:
+        return never_sent(order.order_id)
     if not order.is_open:
-        return f"the order is {order.status} already"
+        return _not_open(f"the order is {order.status} already", order.status)
     if order.status is OrderStatus.OUTCOME_UNKNOWN:
-        return "the venue has not told what became of the order"
+        return _not_open("the venue has not told what became of the order", order.status)
     if order.cancel_requested_at is not None:
-        return BEING_CANCELLED
+        return _not_open(BEING_CANCELLED, "being cancelled")
     if order.change is not None:
-        return "another change of the order is on its way"
-    if change.quantity <= order.filled_quantity:
-        return f"quantity {change.quantity} must be more than the {order.filled_quantity} already filled"
+        return _not_open("another change of the order is on its way", "being changed")
+    filled, quantity = order.filled_quantity, change.quantity
+    if quantity <= filled:
+        reason = f"quantity {quantity} must be more than the {filled} already filled"
+        return Denial(DenialRule.ORDER_NOT_OPEN, reason, str(filled), str(quantity))
     return None
+
+
+def never_sent(order_id: OrderId) -> Denial:
+    return _not_open(NEVER_SENT, str(order_id))
+
+
+def _not_open(reason: str, met: str) -> Denial:
+    return Denial(DenialRule.ORDER_NOT_OPEN, reason, "an open order", met)
+
+
+def change_waited(age: timedelta) -> Denial:
+    limit, value = f"{REACHES_WITHIN.total_seconds():.0f} s", f"{age.total_seconds():.1f} s"
+    return Denial(DenialRule.REQUEST_EXPIRED, CHANGE_WAITED, limit, value)
 
 
 def modify(order: Order, change: OrderModifyCleared) -> Order:
@@ -285,7 +305,13 @@ def modify(order: Order, change: OrderModifyCleared) -> Order:
     return replace(order, change=change)
 
 
-def modify_refused(change: OrderModifyCleared, rule: DenialRule | None, reason: str) -> OrderModifyRefused:
+def modify_refused(change: OrderModifyCleared, why: Denial) -> OrderModifyRefused:
     return OrderModifyRefused(
-        order_id=change.order_id, account_id=change.account_id, user_id=change.user_id, rule=rule, reason=reason
+        order_id=change.order_id,
+        account_id=change.account_id,
+        user_id=change.user_id,
+        rule=why.rule,
+        reason=why.reason,
+        limit=why.limit,
+        value=why.value,
     )

@@ -36,8 +36,8 @@ class PanicEpoch:
 class Denial:
     rule: DenialRule
     reason: str
-    limit: str | None = None
-    value: str | None = None
+    limit: str
+    value: str
 
 
 def scopes_of(user_id: UserId, account_id: AccountId, strategy_id: StrategyId | None) -> tuple[str, ...]:
@@ -56,7 +56,8 @@ def epoch_of(epochs: Iterable[PanicEpoch]) -> int:
     return sum(each.epoch for each in epochs)
 
 
-UNKNOWN_ACCOUNT = Denial(DenialRule.ACCOUNT_UNKNOWN, "there is no such account")
+def unknown_account(account_id: AccountId) -> Denial:
+    return Denial(DenialRule.ACCOUNT_UNKNOWN, "there is no such account", "an account of the user", str(account_id))
 
 
 def halted(epochs: Iterable[PanicEpoch]) -> tuple[PanicEpoch, ...]:
@@ -78,9 +79,11 @@ def refuse(
 def refuse_account(account: TradingAccount, purpose: OrderPurpose) -> Denial | None:
     """A deactivated account takes no new orders, but what it holds can still be squared off."""
     if account.deleted:
-        return UNKNOWN_ACCOUNT
+        return unknown_account(account.account_id)
     if not account.active and purpose is not OrderPurpose.SQUARE_OFF:
-        return Denial(DenialRule.ACCOUNT_INACTIVE, "the account is not active", value=str(account.account_id))
+        return Denial(
+            DenialRule.ACCOUNT_INACTIVE, "the account is not active", "an active account", str(account.account_id)
+        )
     return None
 
 
@@ -94,7 +97,7 @@ def refuse_epoch(epochs: Iterable[PanicEpoch], cleared_under: int, purpose: Orde
     stopped = halted(known)
     if stopped and purpose is not OrderPurpose.SQUARE_OFF:
         scope = stopped[0].scope
-        return Denial(DenialRule.HALTED, f"trading is stopped for {scope}", value=scope)
+        return Denial(DenialRule.HALTED, f"trading is stopped for {scope}", "no halt", scope)
     return None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import DenialRule, OrderStatus
+from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.orders import (
     OrderCancelRequested,
     OrderCleared,
@@ -29,7 +29,7 @@ async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore, Trading
         return []
     account = await ctx.store.accounts.get(cleared.account_id)
     if account is None:
-        return await _deny(cleared, panics.UNKNOWN_ACCOUNT, ctx)
+        return await _deny(cleared, panics.unknown_account(cleared.account_id), ctx)
     epochs = await ctx.store.epochs(account, cleared.strategy_id)
     denial = panics.refuse(account, epochs, cleared.epoch, cleared.purpose)
     if denial is not None:
@@ -68,16 +68,18 @@ def _is_repeat(known: Order | None) -> bool:
 async def modify_order(change: OrderModifyCleared, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """New terms go to the venue; while they do, the dearer of both terms blocks margin."""
     if ctx.now - ctx.cause.time >= orders.REACHES_WITHIN:
-        return [orders.modify_refused(change, DenialRule.REQUEST_EXPIRED, orders.CHANGE_WAITED)]
+        return [orders.modify_refused(change, orders.change_waited(ctx.now - ctx.cause.time))]
     order = await ctx.store.orders.get(change.order_id)
-    reason = orders.refuse_change(order, change)
-    if order is None or reason is not None:
-        return [orders.modify_refused(change, DenialRule.ORDER_NOT_OPEN, reason or "")]
+    if order is None:
+        return [orders.modify_refused(change, orders.never_sent(change.order_id))]
+    wrong = orders.refuse_change(order, change)
+    if wrong is not None:
+        return [orders.modify_refused(change, wrong)]
     account = await ctx.store.accounts.owner(order.account_id)
     epochs = await ctx.store.epochs(account, order.strategy_id)
     denial = panics.refuse(account, epochs, change.epoch, order.purpose)
     if denial is not None:
-        return [orders.modify_refused(change, denial.rule, denial.reason)]
+        return [orders.modify_refused(change, denial)]
     after = orders.modify(order, change)
     ctx.store.orders.save(after)
     return [

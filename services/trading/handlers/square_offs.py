@@ -234,7 +234,7 @@ async def _give_up_exits(account: TradingAccount, ctx: Context[TradingStore, Tra
     said: list[Message] = []
     for order in await ctx.store.orders.open(account.account_id):
         if rules.is_abandoned(order, ctx.now):
-            denied = orders.give_up(order)
+            denied = orders.give_up(order, ctx.now)
             ctx.store.orders.save(orders.denied(denied))
             said.append(denied)
     return said

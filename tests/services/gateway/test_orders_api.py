@@ -250,13 +250,16 @@ async def test_a_refused_modify_or_cancel_says_why(platform: Platform) -> None:
     def answer(request: Message, _: Envelope) -> Sequence[Message]:
         if isinstance(request, OrderModifyRequested):
             who = {"order_id": order.order_id, "account_id": order.account_id, "user_id": order.user_id}
-            return [OrderModifyRefused(**who, rule=DenialRule.MARGIN, reason="margin 9 exceeds 8")]
+            return [
+                OrderModifyRefused(**who, rule=DenialRule.MARGIN, reason="margin 9 exceeds 8", limit="8", value="9")
+            ]
         return [OrderCancelRefused(**said.fact(order, OrderStatus.ACCEPTED, 3), reason="too late")]
 
     platform.answer = answer
     body = {"order_id": str(order.order_id)}
     modified = await asha.client.post("/api/v2/trading/orders/modify", json={**body, "quantity": 999})
-    assert (modified.status_code, modified.json()["rule"]) == (422, "MARGIN")
+    told = modified.json()
+    assert (modified.status_code, told["rule"], told["limit"], told["value"]) == (422, "MARGIN", "8", "9")
     cancelled = await asha.client.post("/api/v2/trading/orders/cancel", json=body)
     assert (cancelled.status_code, cancelled.json()["detail"]) == (409, "too late")
 

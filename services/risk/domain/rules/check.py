@@ -21,8 +21,10 @@ from services.risk.domain.margin import MarginRates
 class Denial:
     rule: DenialRule
     reason: str
-    limit: str | None = None
-    value: str | None = None
+    limit: str
+    """What is allowed, in the words or the number that the rule has for it."""
+    value: str
+    """What was met."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ def instrument_is_known(check: OrderCheck) -> Denial | None:
     if check.instrument is not None:
         return None
     instrument = check.order.instrument
-    return Denial(DenialRule.INSTRUMENT_UNKNOWN, f"instrument {instrument} is not known", value=instrument)
+    reason = f"instrument {instrument} is not known"
+    return Denial(DenialRule.INSTRUMENT_UNKNOWN, reason, "an instrument of the contract master", instrument)
 
 
 def instrument_is_tradable(check: OrderCheck) -> Denial | None:
@@ -32,7 +33,7 @@ def instrument_is_tradable(check: OrderCheck) -> Denial | None:
     if listed.tradable and listed.kind is not InstrumentKind.INDEX:
         return None
     reason = f"{listed.instrument} cannot be traded"
-    return Denial(DenialRule.INSTRUMENT_NOT_TRADABLE, reason, value=listed.instrument)
+    return Denial(DenialRule.INSTRUMENT_NOT_TRADABLE, reason, "an instrument that is traded", listed.instrument)
 
 
 def product_fits(check: OrderCheck) -> Denial | None:
@@ -102,7 +103,7 @@ def _off_tick(order: OrderTerms, name: str, price: Decimal | None, tick: Decimal
     if price is None or price <= 0:
         found = "none was given" if price is None else f"{price} was given"
         reason = f"an order of type {order.order_type} needs a {name} above 0: {found}"
-        return Denial(DenialRule.TICK_SIZE, reason, str(tick), None if price is None else str(price))
+        return Denial(DenialRule.TICK_SIZE, reason, str(tick), "none" if price is None else str(price))
     if price < HIGHEST_PRICE and price % tick == 0:
         return None
     reason = f"{name} {plain(price)} is not a multiple of the tick size {tick}"

@@ -41,7 +41,7 @@ def value_is_known(check: OrderCheck) -> Denial | None:
     if is_sold_option and all(each.max_order_value is None for each in check.limits):
         return None
     reason = f"{order.instrument} has no price yet, and this order trades at it: ask for its quote, then again"
-    return Denial(DenialRule.NO_REFERENCE_PRICE, reason, value="no price")
+    return Denial(DenialRule.NO_REFERENCE_PRICE, reason, "a price", "no price")
 
 
 def value_is_within_limit(check: OrderCheck) -> Denial | None:
@@ -78,7 +78,7 @@ def daily_loss_is_not_hit(check: OrderCheck) -> Denial | None:
     if hit is None or hit.max_daily_loss is None:
         return None
     reason = f"the daily loss limit of the {hit.scope}, {rupees(hit.max_daily_loss)}, was hit today: exits only"
-    lost = None if hit.mtm is None else plain(-hit.mtm)
+    lost = "not kept" if hit.mtm is None else plain(-hit.mtm)
     return Denial(DenialRule.DAILY_LOSS, reason, plain(hit.max_daily_loss), lost)
 
 

@@ -21,18 +21,20 @@ def account_is_the_users(check: OrderCheck) -> Denial | None:
     if check.ledger.account.user_id == check.order.user_id:
         return None
     account_id = str(check.order.account_id)
-    return Denial(DenialRule.ACCOUNT_UNKNOWN, f"account {account_id} is not known", value=account_id)
+    return Denial(
+        DenialRule.ACCOUNT_UNKNOWN, f"account {account_id} is not known", "an account of the user", account_id
+    )
 
 
 def account_is_active(check: OrderCheck) -> Denial | None:
     if check.ledger.account.active:
         return None
     account_id = str(check.order.account_id)
-    return Denial(DenialRule.ACCOUNT_INACTIVE, f"account {account_id} is deactivated", value=account_id)
+    return Denial(DenialRule.ACCOUNT_INACTIVE, f"account {account_id} is deactivated", "an active account", account_id)
 
 
 def scope_is_not_halted(check: OrderCheck) -> Denial | None:
     scope = halted_scope(check.halts)
     if scope is None:
         return None
-    return Denial(DenialRule.HALTED, f"trading is halted for {scope} until it is reset", value=scope)
+    return Denial(DenialRule.HALTED, f"trading is halted for {scope} until it is reset", "no halt", scope)

@@ -33,7 +33,9 @@ def cleared(said: Sequence[Message]) -> list[bool]:
 
 
 def rules(said: Sequence[Message]) -> list[DenialRule | None]:
-    return [each.rule for each in said if isinstance(each, OrderDenied | OrderModifyRefused)]
+    denied = [each for each in said if isinstance(each, OrderDenied | OrderModifyRefused)]
+    assert all(each.limit and each.value for each in denied), denied
+    return [each.rule for each in denied]
 
 
 def change(request: OrderRequested, **terms: Any) -> OrderModifyRequested:
