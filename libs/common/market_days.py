@@ -1,6 +1,7 @@
 """Holidays and sessions that an operator names, as exchanges announce them: MARKET_DAYS, without a new release.
 
-JSON, in the field's own words; a session without hours has the ordinary ones, and what names no exchange means all:
+JSON, in the field's own words; hours are Indian time and say no zone, a session without hours has the ordinary ones,
+and what names no exchange means all:
 
     {"known_until": "2027-12-31",
      "holidays": [{"day": "2027-03-22", "name": "Holi"}, …],
@@ -37,9 +38,11 @@ class MarketDays(BaseModel):
 
     @field_validator("sessions")
     @classmethod
-    def _hours_follow_each_other(cls, sessions: tuple[SpecialSession, ...]) -> tuple[SpecialSession, ...]:
+    def _hours_are_sound(cls, sessions: tuple[SpecialSession, ...]) -> tuple[SpecialSession, ...]:
         for special in sessions:
             moments = list(chain.from_iterable(special.hours))
+            if any(moment.tzinfo for moment in moments):
+                raise ValueError(f"the hours of {special.day} ({special.name}) name a zone: they are Indian time")
             if any(after <= before for before, after in pairwise(moments)):
                 raise ValueError(f"the hours of {special.day} ({special.name}) do not follow each other")
         return sessions

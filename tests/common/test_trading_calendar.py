@@ -232,6 +232,8 @@ def test_the_operators_days_are_taken_from_the_environment(monkeypatch: pytest.M
         '{"holidays": [{"day": "22 March"}]}',
         '{"holiday": []}',
         '{"sessions": [{"day": "2027-10-29", "name": "Muhurat", "hours": [["19:00", "18:00"]]}]}',
+        '{"sessions": [{"day": "2027-10-29", "name": "Muhurat, as UTC", "hours": [["12:30Z", "13:30Z"]]}]}',
+        '{"sessions": [{"day": "2027-10-29", "name": "Muhurat", "hours": [["18:00+05:30", "19:00"]]}]}',
     ],
 )
 def test_what_an_operator_misspells_stops_the_start_by_name(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
