@@ -114,6 +114,8 @@ class CandleBook:
         """What we carried before it was traded on its day."""
         self._offsets: dict[Micros, int] = {}
         self._counted: dict[InstrumentId, tuple[int, int]] = dict(counted or {})
+        self._counting = 0
+        """The newest day in it."""
         self._corrected: set[tuple[Micros, InstrumentId]] = set()
         self._exchanges = TradingCalendar(MarketHours.EXCHANGE)
 
@@ -198,7 +200,14 @@ class CandleBook:
                 self._counted[instrument] = day, max(bar.volume, self._before(instrument, day) or 0)
             for instrument in self._untraded.pop(minute, ()):
                 self._counted[instrument] = day, self._before(instrument, day) or 0
+            if day > self._counting:
+                self._begin_day(day)
         self.kept_from = max(self.kept_from, before)
+
+    def _begin_day(self, day: int) -> None:
+        """Forget those before the last: most of what ticked on them has expired after some weeks."""
+        self._counted = {name: counted for name, counted in self._counted.items() if counted[0] >= day - 1}
+        self._counting = day
 
     def _before(self, instrument: InstrumentId, day: int) -> int | None:
         """None if it has not ticked on this day."""

@@ -1,5 +1,6 @@
 """Candles are a function of the set of ticks: order, repetition, restarts and slow roads change nothing."""
 
+import tracemalloc
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -176,6 +177,20 @@ def test_volumes_begin_at_nothing_on_a_new_day() -> None:
     book = CandleBook(micros(OPEN), {SBIN: (yesterday, 5_000)})
     book.add_tick(tick(86_400, volume=70))
     assert book.close(2**62)[0].volume == 70
+
+
+def test_the_contracts_of_weeks_ago_are_forgotten() -> None:
+    """A writer lives for months, and thousands of contracts tick for the last time in each week of them."""
+    book, used = CandleBook(), list[int]()
+    tracemalloc.start()
+    for day in range(40):
+        at = micros(OPEN + timedelta(days=day))
+        for n in range(200):
+            book.add(InstrumentId(f"NFO:DAY{day}STRIKE{n}CE"), at, at, 100.0, 1, 75, 0, "SIMULATED")
+        assert len(book.close(at + 3_600_000_000)) == 200
+        used.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert used[-1] < 1.5 * used[9]
 
 
 def live(seconds: float, volume: int, ltq: int = 0, instrument: InstrumentId = SBIN) -> Tick:
