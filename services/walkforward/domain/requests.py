@@ -116,6 +116,8 @@ def modify(
     reason = flaw(terms, listing, odd_lots=terms.quantity == order.quantity)
     if not reason and terms.order_type is not order.order_type:
         reason = _unfit_for_auction(terms.order_type, session, now)
+    if not reason and listing and session:
+        reason = _closed(listing, session, now)
     if reason:
         return reason
     if terms.quantity <= order.filled:
@@ -176,10 +178,14 @@ def refusal(instrument: str, listing: Listing | None, session: MarketSession | N
         return f"{instrument} is not tradable"
     if session is None:
         return f"{listing.exchange} is closed on {now.astimezone(IST):%Y-%m-%d}"
-    if not session.is_open(now) and not session.in_closing_auction(now):
-        hours = f"{session.open.astimezone(IST):%H:%M} to {session.end.astimezone(IST):%H:%M}"
-        return f"{listing.exchange} is closed at {now.astimezone(IST):%H:%M}; it trades {hours}"
-    return ""
+    return _closed(listing, session, now)
+
+
+def _closed(listing: Listing, session: MarketSession, now: datetime) -> str:
+    if session.is_open(now) or session.in_closing_auction(now):
+        return ""
+    hours = f"{session.open.astimezone(IST):%H:%M} to {session.end.astimezone(IST):%H:%M}"
+    return f"{listing.exchange} is closed at {now.astimezone(IST):%H:%M}; it trades {hours}"
 
 
 def flaw(terms: Terms, listing: Listing | None, *, odd_lots: bool) -> str:

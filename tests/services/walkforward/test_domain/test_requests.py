@@ -1,12 +1,14 @@
 """Changing and cancelling orders."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
 
 from libs.common.contracts.enums import OrderStatus, OrderType
+from libs.common.settings import MarketHours
+from libs.common.trading_calendar import TradingCalendar
 from services.walkforward.domain import requests
 from services.walkforward.domain.matching import believes, meet
 from services.walkforward.domain.orders import end
@@ -82,6 +84,19 @@ def test_impossible_terms_are_refused_with_the_reason(
     answer = requests.modify(resting, modify(resting, quantity, order_type, limit, trigger), STOCK, None, NOON)
     assert isinstance(answer, str)
     assert why in answer
+
+
+def test_in_the_break_of_a_day_of_two_parts_no_order_is_changed_and_any_is_cancelled() -> None:
+    """The drill of 2 March 2024 paused at 10:00. A change met, and was filled at, the last price before."""
+    session = TradingCalendar(MarketHours.EXCHANGE).session(STOCK.exchange, date(2024, 3, 2))
+    assert session is not None
+    [(pause, end_of_pause)] = session.breaks
+    resting = order(BUY, 100, LIMIT, "99.00", seen=session.open)
+    wish = modify(resting, 100, MARKET)
+    assert requests.modify(resting, wish, STOCK, session, pause) == "NSE is closed at 10:00; it trades 09:15 to 12:30"
+    assert changed(requests.cancel(resting, cancel(resting), pause)).order.status is OrderStatus.CANCELLED
+    for now in (pause - timedelta(microseconds=1), end_of_pause):
+        assert changed(requests.modify(resting, wish, STOCK, session, now)).order.order_type is MARKET
 
 
 def test_an_order_cannot_shrink_below_what_is_filled() -> None:
