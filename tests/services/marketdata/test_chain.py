@@ -343,6 +343,14 @@ def test_an_underlying_is_found_by_its_name_its_spot_and_its_options_exchange() 
     assert ChainIndex(gone).find("NIFTY", None) is None
 
 
+def test_of_two_exchanges_on_which_an_underlying_has_options_nse_is_meant_unless_the_other_is_named() -> None:
+    """Dollars have some on NSE and on BSE: which of them was answered with changed with the order of the master."""
+    on_bse = option(24_400, OptionType.CE).model_copy(update={"instrument": "BFO:X", "exchange": Exchange.BFO})
+    for master in ([on_bse, *MASTER], [*MASTER, on_bse]):
+        assert ChainIndex(master).find("NIFTY", None) == (Exchange.NFO, "NIFTY")
+        assert ChainIndex(master).find("NIFTY", Exchange.BFO) == (Exchange.BFO, "NIFTY")
+
+
 async def test_chains_that_there_are_not_take_no_memory_whoever_asks_for_them() -> None:
     """A chain's contracts are kept once they were asked for: so was every date that anybody made up."""
     desk = ChainDesk(QuoteBoard(), TradingCalendar(MarketHours.EXCHANGE), load(PricingSettings))

@@ -76,11 +76,13 @@ class ChainIndex:
                 self._futures.setdefault(name, {})[contract.expiry] = contract.instrument
 
     def find(self, symbol: str, exchange: Exchange | None) -> tuple[Exchange, str] | None:
-        """The options exchange and underlying that `NIFTY`, `NSE_INDEX:NIFTY` or `NFO:NIFTY` means."""
+        """The options exchange and underlying that `NIFTY`, `NSE_INDEX:NIFTY` or `NFO:NIFTY` means: of two exchanges
+        NSE's, unless the other is named.
+        """
         prefix, colon, name = symbol.strip().upper().rpartition(":")
         if colon:
             exchange = Exchange(prefix) if prefix in Exchange.__members__ else None
-        wanted = [OPTIONS_ON.get(exchange, exchange)] if exchange else [each for each, _ in self._options]
+        wanted = [OPTIONS_ON.get(exchange, exchange)] if exchange else list(Exchange)
         if colon and exchange is None:
             return None
         return next(((each, name) for each in wanted if (each, name) in self._options), None)
