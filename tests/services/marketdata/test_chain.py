@@ -216,6 +216,20 @@ def test_options_are_priced_on_the_spot_until_the_future_trades_on_that_day() ->
         assert (found.priced_on, found.model) == (priced_on, model)
 
 
+def test_a_future_whose_book_has_left_its_last_trade_behind_counts_at_its_book() -> None:
+    """A far month trades once in an hour: its options had a volatility of the price of an hour ago, or none."""
+    quotes, dated = market(0.14), future()
+    years = np.array([(ENDS - NOW).total_seconds() / pricing.YEAR_SECONDS])
+    level = float(pricing.forward(np.array([24_410.0]), years)[0])
+    for traded, spread in ((24_000.0, 0.02), (25_000.0, 0.02), (level, 5.0)):
+        told = quote(dated.instrument, level, spread=spread).model_copy(update={"ltp": traded})
+        found = chain({**quotes, dated.instrument: told}, [*MASTER, dated])
+        assert found.underlying_price == pytest.approx(level, abs=0.02)
+        for row in found.rows:
+            assert row.call is not None
+            assert row.call.iv == pytest.approx(14.0, abs=0.05)
+
+
 def test_ratios_and_changes_of_open_interest() -> None:
     quotes = market()
     some = MASTER[0].instrument

@@ -63,7 +63,7 @@ def _worth(quote: Quote | None) -> float:
 def valued(
     contracts: Contracts,
     found: Sequence[Quote | None],
-    priced_on: Quote | None,
+    underlying: float | None,
     on_future: bool,
     newest: datetime | None,
     terms: Terms,
@@ -75,7 +75,7 @@ def valued(
     count = len(found)
     left = (terms.expires_at - (newest or terms.now)).total_seconds() / YEAR_SECONDS
     options = Options(
-        underlying=np.full(count, priced_on.ltp if priced_on else 0.0),
+        underlying=np.full(count, underlying or 0.0),
         strike=np.tile(np.array(contracts.strikes), 2),
         years=np.full(count, left),
         is_call=np.arange(count) < count // 2,

@@ -23,8 +23,9 @@ def worked_out(contracts: Contracts, quotes: Quotes, earlier_oi: Mapping[Instrum
     sides = [*contracts.calls, *contracts.puts]
     found = [quotes.get(each) if each else None for each in sides]
     newest = max((quote.at for quote in (*found, spot, future) if quote), default=None)
-    level = (spot or priced_on).ltp if priced_on else None
-    values = valued(contracts, found, priced_on, on_future, newest, terms)
+    underlying = _level(priced_on) if priced_on else None
+    level = spot.ltp if spot else underlying
+    values = valued(contracts, found, underlying, on_future, newest, terms)
     count = len(contracts.strikes)
     rows = [
         {
@@ -48,7 +49,7 @@ def worked_out(contracts: Contracts, quotes: Quotes, earlier_oi: Mapping[Instrum
         "lot_size": contracts.lot_size,
         "model": _model(priced_on, on_future),
         "priced_on": priced_on.instrument if priced_on else None,
-        "underlying_price": priced_on.ltp if priced_on else None,
+        "underlying_price": underlying,
         "underlying_at": priced_on.at if priced_on else None,
         "stale": _is_stale(spot, future, terms),
         "spot": contracts.spot,
@@ -59,6 +60,13 @@ def worked_out(contracts: Contracts, quotes: Quotes, earlier_oi: Mapping[Instrum
         **totals(contracts.strikes, found[:count], found[count:]),
         "rows": rows,
     }
+
+
+def _level(quote: Quote) -> float:
+    """What traded last, moved into the book that has left it behind since: a far future trades once in an hour, and its
+    book follows the market.
+    """
+    return min(max(quote.ltp, quote.bid), quote.ask) if 0 < quote.bid <= quote.ask else quote.ltp
 
 
 def _is_stale(spot: Quote | None, future: Quote | None, terms: Terms) -> bool:
