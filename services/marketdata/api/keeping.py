@@ -81,12 +81,13 @@ async def quality(
     candles = [_minute(row) for row in rows]
     session, ends = calendar.session(split(instrument)[0], day), calendar.last_end(split(instrument)[0], day)
     opens, closes = (session.open, min(session.close, now - MINUTE)) if session else (begins, begins)
+    breaks = session.breaks if session else ()
     ticks, repeated = await series.repeated_ticks(instrument, begins, begins + DAY)
     return {
         "instrument": instrument,
         "day": day,
         "session": session is not None,
-        **asdict(judge(candles, opens, max(opens, closes), min(ends or begins, now))),
+        **asdict(judge(candles, opens, max(opens, closes), min(ends or begins, now), breaks)),
         "ticks": ticks,
         "repeated_ticks": repeated,
     }

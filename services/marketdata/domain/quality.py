@@ -14,6 +14,8 @@ LEAST_SPIKE = 0.005
 SPIKE_OF_USUAL = 10.0
 """In median absolute one-minute returns of the day."""
 
+Spans = Sequence[tuple[datetime, datetime]]
+
 
 class Minute(NamedTuple):
     start: datetime
@@ -55,22 +57,36 @@ class Quality:
     spikes: Sequence[Spike]
 
 
-def judge(candles: Sequence[Minute], opens: datetime, closes: datetime, ends: datetime | None = None) -> Quality:
-    """`candles` of one day in order of time; the session is [opens, closes). From then on until `ends` there may be
-    some of a closing auction, and none is missed.
+def judge(
+    candles: Sequence[Minute], opens: datetime, closes: datetime, ends: datetime | None = None, breaks: Spans = ()
+) -> Quality:
+    """`candles` of one day in order of time; the session is [opens, closes) without its `breaks`. From then on until
+    `ends` there may be some of a closing auction, and none is missed.
     """
-    last = max(closes, ends or closes)
-    inside = [candle for candle in candles if opens <= candle.start < last]
+    spans = list(_spans(opens, closes, breaks))
+    trading = [*spans, (closes, ends)] if ends else spans
+    inside = [candle for candle in candles if _within(candle, trading)]
     valid = [candle for candle in inside if _valid(candle)]
     return Quality(
         candles=len(candles),
-        expected=max((closes - opens) // MINUTE, 0),
-        gaps=list(_gaps([candle.start for candle in inside if candle.start < closes], opens, closes)),
-        outside_session=[candle.start for candle in candles if not opens <= candle.start < last],
+        expected=sum((end - start) // MINUTE for start, end in spans),
+        gaps=[gap for span in spans for gap in _gaps([each.start for each in inside if _within(each, [span])], *span)],
+        outside_session=[candle.start for candle in candles if not _within(candle, trading)],
         duplicates=[now.start for before, now in pairwise(inside) if now.low < now.high and now[1:] == before[1:]],
         invalid=[candle.start for candle in inside if not _valid(candle)],
         spikes=list(_spikes(valid)),
     )
+
+
+def _spans(opens: datetime, closes: datetime, breaks: Spans) -> Iterator[tuple[datetime, datetime]]:
+    for start, end in breaks:
+        yield opens, min(start, closes)
+        opens = min(end, closes)
+    yield opens, closes
+
+
+def _within(candle: Minute, spans: Spans) -> bool:
+    return any(start <= candle.start < end for start, end in spans)
 
 
 def _valid(candle: Minute) -> bool:

@@ -94,6 +94,24 @@ def test_candles_from_outside_the_session_are_told_and_fill_no_gap() -> None:
     assert (found.outside_session, found.gaps) == ([early.start], [])
 
 
+def test_a_break_of_the_session_is_no_gap_and_what_lies_in_it_is_outside() -> None:
+    pause = (OPEN + 5 * MINUTE, OPEN + 10 * MINUTE)
+    found = judge([*QUIET[:5], *QUIET[10:18]], OPEN, CLOSE, breaks=[pause])
+    assert (found.expected, found.outside_session) == (15, [])
+    assert found.gaps == [Gap(OPEN + 18 * MINUTE, CLOSE, 2)]
+    stray = judge(QUIET, OPEN, CLOSE, breaks=[pause])
+    assert (stray.gaps, stray.outside_session) == ([], [each.start for each in QUIET[5:10]])
+
+
+async def test_a_day_that_was_traded_in_two_parts_is_judged_by_them(
+    client: httpx.AsyncClient, memory: MarketMemory, name: InstrumentId
+) -> None:
+    """The drill of 2 March 2024: 9:15 to 10:00, and 11:30 to 12:30."""
+    memory.calendar = TradingCalendar(MarketHours.EXCHANGE)
+    report = (await client.get(f"/history/{name}/quality", params={"day": "2024-03-02"})).json()
+    assert (report["expected"], [gap["minutes"] for gap in report["gaps"]]) == (105, [45, 60])
+
+
 async def test_the_closing_auction_is_inside_the_session_and_none_of_its_minutes_is_missed(
     client: httpx.AsyncClient, memory: MarketMemory, name: InstrumentId, series: TimeSeries
 ) -> None:
