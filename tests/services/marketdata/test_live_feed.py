@@ -15,6 +15,7 @@ from libs.common.contracts.market import Tick
 from services.marketdata.adapters.live import LiveFeed, connection
 from services.marketdata.adapters.live.feed import Ticker
 from services.marketdata.adapters.zerodha import KiteDialect
+from services.marketdata.domain.sources import FIRST_WAIT_S
 from tools.stub_ticker import packets
 from tools.stub_ticker.server import StubTicker
 
@@ -133,6 +134,22 @@ async def test_openalgo_340_lean_ib_80_a_lost_connection_comes_back_with_its_sub
     await until(lambda: len(ticker.logins) == 2 and ticker.subscribed == {TOKENS[SBIN]})
     await ticker.say(price(TOKENS[SBIN], 812))
     assert await running.sees(1)
+
+
+async def test_a_broker_that_takes_a_connection_and_closes_it_at_once_is_asked_ever_more_seldom(
+    ticker: StubTicker, credentials: Path
+) -> None:
+    """All day: who uses one of Kite's three connections elsewhere is refused one here."""
+    ticker.most = 0
+    feed = LiveFeed([source(ticker, credentials)], SystemClock(), lambda _: True)
+    feed.carry([SBIN])
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    task = asyncio.create_task(feed.run())
+    await until(lambda: len(ticker.logins) >= 5)
+    assert loop.time() - began >= (1 + 2 + 4 + 8) * FIRST_WAIT_S / 2
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def test_openalgo_1419_token_rollover_without_restart(

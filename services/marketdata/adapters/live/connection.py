@@ -10,7 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from libs.common.telemetry import log
 from services.marketdata.adapters.live.dialect import Dialect, Packet, TickerError, Token
 from services.marketdata.domain.demand import change
-from services.marketdata.domain.sources import wait_before
+from services.marketdata.domain.sources import LONGEST_WAIT_S, wait_before
 
 CLOSE_SECONDS = 1.0
 """How long a broker may take to say good-bye: the next leader waits for us to end."""
@@ -57,9 +57,13 @@ class Connection:
         self._wanted = tuple(tokens)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. A broker may take a connection only to close it at once: one that gave no price and ended
+        soon counts as refused.
+        """
+        loop = asyncio.get_running_loop()
         attempt = 0
         while True:
+            began = loop.time()
             try:
                 async with (
                     asyncio.timeout(OPEN_SECONDS) as opening,
@@ -72,12 +76,13 @@ class Connection:
                     ) as socket,
                 ):
                     opening.reschedule(None)
-                    self.connected, attempt = True, 0
+                    self.connected = True
                     await self._follow(socket)
             except LOST as error:
                 log.warning("ticker_lost", broker=self.dialect.name, connection=self._number, error=str(error))
+            stood = self.hearing or loop.time() - began > LONGEST_WAIT_S
             self.connected = self.hearing = False
-            attempt += 1
+            attempt = 1 if stood else attempt + 1
             self.reconnects += 1
             await asyncio.sleep(wait_before(attempt, random.random))
 
