@@ -13,24 +13,20 @@ NEXT = timedelta(microseconds=1)
 
 class CustomBook:
     def __init__(self) -> None:
-        self._symbols: dict[InstrumentId, CustomSymbol] = {}
+        self.symbols: Mapping[InstrumentId, CustomSymbol] = {}
         self._of_leg: dict[InstrumentId, set[InstrumentId]] = {}
         self._told: dict[InstrumentId, tuple[Tick, datetime]] = {}
 
-    @property
-    def instruments(self) -> Iterable[InstrumentId]:
-        return self._symbols.keys()
-
     def replace(self, symbols: Iterable[CustomSymbol]) -> None:
-        self._symbols = {symbol.instrument: symbol for symbol in symbols}
+        self.symbols = {symbol.instrument: symbol for symbol in symbols}
         self._of_leg = {}
-        for symbol in self._symbols.values():
+        for symbol in self.symbols.values():
             for leg in symbol.legs:
                 self._of_leg.setdefault(leg.instrument, set()).add(symbol.instrument)
 
     def legs_of(self, instruments: Iterable[InstrumentId]) -> set[InstrumentId]:
         """What those of them that are custom symbols are made of."""
-        found = [self._symbols[each] for each in instruments if each in self._symbols]
+        found = [self.symbols[each] for each in instruments if each in self.symbols]
         return {leg.instrument for symbol in found for leg in symbol.legs}
 
     def ticks(
@@ -47,7 +43,7 @@ class CustomBook:
         for quote in changed:
             touched |= self._of_leg.get(quote.instrument, set())
         for instrument in touched:
-            symbol = self._symbols[instrument]
+            symbol = self.symbols[instrument]
             tick = custom.tick_of(symbol, quotes, received_at)
             if tick is None:
                 continue

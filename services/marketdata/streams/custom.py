@@ -25,10 +25,13 @@ async def load_custom_symbols(runtime: "MarketRuntime") -> None:
     memory = runtime.memory
     async with runtime.pool.acquire(timeout=2) as connection:
         saved = await ContractStore(connection).custom_symbols.all()
-    known, before = {symbol.instrument for symbol in saved}, set(memory.custom.instruments)
+    known = {symbol.instrument: symbol for symbol in saved}
+    before = dict(memory.custom.symbols)
     memory.custom.replace(saved)
-    for instrument in before - known:
+    for instrument in before.keys() - known.keys():
         memory.listed.pop(instrument, None)
     memory.listed.update((symbol.instrument, custom.listed(symbol)) for symbol in saved)
-    if before - known:
-        await memory.drop_quotes(sorted(before - known))
+    # Of other legs it is another price: the day's range and the last close of the old ones would stand beside it.
+    gone = [name for name, symbol in before.items() if name not in known or known[name].legs != symbol.legs]
+    if gone:
+        await memory.drop_quotes(sorted(gone))

@@ -259,6 +259,29 @@ async def runtime(real_servers: None) -> AsyncIterator[Runtime[ContractStore, Ma
                 await unit.store.custom_symbols.delete(symbol, OPEN)
 
 
+async def test_a_symbol_that_is_given_other_legs_begins_its_day_anew(
+    runtime: Runtime[ContractStore, MarketMemory],
+) -> None:
+    """The day's low, its open and the last close were those of another basket."""
+    feed = simulator()
+    one, other = [contract.instrument for contract in feed.contracts if contract.exchange == "NSE"][:2]
+    pair = spread((one, "1"), (other, "-3"))
+    pump = Pump(runtime, feed)
+    renamed = pair.model_copy(update={"name": "Renamed"})
+    shown = []
+    for turn, saved in enumerate((pair, renamed, renamed.model_copy(update={"legs": spread((one, "1")).legs}))):
+        async with runtime.transaction() as unit:
+            await unit.store.custom_symbols.save(saved, turn + 1, OPEN)
+        await load_custom_symbols(runtime)
+        for n in range(40 * turn, 40 * turn + 40):
+            pump.step(OPEN + n * STEP)
+        runtime.memory.board.conflate()
+        shown.append(runtime.memory.board.quotes[pair.instrument])
+    first, second, third = shown
+    assert (second.open, second.previous_close) == (first.open, first.previous_close)
+    assert first.ltp < 0 < min(third.low, third.open, third.previous_close)
+
+
 async def test_a_custom_symbol_of_fed_instruments_quotes_with_them(
     runtime: Runtime[ContractStore, MarketMemory],
 ) -> None:
