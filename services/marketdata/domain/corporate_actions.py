@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from fractions import Fraction
 from itertools import groupby
 
+from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.masters import CorporateActionKind, CorporateActionTerms
 
 LONGEST_PAUSE = timedelta(days=10)
@@ -76,7 +77,21 @@ def adjustment_on(adjustments: Iterable[Adjustment], day: date) -> Adjustment | 
     return next((each for each in adjustments if day < each.before), None)
 
 
-def fault_of_action(terms: CorporateActionTerms) -> str | None:
+def fault_of_actions(actions: Iterable[CorporateActionTerms]) -> str | None:
+    """Why these are not to be taken together; None when they are. One of a kind is kept for a day: a final and a
+    special dividend of one ex-date come out of the price as their sum.
+    """
+    told: dict[tuple[InstrumentId, date, CorporateActionKind], CorporateActionTerms] = {}
+    for terms in actions:
+        if (fault := _fault_of(terms)) is not None:
+            return fault
+        first = told.setdefault((terms.instrument, terms.ex_date, terms.kind), terms)
+        if first != terms:
+            return f"{terms.kind} of {terms.instrument} on {terms.ex_date} is told twice: send one, of both together"
+    return None
+
+
+def _fault_of(terms: CorporateActionTerms) -> str | None:
     """Why this is no corporate action; None when it is one."""
     what = f"{terms.kind} of {terms.instrument} on {terms.ex_date}"
     if terms.kind is CorporateActionKind.DIVIDEND:

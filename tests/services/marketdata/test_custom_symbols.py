@@ -301,22 +301,38 @@ async def test_a_custom_symbol_of_fed_instruments_quotes_with_them(
     assert found.at > OPEN
 
 
+async def imported(connection: Connection, *actions: CorporateActionTerms) -> object:
+    request = CorporateActionsImportRequested(import_id=ids.new_id(), user_id=OWNER, actions=actions)
+    return (await deliver(app, connection, request))[0]
+
+
 async def test_corporate_actions_are_kept_all_or_none(connection: Connection) -> None:
     split = CorporateActionTerms(instrument=SBIN, kind=CorporateActionKind.SPLIT, ex_date=OPEN.date(), old=1, new=10)
     bad = split.model_copy(update={"new": 1})
     store = ContractStore(connection)
-
-    async def ask(*actions: CorporateActionTerms) -> object:
-        request = CorporateActionsImportRequested(import_id=ids.new_id(), user_id=OWNER, actions=actions)
-        return (await deliver(app, connection, request))[0]
-
-    refused = await ask(split, bad)
+    refused = await imported(connection, split, bad)
     assert isinstance(refused, RequestRefused)
     assert await store.corporate_actions.of(SBIN) == []
-    assert isinstance(await ask(split), CorporateActionsImported)
-    assert isinstance(await ask(split.model_copy(update={"new": 5})), CorporateActionsImported)
+    assert isinstance(await imported(connection, split), CorporateActionsImported)
+    assert isinstance(await imported(connection, split.model_copy(update={"new": 5})), CorporateActionsImported)
     (kept,) = await store.corporate_actions.of(SBIN)
     assert (kept.old, kept.new) == (1, 5)
+
+
+async def test_a_final_and_a_special_dividend_of_one_day_are_not_taken_for_one(connection: Connection) -> None:
+    """The second was kept, the first was not, and both were said to be imported."""
+    final = CorporateActionTerms(
+        instrument=SBIN, kind=CorporateActionKind.DIVIDEND, ex_date=OPEN.date(), amount=Decimal(10)
+    )
+    special = final.model_copy(update={"amount": Decimal(18)})
+    refused = await imported(connection, final, special)
+    assert isinstance(refused, RequestRefused)
+    assert "told twice" in refused.reason
+    assert await ContractStore(connection).corporate_actions.of(SBIN) == []
+    assert isinstance(await imported(connection, final, final), CorporateActionsImported)
+    assert isinstance(await imported(connection, special), CorporateActionsImported)
+    (kept,) = await ContractStore(connection).corporate_actions.of(SBIN)
+    assert kept.amount == 18
 
 
 def test_a_tick_of_a_custom_symbol_may_be_negative_and_of_no_other() -> None:
