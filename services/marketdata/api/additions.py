@@ -88,14 +88,22 @@ async def _backfill(runtime: "MarketRuntime", contract: InstrumentListed, since:
 
 
 async def _token(runtime: "MarketRuntime", instrument: InstrumentId) -> str:
-    """What the broker behind the history API calls it, by its dump; expired contracts keep their tokens."""
+    """What the broker behind the history API calls it, by its dump. What has expired keeps its token until the exchange
+    gives that to another contract, with whose candles the broker would answer.
+    """
     async with runtime.pool.acquire(timeout=2) as connection:
-        known = await ContractStore(connection).brokers_of(instrument)
-    token = next((row["token"] for row in known if row["source"] == SPEAKER.value), None)
-    if token is None:
-        detail = f"{SPEAKER.value}'s dump has no {instrument}: name it in MARKETDATA_MASTERS"
-        raise Problem(422, "no_broker_token", f"{detail}, or backfill by command with the token")
-    return str(token)
+        store = ContractStore(connection)
+        known = next((row for row in await store.brokers_of(instrument) if row["source"] == SPEAKER.value), None)
+        if known is None:
+            detail = f"{SPEAKER.value}'s dump has no {instrument}: name it in MARKETDATA_MASTERS"
+            raise Problem(422, "no_broker_token", f"{detail}, or backfill by command with the token")
+        token = str(known["token"])
+        if not known["listed"]:
+            newest = (await store.look_up(SPEAKER, token=token, symbol=None, exchange=None))[0]["instrument"]
+            if newest != instrument:
+                detail = f"{SPEAKER.value}'s token {token} of {instrument} means {newest} now"
+                raise Problem(422, "no_broker_token", f"{detail}, whose candles would be kept under the wrong name")
+    return token
 
 
 def broker_history() -> KiteHistory:

@@ -8,6 +8,8 @@ import orjson
 import pytest
 
 from libs.common.contracts.ids import InstrumentId
+from libs.common.testing.apps import opened
+from services.marketdata.app import app
 from services.marketdata.domain.intervals import Interval
 from services.marketdata.memory import MarketMemory
 from services.marketdata.store.series import Candle, Selection
@@ -138,3 +140,32 @@ async def test_what_the_brokers_dump_does_not_have_is_not_asked_for(
         answer = await client.post(f"/history/{unknown.instrument}/backfill", params=wanted)
         assert (answer.status_code, answer.json()["code"], broker.asked) == (422, "no_broker_token", [])
     assert "MARKETDATA_MASTERS" in answer.json()["detail"]
+
+
+async def test_under_a_token_that_means_another_contract_now_nothing_is_asked_for(
+    client: httpx.AsyncClient, name: InstrumentId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exchanges give an expired contract's token to a new one, whose candles were kept as the old one's."""
+    heir = f"{name}X"
+    wanted = {"start": f"2026-08-01T00:00:00{INDIAN}", "end": f"2026-08-02T00:00:00{INDIAN}"}
+    async with opened(app) as runtime, StubBroker() as broker:
+        monkeypatch.setenv("MARKETDATA_HISTORY_URL", broker.url)
+        await runtime.pool.execute("UPDATE broker_contracts SET listed = false WHERE instrument = $1", name)
+        assert (await client.post(f"/history/{name}/backfill", params=wanted)).status_code == 200
+        asked = len(broker.asked)
+        await runtime.pool.execute(_HEIR, name, heir)
+        try:
+            answer = await client.post(f"/history/{name}/backfill", params=wanted)
+        finally:
+            await runtime.pool.execute("DELETE FROM broker_contracts WHERE instrument = $1", heir)
+        assert (answer.status_code, answer.json()["code"]) == (422, "no_broker_token")
+        assert heir in answer.json()["detail"]
+        assert len(broker.asked) == asked
+
+
+_HEIR = """
+    INSERT INTO broker_contracts
+        (source, instrument, exchange, symbol, name, kind, lot_size, tick_size, token, broker_symbol, listed, seen_on)
+    SELECT source, $2, exchange, symbol, name, kind, lot_size, tick_size, token, broker_symbol, true, seen_on
+    FROM broker_contracts WHERE instrument = $1 AND source = 'zerodha'
+"""
