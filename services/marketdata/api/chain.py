@@ -55,7 +55,8 @@ def routes(runtime: "MarketRuntime") -> APIRouter:
         """The chain of one expiry, the nearest unless told otherwise."""
         index = await memory.desk.index(memory.listed)
         now = runtime.clock.now()
-        key = _key(index, symbol, exchange, expiry, memory.calendar.trading_day(now))
+        name = _found(index, symbol, exchange)
+        key = ChainKey(*name, expiry or memory.desk.nearest(*name, now))
         contracts = memory.desk.contracts(key)
         if contracts is None:
             detail = f"{key.underlying} has no options that expire on {key.expiry} on {key.exchange}"
@@ -89,10 +90,3 @@ def _found(index: ChainIndex, symbol: str, exchange: Exchange | None) -> tuple[E
     if found is None:
         raise Problem(404, "chain_unknown", f"no options on {symbol!r} are listed", symbol=symbol)
     return found
-
-
-def _key(index: ChainIndex, symbol: str, exchange: Exchange | None, expiry: date | None, today: date) -> ChainKey:
-    """The chain asked for: of the nearest expiry that is not over, unless one is named."""
-    name = _found(index, symbol, exchange)
-    expiries = index.expiries(*name)
-    return ChainKey(*name, expiry or next((each for each in expiries if each >= today), expiries[-1]))

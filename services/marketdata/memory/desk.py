@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from libs.common.contracts.enums import Exchange
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
 from libs.common.contracts.options import OptionChain
@@ -40,14 +41,20 @@ class ChainDesk:
             self._contracts[key] = found
         return found
 
+    def nearest(self, exchange: Exchange, underlying: str, now: datetime) -> date:
+        """The first expiry that still trades, or the last there is. Currencies end at half past noon of their day."""
+        expiries = self._index.expiries(exchange, underlying)
+        return next((day for day in expiries if now < expires_at(exchange, day, self._calendar)), expiries[-1])
+
     def chain(self, contracts: Contracts, now: datetime, each_side: int | None = None) -> Content:
         """The fields of an OptionChain, with the rows of `each_side` strikes below and above the money, or all."""
         key = contracts.key
         spot = self._board.quotes.get(contracts.spot) if contracts.spot else None
+        ends = expires_at(key.exchange, key.expiry, self._calendar)
         terms = Terms(
             now=now,
-            expires_at=expires_at(key.exchange, key.expiry, self._calendar),
-            market_open=self._calendar.is_open(key.exchange, now),
+            expires_at=ends,
+            market_open=now < ends and self._calendar.is_open(key.exchange, now),
             spot_open=contracts.spot is not None and self._calendar.is_open(symbols.split(contracts.spot)[0], now),
             rate=self._settings.risk_free_rate,
             dividends=self._settings.dividends_of(key.underlying),

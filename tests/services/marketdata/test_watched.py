@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,18 +14,23 @@ from redis.asyncio import Redis
 from libs.common import http
 from libs.common.clock import FixedClock
 from libs.common.contracts.base import Message
+from libs.common.contracts.enums import Exchange, OptionType
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import DepthLevel, Tick, WatchedConflated, WatchRenewed
 from libs.common.contracts.options import ChainConflated, IvStanding
 from libs.common.runtime import Runtime
+from libs.common.settings import MarketHours, load
 from libs.common.testing.apps import opened
+from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.app import app
 from services.marketdata.memory import MarketMemory
 from services.marketdata.memory.board import QuoteBoard
+from services.marketdata.memory.desk import ChainDesk
+from services.marketdata.settings import PricingSettings
 from services.marketdata.store import ContractStore
 from services.marketdata.streams import forget_watchers, note_watchers, tell_chains, tell_watchers
 from tests.services.marketdata.samples import SBIN, listed, tick
-from tests.services.marketdata.test_chain import EXPIRY, KEY, MASTER, NOW, market, quote
+from tests.services.marketdata.test_chain import EXPIRY, KEY, MASTER, NOW, market, option, quote
 
 MarketRuntime = Runtime[ContractStore, MarketMemory]
 UNTIL = NOW + timedelta(seconds=15)
@@ -151,6 +156,31 @@ async def test_a_chain_is_found_by_its_underlying_and_expiry(runtime: MarketRunt
     assert whole["max_pain"] == found["max_pain"]
     days = (await client.get("/internal/option-chain/NFO:NIFTY/expiries")).json()
     assert days == {"exchange": "NFO", "underlying": "NIFTY", "expiries": [str(EXPIRY)]}
+
+
+async def test_unless_an_expiry_is_named_a_chain_is_of_the_first_that_still_trades(
+    runtime: MarketRuntime, client: httpx.AsyncClient
+) -> None:
+    """Currencies end at half past noon of their day: until midnight the dead chain was answered with."""
+    memory, clock = runtime.memory, runtime.clock
+    memory.desk = ChainDesk(memory.board, TradingCalendar(MarketHours.EXCHANGE), load(PricingSettings))
+    this, following = date(2026, 11, 20), date(2026, 11, 27)
+    weeks = [
+        option(84, OptionType.CE, day, "USDINR").model_copy(
+            update={"exchange": Exchange.CDS, "instrument": InstrumentId(f"CDS:{day}")}
+        )
+        for day in (this, following)
+    ]
+    memory.listed = {contract.instrument: contract for contract in weeks}
+    ends = datetime(2026, 11, 20, 7, 0, tzinfo=UTC)
+    assert isinstance(clock, FixedClock)
+    for now, expiry in ((ends - timedelta(seconds=1), this), (ends, following), (ends + timedelta(days=90), following)):
+        clock.at = now
+        found = (await client.get("/internal/option-chain/USDINR")).json()
+        assert (found["chain"], found["expiry"]) == (f"CDS:USDINR:{expiry}", str(expiry))
+    clock.at = ends
+    dead = (await client.get("/internal/option-chain/USDINR", params={"expiry": str(this)})).json()
+    assert (dead["expiry"], dead["market_open"]) == (str(this), False)
 
 
 async def test_a_chain_that_is_not_listed_is_a_problem(runtime: MarketRuntime, client: httpx.AsyncClient) -> None:
