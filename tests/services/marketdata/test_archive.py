@@ -16,6 +16,7 @@ from services.marketdata.domain.candles import candles_of
 from services.marketdata.domain.intervals import SUMMED, Interval
 from services.marketdata.store.series import Candle, Selection, TimeSeries
 from services.marketdata.store.series.archive import Archive, ArchiveRefused
+from services.marketdata.store.series.questions import literal
 from tests.services.marketdata.samples import MINUTE, OPEN, tick
 from tests.services.marketdata.test_history import FOREVER, candle, history, write
 
@@ -93,6 +94,26 @@ async def test_views_that_gave_up_are_filled_again(series: TimeSeries, name: Ins
             return
         await asyncio.sleep(0.1)
     raise AssertionError(found)
+
+
+async def test_candles_of_an_earlier_release_are_taken_over_though_that_was_broken_off_once(
+    series: TimeSeries, name: InstrumentId
+) -> None:
+    """They were set aside, and whoever was to copy them was killed, or QuestDB took longer than it was waited for: they
+    stayed there, and history began anew.
+    """
+    await series.ask(
+        "CREATE TABLE IF NOT EXISTS candles_by_day (instrument SYMBOL, source SYMBOL, open DOUBLE, high DOUBLE,"
+        " low DOUBLE, close DOUBLE, volume LONG, oi LONG, ts TIMESTAMP)"
+        " TIMESTAMP(ts) PARTITION BY DAY WAL DEDUP UPSERT KEYS(ts, instrument)"
+    )
+    row = f"('{name}', 'LIVE', 100, 102, 99, 101, 10, 0, '{literal(OPEN)}')"
+    await series.ask(f"INSERT INTO candles_by_day VALUES {row}")  # noqa: S608
+    await series.applied("candles_by_day")
+    await series.create_tables()
+    await series.applied("candles")
+    assert [(c.close, c.volume) for c in await history(series, name, Interval.ONE_MINUTE, 1)] == [(101.0, 10)]
+    assert await series.ask("SELECT table_name FROM tables() WHERE table_name = 'candles_by_day'") == []
 
 
 async def test_a_day_that_is_not_there_is_neither_archived_nor_restored(series: TimeSeries, tmp_path: Path) -> None:

@@ -33,8 +33,12 @@ NEW_COLUMNS = (
     "ALTER TABLE ticks ADD COLUMN IF NOT EXISTS bids DOUBLE[][]",
     "ALTER TABLE ticks ADD COLUMN IF NOT EXISTS asks DOUBLE[][]",
 )
-PARTITIONED_BY_DAY = "SELECT table_name FROM tables() WHERE table_name = 'candles' AND partitionBy = 'DAY'"
 OLD_CANDLES = "candles_by_day"
+"""What was partitioned by the day, from when it is set aside until all of it is copied."""
+PARTITIONED_BY_DAY = f"""
+    SELECT table_name FROM tables()
+    WHERE table_name = 'candles' AND partitionBy = 'DAY' OR table_name = '{OLD_CANDLES}'
+"""  # noqa: S608 - our own words
 _COPIED = "candles SELECT instrument, source, open, high, low, close, volume, oi, ts FROM"
 COPY_OLD_CANDLES = f"INSERT INTO {_COPIED} candles_by_day"
 ARRIVING = "arriving_"

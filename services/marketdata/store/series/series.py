@@ -26,6 +26,8 @@ EXPORT_SECONDS = 60.0
 APPLY_SECONDS = 60.0
 APPLY_EVERY = 0.05
 TAKE_OVER_SECONDS = 60.0
+COPY_SECONDS = 600.0
+"""A hundred million candles of an earlier release, ten years of a hundred instruments, take some minutes."""
 ARRIVES_MILLISECONDS = 3_600_000
 """What has not been taken over an hour after it began never will be."""
 CHUNK = 262_144
@@ -74,9 +76,13 @@ class TimeSeries:
         await self.ask(schema.TICKS)
         for statement in schema.NEW_COLUMNS:
             await self.ask(statement)
-        if await self.ask(schema.PARTITIONED_BY_DAY):
-            await self._repartition()
+        old = [str(table) for (table,) in await self.ask(schema.PARTITIONED_BY_DAY)]
+        if "candles" in old:
+            await self._set_aside()
         await self.ask(schema.CANDLES)
+        if old:
+            await self.ask(schema.COPY_OLD_CANDLES, COPY_SECONDS)
+            await self.ask(f"DROP TABLE IF EXISTS {schema.OLD_CANDLES}")
         for statement in schema.views():
             await self.ask(statement)
         await self.refill_views()
@@ -88,14 +94,12 @@ class TimeSeries:
             await self.ask(schema.REFRESH.format(view))
         return given_up
 
-    async def _repartition(self) -> None:
+    async def _set_aside(self) -> None:
+        """Candles that are partitioned by the day. Whoever is killed before they are copied leaves that to the next."""
         for statement in schema.drop_views():
             await self.ask(statement)
         await self.applied("candles")
         await self.ask(f"RENAME TABLE candles TO {schema.OLD_CANDLES}")
-        await self.ask(schema.CANDLES)
-        await self.ask(schema.COPY_OLD_CANDLES)
-        await self.ask(f"DROP TABLE {schema.OLD_CANDLES}")
 
     async def rows(self, selection: Selection, newest: int) -> list[dict[str, object]]:
         """The newest rows of the selection, oldest first."""
