@@ -104,7 +104,7 @@ async def _check(
     check_heard(facts, panics, now, findings)
     owner = await check_owner(facts, tables, findings)
     check_orders(facts, owner.accounts, now, findings)
-    await check_settlements(facts, owner, tables, findings)
+    await check_settlements(facts, tables, findings)
     await check_signals(facts, tables, sources.answered, now, findings)
     await check_calls(tables, findings)
     if sources.seen is not None:

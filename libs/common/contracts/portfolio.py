@@ -63,7 +63,7 @@ class PositionSettled(Event):
 
 
 class PositionUnsettled(Event):
-    """The contract expired without a settlement price: what a paper account holds of it stays open, and nobody can
+    """The contract expired without a settlement price: what an account holds of it stays open, and nobody can
     close it. Should the price come after all, PositionSettled follows. `reason` is for people.
     """
 

@@ -1,6 +1,6 @@
 """Settlement at expiry: what is held of an expired contract is closed in cash at the price that it was worth.
 
-Only positions of the paper venue: what a broker's account holds the exchange settles, and a broker books it.
+In a broker's account the exchange does so, and no order book tells of it: ours is the feed's price for it.
 """
 
 from collections.abc import Iterable

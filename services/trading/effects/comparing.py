@@ -180,8 +180,11 @@ class Comparer:
             symbols = {instrument: shown_as(instrument) for instrument in instruments}
             names = {symbol: instrument for instrument, symbol in symbols.items()}
             moving = comparing.moving(orders, watched, book, today)
-            ours = comparing.ours(nets, symbols, account, today)
-            after = comparing.compare(before, ours, theirs, {symbols[each] for each in moving}, names, work.now)
+            settled = await store.settlements.of(instruments)  # the broker shows them until its night
+            over = {symbols[each] for each in settled}
+            ours = comparing.ours([net for net in nets if net.instrument not in settled], symbols, account, today)
+            shown = [each for each in theirs if each.symbol not in over]
+            after = comparing.compare(before, ours, shown, {symbols[each] for each in moving}, names, work.now)
         _alarm(before, after)
         after = _say(account, before, after, moving, work)
         await store.comparisons.save(after, self._due_in(after))

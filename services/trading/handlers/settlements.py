@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from libs.common import ids
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import FillId, SettlementId
 from libs.common.contracts.masters import ContractSettled, ContractUnsettled
 from libs.common.service import Context
@@ -42,14 +41,14 @@ async def note(told: ContractSettled, ctx: Context[TradingStore, TradingMemory])
 
 
 async def tell(lacking: ContractUnsettled, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
-    """Who holds it on paper cannot close it, and should know that nobody will for now."""
+    """Who holds it cannot close it, and should know that nobody will for now."""
     return [rules.unsettled(lacking, net) for net in ctx.store.positions.held(lacking.instrument)]
 
 
 async def settle(ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
-    """Timer: paper accounts that hold something of a contract whose settlement price is known."""
+    """Timer: accounts that hold something of a contract whose settlement price is known."""
     await ctx.store.enter()
-    found = await ctx.store.accounts.settling(Broker.PAPER, ACCOUNTS_PER_TICK)
+    found = await ctx.store.accounts.settling(ACCOUNTS_PER_TICK)
     await ctx.store.load_portfolios({account.account_id for account in found})
     return [message for account in found for message in await _settle_account(account, ctx)]
 

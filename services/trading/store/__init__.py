@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import Broker, ExecutionKind
+from libs.common.contracts.enums import ExecutionKind
 from libs.common.contracts.ids import AccountId, OrderId, StrategyId
 from libs.common.contracts.masters import ContractUnsettled
 from libs.common.contracts.orders import (
@@ -97,7 +97,7 @@ class TradingStore(Store):
         self.executions.ask(self.reads, [m.execution_id for m in executions])
         self.positions.ask(self.reads, filling)
         unsettled = {m.instrument for m in messages if isinstance(m, ContractUnsettled)}
-        self.positions.ask_held(self.reads, Broker.PAPER, unsettled)
+        self.positions.ask_held(self.reads, unsettled)
         self.panics.ask(self.reads, {scope for m in submitting for scope in scopes_of(m)})
         self.panics.ask_of_orders(self.reads, standing)
         self._ask_portfolios(self.accounts.with_square_offs() | at_stake)

@@ -34,10 +34,8 @@ SELECT *
   FROM accounts
  WHERE account_id IN (
     SELECT account_id FROM (
-        SELECT DISTINCT account_id
-          FROM books b JOIN settlements USING (instrument) JOIN accounts a USING (account_id)
-         WHERE b.quantity <> 0 AND a.broker = $1) AS holding
-     ORDER BY random() LIMIT $2)
+        SELECT DISTINCT account_id FROM books JOIN settlements USING (instrument) WHERE quantity <> 0) AS holding
+     ORDER BY random() LIMIT $1)
  ORDER BY account_id FOR UPDATE SKIP LOCKED
 """
 LOCK_OF_DAYS_BEFORE = "SELECT * FROM accounts WHERE day < $1 ORDER BY account_id LIMIT $2 FOR UPDATE SKIP LOCKED"
@@ -98,9 +96,9 @@ class Accounts:
         """Locked: those whose figures are not of today, without those that somebody else works on."""
         return [self._keep(row) for row in await self._connection.fetch(LOCK_OF_DAYS_BEFORE, day, limit)]
 
-    async def settling(self, broker: Broker, limit: int) -> Sequence[TradingAccount]:
-        """Locked: those of the broker that hold what has a settlement price, without those that somebody works on."""
-        return [self._keep(row) for row in await self._connection.fetch(LOCK_SETTLING, broker, limit)]
+    async def settling(self, limit: int) -> Sequence[TradingAccount]:
+        """Locked: those that hold what has a settlement price, without those that somebody works on."""
+        return [self._keep(row) for row in await self._connection.fetch(LOCK_SETTLING, limit)]
 
     def with_square_offs(self) -> set[AccountId]:
         """Of those that are loaded."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from decimal import Decimal
 from uuid import UUID
 
-from libs.common.contracts.enums import Broker, Product
+from libs.common.contracts.enums import Product
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, StrategyId
 from libs.common.database import Connection
 from libs.common.reads import Reads, Row
@@ -47,8 +47,8 @@ SELECT_LIVE_NETS = f"SELECT {NET} FROM positions p WHERE {LIVE}"  # noqa: S608 -
 SELECT_LIVE_BOOKS = f"SELECT {BOOK} FROM books b WHERE {LIVE}"  # noqa: S608 - constants only
 SELECT_HELD = f"""
 SELECT {NET}
-  FROM positions p JOIN accounts a USING (account_id)
- WHERE p.quantity <> 0 AND a.broker = $1 AND p.instrument = ANY($2::text[])
+  FROM positions p
+ WHERE p.quantity <> 0 AND p.instrument = ANY($1::text[])
  ORDER BY p.account_id, p.product
 """  # noqa: S608 - constants only
 SAVE_NETS = """
@@ -149,10 +149,10 @@ class Positions:
             reads.add(SELECT_LIVE_NETS, self._keep_nets, missing)
             reads.add(SELECT_LIVE_BOOKS, self._keep_books, missing)
 
-    def ask_held(self, reads: Reads, broker: Broker, instruments: Collection[InstrumentId]) -> None:
-        """What the broker's accounts hold of these."""
+    def ask_held(self, reads: Reads, instruments: Collection[InstrumentId]) -> None:
+        """What accounts hold of these."""
         if instruments:
-            reads.add(SELECT_HELD, self._keep_held, broker, instruments)
+            reads.add(SELECT_HELD, self._keep_held, instruments)
 
     def held(self, instrument: InstrumentId) -> Sequence[Net]:
         """As it was when this transaction asked."""

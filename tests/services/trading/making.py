@@ -1,6 +1,6 @@
 """Messages and states to begin a test with; each says only what its test is about."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from uuid import UUID
@@ -18,6 +18,7 @@ from libs.common.contracts.enums import (
     Validity,
 )
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, PanicId, SquareOffId, StrategyId, UserId
+from libs.common.contracts.masters import ContractSettled
 from libs.common.contracts.orders import OrderCleared, OrderModifyCleared, SquareOffRequested
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.contracts.venue import ExecutionReported
@@ -26,6 +27,7 @@ from services.trading.domain.orders import Order
 
 SBIN = InstrumentId("NSE:SBIN")
 INFY = InstrumentId("NSE:INFY")
+CALL = InstrumentId("NFO:NIFTY23NOV2624000CE")
 USER = UserId(UUID("01975d3e-0000-7000-8000-000000000001"))
 ACCOUNT = AccountId(UUID("01975d3e-0000-7000-8000-000000000002"))
 ALPHA = StrategyId(UUID("01975d3e-0000-7000-8000-00000000000a"))
@@ -171,6 +173,18 @@ def square_off(
         instrument=instrument,
         product=product,
         reason=reason,
+    )
+
+
+def worth(price: str, instrument: InstrumentId = CALL) -> ContractSettled:
+    return ContractSettled(
+        instrument=instrument,
+        expiry=date(2026, 11, 23),
+        price=Decimal(price),
+        spot=InstrumentId("NSE_INDEX:NIFTY"),
+        spot_price=Decimal(24_000) + Decimal(price),
+        spot_minute=NOON,
+        source="simulated",
     )
 
 

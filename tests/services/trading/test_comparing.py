@@ -19,8 +19,9 @@ from libs.common.testing.delivery import envelope_of
 from libs.common.trading_calendar import TradingCalendar
 from services.trading.adapters.zerodha.symbols import shown_as
 from services.trading.domain.accounts import trading_day
+from services.trading.handlers.settlements import settle
 from tests.services.trading.broker_world import TOKEN, World
-from tests.services.trading.making import INFY, SBIN, USER, account_save, execution, filled
+from tests.services.trading.making import INFY, SBIN, USER, account_save, execution, filled, worth
 from tools.stub_broker.faults import Fault
 
 CALL = InstrumentId("NFO:NIFTY29DEC2624000CE")
@@ -129,6 +130,27 @@ async def test_a_position_in_an_option_is_found_under_the_brokers_own_symbol(the
         the_world,
         PositionDifference(broker_symbol=shown_as(CALL), instrument=CALL, product=Product.NRML, ours=10, theirs=7),
     )
+
+
+async def test_a_contract_that_was_settled_here_is_no_difference_though_the_broker_shows_it_until_its_night(
+    the_world: World,
+) -> None:
+    account_id = await the_world.account()
+    the_world.start(broker_leave_s=60.0)
+    await bought(the_world, account_id, instrument=CALL, product=Product.NRML)
+    await the_world.tell(worth("150", CALL))
+
+    async def is_settled() -> bool:
+        async with the_world.runtime.transaction() as work:
+            work.say(*await settle(work.context))
+        return await the_world.held(account_id) == 0
+
+    await the_world.until(is_settled, "the settlement")
+    the_world.compare()
+    await looks(the_world, 3)
+    assert told(the_world) == []
+    trade_elsewhere(the_world, account_id, SBIN, 5, "MIS")
+    await differs(the_world, sbin(0, 5))
 
 
 async def test_of_delivery_only_the_days_trades_are_compared(the_world: World) -> None:

@@ -40,10 +40,21 @@ from tests.common import crashes
 from tests.common.instance import Process
 from tests.common.ledger import publish, reading
 from tests.services.trading.broker_world import SECRET, World
-from tests.services.trading.making import ACCOUNT, ALPHA, BETA, INFY, USER, account_save, cleared, filled, order_id
+from tests.services.trading.making import (
+    ACCOUNT,
+    ALPHA,
+    BETA,
+    CALL,
+    INFY,
+    USER,
+    account_save,
+    cleared,
+    filled,
+    order_id,
+    worth,
+)
 from tests.services.trading.process import CASES, STORIES, own
 from tests.services.trading.test_comparing import sbin, trade_elsewhere
-from tests.services.trading.test_handlers.test_settlements import CALL, worth
 from tests.services.trading.test_settling import unknown, wish
 
 Tables = dict[str, list[dict[str, Any]]]

@@ -1,11 +1,10 @@
-"""Settlements of expired contracts: at the price that was told, in paper accounts, and shown as they were booked."""
+"""Settlements of expired contracts: at the price that was told, and shown as they were booked."""
 
 from uuid import UUID
 
 from libs.common.contracts import topics
 from tools.reconcile.checks.compare import differences
 from tools.reconcile.checks.orders import CUT
-from tools.reconcile.checks.owner import PAPER, Owner
 from tools.reconcile.facts import Settled
 from tools.reconcile.fold import Facts
 from tools.reconcile.rows import ShownSettlement, TradingSettlement
@@ -13,13 +12,9 @@ from tools.reconcile.rules import Findings, Rule, Subject, contract, position
 from tools.reconcile.tables import Tables
 
 
-async def check_settlements(facts: Facts, owner: Owner, tables: Tables, findings: Findings) -> None:
+async def check_settlements(facts: Facts, tables: Tables, findings: Findings) -> None:
     for settled in facts.settled.values():
         _price(settled, facts, findings)
-        account = owner.accounts.get(settled.account_id)
-        what = f"was settled here, and its account is at {account.broker if account else 'nowhere'}"
-        at_paper = account is not None and account.broker == PAPER
-        findings.expect(Rule.SETTLED, at_paper, _position(settled), what, settled.at)
     await _noted(facts, tables, findings)
     await _shown(facts, tables, findings)
 

@@ -115,11 +115,11 @@ class TradingSettlement(_Trading):
 
 @dataclass(frozen=True, slots=True)
 class WaitingBook(_Trading):
-    """A book of a paper account that is to be settled, if there is one."""
+    """A book that is to be settled, if there is one."""
 
     source: ClassVar[str] = (
-        "(SELECT b.account_id, b.instrument FROM books b JOIN settlements USING (instrument)"
-        " JOIN accounts a USING (account_id) WHERE b.quantity <> 0 AND a.broker = 'paper' LIMIT 1) AS waiting"
+        "(SELECT account_id, instrument FROM books JOIN settlements USING (instrument)"
+        " WHERE quantity <> 0 LIMIT 1) AS waiting"
     )
     since: ClassVar[str | None] = "settlements"
     account_id: UUID

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import Broker, Product, Side
 from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId
-from libs.common.contracts.masters import ContractSettled, ContractUnsettled
+from libs.common.contracts.masters import ContractUnsettled
 from libs.common.contracts.orders import SquareOffCompleted
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled, PositionUnsettled
 from libs.common.messaging.work import Work, origin
@@ -23,23 +23,21 @@ from services.trading.handlers.settlements import settle
 from services.trading.handlers.square_offs import sweep
 from services.trading.memory import TradingMemory
 from tests.services.trading.hearing import Trading, names, only
-from tests.services.trading.making import ACCOUNT, ALPHA, BETA, account_save, cleared, filled, order_id, square_off
+from tests.services.trading.making import (
+    ACCOUNT,
+    ALPHA,
+    BETA,
+    CALL,
+    account_save,
+    cleared,
+    filled,
+    order_id,
+    square_off,
+    worth,
+)
 
-CALL = InstrumentId("NFO:NIFTY23NOV2624000CE")
 ZERO = Decimal(0)
 LATER = NOON + timedelta(hours=4)
-
-
-def worth(price: str, instrument: InstrumentId = CALL) -> ContractSettled:
-    return ContractSettled(
-        instrument=instrument,
-        expiry=date(2026, 11, 23),
-        price=Decimal(price),
-        spot=InstrumentId("NSE_INDEX:NIFTY"),
-        spot_price=Decimal(24_000) + Decimal(price),
-        spot_minute=NOON,
-        source="simulated",
-    )
 
 
 async def settles(trading: Trading, now: datetime = LATER) -> Sequence[Message]:
@@ -173,14 +171,18 @@ async def test_other_contracts_and_other_accounts_stay_as_they_are(trading: Trad
     }
 
 
-async def test_a_brokers_account_is_the_exchanges_to_settle(trading: Trading) -> None:
+async def test_what_a_brokers_account_held_is_closed_and_its_margin_free(trading: Trading) -> None:
+    """Each week's sold options kept theirs for ever: soon their seller was refused for want of margin."""
     theirs = AccountId(order_id(43))
     save = account_save(account_id=theirs)
     live = save.account.model_copy(update={"broker": Broker.ZERODHA})
     await trading.hears(save.model_copy(update={"account": live}))
-    await holds(trading, 75, "100", account_id=theirs)
-    await trading.hears(worth("150"))
-    assert await settles(trading) == []
+    await holds(trading, -75, "100", account_id=theirs)
+    await trading.hears(worth("0"))
+    said = await settles(trading)
+    assert only(PositionChanged, said).net.quantity == 0
+    funds = only(FundsChanged, said)
+    assert (funds.account_id, funds.used_margin, funds.realised_pnl) == (theirs, ZERO, Decimal(7_500))
 
 
 async def test_who_holds_what_cannot_be_settled_is_told_and_again_when_it_is_after_all(trading: Trading) -> None:
@@ -191,22 +193,23 @@ async def test_who_holds_what_cannot_be_settled_is_told_and_again_when_it_is_aft
     await trading.hears(account_save(account_id=other), at_a_broker.model_copy(update={"account": live}))
     await holds(trading, 75, "100", strategy=ALPHA)
     await holds(trading, -25, "100", product=Product.MIS)
-    for nobody in (other, theirs):
-        await holds(trading, 75, "100", account_id=nobody)
+    for each in (other, theirs):
+        await holds(trading, 75, "100", account_id=each)
     await holds(trading, -75, "100", account_id=other)
     lacks = ContractUnsettled(instrument=CALL, expiry=date(2026, 11, 23), reason="the feed died")
     other_call = lacks.model_copy(update={"instrument": InstrumentId("NFO:NIFTY23NOV2624100CE")})
     said = await trading.hears(lacks, other_call, now=LATER)
-    assert names(said) == ["PositionUnsettled"] * 2
+    assert names(said) == ["PositionUnsettled"] * 3
     assert [(m.account_id, m.product, m.quantity) for m in said if isinstance(m, PositionUnsettled)] == [
         (ACCOUNT, Product.MIS, -25),
         (ACCOUNT, Product.NRML, 75),
+        (theirs, Product.NRML, 75),
     ]
     told = said[0]
     assert isinstance(told, PositionUnsettled)
     assert (told.instrument, told.expiry, told.reason) == (CALL, date(2026, 11, 23), "the feed died")
     await trading.hears(worth("150"))
-    assert names(await settles(trading)).count("PositionSettled") == 2
+    assert names(await settles(trading)).count("PositionSettled") == 3
 
 
 async def test_a_square_off_that_waited_for_the_contract_is_complete(trading: Trading) -> None:

@@ -71,11 +71,6 @@ def a_contract_has_two_prices(world: World) -> None:
     world.expire("96")
 
 
-@CORRUPTIONS.of(Rule.SETTLED, "its account is at zerodha")
-def a_brokers_account_is_settled_by_us(world: World) -> None:
-    world.change(rows.TradingAccount, broker="zerodha")
-
-
 @CORRUPTIONS.of(Rule.SETTLED, "is worth 90 to trading")
 def trading_noted_another_price(world: World) -> None:
     world.change(rows.TradingSettlement, price=Decimal(90))
