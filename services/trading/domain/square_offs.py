@@ -1,8 +1,8 @@
 """Square-offs: cancel what is pending and close what is open in a scope, until it is flat. `exit_plan` says by what.
 
-A person's, or a panic's, ends when all that is left waits for its market to open, or for a person to tell what became
-of its exit: else it would cancel and close whatever the account does elsewhere meanwhile. What has to be closed all the
-same, one for its instrument closes.
+A person's, or a panic's, ends when all that is left waits for its market to open, or, as a limit's does too, for a
+person to tell what became of its exit: else it would cancel and close whatever the account does elsewhere meanwhile.
+What has to be closed all the same, one for its instrument closes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -201,11 +201,15 @@ def _scope(square_off: SquareOff) -> dict[str, object]:
     }
 
 
-def leaves_what_waits(square_off: SquareOff, broker: Broker) -> bool:
-    """Whether it ends when all that is left waits for a market. Algos and limits wait for theirs to be flat."""
+def leaves_what_waits(square_off: SquareOff, broker: Broker, *, is_in_doubt: bool) -> bool:
+    """Whether it ends when all that is left waits for a market, or, `is_in_doubt`, some of it for a person. Algos wait
+    for theirs to be flat, and limits do but for persons.
+    """
     match square_off.reason:
         case SquareOffReason.PANIC:
             return square_off.instrument is None
+        case SquareOffReason.MTM_BREACH:
+            return square_off.instrument is None and is_in_doubt
         case SquareOffReason.CLOSE:
             return square_off.instrument is None or not has_heirs(square_off, broker)
         case _:

@@ -143,7 +143,7 @@ async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStor
     if plan.is_flat:
         return await _complete(square_off, ctx)
     account = await ctx.store.accounts.owner(square_off.account_id)
-    if plan.waiting and rules.leaves_what_waits(square_off, account.broker):
+    if plan.waiting and rules.leaves_what_waits(square_off, account.broker, is_in_doubt=bool(plan.in_doubt)):
         return await _leave(square_off, account, plan, ctx)
     said = [message for order in plan.cancels for message in await send_cancel(order, ctx)]
     for n, wanted in enumerate(plan.exits):

@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+import pytest
+
 from libs.common.contracts.brokers import BrokerCancelRequested
-from libs.common.contracts.enums import Broker, ExecutionKind, Side
+from libs.common.contracts.enums import Broker, ExecutionKind, Side, SquareOffReason
 from libs.common.contracts.ids import AccountId
 from libs.common.contracts.orders import OrderOutcomeUnknown, SquareOffCompleted, SquareOffStarted
 from libs.common.testing import NOON
@@ -78,11 +80,14 @@ async def test_an_exit_whose_end_nobody_saw_is_not_sent_a_second_time(trading: T
     assert "SquareOffCompleted" in names(said)
 
 
-async def test_what_an_unanswered_exit_may_have_closed_is_left_to_its_own_closing(trading: Trading) -> None:
+@pytest.mark.parametrize("reason", [SquareOffReason.CLOSE, SquareOffReason.MTM_BREACH])
+async def test_what_an_unanswered_exit_may_have_closed_is_left_to_its_own_closing(
+    trading: Trading, reason: SquareOffReason
+) -> None:
     await logs_in(trading)
     held = cleared(Side.BUY, 10, account_id=THEIRS)
     await trading.hears(held, filled(held, 10))
-    [request] = exits(await trading.hears(CLOSING))
+    [request] = exits(await trading.hears(CLOSING.model_copy(update={"reason": reason})))
     await trading.hears(clear(request), execution(clear(request), ExecutionKind.UNKNOWN))
     assert await tick(trading, MORNING - timedelta(seconds=1)) == []
     said = await tick(trading, MORNING)
