@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
 
-from libs.common.contracts.enums import DenialRule, OrderPurpose
+from libs.common.contracts.enums import Broker, DenialRule, OrderPurpose, Product, Side
 from libs.common.contracts.ids import RiskLimitId
 from libs.common.contracts.orders import OrderTerms
 from services.risk.domain import margin
@@ -15,6 +15,7 @@ from services.risk.domain.instruments import Instrument, Price
 from services.risk.domain.ledger import Footprint, Ledger, Reservation
 from services.risk.domain.limits import OrderLimit
 from services.risk.domain.margin import MarginRates
+from services.risk.domain.money import ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +101,15 @@ class OrderCheck:
         return self.price_each * self.order.quantity
 
     @cached_property
+    def delivers(self) -> bool:
+        """No broker sells delivery short: what is sold there is held there, whether it was bought through us or not."""
+        is_sale = self.order.product is Product.CNC and self.order.side is Side.SELL
+        return is_sale and self.ledger.account.broker not in (None, Broker.PAPER)
+
+    @cached_property
     def footprint(self) -> Footprint:
         rate = margin.unit_margin(self.order, self.price_each, self.listed, self.spot, self.policy.rates)
-        return Footprint(self.order.quantity, self.remaining - self.reducing, rate)
+        return Footprint(self.order.quantity, self.remaining - self.reducing, ZERO if self.delivers else rate)
 
     @cached_property
     def margin(self) -> Decimal:

@@ -1,7 +1,7 @@
 """Delivery sells what is held: no broker lets CNC be sold short."""
 
 from libs.common.contracts.enums import Broker, DenialRule, OrderPurpose, OrderStatus, Product, Side
-from libs.common.contracts.orders import OrderCancelled, OrderDenied, OrderRequested
+from libs.common.contracts.orders import OrderCancelled, OrderCleared, OrderDenied, OrderRequested
 from tests.services.risk.scene import OTHER_ACCOUNT, Scene, account_saved, fact, order, position, state
 from tests.services.risk.test_handlers.saying import change, cleared, rules
 
@@ -44,4 +44,6 @@ async def test_a_square_off_is_not_asked(scene: Scene) -> None:
 async def test_what_is_held_at_a_broker_the_broker_knows(scene: Scene) -> None:
     saved = account_saved(OTHER_ACCOUNT)
     await scene.tell(saved.model_copy(update={"account": saved.account.model_copy(update={"broker": Broker.ZERODHA})}))
-    assert cleared(await scene.tell(sale(1).model_copy(update={"account_id": OTHER_ACCOUNT}))) == [True]
+    [sold] = await scene.tell(sale(1_000_000).model_copy(update={"account_id": OTHER_ACCOUNT}))
+    assert isinstance(sold, OrderCleared), "the shares were bought before their owner came here"
+    assert sold.margin == sold.unit_margin == 0
