@@ -69,7 +69,7 @@ async def begin_panic(
     account: TradingAccount, strategy_id: StrategyId | None, ctx: Context[TradingStore, TradingMemory]
 ) -> Sequence[Message]:
     """Square off the account, or one strategy in it; nothing when that is flat, or a panic is at work there already."""
-    open_ones = await ctx.store.square_offs.open(account)
+    open_ones = [each for each in await ctx.store.square_offs.open(account) if not await _is_held(each, ctx)]
     if rules.has_panic(open_ones, strategy_id):
         return []
     square_off_id = SquareOffId(ctx.derive("panic", account.account_id, strategy_id))
@@ -142,6 +142,8 @@ def _waiting_at_broker(
 async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     if plan.is_flat:
         return await _complete(square_off, ctx)
+    if await _is_held(square_off, ctx):
+        return []
     account = await ctx.store.accounts.owner(square_off.account_id)
     if plan.waiting and rules.leaves_what_waits(square_off, account.broker, is_in_doubt=bool(plan.in_doubt)):
         return await _leave(square_off, account, plan, ctx)
@@ -153,6 +155,15 @@ async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStor
         ctx.store.orders.save(orders.requested(request))
         said.append(request)
     return said
+
+
+async def _is_held(square_off: SquareOff, ctx: Context[TradingStore, TradingMemory]) -> bool:
+    """It began before an operator halted all. After a restore its broker may have closed long ago what the books show:
+    closing that again would open it there.
+    """
+    [everything] = await ctx.store.panics.epochs([panics.ALL])
+    halted_at = await ctx.store.panics.halted_at(everything) if everything.halted else None
+    return halted_at is not None and square_off.started_at < halted_at
 
 
 async def _leave(

@@ -30,6 +30,11 @@ ON CONFLICT (scope) DO UPDATE
 SELECT_PANIC = "SELECT epoch FROM panics WHERE panic_id = $1"
 SELECT_NEWEST = "SELECT panic_id FROM panics WHERE scope = $1 ORDER BY panic_id DESC LIMIT 1"
 IS_PANIC = "SELECT EXISTS (SELECT FROM panics WHERE scope = $1 AND epoch = $2 AND requested_by <> $3)"
+HALTED_AT = """
+SELECT raised_at FROM panics p
+ WHERE scope = $1 AND epoch = $2
+   AND NOT EXISTS (SELECT FROM panics WHERE scope = p.scope AND epoch = p.epoch AND requested_by <> $3)
+"""
 INSERT_PANIC = "INSERT INTO panics VALUES ($1, $2, $3, $4, $5, $6)"
 AT_STAKE = {
     "ALL": """
@@ -82,6 +87,11 @@ class Panics:
         """Whether somebody panicked there: an operator's halt alone closes nothing."""
         found: bool = await self._connection.fetchval(IS_PANIC, stopped.scope, stopped.epoch, OPERATOR)
         return found
+
+    async def halted_at(self, stopped: PanicEpoch) -> datetime | None:
+        """When an operator halted the scope; None where somebody panicked there."""
+        at: datetime | None = await self._connection.fetchval(HALTED_AT, stopped.scope, stopped.epoch, OPERATOR)
+        return at
 
     async def accounts_at_stake(self, scope: str) -> set[AccountId]:
         """With open orders or positions in the scope before this transaction; none for a malformed scope."""

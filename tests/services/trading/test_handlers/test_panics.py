@@ -1,9 +1,11 @@
 """A panic stops its scope, squares off what is at stake there, and leaves the others alone."""
 
+import pytest
+
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.enums import DenialRule, ExecutionKind, Side
-from libs.common.contracts.orders import OrderDenied, OrderModifyRefused, SquareOffStarted
-from libs.common.contracts.risk import PanicRaised, PanicReset
+from libs.common.contracts.orders import OrderDenied, OrderModifyRefused, SquareOffRequested, SquareOffStarted
+from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicReset
 from libs.common.contracts.venue import VenueCancelRequested
 from libs.common.messaging.work import Work, origin
 from libs.common.testing import NOON
@@ -23,11 +25,12 @@ from tests.services.trading.making import (
     cleared,
     execution,
     filled,
+    later,
     panic,
     reset,
     square_off,
 )
-from tests.services.trading.test_handlers.closing import clear, exits
+from tests.services.trading.test_handlers.closing import clear, exits, tick
 
 
 async def test_a_panic_is_acknowledged_and_squares_off_what_is_at_stake(trading: Trading) -> None:
@@ -124,6 +127,37 @@ async def test_a_fill_under_an_operators_halt_closes_nothing_until_somebody_pani
         await trading.hears(clear(each), filled(clear(each), each.quantity))
     late = await trading.hears(filled(resting, 1))
     assert only(SquareOffStarted, late).closing == 1
+
+
+async def test_a_closing_of_before_an_operators_halt_waits_for_the_reset(trading: Trading) -> None:
+    """It was in the backup, and went on after the restore by books that may be older than the broker's."""
+    held = cleared(Side.BUY, 10)
+    await trading.hears(held, filled(held, 10))
+    [request] = exits(await trading.hears(square_off()))
+    work = Work(app, trading.memory, trading.connection, later(1))
+    await halt(panic().model_copy(update={"requested_by": OPERATOR}), work.context(origin(app, later(1))))
+    await work.store.write()
+    said = await trading.hears(clear(request), now=later(2))
+    assert names(said) == ["OrderDenied"]
+    assert await tick(trading, later(60)) == []
+    await trading.hears(reset(by_admin=True), now=later(61))
+    [again] = exits(await tick(trading, later(62)))
+    assert (again.side, again.quantity, again.epoch) == (Side.SELL, 10, 1)
+
+
+@pytest.mark.parametrize("wish", [square_off(n=2), panic(f"ACCOUNT:{ACCOUNT}", n=2), panic(n=3)])
+async def test_what_a_person_closes_under_an_operators_halt_is_closed(
+    trading: Trading, wish: SquareOffRequested | PanicRequested
+) -> None:
+    held = cleared(Side.BUY, 10)
+    await trading.hears(held, filled(held, 10))
+    [request] = exits(await trading.hears(panic(f"ACCOUNT:{ACCOUNT}")))
+    work = Work(app, trading.memory, trading.connection, later(1))
+    await halt(panic(n=9).model_copy(update={"requested_by": OPERATOR}), work.context(origin(app, later(1))))
+    await work.store.write()
+    await trading.hears(clear(request), now=later(2))
+    [again] = exits([*await trading.hears(wish, now=later(3)), *await tick(trading, later(4))])
+    assert (again.side, again.quantity) == (Side.SELL, 10)
 
 
 async def test_an_exit_caught_by_a_panic_is_asked_for_again_under_the_new_epoch(trading: Trading) -> None:
