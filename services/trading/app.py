@@ -68,7 +68,7 @@ app = Service(
     ],
     timers=[
         every(1, square_offs.sweep),
-        every(5, funds.begin_days),
+        every(1, funds.begin_days),
         every(10, settlements.settle),
         every(20, archive.archive),
     ],

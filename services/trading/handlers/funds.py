@@ -12,7 +12,7 @@ from services.trading.domain.money import ZERO
 from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
-ACCOUNTS_PER_TICK = 50
+ACCOUNTS_PER_TICK = 100
 
 
 def move(

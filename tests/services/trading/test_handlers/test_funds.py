@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from libs.common.contracts.enums import Product, Side
+from libs.common.contracts.ids import AccountId
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
 from libs.common.messaging.work import Work, origin
 from libs.common.testing import NOON
@@ -11,7 +12,7 @@ from services.trading.app import app
 from services.trading.handlers.funds import begin_days
 from services.trading.memory import TradingMemory
 from tests.services.trading.hearing import Trading, names, only
-from tests.services.trading.making import cleared, filled
+from tests.services.trading.making import account_save, cleared, filled, order_id
 
 
 async def test_midnight_in_india_begins_a_new_day_for_accounts_that_do_not_trade(trading: Trading) -> None:
@@ -38,3 +39,15 @@ async def test_openalgo_1426_carry_forward_average_price_while_the_days_profit_s
     assert (sold.net.quantity, sold.net.average_price, sold.net.realised_pnl) == (5, Decimal(100), Decimal(20))
     funds = [m for m in said if isinstance(m, FundsChanged)]
     assert (funds[-1].opening_balance, funds[-1].realised_pnl) == (Decimal(1_000_040), Decimal(20))
+
+
+async def test_thousands_of_accounts_begin_their_day_within_a_minute_of_midnight(trading: Trading) -> None:
+    """With five thousand the last ones showed yesterday's profit, and no holdings, for eight minutes."""
+    await trading.hears(*(account_save(account_id=AccountId(order_id())) for _ in range(600)))
+    [seconds] = [timer.seconds for timer in app.timers if timer.handler is begin_days]
+    for _ in range(round(10 / seconds)):
+        work = Work(app, TradingMemory(), trading.connection, NOON + timedelta(days=1))
+        await begin_days(work.context(origin(app, work.now)))
+        await work.store.write()
+    today = (NOON + timedelta(days=1)).date()
+    assert await trading.connection.fetchval("SELECT count(*) FROM accounts WHERE day < $1", today) == 0
