@@ -163,6 +163,11 @@ def _rests(call: Call, now: datetime) -> bool:
     return now < call.not_before <= now + LAST_RETRY
 
 
+def is_exit(call: Call) -> bool:
+    """A square-off's."""
+    return isinstance(call.request, BrokerOrderRequested) and call.request.purpose is OrderPurpose.SQUARE_OFF
+
+
 def begin(call: Call, now: datetime) -> Call:
     return replace(call, state=CallState.CALLING, attempts=call.attempts + 1, called_at=now)
 

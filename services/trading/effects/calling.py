@@ -15,7 +15,7 @@ from libs.common.contracts.ids import AccountId
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.runtime import Unit
 from libs.common.telemetry import log
-from services.trading.domain import book, calls, orders, panics
+from services.trading.domain import book, calls, exit_plan, orders, panics
 from services.trading.domain.book import Look, Watch, Watched
 from services.trading.domain.calls import Answer, Call, NotTaken, Patience, Refused, Silent, Taken, Verdict
 from services.trading.domain.orders import REACHES_WITHIN, Order
@@ -108,10 +108,17 @@ async def _forbid_order(
     if (cancel := calls.cancel_of(call, queue)) is not None:
         work.store.calls.save(calls.done(cancel, work.now))
         return calls.drop(call, "cancelled before it left", work.now)
+    if order.is_exit and await _is_needless(order, work):
+        return calls.drop(call, f"{exit_plan.NEEDLESS.reason}; it had not left yet", work.now)
     waited = work.now - call.created_at >= patience.to_leave or work.now - order.requested_at >= REACHES_WITHIN
     if order.purpose is not OrderPurpose.SQUARE_OFF and waited:
         return calls.refuse(call, "it waited too long to leave; nothing was sent", work.now)
     return None
+
+
+async def _is_needless(order: Order, work: Work) -> bool:
+    open_ones = await work.store.orders.open(order.account_id)
+    return exit_plan.is_needless(order, open_ones, await work.store.positions.live_books(order.account_id))
 
 
 async def _forbid_change(

@@ -38,6 +38,8 @@ HINTED_POLLS = 5
 """How much more often at most, while the broker tells that there is news."""
 OFFLINE_POLLS = 10
 """How much rarer it is read while that fails."""
+BOOKED_WITHIN = 1.0
+"""Seconds from what a look at the book tells until positions show it, with some grace."""
 PUT_OFF_POLLS = 3
 """For so long at most it is put off because of what waits to be sent: it tells of fills, and answers cancels."""
 
@@ -65,10 +67,11 @@ class Desk:
         self._patience = means.settings.patience
         self._pace = Pace(means.settings.broker_calls_per_s)
         self._poll_at = self._polled_at = stopwatch()
-        self._resume_at = 0.0
+        self._resume_at = self._booked_at = 0.0
         self._idle_polls = 0
         self._stopping = False
         self._hinted = False
+        self._is_blind: bool | None = None
         self._updates: tuple[Secrets, asyncio.Task[None]] | None = None
 
     def look_soon(self) -> None:
@@ -141,10 +144,19 @@ class Desk:
                 return None
             open_calls = await work.store.calls.open(self.account_id)
             watched = await work.store.watched.of_account(self.account_id)
+            if self._is_blind is None:
+                self._is_blind = bool(watched)
             may_send = wait <= 0 and not is_overdue
             call = calls.due(open_calls, unsent(open_calls, watched), work.now) if may_send else None
+            is_exit = call is not None and calls.is_exit(call)
+            looks_first = is_exit and self._is_blind
+            if is_exit and (looks_first or stopwatch() < self._booked_at):
+                call = None
             ready = await self._prepare(call, open_calls, work) if call else None
             checked_at = stopwatch()
+        if looks_first:
+            await self._look_before_exit(watched)
+            return 0.0
         if ready is not None:
             self._means.passed(Step.CALLING)
             await self._call(ready, checked_at)
@@ -155,6 +167,13 @@ class Desk:
             rest = await self._poll(open_calls, watched, wait)
             return 0.0 if is_overdue else rest
         return None
+
+    async def _look_before_exit(self, watched: Sequence[Watched]) -> None:
+        """While we did not see the broker an order that rests there may have closed what the exit is to close. One look
+        is tried: a book that cannot be read keeps no exit.
+        """
+        await self._read_and_compare(watched)
+        self._is_blind = False
 
     async def _prepare(self, call: Call, queue: Sequence[Call], work: Work) -> Ready | None:
         ready = await calling.prepare(call, queue, work, self._means.vault, self._patience)
@@ -173,6 +192,7 @@ class Desk:
         await self._settle(ready.call, answer)
         self._poll_at = min(self._poll_at, stopwatch() + means.settings.broker_poll_s / HINTED_POLLS)
         if isinstance(answer, NotTaken):
+            self._is_blind = True
             self._resume_at = stopwatch() + self._patience.first_retry.total_seconds()
 
     async def _settle(self, call: Call, answer: Answer) -> None:
@@ -206,14 +226,19 @@ class Desk:
             every *= SELDOM
         self._hinted = False
         try:
-            return await self._compare(await self._read())
+            has_news = await self._compare(await self._read())
         except BadAnswer as error:
             every *= OFFLINE_POLLS
+            self._is_blind = True
             log.warning("book_unread", account_id=str(self.account_id), error=str(error))
             return False
         finally:
             self._polled_at = stopwatch()
             self._poll_at = self._polled_at + (every / HINTED_POLLS if self._hinted else every)
+        if self._is_blind and has_news:
+            self._booked_at = stopwatch() + BOOKED_WITHIN
+        self._is_blind = False
+        return has_news
 
     async def _read(self) -> Book | None:
         """None when the account is somebody else's, or has no credentials."""

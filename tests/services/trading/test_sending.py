@@ -8,6 +8,7 @@ import pytest
 from libs.common.contracts.brokers import BrokerOrderRequested
 from libs.common.contracts.enums import OrderPurpose, Side
 from libs.common.contracts.enums import OrderStatus as S
+from libs.common.contracts.ids import SquareOffId
 from libs.common.contracts.orders import (
     FillReported,
     OrderAccepted,
@@ -15,6 +16,7 @@ from libs.common.contracts.orders import (
     OrderModifyRefused,
     OrderRejected,
 )
+from libs.common.ids import new_id
 from services.trading.effects import work_for_brokers
 from tests.services.trading.broker_world import SECRET, TOKEN, World
 from tests.services.trading.making import INFY, USER, change_to, panic
@@ -147,6 +149,28 @@ async def test_an_exit_waits_for_one_try_of_each_cancel_and_not_for_their_end(th
     the_world.start()
     await the_world.becomes(closing, S.FILLED)
     assert asked(the_world, before)[:3] == ["DELETE", "DELETE", "POST"]
+
+
+async def test_an_exit_that_waited_for_its_broker_is_not_sent_when_a_stop_there_closed_the_position(
+    the_world: World,
+) -> None:
+    """It left before the book was read that told of the stop, and sold once more what was sold."""
+    account_id = await the_world.account()
+    number = the_world.start()
+    entry, stop = the_world.market(account_id), the_world.order(account_id, side=Side.SELL)
+    await the_world.tell(entry, stop)
+    await the_world.becomes(entry, S.FILLED)
+    await the_world.becomes(stop, S.ACCEPTED)
+    the_world.kill(number)
+    the_world.stub.exchange.fill(the_world.placed(stop)[0], 10)
+    closing = the_world.market(
+        account_id, side=Side.SELL, purpose=OrderPurpose.SQUARE_OFF, square_off_id=SquareOffId(new_id())
+    )
+    await the_world.tell(closing)
+    the_world.start()
+    await the_world.becomes(closing, S.CANCELLED, S.FILLED)
+    assert await the_world.status(closing) is S.CANCELLED
+    assert (the_world.arrived(closing), await the_world.held(account_id)) == (0, 0)
 
 
 async def test_a_cancel_does_not_wait_for_a_change_that_the_broker_does_not_answer(the_world: World) -> None:
