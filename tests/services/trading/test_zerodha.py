@@ -68,6 +68,7 @@ def test_an_order_says_everything_and_carries_our_tag() -> None:
     [
         (wish(OrderType.MARKET), {"market_protection": "-1"}),
         (wish(OrderType.SL, "99", "98"), {"price": "99", "trigger_price": "98"}),
+        (wish(OrderType.SL, "2.4E+4", "2E+3"), {"price": "24000", "trigger_price": "2000"}),
         (wish(OrderType.SL_M, None, "98"), {"trigger_price": "98", "market_protection": "-1"}),
     ],
 )

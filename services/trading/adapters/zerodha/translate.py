@@ -81,9 +81,9 @@ def change_form(request: BrokerModifyRequested) -> Mapping[str, str]:
 def _prices(order_type: OrderType, price: Decimal | None, trigger_price: Decimal | None) -> Mapping[str, str]:
     found = {}
     if price is not None and order_type in (OrderType.LIMIT, OrderType.SL):
-        found["price"] = str(price)
+        found["price"] = f"{price:f}"
     if trigger_price is not None and order_type in STOPS:
-        found["trigger_price"] = str(trigger_price)
+        found["trigger_price"] = f"{trigger_price:f}"
     if order_type in (OrderType.MARKET, OrderType.SL_M):
         found["market_protection"] = MARKET_PROTECTION
     return found
