@@ -68,7 +68,7 @@ async def change(
 
 @router.delete("/{account_id}", status_code=204, responses=_ANSWERS)
 async def delete(account_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
-    """409 while the account has open orders or positions."""
+    """409 while the account has open orders, or positions in what has not expired."""
     wish = AccountDeleteRequested(account_id=AccountId(account_id), user_id=identity.user_id)
     return await _ACCOUNTS.delete(edge, identity, request, account_id, wish)
 

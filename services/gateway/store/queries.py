@@ -22,6 +22,8 @@ _NOT_DELETED = """
     NOT EXISTS (SELECT FROM entities e WHERE e.kind = 'account' AND e.entity_id = account_id AND e.deleted)
 """
 """What an account had stays in the books when it is deleted; one that is saved again after that is there again."""
+_IS_SOMEBODYS = f"(quantity = 0 OR {_NOT_DELETED})"
+"""What has expired and was never settled is left in an account that is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ async def count_open(database: Database, account_id: UUID) -> Row:
 async def positions(database: Database, user_id: UUID | None, account_id: UUID | None = None) -> list[Row]:
     """Open, or traded on the present trading day, which is as trading books it. All figures of the others are 0."""
     where, values = _equal(user_id=user_id, account_id=account_id)
-    return await _positions(database, ["live", *where], values)
+    return await _positions(database, ["live", _IS_SOMEBODYS, *where], values)
 
 
 async def ever_traded(database: Database, by: str, user_id: UUID | None, account_id: UUID | None) -> list[UUID]:
@@ -143,7 +145,7 @@ async def strategy_positions(database: Database, user_id: UUID | None, account_i
     where, values = _equal(user_id=user_id, account_id=account_id)
     order = "strategy_id, account_id, instrument, product"
     moved = "(quantity <> 0 OR realised_pnl <> 0)"
-    return await _ordered(database, "strategy_positions", [moved, *where], values, order)
+    return await _ordered(database, "strategy_positions", [moved, _IS_SOMEBODYS, *where], values, order)
 
 
 async def funds(database: Database, user_id: UUID | None, account_id: UUID | None = None) -> list[Row]:

@@ -9,6 +9,7 @@ from libs.common.service import Context
 from libs.common.telemetry import log
 from services.trading.domain import accounts
 from services.trading.domain.accounts import TradingAccount
+from services.trading.domain.symbols import has_expired
 from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
@@ -46,6 +47,8 @@ async def reopen(account: TradingAccount, ctx: Context[TradingStore, TradingMemo
 
 
 async def _is_in_use(request: AccountDeleteRequested, ctx: Context[TradingStore, TradingMemory]) -> bool:
+    """What has expired without a settlement price nobody can close."""
     if await ctx.store.orders.open(request.account_id):
         return True
-    return any(book.holding.quantity for book in await ctx.store.positions.live_books(request.account_id))
+    held = [book for book in await ctx.store.positions.live_books(request.account_id) if book.holding.quantity]
+    return not all(has_expired(book.instrument, accounts.trading_day(ctx.now)) for book in held)

@@ -319,6 +319,20 @@ async def test_a_closing_that_names_an_exchange_and_no_symbol_is_refused(platfor
     assert (answer.status_code, answer.json()["code"], platform.asked) == (422, "invalid", [])
 
 
+async def test_what_expired_in_a_deleted_account_is_shown_no_more(platform: Platform) -> None:
+    """Nobody settles it: it would stand among what is open for ever."""
+    asha = await platform.person("asha")
+    gone = AccountId(ids.new_id())
+    order = said.terms(asha.user_id, gone).model_copy(update={"strategy_id": StrategyId(ids.new_id())})
+    await platform.project(said.account_saved(asha.user_id, gone), said.position(order))
+    url = "/api/v2/trading/positions/"
+    assert len((await asha.client.get(url)).json()["data"]) == 1
+    await platform.project(said.account_deleted(asha.user_id, gone))
+    assert (await asha.client.get(url)).json()["data"] == []
+    pnl = (await asha.client.get(f"{url}pnl")).json()
+    assert {each["stale"] for each in (pnl, *pnl["accounts"], *pnl["strategies"])} == {False}
+
+
 async def test_a_close_that_takes_long_says_where_to_look(platform: Platform) -> None:
     asha = await platform.person("asha")
 

@@ -7,8 +7,8 @@ import pytest
 
 from libs.common.contracts.accounts import AccountDeleted, AccountDeleteRequested, AccountSaved
 from libs.common.contracts.base import RequestRefused
-from libs.common.contracts.enums import DenialRule, ExecutionKind, Side
-from libs.common.contracts.ids import UserId
+from libs.common.contracts.enums import DenialRule, ExecutionKind, Product, Side
+from libs.common.contracts.ids import InstrumentId, UserId
 from libs.common.contracts.orders import OrderDenied, OrderReopened, SquareOffRequested
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged
 from libs.common.contracts.risk import PanicRequested
@@ -85,6 +85,14 @@ async def test_an_account_with_a_position_cannot_be_deleted(trading: Trading) ->
     await trading.hears(order, filled(order, 10))
     delete = AccountDeleteRequested(account_id=ACCOUNT, user_id=USER)
     assert only(RequestRefused, await trading.hears(delete)).code == "conflict"
+
+
+async def test_an_account_can_be_deleted_although_it_holds_what_expired_and_nobody_settles(trading: Trading) -> None:
+    """No feed tells what a contract of MCX was worth, and nobody can close it any more."""
+    order = cleared(instrument=InstrumentId("MCX:CRUDEOIL23NOV26FUT"), product=Product.NRML)
+    await trading.hears(order, filled(order, 10))
+    assert only(RequestRefused, await trading.hears(DELETE)).code == "conflict", "it is its last day"
+    assert only(AccountDeleted, await trading.hears(DELETE, now=NOON + timedelta(days=1))).account_id == ACCOUNT
 
 
 @pytest.mark.parametrize("wish", [square_off(), panic(f"ACCOUNT:{ACCOUNT}"), panic()])
