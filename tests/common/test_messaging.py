@@ -368,6 +368,27 @@ async def test_a_database_that_takes_no_writes_for_a_while_parks_nobody(ledger: 
         assert await runtime.pool.fetchval("SELECT count(*) FROM message_parked") == 0
 
 
+async def test_a_column_that_is_added_beside_a_running_service_parks_nobody(ledger: Ledger) -> None:
+    """An upgrade without a pause migrates first: what read all columns failed once, and its account stood still."""
+
+    class Whole(LedgerStore):
+        async def deposit(self, account_id: str, amount: int) -> int:
+            await super().deposit(account_id, amount)
+            row = await self.connection.fetchrow("SELECT * FROM balances WHERE account_id = $1", account_id)
+            return int(row["balance"]) if row else 0
+
+    ledger.service = replace(ledger.service, store=Whole)
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 1))
+        await ledger.eventually({"a": 1})
+        connection = await ledger.connect()
+        await connection.execute("ALTER TABLE balances ADD COLUMN remark text")
+        await connection.close()
+        await ledger.request(deposit_of("a", 5))
+        await ledger.eventually({"a": 6})
+        assert await runtime.pool.fetchval("SELECT count(*) FROM message_parked") == 0
+
+
 async def takes_writes(ledger: Ledger, whether: str) -> None:
     connection = await ledger.connect()
     await connection.execute("SET default_transaction_read_only = off")
