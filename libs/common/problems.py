@@ -10,21 +10,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from libs.common.messaging.errors import MessageTooLarge, MessagingUnavailable
+from libs.common.messaging.errors import MessageTooLarge
+from libs.common.messaging.waiting import PASSING
 from libs.common.telemetry import log
 
 PROBLEM_JSON = "application/problem+json"
-UNAVAILABLE = (
-    MessagingUnavailable,
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-)
-"""Kafka or PostgreSQL is away, or starting, or was broken off in the middle of a statement."""
+UNAVAILABLE = PASSING
+"""Kafka or PostgreSQL is away, or starting, takes no writes, or was broken off in the middle of a statement."""
 
 
 class Problem(Exception):

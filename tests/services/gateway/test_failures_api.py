@@ -13,6 +13,7 @@ from libs.common.clock import stopwatch
 from libs.common.contracts.orders import OrderRequested
 from libs.common.ids import new_id
 from libs.common.problems import UNAVAILABLE
+from libs.common.testing import Databases
 from services.gateway.memory.waiters import Waiters
 from services.gateway.store.changes import Changes
 from tests.services.gateway import said
@@ -239,6 +240,24 @@ async def test_while_the_database_is_away_every_answer_is_503_and_says_when_to_t
         assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "unavailable", "1")
 
 
+async def test_while_the_database_takes_no_writes_a_wish_is_answered_503(platform: Platform) -> None:
+    """As one does that became a standby. He heard of a fault of ours, and not that nothing was taken."""
+    asha = await platform.person("asha")
+    kept = platform.runtime.pool
+    standby = await asyncpg.create_pool(
+        await Databases.url("gateway"),
+        min_size=0,
+        server_settings={"search_path": "gateway", "default_transaction_read_only": "on"},
+    )
+    platform.runtime.pool = standby
+    try:
+        refused = await asha.client.post(PLACE, json=limit_order(asha), headers={"Idempotency-Key": "k"})
+    finally:
+        platform.runtime.pool = kept
+        await standby.close()
+    assert (refused.status_code, refused.json()["code"], refused.headers["Retry-After"]) == (503, "unavailable", "1")
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -246,6 +265,8 @@ async def test_while_the_database_is_away_every_answer_is_503_and_says_when_to_t
         asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
         asyncpg.TooManyConnectionsError("sorry, too many clients already"),
         asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        asyncpg.IdleInTransactionSessionTimeoutError("terminating connection due to idle-in-transaction timeout"),
+        asyncpg.InvalidCachedStatementError("cached plan must not change result type"),
     ],
 )
 def test_a_database_that_starts_or_breaks_off_is_away_and_not_a_fault_of_ours(error: Exception) -> None:
