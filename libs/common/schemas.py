@@ -15,9 +15,11 @@ import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection as SyncConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from libs.common.clock import stopwatch
 from libs.common.database import connect, or_exit
 from libs.common.messaging.schema import TABLES
 from libs.common.settings import SettingsError, variable
@@ -26,6 +28,12 @@ SERVICES = ("gateway", "trading", "risk", "strategy", "marketdata", "signals", "
 _ROOT = Path(__file__).resolve().parents[2]
 _TURN_S = 300.0
 """How long the migrations of one service may take."""
+_LOCK_S = 1.0
+"""How long a migration waits for a table that somebody reads for long, as a backup does: whoever wants the table after
+it waits behind it.
+"""
+_AGAIN_S = 2.0
+"""How long they have the table then, before the migration asks again."""
 
 
 async def migrate(url: str, service: str, to: str = "head") -> None:
@@ -36,9 +44,17 @@ async def migrate(url: str, service: str, to: str = "head") -> None:
     connection = await connect(url, service)
     try:
         await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"{service}.migrate", timeout=_TURN_S)
-        for statement in TABLES:
-            await connection.execute(statement)
-        await _migrate_own(url, service, to)
+        await connection.execute(f"SET lock_timeout = '{_LOCK_S}s'")
+        until = stopwatch() + _TURN_S
+        while True:
+            try:
+                for statement in TABLES:
+                    await connection.execute(statement)
+                return await _migrate_own(url, service, to)
+            except asyncpg.LockNotAvailableError:
+                if stopwatch() > until:
+                    raise
+            await asyncio.sleep(_AGAIN_S)
     finally:
         await connection.close()
 
@@ -50,12 +66,16 @@ async def _migrate_own(url: str, service: str, to: str) -> None:
     engine = create_async_engine(
         url.replace("postgresql://", "postgresql+asyncpg://", 1),
         poolclass=NullPool,
-        connect_args={"server_settings": {"search_path": service}},
+        connect_args={"server_settings": {"search_path": service, "lock_timeout": f"{_LOCK_S}s"}},
     )
-    async with engine.connect() as async_connection:
-        await async_connection.run_sync(_upgrade, versions, to)
-        await async_connection.commit()
-    await engine.dispose()
+    try:
+        async with engine.connect() as async_connection:
+            await async_connection.run_sync(_upgrade, versions, to)
+            await async_connection.commit()
+    except DBAPIError as error:
+        raise (error.orig and error.orig.__cause__) or error from error  # as PostgreSQL said it
+    finally:
+        await engine.dispose()
 
 
 def _upgrade(connection: SyncConnection, versions: Path, to: str) -> None:

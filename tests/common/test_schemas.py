@@ -9,8 +9,9 @@ from urllib.parse import quote, urlsplit
 import asyncpg
 import pytest
 
+from libs.common.clock import stopwatch
 from libs.common.ids import new_id
-from libs.common.schemas import SERVICES, provision
+from libs.common.schemas import SERVICES, migrate, provision
 from libs.common.testing.databases import unmigrated
 
 
@@ -53,3 +54,27 @@ async def test_a_service_comes_in_with_a_password_whose_signs_its_url_has_to_esc
         admin = await asyncpg.connect(url)
         await admin.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
         await admin.close()
+
+
+async def test_who_migrates_beside_a_backup_holds_nobody_up_and_goes_on_behind_it(url: str) -> None:
+    """It waited for the table, and everybody who wanted it waited behind: no order was handled for ten seconds, and the
+    migration had failed then.
+    """
+    await migrate(url, "gateway")
+    backup, service = [await asyncpg.connect(url, server_settings={"search_path": "gateway"}) for _ in range(2)]
+    try:
+        copied = backup.transaction()
+        await copied.start()
+        await backup.fetchval("SELECT count(*) FROM message_offsets")
+        migrating, longest = asyncio.create_task(migrate(url, "gateway")), 0.0
+        for _ in range(60):
+            asked_at = stopwatch()
+            await service.fetchval("SELECT count(*) FROM message_offsets")
+            longest = max(longest, stopwatch() - asked_at)
+            await asyncio.sleep(0.1)
+        await copied.rollback()
+        await asyncio.wait_for(migrating, 20)
+    finally:
+        for each in (backup, service):
+            await each.close()
+    assert longest < 3
