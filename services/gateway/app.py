@@ -106,7 +106,7 @@ app = Service(
         stream(topics.WATCHED, WatchedConflated, streams.watched, Start.LATEST, prompt=True),
         stream(topics.CHAINS, ChainConflated, streams.chains, Start.LATEST, prompt=True),
     ],
-    timers=[every(600, timers.forget), every(30, timers.tell_access)],
+    timers=[every(60, timers.forget), every(30, timers.tell_access)],
     produces=[
         topics.ORDER_REQUESTS,
         topics.TRADING_REQUESTS,

@@ -50,7 +50,7 @@ app = Service(
         every(1, timers.follow),
         every(5, timers.request_prices),
         every(timers.ASK_AGAIN_S, timers.end_sessions),
-        every(3600, timers.forget),
+        every(60, timers.forget),
     ],
     background=[timers.act_on_watches],
     committed=watch.committed,

@@ -26,6 +26,7 @@ from services.risk.store.rebuild import watches_stand
 from services.risk.store.reservations import Reservations
 
 KEEP_DECISIONS = timedelta(days=7)
+FORGOTTEN_AT_ONCE = 20_000
 ASK_AGAIN_S = 10
 """Between two looks for MIS that its session's end has come for."""
 ENDED_AT_ONCE = 2_000
@@ -155,11 +156,13 @@ async def _follow(peaks: list[tuple[Watch, Decimal]], ctx: Context[RiskStore, Ri
 
 
 async def forget(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
-    await forget_old(ctx.store.connection, ctx.now)
+    """Timer, every minute: more than a day's orders in a day, and at no time more than a statement may take."""
+    await ctx.store.reservations.forget(ctx.now - KEEP_DECISIONS, FORGOTTEN_AT_ONCE)
     return []
 
 
 async def forget_old(connection: Connection, now: datetime) -> None:
+    """All of it, after a rebuild."""
     await Reservations(connection).forget(now - KEEP_DECISIONS)
 
 

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 KEPT = timedelta(hours=24)
+FORGOTTEN_AT_ONCE = 20_000
+"""Every minute: more than a day's in a day, and at no time more than a statement may take."""
 MAX_KEY = 255
 
 

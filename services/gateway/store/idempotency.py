@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from libs.common.messaging.leases import OWNER_LOCK
-from services.gateway.domain.idempotency import KEPT, Claim
+from services.gateway.domain.idempotency import FORGOTTEN_AT_ONCE, KEPT, Claim
 from services.gateway.store.rows import Database
 
 _CLAIM = """
@@ -24,6 +24,10 @@ _TAKE_OVER = """
     RETURNING message_id
 """
 """Every process holds the advisory lock of its outbox as long as it lives."""
+_FORGET = """
+    DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM idempotency_keys WHERE created_at < $1 LIMIT $2))
+"""
 
 
 async def claim(
@@ -79,4 +83,4 @@ async def release(database: Database, user_id: UUID, key: str, now: datetime) ->
 
 
 async def forget_old(database: Database, now: datetime) -> None:
-    await database.execute("DELETE FROM idempotency_keys WHERE created_at < $1", now - KEPT)
+    await database.execute(_FORGET, now - KEPT, FORGOTTEN_AT_ONCE)

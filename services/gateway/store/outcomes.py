@@ -7,7 +7,7 @@ from uuid import UUID
 from libs.common.contracts.base import Message
 from libs.common.contracts.orders import OrderCancelled, OrderCancelRefused, OrderModified, OrderModifyRefused
 from libs.common.database import Connection
-from services.gateway.domain.idempotency import KEPT
+from services.gateway.domain.idempotency import FORGOTTEN_AT_ONCE, KEPT
 from services.gateway.store.changes import Changes
 from services.gateway.store.rows import Database
 
@@ -21,6 +21,7 @@ _PUT = """
 """The newest word stands, whichever topic was read first; but what became of one order ends only what was asked of that
 order. A panic, a square-off or a cancel of all has orders cancelled under its own id.
 """
+_FORGET = "DELETE FROM outcomes WHERE ctid = ANY(ARRAY(SELECT ctid FROM outcomes WHERE at < $1 LIMIT $2))"
 _OF_ONE_ORDER = (OrderModified, OrderModifyRefused, OrderCancelled, OrderCancelRefused)
 
 
@@ -61,4 +62,4 @@ async def find(database: Database, request_id: UUID) -> tuple[str, str] | None:
 
 async def forget_old(connection: Connection, now: datetime) -> None:
     """As late as the keys under which they are asked for: who carries a request out says nothing twice."""
-    await connection.execute("DELETE FROM outcomes WHERE at < $1", now - KEPT)
+    await connection.execute(_FORGET, now - KEPT, FORGOTTEN_AT_ONCE)

@@ -9,6 +9,7 @@ from libs.common.contracts.enums import OrderPurpose, OrderType, Product, Side
 from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.contracts.orders import OrderTerms
 from libs.common.database import Connection
+from libs.common.ids import first_of
 from libs.common.reads import Reads, Row
 from libs.common.writes import Writes
 from services.risk.domain.ledger import Footprint, Reservation
@@ -65,6 +66,16 @@ _REMEMBER = """
     INSERT INTO recent_orders (account_id, terms, cleared_at)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])
     ON CONFLICT (account_id, terms) DO UPDATE SET cleared_at = EXCLUDED.cleared_at
+"""
+
+_FORGET = """
+    DELETE FROM reservations WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM reservations
+        WHERE order_id < $1 AND decided_at < $2 AND (closed OR filled >= quantity) ORDER BY order_id LIMIT $3))
+"""
+"""Ids begin with their time, so the primary key finds them: no index is kept for this."""
+_FORGET_RECENT = """
+    DELETE FROM recent_orders WHERE ctid = ANY(ARRAY(SELECT ctid FROM recent_orders WHERE cleared_at < $1 LIMIT $2))
 """
 
 TermsKey = tuple[AccountId, str]
@@ -174,12 +185,10 @@ class Reservations:
             )
             self._remembered = {}
 
-    async def forget(self, decided_before: datetime) -> None:
-        """Drop what is over: an id that old cannot be asked for again, its request has long expired."""
-        await self._connection.execute(
-            "DELETE FROM reservations WHERE decided_at < $1 AND (closed OR filled >= quantity)", decided_before
-        )
-        await self._connection.execute("DELETE FROM recent_orders WHERE cleared_at < $1", decided_before)
+    async def forget(self, decided_before: datetime, limit: int | None = None) -> None:
+        """Drop what is over, so many at most: an id so old cannot be asked for again, its request has long expired."""
+        await self._connection.execute(_FORGET, first_of(decided_before), decided_before, limit)
+        await self._connection.execute(_FORGET_RECENT, decided_before, limit)
 
 
 def _same_terms(old: Reservation, new: Reservation) -> bool:

@@ -5,12 +5,19 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
+import asyncpg
 import httpx
+import pytest
 
+from libs.common import database
 from libs.common.contracts.accounts import AccountDeleteRequested
 from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.orders import OrderRequested
+from libs.common.ids import new_id
+from libs.common.messaging.work import Work
+from libs.common.testing import NOON, Databases
 from libs.common.testing.apps import opened
+from libs.common.testing.delivery import envelope_of
 from services.gateway.app import app
 from services.gateway.domain.idempotency import KEPT
 from services.gateway.timers import forget
@@ -251,3 +258,30 @@ async def test_a_deletion_repeated_without_a_key_says_that_it_is_gone_and_to_its
     assert "deleted_at" in again.json()
     assert (await ravi.client.delete(account_url(asha))).status_code == 404
     assert len(platform.asked) == 1
+
+
+async def test_however_many_keys_are_old_no_statement_takes_long_to_forget_them(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All went in one statement: after a day's outage that took longer than one may, was tried for ever, and no gateway
+    was ready any more.
+    """
+    await pool.execute(
+        """
+        INSERT INTO idempotency_keys (user_id, key, fingerprint, message_id, leased_until, created_at)
+        SELECT $1, n::text, '', $1, $2, $2 FROM generate_series(1, 600000) AS n
+        """,
+        new_id(),
+        NOON,
+        timeout=120,
+    )
+    monkeypatch.setattr(database, "STATEMENT_S", 0.4)
+    hasty = await database.open_pool(await Databases.url("gateway"), "gateway", size=1)
+    left = [600_000]
+    async with hasty.acquire() as connection:
+        work = Work(app, app.memory(), connection, NOON + 2 * KEPT)
+        for _ in range(2):
+            await forget(work.context(envelope_of(RequestRefused(entity_id="", request="", code="", reason=""))))
+            left.append(await pool.fetchval("SELECT count(*) FROM idempotency_keys"))
+    await hasty.close()
+    assert left[-1] < left[-2] < 600_000

@@ -6,10 +6,12 @@ from decimal import Decimal
 from typing import Any
 
 import asyncpg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from libs.common import ids
+from libs.common import database, ids
+from libs.common.clock import SystemClock
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import OrderStatus, OrderType, Product, RiskLevel, Side
 from libs.common.contracts.ids import OrderId, RiskLimitId
@@ -23,7 +25,10 @@ from libs.common.contracts.orders import (
 )
 from libs.common.contracts.risk import RiskLimit, RiskLimitSaveRequested
 from libs.common.database import Connection
-from libs.common.testing import deliver
+from libs.common.service import Context
+from libs.common.testing import Databases, deliver
+from libs.common.testing.delivery import envelope_of
+from services.risk import timers
 from services.risk.app import app
 from services.risk.store import RiskStore
 from services.risk.store.exposures import NET
@@ -211,8 +216,42 @@ async def test_orders_are_forgotten_when_they_are_over_and_old(connection: Conne
     resting, cancelled = order(), order()
     await scene.tell(resting, cancelled)
     await scene.tell(OrderCancelled(**fact(cancelled, OrderStatus.CANCELLED), reason="asked"))
-    await RiskStore(connection).reservations.forget(NOW + timedelta(days=1))
+    later = max(NOW, SystemClock().now()) + timedelta(days=1)  # an order's id tells the machine's time
+    await RiskStore(connection).reservations.forget(later)
     assert await connection.fetchval("SELECT array_agg(order_id) FROM reservations") == [resting.order_id]
+
+
+async def test_however_many_orders_are_over_no_statement_takes_long_to_forget_them(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour's went in one statement: where that took longer than one may, as after an outage, it was tried for ever,
+    risk was not ready, and all that was ever decided stayed.
+    """
+    await pool.execute(
+        """
+        INSERT INTO reservations (order_id, account_id, user_id, instrument, product, side, order_type, purpose, epoch,
+                                  quantity, increasing, unit_margin, filled, closed, decided_at)
+        SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, $1, $2, 'NSE:SBIN', 'MIS', 'BUY',
+               'MARKET', 'ENTRY', 0, 1, 1, 0, 1, true, '2024-06-09'
+        FROM generate_series(1, 600000) AS n
+        """,
+        ACCOUNT,
+        USER,
+        timeout=120,
+    )
+    await pool.execute("ANALYZE reservations", timeout=60)
+    monkeypatch.setattr(database, "STATEMENT_S", 0.4)
+    hasty = await database.open_pool(await Databases.url("risk"), "risk", size=1)
+    left = [600_000]
+    async with hasty.acquire() as connection:
+        for _ in range(3):
+            async with connection.transaction():
+                store = RiskStore(connection)
+                await timers.forget(Context(store, market(), NOW, envelope_of(account_saved(), now=NOW)))
+            left.append(await pool.fetchval("SELECT count(*) FROM reservations"))
+    await hasty.close()
+    assert left == sorted(left, reverse=True)
+    assert left[-1] < left[-2] < left[-3] < 600_000
 
 
 async def test_what_was_saved_is_what_is_loaded(connection: Connection) -> None:
