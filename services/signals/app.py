@@ -17,7 +17,7 @@ app = Service(
         on(topics.SIGNAL_REQUESTS, SignalGroupDeleteRequested, handlers.delete_group),
         on(topics.USERS, UserAccessChanged, handlers.know_user),
     ],
-    timers=[every(600, handlers.forget_old_arrivals), every(60, handlers.log_floods)],
+    timers=[every(60, handlers.forget_old_arrivals), every(60, handlers.log_floods)],
     produces=[topics.SIGNAL_GROUPS, topics.SIGNALS, topics.SIGNAL_REFUSALS],
     routes=api.routes,
 )

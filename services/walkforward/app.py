@@ -25,7 +25,7 @@ app = Service(
         every(1, timers.expire_orders),
         every(5, timers.learn_open_orders),
         every(5, timers.request_prices),
-        every(600, timers.forget_finished_orders),
+        every(60, timers.forget_finished_orders),
     ],
     produces=[topics.EXECUTIONS, topics.PRICE_REQUESTS],
     background=[streams.match_resting],

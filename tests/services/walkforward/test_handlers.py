@@ -302,6 +302,26 @@ async def test_early_cancels_are_forgotten_after_an_hour(connection: Connection)
     assert await connection.fetchval("SELECT count(*) FROM early_cancels") == 0
 
 
+async def test_finished_orders_are_forgotten_as_fast_as_two_hundred_come_a_second(connection: Connection) -> None:
+    """33 went: the book grew for ever."""
+    [timer] = [each for each in app.timers if each.handler is forget_finished_orders]
+    came = 600 * 200
+    await connection.execute(
+        """
+        INSERT INTO orders (order_id, account_id, instrument, side, quantity, order_type, validity, status, priority_at,
+                            active_from, expires_at, filled, triggered, executions, changed_at)
+        SELECT gen_random_uuid(), $1, 'NSE:SBIN', 'BUY', 1, 'MARKET', 'DAY', 'FILLED', $2, $2, $2, 1, false, 1, $2
+        FROM generate_series(1, $3) AS n
+        """,
+        new_id(),
+        datetime(2024, 6, 10, tzinfo=UTC),
+        came,
+    )
+    for _ in range(int(600 / timer.seconds)):
+        await timer.handler(Context(WalkforwardStore(connection), memory(), NOON, envelope_of(request(BUY), now=NOON)))
+    assert await connection.fetchval("SELECT count(*) FROM orders WHERE changed_at < '2025-01-01'") == 0
+
+
 async def test_a_cancel_that_comes_after_the_fill_changes_nothing(connection: Connection) -> None:
     knows, asked = memory(tick(ask=100.0)), request(BUY)
     said = await told(connection, knows, asked, cancel(asked))
