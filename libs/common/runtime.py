@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from libs.common import database, ids
 from libs.common.clock import Clock, stopwatch
@@ -281,6 +281,8 @@ class Runtime(Generic[S, V]):
                 sent = await self.producer.send(out.topic, out.value, key=out.key, headers=out.headers())
                 sent.add_done_callback(self._heard)
                 await asyncio.shield(sent)
+        except OutOfOrderSequenceNumber:
+            await self._keep_in_outbox(out)  # Kafka takes no more of our producer there: the next process sends it
         except (KafkaError, TimeoutError, OSError) as error:
             if not await _was_kept(sent):
                 if self._confirmed_at <= began:

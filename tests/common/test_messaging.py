@@ -1,11 +1,14 @@
 """The runtime on real Kafka and PostgreSQL: exactly-once in effect, through crashes, zombies and restarts."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+import os
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import asyncpg
 import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from prometheus_client import REGISTRY
 
 from libs.common import database, ids, parts
@@ -14,7 +17,7 @@ from libs.common.contracts.base import Delivery, Message
 from libs.common.database import FAILURES
 from libs.common.messaging import inbox
 from libs.common.messaging.envelope import Record, record
-from libs.common.messaging.errors import Fenced
+from libs.common.messaging.errors import Fenced, MessagingUnavailable
 from libs.common.messaging.inbox import Move
 from libs.common.messaging.leases import OWNER_LOCK, Leases
 from libs.common.messaging.outbox import Outbox, keep
@@ -25,6 +28,7 @@ from libs.common.telemetry import CONSUMER_LAG
 from libs.common.testing import NOON
 from libs.common.testing.delivery import envelope_of
 from libs.common.writes import Writes
+from tests.common.instance import Process
 from tests.common.ledger import BalanceChanged, Ledger, LedgerMemory, LedgerStore, NoteRequested, deposit_of
 from tests.common.test_sending import Deaf
 
@@ -436,3 +440,56 @@ async def test_patience_ends(ledger: Ledger) -> None:
     async with ledger.running():
         await ledger.request(deposit_of("a", 1))
         await ledger.eventually({"a": 1})
+
+
+@pytest.fixture
+def largest(ledger: Ledger) -> Callable[[int], None]:
+    """How long a batch of the ledger's events may be that Kafka takes."""
+
+    def set_to(count: int) -> None:
+        entry = ConfigEntry("max.message.bytes", str(count), incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, ledger.events.name, incremental_configs=[entry])
+        kafka = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"]})
+        for done in kafka.incremental_alter_configs([resource]).values():
+            done.result(10)
+        time.sleep(1)  # until the broker has heard of it
+
+    return set_to
+
+
+async def test_who_lost_its_place_in_the_order_of_a_partition_ends_and_its_successor_says_what_was_kept(
+    ledger: Ledger, process: Process, largest: Callable[[int], None]
+) -> None:
+    """Kafka refused whatever it sent there from then on, since something before was missing: a sixth of all accounts
+    heard nothing more, and all else that the service said waited behind that, until a person restarted it.
+    """
+    await process.start()
+    await ledger.request(deposit_of("a", 1))
+    await ledger.said(1)
+    await asyncio.to_thread(largest, 100)
+    await ledger.request(deposit_of("a", 2))
+    await ledger.eventually({"a": 3})
+    await asyncio.sleep(2)
+    await asyncio.to_thread(largest, 1_000_000)
+    assert await process.ended(20)
+    await process.start()
+    assert [event.balance for _, event in await ledger.said(2)] == [1, 3]
+
+
+async def test_what_is_sent_by_who_lost_its_place_is_kept_for_the_next(
+    ledger: Ledger, largest: Callable[[int], None]
+) -> None:
+    """A gateway refused a sixth of all orders from then on, and said that Kafka is away."""
+
+    def change(balance: int) -> BalanceChanged:
+        return BalanceChanged(account_id="a", balance=balance, amount=1)
+
+    async with ledger.running("0") as runtime:
+        await runtime.send(change(1))
+        await asyncio.to_thread(largest, 100)
+        with pytest.raises(MessagingUnavailable):
+            await runtime.send(change(2))
+        await asyncio.to_thread(largest, 1_000_000)
+        await runtime.send(change(3))
+    async with ledger.running("0"):
+        assert [event.balance for _, event in await ledger.said(2)] == [1, 3]

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from libs.common.clock import Clock
 from libs.common.contracts.base import Envelope
@@ -216,7 +216,9 @@ class Outbox:
             self.relay_soon()
 
     async def run(self) -> None:
-        """Forget what was confirmed; relay what was not; adopt what the dead left behind."""
+        """Forget what was confirmed; relay what was not; adopt what the dead left behind. Raises what only another
+        producer can mend, that of the next process.
+        """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tell_age(), name="outbox age")
             await self._send_on()
@@ -241,6 +243,8 @@ class Outbox:
                     await self.session()
                     await self.adopt()
                     await self._relay()
+            except OutOfOrderSequenceNumber:
+                raise  # Kafka has lost, or never took, something of ours: it refuses all that this producer sends there
             except (*FAILURES, KafkaError) as error:
                 log.warning("outbox_relay_waits", error=repr(error))
 
