@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -28,6 +30,7 @@ from libs.common.telemetry import CONSUMER_LAG
 from libs.common.testing import NOON
 from libs.common.testing.delivery import envelope_of
 from libs.common.writes import Writes
+from tests.common.forwarding import carry, forwarding
 from tests.common.instance import Process
 from tests.common.ledger import BalanceChanged, Ledger, LedgerMemory, LedgerStore, NoteRequested, deposit_of
 from tests.common.test_sending import Deaf
@@ -440,6 +443,45 @@ async def test_patience_ends(ledger: Ledger) -> None:
     async with ledger.running():
         await ledger.request(deposit_of("a", 1))
         await ledger.eventually({"a": 1})
+
+
+async def test_who_lost_its_session_without_postgresql_hearing_of_it_comes_back_within_half_a_minute(
+    ledger: Ledger,
+) -> None:
+    """As where a way between two machines is cut. The lost session held our lock until the kernel gave it up, two hours
+    later: what Kafka had not taken by then was not sent before, no sign of life given, no partition begun.
+    """
+    server, lost = urlsplit(ledger.url), asyncio.Event()
+    assert server.hostname
+    assert server.port
+    kept: list[socket.socket] = []
+
+    async def cut(here: socket.socket, there: socket.socket) -> None:
+        ways = [asyncio.create_task(carry(here, there)), asyncio.create_task(carry(there, here))]
+        if lost.is_set():
+            await asyncio.gather(*ways)
+            return
+        await lost.wait()
+        kept.append(there.dup())  # the server is told of no end
+        for way in ways:
+            way.cancel()
+        await asyncio.wait(ways)
+
+    async with forwarding(server.hostname, server.port, join=cut) as port:
+        there = ledger.url
+        ledger.url = server._replace(netloc=f"{server.netloc.rpartition(':')[0]}:{port}").geturl()
+        try:
+            async with ledger.running() as runtime:
+                ledger.url = there
+                await ledger.request(deposit_of("a", 1))
+                await ledger.said(1)
+                lost.set()
+                await keep_committed(ledger, runtime.outbox.owner, balance_of_a(ledger, 10))
+                runtime.outbox.relay_soon()
+                assert [event.balance for _, event in await ledger.said(2, seconds=30)] == [1, 10]
+        finally:
+            for each in kept:
+                each.close()
 
 
 @pytest.fixture

@@ -58,11 +58,14 @@ _TAKE = """
     SELECT DISTINCT owner FROM free WHERE owner IS NOT NULL
 """
 _GIVE_BACK = "UPDATE message_offsets SET owner = NULL WHERE owner = $1 AND partition = ANY($2::int[])"
-_CUT_OFF = """
+CUT_OFF = """
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND classid = $1::bigint::oid AND objid = $2::bigint::oid AND pid <> pg_backend_pid()
+"""
+"""The session that holds a process's lock."""
+_CUT_OFF_ALL = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid() AND (application_name = $1 OR pid IN (
-        SELECT pid FROM pg_locks
-        WHERE locktype = 'advisory' AND classid = $2::bigint::oid AND objid = $3::bigint::oid))
+    WHERE datname = current_database() AND application_name = $1 AND pid <> pg_backend_pid()
 """
 
 
@@ -206,7 +209,8 @@ class Leases:
         """
         for owner in dead:
             log.warning("member_is_dead", owner=owner)
-            await connection.execute(_CUT_OFF, session_name(self._service, owner), OWNER_LOCK, owner)
+            await connection.execute(CUT_OFF, OWNER_LOCK, owner)
+            await connection.execute(_CUT_OFF_ALL, session_name(self._service, owner))
         await connection.execute("DELETE FROM message_members WHERE owner = ANY($1::bigint[])", list(dead))
         self._unlocked -= dead
 

@@ -16,7 +16,7 @@ from libs.common.clock import Clock
 from libs.common.contracts.base import Envelope
 from libs.common.database import FAILURES, Connection
 from libs.common.messaging.envelope import Record
-from libs.common.messaging.leases import OWNER_LOCK
+from libs.common.messaging.leases import CUT_OFF, OWNER_LOCK
 from libs.common.telemetry import OUTBOX_AGE, log
 from libs.common.writes import Writes
 
@@ -290,11 +290,17 @@ class Outbox:
                 alive = await self._connect()
                 try:
                     await alive.execute("SELECT pg_advisory_lock($1, $2)", OWNER_LOCK, self.owner)
-                except BaseException:
+                except BaseException as error:
                     alive.terminate()
+                    if isinstance(error, TimeoutError):
+                        await self._end_lost_session()
                     raise
                 self._alive = alive
             return self._alive
+
+    async def _end_lost_session(self) -> None:
+        """Ours, that PostgreSQL knows nothing of the loss of: it would hold our lock for hours."""
+        await self._pool.execute(CUT_OFF, OWNER_LOCK, self.owner, timeout=5)
 
     async def _send(self, record: Record) -> "Future[Any]":
         confirmation: Future[Any] = await self._producer.send(
