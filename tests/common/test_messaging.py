@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaProducer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from prometheus_client import REGISTRY
 
@@ -17,7 +18,7 @@ from libs.common import database, ids, parts
 from libs.common.clock import SystemClock
 from libs.common.contracts.base import Delivery, Message
 from libs.common.database import FAILURES
-from libs.common.messaging import inbox
+from libs.common.messaging import consumer, inbox
 from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.errors import Fenced, MessagingUnavailable
 from libs.common.messaging.inbox import Move
@@ -360,6 +361,39 @@ async def test_who_gave_a_partition_back_tells_no_lag_of_it_any_more(ledger: Led
             while len(told()) < ledger.requests.partitions:
                 await asyncio.sleep(0.05)
     assert told() == set()
+
+
+async def test_who_stands_still_tells_how_much_comes_meanwhile(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It told what it had heard with its last fetch, some thousands, however long it stood: no alarm for more came."""
+    monkeypatch.setattr(consumer, "PARTITIONS_EVERY_S", 0.5)
+
+    def told() -> float:
+        samples = [sample for metric in CONSUMER_LAG.collect() for sample in metric.samples]
+        return sum(each.value for each in samples if each.labels["topic"] == ledger.requests.name)
+
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 1))
+        await ledger.eventually({"a": 1})
+        runtime.memory.pause.clear()
+        await flooded(ledger, 3_000)
+        await asyncio.sleep(3)
+        await flooded(ledger, 3_000)
+        try:
+            async with asyncio.timeout(10):
+                while told() < 5_000:
+                    await asyncio.sleep(0.1)
+        finally:
+            runtime.memory.pause.set()
+
+
+async def flooded(ledger: Ledger, count: int) -> None:
+    """Requests of one account, as fast as Kafka takes them."""
+    producer = AIOKafkaProducer(bootstrap_servers=os.environ["KAFKA_BOOTSTRAP"])
+    await producer.start()
+    envelopes = (replace(envelope_of(deposit_of("a", 1)), key="a") for _ in range(count))
+    for each in (record(ledger.requests, deposit_of("a", 1), envelope) for envelope in envelopes):
+        await producer.send(each.topic, each.value, key=each.key, headers=each.headers())
+    await producer.stop()
 
 
 async def test_a_database_that_takes_no_writes_for_a_while_parks_nobody(ledger: Ledger) -> None:

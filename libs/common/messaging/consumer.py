@@ -36,7 +36,7 @@ RETRY_EVERY_S = 1.0
 """How often we look whether the retry of a parked message was asked for."""
 FORGET_EVERY_S = 3600.0
 PARTITIONS_EVERY_S = 60.0
-"""How often Kafka is asked whether topics have more partitions than they had."""
+"""How often Kafka is asked whether topics have more partitions than they had, and where those end."""
 
 
 class Consumer:
@@ -207,6 +207,7 @@ class Consumer:
         if not found <= self._known:
             await self._leases.know(found)
             self._known = found
+        await self._reader.look_for_ends([place for place in self._seen if place[1] in there.get(place[0], ())])
 
     async def _take(self, numbers: Collection[int]) -> None:
         await self._leases.take(numbers)

@@ -44,6 +44,8 @@ class Reader:
         self._closed = False
         self._has_asked = False
         self._quiet_until = 0.0
+        self._ends: dict[Partition, int] = {}
+        """Where Kafka said last that partitions end."""
         self._hurried_at = 0.0
         """When somebody last waited for what came, by the loop's time."""
         self._consumer = Consumer(
@@ -109,10 +111,16 @@ class Reader:
         """Somebody waits for what came: more of it is likely to come, and is looked for often."""
         self._hurried_at = asyncio.get_running_loop().time()
 
+    async def look_for_ends(self, partitions: Collection[Partition]) -> None:
+        """For `lag`: whoever does not read on fetches no more either, and would not hear how much more has come."""
+        self._ends = await self.ends(partitions)
+
     def lag(self, partition: Partition, position: int) -> int | None:
-        """How many messages lie between the position and the end, as of the last fetch; None before the first."""
+        """How many messages lie between the position and the end, as of the last fetch, or the last look; None before
+        the first fetch.
+        """
         _, end = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-        return end - position if end >= 0 else None
+        return max(end, self._ends.get(partition, end)) - position if end >= 0 else None
 
     async def close(self) -> None:
         if not self._closed:
