@@ -220,5 +220,11 @@ def carries(environ: Path, mark: bytes) -> bool:
 
 
 def _quoted(value: str) -> str:
-    """For supervisord, which knows both quotes and no way to escape them: JSON has the double ones."""
-    return f"'{value}'" if '"' in value else f'"{value}"'
+    """For supervisord, which knows both quotes and no way to escape them, and takes what follows a blank and one of two
+    signs for a comment. Only JSON has the double ones, and its own way to write a sign.
+    """
+    if '"' not in value:
+        return f'"{value}"'
+    for sign in "'#;":
+        value = value.replace(sign, f"\\u{ord(sign):04x}")
+    return f"'{value}'"

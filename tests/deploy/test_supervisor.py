@@ -1,5 +1,6 @@
 """The process supervisor, with a program of the test's own."""
 
+import json
 import sys
 import threading
 import time
@@ -24,6 +25,11 @@ def end(*_):
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 print("ready", flush=True)
+time.sleep(60)
+"""
+TELLS = """
+import json, os, time
+print("told", json.loads(os.environ["DAYS"]), flush=True)
 time.sleep(60)
 """
 
@@ -159,3 +165,22 @@ def test_the_status_tells_since_when_each_runs(
     assert "RUNNING" in running or "STARTING" in running
     since = datetime.strptime(running.partition("  since ")[2], "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
     assert abs(since - moment) < timedelta(seconds=10)
+
+
+def test_what_an_operator_names_in_json_comes_to_the_program_as_he_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an apostrophe in the name of a holiday nothing was started, and all the stack's secrets were shown."""
+    monkeypatch.setattr(Instance, "home", property(lambda _: tmp_path))
+    supervisor = Supervisor(Instance("test"))
+    days = json.dumps({"holidays": [{"day": "2027-01-01", "name": "New Year's Day #1 ; all of 100 %"}]})
+    script = tmp_path / "tells.py"
+    script.write_text(TELLS)
+    program = Program("drains", (sys.executable, str(script)), tmp_path, {"DAYS": days})
+    supervisor.configure({"services": [program]})
+    try:
+        supervisor.launch()
+        supervisor.start("services", "drains")
+        said(supervisor, f"told {json.loads(days)}")
+    finally:
+        supervisor.shutdown()
