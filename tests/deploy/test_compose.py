@@ -1,6 +1,7 @@
 """docker-compose.yml is a valid compose file and runs the same stack as `make up`."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -79,6 +80,22 @@ def test_every_command_that_is_told_for_containers_is_in_the_image(tmp_path: Pat
             (sys.executable, "-c", f"import runpy; runpy.run_module({module!r})"), cwd=tmp_path, env={}, check=False
         )
         assert found.returncode == 0, module
+
+
+@pytest.mark.parametrize("fails", ["run", "nothing"])
+def test_whatever_becomes_of_the_copy_of_the_containers_they_run_again(fails: str, tmp_path: Path) -> None:
+    """One that was taken by night, on a disk that was full, left all of it stopped."""
+    page = (PROJECT / "docs" / "operations.md").read_text()
+    [copying] = re.findall(r"```\n(\( set -e; to=.*?)```", page, re.DOTALL)
+    docker = tmp_path / "docker"
+    docker.write_text('#!/bin/sh\necho "$*" >>said\n[ "$1" != "$FAILS" ]\n')
+    docker.chmod(0o755)
+    (tmp_path / ".env").touch()
+    found = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "FAILS": fails}
+    done = subprocess.run(("bash", "-c", copying), cwd=tmp_path, env=found, check=False)
+    asked = (tmp_path / "said").read_text().splitlines()
+    assert (done.returncode == 0) is (fails == "nothing")
+    assert (asked[0], asked[-1]) == ("compose stop", "compose up -d")
 
 
 def put_what_the_image_holds(folder: Path) -> None:
