@@ -9,6 +9,7 @@ and what names no exchange means all:
                   {"day": "2027-03-22", "name": "Holi, evening", "exchanges": ["MCX"], "hours": [["17:00", "23:30"]]}]}
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain, pairwise
@@ -38,11 +39,15 @@ class MarketDays(BaseModel):
 
     @field_validator("sessions")
     @classmethod
-    def _hours_are_sound(cls, sessions: tuple[SpecialSession, ...]) -> tuple[SpecialSession, ...]:
+    def _hours_follow_each_other(cls, sessions: tuple[SpecialSession, ...]) -> tuple[SpecialSession, ...]:
+        named = Counter((special.day, exchange) for special in sessions for exchange in special.exchanges)
+        for (day, exchange), times in named.items():
+            if times > 1:
+                raise ValueError(f"{exchange} has {times} sessions on {day}: put the hours of all into one")
         for special in sessions:
             moments = list(chain.from_iterable(special.hours))
-            if any(moment.tzinfo for moment in moments):
-                raise ValueError(f"the hours of {special.day} ({special.name}) name a zone: they are Indian time")
+            if any(moment.tzinfo or moment.second for moment in moments):
+                raise ValueError(f"the hours of {special.day} ({special.name}) are Indian, and written as 18:00")
             if any(after <= before for before, after in pairwise(moments)):
                 raise ValueError(f"the hours of {special.day} ({special.name}) do not follow each other")
         return sessions

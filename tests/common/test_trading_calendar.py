@@ -232,8 +232,11 @@ def test_the_operators_days_are_taken_from_the_environment(monkeypatch: pytest.M
         '{"holidays": [{"day": "22 March"}]}',
         '{"holiday": []}',
         '{"sessions": [{"day": "2027-10-29", "name": "Muhurat", "hours": [["19:00", "18:00"]]}]}',
-        '{"sessions": [{"day": "2027-10-29", "name": "Muhurat, as UTC", "hours": [["12:30Z", "13:30Z"]]}]}',
-        '{"sessions": [{"day": "2027-10-29", "name": "Muhurat", "hours": [["18:00+05:30", "19:00"]]}]}',
+        '{"sessions": [{"day": "2027-10-29", "name": "in UTC", "hours": [["12:30Z", "13:30Z"]]}]}',
+        '{"sessions": [{"day": "2027-10-29", "name": "one of two", "hours": [["18:00", "19:00+05:30"]]}]}',
+        '{"sessions": [{"day": "2027-10-29", "name": "no text", "hours": [[18, 19]]}]}',
+        '{"sessions": [{"day": "2027-10-30", "name": "drill", "hours": [["09:15", "10:00"]]}, '
+        '{"day": "2027-10-30", "name": "its second part", "exchanges": ["NSE"], "hours": [["11:30", "12:30"]]}]}',
     ],
 )
 def test_what_an_operator_misspells_stops_the_start_by_name(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
