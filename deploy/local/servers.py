@@ -18,6 +18,7 @@ KAFKA_CLUSTER = "b3BlbmFsZ28tY2x1c3Rlcg"  # 16 bytes in base64, as the storage t
 JAVA = ("java", "-cp", f"{JARS / 'kafka'}/*", f"-Dlog4j2.configurationFile={TEMPLATES / 'log4j2.yaml'}")
 KAFKA_MEMORY = ("-Xms256m", "-Xmx768m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20")
 STARTED_WITHIN = 60.0
+POSTGRES = Path("/usr/lib/postgresql")
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,26 @@ def render(template: str, target: Path, **values: object) -> Path:
 
 def postgres(instance: Instance, password: str) -> Program:
     """PostgreSQL refuses to run as root: then it runs as the distribution's own user `postgres`."""
-    binaries = postgres_binaries()
     user = "postgres" if os.geteuid() == 0 else None
     data = postgres_data(instance)
     if not (data / "PG_VERSION").exists():
-        create_cluster(binaries, data, password, user)
+        create_cluster(postgres_binaries(), data, password, user)
     render("postgresql.conf", data / "postgresql.conf", postgres_port=instance.port("postgres"))
-    command = (str(binaries / "postgres"), "-D", str(data))
+    command = (str(postgres_of(data) / "postgres"), "-D", str(data))
     return Program("postgres", command, data, stopsignal="INT", user=user)
+
+
+def postgres_of(data: Path) -> Path:
+    """The programs of the version that made these files: a later one, which came beside it with the distribution's
+    next release, does not read them.
+    """
+    same = POSTGRES / (data / "PG_VERSION").read_text().strip() / "bin"
+    return same if (same / "postgres").exists() else postgres_binaries()
 
 
 def postgres_binaries() -> Path:
     """Debian keeps a server's programs off the path, one directory for each major version."""
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[4]))
+    debian = sorted(POSTGRES.glob("*/bin/postgres"), key=lambda p: int(p.parts[-3]))
     found = str(debian[-1]) if debian else shutil.which("postgres")
     if found is None:
         raise SystemExit("no PostgreSQL server found: run deploy/local/install.sh")

@@ -1,6 +1,7 @@
 """Where an instance of the stack listens."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,3 +130,21 @@ def test_a_cluster_whose_making_was_killed_is_made_anew() -> None:
         made = servers.postgres(Instance(), "secret")
         single = (made.command[0], "--single", *made.command[1:], "openalgo")
         servers.quiet(single, made.user, "SELECT 1\n")
+
+
+def test_a_database_is_started_by_the_version_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later one came beside it with the distribution's next release, was taken, and does not read its files."""
+    for version in ("9", "15", "17"):
+        (tmp_path / "programs" / version / "bin").mkdir(parents=True)
+        (tmp_path / "programs" / version / "bin" / "postgres").touch()
+    monkeypatch.setattr(servers, "POSTGRES", tmp_path / "programs")
+    data = servers.postgres_data(Instance())
+    data.mkdir(parents=True)
+    started = []
+    try:
+        for version in ("15", "16"):
+            (data / "PG_VERSION").write_text(f"{version}\n")
+            started.append(servers.postgres(Instance(), "secret").command[0])
+    finally:
+        shutil.rmtree(data.parent)  # beside the test's folder, where who runs PostgreSQL may not enter that
+    assert started == [str(tmp_path / "programs" / version / "bin" / "postgres") for version in ("15", "17")]
