@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import io
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,30 @@ async def test_a_backup_that_was_killed_over_questdb_is_told_of_with_what_ends_i
     done = await asyncio.to_thread(subprocess.run, release, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     manifest.verify(await taking.take(stack, tmp_path))
+
+
+@pytest.mark.servers
+async def test_a_copy_of_questdb_takes_no_more_memory_than_before_however_long_its_files_are(tmp_path: Path) -> None:
+    """Each was read whole: of a day of a live feed a gigabyte, beside all that trades on the machine."""
+    home, copy, back = tmp_path / "home", tmp_path / "questdb.tar.gz", tmp_path / "back"
+    column = Path("db") / "ticks" / "2026-11-23" / "last.d"
+    (home / column).parent.mkdir(parents=True)
+    with (home / column).open("wb") as file:
+        file.write(b"first")
+        file.truncate(200_000_000)
+    tracemalloc.start()
+    await databases.copy_questdb(os.environ["QUESTDB_URL"], home, copy)
+    databases.put_questdb_back(copy, back)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50_000_000
+    assert manifest.checksum(back / column) == manifest.checksum(home / column)
+
+
+def test_a_file_that_is_cut_while_it_is_copied_is_as_long_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "column").write_bytes(b"four")
+    with databases.AsLong(io.FileIO(tmp_path / "column")) as content:
+        assert [content.read(3), content.read(5)] == [b"fou", b"r\0\0\0\0"]
 
 
 @pytest.mark.servers

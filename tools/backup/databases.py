@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import os
+import shutil
 import tarfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -139,7 +140,8 @@ def put_questdb_back(source: Path, home: Path) -> None:
             if content is None or not file.is_relative_to(home.resolve()):
                 raise Damaged(f"{source.name} holds {entry.name}, which is no file of QuestDB's")
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content.read())
+            with file.open("wb") as put:
+                shutil.copyfileobj(content, put)
     (home / "_restore").touch()
 
 
@@ -154,10 +156,17 @@ def _pack(home: Path, target: Path) -> None:
 
 
 def _add(tar: tarfile.TarFile, home: Path, file: Path) -> None:
-    content = file.read_bytes()
-    entry = tarfile.TarInfo(str(file.relative_to(home)))
-    entry.size = len(content)
-    tar.addfile(entry, io.BytesIO(content))
+    with AsLong(io.FileIO(file)) as content:
+        entry = tarfile.TarInfo(str(file.relative_to(home)))
+        entry.size = os.fstat(content.fileno()).st_size
+        tar.addfile(entry, content)
+
+
+class AsLong(io.BufferedReader):
+    """A file that is as long as it was, though QuestDB cuts off room meanwhile that it never wrote to."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(size).ljust(size or 0, b"\0")
 
 
 @contextlib.asynccontextmanager
