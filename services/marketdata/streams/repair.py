@@ -2,7 +2,8 @@
 
 Candles that lack a tick because Kafka brought it over a minute late (after an outage of Kafka, say, through which the
 feed's process kept what it had received) are made from the stored ticks, and said again. Longer candles that QuestDB
-gave up, since somebody dropped a part of the minutes, are filled again.
+gave up, since somebody dropped a part of the minutes, are filled again. What it stopped writing, as on a full disk, it
+is told to write on.
 """
 
 import asyncio
@@ -45,6 +46,8 @@ async def refill_views(runtime: "Runtime[ContractStore, MarketMemory]") -> None:
     while True:
         await asyncio.sleep(VIEWS_EVERY_SECONDS)
         try:
+            if resumed := await runtime.memory.series.resume():
+                log.warning("tables_resumed", tables=resumed)
             if refilled := await runtime.memory.series.refill_views():
                 log.warning("views_refilled", views=refilled)
         except TimeSeriesUnavailable as error:

@@ -1,12 +1,18 @@
 """Days of ticks and candles, archived and brought back; candles made again from their ticks."""
 
 import asyncio
+import os
+import subprocess
+import time
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from deploy.local import servers
+from deploy.local.instance import Instance
 from libs.common import ids
 from libs.common.clock import SystemClock
 from libs.common.contracts.ids import InstrumentId
@@ -17,6 +23,7 @@ from services.marketdata.domain.intervals import SUMMED, Interval
 from services.marketdata.store.series import Candle, Selection, TimeSeries
 from services.marketdata.store.series.archive import Archive, ArchiveRefused
 from services.marketdata.store.series.questions import literal
+from services.marketdata.store.series.schema import view_of
 from tests.services.marketdata.samples import MINUTE, OPEN, tick
 from tests.services.marketdata.test_history import FOREVER, candle, history, write
 
@@ -114,6 +121,40 @@ async def test_candles_of_an_earlier_release_are_taken_over_though_that_was_brok
     await series.applied("candles")
     assert [(c.close, c.volume) for c in await history(series, name, Interval.ONE_MINUTE, 1)] == [(101.0, 10)]
     assert await series.ask("SELECT table_name FROM tables() WHERE table_name = 'candles_by_day'") == []
+
+
+@pytest.fixture
+def developers(real_servers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a QuestDB that can be told to give a table up."""
+    ports = dict(zip(("questdb", "questdb_pg"), servers.free_ports(), strict=True))
+    monkeypatch.setattr(Instance, "home", property(lambda _: tmp_path))
+    monkeypatch.setattr(Instance, "port", lambda _, name: ports[name])
+    program = servers.questdb(Instance("test"))
+    environment = os.environ | {"QDB_DEV_MODE_ENABLED": "true"}
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(program.command, cwd=program.directory, env=environment, stdout=log, stderr=log) as running,
+    ):
+        deadline = time.monotonic() + 60
+        while not servers.listens(ports["questdb"]) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{ports['questdb']}"
+        running.kill()
+
+
+async def test_tables_that_questdb_gave_up_on_a_full_disk_are_written_on(developers: str, name: InstrumentId) -> None:
+    """It took their rows and showed none, room or not: history ended there, nothing that expired was settled, and a
+    marketdata that was started anew wrote nothing.
+    """
+    own = TimeSeries(developers)
+    await own.create_tables()
+    for what in ("TABLE ticks", "TABLE candles", f"MATERIALIZED VIEW {view_of(Interval.FIVE_MINUTES)}"):
+        await own.ask(f"ALTER {what} SUSPEND WAL")
+    await write(own, [candle(name, OPEN)])
+    await own.create_tables()
+    assert len(await history(own, name, Interval.FIVE_MINUTES, 1)) == 1
+    assert await own.resume() == []
+    await own.close()
 
 
 async def test_a_day_that_is_not_there_is_neither_archived_nor_restored(series: TimeSeries, tmp_path: Path) -> None:

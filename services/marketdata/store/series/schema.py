@@ -48,6 +48,7 @@ ARRIVED = "SELECT table_name FROM tables() WHERE table_name LIKE 'arriving_%'"
 INVALID = "SELECT view_name FROM materialized_views() WHERE view_status = 'invalid' AND view_name LIKE 'candles_%'"
 """A view gives up when somebody drops a part of its table, by hand say."""
 REFRESH = "REFRESH MATERIALIZED VIEW {} FULL"
+SUSPENDED = "SELECT name FROM wal_tables() WHERE suspended"
 
 CANDLE_COLUMNS = ("source", "open", "high", "low", "close", "volume", "oi")
 SUMS = (
@@ -58,6 +59,11 @@ SUMS = (
 
 def view_of(interval: Interval) -> str:
     return f"candles_{interval.value}"
+
+
+def resume(table: str) -> str:
+    what = "MATERIALIZED VIEW" if table in map(view_of, SUMMED) else "TABLE"
+    return f"ALTER {what} {table} RESUME WAL"
 
 
 def sampled(interval: Interval, offset: timedelta) -> str:

@@ -73,6 +73,7 @@ class TimeSeries:
 
     async def create_tables(self) -> None:
         """Whatever is missing; tables of an earlier release are brought up to date."""
+        await self.resume()
         await self.ask(schema.TICKS)
         for statement in schema.NEW_COLUMNS:
             await self.ask(statement)
@@ -86,6 +87,15 @@ class TimeSeries:
         for statement in schema.views():
             await self.ask(statement)
         await self.refill_views()
+
+    async def resume(self) -> list[str]:
+        """Has QuestDB write on to the tables that it gave up, as on a full disk: it goes on taking rows for them, and
+        shows none. Which they are.
+        """
+        given_up = [str(table) for (table,) in await self.ask(schema.SUSPENDED)]
+        for table in given_up:
+            await self.ask(schema.resume(table))
+        return given_up
 
     async def refill_views(self) -> list[str]:
         """Has QuestDB fill the views again that it gave up, and keep them up to date from then on; which they are."""
