@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from libs.common.clock import Clock, SystemClock
 from libs.common.contracts.enums import Exchange, InstrumentKind
-from libs.common.contracts.ids import InstrumentId, RiskLimitId
+from libs.common.contracts.ids import InstrumentId, RiskLimitId, UserId
 from libs.common.contracts.market import InstrumentListed, Quote, QuotesConflated
 from libs.common.service import Memory
 from libs.common.settings import MarketHours, load
@@ -75,6 +75,12 @@ class RiskMemory(Memory):
             self.hold(await store.exposures.moved_elsewhere(since))
         self.followed_until = now
 
+    async def learn(self, store: RiskStore, user_id: UserId) -> bool:
+        """Take over what the database knows of a user's positions, and this process not yet. Whether there was any."""
+        if self.followed_until is None:
+            return False
+        return self.hold(await store.exposures.moved_of(user_id, self.followed_until - LONGEST_TRANSACTION))
+
     def know(self, contracts: Iterable[InstrumentListed]) -> None:
         for contract in contracts:
             self._contracts_told += 1
@@ -138,17 +144,21 @@ class RiskMemory(Memory):
                 self._quotes[quote.instrument] = quote
             self.book.prices.take(batch.quotes, now, max_age)
 
-    def hold(self, positions: Iterable[Exposure]) -> None:
+    def hold(self, positions: Iterable[Exposure]) -> bool:
+        """Whether any of them is newer than what was known of it."""
         now = self.clock.now()
         today = trading_day(now)
+        news = False
         for position in positions:
             is_news = self.book.put(position, today)
+            news = news or is_news
             if is_news and position.pnl_day != today:
                 self.begun = None
                 self.late_fills += 1
             quote = self._quotes.get(position.instrument)
             if quote is not None:
                 self.book.prices.know(quote, now)
+        return news
 
     def rewatch(self, watches: dict[RiskLimitId, list[Watch]]) -> None:
         for limit_id, own in watches.items():

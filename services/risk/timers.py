@@ -84,8 +84,15 @@ async def _in_transaction(
 
 
 async def fire(unit: Unit[RiskStore, RiskMemory], crossings: Sequence[Crossing]) -> None:
-    """Claim the breaches of one scope; say what is ours, and ask once for the square-off of each account there."""
-    today, store = trading_day(unit.now), unit.store
+    """Claim the breaches of one scope; say what is ours, and ask once for the square-off of each account there.
+
+    What another instance closed, or hedged, within this second would lose on here: then only what is reached still.
+    """
+    today, store, memory = trading_day(unit.now), unit.store, unit.context.memory
+    if await memory.learn(store, crossings[0].watch.user_id):
+        memory.revalue()
+        found = [memory.crossed.pop(each.watch.key, None) for each in crossings]
+        crossings = [each for each in found if each is not None]
     ours = [each for each in crossings if await store.watches.claim(each.watch, each.mtm, today, unit.now)]
     unit.say(*(breach(each, unit.now) for each in ours))
     if ours:

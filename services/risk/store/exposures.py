@@ -89,6 +89,8 @@ _MOVED = f"""
     SELECT {_FIELDS} FROM exposures WHERE moved_at > $1 AND moved_by <> $2 AND version > 0
 """  # noqa: S608 - constants only
 
+_MOVED_OF = f"SELECT {_FIELDS} FROM exposures WHERE user_id = $1 AND moved_at > $2 AND version > 0"  # noqa: S608
+
 
 class Exposures:
     def __init__(self, connection: Connection) -> None:
@@ -184,6 +186,10 @@ class Exposures:
     async def moved_elsewhere(self, since: datetime) -> list[Exposure]:
         """Positions that other instances moved."""
         return [_exposure(row) for row in await self._connection.fetch(_MOVED, since, PROCESS)]
+
+    async def moved_of(self, user_id: UserId, since: datetime) -> list[Exposure]:
+        """A user's positions that anybody moved."""
+        return [_exposure(row) for row in await self._connection.fetch(_MOVED_OF, user_id, since)]
 
 
 def _exposure(row: Row | asyncpg.Record) -> Exposure:

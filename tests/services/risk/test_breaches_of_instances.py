@@ -16,7 +16,7 @@ from libs.common import ids
 from libs.common.clock import FixedClock
 from libs.common.contracts import topics
 from libs.common.contracts.base import Message, Topic
-from libs.common.contracts.enums import RiskLevel
+from libs.common.contracts.enums import BreachKind, RiskLevel
 from libs.common.contracts.ids import AccountId
 from libs.common.contracts.risk import MTMBreached
 from libs.common.database import FAILURES, Connection
@@ -36,6 +36,7 @@ from services.risk.store import RiskStore
 from tests.common.ledger import publish
 from tests.services.risk.scene import (
     ACCOUNT,
+    INFY,
     NOW,
     OTHER_ACCOUNT,
     SBIN,
@@ -339,6 +340,21 @@ async def test_a_limit_is_armed_again_when_two_instances_close_what_is_open_in_o
 
     await asyncio.gather(close(ACCOUNT), close(OTHER_ACCOUNT))
     assert await pool.fetchval("SELECT armed FROM watches")
+
+
+async def test_what_another_instance_closed_a_moment_ago_breaks_no_limit(scene: Watched) -> None:
+    """Who got out just before his stop was reached had the rest of the account squared off, and his entries denied
+    until midnight, by the instance that had not looked yet at what the other did.
+    """
+    await scene.tell(limit(stop_loss=Decimal(500), max_daily_loss=Decimal(400)), long())
+    await deliver(app, scene.connection, position(state(0, realised=-300), strategy_id=STRATEGY, version=2), now=NOW)
+    assert await scene.price(740.0) == []
+    await scene.tell(position(state(10, 740, -300), strategy_id=STRATEGY, version=3))
+    assert await scene.price(731.0) == []
+    await deliver(app, scene.connection, position(state(0, realised=-50), instrument=INFY), now=NOW)
+    [breach, _] = await scene.price(730.0)
+    assert isinstance(breach, MTMBreached)
+    assert (breach.kind, breach.mtm) == (BreachKind.DAILY_LOSS, Decimal(-450))
 
 
 async def test_an_instance_learns_what_another_did(pool: asyncpg.Pool) -> None:

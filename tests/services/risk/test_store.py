@@ -294,5 +294,6 @@ async def test_what_is_asked_every_second_does_not_read_all_that_was_ever_held(c
         whole = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = 'exposures'::regclass"
         before = await connection.fetchval(whole)
         assert await exposures.moved_elsewhere(asked - timedelta(seconds=15)) == []
+        assert await exposures.moved_of(USER, asked - timedelta(seconds=15)) == []
         assert await exposures.instruments_held() == ()
         assert await connection.fetchval(whole) == before

@@ -134,7 +134,7 @@ class Watched(Scene):
         self.memory.take([conflated(quote(SBIN, last, self.now, close))])
         self.memory.revalue()
         said: list[Message] = []
-        crossed = self.memory.crossed
+        crossed, self.memory.crossed = self.memory.crossed, {}
         for watches in by_scope(each.watch for each in crossed.values()):
             crossings = [crossed[watch.key] for watch in watches]
             said += await self._act(lambda unit, each=crossings: timers.fire(unit, each))
