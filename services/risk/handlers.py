@@ -34,7 +34,7 @@ from libs.common.telemetry import log
 from services.risk.domain import ledger, limits, orders
 from services.risk.domain.halts import Halt
 from services.risk.domain.instruments import trading_day
-from services.risk.domain.ledger import Reservation
+from services.risk.domain.ledger import Ledger, Reservation
 from services.risk.domain.rules import OrderCheck
 from services.risk.domain.watches import by_scope
 from services.risk.memory import RiskMemory
@@ -76,7 +76,7 @@ async def check_change(request: OrderModifyRequested, ctx: RiskContext) -> Seque
 async def move_position(changed: PositionChanged, ctx: RiskContext) -> Sequence[Message]:
     """The fill moves margin from the order to the position, at what trading says the position blocks."""
     store = ctx.store
-    held = store.ledger(changed.account_id, changed.strategy_id, changed.instrument, changed.product, changed.user_id)
+    held = store.ledger_of(changed)
     if changed.version <= held.net.version:
         return []
     day = trading_day(ctx.cause.time)
@@ -92,7 +92,29 @@ async def move_position(changed: PositionChanged, ctx: RiskContext) -> Sequence[
 
 async def take_fill(changed: PositionChanged, ctx: RiskContext) -> Sequence[Message]:
     """What fired is armed again the moment its scope is flat: the next position may be opened before anybody looks."""
+    before = ctx.store.ledger_of(changed)
     await move_position(changed, ctx)
+    late = await _leave_late_profit_out(changed, before, ctx)
+    return [*late, *await _arm_what_is_flat(changed, ctx)]
+
+
+async def _leave_late_profit_out(changed: PositionChanged, before: Ledger, ctx: RiskContext) -> Sequence[Message]:
+    """A contract that is settled days late, or whose last fill is told late, makes or loses nothing today: for what it
+    lost in weeks a stop would square off all the rest.
+    """
+    store, today = ctx.store, trading_day(ctx.now)
+    if changed.version <= before.net.version or not ctx.memory.has_expired(changed.instrument, today):
+        return []
+    net = ledger.made(before.net, changed.net, today)
+    book = ledger.made(before.book, changed.book, today)
+    if not (net or book) or trading_day(ctx.cause.time) != today:
+        return []
+    begun = [] if ctx.memory.begun == today else await store.watches.begin_day(today)
+    moved = await store.watches.leave_out(changed, today, net, book)
+    return await watches_stand(store.connection, {*moved, *(watch.key for watch in begun)})
+
+
+async def _arm_what_is_flat(changed: PositionChanged, ctx: RiskContext) -> Sequence[Message]:
     if changed.net.quantity and changed.book.quantity:
         return []
     store, today = ctx.store, trading_day(ctx.now)

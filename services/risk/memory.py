@@ -185,7 +185,7 @@ class RiskMemory(Memory):
         """What ends at midnight, as under hours that never close, is settled minutes later: that day it counts. What is
         not listed any more is over, too, once nobody knows a price of it.
         """
-        day = today - timedelta(days=1) if self.calendar.hours is MarketHours.CONTINUOUS else today
+        day = self._over_before(today)
         prices = self.book.prices
         now = (day, len(prices), self._contracts_told, prices.unknown)
         if now == self._expired_of:
@@ -200,6 +200,15 @@ class RiskMemory(Memory):
             return contract.has_expired(day) or not (contract.tradable or prices.is_known(name))
 
         prices.expire(is_over)
+
+    def _over_before(self, today: date) -> date:
+        """Contracts whose last day was before that one count no more."""
+        return today - timedelta(days=1) if self.calendar.hours is MarketHours.CONTINUOUS else today
+
+    def has_expired(self, instrument: InstrumentId, today: date) -> bool:
+        """Nobody trades it today: what it makes is of another day, told late."""
+        contract = self._instruments.get(instrument)
+        return contract is not None and contract.has_expired(self._over_before(today))
 
     def is_reached(self, watch: Watch) -> bool:
         """Still, or not longer ago than a price may be old: while the database was away it may have recovered, and

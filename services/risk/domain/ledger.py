@@ -252,6 +252,12 @@ def _moved(exposure: Exposure, state: PositionState, version: int, day: date) ->
     )
 
 
+def made(before: Exposure | None, state: PositionState, day: date) -> Decimal:
+    """What was realised on that day since it was as `before`."""
+    known = before.realised_pnl if before is not None and before.pnl_day == day else ZERO
+    return state.realised_pnl - known
+
+
 def opened(before: int, after: int, opened_on: date | None, day: date) -> date | None:
     """When what is open after a fill was opened. One that turns a position closes it and opens another."""
     if not after:

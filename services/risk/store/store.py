@@ -7,6 +7,7 @@ from libs.common.contracts.base import Message
 from libs.common.contracts.enums import Product, RiskLevel
 from libs.common.contracts.ids import AccountId, InstrumentId, RiskLimitId, StrategyId, UserId
 from libs.common.contracts.orders import OrderTerms
+from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.risk import RiskLimit
 from libs.common.database import Connection
 from libs.common.service import Store
@@ -112,7 +113,7 @@ class RiskStore(Store):
             book = self.exposures.get(account_id, strategy_id, instrument, product, user_id)
         return Ledger(self.accounts.get(account_id), net, book)
 
-    def ledger_of(self, order: Reservation | OrderTerms) -> Ledger:
+    def ledger_of(self, order: Reservation | OrderTerms | PositionChanged) -> Ledger:
         return self.ledger(order.account_id, order.strategy_id, order.instrument, order.product, order.user_id)
 
     def save_ledger(self, ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ import asyncpg
 
 from libs.common.contracts.enums import BreachKind, RiskLevel
 from libs.common.contracts.ids import AccountId, InstrumentId, RiskLimitId, UserId
+from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.risk import RiskLimit
 from libs.common.database import Connection
 from libs.common.reads import Reads, Row
@@ -86,6 +87,22 @@ _IN_ORDER = """
     ORDER BY limit_id, kind FOR UPDATE OF watches
 """
 """Two instances write to the same watches at once, each in an order of its own: they would wait for each other."""
+_SHIFT = """
+    WITH moved AS (
+        SELECT w.limit_id, w.kind, w.day = $7 AS is_on,
+               CASE l.level WHEN 'STRATEGY' THEN $6::numeric ELSE $5::numeric END AS made
+        FROM watches w JOIN limits l USING (limit_id)
+        WHERE l.user_id = $1 AND w.kind <> 'DAILY_LOSS'
+          AND (l.account_id IS NULL OR l.account_id = $2) AND (l.strategy_id IS NULL OR l.strategy_id = $3)
+          AND (l.instrument IS NULL OR l.instrument = $4)
+        ORDER BY limit_id, kind FOR UPDATE OF w)
+    UPDATE watches w
+    SET armed = w.armed OR NOT is_on, day = $7, baseline = CASE WHEN is_on THEN baseline ELSE 0 END + made,
+        peak = CASE WHEN is_on THEN peak + made END, carried_peak = carried_peak + made, changed_at = now()
+    FROM moved m WHERE w.limit_id = m.limit_id AND w.kind = m.kind
+    RETURNING w.limit_id, w.kind
+"""
+
 
 _KEEP_PEAKS = """
     UPDATE watches w
@@ -221,6 +238,16 @@ class Watches:
                 [watch.kind for watch in begun],
                 [watch.armed for watch in begun],
                 [watch.day for watch in begun],
+    async def leave_out(
+        self, settled: PositionChanged, today: date, net: Decimal, book: Decimal
+    ) -> list[tuple[RiskLimitId, str]]:
+        """Count from further on, by what a position and its strategy's book made today that is of another day. Which
+        watches. Those that carry a peak have to be in the day already.
+        """
+        where = (settled.user_id, settled.account_id, settled.strategy_id, settled.instrument)
+        moved = await self._connection.fetch(_SHIFT, *where, net, book, today)
+        return [(row[0], row[1]) for row in moved]
+
                 [watch.baseline for watch in begun],
                 [watch.peak for watch in begun],
                 [watch.realised_before for watch in begun],

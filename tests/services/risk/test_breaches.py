@@ -6,6 +6,7 @@ cleared, or were called by nobody.
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -147,6 +148,27 @@ async def test_what_expired_and_was_not_settled_does_not_keep_a_limit_from_being
     assert await scene.price(699.0) == [], "armed anew by what looks at prices, too"
     await scene.tell(position(state(10, 699, realised=-1010), version=5))
     assert len(await scene.price(649.0)) == 2
+
+
+@pytest.mark.parametrize("kind", [BreachKind.STOP_LOSS, BreachKind.TARGET, BreachKind.TRAILING_STOP])
+@pytest.mark.parametrize("level", [RiskLevel.STRATEGY, RiskLevel.ACCOUNT, RiskLevel.USER])
+async def test_what_is_settled_days_late_reaches_no_limit(scene: Watched, level: RiskLevel, kind: BreachKind) -> None:
+    """The stack was down at the close of the last day: for what a contract had lost in weeks, or had made, all the rest
+    was squared off in the morning.
+    """
+    scene.memory.calendar = TradingCalendar(MarketHours.EXCHANGE)
+    name, firing = AMOUNTS[kind]
+    made = 35_000 if kind is BreachKind.TARGET else -35_000
+    future: dict[str, Any] = {"instrument": FUTURE, "product": Product.NRML, "strategy_id": STRATEGY}
+    await scene.tell(limit(level, **{name: Decimal(500)}), position(state(35, 24_000), **future))
+    await scene.next_day()
+    await scene.tell(long())
+    assert await scene.price(800.0) == []
+    await scene.tell(position(state(0, realised=made), **future, version=2, fill_quantity=0))
+    assert await scene.price(800.0) == []
+    await scene.tell(position(state(0, realised=made), **future, version=2, fill_quantity=0))
+    assert await scene.price(firing + (1 if firing < 800 else -1)) == []
+    assert len(await scene.price(firing)) == 2
 
 
 async def test_what_a_deleted_account_lost_today_is_no_loss_of_the_next_position(scene: Watched) -> None:

@@ -2,16 +2,19 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from libs.common.contracts.enums import BreachKind, RiskLevel
+from libs.common.contracts.enums import BreachKind, Product, RiskLevel
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.risk import MTMBreached
 from libs.common.database import Connection
+from libs.common.settings import MarketHours
+from libs.common.trading_calendar import TradingCalendar
 from services.risk.store import RiskStore
 from services.risk.store.rebuild import STATE
-from tests.services.risk.scene import INFY, STRATEGY, TODAY, position, state
+from tests.services.risk.scene import FUTURE, INFY, STRATEGY, TODAY, position, state
 from tests.services.risk.watched import SCOPES, Watched, limit, long
 
 CARRIED = [RiskLevel.INSTRUMENT, RiskLevel.STRATEGY]
@@ -253,6 +256,26 @@ async def test_a_limit_on_what_was_carried_already_counts_from_where_it_was_set(
     await night(scene)
     assert await scene.price(820.5) == []
     assert await breach_at(scene, 820.0)
+
+
+async def test_the_best_of_what_is_carried_outlives_what_is_settled_days_late(scene: Watched) -> None:
+    scene.memory.calendar = TradingCalendar(MarketHours.EXCHANGE)
+    future: dict[str, Any] = {"instrument": FUTURE, "product": Product.NRML, "strategy_id": STRATEGY}
+    trailing = limit(RiskLevel.STRATEGY, trailing_stop=Decimal(500), stop_loss=Decimal(5000))
+    await scene.tell(trailing, position(state(35, 24_000), **future))
+    await scene.next_day()
+    await scene.tell(long())
+    await scene.price(800.0)
+    await scene.tell(position(state(0, realised=-35_000), **future, version=2, fill_quantity=0))
+    assert await scene.price(900.0) == []
+    await night(scene)
+    before = await rows(scene)
+    await scene.build_anew()
+    assert await rows(scene) == before
+    assert await scene.price(850.5) == []
+    breach = await breach_at(scene, 850.0)
+    assert breach is not None
+    assert breach.peak_mtm == 1000
 
 
 @pytest.mark.parametrize("level", list(SCOPES))
