@@ -103,7 +103,7 @@ class Limits:
 
     async def save(self, limit: RiskLimit, version: int, today: date) -> None:
         """Keep the limit, and arm the watches of what is new in it."""
-        await self._watches.drop(limit)
+        baselines = await self._watches.drop(limit, today)
         await self._connection.execute(
             _SAVE_LIMIT,
             limit.limit_id,
@@ -119,7 +119,7 @@ class Limits:
             limit.active,
             version,
         )
-        await self._watches.arm(limit, version, today)
+        await self._watches.arm(limit, version, today, baselines)
         self._kept[limit.limit_id] = KeptLimit(limit.user_id, version, deleted=False)
 
     async def delete(self, limit_id: RiskLimitId) -> None:

@@ -1,6 +1,6 @@
 """The watches that limits keep on MTM: where each stands, who may tell its breach, when it is armed again."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -13,6 +13,7 @@ from libs.common.contracts.risk import RiskLimit
 from libs.common.database import Connection
 from libs.common.reads import Reads, Row
 from services.risk.domain.limits import watched
+from services.risk.domain.money import ZERO
 from services.risk.domain.watches import CARRIED, Carried, Watch, begin_day
 from services.risk.store.exposures import NET
 
@@ -35,11 +36,15 @@ _DROP = """
                IS DISTINCT FROM ROW($2::text, $3::uuid, $4::uuid, $5::text)
            OR NOT EXISTS (SELECT FROM unnest($6::text[], $7::numeric[]) AS k (kind, amount)
                           WHERE k.kind = w.kind AND k.amount = w.amount))
+    RETURNING w.kind, w.baseline, w.day,
+              ROW(l.level, l.account_id, l.strategy_id, l.instrument)
+                  IS NOT DISTINCT FROM ROW($2::text, $3::uuid, $4::uuid, $5::text)
 """
 
 _ARM = """
     INSERT INTO watches (limit_id, kind, version, amount, armed, day, baseline, changed_at)
-    SELECT $1, kind, $2, amount, true, $3, 0, now() FROM unnest($4::text[], $5::numeric[]) AS k (kind, amount)
+    SELECT $1, kind, $2, amount, true, $3, baseline, now()
+    FROM unnest($4::text[], $5::numeric[], $6::numeric[]) AS k (kind, amount, baseline)
     ON CONFLICT (limit_id, kind) DO NOTHING
 """
 
@@ -82,11 +87,6 @@ _REARM = """
     RETURNING w.limit_id, w.kind
 """
 
-_IN_ORDER = """
-    SELECT FROM watches JOIN unnest($1::uuid[], $2::text[]) AS c (limit_id, kind) USING (limit_id, kind)
-    ORDER BY limit_id, kind FOR UPDATE OF watches
-"""
-"""Two instances write to the same watches at once, each in an order of its own: they would wait for each other."""
 _SHIFT = """
     WITH moved AS (
         SELECT w.limit_id, w.kind, w.day = $7 AS is_on,
@@ -103,6 +103,11 @@ _SHIFT = """
     RETURNING w.limit_id, w.kind
 """
 
+_IN_ORDER = """
+    SELECT FROM watches JOIN unnest($1::uuid[], $2::text[]) AS c (limit_id, kind) USING (limit_id, kind)
+    ORDER BY limit_id, kind FOR UPDATE OF watches
+"""
+"""Two instances write to the same watches at once, each in an order of its own: they would wait for each other."""
 
 _KEEP_PEAKS = """
     UPDATE watches w
@@ -162,19 +167,25 @@ class Watches:
         """What fired today and may be armed again; what fired on another day is armed already."""
         return [watch for watch in self._fired if (watch.user_id, watch.day) == (user_id, today)]
 
-    async def drop(self, limit: RiskLimit) -> None:
+    async def drop(self, limit: RiskLimit, today: date) -> dict[BreachKind, Decimal]:
         """What the limit, as it is about to be saved, watches no more. An amount that stays is watched on as it stands:
         where it counts from, its peak, and what fired have nothing to do with the limit's other amounts.
+
+        From where those that were dropped counted in the same scope today.
         """
         amounts = watched(limit)
         scope = (limit.level, limit.account_id, limit.strategy_id, limit.instrument)
-        await self._connection.execute(_DROP, limit.limit_id, *scope, list(amounts), list(amounts.values()))
+        rows = await self._connection.fetch(_DROP, limit.limit_id, *scope, list(amounts), list(amounts.values()))
+        return {BreachKind(kind): baseline for kind, baseline, day, is_same in rows if is_same and day == today}
 
-    async def arm(self, limit: RiskLimit, version: int, today: date) -> None:
-        """What the limit, as it was saved last, watches from now on."""
+    async def arm(self, limit: RiskLimit, version: int, today: date, baselines: Mapping[BreachKind, Decimal]) -> None:
+        """What the limit, as it was saved last, watches from now on. An amount that was changed counts from where it
+        did: what was lost before the scope was flat is no part of a stop that is tightened.
+        """
         amounts = watched(limit)
         if amounts:
-            facts = (limit.limit_id, version, today, list(amounts), list(amounts.values()))
+            counted = [baselines.get(kind, ZERO) for kind in amounts]
+            facts = (limit.limit_id, version, today, list(amounts), list(amounts.values()), counted)
             await self._connection.execute(_ARM, *facts)
             await self.begin_day(today, limit.limit_id)
 
@@ -227,6 +238,16 @@ class Watches:
         )
         return [(row[0], row[1]) for row in armed]
 
+    async def leave_out(
+        self, settled: PositionChanged, today: date, net: Decimal, book: Decimal
+    ) -> list[tuple[RiskLimitId, str]]:
+        """Count from further on, by what a position and its strategy's book made today that is of another day. Which
+        watches. Those that carry a peak have to be in the day already.
+        """
+        where = (settled.user_id, settled.account_id, settled.strategy_id, settled.instrument)
+        moved = await self._connection.fetch(_SHIFT, *where, net, book, today)
+        return [(row[0], row[1]) for row in moved]
+
     async def begin_day(self, today: date, limit_id: RiskLimitId | None = None) -> list[Watch]:
         """Bring the trailing stops of carried positions into the day: those that are not in it, or not rightly."""
         rows = await self._connection.fetch(_CARRIED, today, BreachKind.TRAILING_STOP, list(CARRIED), limit_id)
@@ -238,16 +259,6 @@ class Watches:
                 [watch.kind for watch in begun],
                 [watch.armed for watch in begun],
                 [watch.day for watch in begun],
-    async def leave_out(
-        self, settled: PositionChanged, today: date, net: Decimal, book: Decimal
-    ) -> list[tuple[RiskLimitId, str]]:
-        """Count from further on, by what a position and its strategy's book made today that is of another day. Which
-        watches. Those that carry a peak have to be in the day already.
-        """
-        where = (settled.user_id, settled.account_id, settled.strategy_id, settled.instrument)
-        moved = await self._connection.fetch(_SHIFT, *where, net, book, today)
-        return [(row[0], row[1]) for row in moved]
-
                 [watch.baseline for watch in begun],
                 [watch.peak for watch in begun],
                 [watch.realised_before for watch in begun],

@@ -236,6 +236,25 @@ async def test_a_stop_counts_from_where_it_did_when_another_amount_of_its_limit_
     assert len(await scene.price(700.0)) == 2
 
 
+@pytest.mark.parametrize(("name", "was_made", "other"), [("stop_loss", -500, 400), ("target", 500, 600)])
+async def test_an_amount_that_is_changed_counts_from_where_it_did(
+    scene: Watched, name: str, was_made: int, other: int
+) -> None:
+    """Who tightened his stop after one that had fired lost his next position at once, for what the first had lost; and
+    who raised his target was squared off with a sixth of it.
+    """
+    direction = was_made // 500
+    request = limit(RiskLevel.ACCOUNT, **{name: Decimal(500)})
+    await scene.tell(request, long())
+    assert len(await scene.price(800.0 + 50 * direction)) == 2
+    await scene.tell(position(state(0, 0, was_made), strategy_id=STRATEGY, version=2))
+    await scene.tell(position(state(10, 800, was_made), strategy_id=STRATEGY, version=3))
+    assert await scene.price(800.0) == []
+    await changed(scene, request, **{name: Decimal(other)})
+    assert await scene.price(800.0 + (other / 10 - 1) * direction) == []
+    assert len(await scene.price(800.0 + other / 10 * direction)) == 2
+
+
 @pytest.mark.parametrize("level", list(SCOPES))
 async def test_a_trailing_stop_keeps_its_best_when_another_amount_of_its_limit_is_changed(
     scene: Watched, level: RiskLevel
