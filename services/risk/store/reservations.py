@@ -82,9 +82,9 @@ TermsKey = tuple[AccountId, str]
 
 
 def terms_key(order: OrderTerms) -> TermsKey:
-    """What makes two orders identical: instrument, side, quantity, type, price."""
-    price = "" if order.price is None else plain(order.price)
-    return order.account_id, f"{order.instrument} {order.side} {order.quantity} {order.order_type} {price}"
+    """What makes two orders identical: instrument, side, quantity, type, price and trigger."""
+    prices = " ".join("" if price is None else plain(price) for price in (order.price, order.trigger_price))
+    return order.account_id, f"{order.instrument} {order.side} {order.quantity} {order.order_type} {prices}"
 
 
 class Reservations:

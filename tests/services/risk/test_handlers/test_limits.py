@@ -7,7 +7,7 @@ import pytest
 
 from libs.common import ids
 from libs.common.contracts.base import RequestRefused
-from libs.common.contracts.enums import DenialRule, RiskLevel
+from libs.common.contracts.enums import DenialRule, OrderType, RiskLevel
 from libs.common.contracts.ids import UserId
 from libs.common.contracts.risk import (
     RiskLimitDeleted,
@@ -119,3 +119,10 @@ async def test_identical_orders_are_denied_within_the_window_only(scene: Scene) 
     assert rules(await scene.tell(order())) == [DenialRule.IDENTICAL_ORDER]
     scene.later(seconds=5)
     assert cleared(await scene.tell(order())) == [True]
+
+
+async def test_an_order_that_wakes_at_another_trigger_is_another_order(scene: Scene) -> None:
+    await scene.tell(limit(identical_order_window_s=60))
+    stop: dict[str, Any] = {"quantity": 1, "order_type": OrderType.SL_M, "price": None}
+    at = [order(**stop, trigger_price=Decimal(each)) for each in (810, 820, 810)]
+    assert cleared(await scene.tell(*at)) == [True, True, False]
