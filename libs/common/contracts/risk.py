@@ -21,8 +21,8 @@ class RiskLimit(Value):
     The scope is the whole user, one account, one strategy, or one instrument in one account. MTM amounts are rupees of
     today's realised and unrealised profit: `stop_loss`, `trailing_stop` and `max_daily_loss` are positive losses.
     `trailing_stop` is the distance from the best MTM of the day, of a strategy or an instrument from the best since its
-    position was opened, while anything is open that was carried overnight. `identical_order_window_s` denies the same
-    (instrument, side, quantity, type, price) again within that many seconds.
+    position was opened, while anything is open that was carried overnight. `identical_order_window_s` denies an
+    entry with the instrument, side, quantity, type and prices of another that was cleared within that many seconds.
     """
 
     limit_id: RiskLimitId

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import Product, RiskLevel
+from libs.common.contracts.enums import OrderPurpose, Product, RiskLevel
 from libs.common.contracts.ids import AccountId, InstrumentId, RiskLimitId, StrategyId, UserId
 from libs.common.contracts.orders import OrderTerms
 from libs.common.contracts.portfolio import PositionChanged
@@ -135,7 +135,8 @@ class RiskStore(Store):
         return self.reservations.last_identical(terms_key(order))
 
     def remember(self, order: OrderTerms, limits: Sequence[OrderLimit], cleared_at: datetime) -> None:
-        if any(each.identical_order_window_s for each in limits):
+        """What is an exit by its purpose nobody repeats: who reverses a position enters with the same words."""
+        if order.purpose is OrderPurpose.ENTRY and any(each.identical_order_window_s for each in limits):
             self.reservations.remember(terms_key(order), cleared_at)
 
     def open_positions(self, limits: Sequence[OrderLimit], order: OrderTerms) -> dict[RiskLimitId, int]:

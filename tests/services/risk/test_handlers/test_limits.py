@@ -7,7 +7,7 @@ import pytest
 
 from libs.common import ids
 from libs.common.contracts.base import RequestRefused
-from libs.common.contracts.enums import DenialRule, OrderType, RiskLevel
+from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderType, RiskLevel
 from libs.common.contracts.ids import UserId
 from libs.common.contracts.risk import (
     RiskLimitDeleted,
@@ -15,7 +15,19 @@ from libs.common.contracts.risk import (
     RiskLimitSaved,
     RiskLimitSaveRequested,
 )
-from tests.services.risk.scene import ACCOUNT, INFY, OTHER_ACCOUNT, SBIN, STRATEGY, USER, Scene, account_saved, order
+from tests.services.risk.scene import (
+    ACCOUNT,
+    INFY,
+    OTHER_ACCOUNT,
+    SBIN,
+    STRATEGY,
+    USER,
+    Scene,
+    account_saved,
+    order,
+    position,
+    state,
+)
 from tests.services.risk.test_handlers.saying import bound, cleared, limit, rules
 
 
@@ -119,6 +131,18 @@ async def test_identical_orders_are_denied_within_the_window_only(scene: Scene) 
     assert rules(await scene.tell(order())) == [DenialRule.IDENTICAL_ORDER]
     scene.later(seconds=5)
     assert cleared(await scene.tell(order())) == [True]
+
+
+@pytest.mark.parametrize("purpose", [OrderPurpose.EXIT, OrderPurpose.SQUARE_OFF])
+async def test_an_entry_repeats_no_exit(scene: Scene, purpose: OrderPurpose) -> None:
+    """Who reversed a position, as algos do, was out of the market: its exit had been cleared in the same words."""
+    at_market: dict[str, Any] = {"order_type": OrderType.MARKET, "price": None}
+    leaving = order(purpose=purpose, **at_market)
+    await scene.tell(limit(identical_order_window_s=60), position(state(-10, 800)))
+    assert cleared(await scene.tell(leaving)) == [True]
+    await scene.tell(position(state(0), version=2, order_id=leaving.order_id, fill_quantity=10))
+    said = await scene.tell(order(**at_market), order(**at_market))
+    assert (cleared(said), rules(said)) == ([True, False], [DenialRule.IDENTICAL_ORDER])
 
 
 async def test_an_order_that_wakes_at_another_trigger_is_another_order(scene: Scene) -> None:
