@@ -38,7 +38,8 @@ class PlaceOrder(Body):
     trigger_price: Price | None = None
     strategy_id: Strategy | None = None
     purpose: OrderPurpose = Field(
-        default=OrderPurpose.ENTRY, description="EXIT passes limits, but only as far as it reduces a position"
+        default=OrderPurpose.ENTRY,
+        description="EXIT passes limits, but only as far as it reduces a position: with strategy_id, that one's own",
     )
 
     model_config = ConfigDict(

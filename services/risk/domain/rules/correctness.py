@@ -154,13 +154,12 @@ def market_has_a_price(check: OrderCheck) -> Denial | None:
 
 
 def exit_only_reduces(check: OrderCheck) -> Denial | None:
-    if check.order.purpose is not OrderPurpose.EXIT or check.only_reduces:
+    """One that names its strategy closes that one's book: what others hold it would sell short in its own."""
+    if check.order.purpose is not OrderPurpose.EXIT:
         return None
-    book = check.ledger.book or check.ledger.net
-    open_still = max(
-        book.reducible(check.order.side, check.own_pending),
-        check.ledger.net.reducible(check.order.side, check.own_pending),
-    )
+    open_still = (check.ledger.book or check.ledger.net).reducible(check.order.side, check.own_pending)
+    if check.remaining <= open_still:
+        return None
     reason = f"exit of {check.remaining} exceeds the {open_still} that is open and not being closed already"
     return Denial(DenialRule.NOT_REDUCING, reason, str(open_still), str(check.remaining))
 

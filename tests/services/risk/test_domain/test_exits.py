@@ -57,6 +57,16 @@ def test_openalgo_1694_a_strategy_may_close_its_own_book_when_the_account_is_fla
     assert refused(request, net=held(0), book=replace(book, pending_sell=1)).rule is DenialRule.NOT_REDUCING
 
 
+def test_two_exits_of_a_strategy_never_sell_what_another_holds() -> None:
+    """A stop and a target, or a second click: they turned its book over; once the other left the account was short."""
+    request = order(side=Side.SELL, purpose=OrderPurpose.EXIT, strategy_id=STRATEGY)
+    book, net = replace(held(10), strategy_id=STRATEGY), held(20)
+    assert denial(check(request, net=net, book=book)) is None
+    closing = {"net": replace(net, pending_sell=10), "book": replace(book, pending_sell=10)}
+    found = refused(request, **closing)
+    assert (found.rule, found.limit) == (DenialRule.NOT_REDUCING, "0")
+
+
 def test_a_square_off_passes_halts_limits_and_margin() -> None:
     request = order(purpose=OrderPurpose.SQUARE_OFF, order_type=OrderType.MARKET, price=None)
     facts: dict[str, Any] = {
