@@ -274,6 +274,14 @@ def _kind(square_off: SquareOff) -> tuple[object, ...]:
     return square_off.reason, square_off.strategy_id, square_off.instrument, square_off.product
 
 
+def is_one_of_many(wanted: SquareOff, open_ones: Iterable[SquareOff]) -> bool:
+    """Limits of one scope are reached one after the other, and again each day: one square-off goes on for all of them,
+    for nobody waits for the end of his own. One that has left something does not try that again.
+    """
+    own = (each for each in open_ones if _kind(each) == _kind(wanted))
+    return wanted.reason is SquareOffReason.MTM_BREACH and any(not each.expired for each in own)
+
+
 def has_panic(square_offs: Iterable[SquareOff], strategy_id: StrategyId | None) -> bool:
     """Whether a panic's square-off of this scope, or a wider one, is at work already, not for a market to open."""
     of_panics = (each for each in square_offs if each.reason is SquareOffReason.PANIC and each.instrument is None)

@@ -38,6 +38,8 @@ async def start_square_off(request: SquareOffRequested, ctx: Context[TradingStor
             )
         ]
     square_off = rules.start(request, ctx.now)
+    if rules.is_one_of_many(square_off, await ctx.store.square_offs.open(account)):
+        return []
     plan = await _plan(square_off, ctx)
     if request.reason is SquareOffReason.SESSION_END:
         return await _end_session(square_off, account, plan, ctx)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.contracts.enums import ExecutionKind, OrderPurpose, Side
+from libs.common.contracts.enums import ExecutionKind, OrderPurpose, Side, SquareOffReason
 from libs.common.testing import NOON
 from services.trading.domain import exit_plan, orders, square_offs
 from services.trading.domain.orders import Order
@@ -72,3 +72,11 @@ def test_what_a_clock_that_ran_ahead_put_off_is_done_at_once() -> None:
     plan = exit_plan.plan(failed, [pending], [book(5)], {}, NOON)
     assert [wanted.quantity for wanted in plan.exits] == [5]
     assert orders.needs_cancel(pending, NOON)
+
+
+def test_what_the_square_off_of_one_limit_has_left_that_of_the_next_tries_again() -> None:
+    """A share that one day's dump lacked is listed again: the first would never close it."""
+    breach = SquareOffReason.MTM_BREACH
+    first, second = (square_offs.start(square_off(reason=breach, n=n), NOON) for n in (1, 2))
+    assert square_offs.is_one_of_many(second, [first])
+    assert not square_offs.is_one_of_many(second, [replace(first, expired=frozenset({SBIN}))])

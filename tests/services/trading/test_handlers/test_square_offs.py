@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from libs.common.contracts.base import Message, RequestRefused
-from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderType, Side
+from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderType, Side, SquareOffReason
 from libs.common.contracts.orders import OrderCancelRequested, SquareOffCompleted, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.testing import NOON
@@ -80,6 +80,22 @@ async def test_trading_gpt_94_two_square_offs_never_close_the_same_quantity_twic
     assert exits(await trading.hears(square_off(n=2))) == []
     said = await trading.hears(clear(request), filled(clear(request), 10))
     assert names(said).count("SquareOffCompleted") == 2
+
+
+async def test_limits_that_are_reached_while_one_closes_their_scope_begin_no_other_square_off(trading: Trading) -> None:
+    """Each of a hundred limits, rupees apart, began one, and each day another of what nobody buys: every fill of the
+    account was looked at by all of them.
+    """
+    breach = SquareOffReason.MTM_BREACH
+    entry = cleared(Side.BUY, 10, strategy=ALPHA)
+    await trading.hears(entry, filled(entry, 10))
+    [request] = exits(await trading.hears(square_off(reason=breach)))
+    assert await trading.hears(square_off(reason=breach, n=2)) == []
+    narrower = square_off(strategy=ALPHA, reason=breach, n=3)
+    assert only(SquareOffStarted, await trading.hears(narrower)).closing == 1, "that of the account may end before it"
+    said = await trading.hears(clear(request), filled(clear(request), 10))
+    assert names(said).count("SquareOffCompleted") == 2
+    assert names(await trading.hears(square_off(reason=breach, n=4))) == ["SquareOffStarted", "SquareOffCompleted"]
 
 
 async def test_a_strategys_square_off_closes_exactly_its_own_book(trading: Trading) -> None:
