@@ -1,5 +1,6 @@
 """Users, for admins."""
 
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -10,8 +11,9 @@ from libs.common.problems import Problem
 from libs.common.telemetry import log
 from services.gateway.api import models
 from services.gateway.api.edge import Admin, Json, Person, Router, TheEdge
-from services.gateway.domain.roles import Role, may_trade, refusal_of_role_change
+from services.gateway.domain.roles import Identity, Role, may_trade, refusal_of_role_change
 from services.gateway.store import people
+from services.gateway.store.rows import Row
 
 router = Router(prefix="/admin", tags=["admin"])
 
@@ -45,12 +47,14 @@ async def change_user(user_id: UUID, body: models.UserChange, identity: Admin, _
     pool = edge.runtime.pool
     async with edge.runtime.transaction(user_id=user_id) as unit:
         connection = unit.store.connection
-        row = await people.lock(connection, user_id)
+        # Whoever asks is locked, too: of two super admins who unmake each other at once the second is none any more.
+        found = await people.lock(connection, identity.user_id, user_id)
+        row, actor = found.get(user_id), _now(identity, found[identity.user_id])
         if row is None:
             raise Problem(404, "not_found", f"there is no user {user_id}")
         role = body.role or Role(row["role"])
         active = row["active"] if body.active is None else body.active
-        if (refusal := refusal_of_role_change(identity, row["user_id"], Role(row["role"]), role)) is not None:
+        if (refusal := refusal_of_role_change(actor, row["user_id"], Role(row["role"]), role)) is not None:
             raise Problem(403, "forbidden", refusal)
         is_news = may_trade(role, active) != row["told_may_trade"]
         version = row["access_version"] + is_news
@@ -65,3 +69,10 @@ async def change_user(user_id: UUID, body: models.UserChange, identity: Admin, _
     edge.forget_identities()
     log.info("user_changed", user_id=str(user_id), by=str(identity.user_id), role=role.value, active=active)
     return Json(await people.user(pool, user_id))
+
+
+def _now(identity: Identity, row: Row) -> Identity:
+    """Somebody by what he is at this moment."""
+    if not row["active"]:
+        raise Problem(401, "unauthenticated", "this session has ended; log in again")
+    return replace(identity, role=Role(row["role"]))

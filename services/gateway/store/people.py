@@ -88,12 +88,16 @@ async def set_profile(database: Database, user_id: UUID, username: str, email: s
     return True
 
 
-async def lock(connection: Connection, user_id: UUID) -> Row | None:
-    """The user, whom nobody else changes until this transaction ends."""
-    row = await connection.fetchrow(
-        "SELECT user_id, role, active, told_may_trade, access_version FROM users WHERE user_id = $1 FOR UPDATE", user_id
+async def lock(connection: Connection, *user_ids: UUID) -> dict[UUID, Row]:
+    """Those of these users that there are, whom nobody else changes until this transaction ends."""
+    rows = await connection.fetch(
+        """
+        SELECT user_id, role, active, told_may_trade, access_version FROM users
+        WHERE user_id = ANY($1::uuid[]) ORDER BY user_id FOR UPDATE
+        """,
+        list(user_ids),
     )
-    return dict(row) if row else None
+    return {row["user_id"]: dict(row) for row in rows}
 
 
 async def set_role(

@@ -1,5 +1,8 @@
 """What each role may do, who gives it, and who hears that somebody was shut out."""
 
+import asyncio
+
+import asyncpg
 import pytest
 
 from libs.common.contracts.users import UserAccessChanged
@@ -8,6 +11,7 @@ from services.gateway.timers import tell_access
 from tests.services.gateway import said
 from tests.services.gateway.scene import PASSWORD, Platform
 from tests.services.gateway.test_auth_api import LOGIN, PROFILE
+from tests.services.gateway.test_turns import until_waiting
 
 CHANGES = [
     ("POST", "/api/v2/trading/orders/place"),
@@ -112,6 +116,23 @@ async def test_who_may_not_trade_by_a_version_that_told_nobody_is_told_of_once(
     assert (await asha.client.put(f"/api/v2/admin/users/{ravi.user_id}", json=undone)).status_code == 200
     said = [UserAccessChanged(user_id=ravi.user_id, may_trade=n % 2 == 0, version=n) for n in (1, 2)]
     assert await platform.heard(2) == said
+
+
+@pytest.mark.parametrize(("change", "second"), [({"role": "trader"}, 403), ({"active": False}, 401)])
+async def test_of_two_super_admins_who_unmake_each_other_at_once_one_is_left(
+    platform: Platform, pool: asyncpg.Pool, change: dict[str, object], second: int
+) -> None:
+    """Neither was one any more, so nobody could make admins, or let anybody in again, ever."""
+    asha, ravi = await platform.person("asha"), await platform.person("ravi", role="super_admin")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM users FOR UPDATE")
+        changes = [
+            asyncio.create_task(one.client.put(f"/api/v2/admin/users/{other.user_id}", json=change))
+            for one, other in ((asha, ravi), (ravi, asha))
+        ]
+        await until_waiting(pool, 2)
+    assert sorted([answer.status_code for answer in await asyncio.gather(*changes)]) == [200, second]
+    assert await pool.fetchval("SELECT count(*) FROM users WHERE role = 'super_admin' AND active") == 1
 
 
 async def test_the_key_of_a_super_admin_makes_nobody_an_admin(platform: Platform) -> None:
