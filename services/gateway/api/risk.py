@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import Depends, Request, Response
 
 from libs.common.contracts.enums import RiskLevel
-from libs.common.contracts.ids import PanicId, RiskLimitId
+from libs.common.contracts.ids import PanicId, RiskLimitId, UserId
 from libs.common.contracts.risk import (
     PanicRaised,
     PanicRequested,
@@ -123,8 +123,7 @@ async def panics(identity: Reader, edge: TheEdge) -> Response:
     if not identity.role.is_admin:
         mine = {"ALL", f"USER:{identity.user_id}"}
         for kind, name in ((Kind.ACCOUNT, "ACCOUNT"), (Kind.ALGO, "STRATEGY")):
-            rows = await entities.of_user(edge.runtime.pool, kind, identity.user_id)
-            mine |= {f"{name}:{row['account_id' if kind is Kind.ACCOUNT else 'algo_id']}" for row in rows}
+            mine |= {f"{name}:{each}" for each in await entities.ever_owned(edge.runtime.pool, kind, identity.user_id)}
         found = [row for row in found if row["scope"] in mine]
     return Json({"data": found})
 
@@ -139,15 +138,20 @@ async def _user(identity: Leaver) -> tuple[str, RiskLevel]:
 
 
 async def _account(account_id: UUID, identity: Leaver, edge: TheEdge) -> tuple[str, RiskLevel]:
-    await edge.visible_account(identity, account_id)
+    await _check_seen(edge, identity, Kind.ACCOUNT, account_id, "account")
     return f"ACCOUNT:{account_id}", RiskLevel.ACCOUNT
 
 
 async def _strategy(strategy_id: UUID, identity: Leaver, edge: TheEdge) -> tuple[str, RiskLevel]:
-    owner = await edge.owner(Kind.ALGO, strategy_id)
-    if owner is None or not roles.may_see(identity, owner):
-        raise no_such("strategy", strategy_id)
+    await _check_seen(edge, identity, Kind.ALGO, strategy_id, "strategy")
     return f"STRATEGY:{strategy_id}", RiskLevel.STRATEGY
+
+
+async def _check_seen(edge: Edge, identity: Identity, kind: Kind, entity_id: UUID, what: str) -> None:
+    """Of what was deleted, too: a panic outlives it, and so may what it holds."""
+    owner = await edge.owner(kind, entity_id) or await entities.last_owner(edge.runtime.pool, kind, entity_id)
+    if owner is None or not roles.may_see(identity, UserId(owner)):
+        raise no_such(what, entity_id)
 
 
 _SCOPES = {

@@ -9,6 +9,7 @@ from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from tests.services.gateway import said
 from tests.services.gateway.scene import Platform, envelope
+from tests.services.gateway.test_entities_api import ALGO
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,30 @@ async def test_a_panic_stops_a_scope_until_it_is_reset(platform: Platform) -> No
     assert len((await asha.client.get("/api/v2/risk/panic/")).json()["data"]) == 1
     assert (await asha.client.post(f"{url}/reset")).json()["in_force"] is False
     assert (await asha.client.get("/api/v2/risk/panic/")).json()["data"] == []
+
+
+@pytest.mark.parametrize("what", ["strategy", "account"])
+async def test_a_panic_outlives_what_it_stopped_and_its_owner_still_sees_and_resets_it(
+    platform: Platform, what: str
+) -> None:
+    """Nobody could, not even an admin, and orders that named the strategy were denied for ever."""
+    await platform.person("asha")
+    ravi, bina = await platform.person("ravi"), await platform.person("bina")
+    platform.answer = said.yes
+    account = {"account_id": str(ravi.account_id)}
+    algo = (await ravi.client.post("/api/v2/algos/", json=ALGO | {"accounts": [account]})).json()["algo_id"]
+    stopped = {"strategy": ("algos", algo), "account": ("accounts", ravi.account_id)}
+    kind, entity_id = stopped[what]
+    url = f"/api/v2/risk/panic/{what}/{entity_id}"
+    assert (await ravi.client.post(url)).status_code == 200
+    assert (await ravi.client.delete(f"/api/v2/{kind}/{entity_id}")).status_code == 204
+    listed = (await ravi.client.get("/api/v2/risk/panic/")).json()["data"]
+    assert [panic["scope"] for panic in listed] == [f"{what.upper()}:{entity_id}"]
+    assert (await bina.client.get("/api/v2/risk/panic/")).json()["data"] == []
+    assert (await bina.client.post(f"{url}/reset")).status_code == 404
+    reset = await ravi.client.post(f"{url}/reset")
+    assert (reset.status_code, reset.json()["in_force"]) == (200, False)
+    assert (await ravi.client.get("/api/v2/risk/panic/")).json()["data"] == []
 
 
 async def test_who_is_no_admin_says_so_to_whoever_decides_on_a_panic_and_hears_403(platform: Platform) -> None:
