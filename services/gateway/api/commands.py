@@ -25,7 +25,7 @@ from services.gateway.domain.idempotency import MAX_KEY, Fate, fate, is_final
 from services.gateway.domain.roles import Identity
 from services.gateway.memory import GatewayMemory
 from services.gateway.settings import GatewaySettings
-from services.gateway.store import GatewayStore, books, idempotency, outcomes, queries
+from services.gateway.store import GatewayStore, books, idempotency, queries
 from services.gateway.store.rows import Row
 
 _LOOK_S = 0.2
@@ -211,11 +211,11 @@ class Commands:
             return await look()
 
     async def _decided(self, order_id: UUID) -> Row | None:
-        row = await self._runtime.memory.looks.order(order_id)
+        row = await self._runtime.memory.orders.at(order_id)
         return row if row and is_decided(row["status"]) else None
 
     async def _ended(self, request_id: UUID, ends: tuple[type[Message], ...]) -> Message | None:
-        found = await outcomes.find(self._runtime.pool, request_id)
+        found = await self._runtime.memory.endings.at(request_id)
         if found is None:
             return None
         message = _EVENTS[found[0]].model_validate_json(found[1])

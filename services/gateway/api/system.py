@@ -11,7 +11,6 @@ from prometheus_client import REGISTRY
 
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, no_such
-from services.gateway.store import outcomes
 
 router = Router(prefix="/system", tags=["system"])
 _DEGRADED: dict[int | str, dict[str, Any]] = {
@@ -64,7 +63,7 @@ async def version_of() -> Response:
 @router.get("/requests/{request_id}", responses=models.PROBLEMS)
 async def request_outcome(request_id: UUID, identity: Reader, edge: TheEdge) -> Response:
     """What became of a request that was answered with 202: the event that ended it, for a day."""
-    found = await outcomes.find(edge.runtime.pool, request_id)
+    found = await edge.memory.endings.at(request_id)
     if found is None:
         return Json({"id": request_id, "status": "PENDING"})
     event = orjson.loads(found[1])

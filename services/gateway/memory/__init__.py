@@ -18,8 +18,10 @@ from services.gateway.memory.turns import Turns
 from services.gateway.memory.waiters import Waiters
 from services.gateway.memory.watching import Watching
 from services.gateway.settings import GatewaySettings
-from services.gateway.store import GatewayStore
+from services.gateway.store import GatewayStore, outcomes, queries
 from services.gateway.store.changes import Changes
+from services.gateway.store.outcomes import Ending
+from services.gateway.store.rows import Row
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
@@ -29,7 +31,8 @@ class GatewayMemory(Memory):
     settings: GatewaySettings
     cache: Cache
     hub: Hub
-    looks: Looks
+    orders: Looks[Row]
+    endings: Looks[Ending]
     siblings: Siblings
     watching: Watching
     edge: object
@@ -52,7 +55,8 @@ class GatewayMemory(Memory):
         self.cache = Cache(runtime.settings.redis_url)
         self.passwords = Passwords(self.settings.password_pepper)
         self.turns = Turns(self.settings.requests_at_once, self.settings.requests, self.settings.request_window_s)
-        self.looks = Looks(runtime.pool)
+        self.orders = Looks(runtime.pool, queries.orders_by_id)
+        self.endings = Looks(runtime.pool, outcomes.endings)
         self.hub = Hub(runtime.pool, runtime.clock, self.quotes, self.turns)
         self.watching = Watching(
             runtime.publish_bulk,
@@ -70,7 +74,8 @@ class GatewayMemory(Memory):
             task.cancel()
         await self.watching.close()
         await self.hub.close()
-        await self.looks.close()
+        await self.orders.close()
+        await self.endings.close()
         await self.siblings.close()
         await self.cache.close()
 

@@ -1,7 +1,8 @@
 """The events that end requests, kept for the instance that waits for them."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from libs.common.contracts.base import Message
@@ -10,6 +11,9 @@ from libs.common.database import Connection
 from services.gateway.domain.idempotency import FORGOTTEN_AT_ONCE, KEPT
 from services.gateway.store.changes import Changes
 from services.gateway.store.rows import Database
+
+Ending: TypeAlias = tuple[str, str]
+"""The type and JSON of the event that ended a request."""
 
 _PUT = """
     INSERT INTO outcomes AS o (request_id, type, body, at, of_one_order)
@@ -54,10 +58,12 @@ class Outcomes:
             await connection.execute(_PUT, list(self._rows), *zip(*self._rows.values(), strict=True))
 
 
-async def find(database: Database, request_id: UUID) -> tuple[str, str] | None:
-    """The type and JSON of the event that ended a request."""
-    row = await database.fetchrow("SELECT type, body FROM outcomes WHERE request_id = $1", request_id)
-    return (row["type"], row["body"]) if row else None
+async def endings(database: Database, request_ids: Sequence[UUID]) -> dict[UUID, Ending]:
+    """Of those of these requests that have ended."""
+    rows = await database.fetch(
+        "SELECT request_id, type, body FROM outcomes WHERE request_id = ANY($1::uuid[])", request_ids
+    )
+    return {row["request_id"]: (row["type"], row["body"]) for row in rows}
 
 
 async def forget_old(connection: Connection, now: datetime) -> None:
