@@ -9,8 +9,10 @@ import orjson
 from fastapi import Response
 from prometheus_client import REGISTRY
 
+from libs.common.contracts.ids import UserId
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, no_such
+from services.gateway.domain.roles import may_see
 
 router = Router(prefix="/system", tags=["system"])
 _DEGRADED: dict[int | str, dict[str, Any]] = {
@@ -67,7 +69,7 @@ async def request_outcome(request_id: UUID, identity: Reader, edge: TheEdge) -> 
     if found is None:
         return Json({"id": request_id, "status": "PENDING"})
     event = orjson.loads(found[1])
-    if event.get("user_id") not in (None, str(identity.user_id)):
+    if (owner := event.get("user_id")) is not None and not may_see(identity, UserId(UUID(owner))):
         raise no_such("request", request_id)
     return Json({"id": request_id, "status": "ENDED", "type": found[0], "event": event})
 

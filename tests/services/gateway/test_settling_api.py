@@ -95,6 +95,22 @@ async def test_an_admin_may_and_nobody_else_and_no_key(platform: Platform) -> No
     assert (done.status_code, done.json()["settled_by"]) == (200, str(root.user_id))
 
 
+async def test_an_admin_whose_answer_came_too_late_hears_at_the_address_that_he_was_given(platform: Platform) -> None:
+    """What he asked for of another's order was not found there once it was done: it is of that other."""
+    root = await platform.person("root")
+    asha, ravi = await platform.person("asha", "trader"), await platform.person("ravi", "trader")
+    order_id = await lost(platform, asha)
+    taken = await root.client.post(URL, json=body(order_id))
+    assert taken.status_code == 202
+    [asked] = platform.asked
+    await platform.project(*trading(asha)(asked, None), correlation_id=UUID(taken.json()["id"]))
+    url = taken.json()["status_url"]
+    ended = await root.client.get(url)
+    assert (ended.status_code, ended.json().get("type")) == (200, "OrderSettled")
+    assert (await asha.client.get(url)).status_code == 200
+    assert (await ravi.client.get(url)).status_code == 404
+
+
 async def test_a_refusal_says_why_and_a_key_is_carried_out_once(platform: Platform) -> None:
     asha = await platform.person("asha", "trader")
     order_id = await lost(platform, asha)
