@@ -1,5 +1,6 @@
 """The application of a service that has routes of its own, and how it describes what they answer."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -8,12 +9,13 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from libs.common.problems import PROBLEM_JSON, Problem
 
 _PROBLEM = {"$ref": "#/components/schemas/ProblemDetails"}
 _DOCS_FILES = "/docs/files"
+_DESCRIPTION = "/openapi.json"
 _ANY_OTHER = {"4XX": "Any other fault of the request", "5XX": "Any other fault of ours, or a part is away"}
 
 
@@ -31,7 +33,9 @@ class ProblemDetails(BaseModel):
 
 class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """The description of the API: made when somebody first asks for it, since that takes longer than a start."""
+        """The description of the API: made when somebody first asks for it, since that takes longer than a start, and
+        by a thread: half a second, in which everybody else is answered.
+        """
         known = self.openapi_schema
         document = super().openapi()
         if document is not known:
@@ -40,7 +44,9 @@ class _Application(FastAPI):
 
 
 def application(service: str, router: APIRouter) -> FastAPI:
-    app = _Application(title=f"OpenAlgo Enhanced: {service}", version="2", docs_url=None, redoc_url=None)
+    app = _Application(
+        title=f"OpenAlgo Enhanced: {service}", version="2", docs_url=None, redoc_url=None, openapi_url=None
+    )
     # A router that is included makes all its routes once more, when the first request comes: a quarter of a second.
     app.router.routes.extend(router.routes)
     app.add_exception_handler(RequestValidationError, _on_invalid)
@@ -53,11 +59,17 @@ def _show_docs(app: FastAPI) -> None:
     is there for operators without the internet.
     """
     app.mount(_DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
+    making = asyncio.Lock()
+
+    @app.get(_DESCRIPTION, include_in_schema=False)
+    async def description() -> Response:
+        async with making:
+            return JSONResponse(await asyncio.to_thread(app.openapi))
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return get_swagger_ui_html(
-            openapi_url="/openapi.json",
+            openapi_url=_DESCRIPTION,
             title=app.title,
             swagger_js_url=f"{_DOCS_FILES}/swagger-ui-bundle.js",
             swagger_css_url=f"{_DOCS_FILES}/swagger-ui.css",

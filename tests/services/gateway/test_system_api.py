@@ -4,6 +4,7 @@ import asyncio
 from datetime import date
 
 from libs.common import ids
+from libs.common.clock import stopwatch
 from libs.common.market_days import MarketDays
 from libs.common.problems import PROBLEM_JSON
 from libs.common.settings import MarketHours
@@ -97,6 +98,18 @@ async def test_the_openapi_page_describes_every_route_and_the_problems(platform:
     place = page["paths"][PLACE]["post"]
     assert {"201", "202", "422", "503"} <= place["responses"].keys()
     assert place["requestBody"]["content"]["application/json"]["schema"]["properties"]["instrument"]
+
+
+async def test_while_the_openapi_page_is_made_everybody_else_is_answered(platform: Platform) -> None:
+    """Half a second after each start, for anybody who asked for it, without a login."""
+    asked = asyncio.create_task((await platform.client()).get("/openapi.json"))
+    began = before = stopwatch()
+    longest = 0.0
+    while not asked.done():
+        await asyncio.sleep(0.001)
+        longest, before = max(longest, stopwatch() - before), stopwatch()
+    assert (await asked).status_code == 200
+    assert longest < (stopwatch() - began) / 4
 
 
 async def test_errors_are_sent_as_the_openapi_page_says(platform: Platform) -> None:
