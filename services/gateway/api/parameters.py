@@ -14,6 +14,9 @@ from libs.common.problems import Problem
 
 Check = Callable[[Request], None]
 
+_PASSES_CACHES = "_"
+"""What monitors and browsers' libraries add to every address, with a number, so that no cache answers for us."""
+
 
 def checked_by(dependant: Dependant) -> Check:
     """What refuses a request of a route that names a parameter that the route has not, or one of its own twice."""
@@ -21,7 +24,9 @@ def checked_by(dependant: Dependant) -> Check:
 
     def check(request: Request) -> None:
         if request.scope["query_string"]:
-            _check(Counter(name for name, _ in request.query_params.multi_items()), known)
+            named = Counter(name for name, _ in request.query_params.multi_items())
+            named.pop(_PASSES_CACHES, None)
+            _check(named, known)
 
     return check
 

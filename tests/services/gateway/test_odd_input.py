@@ -170,6 +170,13 @@ async def test_a_parameter_that_a_route_does_not_know_is_refused(
     assert named in await refusal(platform, asha, method, asked, body)
 
 
+async def test_the_number_that_a_monitor_adds_against_caches_is_passed_over(platform: Platform) -> None:
+    """It was refused as an unknown parameter, so that the platform counted as broken."""
+    asha = await platform.person("asha")
+    for asked in ("system/version?_=1795431600000", "trading/orders/?open=true&_=1795431600000"):
+        assert (await asha.client.get(f"/api/v2/{asked}")).status_code == 200, asked
+
+
 @pytest.mark.parametrize(
     "asked", ["exchange=NFO", "instrument=NSE:SBIN&exchange=BSE", "instrument=NSE:SBIN&symbol=INFY"]
 )
