@@ -45,6 +45,8 @@ async def orders_page(database: Database, wanted: Filter, before: Cursor | None,
     if wanted.statuses is not None:
         values.append(list(wanted.statuses))
         where.append(f"status = ANY(${len(values)}::text[])")
+        if OPEN.issuperset(wanted.statuses):
+            where.append("live")  # by which they are found among all that ever were
     values.append(limit)
     rows = await database.fetch(
         f"SELECT {SHOWN} FROM orders WHERE {' AND '.join(where)} "  # noqa: S608 - conditions of our own, values bound
@@ -109,11 +111,10 @@ async def count_open(database: Database, account_id: UUID) -> Row:
     """An order lives for a session at most, but one whose outcome nobody knows until somebody settles it."""
     row = await database.fetchrow(
         """
-        SELECT (SELECT count(*) FROM orders WHERE account_id = $1 AND status = ANY($2::text[])) AS open_orders,
+        SELECT (SELECT count(*) FROM orders WHERE account_id = $1 AND live) AS open_orders,
                (SELECT count(*) FROM positions WHERE account_id = $1 AND quantity <> 0) AS open_positions
         """,
         account_id,
-        OPEN_STATUSES,
     )
     return dict(row) if row else {}
 
@@ -175,11 +176,10 @@ async def strategy_accounts(database: Database, user_id: UUID, strategy_id: UUID
         f"""
         SELECT account_id FROM strategy_positions WHERE user_id = $1 AND strategy_id = $2 AND {_NOT_DELETED}
         UNION
-        SELECT account_id FROM orders WHERE user_id = $1 AND strategy_id = $2 AND status = ANY($3::text[])
+        SELECT account_id FROM orders WHERE user_id = $1 AND strategy_id = $2 AND live
         """,  # noqa: S608 - a condition of our own, values bound
         user_id,
         strategy_id,
-        OPEN_STATUSES,
     )
     return [row[0] for row in rows]
 

@@ -9,9 +9,10 @@ from uuid import UUID
 import pytest
 
 from libs.common import ids
+from libs.common.clock import stopwatch
 from libs.common.contracts.base import Envelope, Message
 from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderStatus
-from libs.common.contracts.ids import AccountId, SquareOffId
+from libs.common.contracts.ids import AccountId, SquareOffId, StrategyId
 from libs.common.contracts.orders import (
     OrderCancelRefused,
     OrderCancelRequested,
@@ -330,3 +331,60 @@ async def test_an_order_that_nobody_has_settled_for_weeks_is_counted_as_open(pla
     await platform.project(said.submitted(order), unknown)
     status = (await asha.client.get(f"/api/v2/accounts/{asha.account_id}/status")).json()
     assert status["open_orders"] == 1
+
+
+@pytest.mark.parametrize("status", OrderStatus)
+async def test_an_order_is_listed_as_open_for_as_long_as_it_may_trade(platform: Platform, status: OrderStatus) -> None:
+    asha = await platform.person("asha")
+    order = said.terms(asha.user_id, asha.account_id)
+    await platform.project(said.submitted(order))
+    await platform.runtime.pool.execute("UPDATE orders SET status = $1", status.value)
+    for query in ("open=true", "open=true&status=OUTCOME_UNKNOWN&status=FILLED"):
+        listed = (await asha.client.get(f"/api/v2/trading/orders/?{query}")).json()["data"]
+        wanted = not status.is_final and ("status" not in query or status is OrderStatus.OUTCOME_UNKNOWN)
+        assert [each["status"] for each in listed] == ([status] if wanted else [])
+    counted = (await asha.client.get(f"/api/v2/accounts/{asha.account_id}/status")).json()["open_orders"]
+    assert counted == (not status.is_final)
+
+
+async def test_what_is_open_is_found_as_quickly_after_years_of_orders(platform: Platform) -> None:
+    """All orders that there ever were of the user were read for it, on a screen that asks each second, and before a
+    strategy was closed: up to a tenth of a second for each 200,000.
+    """
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    strategy, pool = StrategyId(ids.new_id()), platform.runtime.pool
+    await pool.execute(
+        """
+        INSERT INTO orders (order_id, account_id, user_id, strategy_id, instrument, side, quantity, order_type, product,
+                            validity, purpose, requested_at, status, filled_quantity, version, seq, updated_at, history)
+        SELECT gen_random_uuid(), $1, $2, $3, 'NSE:SBIN', 'BUY', 1, 'MARKET', 'MIS', 'DAY', 'ENTRY',
+               $4::timestamptz - n * interval '1 min', 'FILLED', 1, 3, n, $4, repeat('x', 400)
+          FROM generate_series(1, 200000) AS n
+        """,
+        asha.account_id,
+        asha.user_id,
+        strategy,
+        platform.runtime.clock.now(),
+    )
+    await pool.execute("ANALYZE orders")
+    client, account = asha.client, asha.account_id
+
+    async def slowest() -> float:
+        took = []
+        for method, path, body in (
+            ("GET", "trading/orders/?open=true", None),
+            ("GET", f"trading/orders/?open=true&account_id={account}", None),
+            ("GET", f"accounts/{account}/status", None),
+            ("POST", "trading/positions/close", {"strategy_id": str(strategy)}),
+        ):
+            began = stopwatch()
+            answer = await client.request(method, f"/api/v2/{path}", json=body)
+            took.append(stopwatch() - began)
+            assert answer.status_code == 200, answer.text
+        return max(took)
+
+    rounds = [await slowest()]
+    while rounds[-1] >= 0.03 and len(rounds) < 10:  # the machine does something else; what is slow stays so
+        rounds.append(await slowest())
+    assert rounds[-1] < 0.03, rounds
