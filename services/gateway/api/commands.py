@@ -1,6 +1,7 @@
 """From a request to the event that ends it: publish, wait, answer; once per idempotency key."""
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -15,7 +16,7 @@ from libs.common.contracts import topics
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.enums import OrderStatus
 from libs.common.contracts.orders import OrderRequested
-from libs.common.messaging.errors import MessageTooLarge, MessagingUnavailable, Unconfirmed
+from libs.common.messaging.errors import MessagingUnavailable, Unconfirmed
 from libs.common.problems import UNAVAILABLE, Problem
 from libs.common.runtime import Runtime
 from libs.common.telemetry import log
@@ -175,8 +176,9 @@ class Commands:
             answer = await run(request_id, again)
         except Problem as problem:
             answer = problem.response()
-        except (MessagingUnavailable, MessageTooLarge):
-            await idempotency.release(pool, identity.user_id, key, self._runtime.clock.now())
+        except Exception:  # whatever it was: nobody carries it out any more, and who asks again need not wait
+            with contextlib.suppress(*UNAVAILABLE):
+                await idempotency.release(pool, identity.user_id, key, self._runtime.clock.now())
             raise
         try:
             if is_final(answer.status_code) and not secret:

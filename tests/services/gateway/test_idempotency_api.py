@@ -24,6 +24,7 @@ from services.gateway.timers import forget
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform
 from tests.services.gateway.test_orders_api import PLACE, limit_order
+from tests.services.gateway.test_turns import slow_reads, until_waiting
 
 KEY = {"Idempotency-Key": "wish-1"}
 
@@ -176,6 +177,24 @@ async def test_the_order_of_a_gateway_that_died_while_waiting_is_answered_by_ano
         assert (again.status_code, again.json()["order_id"]) == (201, str(claimed))
         await waiting
         await other.close()
+
+
+async def test_what_the_database_failed_is_carried_out_when_it_is_sent_again(
+    platform: Platform, pool: asyncpg.Pool
+) -> None:
+    """For ten seconds a cancel heard that the first is being carried out, and the order could fill meanwhile."""
+    asha = await platform.person("asha")
+    order = said.terms(asha.user_id, asha.account_id)
+    await platform.project(said.submitted(order), said.accepted(order))
+    platform.answer = lambda *_: [said.cancelled(order)]
+    body = {"order_id": str(order.order_id)}
+    async with slow_reads(pool, "orders"):
+        failing = asyncio.create_task(asha.client.post("/api/v2/trading/orders/cancel", json=body, headers=KEY))
+        await until_waiting(pool, 1)
+        await pool.execute("SELECT pg_cancel_backend(pid) FROM pg_locks WHERE NOT granted")
+        assert (await failing).status_code == 503
+    again = await asha.client.post("/api/v2/trading/orders/cancel", json=body, headers=KEY)
+    assert (again.status_code, again.json()["status"]) == (200, "CANCELLED")
 
 
 def account_url(person: Person) -> str:
