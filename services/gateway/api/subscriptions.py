@@ -64,7 +64,7 @@ def unsubscribe(edge: Edge, client: Client, wish: Wish) -> None:
     chains = [each for each in map(_chain_wish, _objects(wish.get("chains"))) if each]
     if chains:
         named = {name for name, _ in chains}
-        gone += [topic for topic in client.topics if isinstance(topic, ChainTopic) and topic.instrument in named]
+        gone += [topic for topic in _chains_of(client) if topic.instrument in named]
         said["chains"] = dict.fromkeys(named, "ok")
     hub.unwatch_topics(client, gone)
     client.say({"type": "ack", "action": "unsubscribe", **said})
@@ -155,20 +155,25 @@ def _books(edge: Edge, found: Sequence[str], now: datetime) -> dict[str, object]
 
 def _check_chains(edge: Edge, client: Client, wished: object) -> dict[str, tuple[str, str, int | None]]:
     """By what was asked for: its fate, the chain's name, the strikes on each side."""
-    room = edge.settings.stream_chains - sum(
-        isinstance(topic, ChainTopic) for each in edge.memory.hub.clients_of(client.user_id) for topic in each.topics
-    )
+    watched = sum(len(_chains_of(each)) for each in edge.memory.hub.clients_of(client.user_id))
+    room = edge.settings.stream_chains - watched
+    has = {topic.instrument for topic in _chains_of(client)}
     fates: dict[str, tuple[str, str, int | None]] = {}
     for each in wished if isinstance(wished, list) else ():
         read = _chain_wish(each) if isinstance(each, dict) else None
         if read is None:
             fates[str(each)] = ("write {exchange, underlying, expiry, strikes}", "", None)
-        elif room <= 0:
+        elif read[0] not in has and room <= 0:
             fates[read[0]] = (f"no more than {edge.settings.stream_chains} chains of one user", *read)
         else:
-            room -= 1
+            room -= read[0] not in has
+            has.add(read[0])
             fates[read[0]] = ("ok", *read)
     return fates
+
+
+def _chains_of(client: Client) -> list[ChainTopic]:
+    return [topic for topic in client.topics if isinstance(topic, ChainTopic)]
 
 
 def _objects(wished: object) -> list[dict[str, object]]:
@@ -189,6 +194,7 @@ def _stream_chains(edge: Edge, client: Client, chains: Sequence[tuple[str, int |
     for name, each_side in chains:
         chain = hub.prices.chain(name)
         topic = chain.window_of(each_side)
+        hub.unwatch_topics(client, [each for each in _chains_of(client) if each.chain is chain and each is not topic])
         hub.watch_topics(client, [topic])
         if chain.known(now):
             client.send(topic.snapshot())

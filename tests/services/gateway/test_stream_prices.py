@@ -199,6 +199,27 @@ async def test_a_chain_is_streamed_as_a_snapshot_and_then_its_changed_rows(live:
         assert memory.hub.prices.chains == {}
 
 
+async def test_a_chain_that_is_asked_for_with_other_strikes_is_told_by_those(live: Live) -> None:
+    """It was told by both, of which the narrower one took rows away, and counted twice."""
+    edge = edge_in(live.runtime)
+    edge.settings = edge.settings.model_copy(update={"stream_chains": 1})
+    memory = live.runtime.memory
+    wish = {"underlying": "NIFTY", "expiry": "2026-11-24"}
+    async with live.reader(await live.person("asha"), chains=[{**wish, "strikes": 1}]) as reader:
+        await streams.chains([option_chain(live, [100, 110, 120, 130, 140], atm=120, full=True)], memory)
+        assert len((await reader.hear("snapshot", "chain"))["data"]["rows"]) == 3
+        await reader.say(action="subscribe", chains=[{**wish, "strikes": 2}])
+        assert list((await reader.hear("ack"))["chains"].values()) == ["ok"]
+        assert len((await reader.hear("snapshot", "chain"))["data"]["rows"]) == 5
+        await streams.chains([option_chain(live, [100, 120], atm=120)], memory)
+        changed = await reader.hear("event", "chain")
+        assert {100, 120} <= {row["strike"] for row in changed["data"]["rows"]}
+        await reader.silence()
+        await reader.say(action="unsubscribe", chains=[wish])
+        await reader.hear("ack")
+        assert memory.hub.prices.chains == {}
+
+
 async def test_a_slow_reader_of_a_chain_gets_all_of_it_again(live: Live) -> None:
     hub = live.runtime.memory.hub
     client, outlet = watcher(live, await live.person("asha"))
