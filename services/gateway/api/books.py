@@ -7,7 +7,7 @@ from fastapi import Response
 
 from libs.common.contracts.enums import Exchange
 from services.gateway.api import models
-from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, no_such
+from services.gateway.api.edge import BookReader, Edge, Json, Reader, Router, TheEdge, no_such
 from services.gateway.api.orders import narrowed
 from services.gateway.api.paging import From, Limit, PageCursor, To, aware, page, read_cursor
 from services.gateway.domain import views
@@ -20,7 +20,7 @@ router = Router(prefix="/trading", tags=["books"])
 
 @router.get("/tradebook/", response_model=models.Page[models.FillView], responses=models.PROBLEMS)
 async def tradebook(
-    identity: Reader,
+    identity: BookReader,
     edge: TheEdge,
     account_id: UUID | None = None,
     user_id: UUID | None = None,
@@ -42,7 +42,7 @@ async def tradebook(
 
 @router.get("/tradebook/{account_id}", response_model=models.Page[models.FillView], responses=models.PROBLEMS)
 async def account_tradebook(
-    account_id: UUID, identity: Reader, edge: TheEdge, limit: Limit = 50, cursor: PageCursor = None
+    account_id: UUID, identity: BookReader, edge: TheEdge, limit: Limit = 50, cursor: PageCursor = None
 ) -> Response:
     await edge.visible_account(identity, account_id)
     rows = await queries.fills_page(edge.runtime.pool, Filter(account_id=account_id), read_cursor(cursor), limit + 1)

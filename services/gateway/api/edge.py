@@ -294,6 +294,15 @@ async def reader(connection: HTTPConnection, identity: Known) -> AsyncIterator[I
 Reader: TypeAlias = Annotated[Identity, Depends(reader, scope="function")]
 
 
+async def book_reader(connection: HTTPConnection, identity: Reader) -> AsyncIterator[Identity]:
+    """The same for what years have filled."""
+    async with edge_of(connection).memory.turns.turn_of_book(identity):
+        yield identity
+
+
+BookReader: TypeAlias = Annotated[Identity, Depends(book_reader, scope="function")]
+
+
 def permitted(identity: Identity) -> Identity:
     if (refusal := roles.refusal_to_change(identity)) is not None:
         raise Problem(403, "forbidden", refusal)

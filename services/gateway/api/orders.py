@@ -30,7 +30,18 @@ from libs.common.telemetry import log
 from services.gateway.api import models
 from services.gateway.api.bodies import check_fields
 from services.gateway.api.commands import pending
-from services.gateway.api.edge import ANYBODY_KNOWN, Edge, Json, Leaver, Reader, Router, TheEdge, edge_of, no_such
+from services.gateway.api.edge import (
+    ANYBODY_KNOWN,
+    BookReader,
+    Edge,
+    Json,
+    Leaver,
+    Reader,
+    Router,
+    TheEdge,
+    edge_of,
+    no_such,
+)
 from services.gateway.api.paging import From, Limit, PageCursor, To, aware, page, read_cursor
 from services.gateway.domain import roles, views
 from services.gateway.domain.answers import OPEN, status_code
@@ -196,7 +207,7 @@ async def cancel_all(body: models.CancelAll, request: Request, identity: Leaver,
 
 @router.get("/", response_model=models.Page[models.OrderView], responses=models.PROBLEMS)
 async def book(
-    identity: Reader,
+    identity: BookReader,
     edge: TheEdge,
     account_id: UUID | None = None,
     user_id: Annotated[UUID | None, Query(description="For admins: another's book")] = None,

@@ -12,7 +12,7 @@ from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
 from libs.common.contracts.orders import SquareOffCompleted, SquareOffRequested
 from libs.common.problems import Problem
 from services.gateway.api import models
-from services.gateway.api.edge import Edge, Json, Leaver, Reader, Router, TheEdge, no_such
+from services.gateway.api.edge import BookReader, Edge, Json, Leaver, Reader, Router, TheEdge, no_such
 from services.gateway.api.orders import own_accounts
 from services.gateway.domain import roles, views
 from services.gateway.domain.roles import Identity
@@ -35,7 +35,9 @@ async def all_positions(
 
 
 @router.get("/pnl", response_model=models.Pnl, responses=models.PROBLEMS)
-async def pnl(identity: Reader, edge: TheEdge, account_id: UUID | None = None, user_id: UUID | None = None) -> Response:
+async def pnl(
+    identity: BookReader, edge: TheEdge, account_id: UUID | None = None, user_id: UUID | None = None
+) -> Response:
     """Today's profit and loss: in all, by account, and by strategy as each strategy's own book has it."""
     owner, account = await edge.books_of(identity, user_id, account_id)
     pool = edge.runtime.pool

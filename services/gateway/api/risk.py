@@ -22,7 +22,7 @@ from libs.common.contracts.risk import (
 from libs.common.problems import Problem
 from services.gateway.api import models
 from services.gateway.api.commands import pending_request
-from services.gateway.api.edge import Edge, Json, Leaver, Reader, Router, TheEdge, Trader, admin, no_such
+from services.gateway.api.edge import BookReader, Edge, Json, Leaver, Reader, Router, TheEdge, Trader, admin, no_such
 from services.gateway.api.owned import Owned, shown
 from services.gateway.api.paging import Limit, PageCursor, page, read_cursor
 from services.gateway.domain import roles, views
@@ -101,7 +101,7 @@ async def account_exposure(account_id: UUID, identity: Reader, edge: TheEdge) ->
 
 @router.get("/violations/", response_model=models.Page[models.ViolationView], responses=models.PROBLEMS)
 async def violations(
-    identity: Reader,
+    identity: BookReader,
     edge: TheEdge,
     account_id: UUID | None = None,
     user_id: UUID | None = None,

@@ -5,7 +5,7 @@ API key, would hold all of them, and the orders of everybody else would wait. So
 wait for their turn: a screen that asks for a dozen things at once notices nothing. What is sent with API keys has turns
 and a count of its own, so that a program gone wild, or a stolen key, leaves its owner his screen, where he revokes it.
 What streams have to read takes the same turns, and those of all users together one of a few: after a restart
-thousands come back at once.
+thousands come back at once. So do lists that years have filled: four users' slow ones held every connection.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 from libs.common.contracts.ids import UserId
-from libs.common.problems import Problem
+from libs.common.problems import Problem, unavailable
 from services.gateway.domain.roles import Identity
 
 Asker: TypeAlias = tuple[UserId, bool]
@@ -25,6 +25,10 @@ Asker: TypeAlias = tuple[UserId, bool]
 PATIENCE_S = 5.0
 """How long a request waits for its turn: longer than commands take that wait for an outcome."""
 
+BOOKS_AT_ONCE = 5
+"""Of all users, who read what years have filled, which may take seconds: with the streams they leave some of the ten
+connections to the database to orders and to what is projected.
+"""
 STREAMS_AT_ONCE = 3
 """Of all users, who read what they show; nobody's order waits behind more."""
 FILES_AT_ONCE = 4
@@ -41,6 +45,8 @@ class Turns:
         self._window_s = window_s
         self._lines: WeakValueDictionary[Asker, asyncio.Semaphore] = WeakValueDictionary()
         """Of those who have a request at work or waiting: it holds its line."""
+        self._readers: WeakValueDictionary[UserId, asyncio.Semaphore] = WeakValueDictionary()
+        self._books = asyncio.Semaphore(BOOKS_AT_ONCE)
         self._streams = asyncio.Semaphore(STREAMS_AT_ONCE)
         self._files: Counter[Asker] = Counter()
         self._counts: Counter[Asker] = Counter()
@@ -74,6 +80,21 @@ class Turns:
             yield
         finally:
             line.release()
+
+    @contextlib.asynccontextmanager
+    async def turn_of_book(self, identity: Identity) -> AsyncIterator[None]:
+        """Of one user, by session and by key together, as many as have their turn with either. A Problem 503 when it
+        does not come soon enough.
+        """
+        own = self._readers.setdefault(identity.user_id, asyncio.Semaphore(self._at_once))
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(self.patience_s):
+                    await held.enter_async_context(own)
+                    await held.enter_async_context(self._books)
+            except TimeoutError as error:
+                raise unavailable("long lists of many users are being read, and others wait before this one") from error
+            yield
 
     @contextlib.asynccontextmanager
     async def turn_of_stream(self, identity: Identity) -> AsyncIterator[None]:

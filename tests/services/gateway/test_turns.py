@@ -64,6 +64,24 @@ async def test_one_users_slow_reads_hold_up_nobodys_order_or_cancel(platform: Pl
     assert {read.status_code for read in await asyncio.gather(*reads)} == {200}, "a screen asks for a dozen at once"
 
 
+async def test_the_slow_reads_of_many_hold_up_nobodys_order_or_cancel(platform: Platform, pool: asyncpg.Pool) -> None:
+    """Three of each of four users held every connection that the gateway has to its database."""
+    people = [await platform.person(f"user{n}") for n in range(4)]
+    bina = await platform.person("bina")
+    platform.answer = said.yes
+    async with slow_reads(pool):
+        reads = [asyncio.create_task(each.client.get(SLOW)) for each in people for _ in range(3)]
+        await until_waiting(pool, 3)
+        await asyncio.sleep(0.5)
+        async with asyncio.timeout(4):
+            placed = await bina.client.post(PLACE, json=limit_order(bina))
+            assert placed.status_code == 201, placed.text
+            cancelled = await bina.client.post(CANCEL, json={"order_id": placed.json()["order_id"]})
+            assert cancelled.status_code == 200, cancelled.text
+        assert not any(read.done() for read in reads)
+    assert {read.status_code for read in await asyncio.gather(*reads)} == {200}
+
+
 async def test_one_users_streams_hold_up_nobody(live: Live, pool: asyncpg.Pool) -> None:
     """Each read what it shows first on a connection to the database of its own, and all of those were his."""
     asha, bina = await live.person("asha"), await live.person("bina")
