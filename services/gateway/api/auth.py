@@ -116,7 +116,8 @@ async def change_profile(body: models.ProfileChange, identity: Person, edge: The
 async def change_password(body: models.PasswordChange, identity: Revoker, edge: TheEdge) -> Response:
     """Ends every other session of yours."""
     pool, now = edge.runtime.pool, edge.runtime.clock.now()
-    attempts = await edge.memory.cache.count(f"password:{identity.user_id}", edge.settings.login_window_s)
+    # By session: whoever has copied one must not keep the owner, who shuts him out by this, from it.
+    attempts = await edge.memory.cache.count(f"password:{identity.credential}", edge.settings.login_window_s)
     if attempts > edge.settings.login_attempts:
         raise Problem(429, "too_many_attempts", "too many attempts; wait a while", headers={"Retry-After": "300"})
     stored = await people.password_of(pool, identity.user_id)

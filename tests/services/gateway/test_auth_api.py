@@ -246,6 +246,22 @@ async def test_a_new_password_ends_the_other_sessions(platform: Platform) -> Non
     assert (await other.post(LOGIN, json={"email": asha.email, "password": PASSWORD})).status_code == 401
 
 
+async def test_who_has_a_stolen_session_guesses_few_passwords_and_keeps_its_owner_from_no_new_one(
+    platform: Platform,
+) -> None:
+    """The owner heard 429 for as long as the thief went on, and nothing else ends the thief's session."""
+    asha = await platform.person("asha")
+    thief, url = asha.client, "/api/v2/auth/change-password"
+    guess = {"current_password": "a guess of the thief", "new_password": "mine from now on"}
+    guesses = [(await thief.post(url, json=guess)).status_code for _ in range(12)]
+    assert guesses == [401] * 10 + [429] * 2
+    login = await (await platform.client()).post(LOGIN, json={"email": asha.email, "password": PASSWORD})
+    owner = await platform.client(Authorization=f"Bearer {login.json()['access_token']}")
+    fresh = {"current_password": PASSWORD, "new_password": "a brand new password"}
+    assert (await owner.post(url, json=fresh)).status_code == 204
+    assert (await thief.get(PROFILE)).status_code == 401
+
+
 async def test_a_password_is_not_changed_without_an_end_of_the_other_sessions(
     platform: Platform, pool: asyncpg.Pool
 ) -> None:
