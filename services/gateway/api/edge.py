@@ -195,6 +195,13 @@ class Edge:
             found = self._owners[kind, entity_id] = UserId(stored)
         return found
 
+    async def ever_owner(self, kind: Kind, entity_id: UUID) -> UserId | None:
+        """Also of what was deleted: its books stay, and so does a panic over it."""
+        if (owner := await self.owner(kind, entity_id)) is not None:
+            return owner
+        stored = await entities.last_owner(self.runtime.pool, kind, entity_id)
+        return None if stored is None else UserId(stored)
+
     def forget_owner(self, kind: Kind, entity_id: UUID) -> None:
         self._owners.pop((kind, entity_id), None)
 
@@ -205,7 +212,8 @@ class Edge:
         return AccountId(account_id)
 
     async def visible_account(self, identity: Identity, account_id: UUID) -> AccountId:
-        owner = await self.owner(Kind.ACCOUNT, account_id)
+        """An account whose books the caller may read, those of one that was deleted, too."""
+        owner = await self.ever_owner(Kind.ACCOUNT, account_id)
         if owner is None or not roles.may_see(identity, owner):
             raise no_such("account", account_id)
         return AccountId(account_id)
@@ -218,7 +226,7 @@ class Edge:
         if account_id is None:
             return owner, None
         account = await self.visible_account(identity, account_id)
-        if user_id is not None and await self.owner(Kind.ACCOUNT, account_id) != user_id:
+        if user_id is not None and await self.ever_owner(Kind.ACCOUNT, account_id) != user_id:
             raise no_such("account", account_id)
         return None, account
 

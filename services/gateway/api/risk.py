@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import Depends, Request, Response
 
 from libs.common.contracts.enums import RiskLevel
-from libs.common.contracts.ids import PanicId, RiskLimitId, UserId
+from libs.common.contracts.ids import PanicId, RiskLimitId
 from libs.common.contracts.risk import (
     PanicRaised,
     PanicRequested,
@@ -138,20 +138,15 @@ async def _user(identity: Leaver) -> tuple[str, RiskLevel]:
 
 
 async def _account(account_id: UUID, identity: Leaver, edge: TheEdge) -> tuple[str, RiskLevel]:
-    await _check_seen(edge, identity, Kind.ACCOUNT, account_id, "account")
+    await edge.visible_account(identity, account_id)
     return f"ACCOUNT:{account_id}", RiskLevel.ACCOUNT
 
 
 async def _strategy(strategy_id: UUID, identity: Leaver, edge: TheEdge) -> tuple[str, RiskLevel]:
-    await _check_seen(edge, identity, Kind.ALGO, strategy_id, "strategy")
+    owner = await edge.ever_owner(Kind.ALGO, strategy_id)
+    if owner is None or not roles.may_see(identity, owner):
+        raise no_such("strategy", strategy_id)
     return f"STRATEGY:{strategy_id}", RiskLevel.STRATEGY
-
-
-async def _check_seen(edge: Edge, identity: Identity, kind: Kind, entity_id: UUID, what: str) -> None:
-    """Of what was deleted, too: a panic outlives it, and so may what it holds."""
-    owner = await edge.owner(kind, entity_id) or await entities.last_owner(edge.runtime.pool, kind, entity_id)
-    if owner is None or not roles.may_see(identity, UserId(owner)):
-        raise no_such(what, entity_id)
 
 
 _SCOPES = {

@@ -278,6 +278,26 @@ async def test_the_funds_of_a_deleted_account_are_shown_no_more(platform: Platfo
     assert await shown() == 2 * [{str(asha.account_id), str(gone)}], "a late fill brought it back"
 
 
+async def test_the_books_of_a_deleted_account_are_still_read(platform: Platform) -> None:
+    """They are in the lists of all accounts; of this account alone, for the taxes, say, they were not found."""
+    root, asha, ravi = [await platform.person(name) for name in ("root", "asha", "ravi")]
+    order = said.terms(asha.user_id, asha.account_id)
+    await platform.project(said.submitted(order), said.accepted(order), said.filled(order))
+    platform.answer = said.yes
+    assert (await asha.client.delete(f"/api/v2/accounts/{asha.account_id}")).status_code == 204
+    for book in (
+        f"tradebook/{asha.account_id}",
+        f"tradebook/?account_id={asha.account_id}",
+        f"orders/?account_id={asha.account_id}",
+    ):
+        for person, status in ((asha, 200), (root, 200), (ravi, 404)):
+            answer = await person.client.get(f"/api/v2/trading/{book}")
+            assert answer.status_code == status, (book, answer.text)
+            if status == 200:
+                assert [row["order_id"] for row in answer.json()["data"]] == [str(order.order_id)]
+    assert (await asha.client.get(f"/api/v2/accounts/{asha.account_id}")).status_code == 404
+
+
 async def test_the_days_profit_is_told_as_quickly_after_years_of_trading(platform: Platform) -> None:
     """All that was ever traded was read and valued: half a second for this, in which nobody's order was answered."""
     asha = await platform.person("asha")
