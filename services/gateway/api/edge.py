@@ -11,6 +11,7 @@ import jwt
 import orjson
 from fastapi import APIRouter, Depends, Response, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from jwt.types import Options
 from starlette.requests import HTTPConnection
 
 from libs.common.clock import stopwatch
@@ -159,7 +160,7 @@ class Edge:
 
     async def _by_token(self, token: str) -> Identity:
         try:
-            claims = jwt.decode(token, self.settings.jwt_secret, ["HS256"], options={"require": ["exp", "sub", "sid"]})
+            claims = jwt.decode(token, self.settings.jwt_secret, ["HS256"], options=_TOKEN)
         except jwt.ExpiredSignatureError as error:
             detail = "the access token has expired: POST /api/v2/auth/refresh gives another"
             raise Problem(401, "unauthenticated", detail, headers=_ASK) from error
@@ -257,6 +258,8 @@ def _take_note(looked_up: "asyncio.Task[Identity]") -> None:
         looked_up.exception()
 
 
+_TOKEN: Options = {"require": ["exp", "sub", "sid"], "verify_iat": False}
+"""A token of a moment that is still to come is of a clock that was set back since, or of an instance whose is ahead."""
 _ASK = {"WWW-Authenticate": "Bearer"}
 ANYBODY_KNOWN: list[dict[str, list[str]]] = [{"HTTPBearer": []}, {"APIKeyHeader": []}]
 _BEARER = HTTPBearer(auto_error=False, description="Access token of POST /api/v2/auth/login")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import pytest
 from libs.common.testing.apps import opened
 from libs.common.testing.caches import RedisOfOurOwn, patient_redis
 from services.gateway.api.edge import edge_in
+from services.gateway.api.tokens import access_token, session_of
 from services.gateway.app import app
 from services.gateway.domain.addresses import counted_as
 from services.gateway.memory.passwords import Passwords
@@ -205,6 +207,17 @@ async def test_a_refresh_token_is_good_once_and_its_reuse_ends_the_session(platf
     owner = await client.post("/api/v2/auth/refresh", json={"refresh_token": second["refresh_token"]})
     assert owner.status_code == 401
     assert (await client.get(PROFILE)).status_code == 401
+
+
+async def test_who_logged_in_stays_inside_when_the_clock_is_set_back(platform: Platform) -> None:
+    """Until it had caught up his token was none of ours."""
+    asha = await platform.person("asha")
+    settings, later = edge_in(platform.runtime).settings, platform.runtime.clock.now() + timedelta(minutes=2)
+    session_id = session_of(asha.tokens["refresh_token"], settings.jwt_secret)
+    assert session_id
+    token = access_token(asha.user_id, session_id, settings.jwt_secret, later, settings.access_token_s)
+    client = await platform.client(Authorization=f"Bearer {token}")
+    assert (await client.get(PROFILE)).status_code == 200
 
 
 async def test_of_two_refreshes_at_once_only_one_succeeds(platform: Platform) -> None:
