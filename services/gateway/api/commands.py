@@ -178,13 +178,13 @@ class Commands:
             answer = problem.response()
         except Exception:  # whatever it was: nobody carries it out any more, and who asks again need not wait
             with contextlib.suppress(*UNAVAILABLE):
-                await idempotency.release(pool, identity.user_id, key, self._runtime.clock.now())
+                await idempotency.release(pool, identity.user_id, key)
             raise
         try:
             if is_final(answer.status_code) and not secret:
                 await idempotency.answer(pool, identity.user_id, key, answer.status_code, bytes(answer.body))
             else:
-                await idempotency.release(pool, identity.user_id, key, self._runtime.clock.now())
+                await idempotency.release(pool, identity.user_id, key)
         except UNAVAILABLE as error:
             log.warning("answer_not_kept", key=key, error=repr(error))
         return answer

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from libs.common import database
+from libs.common.clock import FixedClock
 from libs.common.contracts.accounts import AccountDeleteRequested
 from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.orders import OrderRequested
@@ -103,6 +104,18 @@ async def test_openalgo_1991_timeout_after_accept(platform: Platform) -> None:
     again = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
     assert (again.status_code, again.json()["order_id"]) == (201, str(request.order_id))
     assert len(platform.asked) == 1
+
+
+async def test_what_was_answered_202_is_found_by_its_key_though_the_clock_is_set_back(platform: Platform) -> None:
+    """For as long as that it was told to be carried out still."""
+    asha, runtime = await platform.person("asha"), platform.runtime
+    assert (await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)).status_code == 202
+    [request] = platform.asked
+    assert isinstance(request, OrderRequested)
+    await platform.project(said.submitted(request), said.accepted(request))
+    runtime.clock = FixedClock(runtime.clock.now() - timedelta(hours=1))
+    again = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    assert (again.status_code, again.json().get("order_id")) == (201, str(request.order_id))
 
 
 async def test_a_crash_after_the_claim_does_not_wedge_the_key_nor_make_a_second_order(platform: Platform) -> None:
