@@ -1,10 +1,12 @@
 """API keys: what they open, and how long they work."""
 
 import asyncio
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
+from libs.common.clock import FixedClock
 from services.gateway.api import edge
 from services.gateway.api.edge import edge_in
 from services.gateway.store import people
@@ -116,3 +118,18 @@ async def test_a_key_that_may_read_cannot_trade_and_no_key_makes_keys(platform: 
     assert (await client.post("/api/v2/accounts/", json={"name": "x"})).status_code == 403
     assert (await client.post("/api/v2/trading/orders/place", json={})).status_code == 403
     assert (await client.post("/api/v2/auth/api-keys", json={"name": "more"})).status_code == 403
+
+
+async def test_a_key_that_was_revoked_elsewhere_ends_here_though_the_clock_is_set_back(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It worked for as long as the clock had been set back."""
+    monkeypatch.setattr(edge, "KNOWN_S", 0.1)
+    asha, runtime = await platform.person("asha"), platform.runtime
+    made = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).json()
+    bot = await platform.client(**{"X-API-Key": made["api_key"]})
+    assert (await bot.get(PROFILE)).status_code == 200
+    runtime.clock = FixedClock(runtime.clock.now() - timedelta(hours=1))
+    await runtime.pool.execute("UPDATE api_keys SET revoked_at = created_at")
+    await asyncio.sleep(0.2)
+    assert (await bot.get(PROFILE)).status_code == 401
