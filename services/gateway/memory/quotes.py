@@ -11,6 +11,9 @@ from services.gateway.domain.valuation import LastPrice
 
 STALE_S = 15.0
 """Every quote is repeated within 5 s; one that is not has lost its feed."""
+KEPT = timedelta(days=7)
+"""How long a quote is kept that is told no more: its contract expired, or was delisted."""
+LOOK_EVERY = timedelta(days=1)
 AHEAD = timedelta(seconds=30)
 """A quote so far ahead of those who tell of it now was stamped by a wrong clock."""
 
@@ -20,6 +23,7 @@ class QuoteView:
         self._calendar = calendar or TradingCalendar()
         self._open: dict[str, tuple[bool, float]] = {}
         self._quotes: dict[str, tuple[Quote, datetime]] = {}
+        self._forgot_at: datetime | None = None
         self.heard_at: datetime | None = None
         self.source: FeedSource | None = None
 
@@ -33,8 +37,15 @@ class QuoteView:
             is_behind = before is not None and quote.at < before[0].at <= at + AHEAD
             known[quote.instrument] = (before[0] if before and is_behind else quote, at)
         if quotes:
+            self._forget(at)
             self.heard_at = at
             self.source = next((q.source for q in quotes if q.source is not FeedSource.DERIVED), self.source)
+
+    def _forget(self, at: datetime) -> None:
+        if self._forgot_at is not None and at - self._forgot_at < LOOK_EVERY:
+            return
+        self._forgot_at = at
+        self._quotes = {name: found for name, found in self._quotes.items() if at - found[1] < KEPT}
 
     def last_price(self, instrument: str, now: datetime) -> LastPrice | None:
         """What a position is valued at, with the time and the staleness that its quote tells."""

@@ -46,6 +46,18 @@ def test_a_price_of_a_wrong_clock_does_not_hide_those_that_are_right() -> None:
     assert shown(view, now=1) == 100
 
 
+def test_what_is_listed_no_more_is_forgotten_after_a_week_and_nothing_else() -> None:
+    """A process that lived for months kept a quote of each contract that there had ever been."""
+    view = QuoteView()
+    for day in range(30):
+        at = NOON + timedelta(days=day)
+        contract = quote(InstrumentId(f"NFO:NIFTY-{day}"), 100, at)
+        view.update([contract, quote(NAME, 100, at)], at)
+    assert 7 <= len(view) <= 10
+    assert view.newest(NAME) is not None
+    assert view.newest(InstrumentId("NFO:NIFTY-25")) is not None
+
+
 class Looker:
     """What a client would be written."""
 
