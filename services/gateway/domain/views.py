@@ -54,6 +54,7 @@ _FILL = (
     "seq",
 )
 _FUNDS = ("account_id", "opening_balance", "realised_pnl", "used_margin", "available", "updated_at", "seq")
+_AVERAGE = Decimal("0.0001")
 _PRICES = frozenset({"price", "trigger_price", "average_price", "ltp"})
 
 
@@ -132,19 +133,29 @@ def shares(row: Row, last: LastPrice | None) -> View | None:
     quantity = min(row["quantity"], since_before)
     if row["product"] != Product.CNC or quantity <= 0:
         return None
-    invested = quantity * row["average_price"]
+    average = _average_before_today(row, since_before)
+    invested = quantity * average
     value = None if last is None else quantity * last.price
     view = {
         "account_id": row["account_id"],
         "instrument": row["instrument"],
         "quantity": quantity,
-        "average_price": row["average_price"],
+        "average_price": average,
         "invested": invested,
         **_last(last),
         "value": value,
         "pnl": None if value is None else value - invested,
     }
     return in_rupees(view)
+
+
+def _average_before_today(row: Row, quantity: int) -> Decimal:
+    """What was paid for so many of earlier days: what is bought today moves the average of the position, not theirs."""
+    paid: Decimal = row["average_price"]
+    if row["bought_quantity"]:
+        cost = row["quantity"] * paid - row["bought_value"] + row["sold_value"] - row["realised_pnl"]
+        paid = (cost / quantity).quantize(_AVERAGE)
+    return paid
 
 
 def funds(row: Row) -> View:

@@ -187,7 +187,9 @@ async def test_an_admin_sees_anothers_profit_by_strategy_too(platform: Platform)
 def carried(asha: Person, product: Product, quantity: int, bought: int, sold: int) -> PositionChanged:
     """A CNC position of which so much was traded today."""
     changed = said.position(said.terms(asha.user_id, asha.account_id), quantity)
-    state = changed.net.model_copy(update={"bought_quantity": bought, "sold_quantity": sold})
+    price = changed.net.average_price
+    values = {"bought_value": price * bought, "sold_value": price * sold}
+    state = changed.net.model_copy(update={"bought_quantity": bought, "sold_quantity": sold, **values})
     return changed.model_copy(update={"net": state, "book": state, "product": product})
 
 
@@ -217,6 +219,22 @@ async def test_shares_of_an_earlier_day_are_holdings_and_todays_are_not(
         assert all(Decimal(each["pnl"]) == 3 * held for each in found)
     assert (await ravi.client.get("/api/v2/trading/holdings/")).json()["data"] == []
     assert (await ravi.client.get(url)).status_code == 404
+
+
+async def test_what_is_bought_today_changes_nothing_about_what_earlier_shares_cost(platform: Platform) -> None:
+    """A hundred that were bought at 100 had cost 150 each, until midnight, once a hundred more were bought at 200."""
+    asha = await platform.person("asha")
+    memory, now = platform.runtime.memory, platform.runtime.clock.now()
+    memory.quotes.update([said.quote(said.SBIN, 300.0, now)], now)
+    bought = carried(asha, Product.CNC, 200, 100, 0)
+    averaged = {"average_price": Decimal(150), "bought_value": Decimal(20_000)}
+    sold = {"quantity": 150, "sold_quantity": 50, "sold_value": Decimal(15_000), "realised_pnl": Decimal(7_500)}
+    for version, state in ((1, averaged), (2, averaged | sold)):
+        net = bought.net.model_copy(update=state)
+        await platform.project(bought.model_copy(update={"net": net, "version": version}))
+        [held] = (await asha.client.get("/api/v2/trading/holdings/")).json()["data"]
+        shown = [held[name] for name in ("quantity", "average_price", "invested", "value", "pnl")]
+        assert shown == [100, "100.00", "10000.00", "30000.00", "20000.00"]
 
 
 async def test_who_holds_what_could_not_be_settled_reads_it_among_his_violations(platform: Platform) -> None:

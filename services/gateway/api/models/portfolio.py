@@ -79,7 +79,9 @@ class PositionView(Answer):
 
 
 class HoldingView(Answer):
-    """`quantity` can be sold; `value` and `pnl` are null while no price is known, `stale` as of a position."""
+    """`quantity` can be sold; `average_price` and `invested` are what was paid for it before today. `value` and `pnl`
+    are null while no price is known, `stale` as of a position.
+    """
 
     account_id: UUID
     instrument: str
