@@ -155,7 +155,7 @@ class OrderSettleRequested(Request):
 
 
 class OrdersCancelStarted(Event):
-    """Cancels were sent for these orders; each order's own event tells how it ended."""
+    """Cancels were sent for these orders, of very many the first; each order's own event tells how it ended."""
 
     account_id: AccountId
     user_id: UserId

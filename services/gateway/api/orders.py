@@ -180,8 +180,8 @@ async def cancel(body: models.CancelOrder, request: Request, identity: Leaver, e
 
 @router.post("/cancel-all", response_model=models.Cancelling, responses=models.PROBLEMS)
 async def cancel_all(body: models.CancelAll, request: Request, identity: Leaver, edge: TheEdge) -> Response:
-    """Cancels are sent for these orders; each order's own state tells how it ended. `pending` accounts did not
-    answer in time: their cancels will be sent.
+    """Cancels are sent for these orders, and for all others where an account has more than 10,000; each order's own
+    state tells how it ended. `pending` accounts did not answer in time: their cancels will be sent.
     """
     instrument = instrument_of(body.instrument) if body.instrument else None
     if body.instrument and instrument is None:

@@ -22,6 +22,9 @@ from services.trading.handlers import funds, square_offs
 from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
+MOST_NAMED = 10_000
+"""Of the orders that are cancelled together: a message has a megabyte at most."""
+
 
 async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
     """The attempt and the message that carries it out commit together: nothing is sent twice, nor forgotten."""
@@ -116,7 +119,6 @@ async def cancel_orders(request: OrdersCancelRequested, ctx: Context[TradingStor
         and request.instrument in (None, order.instrument)
         and orders.needs_cancel(order, ctx.now)
     ]
-    started = OrdersCancelStarted(
-        account_id=request.account_id, user_id=request.user_id, order_ids=tuple(order.order_id for order in found)
-    )
+    named = tuple(order.order_id for order in found[:MOST_NAMED])
+    started = OrdersCancelStarted(account_id=request.account_id, user_id=request.user_id, order_ids=named)
     return [started, *[message for order in found for message in await square_offs.send_cancel(order, ctx)]]

@@ -16,6 +16,7 @@ from libs.common.contracts.orders import (
 from libs.common.contracts.portfolio import FundsChanged
 from libs.common.contracts.venue import VenueCancelRequested, VenueOrderRequested
 from libs.common.testing import NOON
+from services.trading.handlers.orders import MOST_NAMED
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import (
     ACCOUNT,
@@ -136,6 +137,22 @@ async def test_cancel_all_takes_the_open_orders_of_the_scope(trading: Trading) -
     assert {m.order_id for m in said if isinstance(m, VenueCancelRequested)} == {alpha.order_id, other.order_id}
     everything = OrdersCancelRequested(account_id=ACCOUNT, user_id=USER)
     assert only(OrdersCancelStarted, await trading.hears(everything)).order_ids == (beta.order_id,)
+
+
+async def test_cancel_all_of_very_many_orders_cancels_each_and_names_as_many_as_a_message_holds(
+    trading: Trading,
+) -> None:
+    """It named all of them, in a message that is too long: it was parked, and everything of the account behind it."""
+    await trading.hears(cleared())
+    await trading.connection.execute(
+        """
+        INSERT INTO orders SELECT another.* FROM orders o, generate_series(1, 26000) AS n, jsonb_populate_record(
+            NULL::orders, to_jsonb(o) || jsonb_build_object('order_id', gen_random_uuid(), 'n', n)) AS another
+        """
+    )
+    said = await trading.hears(OrdersCancelRequested(account_id=ACCOUNT, user_id=USER))
+    assert len({m.order_id for m in said if isinstance(m, VenueCancelRequested)}) == 26_001
+    assert len(only(OrdersCancelStarted, said).order_ids) == MOST_NAMED
 
 
 async def test_every_event_of_an_order_has_the_next_version(trading: Trading) -> None:
