@@ -18,6 +18,7 @@ from services.gateway.domain import roles, views
 from services.gateway.domain.roles import Identity
 from services.gateway.domain.valuation import Holding, exposure
 from services.gateway.store import instruments, queries
+from services.gateway.store.entities import Kind
 from services.gateway.store.rows import Row
 
 router = Router(prefix="/trading/positions", tags=["positions"])
@@ -80,6 +81,9 @@ async def close(body: models.ClosePositions, request: Request, identity: Leaver,
         if body.strategy_id is not None and body.account_id is None:
             await edge.own_strategy(identity, body.strategy_id)
             accounts = await queries.strategy_accounts(edge.runtime.pool, identity.user_id, body.strategy_id)
+            if not accounts and await edge.ever_owner(Kind.ALGO, body.strategy_id) is None:
+                detail = f"no algo, order or position of yours is of strategy {body.strategy_id}: nothing was closed"
+                raise Problem(404, "not_found", detail)
         else:
             accounts = await own_accounts(edge, identity, body.account_id)
         wishes = [_wish(account_id, request_id, identity, body) for account_id in accounts]

@@ -16,6 +16,7 @@ from libs.common.contracts.orders import LeftOpen, SquareOffCompleted, SquareOff
 from libs.common.contracts.portfolio import PositionChanged, PositionUnsettled
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform
+from tests.services.gateway.test_entities_api import ALGO
 
 
 async def test_positions_are_valued_at_the_last_price_and_closed(platform: Platform) -> None:
@@ -167,6 +168,20 @@ async def test_closing_what_is_neither_listed_nor_held_is_not_told_as_done(platf
         assert (closed.status_code, closed.json()["data"][0]["status"]) == (200, "COMPLETED"), name
     two = await asha.client.post(url, json={**body, "instrument": "NSE:SBIN", "symbol": "INFY"})
     assert (two.status_code, len(platform.asked)) == (422, 3)
+
+
+async def test_closing_a_strategy_that_there_is_not_is_not_told_as_done(platform: Platform) -> None:
+    """Whose hand slipped in its id heard 200, with nothing in it, and took his position for closed."""
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    url, linked = "/api/v2/trading/positions/close", {"accounts": [{"account_id": str(asha.account_id)}]}
+    slip = await asha.client.post(url, json={"strategy_id": str(ids.new_id())})
+    assert (slip.status_code, slip.json()["code"], platform.asked) == (404, "not_found", [])
+    idle = (await asha.client.post("/api/v2/algos/", json=ALGO | linked)).json()["algo_id"]
+    for _ in range(2):
+        closed = await asha.client.post(url, json={"strategy_id": idle})
+        assert (closed.status_code, closed.json()) == (200, {"data": []})
+        assert (await asha.client.delete(f"/api/v2/algos/{idle}")).status_code in (204, 410)
 
 
 async def test_an_admin_sees_anothers_profit_by_strategy_too(platform: Platform) -> None:
