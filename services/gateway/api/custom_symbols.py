@@ -1,8 +1,9 @@
 """Custom symbols: baskets and spreads of instruments, which quote like any other as `CUSTOM:<symbol>`."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 
 from libs.common.contracts.enums import Exchange
 from libs.common.contracts.masters import (
@@ -27,11 +28,14 @@ _ANSWERS = {**models.PROBLEMS, **models.TAKEN}
 _SYMBOLS = Owned(Kind.CUSTOM_SYMBOL, CustomSymbolSaved, CustomSymbolDeleted)
 
 
-@router.get("/", response_model=models.Listing[views.CustomSymbolView], responses=models.PROBLEMS)
-async def symbols(_: Reader, edge: TheEdge) -> Response:
-    """Everybody's: a custom symbol quotes for all, and only its owner changes it."""
-    rows = await entities.of_user(edge.runtime.pool, Kind.CUSTOM_SYMBOL, None)
-    return Json({"data": [_named(row) for row in rows]})
+@router.get("/", response_model=models.Page[views.CustomSymbolView], responses=models.PROBLEMS)
+async def symbols(
+    _: Reader, edge: TheEdge, limit: Annotated[int, Query(ge=1, le=500)] = 500, cursor: UUID | None = None
+) -> Response:
+    """Everybody's, oldest first: a custom symbol quotes for all, and only its owner changes it."""
+    rows = await entities.of_everybody(edge.runtime.pool, Kind.CUSTOM_SYMBOL, limit + 1, cursor)
+    following = rows[limit - 1]["custom_symbol_id"] if len(rows) > limit else None
+    return Json({"data": [_named(row) for row in rows[:limit]], "next_cursor": following})
 
 
 @router.post("/", status_code=201, response_model=views.CustomSymbolView, responses=_ANSWERS)

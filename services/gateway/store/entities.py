@@ -79,16 +79,29 @@ async def find(database: Database, kind: Kind, entity_id: UUID) -> Row | None:
     return _read(dict(row)) if row else None
 
 
-async def of_user(database: Database, kind: Kind, user_id: UUID | None) -> list[Row]:
-    """All of a user's, or of everybody (None), oldest first."""
-    whose = "AND user_id = $2" if user_id else ""
+async def of_user(database: Database, kind: Kind, user_id: UUID) -> list[Row]:
+    """All of a user's, oldest first."""
     rows = await database.fetch(
-        f"""
+        """
         SELECT user_id, version, body, updated_at FROM entities
-        WHERE kind = $1 {whose} AND NOT deleted ORDER BY entity_id
-        """,  # noqa: S608 - a condition of our own, values bound
+        WHERE kind = $1 AND user_id = $2 AND NOT deleted ORDER BY entity_id
+        """,
         kind.value,
-        *([user_id] if user_id else []),
+        user_id,
+    )
+    return [_read(dict(row)) for row in rows]
+
+
+async def of_everybody(database: Database, kind: Kind, limit: int, after: UUID | None) -> list[Row]:
+    """A page of everybody's, oldest first."""
+    rows = await database.fetch(
+        """
+        SELECT user_id, version, body, updated_at FROM entities
+        WHERE kind = $1 AND ($2::uuid IS NULL OR entity_id > $2) AND NOT deleted ORDER BY entity_id LIMIT $3
+        """,
+        kind.value,
+        after,
+        limit,
     )
     return [_read(dict(row)) for row in rows]
 

@@ -105,6 +105,21 @@ async def test_a_custom_symbol_lives_from_creation_to_deletion(market: Platform)
     assert (await asha.client.get(url)).status_code == 404
 
 
+async def test_everybodys_custom_symbols_are_told_by_the_page(market: Platform) -> None:
+    """All that users had made came at once, however many: a few of a thousand each kept everybody's orders waiting."""
+    asha, bala = await market.person("asha"), await market.person("bala", role="trader")
+    url = "/api/v2/market/custom-symbols/"
+    for n, person in enumerate((asha, bala, asha)):
+        assert (await person.client.post(url, json=PAIR | {"symbol": f"PAIR{n}"})).status_code == 201
+    first = (await bala.client.get(url, params={"limit": 2})).json()
+    then = (await bala.client.get(url, params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    assert [[each["symbol"] for each in page["data"]] for page in (first, then)] == [["PAIR0", "PAIR1"], ["PAIR2"]]
+    assert then["next_cursor"] is None
+    most = (await bala.client.get(url)).json()
+    assert (len(most["data"]), most["next_cursor"]) == (3, None)
+    assert (await bala.client.get(url, params={"limit": 501})).status_code == 422
+
+
 async def test_what_marketdata_refuses_becomes_a_problem(market: Platform) -> None:
     def refuse(request: Message, _: Envelope) -> Sequence[Message]:
         return [RequestRefused(entity_id="x", request=type(request).__name__, code="conflict", reason="taken")]
