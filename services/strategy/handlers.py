@@ -62,7 +62,8 @@ async def save_algo(request: AlgoSaveRequested, ctx: Ctx) -> Sequence[Event]:
 
 async def delete_algo(request: AlgoDeleteRequested, ctx: Ctx) -> Sequence[Event]:
     known = ctx.store.algo(request.algo_id)
-    occupied = any(holding.occupied for holding in ctx.store.holdings(request.algo_id).values())
+    held = decisions.as_listed(ctx.store.holdings(request.algo_id), _situation(ctx).market)
+    occupied = any(holding.occupied for holding in held.values())
     event = algos.decide_delete(known.algo, occupied, request)
     if isinstance(event, AlgoDeleted):
         ctx.store.delete_algo(request.algo_id)

@@ -55,6 +55,11 @@ class Chain:
     def equity(self, instrument: InstrumentId) -> Contract | None:
         return self._equities.get(instrument)
 
+    def is_tradable(self, instrument: InstrumentId, today: date) -> bool:
+        """Listed and not yet past."""
+        place = self._places.get(instrument)
+        return instrument in self._equities or (place is not None and place[1] >= today)
+
     def expiries(
         self, underlying: str, kind: InstrumentKind, option_type: OptionType | None, today: date
     ) -> list[date]:

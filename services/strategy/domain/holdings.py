@@ -4,7 +4,7 @@ Closing is a promise: an entry that slips through behind a square-off (it was st
 too, until nothing of the algo is left. Only then does a reversal enter.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -49,7 +49,8 @@ class Reversal:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """`books` are signed quantities by instrument and product, none of them 0.
+    """`books` are signed quantities by instrument and product, none of them 0. Those that trading `left`, since nobody
+    can trade them, are held, and are in nobody's way.
 
     `direction` is that of its last entry: of a buy signal, where that traded the legs as configured. `lost` are entries
     that were given up behind a square-off, and when they were asked for.
@@ -64,11 +65,17 @@ class Holding:
     closing: Closing | None = None
     reversal: Reversal | None = None
     lost: Mapping[OrderId, datetime] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Something is held that can be closed."""
+        return bool(self.books.keys() - self.left)
 
     @property
     def occupied(self) -> bool:
         """Something is open, or may become so."""
-        return bool(self.books or self.entries)
+        return bool(self.is_open or self.entries)
 
     @property
     def is_empty(self) -> bool:
@@ -88,11 +95,14 @@ def entering(holding: Holding, orders: Mapping[OrderId, int], direction: Side, n
 def booked(
     holding: Holding, instrument: InstrumentId, product: Product, quantity: int, order_id: OrderId, filled: int
 ) -> Holding:
-    """A fill moved one of the algo's books to `quantity`; if it was of an entry, less of that is on its way."""
-    books = {**holding.books, f"{instrument} {product}": quantity}
-    books = {name: open_quantity for name, open_quantity in books.items() if open_quantity}
+    """A fill moved one of the algo's books to `quantity`; if it was of an entry, less of that is on its way. What was
+    left, and is told again as it was when a day begins, still cannot be traded.
+    """
+    moved = f"{instrument} {product}"
+    books = {name: open_quantity for name, open_quantity in {**holding.books, moved: quantity}.items() if open_quantity}
+    left = tuple(name for name in holding.left if name != moved or holding.books.get(name) == quantity)
     entry = holding.entries.get(order_id)
-    changed = replace(holding, books=books)
+    changed = replace(holding, books=books, left=left)
     if entry is None:
         return ended(changed, order_id)
     if filled >= entry.remaining:
@@ -133,17 +143,26 @@ def closing(holding: Holding, square_off_id: SquareOffId, now: datetime) -> Hold
 def closed(
     holding: Holding, square_off_id: SquareOffId, told_at: datetime, expired: Collection[InstrumentId] = ()
 ) -> Holding:
-    """Trading had nothing pending and nothing open for the algo in this account, but for contracts that expired, when
-    it told so: we may hear it long after, and have asked for entries since.
+    """Trading had nothing pending and nothing open for the algo in this account, but for what expired or was delisted,
+    when it told so: we may hear it long after, and have asked for entries since.
     """
-    books = {name: quantity for name, quantity in holding.books.items() if name.rpartition(" ")[0] not in expired}
+    left = tuple(sorted({*holding.left, *(name for name in holding.books if _instrument(name) in expired)}))
     entries = {own: entry for own, entry in holding.entries.items() if told_at - entry.requested_at < LOST_AFTER}
     given_up = {own: entry.requested_at for own, entry in holding.entries.items() if own not in entries}
     lost = {own: at for own, at in {**holding.lost, **given_up}.items() if told_at - at < LOST_FOR}
     own = holding.closing
     if own is not None and own.square_off_id == square_off_id:
         own = replace(own, answered=True)
-    return replace(holding, books=books, entries=entries, closing=own, lost=lost)
+    return replace(holding, entries=entries, closing=own, lost=lost, left=left)
+
+
+def listed_again(holding: Holding, is_tradable: Callable[[InstrumentId], bool]) -> Holding:
+    """Of what trading left counts again what can be traded: a share that was suspended, or that a dump lacked."""
+    return replace(holding, left=tuple(name for name in holding.left if not is_tradable(_instrument(name))))
+
+
+def _instrument(name: str) -> InstrumentId:
+    return InstrumentId(name.rpartition(" ")[0])
 
 
 def refused(holding: Holding, square_off_id: SquareOffId) -> Holding:

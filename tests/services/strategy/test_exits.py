@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import orjson
+
 from libs.common.contracts.algos import SignalActedOn, SignalSkipped, SquareOffRefused
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.enums import SignalType, SquareOffReason
@@ -11,9 +13,23 @@ from libs.common.database import Connection
 from libs.common.ids import new_id
 from libs.common.testing import deliver
 from libs.common.testing.delivery import envelope_of
+from services.strategy import streams
 from services.strategy.app import app
 from tests.services.strategy.desk import SELL, Desk, a_change, completed, denied, orders_of, reasons_of, square_offs_of
-from tests.services.strategy.scene import FIRST, LOT, NOW, SECOND, USER, a_signal, an_algo, an_exit, knowing, save
+from tests.services.strategy.scene import (
+    FIRST,
+    LOT,
+    NOW,
+    SECOND,
+    SHARE_LEG,
+    USER,
+    a_signal,
+    an_algo,
+    an_exit,
+    knowing,
+    listed_share,
+    save,
+)
 
 
 def refused_by_trading(square_off: SquareOffRequested) -> RequestRefused:
@@ -195,10 +211,41 @@ async def test_what_expired_in_the_algos_hands_keeps_it_from_nothing(desk: Desk)
     """Trading cannot close it: to ask again would never end, and to hold it would end all entries."""
     await desk.keep(an_algo())
     [order] = orders_of(await desk.hear(a_signal()))
+    assert order.strategy_id is not None
+    held = desk.filled(order)
+    await desk.hear(held)
+    await desk.pass_time(2 * 86_400)
+    [square_off] = square_offs_of(await desk.hear(an_exit(at=desk.now)))
+    assert await desk.hear(completed(square_off).model_copy(update={"expired": (order.instrument,)})) == []
+    assert await what_is_held(desk) == {f"{order.instrument} MIS": LOT}, "as trading holds it, and the checker compares"
+    assert reasons_of(await desk.hear(an_exit(at=desk.now))) == ["nothing is open"]
+    begun = a_change(order.account_id, order.strategy_id, order.instrument, LOT, order.order_id, 0)
+    assert await desk.hear(begun) == [], "a day begins"
+    assert orders_of(await desk.hear(a_signal(at=desk.now))), "it enters again"
+
+
+async def test_a_share_that_was_left_as_delisted_is_closed_once_it_is_listed_again(desk: Desk) -> None:
+    """The algo had forgotten it: the exit found nothing open, and the position stayed."""
+    await desk.keep(an_algo([SHARE_LEG]))
+    [order] = orders_of(await desk.hear(a_signal()))
     [square_off] = square_offs_of(await desk.hear(desk.filled(order), an_exit()))
-    over = completed(square_off).model_copy(update={"expired": (order.instrument,)})
-    assert await desk.hear(over) == []
-    assert orders_of(await desk.hear(a_signal())), "it enters again"
+    share = listed_share()
+    await streams.list_contracts([share.model_copy(update={"tradable": False, "delisted": True})], desk.memory)
+    assert await desk.hear(completed(square_off).model_copy(update={"expired": (order.instrument,)})) == []
+    assert reasons_of(await desk.hear(an_exit())) == ["nothing is open"]
+    await streams.list_contracts([share], desk.memory)
+    assert reasons_of(await desk.hear(a_signal())) == ["in position already; the algo ignores repeated entries"]
+    [again] = square_offs_of(await desk.hear(an_exit()))
+    assert await desk.hear(*desk.flattened(again)) == []
+    assert await what_is_held(desk) == {}
+
+
+async def what_is_held(desk: Desk) -> dict[str, int]:
+    states = await desk.connection.fetch("SELECT state FROM holdings")
+    books: dict[str, int] = {}
+    for row in states:
+        books |= orjson.loads(row["state"])["books"]
+    return books
 
 
 async def test_an_algo_whose_legs_were_settled_at_expiry_is_flat_and_exits_nothing(desk: Desk) -> None:

@@ -1,6 +1,6 @@
 """What an algo does about a signal, and about what becomes of its orders."""
 
-from services.strategy.domain.decisions.decision import Decision, Patience, Situation
+from services.strategy.domain.decisions.decision import Decision, Patience, Situation, as_listed
 from services.strategy.domain.decisions.on_outcome import (
     advance,
     entry_came_late,
@@ -16,6 +16,7 @@ __all__ = [
     "Patience",
     "Situation",
     "advance",
+    "as_listed",
     "decide",
     "entry_came_late",
     "entry_found",

@@ -8,8 +8,9 @@ from datetime import timedelta
 from libs.common.contracts.algos import Algo, SignalActedOn, SignalSkipped
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import SignalType
-from libs.common.contracts.ids import AccountId, SignalId, UserId
+from libs.common.contracts.ids import AccountId, InstrumentId, SignalId, UserId
 from libs.common.contracts.orders import OrderRequested, SquareOffRequested
+from services.strategy.domain import holdings
 from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.holdings import Holding
 from services.strategy.domain.legs import Market
@@ -39,6 +40,15 @@ class Decision:
 
     messages: tuple[Message, ...] = ()
     holdings: tuple[Holding, ...] = ()
+
+
+def as_listed(held: Mapping[AccountId, Holding], market: Market) -> dict[AccountId, Holding]:
+    """What was left when nobody could trade it counts again once it is listed again."""
+
+    def is_tradable(instrument: InstrumentId) -> bool:
+        return market.chain.is_tradable(instrument, market.today)
+
+    return {account_id: holdings.listed_again(holding, is_tradable) for account_id, holding in held.items()}
 
 
 class Answer:

@@ -108,13 +108,14 @@ def advance(algo: Algo, holding: Holding, situation: Situation) -> Decision:
     under_way = holding.closing
     if under_way is None or not under_way.answered:
         return Decision((), (holding,))
-    if holding.books:
+    if holding.is_open:
         again = SquareOffId(derive(under_way.square_off_id, "again"))
         request = square_off_request(holding, again)
         return Decision((request,), (holdings.closing(holding, again, situation.market.now),))
     if holding.entries:
         return Decision((), (holding,))
-    flat = replace(holding, closing=None, direction=None, reversal=None)
+    direction = holding.direction if holding.left else None
+    flat = replace(holding, closing=None, direction=direction, reversal=None)
     if holding.reversal is None:
         return Decision((), (flat,))
     return _enter_reversal(algo, flat, holding.reversal, situation)

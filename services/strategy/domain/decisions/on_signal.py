@@ -11,7 +11,7 @@ from libs.common.contracts.signals import SignalReceived
 from libs.common.ids import derive
 from services.strategy.domain import holdings, legs
 from services.strategy.domain.algos import Wish, wish
-from services.strategy.domain.decisions.decision import Answer, Decision, Situation
+from services.strategy.domain.decisions.decision import Answer, Decision, Situation, as_listed
 from services.strategy.domain.decisions.requests import enter, may_trade, square_off_request
 from services.strategy.domain.holdings import Holding, Reversal
 from services.strategy.domain.legs import Impossible
@@ -33,6 +33,7 @@ def decide(
     if signal.user_id != algo.user_id:
         return Decision()
     answer = Answer(algo, signal.signal_id, signal.signal_type)
+    held = as_listed(held, situation.market)
     is_overtaken = (
         closed_at is not None and timedelta() < closed_at - signal.received_at < situation.patience.signal_max_age
     )
