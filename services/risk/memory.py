@@ -68,7 +68,7 @@ class RiskMemory(Memory):
         now = await store.now()
         if self.followed_until is None:
             self.rewatch(await store.watches.all())
-            self.hold(await store.exposures.of_today())
+            self.hold(await store.exposures.of_today(trading_day(self.clock.now())))
         else:
             since = self.followed_until - LONGEST_TRANSACTION
             self.rewatch(await store.watches.changed(since))

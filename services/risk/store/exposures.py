@@ -70,7 +70,7 @@ _COUNT = """
 """
 
 _OF_TODAY = f"""
-    SELECT {_FIELDS} FROM exposures WHERE quantity <> 0 OR (version > 0 AND pnl_day >= current_date - 1)
+    SELECT {_FIELDS} FROM exposures WHERE quantity <> 0 OR (version > 0 AND pnl_day >= $1::date - 1)
 """  # noqa: S608 - constants only
 
 _HELD = "SELECT DISTINCT instrument FROM exposures WHERE quantity <> 0 ORDER BY instrument"
@@ -170,9 +170,9 @@ class Exposures:
             )
         self._loaded = dict(self._rows)
 
-    async def of_today(self) -> list[Exposure]:
+    async def of_today(self, today: date) -> list[Exposure]:
         """Every position that today's MTM may count: what is open, and what was closed today or yesterday."""
-        return [_exposure(row) for row in await self._connection.fetch(_OF_TODAY)]
+        return [_exposure(row) for row in await self._connection.fetch(_OF_TODAY, today)]
 
     async def instruments_held(self) -> tuple[InstrumentId, ...]:
         """Everything that somebody has a position in."""

@@ -353,6 +353,15 @@ async def test_what_was_carried_and_is_closed_costs_nothing_while_nobody_knows_t
     assert breach.mtm == -600, "610 less the 550 of the days before, and 540"
 
 
+async def test_who_takes_over_counts_what_was_closed_on_the_day_that_risk_has(scene: Watched) -> None:
+    """It was asked of the database which day it is: tests of this told nothing two days after the date in them."""
+    scene.later(days=-30)
+    await scene.tell(limit(max_daily_loss=Decimal(600)), position(state(10, 800)))
+    await scene.tell(position(state(0, 0, -600), version=2))
+    await scene.restart()
+    assert [each.mtm for each in scene.memory.crossed.values()] == [-600]
+
+
 async def test_a_breach_is_whoever_claims_it_first(scene: Watched) -> None:
     request = limit(stop_loss=Decimal(500))
     await scene.tell(request, long())
