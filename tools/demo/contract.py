@@ -1,14 +1,13 @@
 """Which contract the demo's algo trades: an option at the money, of the expiry that comes first."""
 
 from datetime import date, timedelta
-from decimal import Decimal
 
 from tools.client import Json, Platform
 
 UNDERLYING = "NIFTY"
 SPOT = "NSE_INDEX:NIFTY"
-ROUND = 1_000
-"""Strikes at round thousands are listed for every expiry, the far ones too."""
+SEEN = 200
+"""The nearest expiry comes first: more than it lists of one kind, so that the next one is among them."""
 LONGEST_WEEK = timedelta(days=10)
 
 
@@ -21,13 +20,11 @@ async def choose_leg(platform: Platform) -> Json:
     quote = await platform.get(f"/api/v2/market/quotes/{SPOT}")
     if not quote["market_open"]:
         raise NothingToTrade(f"{SPOT} is at {quote['ltp']}, and its market is closed: nobody trades by night")
-    spot = Decimal(str(quote["ltp"]))
-    strike = round(spot / ROUND) * ROUND
-    query = {"q": f"{strike} CE", "underlying": UNDERLYING, "kind": "OPTION", "exchange": "NFO", "limit": 200}
+    query = {"underlying": UNDERLYING, "kind": "OPTION", "option_type": "CE", "exchange": "NFO", "limit": SEEN}
     listed = (await platform.get("/api/v2/market/contracts/search", **query))["data"]
     expiries = sorted({date.fromisoformat(contract["expiry"]) for contract in listed})
     if not expiries:
-        raise NothingToTrade(f"no {UNDERLYING} {strike} CE is listed")
+        raise NothingToTrade(f"no {UNDERLYING} CE is listed")
     weekly = len(expiries) > 1 and expiries[1] - expiries[0] <= LONGEST_WEEK
     return {
         "kind": "OPTION",
