@@ -41,8 +41,8 @@ async def user(user_id: UUID, _: Admin, edge: TheEdge) -> Response:
 @router.put("/users/{user_id}", response_model=models.Profile, responses=models.PROBLEMS)
 async def change_user(user_id: UUID, body: models.UserChange, identity: Admin, _: Person, edge: TheEdge) -> Response:
     """Change a user's role, or shut him out: `active` false ends his sessions. Webhooks and algos of a viewer, or of
-    who is shut out, open nothing more; what he holds stays, with its limits, and can be closed. Not with an API key,
-    whose holder would make an admin of himself.
+    who is shut out, open nothing more; what he holds stays, with its limits, until an admin closes it by a panic of his
+    account. Not with an API key, whose holder would make an admin of himself.
     """
     pool = edge.runtime.pool
     async with edge.runtime.transaction(user_id=user_id) as unit:
