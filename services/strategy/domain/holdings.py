@@ -78,6 +78,10 @@ class Holding:
         return bool(self.is_open or self.entries)
 
     @property
+    def instruments(self) -> set[InstrumentId]:
+        return {InstrumentId(name.rpartition(" ")[0]) for name in self.books}
+
+    @property
     def is_empty(self) -> bool:
         return not (self.books or self.entries or self.closing or self.reversal or self.lost)
 

@@ -7,7 +7,16 @@ import pytest
 
 from libs.common.contracts.algos import LinkedAccount, SignalActedOn, SignalSkipped
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import OrderPurpose, OrderType, Product, RepeatRule, Side, SignalType, StrikeRule
+from libs.common.contracts.enums import (
+    ExpiryRule,
+    OrderPurpose,
+    OrderType,
+    Product,
+    RepeatRule,
+    Side,
+    SignalType,
+    StrikeRule,
+)
 from libs.common.contracts.ids import AccountId, StrategyId, UserId
 from libs.common.database import Connection
 from libs.common.ids import new_id
@@ -207,3 +216,40 @@ async def test_nothing_is_added_to_what_is_being_closed_however_long_that_takes(
     assert reasons_of(await desk.hear(a_signal(at=desk.now))) == ["the position is being closed"]
     assert await desk.hear(*desk.flattened(square_off)) == []
     assert len(orders_of(await desk.hear(a_signal(at=desk.now)))) == 1
+
+
+@pytest.mark.parametrize("rule", [RepeatRule.IGNORE, RepeatRule.REVERSE])
+async def test_what_expired_and_nobody_settles_keeps_no_entry_out(
+    desk: Desk, connection: Connection, rule: RepeatRule
+) -> None:
+    """At a broker an option that expired stays in the algo's books. Seen: from then on it was in position for ever."""
+    await desk.keep(an_algo(on_repeat=rule))
+    [order] = orders_of(await desk.hear(a_signal()))
+    await desk.hear(desk.filled(order))
+    await desk.pass_time(36 * 3600)
+    [following] = orders_of(await desk.hear(a_signal(at=desk.now)))
+    assert (order.instrument, following.instrument) == ("NFO:NIFTY18AUG2624000CE", "NFO:NIFTY25AUG2624000CE")
+    [square_off] = square_offs_of(await desk.hear(desk.filled(following), an_exit(at=desk.now)))
+    *flat, done = desk.flattened(square_off)
+    left = done.model_copy(update={"expired": (order.instrument,)})
+    await desk.hear(*(each for each in flat if getattr(each, "instrument", None) != order.instrument), left)
+    assert await connection.fetchval("SELECT count(*) FROM holdings") == 0
+
+
+async def test_a_leg_that_has_not_expired_keeps_the_algo_in_position(desk: Desk) -> None:
+    await desk.keep(an_algo([option_leg(Side.SELL), option_leg(expiry=ExpiryRule.NEXT_WEEK)]))
+    orders = orders_of(await desk.hear(a_signal()))
+    await desk.hear(*map(desk.filled, orders))
+    await desk.pass_time(36 * 3600)
+    assert reasons_of(await desk.hear(a_signal(at=desk.now))) == [
+        "in position already; the algo ignores repeated entries"
+    ]
+
+
+async def test_an_expired_leg_that_is_being_closed_is_waited_for(desk: Desk) -> None:
+    """The square-off that is at work would close the entry as well."""
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    await desk.hear(desk.filled(order), an_exit())
+    await desk.pass_time(36 * 3600)
+    assert reasons_of(await desk.hear(a_signal(at=desk.now))) == ["the position is being closed"]

@@ -109,7 +109,7 @@ def _is_free(answer: Answer, holding: Holding, signal: SignalReceived, situation
     """
     now, rule = situation.market.now, answer.algo.on_repeat
     is_closing = holding.closing_since(now - situation.patience.reversal)
-    if not holding.occupied and not is_closing:
+    if not is_closing and (not holding.occupied or _is_over(holding, situation)):
         return may_enter
     if rule is RepeatRule.REVERSE:
         _reverse(answer, holding, signal, situation, is_closing, may_enter)
@@ -123,6 +123,16 @@ def _is_free(answer: Answer, holding: Holding, signal: SignalReceived, situation
         answer.skip("in position already; the algo ignores repeated entries")
         return False
     return True
+
+
+def _is_over(holding: Holding, situation: Situation) -> bool:
+    """Nothing can come of what it holds: all of it expired. At a broker nobody settles that in our books, and they keep
+    it until an exit finds that there is nothing to close.
+    """
+    chain, today = situation.market.chain, situation.market.today
+    if holding.entries or holding.closing is not None:
+        return False
+    return not any(chain.is_tradable(instrument, today) for instrument in holding.instruments)
 
 
 def _reverse(
