@@ -56,6 +56,9 @@ async def save_algo(request: AlgoSaveRequested, ctx: Ctx) -> Sequence[Event]:
     others = {algo.algo_id: algo for group_id in groups for algo in ctx.store.algos_of(group_id)}
     event = algos.decide_save(known.algo, known.version, request, ctx.store.accounts, others.values())
     if isinstance(event, AlgoSaved):
+        if known.algo is not None and algos.turns(known.algo, event.algo):
+            for holding in list(ctx.store.holdings(request.algo_id).values()):
+                ctx.store.save_holding(holdings.turned(holding))
         ctx.store.save_algo(event.algo, event.version)
     return [event]
 

@@ -110,6 +110,11 @@ def what_is_wrong(algo: Algo) -> str | None:
     return _wrong_accounts(algo) or _wrong_mappings(algo)
 
 
+def turns(before: Algo, after: Algo) -> bool:
+    """Whether the legs are the same, and each trades its other side now."""
+    return after.legs == tuple(leg.model_copy(update={"side": leg.side.opposite}) for leg in before.legs)
+
+
 def _wrong_leg(leg: AlgoLeg, product: Product) -> str | None:
     if not 1 <= leg.lots <= _MOST_LOTS:
         return f"lots is {leg.lots}; it must be from 1 to {_MOST_LOTS}"

@@ -134,6 +134,11 @@ def found(
     return replace(holding, entries=entries, direction=holding.direction if holding.occupied else direction)
 
 
+def turned(holding: Holding) -> Holding:
+    """The legs of its algo were turned round: what it holds is what the other signal would enter now."""
+    return replace(holding, direction=holding.direction.opposite if holding.direction else None)
+
+
 def ended(holding: Holding, order_id: OrderId) -> Holding:
     """Nothing more will come of this entry."""
     entries = {own: entry for own, entry in holding.entries.items() if own != order_id}

@@ -122,6 +122,18 @@ async def test_what_was_entered_before_an_algo_reversed_has_the_direction_of_its
     assert order.side is SELL
 
 
+async def test_an_algo_whose_legs_were_turned_round_holds_what_the_other_signal_enters(long: Desk) -> None:
+    """Seen: long since a buy signal, and made to sell on one, it stayed long on buy signals, and on a sell signal it
+    sold what it held and bought it anew.
+    """
+    short = FUTURE_LEG.model_copy(update={"side": SELL})
+    await long.hear(save(an_algo([short], on_repeat=RepeatRule.REVERSE, algo_id=long.only_algo), 1))
+    assert reasons_of(await long.hear(a_signal(action=SELL))) == ["in position already in the direction of sell"]
+    [square_off] = square_offs_of(await long.hear(a_signal()))
+    [order] = orders_of(await long.hear(*long.flattened(square_off)))
+    assert order.side is SELL
+
+
 async def test_a_reversal_that_waited_out_an_outage_closes_and_does_not_enter(long: Desk) -> None:
     """Seen: nothing was done about it, and the position stayed open against the strategy that it was to follow."""
     await long.pass_time(61)

@@ -7,12 +7,23 @@ import pytest
 from libs.common.contracts.algos import AlgoDeleteRequested, AlgoLeg, AlgoSaved, LinkedAccount
 from libs.common.contracts.algos import SignalMapping as Mapping
 from libs.common.contracts.base import RequestRefused
-from libs.common.contracts.enums import InstrumentKind, Product, Side, SignalType, StrikeRule
+from libs.common.contracts.enums import InstrumentKind, OptionType, Product, Side, SignalType, StrikeRule
 from libs.common.contracts.ids import AccountId, UserId
 from libs.common.ids import new_id
 from services.strategy.domain import algos
 from services.strategy.domain.algos import KnownAccount, Wish
-from tests.services.strategy.scene import FIRST, FUTURE_LEG, GROUP, SHARE_LEG, USER, a_signal, an_algo, option_leg, save
+from tests.services.strategy.scene import (
+    FIRST,
+    FUTURE_LEG,
+    GROUP,
+    SHARE_LEG,
+    SPREAD,
+    USER,
+    a_signal,
+    an_algo,
+    option_leg,
+    save,
+)
 
 
 def code_of(event: object) -> str:
@@ -105,3 +116,13 @@ def test_an_algo_may_enter_on_buys_and_exit_on_sells_of_one_kind() -> None:
     assert algos.wish(algo, a_signal()) is Wish.ENTER
     assert algos.wish(algo, a_signal(action=Side.SELL)) is Wish.EXIT
     assert algos.wish(algo, a_signal(SignalType.EXIT)) is Wish.NOTHING
+
+
+def test_legs_are_turned_round_only_where_each_trades_its_other_side() -> None:
+    """A spread whose legs are written in another order is the same one; a put sold is no call bought turned round."""
+    spread, call = an_algo(SPREAD), an_algo([option_leg()])
+    assert algos.turns(spread, an_algo([leg.model_copy(update={"side": leg.side.opposite}) for leg in SPREAD]))
+    assert not algos.turns(spread, spread)
+    assert not algos.turns(spread, an_algo(SPREAD[::-1]))
+    assert not algos.turns(call, an_algo([option_leg(Side.SELL, option_type=OptionType.PE)]))
+    assert not algos.turns(call, an_algo(SPREAD))
