@@ -130,5 +130,9 @@ class NearTheMoney:
         return found
 
     def _next(self, series: tuple[str, InstrumentKind]) -> list[InstrumentListed]:
+        """Those that expire next, and those of the next months: where weeks are listed, they are further away."""
         dated = self._dated.get(series, {})
-        return [contract for expiry in sorted(dated)[:EXPIRIES_AHEAD] for contract in dated[expiry]]
+        days = sorted(dated)
+        months = {(day.year, day.month): day for day in days}
+        near = {*days[:EXPIRIES_AHEAD], *list(months.values())[:EXPIRIES_AHEAD]}
+        return [contract for expiry in sorted(near) for contract in dated[expiry]]

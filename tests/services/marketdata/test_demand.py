@@ -61,11 +61,18 @@ def test_every_instrument_has_one_connection_and_keeps_it(rounds: list[set[Instr
 
 
 def test_an_underlying_means_its_spot_its_next_future_and_the_strikes_around_it() -> None:
-    contracts = [option(strike, expiry) for strike in (20_000, 24_000, 28_000) for expiry in (1, 8, 15)]
+    """Seen: only the next two weeks' options had prices, and algos on the month's were denied each entry for want of
+    one until the last days of the month.
+    """
+    contracts = [option(strike, expiry) for strike in (20_000, 24_000, 28_000) for expiry in (1, 8, 15, 22, 29)]
     near = NearTheMoney(contracts)
     spot = InstrumentId("NSE_INDEX:NIFTY")
     assert near.spots == {spot}
-    assert len(near.of("NIFTY", {})) == 1 + 3 * 2
+    wanted_now = near.of("NIFTY", {})
+    assert len(wanted_now) == 1 + 3 * 3
+    assert {name for name in wanted_now if "24000" in name} == {
+        f"NFO:NIFTY{day}DEC2624000CE" for day in ("01", "08", "29")
+    }
 
 
 def option(strike: int, day: int) -> InstrumentListed:
