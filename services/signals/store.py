@@ -7,6 +7,8 @@ from uuid import UUID
 
 import asyncpg
 
+from libs.common import ids
+from libs.common.clock import stopwatch
 from libs.common.contracts.base import Message
 from libs.common.contracts.ids import SignalGroupId, SignalId, UserId
 from libs.common.contracts.signals import (
@@ -84,8 +86,14 @@ _PAGE = """
     ORDER BY id DESC LIMIT $4
 """
 _FORGET = """
-    DELETE FROM webhook_log WHERE id IN (SELECT id FROM webhook_log WHERE received_at < $1 LIMIT 10000)
+    WITH gone AS (
+        DELETE FROM webhook_log WHERE id IN (SELECT id FROM webhook_log WHERE id < $1 ORDER BY id LIMIT $2) RETURNING 1
+    )
+    SELECT count(*) FROM gone
 """
+"""By their ids, which are in order of time: however long the log is, its end is found at once."""
+_FORGET_AT_ONCE = 10_000
+_FORGET_SECONDS = 5.0
 _GROUP_FIELDS = tuple(SignalGroup.model_fields)
 
 
@@ -188,7 +196,11 @@ class SignalsStore(Store):
         return [dict(row) for row in await self.connection.fetch(_PAGE, user_id, group_id, before, limit)]
 
     async def forget_arrivals(self, before: datetime) -> None:
-        await self.connection.execute(_FORGET, before)
+        """Some at a time, as many as a few seconds take: a busy day's are more than one statement may take."""
+        oldest, until = ids.first_of(before), stopwatch() + _FORGET_SECONDS
+        while await self.connection.fetchval(_FORGET, oldest, _FORGET_AT_ONCE) == _FORGET_AT_ONCE:
+            if stopwatch() > until:
+                return
 
     async def _lock(self, group_ids: set[SignalGroupId]) -> None:
         self._receivers.update(dict.fromkeys(group_ids))
