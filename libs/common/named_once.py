@@ -8,7 +8,7 @@ class NamedTwice(ValueError):
     """An object holds two values under one name; nobody can tell which was meant."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"an object names {name!r} twice")
+        super().__init__(f"an object names {name[:40]!r} twice")
 
 
 def named_once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

@@ -55,6 +55,7 @@ _T = TypeVar("_T")
 _GROUP_ID = TypeAdapter(SignalGroupId)
 _ACCOUNT_ID = TypeAdapter(AccountId)
 _LARGEST = Decimal(10) ** 12
+_MOST_DIGITS = 40
 _LONGEST_TEXT = 200
 _MILLISECONDS_FROM = 10**11
 """A Unix time above this counts milliseconds (seconds would mean the year 5138)."""
@@ -189,6 +190,8 @@ def _number(payload: Mapping[str, object], names: tuple[str, ...]) -> tuple[str,
         raise _NotUnderstood(name, f"{_shown(value)} is not a number") from None
     if not number.is_finite() or number.copy_abs() >= _LARGEST:  # abs() overflows on 1e9999999
         raise _NotUnderstood(name, f"{_shown(value)} is out of range")
+    if len(number.as_tuple().digits) > _MOST_DIGITS:
+        raise _NotUnderstood(name, f"{_shown(value)}… has more than {_MOST_DIGITS} digits")
     return name, number
 
 

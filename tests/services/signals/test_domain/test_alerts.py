@@ -123,6 +123,15 @@ def test_what_is_not_understood_is_named(text: str, field: str) -> None:
     assert misunderstood(text).field == field
 
 
+@pytest.mark.parametrize("field", ["quantity", "price"])
+def test_a_number_without_end_is_named_in_few_words(field: str) -> None:
+    """Seen: the whole of it stood in the answer and in the log, which keeps the first 4,096 characters of a body."""
+    invalid = misunderstood(f'{{"action": "buy", "{field}": -1.{"1" * 60_000}}}')
+    assert invalid.field == field
+    assert len(invalid.problem) < 100
+    assert misunderstood(f'{{"action": "buy", "{field}": 1.{"0" * 60_000}}}').field == field
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [

@@ -49,6 +49,11 @@ def test_what_is_not_a_json_object_says_why(body: bytes, problem: str) -> None:
     assert problem in payload.problem
 
 
+def test_a_name_without_end_is_told_in_few_words() -> None:
+    payload = payloads.decode(b'{"%b": 1, "%b": 2}' % (b"a" * 30_000, b"a" * 30_000))
+    assert payload == payloads.Malformed(f"an object names {'a' * 40!r} twice")
+
+
 def test_what_is_nested_as_deep_as_may_be_is_read() -> None:
     body = b'{"action": "buy", "x": %b}' % (b"[" * 98 + b"]" * 98)
     payload = payloads.decode(body)
