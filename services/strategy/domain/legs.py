@@ -8,7 +8,7 @@ from decimal import ROUND_FLOOR, Decimal
 from libs.common.contracts.algos import Algo, AlgoLeg, LinkedAccount
 from libs.common.contracts.enums import InstrumentKind, RepeatRule, Side
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import Quote
+from libs.common.contracts.market import Quote, is_of_a_day_before
 from services.strategy.domain.chain import Chain, Contract, choose_expiry, choose_strike
 
 
@@ -144,4 +144,6 @@ def _spot(contract: Contract, underlying: str, market: Market) -> Decimal | Impo
     age = market.now - quote.at
     if age > market.spot_max_age:
         return Impossible(f"the spot price of {underlying} is {int(age.total_seconds())} s old")
+    if is_of_a_day_before(quote):
+        return Impossible(f"the spot price of {underlying} is of a day before: it has not traded yet today")
     return Decimal(str(quote.ltp))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.algos import Algo, LinkedAccount
-from libs.common.contracts.enums import ExpiryRule, OptionType, RepeatRule, Side, StrikeRule
+from libs.common.contracts.enums import ExpiryRule, FeedSource, OptionType, RepeatRule, Side, StrikeRule
 from libs.common.contracts.ids import InstrumentId
 from services.strategy.domain import legs
 from services.strategy.domain.chain import Chain, Contract
@@ -20,11 +20,14 @@ from tests.services.strategy.scene import (
     FREEZE,
     FUTURE_LEG,
     LOT,
+    NOW,
     SHARE_LEG,
+    WEEKS,
     an_algo,
     listed_future,
     listed_option,
     option_leg,
+    quoted,
 )
 
 
@@ -91,6 +94,24 @@ def test_no_strike_is_chosen_from_an_old_spot() -> None:
     assert resolved(an_algo(), a_market(age_s=15))
     assert impossible(an_algo(), a_market(age_s=16)) == "leg 1: the spot price of NIFTY is 16 s old"
     assert resolved(an_algo([FUTURE_LEG]), a_market(age_s=3600))
+
+
+def test_no_strike_is_chosen_from_the_price_of_a_day_before() -> None:
+    """Until a share has traded, brokers repeat its last price of the day before, as new. Seen: the strike at the money
+    was that of yesterday's close.
+    """
+    share = InstrumentId("NSE:NIFTY")
+    option = listed_option(WEEKS[0], Decimal(24_000), OptionType.CE, spot=share)
+    chain = Chain()
+    chain.learn(option)
+    [quote] = quoted(24_012.0, NOW, share).quotes
+    repeated = quote.model_copy(update={"source": FeedSource.LIVE})
+    market = replace(a_market(chain=chain), quotes={share: repeated})
+    assert impossible(an_algo(), market) == (
+        "leg 1: the spot price of NIFTY is of a day before: it has not traded yet today"
+    )
+    traded = replace(market, quotes={share: repeated.model_copy(update={"volume": 1})})
+    assert resolved(an_algo(), traded)
 
 
 def test_one_leg_that_cannot_be_traded_spoils_the_whole_entry() -> None:
