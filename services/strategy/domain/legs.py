@@ -137,13 +137,23 @@ def _resolve_option(leg: AlgoLeg, underlying: str, market: Market) -> Contract |
 
 
 def _spot(contract: Contract, underlying: str, market: Market) -> Decimal | Impossible:
-    """The live price of the underlying: a strike chosen from an old or empty one would be a guess."""
-    quote = market.quotes.get(contract.spot) if contract.spot else None
+    """The live price of the underlying: a strike chosen from an old or empty one would be a guess. Commodities and
+    currencies have no spot that a feed carries: their options go by the next future.
+    """
+    instrument = contract.spot or _next_future(contract, underlying, market)
+    name = f"the {'spot' if contract.spot else 'future'} price of {underlying}"
+    quote = market.quotes.get(instrument) if instrument else None
     if quote is None or quote.ltp <= 0:
-        return Impossible(f"the spot price of {underlying} is not known")
+        return Impossible(f"{name} is not known")
     age = market.now - quote.at
     if age > market.spot_max_age:
-        return Impossible(f"the spot price of {underlying} is {int(age.total_seconds())} s old")
+        return Impossible(f"{name} is {int(age.total_seconds())} s old")
     if is_of_a_day_before(quote):
-        return Impossible(f"the spot price of {underlying} is of a day before: it has not traded yet today")
+        return Impossible(f"{name} is of a day before: it has not traded yet today")
     return Decimal(str(quote.ltp))
+
+
+def _next_future(option: Contract, underlying: str, market: Market) -> InstrumentId | None:
+    """That of the option's day, or of the next one: on MCX options end some days before the future that they are on."""
+    days = market.chain.expiries(underlying, InstrumentKind.FUTURE, None, option.expiry or market.today)
+    return market.chain.future(underlying, days[0]).instrument if days else None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.algos import Algo, LinkedAccount
-from libs.common.contracts.enums import ExpiryRule, FeedSource, OptionType, RepeatRule, Side, StrikeRule
+from libs.common.contracts.enums import Exchange, ExpiryRule, FeedSource, OptionType, RepeatRule, Side, StrikeRule
 from libs.common.contracts.ids import InstrumentId
 from services.strategy.domain import legs
 from services.strategy.domain.chain import Chain, Contract
@@ -112,6 +112,27 @@ def test_no_strike_is_chosen_from_the_price_of_a_day_before() -> None:
     )
     traded = replace(market, quotes={share: repeated.model_copy(update={"volume": 1})})
     assert resolved(an_algo(), traded)
+
+
+def test_a_commoditys_strike_is_chosen_from_its_next_future() -> None:
+    """Seen: no algo with an option of MCX ever entered, since commodities have no spot."""
+    options = [
+        listed_option(date(2026, 8, 17), Decimal(strike), OptionType.CE, underlying="CRUDEOIL", spot=None)
+        for strike in (5_900, 6_000, 6_100)
+    ]
+    futures = [listed_future("CRUDEOIL", date(2026, month, 19), Exchange.MCX) for month in (8, 9)]
+    chain = Chain()
+    for listed in (*(each.model_copy(update={"exchange": Exchange.MCX}) for each in options), *futures):
+        chain.learn(listed)
+    leg = option_leg(expiry=ExpiryRule.CURRENT_MONTH).model_copy(update={"underlying": "CRUDEOIL"})
+    unknown = replace(a_market(chain=chain), quotes={})
+    assert impossible(an_algo([leg]), unknown) == "leg 1: the future price of CRUDEOIL is not known"
+    [near], [far] = (
+        quoted(price, NOW, future.instrument).quotes for future, price in zip(futures, (6_070.0, 5_930.0), strict=True)
+    )
+    market = replace(unknown, quotes={near.instrument: near, far.instrument: far})
+    [contract] = resolved(an_algo([leg]), market)
+    assert contract.strike == Decimal(6_100)
 
 
 def test_one_leg_that_cannot_be_traded_spoils_the_whole_entry() -> None:
