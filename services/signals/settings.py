@@ -20,5 +20,5 @@ class SignalsSettings(BaseSettings):
     """Refuse alerts whose `timestamp` or `timenow` is older; 0 takes them at any age."""
     kept_payload_characters: int = 4_096
     """How much of an alert's body stays in the log."""
-    kept_days: int = 30
-    """How long arrivals stay in the log."""
+    kept_days: int = Field(default=30, ge=1)
+    """How long arrivals stay in the log, in which alike ones are found for up to a day."""

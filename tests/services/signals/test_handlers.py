@@ -1,11 +1,14 @@
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.ids import UserId
 from libs.common.contracts.signals import SignalGroupDeleted, SignalGroupDeleteRequested, SignalGroupSaved
 from libs.common.database import Connection
 from libs.common.ids import derive, first_of, new_id
 from libs.common.messaging.work import Work
+from libs.common.settings import SettingsError
 from libs.common.testing import NOON, deliver
 from libs.common.testing.delivery import envelope_of
 from services.signals import handlers
@@ -68,6 +71,13 @@ async def test_a_change_does_not_reset_the_days_count(connection: Connection) ->
     found = await SignalsStore(connection).find(group.group_id)
     assert found is not None
     assert found.accepted_on(NOON.date()) == 1
+
+
+def test_the_log_is_kept_for_as_long_as_it_is_asked_for_alike_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen: with 0 days a repetition was traded, however long the group's window."""
+    monkeypatch.setenv("SIGNALS_KEPT_DAYS", "0")
+    with pytest.raises(SettingsError, match="SIGNALS_KEPT_DAYS"):
+        SignalsMemory()
 
 
 async def test_all_that_is_old_is_forgotten_however_much_it_is(connection: Connection) -> None:
