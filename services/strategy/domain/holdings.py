@@ -15,8 +15,8 @@ LOST_AFTER = timedelta(seconds=30)
 """An entry that trading does not know when it calls the algo flat, this long after we asked for it, most likely died on
 its way: risk denies what is older than its `expires_at`. But what risk let through before, trading may yet read.
 """
-LOST_FOR = timedelta(days=1)
-"""How long one that fills after all is known."""
+LOST_FOR = timedelta(days=30)
+"""How long one that fills after all is known: of one that its broker never answered for a person tells, days later."""
 
 
 @dataclass(frozen=True, slots=True)

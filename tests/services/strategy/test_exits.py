@@ -176,6 +176,20 @@ async def test_an_entry_that_was_given_up_for_lost_and_fills_after_all_is_closed
     assert len(orders_of(await desk.hear(a_signal(at=desk.now)))) == 1
 
 
+async def test_an_entry_that_a_person_settles_as_filled_after_the_exit_is_closed(desk: Desk) -> None:
+    """Its broker never answered for it, and the next day trading closes without it. Seen: it stayed open, and the algo
+    was in position.
+    """
+    await desk.keep(an_algo())
+    [order] = orders_of(await desk.hear(a_signal()))
+    await desk.pass_time(26 * 3600)
+    [square_off] = square_offs_of(await desk.hear(an_exit(at=desk.now)))
+    assert await desk.hear(completed(square_off)) == []
+    await desk.pass_time(3600)
+    [again] = square_offs_of(await desk.hear(desk.filled(order)))
+    assert (again.account_id, again.strategy_id) == (square_off.account_id, square_off.strategy_id)
+
+
 async def test_an_entry_denied_behind_the_square_off_leaves_nothing(desk: Desk) -> None:
     await desk.keep(an_algo())
     [order] = orders_of(await desk.hear(a_signal()))

@@ -38,4 +38,4 @@ def test_an_entry_that_died_on_its_way_does_not_block_the_algo_for_ever() -> Non
     late = holdings.closed(holding, square_off, NOW + timedelta(seconds=30))
     assert not late.occupied
     assert holdings.ended(late, ORDER).is_empty, "its end was told after all"
-    assert holdings.closed(late, square_off, NOW + timedelta(days=1)).is_empty
+    assert holdings.closed(late, square_off, NOW + timedelta(days=30)).is_empty
