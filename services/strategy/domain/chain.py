@@ -1,7 +1,7 @@
 """The contracts that are listed, and which of them a rule means. Expiries are listed ones, never counted weekdays."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -61,10 +61,16 @@ class Chain:
         return instrument in self._equities or (place is not None and place[1] >= today)
 
     def expiries(
-        self, underlying: str, kind: InstrumentKind, option_type: OptionType | None, today: date
+        self,
+        underlying: str,
+        kind: InstrumentKind,
+        option_type: OptionType | None,
+        today: date,
+        ended: Collection[Exchange] = (),
     ) -> list[date]:
-        """Listed and not yet past, the nearest first."""
-        return sorted(day for day in self._series(underlying, kind, option_type) if day >= today)
+        """Listed and not yet past, the nearest first; of exchanges where today's have `ended`, from tomorrow on."""
+        since = today + timedelta(days=1) if self._exchange(underlying, kind, option_type) in ended else today
+        return sorted(day for day in self._series(underlying, kind, option_type) if day >= since)
 
     def strikes(self, underlying: str, option_type: OptionType, expiry: date) -> list[Decimal]:
         return sorted(self._series(underlying, InstrumentKind.OPTION, option_type).get(expiry, ()))
@@ -78,11 +84,12 @@ class Chain:
     def _series(
         self, underlying: str, kind: InstrumentKind, option_type: OptionType | None
     ) -> dict[date, dict[Decimal, Contract]]:
-        for exchange in _DERIVATIVE_EXCHANGES:
-            found = self._lines[exchange].get((underlying, kind, option_type))
-            if found:
-                return found
-        return {}
+        exchange = self._exchange(underlying, kind, option_type)
+        return self._lines[exchange][underlying, kind, option_type] if exchange else {}
+
+    def _exchange(self, underlying: str, kind: InstrumentKind, option_type: OptionType | None) -> Exchange | None:
+        line = underlying, kind, option_type
+        return next((exchange for exchange in _DERIVATIVE_EXCHANGES if self._lines[exchange].get(line)), None)
 
     def _add(self, listed: InstrumentListed) -> None:
         contract = Contract(

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 
 from libs.common.contracts.algos import Algo, AlgoLeg, LinkedAccount
-from libs.common.contracts.enums import InstrumentKind, RepeatRule, Side
+from libs.common.contracts.enums import Exchange, InstrumentKind, RepeatRule, Side
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Quote, is_of_a_day_before
 from services.strategy.domain.chain import Chain, Contract, choose_expiry, choose_strike
@@ -14,13 +14,17 @@ from services.strategy.domain.chain import Chain, Contract, choose_expiry, choos
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """What is listed and what it trades at, as far as we know now. `today` is the Indian date."""
+    """What is listed and what it trades at, as far as we know now. `today` is the Indian date.
+
+    `ended`: where contracts that expire today trade no more, though others do.
+    """
 
     chain: Chain
     quotes: Mapping[InstrumentId, Quote]
     now: datetime
     today: date
     spot_max_age: timedelta
+    ended: frozenset[Exchange] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +114,11 @@ def _resolve_leg(leg: AlgoLeg, market: Market) -> Contract | Impossible:
 
 def _expiry(leg: AlgoLeg, underlying: str, market: Market) -> date | Impossible:
     assert leg.expiry is not None
-    listed = market.chain.expiries(underlying, leg.kind, leg.option_type, market.today)
+    listed = market.chain.expiries(underlying, leg.kind, leg.option_type, market.today, market.ended)
     kind = f"{underlying} {leg.option_type or leg.kind}"
     if not listed:
         return Impossible(f"no {kind} contract is listed")
-    futures = market.chain.expiries(underlying, InstrumentKind.FUTURE, None, market.today)
+    futures = market.chain.expiries(underlying, InstrumentKind.FUTURE, None, market.today, market.ended)
     chosen = choose_expiry(leg.expiry, listed, futures)
     return chosen or Impossible(f"{kind} lists no expiry for {leg.expiry}; listed: {', '.join(map(str, listed[:3]))}")
 

@@ -1,6 +1,6 @@
 """What a signal to enter makes an algo ask for, also while it holds something already."""
 
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from libs.common.contracts.algos import LinkedAccount, SignalActedOn, SignalSkipped
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import (
+    Exchange,
     ExpiryRule,
     OrderPurpose,
     OrderType,
@@ -17,12 +18,14 @@ from libs.common.contracts.enums import (
     SignalType,
     StrikeRule,
 )
-from libs.common.contracts.ids import AccountId, StrategyId, UserId
+from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId, UserId
 from libs.common.database import Connection
 from libs.common.ids import new_id
+from services.strategy import streams
 from tests.services.strategy.desk import SELL, Desk, denied, orders_of, reasons_of, rejected, square_offs_of
 from tests.services.strategy.scene import (
     FIRST,
+    FUTURE_LEG,
     LOT,
     NOW,
     SECOND,
@@ -33,6 +36,7 @@ from tests.services.strategy.scene import (
     an_algo,
     an_exit,
     knowing,
+    listed_future,
     option_leg,
     save,
 )
@@ -253,3 +257,16 @@ async def test_an_expired_leg_that_is_being_closed_is_waited_for(desk: Desk) -> 
     await desk.hear(desk.filled(order), an_exit())
     await desk.pass_time(36 * 3600)
     assert reasons_of(await desk.hear(a_signal(at=desk.now))) == ["the position is being closed"]
+
+
+async def test_a_currency_contract_is_entered_until_half_past_noon_of_its_last_day(desk: Desk) -> None:
+    """Seen: each entry of the afternoon was in the contract that had ended, and was rejected."""
+    days = date(2026, 8, 27), date(2026, 9, 28)
+    await streams.list_contracts([listed_future("USDINR", day, Exchange.CDS) for day in days], desk.memory)
+    leg = FUTURE_LEG.model_copy(update={"underlying": "USDINR", "expiry": ExpiryRule.CURRENT_MONTH})
+    await desk.keep(an_algo([leg], on_repeat=RepeatRule.ADD))
+    entered: list[InstrumentId] = []
+    for at in (datetime(2026, 8, 27, 6, 59, 59, tzinfo=UTC), datetime(2026, 8, 27, 7, tzinfo=UTC)):
+        desk.now = at
+        entered += [order.instrument for order in orders_of(await desk.hear(a_signal(at=at)))]
+    assert entered == ["CDS:USDINR27AUG26FUT", "CDS:USDINR28SEP26FUT"]
