@@ -97,7 +97,7 @@ async def book_position(event: PositionChanged, ctx: Ctx) -> Sequence[Message]:
         return _advance(booked, ctx)
     algo = ctx.store.algo(holding.algo_id).algo
     assert algo is not None
-    return _settle(decisions.entry_came_late(algo, booked, event.order_id, _situation(ctx)), ctx)
+    return _settle(decisions.entry_came_late(algo, booked, event.order_id, event.instrument, _situation(ctx)), ctx)
 
 
 async def end_entry(event: OrderDenied | OrderRejected | OrderCancelled | OrderExpired, ctx: Ctx) -> Sequence[Message]:

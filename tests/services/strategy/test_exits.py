@@ -28,6 +28,7 @@ from tests.services.strategy.scene import (
     an_exit,
     knowing,
     listed_share,
+    quoted,
     save,
 )
 
@@ -174,6 +175,21 @@ async def test_an_entry_that_was_given_up_for_lost_and_fills_after_all_is_closed
     assert await desk.hear(desk.filled(order, LOT - 5)) == []
     assert await desk.hear(*desk.flattened(again)) == []
     assert len(orders_of(await desk.hear(a_signal(at=desk.now)))) == 1
+
+
+async def test_an_entry_that_comes_late_takes_nothing_along_that_was_entered_since(desk: Desk) -> None:
+    """Seen: the algo's new position was closed with it."""
+    await desk.keep(an_algo())
+    [late] = orders_of(await desk.hear(a_signal()))
+    [square_off] = square_offs_of(await desk.hear(an_exit()))
+    await desk.pass_time(40)
+    await desk.hear(completed(square_off))
+    await streams.note_prices([quoted(24_112.0, desk.now)], desk.memory)
+    [entry] = orders_of(await desk.hear(a_signal(at=desk.now)))
+    assert entry.instrument != late.instrument
+    [closing] = square_offs_of(await desk.hear(desk.filled(entry), desk.filled(late)))
+    assert (closing.strategy_id, closing.instrument) == (late.strategy_id, late.instrument)
+    assert len(square_offs_of(await desk.hear(an_exit(at=desk.now)))) == 1
 
 
 async def test_an_entry_that_a_person_settles_as_filled_after_the_exit_is_closed(desk: Desk) -> None:

@@ -74,13 +74,19 @@ def entry_found(
     return Decision((said, request), (holdings.closing(found, square_off_id, situation.market.now),))
 
 
-def entry_came_late(algo: Algo, holding: Holding, order_id: OrderId, situation: Situation) -> Decision:
-    """An entry that was given up for lost has filled: the square-off behind which it was lost was to leave nothing."""
+def entry_came_late(
+    algo: Algo, holding: Holding, order_id: OrderId, instrument: InstrumentId, situation: Situation
+) -> Decision:
+    """An entry that was given up for lost has filled: the square-off behind which it was lost was to leave nothing.
+    What was entered since, in other instruments, is none of that.
+    """
     if holding.closing is not None and not holding.closing.answered:
         return advance(algo, holding, situation)
     square_off_id = SquareOffId(derive(order_id, "late"))
-    closing = holdings.closing(holding, square_off_id, situation.market.now)
-    return Decision((square_off_request(holding, square_off_id),), (closing,))
+    request = square_off_request(holding, square_off_id)
+    if holding.entries or holding.instruments != {instrument}:
+        return Decision((request.model_copy(update={"instrument": instrument}),), (holding,))
+    return Decision((request,), (holdings.closing(holding, square_off_id, situation.market.now),))
 
 
 def square_off_refused(algo: Algo, holding: Holding, square_off_id: SquareOffId, reason: str) -> Decision:
