@@ -126,8 +126,8 @@ def _is_free(answer: Answer, holding: Holding, signal: SignalReceived, situation
 
 
 def _is_over(holding: Holding, situation: Situation) -> bool:
-    """Nothing can come of what it holds: all of it expired. At a broker nobody settles that in our books, and they keep
-    it until an exit finds that there is nothing to close.
+    """Nothing can come of what it holds: all of it expired. What has no settlement price, as of MCX, our books keep
+    until an exit finds that there is nothing to close.
     """
     chain, today = situation.market.chain, situation.market.today
     if holding.entries or holding.closing is not None:
