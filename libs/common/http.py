@@ -130,6 +130,15 @@ def _health(runtime: Runtime[Any, Any]) -> list[Route]:
 
 
 class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """To its end, also when it is cancelled: what listens by then has to be known, to be closed."""
+        starting = asyncio.ensure_future(super().startup(sockets))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await starting
+            raise
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """The runtime owns the signals; uvicorn must not take them."""
