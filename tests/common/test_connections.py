@@ -399,7 +399,19 @@ async def test_a_watch_that_fails_ends_the_listener_instead_of_going_unheard(mon
     async def failing(_: Unfinished) -> None:
         raise OSError("no more descriptors")
 
+    numbers = list[int]()
+    listen = http._listening
+
+    def noting(host: str, port: int) -> list[socket.socket]:
+        found = listen(host, port)
+        numbers.extend(each.fileno() for each in found)
+        return found
+
     monkeypatch.setattr(Unfinished, "watch", failing)
+    monkeypatch.setattr(http, "_listening", noting)
     async with opened(SERVICE) as runtime:
         with pytest.raises(ExceptionGroup, match="unhandled"):
             await asyncio.wait_for(http.Listener(runtime).run(), 10)
+        watched = [number for number in numbers if asyncio.get_running_loop().remove_reader(number)]
+    assert numbers
+    assert watched == [], "whoever gets the number of a closed socket next would not be told of what comes"

@@ -209,7 +209,9 @@ class Leases:
         """
         for owner in dead:
             log.warning("member_is_dead", owner=owner)
-            await connection.execute(CUT_OFF, OWNER_LOCK, owner)
+            await connection.execute(
+                CUT_OFF, OWNER_LOCK, owner
+            )  # of an earlier version, which names its sessions otherwise
             await connection.execute(_CUT_OFF_ALL, session_name(self._service, owner))
         await connection.execute("DELETE FROM message_members WHERE owner = ANY($1::bigint[])", list(dead))
         self._unlocked -= dead

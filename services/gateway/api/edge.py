@@ -96,7 +96,7 @@ class Edge:
         return self.runtime.memory
 
     @property
-    def is_closed(self) -> bool:
+    def turns_orders_away(self) -> bool:
         """Whether most orders are refused now."""
         return not self.memory.admission.takes() or self.runtime.sends_nothing
 

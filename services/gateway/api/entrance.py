@@ -60,7 +60,7 @@ class Entrance:
             await send(message)
 
         is_short = _is_short(headers)
-        if is_short and self._edge.is_closed and (refuses := self._refusals.get(scope["path"])):
+        if is_short and self._edge.turns_orders_away and (refuses := self._refusals.get(scope["path"])):
             request = Request(scope, receive)
             receive = _again(await request.body(), receive)
             if (refusal := await refuses(self._edge, request)) is not None:

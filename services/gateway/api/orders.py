@@ -146,9 +146,15 @@ async def modify(body: models.ModifyOrder, request: Request, identity: Leaver, e
         ends = (OrderModified, OrderModifyRefused)
         match await edge.commands.ask(wish, request_id, *ends, identity=identity, again=again):
             case OrderModifyRefused() as no:
-                why: dict[str, object] = {"rule": no.rule, "limit": no.limit, "value": no.value}
-                status = 422 if no.rule else 409
-                raise Problem(status, "modify_refused", no.reason, headers=None, order_id=body.order_id, **why)
+                raise Problem(
+                    422 if no.rule else 409,
+                    "modify_refused",
+                    no.reason,
+                    order_id=body.order_id,
+                    rule=no.rule,
+                    limit=no.limit,
+                    value=no.value,
+                )
             case None:
                 return pending(request_id, status_url(body.order_id))
             case _:
