@@ -18,11 +18,13 @@ from libs.common.clock import SystemClock
 from libs.common.contracts.base import Delivery, Envelope, Event, Message, Request, Topic
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.envelope import Record, decode, read_envelope, record
+from libs.common.messaging.outbox import keep
 from libs.common.messaging.schema import TABLES
 from libs.common.runtime import Runtime
 from libs.common.service import Context, Memory, Service, Store, on
 from libs.common.settings import CommonSettings, ServiceSettings
-from libs.common.testing.delivery import envelope_of
+from libs.common.testing.delivery import NOON, envelope_of
+from libs.common.writes import Writes
 
 
 class DepositRequested(Request):
@@ -224,3 +226,15 @@ async def new_ledger() -> AsyncIterator[Ledger]:
         kafka.delete_topics([t.topic for t in topics])
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()
+
+
+def balance_of_a(ledger: Ledger, balance: int) -> Record:
+    event = BalanceChanged(account_id="a", balance=balance, amount=balance)
+    return record(ledger.events, event, replace(envelope_of(event, now=NOON), key="a"))
+
+
+async def keep_committed(ledger: Ledger, owner: int, row: Record) -> None:
+    connection = await ledger.connect()
+    async with connection.transaction():
+        await keep(Writes(connection), owner, [row])
+    await connection.close()

@@ -2,16 +2,12 @@
 
 import asyncio
 import os
-import socket
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from prometheus_client import REGISTRY
 
 from libs.common import database, ids, parts
@@ -20,20 +16,26 @@ from libs.common.contracts.base import Delivery, Message
 from libs.common.database import FAILURES
 from libs.common.messaging import consumer, inbox
 from libs.common.messaging.envelope import Record, record
-from libs.common.messaging.errors import Fenced, MessagingUnavailable
+from libs.common.messaging.errors import Fenced
 from libs.common.messaging.inbox import Move
 from libs.common.messaging.leases import OWNER_LOCK, Leases
-from libs.common.messaging.outbox import Outbox, keep
+from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.work import Work
 from libs.common.runtime import Runtime
 from libs.common.settings import CommonSettings, ServiceSettings
 from libs.common.telemetry import CONSUMER_LAG
 from libs.common.testing import NOON
 from libs.common.testing.delivery import envelope_of
-from libs.common.writes import Writes
-from tests.common.forwarding import carry, forwarding
-from tests.common.instance import Process
-from tests.common.ledger import BalanceChanged, Ledger, LedgerMemory, LedgerStore, NoteRequested, deposit_of
+from tests.common.ledger import (
+    BalanceChanged,
+    Ledger,
+    LedgerMemory,
+    LedgerStore,
+    NoteRequested,
+    balance_of_a,
+    deposit_of,
+    keep_committed,
+)
 from tests.common.test_sending import Deaf
 
 
@@ -337,18 +339,6 @@ async def test_the_age_of_what_waits_for_kafka_grows_as_long_as_it_is_away(ledge
         assert after - before > 1.5
 
 
-def balance_of_a(ledger: Ledger, balance: int) -> Record:
-    event = BalanceChanged(account_id="a", balance=balance, amount=balance)
-    return record(ledger.events, event, replace(envelope_of(event, now=NOON), key="a"))
-
-
-async def keep_committed(ledger: Ledger, owner: int, row: Record) -> None:
-    connection = await ledger.connect()
-    async with connection.transaction():
-        await keep(Writes(connection), owner, [row])
-    await connection.close()
-
-
 async def test_who_gave_a_partition_back_tells_no_lag_of_it_any_more(ledger: Ledger) -> None:
     """What it told last stood in its metrics for as long as it lived, beside what the new holder tells."""
 
@@ -477,95 +467,3 @@ async def test_patience_ends(ledger: Ledger) -> None:
     async with ledger.running():
         await ledger.request(deposit_of("a", 1))
         await ledger.eventually({"a": 1})
-
-
-async def test_who_lost_its_session_without_postgresql_hearing_of_it_comes_back_within_half_a_minute(
-    ledger: Ledger,
-) -> None:
-    """As where a way between two machines is cut. The lost session held our lock until the kernel gave it up, two hours
-    later: what Kafka had not taken by then was not sent before, no sign of life given, no partition begun.
-    """
-    server, lost = urlsplit(ledger.url), asyncio.Event()
-    assert server.hostname
-    assert server.port
-    kept: list[socket.socket] = []
-
-    async def cut(here: socket.socket, there: socket.socket) -> None:
-        ways = [asyncio.create_task(carry(here, there)), asyncio.create_task(carry(there, here))]
-        if lost.is_set():
-            await asyncio.gather(*ways)
-            return
-        await lost.wait()
-        kept.append(there.dup())  # the server is told of no end
-        for way in ways:
-            way.cancel()
-        await asyncio.wait(ways)
-
-    async with forwarding(server.hostname, server.port, join=cut) as port:
-        there = ledger.url
-        ledger.url = server._replace(netloc=f"{server.netloc.rpartition(':')[0]}:{port}").geturl()
-        try:
-            async with ledger.running() as runtime:
-                ledger.url = there
-                await ledger.request(deposit_of("a", 1))
-                await ledger.said(1)
-                lost.set()
-                await keep_committed(ledger, runtime.outbox.owner, balance_of_a(ledger, 10))
-                runtime.outbox.relay_soon()
-                assert [event.balance for _, event in await ledger.said(2, seconds=30)] == [1, 10]
-        finally:
-            for each in kept:
-                each.close()
-
-
-@pytest.fixture
-def largest(ledger: Ledger) -> Callable[[int], None]:
-    """How long a batch of the ledger's events may be that Kafka takes."""
-
-    def set_to(count: int) -> None:
-        entry = ConfigEntry("max.message.bytes", str(count), incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, ledger.events.name, incremental_configs=[entry])
-        kafka = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"]})
-        for done in kafka.incremental_alter_configs([resource]).values():
-            done.result(10)
-        time.sleep(1)  # until the broker has heard of it
-
-    return set_to
-
-
-async def test_who_lost_its_place_in_the_order_of_a_partition_ends_and_its_successor_says_what_was_kept(
-    ledger: Ledger, process: Process, largest: Callable[[int], None]
-) -> None:
-    """Kafka refused whatever it sent there from then on, since something before was missing: a sixth of all accounts
-    heard nothing more, and all else that the service said waited behind that, until a person restarted it.
-    """
-    await process.start()
-    await ledger.request(deposit_of("a", 1))
-    await ledger.said(1)
-    await asyncio.to_thread(largest, 100)
-    await ledger.request(deposit_of("a", 2))
-    await ledger.eventually({"a": 3})
-    await asyncio.sleep(2)
-    await asyncio.to_thread(largest, 1_000_000)
-    assert await process.ended(20)
-    await process.start()
-    assert [event.balance for _, event in await ledger.said(2)] == [1, 3]
-
-
-async def test_what_is_sent_by_who_lost_its_place_is_kept_for_the_next(
-    ledger: Ledger, largest: Callable[[int], None]
-) -> None:
-    """A gateway refused a sixth of all orders from then on, and said that Kafka is away."""
-
-    def change(balance: int) -> BalanceChanged:
-        return BalanceChanged(account_id="a", balance=balance, amount=1)
-
-    async with ledger.running("0") as runtime:
-        await runtime.send(change(1))
-        await asyncio.to_thread(largest, 100)
-        with pytest.raises(MessagingUnavailable):
-            await runtime.send(change(2))
-        await asyncio.to_thread(largest, 1_000_000)
-        await runtime.send(change(3))
-    async with ledger.running("0"):
-        assert [event.balance for _, event in await ledger.said(2)] == [1, 3]

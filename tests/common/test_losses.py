@@ -1,0 +1,108 @@
+"""What a running process may lose and go on, or end by: its session in PostgreSQL, its place in a partition's order."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from libs.common.messaging.errors import MessagingUnavailable
+from tests.common.forwarding import carry, forwarding
+from tests.common.instance import Process
+from tests.common.ledger import BalanceChanged, Ledger, balance_of_a, deposit_of, keep_committed
+
+
+async def test_who_lost_its_session_without_postgresql_hearing_of_it_comes_back_within_half_a_minute(
+    ledger: Ledger,
+) -> None:
+    """As where a way between two machines is cut. The lost session held our lock until the kernel gave it up, two hours
+    later: what Kafka had not taken by then was not sent before, no sign of life given, no partition begun.
+    """
+    server, lost = urlsplit(ledger.url), asyncio.Event()
+    assert server.hostname
+    assert server.port
+    kept: list[socket.socket] = []
+
+    async def cut(here: socket.socket, there: socket.socket) -> None:
+        ways = [asyncio.create_task(carry(here, there)), asyncio.create_task(carry(there, here))]
+        if lost.is_set():
+            await asyncio.gather(*ways)
+            return
+        await lost.wait()
+        kept.append(there.dup())  # the server is told of no end
+        for way in ways:
+            way.cancel()
+        await asyncio.wait(ways)
+
+    async with forwarding(server.hostname, server.port, join=cut) as port:
+        there = ledger.url
+        ledger.url = server._replace(netloc=f"{server.netloc.rpartition(':')[0]}:{port}").geturl()
+        try:
+            async with ledger.running() as runtime:
+                ledger.url = there
+                await ledger.request(deposit_of("a", 1))
+                await ledger.said(1)
+                lost.set()
+                await keep_committed(ledger, runtime.outbox.owner, balance_of_a(ledger, 10))
+                runtime.outbox.relay_soon()
+                assert [event.balance for _, event in await ledger.said(2, seconds=30)] == [1, 10]
+        finally:
+            for each in kept:
+                each.close()
+
+
+@pytest.fixture
+def largest(ledger: Ledger) -> Callable[[int], None]:
+    """How long a batch of the ledger's events may be that Kafka takes."""
+
+    def set_to(count: int) -> None:
+        entry = ConfigEntry("max.message.bytes", str(count), incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, ledger.events.name, incremental_configs=[entry])
+        kafka = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"]})
+        for done in kafka.incremental_alter_configs([resource]).values():
+            done.result(10)
+        time.sleep(1)  # until the broker has heard of it
+
+    return set_to
+
+
+async def test_who_lost_its_place_in_the_order_of_a_partition_ends_and_its_successor_says_what_was_kept(
+    ledger: Ledger, process: Process, largest: Callable[[int], None]
+) -> None:
+    """Kafka refused whatever it sent there from then on, since something before was missing: a sixth of all accounts
+    heard nothing more, and all else that the service said waited behind that, until a person restarted it.
+    """
+    await process.start()
+    await ledger.request(deposit_of("a", 1))
+    await ledger.said(1)
+    await asyncio.to_thread(largest, 100)
+    await ledger.request(deposit_of("a", 2))
+    await ledger.eventually({"a": 3})
+    await asyncio.sleep(2)
+    await asyncio.to_thread(largest, 1_000_000)
+    assert await process.ended(20)
+    await process.start()
+    assert [event.balance for _, event in await ledger.said(2)] == [1, 3]
+
+
+async def test_what_is_sent_by_who_lost_its_place_is_kept_for_the_next(
+    ledger: Ledger, largest: Callable[[int], None]
+) -> None:
+    """A gateway refused a sixth of all orders from then on, and said that Kafka is away."""
+
+    def change(balance: int) -> BalanceChanged:
+        return BalanceChanged(account_id="a", balance=balance, amount=1)
+
+    async with ledger.running("0") as runtime:
+        await runtime.send(change(1))
+        await asyncio.to_thread(largest, 100)
+        with pytest.raises(MessagingUnavailable):
+            await runtime.send(change(2))
+        await asyncio.to_thread(largest, 1_000_000)
+        await runtime.send(change(3))
+    async with ledger.running("0"):
+        assert [event.balance for _, event in await ledger.said(2)] == [1, 3]
