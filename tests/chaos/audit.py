@@ -12,7 +12,7 @@ from datetime import datetime
 
 import asyncpg
 
-from bench.audit import Key, Row, book_since, unbooked, unfilled
+from bench.audit import Key, Row, book_since, positions, unbooked, unfilled
 from deploy.local.instance import SERVICES
 from tests.chaos.flow import Flow
 from tests.chaos.wishes import CARRIED_OUT, OPEN, Kind, Wish
@@ -21,6 +21,8 @@ from tools.client import Platform
 
 UNDECIDED = ("REQUESTED", "SUBMITTED", "OUTCOME_UNKNOWN")
 QUIET_SECONDS = 60.0
+TRADEBOOK = "/api/v2/trading/tradebook/"
+EVER = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 
 
 @dataclass
@@ -114,8 +116,7 @@ def check_answers(flow: Flow, verdict: Verdict) -> None:
 async def check_books(
     platform: Platform, user: User, wishes: list[Wish], names: dict[str, str], since: datetime, verdict: Verdict
 ) -> None:
-    orders = await book_since(platform, "/api/v2/trading/orders/", since)
-    fills = await book_since(platform, "/api/v2/trading/tradebook/", since)
+    orders, fills, held = await books(platform, since)
     book = {order["order_id"]: order for order in orders}
     verdict.double(len(orders) - len(book), "an order is listed twice in the book")
     told = [wish for wish in wishes if wish.ids]
@@ -130,25 +131,23 @@ async def check_books(
     check_refusals(book, wishes, names, verdict)
     check_cancels(book, wishes, verdict)
     check_changes(book, wishes, verdict)
-    held = await platform.get("/api/v2/trading/positions/")
-    after = Counter({(p["account_id"], p["instrument"], p["product"]): p["quantity"] for p in held["data"]})
-    before = after_fills(after, fills, await book_since(platform, "/api/v2/trading/tradebook/", EVER))
-    verdict.break_word(unbooked(fills, before, after), "positions are not the sum of their fills")
+    verdict.break_word(unbooked(fills, Counter(), held), "positions are not the sum of their fills")
     verdict.break_word(unfilled([*book.values()], fills_of(fills, book)), "orders are not the sum of their fills")
 
 
-EVER = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
-
-
-def after_fills(after: Counter[Key], fills: list[Row], ever: list[Row]) -> Counter[Key]:
-    """What was held before these fills, by all the fills that there ever were."""
-    recent = {fill["fill_id"] for fill in fills}
-    before: Counter[Key] = Counter()
-    for fill in ever:
-        if fill["fill_id"] not in recent:
-            sign = 1 if fill["side"] == "BUY" else -1
-            before[fill["account_id"], fill["instrument"], fill["product"]] += sign * fill["quantity"]
-    return before
+async def books(platform: Platform, since: datetime) -> tuple[list[Row], list[Row], Counter[Key]]:
+    """Orders since then, all fills and what is held, of one moment: an order that rests may fill while they are read,
+    page by page. So they are read again until none did; TimeoutError after a minute of it.
+    """
+    async with asyncio.timeout(QUIET_SECONDS):
+        fills = await book_since(platform, TRADEBOOK, EVER)
+        while True:
+            orders = await book_since(platform, "/api/v2/trading/orders/", since)
+            held = await positions(platform)
+            after = await book_since(platform, TRADEBOOK, EVER)
+            if len(after) == len(fills):
+                return orders, fills, held
+            fills = after
 
 
 def fills_of(fills: list[Row], book: dict[str, Row]) -> list[Row]:
