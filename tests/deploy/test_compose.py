@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,29 @@ def test_a_service_sees_no_other_services_secrets(name: str, variables: dict[str
     assert [password for password in passwords if any(password in value for value in seen.values())] == [
         variables[f"{name.upper()}_DATABASE_PASSWORD"]
     ]
+
+
+def test_the_database_is_healthy_once_it_takes_connections_from_others() -> None:
+    """On a first start its image lets a server on the socket alone make the database: that one passed for ready, and
+    whoever was to set it up was refused.
+    """
+    assert ("-h", "127.0.0.1") in pairwise(CONTAINERS["postgres"]["healthcheck"]["test"])
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_begins_when_every_server_that_it_asks_is_there(job: str) -> None:
+    """The topics' asks PostgreSQL whether the log is whole, began as soon as Kafka was there, and ended with 1."""
+    asks = {"provision": {"postgres"}, "migrate": {"postgres"}, "topics": {"kafka", "postgres"}}
+    assert {name for name in waited_for(job) if name not in JOBS} == asks[job]
+
+
+def waited_for(name: str) -> dict[str, str]:
+    """Everything that has to be there before it begins, and in which state."""
+    found = {other: how["condition"] for other, how in CONTAINERS[name].get("depends_on", {}).items()}
+    for other in list(found):
+        found |= waited_for(other)
+    assert set(found.values()) <= {"service_healthy", "service_completed_successfully"}
+    return found
 
 
 @pytest.mark.parametrize("name", instance.SERVICES)
