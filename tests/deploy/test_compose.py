@@ -155,6 +155,13 @@ def test_a_job_begins_when_every_server_that_it_asks_is_there(job: str) -> None:
     assert {name for name in waited_for(job) if name not in JOBS} == asks[job]
 
 
+def test_the_image_is_made_once_by_whoever_all_that_run_it_wait_for() -> None:
+    """Eleven made it at once: Docker's newer store of images ends such an `up` with `image … already exists`."""
+    assert [name for name in CONTAINERS if "build" in CONTAINERS[name]] == ["provision"]
+    others = [name for name in OURS if name not in ("provision", "reconcile")]
+    assert [name for name in others if "provision" not in waited_for(name)] == []
+
+
 def waited_for(name: str) -> dict[str, str]:
     """Everything that has to be there before it begins, and in which state."""
     found = {other: how["condition"] for other, how in CONTAINERS[name].get("depends_on", {}).items()}
