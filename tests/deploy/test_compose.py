@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
@@ -139,6 +141,28 @@ def test_a_service_sees_no_other_services_secrets(name: str, variables: dict[str
     assert [password for password in passwords if any(password in value for value in seen.values())] == [
         variables[f"{name.upper()}_DATABASE_PASSWORD"]
     ]
+
+
+@pytest.mark.parametrize("name", instance.SERVICES)
+def test_a_service_is_asked_for_its_health_past_the_proxy_that_docker_gives_containers(name: str) -> None:
+    """It was asked of the proxy, which knows no such place: nothing was ever healthy, and the edge never began."""
+    port, (_, *command) = instance.SERVICES[name], CONTAINERS[name]["healthcheck"]["test"]
+    elsewhere = {"PATH": os.environ["PATH"], "http_proxy": "http://127.0.0.1:1"}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        asked = [word.replace(f"localhost:{port}", f"127.0.0.1:{server.server_port}") for word in command]
+        done = subprocess.run((sys.executable, *asked[1:]), env=elsewhere, capture_output=True, text=True, check=False)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+
+
+class Ready(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health/ready" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing to say."""
 
 
 def test_the_database_is_healthy_once_it_takes_connections_from_others() -> None:
