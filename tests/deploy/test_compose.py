@@ -207,6 +207,12 @@ def test_only_the_edge_is_published_and_only_on_the_loopback() -> None:
     assert published == {"edge": ["${EDGE_ADDRESS:-127.0.0.1:8000}:8000"]}
 
 
+def test_the_edge_believes_what_ends_tls_before_it_about_its_clients_and_by_default_nobody() -> None:
+    """It took all who came through that for one client: a hundred wrong passwords of anybody, and nobody logged in."""
+    believed = "--entrypoints.web.forwardedheaders.trustedips=${EDGE_TRUSTED_PROXIES:-127.0.0.1/32}"
+    assert believed in CONTAINERS["edge"]["command"]
+
+
 def test_only_the_network_of_the_edge_is_believed_about_its_clients() -> None:
     [network] = COMPOSE["networks"]["default"]["ipam"]["config"]
     assert CONTAINERS["gateway"]["environment"]["GATEWAY_TRUSTED_PROXIES"] == network["subnet"]
