@@ -213,6 +213,14 @@ def test_the_edge_believes_what_ends_tls_before_it_about_its_clients_and_by_defa
     assert believed in CONTAINERS["edge"]["command"]
 
 
+def test_what_is_put_in_the_place_of_a_file_of_ours_is_seen_in_the_containers() -> None:
+    """The edge was given its routes as one file: an update that replaced it left the edge with the old ones."""
+    places = [volume.split(":")[0] for container in CONTAINERS.values() for volume in container.get("volumes", ())]
+    given = [PROJECT / place for place in places if place.startswith("./")]
+    assert given
+    assert all(place.is_dir() for place in given)
+
+
 def test_only_the_network_of_the_edge_is_believed_about_its_clients() -> None:
     [network] = COMPOSE["networks"]["default"]["ipam"]["config"]
     assert CONTAINERS["gateway"]["environment"]["GATEWAY_TRUSTED_PROXIES"] == network["subnet"]
