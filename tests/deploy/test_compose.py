@@ -1,5 +1,6 @@
 """docker-compose.yml is a valid compose file and runs the same stack as `make up`."""
 
+import gzip
 import json
 import os
 import re
@@ -99,6 +100,24 @@ def test_whatever_becomes_of_the_copy_of_the_containers_they_run_again(fails: st
     asked = (tmp_path / "said").read_text().splitlines()
     assert (done.returncode == 0) is (fails == "nothing")
     assert (asked[0], asked[-1]) == ("compose stop", "compose up -d")
+
+
+def test_the_containers_are_put_back_on_a_new_machine_and_halted_before_anything_trades(tmp_path: Path) -> None:
+    """Without its secrets nothing is known of any container: the first of the commands failed, and ended the others."""
+    page = (PROJECT / "docs" / "operations.md").read_text()
+    [putting_back] = re.findall(r"```\n(\( set -e; from=.*?)```", page, re.DOTALL)
+    docker, backup = tmp_path / "docker", tmp_path / "backups" / "…"
+    docker.write_text('#!/bin/sh\n[ -e .env ] && echo "$*" >>said\n')
+    docker.chmod(0o755)
+    backup.mkdir(parents=True)
+    (backup / ".env").touch()
+    for volume in COMPOSE["volumes"]:
+        (backup / f"{volume}.tar.gz").write_bytes(gzip.compress(b""))
+    found = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(("bash", "-c", putting_back), cwd=tmp_path, env=found, check=True)
+    *_, before, last = (tmp_path / "said").read_text().splitlines()
+    assert before == "compose run --rm trading python -m services.trading halt restored"
+    assert last == "compose up -d"
 
 
 def put_what_the_image_holds(folder: Path) -> None:
