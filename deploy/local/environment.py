@@ -61,7 +61,7 @@ def load(instance: Instance) -> dict[str, str]:
 
 
 def addresses(instance: Instance, known: Mapping[str, str]) -> dict[str, str]:
-    """What follows from ports and passwords, so never kept from an earlier start."""
+    """What follows from ports, passwords and PUBLIC_URL, so never kept from an earlier start."""
     database = f"127.0.0.1:{instance.port('postgres')}/openalgo"
     found = {
         "KAFKA_BOOTSTRAP": f"127.0.0.1:{instance.port('kafka')}",
@@ -73,7 +73,7 @@ def addresses(instance: Instance, known: Mapping[str, str]) -> dict[str, str]:
         "GATEWAY_MARKETDATA_URL": instance.url("marketdata"),
         "GATEWAY_SIGNALS_URL": instance.url("signals"),
         "GATEWAY_TRADING_URL": instance.url("trading"),
-        "GATEWAY_SIGNALS_PUBLIC_URL": instance.url("signals"),
+        "GATEWAY_SIGNALS_PUBLIC_URL": known.get("PUBLIC_URL") or instance.url("signals"),
         "GATEWAY_TRUSTED_PROXIES": "127.0.0.1",
         "SIGNALS_TRUSTED_PROXIES": "127.0.0.1",
         "SIGNALS_WEBHOOK_SECRET": known["GATEWAY_WEBHOOK_SECRET"],

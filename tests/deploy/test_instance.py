@@ -86,6 +86,13 @@ def test_what_the_stack_cannot_start_with_is_refused_at_once_and_not_kept(tmp_pa
     assert environment.choose(Instance(), {"MARKETDATA_FEED": "replay", "SHARED_DATA": str(tmp_path)})
 
 
+def test_webhooks_are_shown_at_the_address_that_their_senders_reach() -> None:
+    """Whatever a person wrote into the file, what he was to paste into TradingView was an address of this machine."""
+    assert environment.load(Instance())["GATEWAY_SIGNALS_PUBLIC_URL"] == Instance().url("signals")
+    environment.write(Instance(), {**environment.load(Instance()), "PUBLIC_URL": "https://trade.example"})
+    assert environment.load(Instance())["GATEWAY_SIGNALS_PUBLIC_URL"] == "https://trade.example"
+
+
 def test_the_feeds_that_may_be_chosen_are_those_that_marketdata_has() -> None:
     assert set(environment.FEEDS) == set(bootstrap.PRICES) == set(FeedKind)
 
