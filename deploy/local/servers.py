@@ -1,5 +1,6 @@
 """The four servers of the stack: how each is prepared once and which command runs it."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ JAVA = ("java", "-cp", f"{JARS / 'kafka'}/*", f"-Dlog4j2.configurationFile={TEMP
 KAFKA_MEMORY = ("-Xms256m", "-Xmx768m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20")
 STARTED_WITHIN = 60.0
 POSTGRES = Path("/usr/lib/postgresql")
+SET_TO = "password-set-to"
+"""In a database's directory: the digest of its administrator's password, as it was set last."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,34 @@ def render(template: str, target: Path, **values: object) -> Path:
 
 
 def postgres(instance: Instance, password: str) -> Program:
-    """PostgreSQL refuses to run as root: then it runs as the distribution's own user `postgres`."""
-    user = "postgres" if os.geteuid() == 0 else None
+    user = postgres_user()
     data = postgres_data(instance)
     if not (data / "PG_VERSION").exists():
         create_cluster(postgres_binaries(), data, password, user)
     render("postgresql.conf", data / "postgresql.conf", postgres_port=instance.port("postgres"))
     command = (str(postgres_of(data) / "postgres"), "-D", str(data))
     return Program("postgres", command, data, stopsignal="INT", user=user)
+
+
+def postgres_user() -> str | None:
+    """PostgreSQL refuses to run as root: then it runs as the distribution's own user `postgres`."""
+    return "postgres" if os.geteuid() == 0 else None
+
+
+def set_password(instance: Instance, password: str) -> None:
+    """The administrator's, before the database is started: who has changed it in the `env` file need not know the old
+    one, which nobody may have any more.
+    """
+    data, user = postgres_data(instance), postgres_user()
+    known, digest = data / SET_TO, hashlib.sha256(password.encode()).hexdigest()
+    if known.exists() and known.read_text() == digest:
+        return
+    literal = password.replace("'", "''")
+    single = (str(postgres_of(data) / "postgres"), "--single", "-D", str(data), "postgres")
+    quiet(single, user, f"ALTER ROLE postgres PASSWORD '{literal}'\n")
+    known.write_text(digest)
+    if user is not None:
+        shutil.chown(known, user, user)
 
 
 def postgres_of(data: Path) -> Path:

@@ -13,7 +13,7 @@ from http.client import HTTPException
 from deploy.local import environment
 from deploy.local.edge import edge
 from deploy.local.instance import ALL_PORTS, MOST_REPLICAS, PROJECT, SERVERS, SERVICES, Instance, replica
-from deploy.local.servers import Program, listens, postgres_binaries, prepare
+from deploy.local.servers import Program, listens, postgres_binaries, prepare, set_password
 from deploy.local.supervisor import Supervisor
 
 SET_UP = (
@@ -50,10 +50,13 @@ class Stack:
         return {**environment.load(self.instance), **self._elsewhere}
 
     def start_servers(self) -> None:
-        if not self.supervisor.running():
+        begins = not self.supervisor.running()
+        if begins:
             self.supervisor.end_orphans()
             self._check_ports()
         self._configure()
+        if begins and "postgres" in self._servers:
+            set_password(self.instance, self.environment()["POSTGRES_PASSWORD"])
         self.supervisor.launch()
         self.supervisor.start("servers")
         self._await(self._servers, self.answers)

@@ -1,5 +1,6 @@
 """Where an instance of the stack listens."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -9,11 +10,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from deploy.local import __main__ as command
 from deploy.local import bootstrap, environment, servers
 from deploy.local.instance import ALL_PORTS, FURTHEST, MOST_REPLICAS, OFFSETS, PROJECT, Instance
+from deploy.local.stack import Stack
 from services.marketdata.settings import FeedKind
 
 MAKE_CLUSTER = """
@@ -137,6 +140,28 @@ def test_a_cluster_whose_making_was_killed_is_made_anew() -> None:
         made = servers.postgres(Instance(), "secret")
         single = (made.command[0], "--single", *made.command[1:], "openalgo")
         servers.quiet(single, made.user, "SELECT 1\n")
+
+
+@pytest.mark.servers
+def test_the_administrators_password_is_that_of_the_file_from_the_next_start_on() -> None:
+    """Whoever put a new one there, since the old one had got about, could start nothing any more."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        home = Path(folder)
+        home.chmod(0o755)
+        patched.setattr(Instance, "home", property(lambda _: home))
+        patched.setenv("PORT_OFFSET", str(Instance().offset + 9))
+        here = Stack(elsewhere={"REDIS_URL": "", "KAFKA_BOOTSTRAP": "", "QUESTDB_URL": ""})
+        for password in ("first", "second"):
+            environment.write(here.instance, {**here.environment(), "POSTGRES_PASSWORD": password})
+            try:
+                here.start_servers()
+                asyncio.run(log_in(here.environment()["POSTGRES_ADMIN_URL"]))
+            finally:
+                here.down()
+
+
+async def log_in(url: str) -> None:
+    await (await asyncpg.connect(url)).close()
 
 
 def test_a_database_is_started_by_the_version_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
