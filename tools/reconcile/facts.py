@@ -311,6 +311,8 @@ class Change:
     """Epoch and terms that risk cleared."""
     is_told: bool = False
     """It was sent to the venue, or trading told that it did not happen."""
+    met_no_market: bool = False
+    """The venue refused it: nothing came of it, whenever it left."""
 
     def decided(self, millis: int) -> None:
         self.decisions += 1

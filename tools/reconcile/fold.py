@@ -294,7 +294,9 @@ class Fold:
         self._executions[mark] = told
         if SETTLED in report.execution_id:
             found.by_hand.append(report)
-        if report.kind not in REFUSALS:
+        if report.kind in REFUSALS:
+            self._refused_there(report, record)
+        else:
             found.executions += 1
         if report.kind in ENDINGS:
             found.ending = report.kind.value
@@ -304,6 +306,10 @@ class Fold:
         found.was_unseen |= report.kind is ExecutionKind.UNSEEN
         if report.kind is ExecutionKind.FILLED:
             found.venue_fills.append(Fill(report.execution_id, report.quantity, report.price or Decimal(0)))
+
+    def _refused_there(self, report: ExecutionReported, record: Record) -> None:
+        if report.kind is ExecutionKind.MODIFY_REJECTED:
+            self.facts.change(report.order_id, record.story).met_no_market = True
 
     def _panic_asked(self, wish: PanicRequested | PanicResetRequested, record: Record) -> None:
         is_reset = isinstance(wish, PanicResetRequested)

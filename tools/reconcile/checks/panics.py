@@ -50,9 +50,9 @@ def check_epochs(facts: Facts, panics: Collection[Panic], grace_s: float, now: d
         if known.submissions:
             _check_order(known, scopes, grace_s, findings)
     for sent in facts.changes_sent:
-        clearance = facts.change(sent.order_id, sent.story).clearance
-        if clearance is not None:
-            epoch, _ = clearance
+        change = facts.change(sent.order_id, sent.story)
+        if change.clearance is not None and not change.met_no_market:
+            epoch, _ = change.clearance
             standing = _standing_under(facts.orders[sent.order_id], scopes)
             needed = sum(scope.epoch_at(sent.millis - int(grace_s * 1000)) for scope in standing)
             what = f"a change that was cleared under epoch {epoch} left for the venue under epoch {needed}"

@@ -3,16 +3,18 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from libs.common.contracts import topics
 from libs.common.contracts.base import RequestRefused
-from libs.common.contracts.enums import OrderPurpose, OrderStatus, Side
-from libs.common.contracts.orders import OrderCleared
+from libs.common.contracts.enums import ExecutionKind, OrderPurpose, OrderStatus, OrderType, Side
+from libs.common.contracts.orders import OrderCleared, OrderModifyCleared
+from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested
 from tests.tools.reconcile.test_checks.seeding import Corruption, Corruptions, check
-from tests.tools.reconcile.world.held import UNIT
+from tests.tools.reconcile.world.held import INSTRUMENT, UNIT
 from tests.tools.reconcile.world.world import World, busy_world
 from tools.reconcile import Rule, rows
 
@@ -171,6 +173,36 @@ async def test_an_order_that_left_long_after_a_panic_and_was_cancelled_before_it
     """Who was to send it slept; the venue had the panic's cancel already, and let it meet no market."""
     world = busy_world()
     world.cancel(leave_half_a_minute_after_a_panic(world))
+    world.reset()
+    report = await check(world.settle())
+    assert report.passed, report.text()
+
+
+async def test_a_change_that_left_long_after_a_panic_and_that_its_venue_refused_is_sound() -> None:
+    """Who was to send it slept; the panic's cancel came before it, and nothing came of it."""
+    world = busy_world()
+    resting = world.first(OrderStatus.ACCEPTED)
+    story = world.ask_for_change(resting.order_id, 9)
+    whose = {"order_id": resting.order_id, "account_id": world.account_id}
+    terms: dict[str, Any] = {"quantity": 9, "order_type": OrderType.LIMIT, "price": resting.terms["price"]}
+    cleared = OrderModifyCleared(**whose, user_id=world.user_id, **terms, trigger_price=None, margin=UNIT * 9, epoch=1)
+    world.say(topics.RISK_DECISIONS, cleared, story=story)
+    world.panic()
+    world.cancel(resting.order_id)
+    world.now += timedelta(seconds=30)
+    late = VenueModifyRequested(**whose, instrument=INSTRUMENT, **terms, trigger_price=None)
+    world.say(topics.VENUE_REQUESTS, late, story=story)
+    refusal = ExecutionReported(
+        **whose,
+        instrument=INSTRUMENT,
+        kind=ExecutionKind.MODIFY_REJECTED,
+        execution_id="too late",
+        venue_order_id=resting.broker_order_id,
+        quantity=0,
+        price=None,
+        executed_at=world.now,
+    )
+    world.say(topics.EXECUTIONS, refusal, story=story)
     world.reset()
     report = await check(world.settle())
     assert report.passed, report.text()
