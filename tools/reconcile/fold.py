@@ -33,7 +33,14 @@ from libs.common.contracts.orders import (
     OrderTerms,
 )
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled
-from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicReset, PanicResetRequested
+from libs.common.contracts.risk import (
+    PanicRaised,
+    PanicRequested,
+    PanicReset,
+    PanicResetRequested,
+    RiskLimitDeleted,
+    RiskLimitSaved,
+)
 from libs.common.contracts.signals import SignalReceived
 from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested, VenueOrderRequested
 from tools.reconcile import history
@@ -91,6 +98,8 @@ class Facts:
     """The resets that trading acknowledged, by what they began again: it refuses some."""
     refused: set[str] = field(default_factory=set)
     """The panics and resets that it refused."""
+    limits: dict[UUID, RiskLimitSaved | None] = field(default_factory=dict)
+    """As each was told last; none of those that were deleted."""
     changes: dict[tuple[UUID, str], Change] = field(default_factory=dict)
     """By order and story, which is the id of the wish."""
     cancels: set[str] = field(default_factory=set)
@@ -163,6 +172,8 @@ class Fold:
         self._read(topics.PANICS.name, PanicReset, self._panic_reset)
         self._read(topics.TRADING_REFUSALS.name, RequestRefused, self._refused)
         self._read(topics.SETTLEMENTS.name, ContractSettled, self._contract_settled)
+        self._read(topics.RISK_LIMITS.name, RiskLimitSaved, self._limit_saved)
+        self._read(topics.RISK_LIMITS.name, RiskLimitDeleted, self._limit_deleted)
         self._read_signals()
         self._read_trading()
 
@@ -325,6 +336,12 @@ class Fold:
     def _refused(self, refused: RequestRefused, _: Record) -> None:
         if refused.request in PANICS:
             self.facts.refused.add(refused.entity_id)
+
+    def _limit_saved(self, saved: RiskLimitSaved, _: Record) -> None:
+        self.facts.limits[saved.limit_id] = saved
+
+    def _limit_deleted(self, deleted: RiskLimitDeleted, _: Record) -> None:
+        self.facts.limits[deleted.limit_id] = None
 
     def _signal(self, signal: SignalReceived, _: Record) -> None:
         known = self.facts.signals.setdefault(

@@ -45,6 +45,7 @@ READERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         _EVENTS: tuple(each.__name__ for each in topics.TRADING_EVENTS.carries),
         topics.ACCOUNTS.name: ("AccountSaved", "AccountDeleted"),
         topics.PANICS.name: ("PanicRaised", "PanicReset"),
+        topics.RISK_LIMITS.name: ("RiskLimitSaved", "RiskLimitDeleted"),
         topics.SIGNALS.name: ("SignalReceived",),
         topics.STRATEGY_DECISIONS.name: ("SignalActedOn", "SignalSkipped"),
     },

@@ -146,6 +146,8 @@ def shown(world: World) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "fills", values(row)
     for row in world.rows[rows.ShownAccount]:
         yield "entities", {"kind": "account", **values(row)}
+    for limit in world.rows[rows.ShownLimit]:
+        yield "entities", {"kind": "risk_limit", **values(limit)}
     for row in world.rows[rows.UserAccess]:
         access = {"active": row.may_trade, "told_may_trade": row.may_trade, "access_version": row.version}
         yield "users", {"user_id": row.user_id, **access}

@@ -8,6 +8,7 @@ from tools.reconcile.rows.gateway import (
     ShownComparison,
     ShownFills,
     ShownFunds,
+    ShownLimit,
     ShownOrder,
     ShownPanic,
     ShownPosition,
@@ -16,7 +17,7 @@ from tools.reconcile.rows.gateway import (
     UserAccess,
 )
 from tools.reconcile.rows.messages import DiscardedRow, OffsetRow, OutboxRow, ParkedRow
-from tools.reconcile.rows.risk import Reservation, RiskAccount, RiskExposure, RiskHalt
+from tools.reconcile.rows.risk import KeptLimit, KeptWatch, Reservation, RiskAccount, RiskExposure, RiskHalt
 from tools.reconcile.rows.row import SERVICES, R, Row, columns
 from tools.reconcile.rows.signals import AcceptedAlert, SignalsUser
 from tools.reconcile.rows.strategy import StrategyAccount, StrategyAlgo, StrategyHolding, StrategyUser
@@ -43,6 +44,8 @@ __all__ = (
     "BookedExecutions",
     "BrokerCall",
     "DiscardedRow",
+    "KeptLimit",
+    "KeptWatch",
     "OffsetRow",
     "OutboxRow",
     "Panic",
@@ -60,6 +63,7 @@ __all__ = (
     "ShownComparison",
     "ShownFills",
     "ShownFunds",
+    "ShownLimit",
     "ShownOrder",
     "ShownPanic",
     "ShownPosition",

@@ -113,6 +113,19 @@ class ShownAccount(_Gateway):
 
 
 @dataclass(frozen=True, slots=True)
+class ShownLimit(_Gateway):
+    """`body` is the RiskLimit that is shown."""
+
+    source: ClassVar[str] = (
+        "(SELECT entity_id, version, deleted, body FROM entities WHERE kind = 'risk_limit') AS limits"
+    )
+    entity_id: UUID
+    version: int
+    deleted: bool
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShownComparison(_Gateway):
     """`body` is the PositionsCompared that is shown."""
 

@@ -63,6 +63,34 @@ class RiskExposure(_Risk):
 
 
 @dataclass(frozen=True, slots=True)
+class KeptLimit(_Risk):
+    source: ClassVar[str] = "limits"
+    limit_id: UUID
+    user_id: UUID
+    level: str
+    account_id: UUID | None
+    strategy_id: UUID | None
+    instrument: str | None
+    max_order_value: Decimal | None
+    max_open_positions: int | None
+    max_daily_loss: Decimal | None
+    identical_order_window_s: int | None
+    active: bool
+    deleted: bool
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptWatch(_Risk):
+    """An amount of a limit that the MTM is held against."""
+
+    source: ClassVar[str] = "watches"
+    limit_id: UUID
+    kind: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class RiskHalt(_Risk):
     source: ClassVar[str] = "halts"
     scope: str

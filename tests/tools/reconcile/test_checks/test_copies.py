@@ -1,6 +1,7 @@
 """What the gateway, risk and strategy keep of others agrees with its owner."""
 
 import json
+from decimal import Decimal
 
 import pytest
 
@@ -168,6 +169,41 @@ def an_algo_believes_to_hold_what_was_sold(world: World) -> None:
 @CORRUPTIONS.of(Rule.COPIES, "strategy")
 def strategy_lacks_an_account(world: World) -> None:
     world.drop(rows.StrategyAccount)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "was told to be saved, and risk does not have it")
+def risk_lacks_a_limit(world: World) -> None:
+    world.drop(rows.KeptLimit)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "watched: {'DAILY_LOSS': Decimal('5000')} in risk")
+def risk_watches_no_stop_loss(world: World) -> None:
+    world.drop(rows.KeptWatch)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "watched: {'STOP_LOSS': Decimal('20000')")
+def risk_watches_another_stop_loss(world: World) -> None:
+    world.change(rows.KeptWatch, amount=Decimal(20_000))
+
+
+@CORRUPTIONS.of(Rule.COPIES, "(order value, positions, daily loss, window, active): (None, 30,")
+def risk_lets_more_positions_through(world: World) -> None:
+    world.change(rows.KeptLimit, max_open_positions=30)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "is in force in risk, and was deleted")
+def a_limit_outlives_its_deletion(world: World) -> None:
+    world.change(rows.KeptLimit, 1, deleted=False, active=True)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "(version, terms): None in the gateway")
+def the_gateway_shows_a_limit_no_more(world: World) -> None:
+    world.change(rows.ShownLimit, deleted=True)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "was told to be saved, and the gateway does not show it")
+def the_gateway_lacks_a_limit(world: World) -> None:
+    world.drop(rows.ShownLimit)
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)

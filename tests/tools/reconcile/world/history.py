@@ -45,7 +45,15 @@ from libs.common.contracts.orders import (
     OrderSubmitted,
 )
 from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled
-from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicReset, PanicResetRequested
+from libs.common.contracts.risk import (
+    PanicRaised,
+    PanicRequested,
+    PanicReset,
+    PanicResetRequested,
+    RiskLimit,
+    RiskLimitDeleted,
+    RiskLimitSaved,
+)
 from libs.common.contracts.signals import SignalReceived
 from libs.common.contracts.users import UserAccessChanged
 from libs.common.contracts.venue import ExecutionReported, VenueModifyRequested, VenueOrderRequested
@@ -77,6 +85,8 @@ class History(Log):
         self.epochs: dict[str, tuple[int, bool]] = {}
         self.algos = 0
         """Versions of the one that there is."""
+        self.limits: dict[RiskLimit, tuple[int, bool]] = {}
+        """The version of each, and whether it was deleted."""
         self.compared: PositionsCompared | None = None
         self.capital = self.opening = capital
         self.realised = ZERO
@@ -372,6 +382,19 @@ class History(Log):
         self.say(topics.PANIC_REQUESTS, PanicResetRequested(**whose, requested_by=self.user_id))
         self.say(topics.PANICS, PanicReset(**whose, epoch=epoch, reset_by=self.user_id))
         self.epochs[name] = (epoch, False)
+
+    def limit(self, **amounts: Any) -> RiskLimit:
+        """Of the account."""
+        scope = {"user_id": self.user_id, "level": RiskLevel.ACCOUNT, "account_id": self.account_id}
+        limit = RiskLimit(limit_id=self.new_id(), **scope, **amounts)
+        whose = {"limit_id": limit.limit_id, "user_id": self.user_id}
+        self.say(topics.RISK_LIMITS, RiskLimitSaved(**whose, limit=limit, version=1))
+        self.limits[limit] = (1, False)
+        return limit
+
+    def delete_limit(self, limit: RiskLimit) -> None:
+        self.say(topics.RISK_LIMITS, RiskLimitDeleted(limit_id=limit.limit_id, user_id=self.user_id))
+        self.limits[limit] = (2, True)
 
     def shut_out(self, *, may_trade: bool = False) -> None:
         version = self.access[1] + 1 if self.access else 1

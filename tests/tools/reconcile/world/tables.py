@@ -8,6 +8,7 @@ from uuid import UUID
 
 from libs.common.contracts.brokers import PositionsCompared
 from libs.common.contracts.enums import OrderPurpose, OrderStatus, Product, Side
+from libs.common.contracts.risk import RiskLimit
 from tests.tools.reconcile.world.held import INSTRUMENT, NIL, UNIT, ZERO, Held, Placed
 from tests.tools.reconcile.world.history import History
 from tools.reconcile import rows
@@ -28,11 +29,29 @@ def settle(world: History) -> None:
         world.rows[rows.RiskHalt].append(rows.RiskHalt(scope, epoch, halted))
         world.rows[rows.ShownPanic].append(rows.ShownPanic(scope, epoch, halted))
     world.rows[rows.Panic].extend(world.panics)
+    _limits(world)
     if world.access:
         for kind in (rows.UserAccess, rows.SignalsUser, rows.StrategyUser):
             world.rows[kind].append(kind(world.user_id, *world.access))
     if world.compared is not None:
         _comparison(world, world.compared)
+
+
+def _limits(world: History) -> None:
+    for limit, (version, deleted) in world.limits.items():
+        _limit(world, limit, version, deleted=deleted)
+
+
+def _limit(world: History, limit: RiskLimit, version: int, *, deleted: bool) -> None:
+    kept: dict[str, Any] = {name: getattr(limit, name, None) for name in rows.columns(rows.KeptLimit).split(", ")}
+    kept |= {"level": limit.level.value, "active": not deleted, "deleted": deleted, "version": version}
+    world.rows[rows.KeptLimit].append(rows.KeptLimit(**kept))
+    watched = {"STOP_LOSS": limit.stop_loss, "DAILY_LOSS": limit.max_daily_loss}
+    for kind, amount in watched.items():
+        if amount is not None and not deleted:
+            world.rows[rows.KeptWatch].append(rows.KeptWatch(limit.limit_id, kind, amount))
+    shown = rows.ShownLimit(limit.limit_id, 1, deleted, limit.model_dump_json())
+    world.rows[rows.ShownLimit].append(shown)
 
 
 def _comparison(world: History, compared: PositionsCompared) -> None:

@@ -1,6 +1,7 @@
 """A small platform on paper: what a sound log and sound tables look like, and what tests do to them."""
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from libs.common.contracts.enums import OrderPurpose, OrderStatus, Side
@@ -48,7 +49,8 @@ def expired_world() -> World:
 
 def busy_world() -> World:
     """A bit of everything: bought by hand and by an algo, sold at a profit, resting, changed, cancelled, denied,
-    stopped by a panic, squared off, and begun again; its user shut out and let in; compared with its broker."""
+    stopped by a panic, squared off, and begun again; its user shut out and let in; compared with its broker;
+    with a limit on its losses, and one that was deleted."""
     world = World()
     bought = world.place(world.wish(Side.BUY, 10))
     world.fill(bought, 6, "100.00")
@@ -70,4 +72,6 @@ def busy_world() -> World:
     world.shut_out()
     world.shut_out(may_trade=True)
     world.compare()
+    world.limit(stop_loss=Decimal(2000), max_daily_loss=Decimal(5000), max_open_positions=3)
+    world.delete_limit(world.limit(stop_loss=Decimal(100)))
     return world

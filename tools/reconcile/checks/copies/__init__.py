@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from tools.reconcile.checks.copies import comparisons, gateway, others, risk
+from tools.reconcile.checks.copies import comparisons, gateway, limits, others, risk
 from tools.reconcile.checks.owner import Owner
 from tools.reconcile.fold import Facts
 from tools.reconcile.rules import Findings
@@ -21,3 +21,5 @@ async def check_copies(facts: Facts, owner: Owner, tables: Tables, now: datetime
     await others.strategy(owner, tables, findings)
     await others.access(tables, findings)
     await risk.check_risk(facts, owner, tables, now, findings)
+    await limits.kept(facts, tables, findings)
+    await limits.shown(facts, tables, findings)
