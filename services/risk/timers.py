@@ -23,7 +23,6 @@ from services.risk.domain.watches import Crossing, Watch, by_scope
 from services.risk.memory import RiskMemory
 from services.risk.store import RiskStore
 from services.risk.store.rebuild import watches_stand
-from services.risk.store.reservations import Reservations
 
 KEEP_DECISIONS = timedelta(days=7)
 FORGOTTEN_AT_ONCE = 20_000
@@ -165,12 +164,15 @@ async def _follow(peaks: list[tuple[Watch, Decimal]], ctx: Context[RiskStore, Ri
 async def forget(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
     """Timer, every minute: more than a day's orders in a day, and at no time more than a statement may take."""
     await ctx.store.reservations.forget(ctx.now - KEEP_DECISIONS, FORGOTTEN_AT_ONCE)
+    await ctx.store.limits.forget(ctx.now - KEEP_DECISIONS, FORGOTTEN_AT_ONCE)
     return []
 
 
 async def forget_old(connection: Connection, now: datetime) -> None:
     """All of it, after a rebuild."""
-    await Reservations(connection).forget(now - KEEP_DECISIONS)
+    store = RiskStore(connection)
+    await store.reservations.forget(now - KEEP_DECISIONS)
+    await store.limits.forget(now - KEEP_DECISIONS)
 
 
 async def end_sessions(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:

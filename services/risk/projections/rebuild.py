@@ -56,6 +56,7 @@ async def limit_saved(event: RiskLimitSaved, ctx: RiskContext) -> Sequence[Messa
 
 async def limit_deleted(event: RiskLimitDeleted, ctx: RiskContext) -> Sequence[Message]:
     await ctx.store.delete_limit(event.limit_id)
+    await rebuild.limit_was_deleted(ctx.store.connection, event, ctx.cause.time)
     return []
 
 

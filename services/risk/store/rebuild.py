@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from libs.common.contracts.risk import MTMBreached, WatchMoved
+from libs.common.contracts.risk import MTMBreached, RiskLimitDeleted, WatchMoved
 from libs.common.database import Connection
 from services.risk.domain.instruments import trading_day
 
@@ -24,6 +24,7 @@ _BREACH = """
         changed_at = now()
     WHERE limit_id = $1 AND kind = $2
 """
+_DELETED = "UPDATE limits SET changed_at = $2 WHERE limit_id = $1"
 
 
 async def forget(connection: Connection, _: datetime) -> None:
@@ -39,6 +40,11 @@ async def watches_stand(connection: Connection, keys: Collection[tuple[object, s
 async def move_watch(connection: Connection, told: WatchMoved) -> None:
     stands = (told.armed, told.day, told.baseline, told.peak, told.carried_peak)
     await connection.execute(_MOVE, told.limit_id, told.kind, told.version, *stands)
+
+
+async def limit_was_deleted(connection: Connection, told: RiskLimitDeleted, at: datetime) -> None:
+    """As long ago as it was: it is forgotten when it would have been."""
+    await connection.execute(_DELETED, told.limit_id, at)
 
 
 async def breach(connection: Connection, told: MTMBreached) -> None:

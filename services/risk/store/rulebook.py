@@ -1,7 +1,7 @@
 """What people decided: halts and limits."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 
 from libs.common.contracts.enums import RiskLevel
@@ -37,6 +37,11 @@ _SAVE_LIMIT = """
     SET level = $3, account_id = $4, strategy_id = $5, instrument = $6, max_order_value = $7, max_open_positions = $8,
         max_daily_loss = $9, identical_order_window_s = $10, active = $11, deleted = false, version = $12,
         changed_at = now()
+"""
+
+_FORGET = """
+    DELETE FROM limits WHERE limit_id = ANY(ARRAY(
+        SELECT limit_id FROM limits WHERE deleted AND changed_at < $1 ORDER BY changed_at LIMIT $2))
 """
 
 
@@ -123,7 +128,7 @@ class Limits:
         self._kept[limit.limit_id] = KeptLimit(limit.user_id, version, deleted=False)
 
     async def delete(self, limit_id: RiskLimitId) -> None:
-        """The row stays, so that other instances see that it is gone, and a late writer its version."""
+        """The row stays for some days, so that other instances see that it is gone, and a late writer its version."""
         await self._watches.forget(limit_id)
         await self._connection.execute(
             "UPDATE limits SET deleted = true, active = false, version = version + 1, changed_at = now() "
@@ -132,6 +137,10 @@ class Limits:
         )
         kept = self._kept[limit_id]
         self._kept[limit_id] = KeptLimit(kept.user_id, kept.version + 1, deleted=True)
+
+    async def forget(self, deleted_before: datetime, most: int | None = None) -> None:
+        """Drop what was deleted so long ago, so many at most."""
+        await self._connection.execute(_FORGET, deleted_before, most)
 
 
 def needs_count(limits: Iterable[OrderLimit], level: RiskLevel) -> list[OrderLimit]:

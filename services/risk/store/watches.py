@@ -26,7 +26,8 @@ _WATCHES = """
 _WATCHES_OF = f"{_WATCHES} WHERE limit_id = ANY($1::uuid[])"
 
 _WATCHES_CHANGED = f"""
-    {_WATCHES} WHERE l.changed_at > $1 OR limit_id IN (SELECT limit_id FROM watches WHERE changed_at > $1)
+    {_WATCHES} WHERE limit_id = ANY(ARRAY(SELECT limit_id FROM limits WHERE changed_at > $1
+                                          UNION SELECT limit_id FROM watches WHERE changed_at > $1))
 """  # noqa: S608 - constants only
 
 _DROP = """
@@ -52,7 +53,7 @@ _FIRED = """
     SELECT limit_id, w.kind, w.version, l.user_id, l.level, l.account_id, l.strategy_id, l.instrument, w.amount::text,
            w.armed, w.day, w.baseline::text
     FROM limits l JOIN watches w USING (limit_id)
-    WHERE l.user_id = ANY($1::uuid[]) AND NOT w.armed AND w.kind <> 'DAILY_LOSS'
+    WHERE l.user_id = ANY($1::uuid[]) AND l.active AND NOT w.armed AND w.kind <> 'DAILY_LOSS'
     ORDER BY limit_id, w.kind FOR UPDATE OF w
 """
 """Locked: of two instances that close the last positions of a scope, the second waits, and sees that all is flat."""
@@ -92,7 +93,7 @@ _SHIFT = """
         SELECT w.limit_id, w.kind, w.day = $7 AS is_on,
                CASE l.level WHEN 'STRATEGY' THEN $6::numeric ELSE $5::numeric END AS made
         FROM watches w JOIN limits l USING (limit_id)
-        WHERE l.user_id = $1 AND w.kind <> 'DAILY_LOSS'
+        WHERE l.user_id = $1 AND l.active AND w.kind <> 'DAILY_LOSS'
           AND (l.account_id IS NULL OR l.account_id = $2) AND (l.strategy_id IS NULL OR l.strategy_id = $3)
           AND (l.instrument IS NULL OR l.instrument = $4)
         ORDER BY limit_id, kind FOR UPDATE OF w)

@@ -23,7 +23,7 @@ from libs.common.contracts.orders import (
     OrderModifyRequested,
     OrderRequested,
 )
-from libs.common.contracts.risk import RiskLimit, RiskLimitSaveRequested
+from libs.common.contracts.risk import RiskLimit, RiskLimitDeleteRequested, RiskLimitSaveRequested
 from libs.common.database import Connection
 from libs.common.service import Context
 from libs.common.testing import Databases, deliver
@@ -47,6 +47,7 @@ from tests.services.risk.scene import (
     position,
     state,
 )
+from tests.services.risk.test_handlers.saying import limit
 
 
 async def totals_are_the_sum_of_the_rows(connection: Connection) -> None:
@@ -297,3 +298,35 @@ async def test_what_is_asked_every_second_does_not_read_all_that_was_ever_held(c
         assert await exposures.moved_of(USER, asked - timedelta(seconds=15)) == []
         assert await exposures.instruments_held() == ()
         assert await connection.fetchval(whole) == before
+
+
+async def test_limits_that_were_deleted_are_not_read_and_are_forgotten(connection: Connection) -> None:
+    """Each stayed for ever: who made and deleted limits all day slowed down every batch that held an order of his, and
+    with it everybody's, and the look of each second at what is watched.
+    """
+    scene = await Scene(connection).open()
+    kept, gone = limit(stop_loss=Decimal(500)), limit(stop_loss=Decimal(600))
+    await scene.tell(kept, gone)
+    await scene.tell(RiskLimitDeleteRequested(limit_id=gone.limit_id, user_id=USER))
+    await connection.execute(
+        "INSERT INTO limits (limit_id, user_id, level, active, deleted, version, changed_at) "
+        "SELECT gen_random_uuid(), $1, 'USER', false, true, 2, now() - interval '1 day' FROM generate_series(1, 19000)",
+        USER,
+    )
+    await connection.execute("ANALYZE limits")
+    async with connection.transaction():
+        store, asked = RiskStore(connection), await connection.fetchval("SELECT now()")
+        read = (
+            "SELECT seq_tup_read + COALESCE(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables "
+            "WHERE relid = 'limits'::regclass"
+        )
+        before = await connection.fetchval(read)
+        await store.prefetch([order(), position(state(0, 100))])
+        assert set(await store.watches.changed(asked - timedelta(seconds=15))) == {kept.limit_id, gone.limit_id}
+        assert await connection.fetchval(read) - before < 20
+    left = []
+    for days in (5, 9):
+        now = SystemClock().now() + timedelta(days=days)
+        await timers.forget(Context(RiskStore(connection), market(), now, envelope_of(kept, now=now)))
+        left.append(await connection.fetchval("SELECT count(*) FROM limits"))
+    assert left == [19_002, 1]
