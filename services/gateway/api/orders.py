@@ -83,9 +83,18 @@ def overloaded() -> Problem:
 
 
 def _is_too_many(edge: Edge, identity: Identity, request: Request, body: models.PlaceOrder) -> bool:
-    """Neither an exit nor the repetition of what was taken, nor of somebody who has his share of the place yet."""
-    is_new = body.purpose is OrderPurpose.ENTRY and not edge.commands.is_repeated(request, identity)
-    return is_new and not edge.memory.admission.has_share(identity.user_id)
+    """Neither the repetition of what was taken, nor of somebody who has his share of the place yet; nor an exit, but of
+    somebody who has very many under way.
+    """
+    if edge.commands.is_repeated(request, identity):
+        return False
+    admission = edge.memory.admission
+    may_enter = admission.lets_out if _is_exit(body) else admission.has_share
+    return not may_enter(identity.user_id)
+
+
+def _is_exit(body: models.PlaceOrder) -> bool:
+    return body.purpose is not OrderPurpose.ENTRY
 
 
 @router.post(
@@ -99,8 +108,9 @@ async def place(request: Request) -> Response:
     """Answers once the order is accepted, or refused: 201, or 422 with the rule, the limit and the value.
 
     The order is in the book either way. Past two seconds the answer is 202. The body is read by hand: this is the
-    road that has to be fast. 503 `overloaded` when too many orders are on their way: exits are taken all
-    the same, and so is what repeats an Idempotency-Key that was taken here: it hears what became of the first.
+    road that has to be fast. 503 `overloaded` when too many orders are on their way: exits are taken all the same, up
+    to 64 of yours at once, and so is what repeats an Idempotency-Key that was taken here: it hears what became of the
+    first.
     """
     edge = edge_of(request)
     identity = await edge.identify_trader(request)
@@ -122,13 +132,13 @@ async def place(request: Request) -> Response:
         admission.refused += 1
         raise overloaded()
     began = stopwatch()
-    admission.begin(identity.user_id)
+    admission.begin(identity.user_id, is_exit=_is_exit(body))
     edge.commands.let_in(request, identity)
     try:
         return await edge.commands.once(request, identity, run)
     finally:
         now = stopwatch()
-        admission.end(identity.user_id, now - began, now)
+        admission.end(identity.user_id, now - began, now, is_exit=_is_exit(body))
 
 
 @router.post("/modify", response_model=models.OrderView, responses={**models.PROBLEMS, **models.TAKEN})

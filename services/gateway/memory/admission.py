@@ -6,7 +6,8 @@ the answers of half a second are judged together, and only when most were late s
 not get shorter meanwhile, does the limit shrink (a queue that stands, not one that passes: CoDel's distinction, RFC
 8289); it grows back while they are quick.
 Who has little under way is let in all the same while others fill the place: a flood of one user is his own overload.
-Exits and cancels are never refused here: when there is too much to do, what reduces risk comes first.
+Cancels are never refused here, and exits only to who alone has as many of them under way as may be in all: when there
+is too much to do, what reduces risk comes first, but whoever calls all that he sends an exit is not to fill the place.
 """
 
 from collections import Counter
@@ -33,6 +34,8 @@ class Admission:
         self.under_way = 0
         self._own: Counter[UserId] = Counter()
         """Under way, by user; nobody who has none."""
+        self._exits: Counter[UserId] = Counter()
+        """The same, of exits alone."""
         self.refused = 0
         self._looked_at = 0.0
         self._late = self._quick = 0
@@ -52,16 +55,22 @@ class Admission:
         users = len(self._own) + (user_id not in self._own)
         return (self._own[user_id] + 1) * users <= self.limit
 
-    def begin(self, user_id: UserId) -> None:
+    def lets_out(self, user_id: UserId) -> bool:
+        """Whether an exit of this user may come in though there is no place."""
+        return self._exits[user_id] < self.limit
+
+    def begin(self, user_id: UserId, *, is_exit: bool = False) -> None:
         self.under_way += 1
         self._own[user_id] += 1
+        if is_exit:
+            self._exits[user_id] += 1
 
-    def end(self, user_id: UserId, seconds: float, now: float) -> None:
+    def end(self, user_id: UserId, seconds: float, now: float, *, is_exit: bool = False) -> None:
         """An order was answered after so many seconds."""
-        if self._own[user_id] > 1:
-            self._own[user_id] -= 1
-        else:
-            del self._own[user_id]
+        for counted in (self._own, self._exits) if is_exit else (self._own,):
+            counted[user_id] -= 1
+            if not counted[user_id]:
+                del counted[user_id]
         if now - self._looked_at >= LOOK_S:
             self._look()
             self._looked_at = now

@@ -57,6 +57,25 @@ async def test_who_fills_all_the_room_keeps_out_himself_and_not_the_others(platf
     assert (admission.under_way, admission.refused) == (0, 2)
 
 
+async def test_who_calls_all_that_he_sends_an_exit_does_not_fill_the_place(platform: Platform) -> None:
+    """Exits were let in whatever was under way: with that word in each of his orders one user made everybody wait."""
+    asha, bina = await platform.person("asha"), await platform.person("bina")
+    admission = platform.runtime.memory.admission
+    admission.limit = 2
+    leaving = limit_order(asha, purpose="EXIT")
+    first = [asyncio.create_task(asha.client.post(PLACE, json=leaving)) for _ in range(2)]
+    while admission.under_way < 2:
+        await asyncio.sleep(0.01)
+    refused = await asha.client.post(PLACE, json=leaving)
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    other = await bina.client.post(PLACE, json=limit_order(bina, purpose="EXIT"))
+    assert other.status_code == 202
+    assert {answer.status_code for answer in await asyncio.gather(*first)} == {202}
+    platform.answer = said.yes
+    assert (await asha.client.post(PLACE, json=leaving)).status_code == 201
+    assert (admission.under_way, admission.refused) == (0, 1)
+
+
 async def test_in_an_overload_who_repeats_an_order_hears_what_became_of_it_and_not_that_it_was_not_taken(
     platform: Platform,
 ) -> None:
