@@ -25,7 +25,7 @@ UNEXPECTED = (ExecutionKind.FILLED, ExecutionKind.FOUND)
 
 
 async def start_square_off(request: SquareOffRequested, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
-    if rules.is_stale(request, ctx.cause.time, ctx.now) or await ctx.store.square_offs.exists(request.square_off_id):
+    if rules.is_stale(request, ctx.cause.time, ctx.now) or ctx.store.square_offs.exists(request.square_off_id):
         return []
     account = await ctx.store.accounts.get(request.account_id)
     if account is None or account.deleted:

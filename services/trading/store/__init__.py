@@ -17,7 +17,9 @@ from libs.common.contracts.orders import (
     OrderCleared,
     OrderDenied,
     OrderModifyCleared,
+    OrdersCancelRequested,
     OrderSettleRequested,
+    SquareOffRequested,
 )
 from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.contracts.venue import ExecutionReported
@@ -82,11 +84,10 @@ class TradingStore(Store):
         )
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
-        """One question for the locks, one for the rest, unless an account is being squared off."""
+        """One question for the locks, one for the rest, and one more where exits may be asked for."""
         if settling := [m.order_id for m in messages if isinstance(m, OrderSettleRequested)]:
             await self.watched.lock(settling)
-        panic_scopes = {m.scope for m in messages if isinstance(m, PanicRequested)}
-        at_stake = {each for scope in panic_scopes for each in await self.panics.accounts_at_stake(scope)}
+        at_stake = await self._at_stake(messages)
         account_ids: set[AccountId] = {m.account_id for m in messages if hasattr(m, "account_id")}
         await self.accounts.lock(account_ids | at_stake)
         submitting = [m for m in messages if isinstance(m, OrderCleared)]
@@ -100,10 +101,32 @@ class TradingStore(Store):
         self.positions.ask_held(self.reads, unsettled)
         self.panics.ask(self.reads, {scope for m in submitting for scope in scopes_of(m)})
         self.panics.ask_of_orders(self.reads, standing)
-        self._ask_portfolios(self.accounts.with_square_offs() | at_stake)
+        closing = {m.square_off_id: m.account_id for m in messages if isinstance(m, SquareOffRequested)}
+        self.square_offs.ask(self.reads, list(closing))
+        cancelling = {m.account_id for m in messages if isinstance(m, OrdersCancelRequested)}
+        self._ask_portfolios(self.accounts.with_square_offs().union(at_stake, closing.values(), cancelling))
         await self.reads.send()
         self.positions.found(self.orders.loaded(filling))
         self.panics.found(scope for order in self.orders.loaded(standing) for scope in scopes_of(order))
+        await self._know_epochs(at_stake.union(closing.values()))
+
+    async def _at_stake(self, messages: Sequence[Message]) -> set[AccountId]:
+        """The accounts that a panic concerns."""
+        scopes = {m.scope for m in messages if isinstance(m, PanicRequested)}
+        return {each for scope in scopes for each in await self.panics.accounts_at_stake(scope)}
+
+    async def _know_epochs(self, account_ids: set[AccountId]) -> None:
+        """Those that exits from what these accounts hold stand under: thousands may be closed at once."""
+        scopes: set[str] = set()
+        for account_id in account_ids:
+            account = await self.accounts.get(account_id)
+            held = [book for book in await self.positions.live_books(account_id) if book.holding.quantity]
+            if account is not None and held:
+                strategies = {book.strategy_id for book in held}
+                scopes.update(*(rules.scopes_of(account.user_id, account_id, each) for each in strategies))
+        if scopes:
+            self.panics.ask(self.reads, scopes)
+            await self.reads.send()
 
     async def order(self, order_id: OrderId, now: datetime) -> Order | None:
         """The order, wherever it is kept. Its account is locked by the caller.

@@ -66,6 +66,7 @@ class Panics:
         self._known: dict[str, PanicEpoch] = {}
         self._changed: dict[str, PanicEpoch] = {}
         self._at_stake: dict[str, set[AccountId]] = {}
+        self._halted_at: dict[tuple[str, int], datetime | None] = {}
 
     async def epochs(self, scopes: Sequence[str]) -> Sequence[PanicEpoch]:
         reads = Reads(self._connection)
@@ -90,8 +91,10 @@ class Panics:
 
     async def halted_at(self, stopped: PanicEpoch) -> datetime | None:
         """When an operator halted the scope; None where somebody panicked there."""
-        at: datetime | None = await self._connection.fetchval(HALTED_AT, stopped.scope, stopped.epoch, OPERATOR)
-        return at
+        key = stopped.scope, stopped.epoch
+        if key not in self._halted_at:
+            self._halted_at[key] = await self._connection.fetchval(HALTED_AT, *key, OPERATOR)
+        return self._halted_at[key]
 
     async def accounts_at_stake(self, scope: str) -> set[AccountId]:
         """With open orders or positions in the scope before this transaction; none for a malformed scope."""
@@ -111,6 +114,7 @@ class Panics:
         await self._connection.execute(
             INSERT_PANIC, request.panic_id, request.scope, epoch, request.requested_by, request.reason, now
         )
+        self._halted_at.pop((request.scope, epoch), None)
 
     def ask(self, reads: Reads, scopes: Iterable[str]) -> None:
         missing = [scope for scope in scopes if scope not in self._known]

@@ -1,7 +1,7 @@
 """Square-offs, and the largest order sizes that exchanges taught us by freezing larger ones."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pydantic import TypeAdapter
 
@@ -13,7 +13,7 @@ from libs.common.writes import Writes
 from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.square_offs import Pause, SquareOff
 
-EXISTS = "SELECT EXISTS (SELECT FROM square_offs WHERE square_off_id = $1)"
+SELECT_BEGUN = "SELECT square_off_id FROM square_offs WHERE square_off_id = ANY($1::uuid[])"
 SELECT_OPEN = """
 SELECT square_off_id, account_id, user_id, strategy_id, instrument, product, reason, started_at, pauses,
        expired
@@ -45,12 +45,16 @@ class SquareOffs:
         self._whole: set[AccountId] = set()
         self._changed: dict[SquareOffId, SquareOff] = {}
         self._largest: dict[InstrumentId, int] | None = None
+        self._begun: set[SquareOffId] = set()
 
-    async def exists(self, square_off_id: SquareOffId) -> bool:
-        if square_off_id in self._changed:
-            return True
-        found: bool = await self._connection.fetchval(EXISTS, square_off_id)
-        return found
+    def exists(self, square_off_id: SquareOffId) -> bool:
+        """Of those that were asked for."""
+        return square_off_id in self._begun or square_off_id in self._changed
+
+    def ask(self, reads: Reads, square_off_ids: Collection[SquareOffId]) -> None:
+        """Which of these were begun before."""
+        if square_off_ids:
+            reads.add(SELECT_BEGUN, lambda rows: self._begun.update(row[0] for row in rows), square_off_ids)
 
     async def open(self, account: TradingAccount) -> Sequence[SquareOff]:
         if not account.square_offs:
