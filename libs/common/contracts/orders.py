@@ -298,7 +298,7 @@ class SquareOffStarted(Event):
 class LeftOpen(Value):
     """What a square-off could not close, of one strategy's book or of none's, and why. `quantity` is signed.
 
-    `square_off_id` goes on with it, and closes it when its market opens; None: nobody will, unless asked again.
+    `square_off_id` goes on with it, and closes it when it can be; None: nobody will, unless asked again.
     """
 
     strategy_id: StrategyId | None

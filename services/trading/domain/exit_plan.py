@@ -38,17 +38,28 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now. `closing` counts the open books in scope; `is_flat` says that the square-off is over. `waiting`
-    are the open books when there is nothing to do but to wait: for their markets, or, of those `in_doubt`, for a person
-    who tells what became of their exits.
+    """What to do now. `books` are those that are open in scope, `pending` the orders that may still trade there.
+
+    `waits` says that there is nothing to do but to wait: for markets, or, of the books `in_doubt`, for a person who
+    tells what became of their exits.
     """
 
     cancels: tuple[Order, ...]
     exits: tuple[Exit, ...]
-    closing: int
-    is_flat: bool
-    waiting: tuple[Book, ...] = ()
-    in_doubt: frozenset[BookKey] = frozenset()
+    books: tuple[Book, ...]
+    pending: tuple[Order, ...]
+    waits: bool
+    in_doubt: frozenset[BookKey]
+
+    @property
+    def is_flat(self) -> bool:
+        """The square-off is over."""
+        return not self.pending and not self.books
+
+    @property
+    def instruments(self) -> set[InstrumentId]:
+        """Of what is not over."""
+        return {book.instrument for book in self.books} | {order.instrument for order in self.pending}
 
 
 def plan(
@@ -90,9 +101,8 @@ def plan(
         for piece in _exits(book, on_their_way.get(book_key(book), 0), largest.get(book.instrument))
     )
     must_wait = all(book.instrument in closed or book_key(book) in in_doubt for book in open_books)
-    waits = must_wait and not pending and not exits
-    is_flat = not pending and not open_books
-    return Plan(cancels, exits, len(open_books), is_flat, tuple(open_books) if waits else (), in_doubt)
+    waits = bool(open_books) and must_wait and not pending and not exits
+    return Plan(cancels, exits, tuple(open_books), tuple(pending), waits, in_doubt)
 
 
 def _rank(book: Book) -> tuple[str, str, str]:

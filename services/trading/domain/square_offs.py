@@ -2,7 +2,7 @@
 
 A person's, or a panic's, ends when all that is left waits for its market to open, or, as a limit's does too, for a
 person to tell what became of its exit: else it would cancel and close whatever the account does elsewhere meanwhile.
-What has to be closed all the same, one for its instrument closes.
+A panic's ends with the panic's reset, too. What has to be closed all the same, one for its instrument closes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,6 +41,7 @@ LAST_RETRY = timedelta(seconds=30)
 TRIES_UNTRADABLE = 12
 """So often in a row, in four minutes, exits are tried of what risk says cannot be traded, but did not expire: it may
 lack the contract for a moment. Then it was delisted."""
+PANIC_IS_OVER = "the panic was reset: it is closed by itself"
 HOLIDAY_RETRY = timedelta(hours=1)
 """Our calendar may lack a session, but for a day on which it knows one."""
 
@@ -207,7 +208,7 @@ def leaves_what_waits(square_off: SquareOff, broker: Broker, *, is_in_doubt: boo
     """
     match square_off.reason:
         case SquareOffReason.PANIC:
-            return square_off.instrument is None
+            return is_of_a_panic(square_off)
         case SquareOffReason.MTM_BREACH:
             return square_off.instrument is None and is_in_doubt
         case SquareOffReason.CLOSE:
@@ -223,20 +224,24 @@ def has_heirs(square_off: SquareOff, broker: Broker) -> bool:
     return square_off.reason is SquareOffReason.PANIC or broker is not Broker.PAPER
 
 
-def heir(square_off: SquareOff, instrument: InstrumentId, square_off_id: SquareOffId, now: datetime) -> SquareOff:
+def heir(square_off: SquareOff, instrument: InstrumentId, square_off_id: SquareOffId, since: datetime) -> SquareOff:
     """Goes on with what is left of one instrument, and pauses as long as the whole would have."""
     pauses = {i: pause for i, pause in square_off.pauses.items() if i == instrument}
-    return replace(square_off, square_off_id=square_off_id, instrument=instrument, started_at=now, pauses=pauses)
+    return replace(square_off, square_off_id=square_off_id, instrument=instrument, started_at=since, pauses=pauses)
 
 
-def left_open(book: Book, heir_id: SquareOffId | None, *, is_in_doubt: bool) -> LeftOpen:
+def why_left(book: Book, *, is_in_doubt: bool) -> str:
     closed = f"{book.instrument.partition(':')[0]} is closed"
+    return "nobody answered for its exit: settle that order" if is_in_doubt else closed
+
+
+def left_open(book: Book, heir_id: SquareOffId | None, reason: str) -> LeftOpen:
     return LeftOpen(
         strategy_id=book.strategy_id,
         instrument=book.instrument,
         product=book.product,
         quantity=book.holding.quantity,
-        reason="nobody answered for its exit: settle that order" if is_in_doubt else closed,
+        reason=reason,
         square_off_id=heir_id,
     )
 
@@ -282,7 +287,11 @@ def is_one_of_many(wanted: SquareOff, open_ones: Iterable[SquareOff]) -> bool:
     return wanted.reason is SquareOffReason.MTM_BREACH and any(not each.expired for each in own)
 
 
+def is_of_a_panic(square_off: SquareOff) -> bool:
+    """All of an account, or of a strategy in it; what one leaves is of one instrument."""
+    return square_off.reason is SquareOffReason.PANIC and square_off.instrument is None
+
+
 def has_panic(square_offs: Iterable[SquareOff], strategy_id: StrategyId | None) -> bool:
     """Whether a panic's square-off of this scope, or a wider one, is at work already, not for a market to open."""
-    of_panics = (each for each in square_offs if each.reason is SquareOffReason.PANIC and each.instrument is None)
-    return any(each.strategy_id in (None, strategy_id) for each in of_panics)
+    return any(each.strategy_id in (None, strategy_id) for each in square_offs if is_of_a_panic(each))

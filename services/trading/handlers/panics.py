@@ -52,4 +52,7 @@ async def reset_panic(request: PanicResetRequested, ctx: Context[TradingStore, T
     if refused is not None:
         return [refused]
     ctx.store.panics.save(panics.reset(current))
-    return [panics.was_reset(request, current.epoch)]
+    said: list[Message] = [panics.was_reset(request, current.epoch)]
+    for account_id in sorted(await ctx.store.square_offs.panicking()):
+        said += await square_offs.part_panic(await ctx.store.accounts.owner(account_id), ctx)
+    return said

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.enums import Broker, ExecutionKind, SquareOffReason
@@ -63,7 +64,7 @@ async def begin(
 ) -> Sequence[Message]:
     ctx.store.accounts.save(replace(account, square_offs=account.square_offs + 1))
     ctx.store.square_offs.save(square_off)
-    began = rules.started(square_off, cancelling=len(plan.cancels), closing=plan.closing)
+    began = rules.started(square_off, cancelling=len(plan.cancels), closing=len(plan.books))
     return [began, *await _carry_out(square_off, plan, ctx)]
 
 
@@ -147,7 +148,7 @@ async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStor
     if await _is_held(square_off, ctx):
         return []
     account = await ctx.store.accounts.owner(square_off.account_id)
-    if plan.waiting and rules.leaves_what_waits(square_off, account.broker, is_in_doubt=bool(plan.in_doubt)):
+    if plan.waits and rules.leaves_what_waits(square_off, account.broker, is_in_doubt=bool(plan.in_doubt)):
         return await _leave(square_off, account, plan, ctx)
     said = [message for order in plan.cancels for message in await send_cancel(order, ctx)]
     for n, wanted in enumerate(plan.exits):
@@ -168,6 +169,21 @@ async def _is_held(square_off: SquareOff, ctx: Context[TradingStore, TradingMemo
     return halted_at is not None and square_off.started_at < halted_at
 
 
+async def part_panic(account: TradingAccount, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
+    """Where its panic was reset what that began to close is closed all the same, each instrument by itself: one that
+    nobody buys would have all closed that is opened from now on.
+    """
+    said: list[Message] = []
+    for each in await ctx.store.square_offs.open(account):
+        if not rules.is_of_a_panic(each) or panics.halted(await ctx.store.epochs(account, each.strategy_id)):
+            continue
+        plan = await _plan(each, ctx)
+        begun, heirs = await _bequeath(each, plan.instruments, each.started_at, ctx)
+        left = tuple(rules.left_open(book, heirs[book.instrument], rules.PANIC_IS_OVER) for book in plan.books)
+        said += [*begun, *await _complete(each, ctx, left)]
+    return said
+
+
 async def _leave(
     square_off: SquareOff,
     account: TradingAccount,
@@ -175,23 +191,31 @@ async def _leave(
     ctx: Context[TradingStore, TradingMemory],
 ) -> Sequence[Message]:
     """End it with what could be closed."""
-    waiting = plan.waiting
+    inherited = plan.instruments if rules.has_heirs(square_off, account.broker) else ()
+    said, heirs = await _bequeath(square_off, inherited, ctx.now, ctx)
+    why = {book_key(book): rules.why_left(book, is_in_doubt=book_key(book) in plan.in_doubt) for book in plan.books}
+    left = tuple(rules.left_open(book, heirs.get(book.instrument), why[book_key(book)]) for book in plan.books)
+    return [*said, *await _complete(square_off, ctx, left)]
+
+
+async def _bequeath(
+    square_off: SquareOff,
+    instruments: Iterable[InstrumentId],
+    since: datetime,
+    ctx: Context[TradingStore, TradingMemory],
+) -> tuple[Sequence[Message], dict[InstrumentId, SquareOffId]]:
+    """Begin one for each of these instruments; which goes on with which."""
     said: list[Message] = []
     heirs: dict[InstrumentId, SquareOffId] = {}
-    inherited = {book.instrument for book in waiting} if rules.has_heirs(square_off, account.broker) else ()
-    for instrument in sorted(inherited):
+    for instrument in sorted(instruments):
         square_off_id = SquareOffId(ctx.derive("left", square_off.square_off_id, instrument))
-        wanted = rules.heir(square_off, instrument, square_off_id, ctx.now)
-        at_work = rules.at_work(wanted, await ctx.store.square_offs.open(account))
+        wanted = rules.heir(square_off, instrument, square_off_id, since)
+        owner = await ctx.store.accounts.owner(square_off.account_id)  # it counts those that began before this one
+        at_work = rules.at_work(wanted, await ctx.store.square_offs.open(owner))
         heirs[instrument] = (at_work or wanted).square_off_id
         if at_work is None:
-            owner = await ctx.store.accounts.owner(square_off.account_id)  # it counts those that began before this one
             said += await begin(wanted, owner, await _plan(wanted, ctx), ctx)
-    left = tuple(
-        rules.left_open(book, heirs.get(book.instrument), is_in_doubt=book_key(book) in plan.in_doubt)
-        for book in waiting
-    )
-    return [*said, *await _complete(square_off, ctx, left)]
+    return said, heirs
 
 
 async def _complete(

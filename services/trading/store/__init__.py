@@ -111,9 +111,12 @@ class TradingStore(Store):
         await self._know_epochs(at_stake.union(closing.values()))
 
     async def _at_stake(self, messages: Sequence[Message]) -> set[AccountId]:
-        """The accounts that a panic concerns."""
+        """The accounts that a panic, or its reset, concerns."""
         scopes = {m.scope for m in messages if isinstance(m, PanicRequested)}
-        return {each for scope in scopes for each in await self.panics.accounts_at_stake(scope)}
+        at_stake = {each for scope in scopes for each in await self.panics.accounts_at_stake(scope)}
+        if any(isinstance(m, PanicResetRequested) for m in messages):
+            at_stake |= await self.square_offs.panicking()
+        return at_stake
 
     async def _know_epochs(self, account_ids: set[AccountId]) -> None:
         """Those that exits from what these accounts hold stand under: thousands may be closed at once."""

@@ -11,7 +11,7 @@ from libs.common.database import Connection
 from libs.common.reads import Reads, Row
 from libs.common.writes import Writes
 from services.trading.domain.accounts import TradingAccount
-from services.trading.domain.square_offs import Pause, SquareOff
+from services.trading.domain.square_offs import Pause, SquareOff, is_of_a_panic
 
 SELECT_BEGUN = "SELECT square_off_id FROM square_offs WHERE square_off_id = ANY($1::uuid[])"
 SELECT_OPEN = """
@@ -20,6 +20,9 @@ SELECT square_off_id, account_id, user_id, strategy_id, instrument, product, rea
   FROM square_offs
  WHERE account_id = ANY($1::uuid[]) AND completed_at IS NULL
  ORDER BY square_off_id
+"""
+SELECT_PANICKING = """
+SELECT DISTINCT account_id FROM square_offs WHERE completed_at IS NULL AND instrument IS NULL AND reason = $1
 """
 SAVE = """
 INSERT INTO square_offs (square_off_id, account_id, user_id, strategy_id, instrument, product, reason, started_at,
@@ -46,6 +49,7 @@ class SquareOffs:
         self._changed: dict[SquareOffId, SquareOff] = {}
         self._largest: dict[InstrumentId, int] | None = None
         self._begun: set[SquareOffId] = set()
+        self._panicking: set[AccountId] | None = None
 
     def exists(self, square_off_id: SquareOffId) -> bool:
         """Of those that were asked for."""
@@ -81,6 +85,13 @@ class SquareOffs:
     async def forget_largest_order(self, instrument: InstrumentId) -> None:
         await self._connection.execute("DELETE FROM largest_orders WHERE instrument = $1", instrument)
         self._largest = None
+
+    async def panicking(self) -> set[AccountId]:
+        """Where a panic closes all of an account, or of a strategy in it; those of this transaction included."""
+        if self._panicking is None:
+            rows = await self._connection.fetch(SELECT_PANICKING, SquareOffReason.PANIC)
+            self._panicking = {row["account_id"] for row in rows}
+        return self._panicking | {each.account_id for each in self._changed.values() if is_of_a_panic(each)}
 
     def ask_open(self, reads: Reads, account_ids: set[AccountId]) -> None:
         missing = account_ids - self._whole

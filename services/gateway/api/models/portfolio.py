@@ -39,7 +39,7 @@ class CloseAll(Body):
 
 class SquareOffView(Answer):
     """`expired` are the contracts that a completed one left, since nobody can trade them any more; `left` what an
-    incomplete one could not close, since its market was closed.
+    incomplete one did not close, and why, as since its market was closed.
     """
 
     square_off_id: UUID

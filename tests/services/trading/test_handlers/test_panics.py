@@ -4,7 +4,13 @@ import pytest
 
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.enums import DenialRule, ExecutionKind, Side
-from libs.common.contracts.orders import OrderDenied, OrderModifyRefused, SquareOffRequested, SquareOffStarted
+from libs.common.contracts.orders import (
+    OrderDenied,
+    OrderModifyRefused,
+    SquareOffCompleted,
+    SquareOffRequested,
+    SquareOffStarted,
+)
 from libs.common.contracts.risk import PanicRaised, PanicRequested, PanicReset
 from libs.common.contracts.venue import VenueCancelRequested
 from libs.common.messaging.work import Work, origin
@@ -17,7 +23,9 @@ from tests.services.trading.making import (
     ACCOUNT,
     ALPHA,
     BETA,
+    CALL,
     INFY,
+    SBIN,
     USER,
     accepted,
     cancelled,
@@ -158,6 +166,54 @@ async def test_what_a_person_closes_under_an_operators_halt_is_closed(
     await trading.hears(clear(request), now=later(2))
     [again] = exits([*await trading.hears(wish, now=later(3)), *await tick(trading, later(4))])
     assert (again.side, again.quantity) == (Side.SELL, 10)
+
+
+async def test_what_is_opened_after_a_reset_stays_though_the_panic_has_still_to_close(trading: Trading) -> None:
+    """An option that nobody bids for kept the panic at work on the whole account: whatever was opened after the reset
+    was cancelled, or closed, at once, for as long as the option lived.
+    """
+    held, gone = cleared(Side.BUY, 10, instrument=CALL), cleared(Side.BUY, 10)
+    await trading.hears(held, filled(held, 10), gone, filled(gone, 10))
+    asked = {each.instrument: clear(each) for each in exits(await trading.hears(panic()))}
+    nobody_bids, sold = asked[CALL], asked[SBIN]
+    await trading.hears(nobody_bids, accepted(nobody_bids), sold, filled(sold, 10), now=later(1))
+    told = await trading.hears(reset(), now=later(60))
+    assert exits(told) == [], "it rests at its venue"
+    entry, resting = cleared(Side.BUY, 5, epoch=1), cleared(Side.BUY, 5, instrument=INFY, epoch=1)
+    said = await trading.hears(entry, filled(entry, 5), resting, accepted(resting), now=later(61))
+    assert not {"OrderRequested", "VenueCancelRequested"} & set(names(said))
+    assert await tick(trading, later(62)) == []
+    [left] = only(SquareOffCompleted, told).left
+    assert (left.instrument, left.quantity) == (CALL, 10)
+    assert left.square_off_id == only(SquareOffStarted, told).square_off_id
+    said = await trading.hears(filled(nobody_bids, 10), now=later(63))
+    assert only(SquareOffCompleted, said).square_off_id == left.square_off_id
+    assert await tick(trading, later(64)) == []
+
+
+async def test_what_fills_across_a_panics_cancel_is_closed_though_the_panic_was_reset(trading: Trading) -> None:
+    pending = cleared(Side.BUY, 10, instrument=INFY)
+    await trading.hears(pending, accepted(pending))
+    await trading.hears(panic(), reset())
+    entry = cleared(Side.BUY, 5, epoch=1)
+    assert exits(await trading.hears(entry, filled(entry, 5), filled(pending, 4, leaves=6))) == []
+    [request] = exits(await trading.hears(cancelled(pending)))
+    assert (request.instrument, request.side, request.quantity) == (INFY, Side.SELL, 4)
+    said = await trading.hears(clear(request), filled(clear(request), 4))
+    assert "SquareOffCompleted" in names(said)
+    assert await tick(trading, later(60)) == []
+
+
+async def test_a_reset_leaves_a_panic_at_work_where_another_is_in_force(trading: Trading) -> None:
+    held = cleared(Side.BUY, 10)
+    await trading.hears(held, filled(held, 10))
+    [request] = exits(await trading.hears(panic(f"ACCOUNT:{ACCOUNT}"), panic(f"USER:{USER}", n=2)))
+    assert names(await trading.hears(reset(f"ACCOUNT:{ACCOUNT}"))) == ["PanicReset"]
+    said = await trading.hears(reset(f"USER:{USER}"))
+    assert [each.instrument for each in only(SquareOffCompleted, said).left] == [SBIN]
+    [again] = exits(await trading.hears(clear(request)))
+    assert (again.quantity, again.epoch) == (10, 2)
+    assert "SquareOffCompleted" in names(await trading.hears(clear(again), filled(clear(again), 10)))
 
 
 async def test_an_exit_caught_by_a_panic_is_asked_for_again_under_the_new_epoch(trading: Trading) -> None:
