@@ -16,7 +16,7 @@ from services.trading.domain.orders import Order
 from services.trading.domain.panics import Denial
 from services.trading.domain.positions import Book, BookKey, book_key
 from services.trading.domain.settling import is_for_a_person
-from services.trading.domain.square_offs import EXIT_EXPIRES, SquareOff, is_stranded
+from services.trading.domain.square_offs import EXIT_EXPIRES, RESTING, SquareOff, is_stranded
 
 CANCEL_WAIT = timedelta(seconds=3)
 """An exit waits so long for the cancels of its book, lest they cross; then it goes, come what may."""
@@ -41,7 +41,7 @@ class Plan:
     """What to do now. `books` are those that are open in scope, `pending` the orders that may still trade there.
 
     `waits` says that there is nothing to do but to wait: for markets, or, of the books `in_doubt`, for a person who
-    tells what became of their exits.
+    tells what became of their exits; `stands`, that until somebody trades with an exit, or it is time for another.
     """
 
     cancels: tuple[Order, ...]
@@ -49,6 +49,7 @@ class Plan:
     books: tuple[Book, ...]
     pending: tuple[Order, ...]
     waits: bool
+    stands: bool
     in_doubt: frozenset[BookKey]
 
     @property
@@ -102,7 +103,8 @@ def plan(
     )
     must_wait = all(book.instrument in closed or book_key(book) in in_doubt for book in open_books)
     waits = bool(open_books) and must_wait and not pending and not exits
-    return Plan(cancels, exits, tuple(open_books), tuple(pending), waits, in_doubt)
+    stands = bool(open_books) and not cancels and not exits and all(o.is_exit and o.status in RESTING for o in pending)
+    return Plan(cancels, exits, tuple(open_books), tuple(pending), waits, stands, in_doubt)
 
 
 def _rank(book: Book) -> tuple[str, str, str]:

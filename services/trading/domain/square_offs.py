@@ -2,7 +2,8 @@
 
 A person's, or a panic's, ends when all that is left waits for its market to open, or, as a limit's does too, for a
 person to tell what became of its exit: else it would cancel and close whatever the account does elsewhere meanwhile.
-A panic's ends with the panic's reset, too. What has to be closed all the same, one for its instrument closes.
+A panic's ends with the panic's reset, too, and a person's when nobody has traded the rest for half a minute. What has to
+be closed all the same, one for its instrument closes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,7 +42,11 @@ LAST_RETRY = timedelta(seconds=30)
 TRIES_UNTRADABLE = 12
 """So often in a row, in four minutes, exits are tried of what risk says cannot be traded, but did not expire: it may
 lack the contract for a moment. Then it was delisted."""
+PARTED_AFTER = timedelta(seconds=30)
+"""Whoever closes all, and sees that some of it is not traded, trades on."""
+RESTING = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
 PANIC_IS_OVER = "the panic was reset: it is closed by itself"
+NOT_TRADED = "nobody has traded it so far: it is closed by itself"
 HOLIDAY_RETRY = timedelta(hours=1)
 """Our calendar may lack a session, but for a day on which it knows one."""
 
@@ -171,8 +176,7 @@ def is_stranded(square_off: SquareOff, order: Order, now: datetime) -> bool:
     """
     lasted = order.requested_at - square_off.started_at
     patience = min(max(lasted, EXIT_RESTS), EXIT_RESTS_LONGEST)
-    rests = order.status in (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
-    return rests and now - order.requested_at >= patience
+    return order.status in RESTING and now - order.requested_at >= patience
 
 
 def start(request: SquareOffRequested, now: datetime) -> SquareOff:
@@ -215,6 +219,12 @@ def leaves_what_waits(square_off: SquareOff, broker: Broker, *, is_in_doubt: boo
             return square_off.instrument is None or not has_heirs(square_off, broker)
         case _:
             return False
+
+
+def is_parted(square_off: SquareOff, now: datetime) -> bool:
+    """Whether a person's ends when nobody trades what is left of it."""
+    is_wide = square_off.reason is SquareOffReason.CLOSE and square_off.instrument is None
+    return is_wide and abs(now - square_off.started_at) >= PARTED_AFTER
 
 
 def has_heirs(square_off: SquareOff, broker: Broker) -> bool:

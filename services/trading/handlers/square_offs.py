@@ -150,6 +150,8 @@ async def _carry_out(square_off: SquareOff, plan: Plan, ctx: Context[TradingStor
     account = await ctx.store.accounts.owner(square_off.account_id)
     if plan.waits and rules.leaves_what_waits(square_off, account.broker, is_in_doubt=bool(plan.in_doubt)):
         return await _leave(square_off, account, plan, ctx)
+    if plan.stands and rules.is_parted(square_off, ctx.now):
+        return await _part(square_off, plan, rules.NOT_TRADED, ctx)
     said = [message for order in plan.cancels for message in await send_cancel(order, ctx)]
     for n, wanted in enumerate(plan.exits):
         epoch = panics.epoch_of(await ctx.store.epochs(account, wanted.strategy_id))
@@ -177,11 +179,17 @@ async def part_panic(account: TradingAccount, ctx: Context[TradingStore, Trading
     for each in await ctx.store.square_offs.open(account):
         if not rules.is_of_a_panic(each) or panics.halted(await ctx.store.epochs(account, each.strategy_id)):
             continue
-        plan = await _plan(each, ctx)
-        begun, heirs = await _bequeath(each, plan.instruments, each.started_at, ctx)
-        left = tuple(rules.left_open(book, heirs[book.instrument], rules.PANIC_IS_OVER) for book in plan.books)
-        said += [*begun, *await _complete(each, ctx, left)]
+        said += await _part(each, await _plan(each, ctx), rules.PANIC_IS_OVER, ctx)
     return said
+
+
+async def _part(
+    square_off: SquareOff, plan: Plan, reason: str, ctx: Context[TradingStore, TradingMemory]
+) -> Sequence[Message]:
+    """End it, and go on with what is left, each instrument by itself."""
+    said, heirs = await _bequeath(square_off, plan.instruments, square_off.started_at, ctx)
+    left = tuple(rules.left_open(book, heirs[book.instrument], reason) for book in plan.books)
+    return [*said, *await _complete(square_off, ctx, left)]
 
 
 async def _leave(

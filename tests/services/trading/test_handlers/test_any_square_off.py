@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import DenialRule, ExecutionKind, Side
-from libs.common.contracts.ids import OrderId, StrategyId
-from libs.common.contracts.orders import OrderRequested
+from libs.common.contracts.ids import OrderId, SquareOffId, StrategyId
+from libs.common.contracts.orders import OrderRequested, SquareOffCompleted, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.venue import ExecutionReported, VenueCancelRequested, VenueOrderRequested
 from libs.common.database import Connection
 from libs.common.ids import new_id
 from libs.common.testing import NOON
-from tests.services.trading.hearing import Trading, names, only
+from tests.services.trading.hearing import Trading, only
 from tests.services.trading.making import (
     ALPHA,
     BETA,
@@ -124,8 +124,8 @@ async def square_off_in(trading: Trading, market: Market, data: st.DataObject) -
         books[strategy] = only(PositionChanged, entered).book.quantity
         await trading.hears(execution(entry, ExecutionKind.CANCELLED))
     said: Sequence[Message] = await trading.hears(square_off())
-    now, asked = NOON, set[OrderId]()
-    while "SquareOffCompleted" not in names(said):
+    now, asked, at_work = NOON, set[OrderId](), goes_on(set(), said)
+    while at_work:
         asked |= {request.order_id for request in exits(said)}
         market.hear(said)
         if market.answers:
@@ -138,4 +138,11 @@ async def square_off_in(trading: Trading, market: Market, data: st.DataObject) -
                 assert abs(moved.book.quantity) == abs(books[moved.strategy_id]) - moved.fill_quantity
             books[moved.strategy_id] = moved.book.quantity
         assert now < NOON + timedelta(hours=1)
+        at_work = goes_on(at_work, said)
     assert exits(said) == []
+
+
+def goes_on(before: set[SquareOffId], said: Sequence[Message]) -> set[SquareOffId]:
+    """One that nobody trades with for long leaves the rest to others."""
+    begun = {each.square_off_id for each in said if isinstance(each, SquareOffStarted)}
+    return (before | begun) - {each.square_off_id for each in said if isinstance(each, SquareOffCompleted)}

@@ -93,7 +93,8 @@ async def test_the_longer_it_lasts_the_longer_an_exit_may_rest(trading: Trading)
 
 async def test_on_paper_an_exit_at_the_market_stays_at_the_market(trading: Trading) -> None:
     await closes(trading, Broker.PAPER)
-    assert await tick(trading, later(3600)) == []
+    said = [*await tick(trading, later(3600)), *await tick(trading, later(3601))]
+    assert exits(said) == cancels(said) == []
 
 
 async def test_while_its_market_is_closed_an_exit_rests(trading: Trading) -> None:
@@ -101,4 +102,5 @@ async def test_while_its_market_is_closed_an_exit_rests(trading: Trading) -> Non
     trading.memory.calendar = TradingCalendar(MarketHours.EXCHANGE, MarketDays())
     night = NOON + timedelta(hours=8)
     await closes(trading, Broker.ZERODHA, night)
-    assert await tick(trading, night + timedelta(hours=1)) == []
+    said = [*await tick(trading, night + timedelta(hours=1)), *await tick(trading, night + timedelta(hours=2))]
+    assert exits(said) == cancels(said) == []

@@ -7,13 +7,14 @@ import pytest
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderPurpose, Side
 from libs.common.contracts.ids import StrategyId
-from libs.common.contracts.orders import OrderDenied, SquareOffCompleted
+from libs.common.contracts.orders import OrderDenied, SquareOffCompleted, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged
 from libs.common.contracts.venue import VenueCancelRequested
 from libs.common.testing import NOON
 from services.trading.domain import square_offs
 from tests.services.trading.hearing import Trading, names, only
 from tests.services.trading.making import (
+    CALL,
     INFY,
     SBIN,
     accepted,
@@ -112,6 +113,45 @@ async def test_an_instrument_that_nobody_trades_does_not_hold_up_the_others(trad
     assert (rest.instrument, rest.quantity) == (INFY, 6)
 
 
+async def test_who_closes_all_and_trades_on_keeps_that_though_nobody_buys_some_of_the_rest(trading: Trading) -> None:
+    """An option without a bid kept the closing at work until it expired: whatever its owner opened meanwhile was
+    cancelled, or closed, at once, and nobody could end that.
+    """
+    held, gone = cleared(instrument=CALL), cleared()
+    await trading.hears(held, filled(held, 10), gone, filled(gone, 10))
+    asked = {each.instrument: clear(each) for each in exits(await trading.hears(square_off()))}
+    nobody_bids, sold = asked[CALL], asked[SBIN]
+    await trading.hears(nobody_bids, accepted(nobody_bids), sold, filled(sold, 10), now=later(1))
+    assert await tick(trading, later(29)) == []
+    told = await tick(trading, later(30))
+    entry, resting = cleared(), cleared(instrument=INFY)
+    said = await trading.hears(entry, filled(entry, 10), resting, accepted(resting), now=later(31))
+    assert not {"OrderRequested", "VenueCancelRequested"} & set(names(said))
+    [left] = only(SquareOffCompleted, told).left
+    assert (left.instrument, left.quantity) == (CALL, 10)
+    assert left.square_off_id == only(SquareOffStarted, told).square_off_id
+    said = await trading.hears(filled(nobody_bids, 10), now=later(60))
+    assert only(SquareOffCompleted, said).square_off_id == left.square_off_id
+    assert await tick(trading, later(61)) == []
+
+
+async def test_who_closes_all_and_trades_on_keeps_that_though_risk_denies_an_exit_again_and_again(
+    trading: Trading,
+) -> None:
+    held = cleared()
+    await trading.hears(held, filled(held, 10))
+    [request] = exits(await trading.hears(square_off()))
+    for n in range(3):
+        await trading.hears(deny(request, DenialRule.NO_REFERENCE_PRICE), now=later(31 * n))
+        [request] = exits(await tick(trading, later(31 * n + 30)))
+    entry = cleared(instrument=INFY)
+    said = await trading.hears(entry, filled(entry, 10), now=later(93))
+    assert exits(said) == []
+    said = await trading.hears(clear(request), filled(clear(request), 10), now=later(94))
+    assert "SquareOffCompleted" in names(said)
+    assert await tick(trading, later(95)) == []
+
+
 async def test_an_exit_that_risk_denies_is_asked_for_again_after_a_pause(trading: Trading) -> None:
     entry = cleared()
     await trading.hears(entry, filled(entry, 10))
@@ -151,7 +191,7 @@ async def test_a_delisted_share_is_left_after_some_minutes_and_what_is_opened_la
     [request] = exits(await trading.hears(square_off()))
     said: list[Message] = []
     at = NOON
-    while "SquareOffCompleted" not in names(said):
+    while not any(each.expired for each in said if isinstance(each, SquareOffCompleted)):
         said = await trading.hears(deny(request, DenialRule.INSTRUMENT_NOT_TRADABLE), now=at)
         at += timedelta(seconds=31)
         found = exits(await tick(trading, at))
