@@ -2,8 +2,8 @@
 
 A person's, or a panic's, ends when all that is left waits for its market to open, or, as a limit's does too, for a
 person to tell what became of its exit: else it would cancel and close whatever the account does elsewhere meanwhile.
-A panic's ends with the panic's reset, too, and a person's when nobody has traded the rest for half a minute. What has to
-be closed all the same, one for its instrument closes.
+A panic's ends with the panic's reset, too, a person's when nobody has traded the rest for half a minute, and a limit's
+when nobody has on its day. What has to be closed all the same, one for its instrument closes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,6 +26,7 @@ from libs.common.contracts.orders import (
     SquareOffRequested,
     SquareOffStarted,
 )
+from services.trading.domain.accounts import trading_day
 from services.trading.domain.orders import Order
 from services.trading.domain.positions import Book, Placed
 
@@ -222,9 +223,16 @@ def leaves_what_waits(square_off: SquareOff, broker: Broker, *, is_in_doubt: boo
 
 
 def is_parted(square_off: SquareOff, now: datetime) -> bool:
-    """Whether a person's ends when nobody trades what is left of it."""
-    is_wide = square_off.reason is SquareOffReason.CLOSE and square_off.instrument is None
-    return is_wide and abs(now - square_off.started_at) >= PARTED_AFTER
+    """Whether it ends when nobody trades what is left of it: a person's soon, a limit's with the day that it is for."""
+    if square_off.instrument is not None:
+        return False
+    match square_off.reason:
+        case SquareOffReason.CLOSE:
+            return abs(now - square_off.started_at) >= PARTED_AFTER  # it may have begun by a clock that was ahead
+        case SquareOffReason.MTM_BREACH:
+            return trading_day(square_off.started_at) < trading_day(now)
+        case _:
+            return False
 
 
 def has_heirs(square_off: SquareOff, broker: Broker) -> bool:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderPurpose, Side
+from libs.common.contracts.enums import DenialRule, ExecutionKind, OrderPurpose, Side, SquareOffReason
 from libs.common.contracts.ids import StrategyId
 from libs.common.contracts.orders import OrderDenied, SquareOffCompleted, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged
@@ -150,6 +150,27 @@ async def test_who_closes_all_and_trades_on_keeps_that_though_risk_denies_an_exi
     said = await trading.hears(clear(request), filled(clear(request), 10), now=later(94))
     assert "SquareOffCompleted" in names(said)
     assert await tick(trading, later(95)) == []
+
+
+async def test_what_a_limit_of_yesterday_has_still_to_close_closes_nothing_that_is_opened_today(
+    trading: Trading,
+) -> None:
+    """A share that stood at its lower limit for days had all closed that its account opened in those."""
+    held = cleared(Side.BUY, 10)
+    await trading.hears(held, filled(held, 10))
+    [request] = exits(await trading.hears(square_off(reason=SquareOffReason.MTM_BREACH)))
+    await trading.hears(clear(request), accepted(clear(request)))
+    again = cleared(Side.BUY, 10, instrument=INFY)
+    [closed] = exits(await trading.hears(again, filled(again, 10), now=later(3600)))
+    await trading.hears(clear(closed), filled(clear(closed), 10), now=later(3601))
+    tomorrow = NOON + timedelta(days=1)
+    told = await tick(trading, tomorrow)
+    entry = cleared(Side.BUY, 10, instrument=INFY)
+    assert exits(await trading.hears(entry, filled(entry, 10), now=tomorrow)) == []
+    [left] = only(SquareOffCompleted, told).left
+    said = await trading.hears(filled(clear(request), 10), now=tomorrow)
+    assert only(SquareOffCompleted, said).square_off_id == left.square_off_id
+    assert await tick(trading, tomorrow + timedelta(seconds=1)) == []
 
 
 async def test_an_exit_that_risk_denies_is_asked_for_again_after_a_pause(trading: Trading) -> None:
