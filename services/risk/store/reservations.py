@@ -75,7 +75,8 @@ _FORGET = """
 """
 """Ids begin with their time, so the primary key finds them: no index is kept for this."""
 _FORGET_RECENT = """
-    DELETE FROM recent_orders WHERE ctid = ANY(ARRAY(SELECT ctid FROM recent_orders WHERE cleared_at < $1 LIMIT $2))
+    DELETE FROM recent_orders WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM recent_orders WHERE cleared_at < $1 ORDER BY cleared_at LIMIT $2))
 """
 
 TermsKey = tuple[AccountId, str]

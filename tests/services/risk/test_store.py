@@ -255,6 +255,30 @@ async def test_however_many_orders_are_over_no_statement_takes_long_to_forget_th
     assert left[-1] < left[-2] < left[-3] < 600_000
 
 
+async def test_what_orders_said_is_forgotten_without_reading_all_that_they_said_in_a_week(
+    connection: Connection,
+) -> None:
+    """All of it was, each minute: once that took longer than a statement may, no order would be forgotten either."""
+    now = SystemClock().now()
+    for age, number in ((6, 20_000), (8, 30)):
+        await connection.execute(
+            "INSERT INTO recent_orders SELECT $1, $2::text || n, $3 FROM generate_series(1, $4) AS n",
+            ACCOUNT,
+            str(age),
+            now - timedelta(days=age),
+            number,
+        )
+    await connection.execute("ANALYZE recent_orders")
+    read = (
+        "SELECT seq_tup_read + COALESCE(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables "
+        "WHERE relid = 'recent_orders'::regclass"
+    )
+    before = await connection.fetchval(read)
+    await timers.forget(Context(RiskStore(connection), market(), now, envelope_of(account_saved(), now=now)))
+    assert await connection.fetchval(read) - before < 1000
+    assert await connection.fetchval("SELECT count(*) FROM recent_orders") == 20_000
+
+
 async def test_what_was_saved_is_what_is_loaded(connection: Connection) -> None:
     scene = await Scene(connection).open()
     request = order(
