@@ -20,7 +20,7 @@ from libs.common.settings import load
 from libs.common.telemetry import log
 from libs.common.trading_calendar import TradingCalendar
 from services.signals.domain import rate
-from services.signals.domain.fates import Arrival, Fate, Flood
+from services.signals.domain.fates import SENT_AGAIN_SECONDS, Arrival, Fate, Flood
 from services.signals.settings import SignalsSettings
 
 if TYPE_CHECKING:
@@ -41,15 +41,13 @@ _TAKE = """
     redis.call('EXPIRE', KEYS[1], 120)
     return {tostring(wait), redis.call('GET', KEYS[2]) or ''}
 """
-UNANSWERED_SECONDS = 60
-"""Senders repeat at once or within seconds, TradingView within fifteen; later the same words are another alert."""
 
 
 class RateLimiter:
     """A token bucket per webhook and kind of alert: in Redis, shared by all instances; in this process without Redis.
 
     On the way it tells of alerts whose senders had to hear that nobody knows whether they were taken: the same content,
-    sent again within UNANSWERED_SECONDS, is no second alert, whatever the group's window. The log tells whether it was
+    sent again within SENT_AGAIN_SECONDS, is no second alert, whatever the group's window. The log tells whether it was
     sent again already: any instance may have answered that.
     """
 
@@ -87,8 +85,8 @@ class RateLimiter:
         name = _unanswered(group_id, content)
         if len(self._unanswered) > _MOST_BUCKETS:
             self._unanswered.clear()
-        self._unanswered[name] = signal_id, asyncio.get_running_loop().time() + UNANSWERED_SECONDS
-        await self._ask(self._redis.set(name, str(signal_id), ex=UNANSWERED_SECONDS))
+        self._unanswered[name] = signal_id, asyncio.get_running_loop().time() + SENT_AGAIN_SECONDS
+        await self._ask(self._redis.set(name, str(signal_id), ex=SENT_AGAIN_SECONDS))
 
     async def _ask(self, question: Awaitable[Any]) -> Any:
         """None while Redis is away."""

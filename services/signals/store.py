@@ -20,7 +20,7 @@ from libs.common.contracts.users import UserAccessChanged
 from libs.common.database import Connection
 from libs.common.service import Store
 from services.signals.domain.alerts import Alert
-from services.signals.domain.fates import Arrival, Receiver
+from services.signals.domain.fates import SENT_AGAIN_SECONDS, Arrival, Receiver
 
 _KNOWN = """
     SELECT g.*, NOT EXISTS (SELECT FROM users u WHERE u.user_id = g.user_id AND NOT u.may_trade) AS may_trade
@@ -64,20 +64,24 @@ _TAKEN = """
 """
 _DUPLICATE = """
     SELECT signal_id FROM (
-        SELECT id, signal_id, received_at FROM webhook_log
+        SELECT id, signal_id, received_at, $8::boolean AS is_dated FROM webhook_log
         WHERE group_id = $1 AND content_hash = $2 AND fate = 'ACCEPTED' AND received_at > $4
         UNION ALL
-        SELECT id, signal_id, received_at FROM webhook_log
+        SELECT id, signal_id, received_at, false FROM webhook_log
         WHERE group_id = $1 AND alert_id = $3 AND fate = 'ACCEPTED' AND received_at > $4
           AND coalesce(signal_type, $5) = $5 AND coalesce(action, $6) = $6 AND account_id IS NOT DISTINCT FROM $7
     ) alike
-    WHERE $5 <> 'exit' OR NOT EXISTS (
+    WHERE $5 <> 'exit' AND (is_dated OR received_at >= $9) OR NOT EXISTS (
         SELECT FROM webhook_log later
-        WHERE later.group_id = $1 AND later.id > alike.id AND later.fate = 'ACCEPTED' AND later.signal_type = 'entry'
+        WHERE later.group_id = $1 AND later.id > alike.id AND later.fate = 'ACCEPTED'
+          AND CASE WHEN $5 = 'exit' THEN later.signal_type = 'entry'
+              ELSE (later.signal_type = 'exit' OR later.action <> $6) AND coalesce(later.account_id = $7, true) END
     )
     ORDER BY received_at LIMIT 1
 """
-"""An exit repeats none that an entry was taken after: it is about another position."""
+"""An exit repeats none that an entry was taken after: it is about another position. An entry repeats none that an exit,
+or an entry the other way, was taken after, once nobody sends that one again; but what tells the same time is the same.
+"""
 _PAGE = """
     SELECT id, group_id, received_at, source_ip, encode(content_hash, 'hex') AS content_hash, alert_id, payload, fate,
            reason, signal_id, processing_ms
@@ -157,9 +161,9 @@ class SignalsStore(Store):
             return None
         since = at - timedelta(seconds=group.duplicate_window_s)
         meaning = alert.signal_type, alert.action, alert.account_id
-        found: SignalId | None = await self.connection.fetchval(
-            _DUPLICATE, group.group_id, content_hash, alert.alert_id, since, *meaning
-        )
+        may_come_again = at - timedelta(seconds=SENT_AGAIN_SECONDS)
+        values = content_hash, alert.alert_id, since, *meaning, alert.sent_at is not None, may_come_again
+        found: SignalId | None = await self.connection.fetchval(_DUPLICATE, group.group_id, *values)
         return found
 
     async def was_taken(self, group: SignalGroup, content_hash: bytes, signal_id: SignalId) -> bool:

@@ -10,6 +10,8 @@ from libs.common.contracts.ids import AccountId, SignalGroupId, SignalId, UserId
 from libs.common.contracts.signals import SignalGroup, SignalReceived
 from services.signals.domain.alerts import Alert
 
+SENT_AGAIN_SECONDS = 60
+"""Senders repeat at once or within seconds, TradingView within fifteen; later the same words are another alert."""
 _OWN_HOURS = {exchange.value: exchange for exchange in (Exchange.MCX, Exchange.CDS, Exchange.BCD)}
 _CURRENCIES = ("USDINR", "EURINR", "GBPINR", "JPYINR", "EURUSD", "GBPUSD", "USDJPY")
 

@@ -169,6 +169,47 @@ async def test_an_exit_from_a_position_that_was_opened_since_repeats_none(
     assert again.json()["status"] == "duplicate"
 
 
+@pytest.mark.parametrize("between", [{"action": "sell"}, {"signal_type": "exit", "action": "sell"}])
+@pytest.mark.parametrize("fields", [{}, {"alert_id": "ema"}])
+async def test_an_entry_after_the_position_was_closed_or_turned_round_repeats_none(
+    client: httpx.AsyncClient, make: Make, clock: FixedClock, between: dict[str, str], fields: dict[str, str]
+) -> None:
+    """Seen: an algo that reverses stayed short on the second buy signal of the window, another out of the market."""
+    group = await make(duplicate_window_s=300)
+    for seconds, changes in ((0, {}), (40, between), (61, {})):
+        clock.at = NOON + timedelta(seconds=seconds)
+        answer = await client.post(TRADINGVIEW, json=alert(group, **fields, **changes))
+        assert (seconds, answer.status_code) == (seconds, 202)
+    again = await client.post(TRADINGVIEW, json=alert(group, **fields))
+    assert again.json()["status"] == "duplicate"
+
+
+@pytest.mark.parametrize(("seconds", "fields"), [(59, {}), (299, {"timestamp": "2026-11-23T06:30:00Z"})])
+async def test_an_entry_that_may_have_been_sent_again_is_one_whatever_came_between(
+    client: httpx.AsyncClient, make: Make, clock: FixedClock, seconds: int, fields: dict[str, str]
+) -> None:
+    """By who had no answer: the position that was closed meanwhile must not be opened by that."""
+    group = await make(duplicate_window_s=300)
+    first = await client.post(TRADINGVIEW, json=alert(group, **fields))
+    assert (await client.post(TRADINGVIEW, json=alert(group, action="sell"))).status_code == 202
+    clock.at = NOON + timedelta(seconds=seconds)
+    again = await client.post(TRADINGVIEW, json=alert(group, **fields))
+    assert again.json() == {"status": "duplicate", "signal_id": first.json()["signal_id"]}
+
+
+async def test_an_exit_from_one_account_lets_no_entry_for_another_in_again(
+    client: httpx.AsyncClient, make: Make, clock: FixedClock
+) -> None:
+    group = await make(duplicate_window_s=300)
+    one, other = ({"account_id": str(new_id())} for _ in range(2))
+    for fields in (one, {**other, "signal_type": "exit"}):
+        assert (await client.post(TRADINGVIEW, json=alert(group, **fields))).status_code == 202
+    clock.at = NOON + timedelta(seconds=61)
+    assert (await client.post(TRADINGVIEW, json=alert(group, **one))).json()["status"] == "duplicate"
+    assert (await client.post(TRADINGVIEW, json=alert(group, signal_type="exit"))).status_code == 202
+    assert (await client.post(TRADINGVIEW, json=alert(group, **one))).status_code == 202
+
+
 async def test_fifty_alike_at_once_make_one_signal(pool: asyncpg.Pool, make: Make) -> None:
     group = await make(duplicate_window_s=30)
     async with signals_said() as said, service_app(app) as client:
