@@ -87,6 +87,19 @@ async def test_a_position_that_closes_too_late_is_not_reversed(long: Desk) -> No
     assert reasons_of(said) == ["the old position was not closed in time to reverse"]
 
 
+async def test_what_is_being_closed_is_no_position_to_stay_in_however_long_that_takes(long: Desk) -> None:
+    """What a signal after the close is to turn round waits for the opening. Seen: the next signal the other way heard
+    that the algo is in position in that direction already; then it was closed, and the algo was out of the market.
+    """
+    [square_off] = square_offs_of(await long.hear(a_signal(action=SELL)))
+    await long.pass_time(61)
+    await long.tick()
+    said = await long.hear(a_signal(at=long.now))
+    assert (square_offs_of(said), reasons_of(said)) == ([], [])
+    [order] = orders_of(await long.hear(*long.flattened(square_off)))
+    assert order.side is Side.BUY
+
+
 async def test_an_algo_switched_off_meanwhile_does_not_reverse(long: Desk) -> None:
     said = await long.hear(a_signal(action=SELL))
     [square_off] = square_offs_of(said)

@@ -146,7 +146,7 @@ def _reverse(
     """Square off, and remember to enter the other way once that is done. The newest wish is the one that counts."""
     waiting = holding.reversal
     towards = waiting.action if waiting else holding.direction
-    if towards is signal.action and not (is_closing and waiting is None):
+    if towards is signal.action and (waiting is not None or holding.closing is None):
         if may_enter:
             answer.skip(f"in position already in the direction of {signal.action.lower()}")
         return
@@ -155,7 +155,7 @@ def _reverse(
     deadline = situation.market.now + situation.patience.reversal
     reversal = Reversal(signal.signal_id, signal.signal_type, signal.action, deadline)
     holding = replace(holding, reversal=reversal if may_enter else None)
-    if is_closing:
+    if is_closing or towards is signal.action:
         answer.holdings.append(holding)
         return
     _square_off(answer, holding, situation)
