@@ -10,6 +10,7 @@ from itertools import pairwise
 from libs.common.contracts.enums import Exchange, ExpiryRule, InstrumentKind, OptionType, StrikeRule
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
+from libs.common.trading_calendar import SATURDAY
 
 _DERIVATIVE_EXCHANGES = (Exchange.NFO, Exchange.BFO, Exchange.MCX, Exchange.CDS, Exchange.BCD)
 """Where an underlying is looked for first: BSE and BCD list second series of what NSE trades."""
@@ -127,12 +128,13 @@ def choose_expiry(rule: ExpiryRule, listed: Sequence[date], futures: Sequence[da
     the month's future: on 30 April 2025 a week expired, which a holiday had moved out of May.
     """
     if rule in {ExpiryRule.CURRENT_WEEK, ExpiryRule.NEXT_WEEK}:
-        candidates = list(listed) if lists_weeks(listed) else []
+        candidates = list(listed) if len(listed) == 1 or lists_weeks(listed) else []
     else:
         months = {_month(day): day for day in listed}
-        if futures and len(listed) > 1 and lists_weeks(listed):
-            months = {month: day for month, day in months.items() if month >= _month(futures[0])}
-            months |= {_month(day): day for day in futures if day in listed}
+        ends = [day for day in futures if _may_end_month(day)] if lists_weeks(futures) else futures
+        if ends and lists_weeks(listed):
+            months = {month: day for month, day in months.items() if month >= _month(ends[0])}
+            months |= {_month(day): day for day in ends if day in listed}
         candidates = list(months.values())
     place = 0 if rule in {ExpiryRule.CURRENT_WEEK, ExpiryRule.CURRENT_MONTH} else 1
     return candidates[place] if place < len(candidates) else None
@@ -142,9 +144,18 @@ def _month(day: date) -> tuple[int, int]:
     return day.year, day.month
 
 
+def _may_end_month(day: date) -> bool:
+    """Of currencies, whose futures have weeks, too: a month ends two working days before the last of the calendar's.
+    The week that ends on the Friday behind it is none.
+    """
+    following = (day + timedelta(days=n) for n in range(1, 5))
+    _, second, *_ = (each for each in following if each.weekday() < SATURDAY)
+    return second.month == day.month
+
+
 def lists_weeks(listed: Sequence[date]) -> bool:
     """BANKNIFTY lost its weekly contracts in 2024: whoever asks for one must not silently get a month."""
-    return len(listed) == 1 or any(later - earlier <= _LONGEST_WEEK for earlier, later in pairwise(listed))
+    return any(later - earlier <= _LONGEST_WEEK for earlier, later in pairwise(listed))
 
 
 def choose_strike(

@@ -85,6 +85,30 @@ def test_a_week_that_a_holiday_moved_into_the_month_before_is_not_that_month(
     assert contract.expiry == expiry
 
 
+@pytest.mark.parametrize(
+    ("today", "rule", "expiry"),
+    [
+        (date(2025, 8, 26), ExpiryRule.CURRENT_MONTH, date(2025, 8, 26)),
+        (date(2025, 8, 26), ExpiryRule.NEXT_MONTH, date(2025, 9, 26)),
+        (date(2025, 8, 27), ExpiryRule.CURRENT_MONTH, date(2025, 9, 26)),
+        (date(2025, 8, 27), ExpiryRule.CURRENT_WEEK, date(2025, 8, 29)),
+    ],
+)
+def test_the_week_behind_a_currencys_month_is_not_that_month(today: date, rule: ExpiryRule, expiry: date) -> None:
+    """As they were listed on 14 August 2025. Seen: who asked for the month was given the week that ends on the 29th."""
+    days = [date(2025, 8, day) for day in (14, 22, 26, 29)] + [date(2025, 9, day) for day in (4, 12, 19, 26)]
+    futures = [listed_future("USDINR", day, Exchange.CDS) for day in days]
+    of_currency = {"exchange": Exchange.CDS, "underlying": "USDINR", "spot": None}
+    chain = Chain()
+    for listed in (*futures, *(listed_option(day, Decimal("87.5"), OptionType.CE, **of_currency) for day in days)):
+        chain.learn(listed)
+    quotes = {quote.instrument: quote for each in futures for quote in quoted(87.4, NOW, each.instrument).quotes}
+    market = replace(a_market(chain=chain), quotes=quotes, today=today)
+    wanted = {"underlying": "USDINR", "expiry": rule}
+    algo = an_algo([leg.model_copy(update=wanted) for leg in (FUTURE_LEG, option_leg())])
+    assert [contract.expiry for contract in resolved(algo, market)] == [expiry, expiry]
+
+
 @pytest.mark.parametrize("spot", [0.0, -1.0])
 def test_openalgo_670_2055_no_strike_from_a_spot_of_zero(spot: float) -> None:
     assert impossible(an_algo(), a_market(spot)) == "leg 1: the spot price of NIFTY is not known"
