@@ -120,15 +120,17 @@ class Chain:
             del line[expiry]
 
 
-def choose_expiry(rule: ExpiryRule, listed: Sequence[date], futures: Sequence[date] = ()) -> date | None:
+def choose_expiry(rule: ExpiryRule, listed: Sequence[date], today: date, futures: Sequence[date] = ()) -> date | None:
     """The expiry that the rule means among those listed, the nearest first; None when it means none of them.
 
-    A week is the nearest or the one after it, where weekly contracts are listed at all. A month is the last
-    expiry of a calendar month: the monthly contract, shifted by a holiday or not. Where weeks are listed it is that of
-    the month's future: on 30 April 2025 a week expired, which a holiday had moved out of May.
+    A week is the nearest or the one after it, where weekly contracts are listed at all; of the only one that is listed
+    nobody can tell, and it is a week when it is no further away. A month is the last expiry of a calendar month: the
+    monthly contract, shifted by a holiday or not. Where weeks are listed it is that of the month's future: on 30 April
+    2025 a week expired, which a holiday had moved out of May.
     """
     if rule in {ExpiryRule.CURRENT_WEEK, ExpiryRule.NEXT_WEEK}:
-        candidates = list(listed) if len(listed) == 1 or lists_weeks(listed) else []
+        is_a_week = len(listed) == 1 and listed[0] - today <= _LONGEST_WEEK
+        candidates = list(listed) if is_a_week or lists_weeks(listed) else []
     else:
         months = {_month(day): day for day in listed}
         ends = [day for day in futures if _may_end_month(day)] if lists_weeks(futures) else futures

@@ -119,7 +119,7 @@ def _expiry(leg: AlgoLeg, underlying: str, market: Market) -> date | Impossible:
     if not listed:
         return Impossible(f"no {kind} contract is listed")
     futures = market.chain.expiries(underlying, InstrumentKind.FUTURE, None, market.today, market.ended)
-    chosen = choose_expiry(leg.expiry, listed, futures)
+    chosen = choose_expiry(leg.expiry, listed, market.today, futures)
     return chosen or Impossible(f"{kind} lists no expiry for {leg.expiry}; listed: {', '.join(map(str, listed[:3]))}")
 
 
