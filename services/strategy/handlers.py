@@ -42,6 +42,8 @@ async def know_account(event: AccountSaved, ctx: Ctx) -> Sequence[Event]:
 
 async def forget_account(event: AccountDeleted, ctx: Ctx) -> Sequence[Event]:
     ctx.store.forget_account(event.account_id)
+    for holding in ctx.store.holdings_in(event.account_id):
+        ctx.store.save_holding(holdings.left_for_good(holding))
     return []
 
 

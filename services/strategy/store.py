@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
+from libs.common.contracts.accounts import AccountDeleted
 from libs.common.contracts.algos import Algo, AlgoDeleteRequested, AlgoLeg, AlgoSaveRequested
 from libs.common.contracts.base import Message, RequestRefused
 from libs.common.contracts.ids import AccountId, AlgoId, SignalGroupId, SquareOffId, UserId
@@ -36,6 +37,7 @@ _LEGS_OF_ACTIVE = """
 _HOLDINGS = "SELECT state FROM holdings WHERE algo_id = ANY($1::uuid[])"
 _OVERDUE = "SELECT DISTINCT algo_id FROM holdings WHERE reversal_deadline < $1"
 _CLOSING = "SELECT DISTINCT algo_id FROM holdings WHERE closing_id = ANY($1::uuid[])"
+_HOLDERS = "SELECT DISTINCT algo_id FROM holdings WHERE account_id = ANY($1::uuid[])"
 _SAVE_ALGO = """
     INSERT INTO algos (algo_id, user_id, version, group_ids, definition) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (algo_id) DO UPDATE SET
@@ -114,6 +116,7 @@ class StrategyStore(Store):
                         algo_ids.add(AlgoId(strategy_id))
         if refused:
             algo_ids |= {row["algo_id"] for row in await self.connection.fetch(_CLOSING, refused)}
+        algo_ids |= await self._holders(messages)
         if algo_ids or group_ids:
             await self._load(algo_ids, group_ids)
         requested = [message.algo for message in messages if isinstance(message, AlgoSaveRequested)]
@@ -143,6 +146,9 @@ class StrategyStore(Store):
 
     def holdings(self, algo_id: AlgoId) -> Mapping[AccountId, Holding]:
         return self._holdings.get(algo_id, {})
+
+    def holdings_in(self, account_id: AccountId) -> list[Holding]:
+        return [held[account_id] for held in self._holdings.values() if account_id in held]
 
     def closing(self, square_off_id: SquareOffId) -> tuple[Algo, Holding] | None:
         """What is being closed by that square-off; None when it is not one of ours, or no longer."""
@@ -205,6 +211,11 @@ class StrategyStore(Store):
             for holding in self.holdings(algo_id).values()
             if known.algo and holding.reversal and holding.reversal.deadline < now
         ]
+
+    async def _holders(self, messages: Sequence[Message]) -> set[AlgoId]:
+        """The algos that hold something in an account that was deleted."""
+        deleted = [message.account_id for message in messages if isinstance(message, AccountDeleted)]
+        return {row["algo_id"] for row in await self.connection.fetch(_HOLDERS, deleted)} if deleted else set()
 
     async def _load(self, algo_ids: Iterable[AlgoId], group_ids: Iterable[SignalGroupId]) -> None:
         for row in await self.connection.fetch(_ALGOS_LOCKED, list(algo_ids), list(group_ids)):

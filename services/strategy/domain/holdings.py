@@ -165,6 +165,11 @@ def closed(
     return replace(holding, entries=entries, closing=own, lost=lost, left=left)
 
 
+def left_for_good(holding: Holding) -> Holding:
+    """Its account was deleted: what is held in there has expired, and nobody closes it."""
+    return replace(holding, left=tuple(sorted(holding.books)))
+
+
 def listed_again(holding: Holding, is_tradable: Callable[[InstrumentId], bool]) -> Holding:
     """Of what trading left counts again what can be traded: a share that was suspended, or that a dump lacked."""
     return replace(holding, left=tuple(name for name in holding.left if not is_tradable(_instrument(name))))

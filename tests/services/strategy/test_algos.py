@@ -70,6 +70,22 @@ async def test_an_account_that_was_deleted_trades_no_more(desk: Desk) -> None:
     assert reasons_of(await desk.hear(a_signal())) == [f"account {FIRST} is unknown"]
 
 
+async def test_what_expired_in_an_account_that_was_deleted_is_in_nobodys_way(desk: Desk) -> None:
+    """Accounts may be deleted that hold nothing else. Seen: the algo could not be deleted for it, and each exit was
+    told as refused, since there is no such account.
+    """
+    algo = an_algo(accounts=(FIRST, SECOND))
+    await desk.keep(algo)
+    await desk.hear(*map(desk.filled, orders_of(await desk.hear(a_signal()))))
+    await desk.pass_time(36 * 3600)
+    await desk.hear(AccountDeleted(account_id=FIRST, user_id=USER))
+    [square_off] = square_offs_of(await desk.hear(an_exit(at=desk.now)))
+    assert square_off.account_id == SECOND
+    delete = AlgoDeleteRequested(algo_id=algo.algo_id, user_id=USER)
+    [deleted] = await desk.hear(*desk.flattened(square_off), delete)
+    assert isinstance(deleted, AlgoDeleted)
+
+
 async def test_an_account_saved_in_the_same_batch_is_known(desk: Desk) -> None:
     stranger = an_account(SECOND, user_id=UserId(new_id()))
     [refused] = await desk.hear(stranger, save(an_algo(accounts=(SECOND,))))
