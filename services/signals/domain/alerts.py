@@ -20,7 +20,8 @@ _GROUP = ("strategy_id", "group_id")
 _ACTION = ("action", "side", "order_action", "strategy_order_action", "data")
 _POSITION = ("market_position", "sentiment", "direction", "strategy_market_position")
 _PREVIOUS = ("prev_market_position", "strategy_prev_market_position")
-_SIZE = ("position_size", "strategy_position_size", "market_position_size")
+_SIGNED_SIZE = ("position_size", "strategy_position_size")
+_SIZE = (*_SIGNED_SIZE, "market_position_size")
 _SYMBOL = ("symbol", "ticker")
 _EXCHANGE = ("exchange",)
 _QUANTITY = ("quantity", "qty", "contracts", "strategy_order_contracts")
@@ -144,7 +145,9 @@ def _direction(payload: Mapping[str, object]) -> tuple[SignalType, Side]:
     side = side or held
     if side is None:
         raise _NotUnderstood("action", "missing; send buy or sell")
-    if stated is None and held is side.opposite:
+    if not after:
+        after_name, after = _signed_position(payload)
+    if stated is None and after and _POSITIONS[after] is side.opposite:
         problem = f"a {side.lower()} that leaves the position {after} closes a part of it, which algos with fixed lots"
         raise _NotUnderstood(after_name, f"{problem} cannot; send signal_type entry or exit to say what is meant")
     return signal_type, side
@@ -157,6 +160,12 @@ def _position(payload: Mapping[str, object]) -> tuple[str, str]:
         return name, word
     size_name, size = _number(payload, _SIZE)
     return size_name, "flat" if size == 0 else ""
+
+
+def _signed_position(payload: Mapping[str, object]) -> tuple[str, str]:
+    """Where a size alone tells: TradingView's is below 0 when the position is short."""
+    name, size = _number(payload, _SIGNED_SIZE)
+    return name, "" if not size else "long" if size > 0 else "short"
 
 
 def _quantity(payload: Mapping[str, object], signal_type: SignalType) -> int | None:

@@ -92,6 +92,35 @@ def test_a_partial_exit_is_not_mistaken_for_an_entry() -> None:
 @pytest.mark.parametrize(
     ("text", "field"),
     [
+        ('{"action": "sell", "position_size": "1"}', "position_size"),
+        ('{"action": "buy", "strategy.position_size": -0.5}', "strategy_position_size"),
+    ],
+)
+def test_a_partial_exit_is_known_by_the_sign_of_the_position_that_it_leaves(text: str, field: str) -> None:
+    """Seen: it was taken for an entry, and an algo that reverses sold all and went short."""
+    invalid = misunderstood(text)
+    assert invalid.field == field
+    assert "part of it" in invalid.problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"action": "sell", "position_size": -1}',
+        '{"action": "sell", "market_position_size": 1}',
+        '{"action": "sell", "market_position": "short", "position_size": 1}',
+        '{"action": "sell", "signal_type": "entry", "position_size": 1}',
+        '{"action": "sell", "position_size": "{{strategy.position_size}}"}',
+    ],
+)
+def test_an_entry_is_none_the_less_one_for_the_size_that_it_tells(text: str) -> None:
+    alert = understood(text)
+    assert (alert.signal_type, alert.action) == (SignalType.ENTRY, Side.SELL)
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
         ("{}", "action"),
         ('{"action": "hold"}', "action"),
         ('{"action": 1}', "action"),
