@@ -33,8 +33,9 @@ _MOST_FLOODS = 1_000
 _TAKE = """
     local capacity, now = tonumber(ARGV[1]), tonumber(ARGV[2])
     local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-    local at = tonumber(kept[2]) or now
-    local tokens = math.min(capacity, (tonumber(kept[1]) or capacity) + math.max(0, now - at) * capacity / 60)
+    local tokens, at = tonumber(kept[1]) or capacity, tonumber(kept[2]) or now
+    if at > now + 60 then tokens, at = capacity, now end
+    tokens = math.min(capacity, tokens + math.max(0, now - at) * capacity / 60)
     local wait = 0
     if tokens >= 1 then tokens = tokens - 1 else wait = (1 - tokens) * 60 / capacity end
     redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.3f', math.max(now, at)))

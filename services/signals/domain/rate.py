@@ -12,8 +12,10 @@ class Bucket:
 
 
 def take(bucket: Bucket | None, per_minute: int, now: float) -> tuple[Bucket, float]:
-    """Take one token; the seconds to wait when there is none, else 0."""
-    before = bucket or Bucket(per_minute, now)
+    """Take one token; the seconds to wait when there is none, else 0. A bucket of more than a minute ahead was made by
+    a clock that has been set back since: it is full again, as any is in a minute.
+    """
+    before = bucket if bucket and bucket.at <= now + 60 else Bucket(per_minute, now)
     earned = max(0.0, now - before.at) * per_minute / 60
     filled = Bucket(min(float(per_minute), before.tokens + earned), max(now, before.at))
     if filled.tokens >= 1:

@@ -100,6 +100,17 @@ async def test_what_cannot_be_read_takes_nothing_from_the_rate(client: httpx.Asy
     assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
 
 
+async def test_a_clock_that_was_set_back_keeps_no_alert_out(
+    client: httpx.AsyncClient, make: Make, clock: FixedClock
+) -> None:
+    """Seen: for as long as that every alert heard 429, exits too, and was told to come again in a second."""
+    group = await make(max_per_minute=1)
+    clock.at = NOON + timedelta(hours=1)
+    assert [(await client.post(TRADINGVIEW, json=alert(group))).status_code for _ in range(2)] == [202, 429]
+    clock.at = NOON
+    assert [(await client.post(TRADINGVIEW, json=alert(group))).status_code for _ in range(2)] == [202, 429]
+
+
 async def test_the_rate_is_limited_without_redis(
     pool: asyncpg.Pool, make: Make, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
