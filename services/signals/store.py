@@ -65,10 +65,10 @@ _TAKEN = """
 _DUPLICATE = """
     SELECT signal_id FROM (
         SELECT id, signal_id, received_at, $8::boolean AS is_dated FROM webhook_log
-        WHERE group_id = $1 AND content_hash = $2 AND fate = 'ACCEPTED' AND received_at > $4
+        WHERE group_id = $1 AND content_hash = $2 AND fate = 'ACCEPTED' AND received_at > $4 AND received_at < $10
         UNION ALL
         SELECT id, signal_id, received_at, false FROM webhook_log
-        WHERE group_id = $1 AND alert_id = $3 AND fate = 'ACCEPTED' AND received_at > $4
+        WHERE group_id = $1 AND alert_id = $3 AND fate = 'ACCEPTED' AND received_at > $4 AND received_at < $10
           AND coalesce(signal_type, $5) = $5 AND coalesce(action, $6) = $6 AND account_id IS NOT DISTINCT FROM $7
     ) alike
     WHERE $5 <> 'exit' AND (is_dated OR received_at >= $9) OR NOT EXISTS (
@@ -159,11 +159,11 @@ class SignalsStore(Store):
         """The accepted alert within the group's window that says the same, or has the same alert id and meaning."""
         if not group.duplicate_window_s:
             return None
-        since = at - timedelta(seconds=group.duplicate_window_s)
+        window = timedelta(seconds=group.duplicate_window_s)
         meaning = alert.signal_type, alert.action, alert.account_id
         may_come_again = at - timedelta(seconds=SENT_AGAIN_SECONDS)
-        values = content_hash, alert.alert_id, since, *meaning, alert.sent_at is not None, may_come_again
-        found: SignalId | None = await self.connection.fetchval(_DUPLICATE, group.group_id, *values)
+        values = content_hash, alert.alert_id, at - window, *meaning, alert.sent_at is not None, may_come_again
+        found: SignalId | None = await self.connection.fetchval(_DUPLICATE, group.group_id, *values, at + window)
         return found
 
     async def was_taken(self, group: SignalGroup, content_hash: bytes, signal_id: SignalId) -> bool:

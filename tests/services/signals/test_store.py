@@ -56,6 +56,15 @@ async def test_alike_is_the_same_content_or_alert_id_within_the_window(connectio
     assert await store.alike(group.model_copy(update={"duplicate_window_s": 0}), b"one", alert("a-1"), soon) is None
 
 
+async def test_an_alert_of_before_the_clock_was_set_back_is_repeated_by_none(connection: Connection) -> None:
+    """Seen: until it had caught up every alert of the same words was a duplicate, whatever the window."""
+    group, store = a_group(duplicate_window_s=60), SignalsStore(connection)
+    await store.keep(new_id(), an_arrival(group))
+    for early, repeats in ((NOON - timedelta(seconds=59), True), (NOON - timedelta(hours=1), False)):
+        for content, named in ((b"one", alert(None)), (b"two", alert("a-1"))):
+            assert (await store.alike(group, content, named, early) is not None) is repeats
+
+
 async def test_what_was_refused_is_not_repeated_by_what_comes_after(connection: Connection) -> None:
     group, store = a_group(duplicate_window_s=60), SignalsStore(connection)
     await store.keep(new_id(), replace(an_arrival(group, fate=Fate.MARKET_CLOSED)))
