@@ -66,13 +66,18 @@ class Receiver:
     may_trade: bool = True
 
     def accepted_on(self, day: date) -> int:
-        """Once a day has begun nothing brings the one before again: an alert that waited over midnight, or came to an
-        instance whose clock is behind, counts with those of the day that began.
-        """
-        return self.counted if self.counted_on is not None and self.counted_on >= day else 0
+        return self.counted if self.counted_on == self._counting_on(day) else 0
 
     def counting(self, day: date) -> "Receiver":
-        return replace(self, counted_on=max(day, self.counted_on or day), counted=self.accepted_on(day) + 1)
+        return replace(self, counted_on=self._counting_on(day), counted=self.accepted_on(day) + 1)
+
+    def _counting_on(self, day: date) -> date:
+        """Once a day has begun nothing brings the one before again: an alert that waited over midnight, or came to an
+        instance whose clock is behind, counts with those of the day that began. What is further ahead was counted by a
+        wrong clock.
+        """
+        begun = self.counted_on
+        return begun if begun is not None and day <= begun <= day + timedelta(days=1) else day
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,19 @@ def test_alerts_that_wait_over_midnight_do_not_bring_the_day_before_again(limit:
     assert accepted == min(limit, len(days))
 
 
+def test_a_clock_that_ran_ahead_makes_no_days_limit_of_all_days() -> None:
+    """Seen: one alert, taken while the clock was wrong by years, and from then on the alerts of all days counted as one
+    day's, until each entry heard 429.
+    """
+    receiver = Receiver(a_group(max_signals_per_day=2), 1).counting(TODAY + timedelta(days=3650))
+    for day in (TODAY, TODAY + timedelta(days=1)):
+        for accepted in (0, 1):
+            assert receiver.accepted_on(day) == accepted
+            assert isinstance(decide(receiver, ALERT, today=day), Accepted)
+            receiver = receiver.counting(day)
+        assert fate_of(decide(receiver, ALERT, today=day)) is Fate.DAILY_LIMIT
+
+
 def test_a_repetition_is_told_which_signal_it_repeats() -> None:
     original = SignalId(new_id())
     assert decide(Receiver(a_group(), 1), ALERT, duplicate_of=original) == Duplicate(original)
