@@ -12,9 +12,12 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed, Quote
 
 EXPIRIES_AHEAD = 2
+ENDS_OF_CURRENCIES = 2
+"""Their futures have weeks, too, and the last of those may end behind the month. What has none lists one in a month."""
 NEAR = 0.05
 """How far a strike may be from the spot, as a fraction, to be near the money."""
 
+_DERIVATIVES = (InstrumentKind.FUTURE, InstrumentKind.OPTION)
 T = TypeVar("T", bound=Hashable)
 
 
@@ -97,7 +100,9 @@ def turn(ranked: Sequence[T], most: int, n: int) -> Sequence[T]:
 
 
 class NearTheMoney:
-    """What an underlying's name stands for: its spot, its next futures, its next options near the spot."""
+    """What an underlying's name stands for: its spot, its next futures, its next options near the spot, and those that
+    expire with these futures: a week that a holiday moved may end behind the month.
+    """
 
     def __init__(self, listed: Iterable[InstrumentListed]) -> None:
         self.spots: frozenset[InstrumentId]
@@ -122,17 +127,19 @@ class NearTheMoney:
         spot = self._spot_of.get(underlying)
         found = {spot} if spot else set()
         quote = quotes.get(spot) if spot else None
-        for future in self._next((underlying, InstrumentKind.FUTURE)):
-            found.add(future.instrument)
-        for option in self._next((underlying, InstrumentKind.OPTION)):
+        futures, options = (self._dated.get((underlying, kind), {}) for kind in _DERIVATIVES)
+        near = self._near(futures, ENDS_OF_CURRENCIES)
+        found |= {future.instrument for day in near for future in futures[day]}
+        for option in (each for day in near | self._near(options, 1) for each in options.get(day, ())):
             if quote is None or option.strike is None or abs(float(option.strike) / quote.ltp - 1) <= NEAR:
                 found.add(option.instrument)
         return found
 
-    def _next(self, series: tuple[str, InstrumentKind]) -> list[InstrumentListed]:
-        """Those that expire next, and those of the next months: where weeks are listed, they are further away."""
-        dated = self._dated.get(series, {})
+    def _near(self, dated: Collection[date], ends: int) -> set[date]:
+        """Those that expire next, and the last of the next months: where weeks are listed, they are further away."""
         days = sorted(dated)
-        months = {(day.year, day.month): day for day in days}
-        near = {*days[:EXPIRIES_AHEAD], *list(months.values())[:EXPIRIES_AHEAD]}
-        return [contract for expiry in sorted(near) for contract in dated[expiry]]
+        months: dict[tuple[int, int], list[date]] = {}
+        for day in days:
+            months.setdefault((day.year, day.month), []).append(day)
+        last = (day for month in list(months.values())[:EXPIRIES_AHEAD] for day in month[-ends:])
+        return {*days[:EXPIRIES_AHEAD], *last}

@@ -64,7 +64,8 @@ def test_an_underlying_means_its_spot_its_next_future_and_the_strikes_around_it(
     """Seen: only the next two weeks' options had prices, and algos on the month's were denied each entry for want of
     one until the last days of the month.
     """
-    contracts = [option(strike, expiry) for strike in (20_000, 24_000, 28_000) for expiry in (1, 8, 15, 22, 29)]
+    days = [date(2026, 12, day) for day in (1, 8, 15, 22, 29)]
+    contracts = [option(strike, day) for strike in (20_000, 24_000, 28_000) for day in days]
     near = NearTheMoney(contracts)
     spot = InstrumentId("NSE_INDEX:NIFTY")
     assert near.spots == {spot}
@@ -75,22 +76,40 @@ def test_an_underlying_means_its_spot_its_next_future_and_the_strikes_around_it(
     }
 
 
-def option(strike: int, day: int) -> InstrumentListed:
-    name = f"NIFTY{day:02}DEC26{strike}CE"
+def test_the_months_contract_is_meant_too_where_a_week_ends_behind_it() -> None:
+    """April 2025 ended with a week, which a holiday had moved out of May; currencies have one most months, in futures,
+    too. Seen: that week had a price, and the month's contract none until it was next.
+    """
+    april = [date(2025, 4, day) for day in (9, 17, 24, 30)]
+    near = NearTheMoney([option(24_000, day) for day in april] + [future("NIFTY", april[2])])
+    assert near.of("NIFTY", {}) >= {option(24_000, april[2]).instrument, future("NIFTY", april[2]).instrument}
+    august = [date(2025, 8, day) for day in (8, 14, 22, 26, 29)]
+    near = NearTheMoney([each for day in august for each in (future("USDINR", day), option(87, day, "USDINR"))])
+    assert near.of("USDINR", {}) >= {future("USDINR", august[3]).instrument, option(87, august[3], "USDINR").instrument}
+
+
+def option(strike: int, day: date, underlying: str = "NIFTY") -> InstrumentListed:
+    name = f"{underlying}{day:%d%b%y}{strike}CE".upper()
     return InstrumentListed(
         instrument=InstrumentId(f"NFO:{name}"),
         exchange=Exchange.NFO,
         symbol=name,
-        name="NIFTY",
+        name=underlying,
         kind=InstrumentKind.OPTION,
-        underlying="NIFTY",
-        spot=InstrumentId("NSE_INDEX:NIFTY"),
-        expiry=date(2026, 12, day),
+        underlying=underlying,
+        spot=InstrumentId(f"NSE_INDEX:{underlying}"),
+        expiry=day,
         strike=Decimal(strike),
         option_type=OptionType.CE,
         lot_size=65,
         tick_size=Decimal("0.05"),
     )
+
+
+def future(underlying: str, day: date) -> InstrumentListed:
+    name = f"{underlying}{day:%d%b%y}FUT".upper()
+    terms = {"instrument": InstrumentId(f"NFO:{name}"), "symbol": name, "kind": InstrumentKind.FUTURE}
+    return option(0, day, underlying).model_copy(update={**terms, "strike": None, "option_type": None})
 
 
 def test_a_second_source_counts_only_while_the_first_is_silent() -> None:
