@@ -111,8 +111,11 @@ def what_is_wrong(algo: Algo) -> str | None:
 
 
 def turns(before: Algo, after: Algo) -> bool:
-    """Whether the legs are the same, and each trades its other side now."""
-    return after.legs == tuple(leg.model_copy(update={"side": leg.side.opposite}) for leg in before.legs)
+    """Whether the legs are the same, as many lots as they are of, and each trades its other side now."""
+    if len(before.legs) != len(after.legs):
+        return False
+    pairs = zip(before.legs, after.legs, strict=True)
+    return all(new == old.model_copy(update={"side": old.side.opposite, "lots": new.lots}) for old, new in pairs)
 
 
 def _wrong_leg(leg: AlgoLeg, product: Product) -> str | None:

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from libs.common.contracts.algos import SignalActedOn, SignalSkipped
 from libs.common.contracts.enums import RepeatRule, Side, SignalType
 from libs.common.contracts.ids import SquareOffId
@@ -135,16 +137,17 @@ async def test_what_was_entered_before_an_algo_reversed_has_the_direction_of_its
     assert order.side is SELL
 
 
-async def test_an_algo_whose_legs_were_turned_round_holds_what_the_other_signal_enters(long: Desk) -> None:
+@pytest.mark.parametrize("lots", [1, 2])
+async def test_an_algo_whose_legs_were_turned_round_holds_what_the_other_signal_enters(long: Desk, lots: int) -> None:
     """Seen: long since a buy signal, and made to sell on one, it stayed long on buy signals, and on a sell signal it
     sold what it held and bought it anew.
     """
-    short = FUTURE_LEG.model_copy(update={"side": SELL})
+    short = FUTURE_LEG.model_copy(update={"side": SELL, "lots": lots})
     await long.hear(save(an_algo([short], on_repeat=RepeatRule.REVERSE, algo_id=long.only_algo), 1))
     assert reasons_of(await long.hear(a_signal(action=SELL))) == ["in position already in the direction of sell"]
     [square_off] = square_offs_of(await long.hear(a_signal()))
     [order] = orders_of(await long.hear(*long.flattened(square_off)))
-    assert order.side is SELL
+    assert (order.side, order.quantity) == (SELL, lots * LOT)
 
 
 async def test_a_reversal_that_waited_out_an_outage_closes_and_does_not_enter(long: Desk) -> None:

@@ -122,6 +122,8 @@ def test_legs_are_turned_round_only_where_each_trades_its_other_side() -> None:
     """A spread whose legs are written in another order is the same one; a put sold is no call bought turned round."""
     spread, call = an_algo(SPREAD), an_algo([option_leg()])
     assert algos.turns(spread, an_algo([leg.model_copy(update={"side": leg.side.opposite}) for leg in SPREAD]))
+    assert algos.turns(call, an_algo([option_leg(Side.SELL, lots=2)])), "seen: it stayed long on each buy signal"
+    assert not algos.turns(spread, an_algo([option_leg()]))
     assert not algos.turns(spread, spread)
     assert not algos.turns(spread, an_algo(SPREAD[::-1]))
     assert not algos.turns(call, an_algo([option_leg(Side.SELL, option_type=OptionType.PE)]))
