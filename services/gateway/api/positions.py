@@ -78,21 +78,17 @@ async def close(body: models.ClosePositions, request: Request, identity: Leaver,
     """Cancel what is pending and close what is open, of a position or of a strategy. 202 while it lasts."""
 
     async def run(request_id: UUID, again: bool) -> Response:
-        if body.strategy_id is not None and body.account_id is None:
+        if body.strategy_id is not None:
             await edge.own_strategy(identity, body.strategy_id)
+        if body.strategy_id is not None and body.account_id is None:
             accounts = await queries.strategy_accounts(edge.runtime.pool, identity.user_id, body.strategy_id)
-            if not accounts and await edge.ever_owner(Kind.ALGO, body.strategy_id) is None:
-                detail = f"no algo, order or position of yours is of strategy {body.strategy_id}: nothing was closed"
-                raise Problem(404, "not_found", detail)
         else:
             accounts = await own_accounts(edge, identity, body.account_id)
         wishes = [_wish(account_id, request_id, identity, body) for account_id in accounts]
-        slip = body.instrument if await _is_a_slip(edge, body.instrument, accounts) else None
+        slip = await _slip(edge, identity, body, accounts)
         answer = await _square_off(edge, identity, wishes, again)
         if slip is not None and answer.status_code == 200:
-            # Told that it is completed, he would take his position for closed.
-            detail = f"{slip} is not in the contract master, and you hold none: nothing was closed"
-            raise Problem(404, "instrument_unknown", detail, instrument=slip)
+            raise slip
         return answer
 
     return await edge.commands.once(request, identity, run)
@@ -110,13 +106,23 @@ async def close_all(request: Request, identity: Leaver, edge: TheEdge, body: mod
     return await edge.commands.once(request, identity, run)
 
 
-async def _is_a_slip(edge: Edge, name: str | None, accounts: list[UUID]) -> bool:
-    """An instrument that is neither listed nor held, as far as is known here: that keeps nobody from closing it."""
+async def _slip(edge: Edge, identity: Identity, body: models.ClosePositions, accounts: list[UUID]) -> Problem | None:
+    """What is named and unknown, as far as is known here: that keeps nobody from closing it. But who is told that it is
+    completed takes his position for closed.
+    """
     pool = edge.runtime.pool
-    if name is None or await instruments.known(pool, [name]):
-        return False
+    if (strategy_id := body.strategy_id) is not None:
+        traded = await queries.strategy_accounts(pool, identity.user_id, strategy_id)
+        if not traded and await edge.ever_owner(Kind.ALGO, strategy_id) != identity.user_id:
+            detail = f"no algo, order or position of yours is of strategy {strategy_id}: nothing was closed"
+            return Problem(404, "not_found", detail)
+    if (name := body.instrument) is None or await instruments.known(pool, [name]):
+        return None
     held = [row["instrument"] for account_id in accounts for row in await queries.positions(pool, None, account_id)]
-    return name not in held
+    if name in held:
+        return None
+    detail = f"{name} is not in the contract master, and you hold none: nothing was closed"
+    return Problem(404, "instrument_unknown", detail, instrument=name)
 
 
 def _wish(

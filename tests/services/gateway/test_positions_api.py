@@ -184,6 +184,24 @@ async def test_closing_a_strategy_that_there_is_not_is_not_told_as_done(platform
         assert (await asha.client.delete(f"/api/v2/algos/{idle}")).status_code in (204, 410)
 
 
+async def test_closing_a_strategy_that_there_is_not_in_one_account_is_not_told_as_done_either(
+    platform: Platform,
+) -> None:
+    """The account was there, so that he heard COMPLETED. What is unknown here is closed all the same."""
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    url, account = "/api/v2/trading/positions/close", {"account_id": str(asha.account_id)}
+    slip = await asha.client.post(url, json={**account, "strategy_id": str(ids.new_id())})
+    assert (slip.status_code, slip.json().get("code")) == (404, "not_found"), slip.text
+    assert [type(request) for request in platform.asked] == [SquareOffRequested]
+    idle = (await asha.client.post("/api/v2/algos/", json=ALGO | {"accounts": [account]})).json()["algo_id"]
+    traded = said.terms(asha.user_id, asha.account_id).model_copy(update={"strategy_id": StrategyId(ids.new_id())})
+    await platform.project(said.position(traded))
+    for strategy_id in (idle, str(traded.strategy_id)):
+        closed = await asha.client.post(url, json={**account, "strategy_id": strategy_id})
+        assert (closed.status_code, closed.json()["data"][0]["status"]) == (200, "COMPLETED")
+
+
 async def test_an_admin_sees_anothers_profit_by_strategy_too(platform: Platform) -> None:
     admin, ravi = await platform.person("asha"), await platform.person("ravi")
     other = await platform.person("meera")
