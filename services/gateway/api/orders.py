@@ -264,7 +264,7 @@ async def status(order_id: UUID, identity: Reader, edge: TheEdge) -> Response:
     names = ("order_id", "status", "filled_quantity", "average_price", "reason")
     return Json(
         {
-            **{name: row[name] for name in names},
+            **views.in_rupees({name: row[name] for name in names}),
             "is_final": OrderStatus(row["status"]).is_final,
             "history": await queries.order_history(edge.runtime.pool, order_id),
         }

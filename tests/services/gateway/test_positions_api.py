@@ -120,7 +120,8 @@ async def test_amounts_have_two_digits_and_prices_as_many_as_they_need(platform:
     held = said.position(order)
     net = held.net.model_copy(update={"average_price": Decimal("812.2500"), "realised_pnl": Decimal("-1234.567500")})
     funds = said.funds(order).model_copy(update={"realised_pnl": Decimal("-1234.567500"), "available": Decimal(9)})
-    bought = said.filled(order, 4, version=2).model_copy(update={"price": Decimal(812)})
+    paid = {"price": Decimal(812), "average_price": Decimal("812.2500")}
+    bought = said.filled(order, 4, version=2).model_copy(update=paid)
     await platform.project(said.submitted(order), bought, held.model_copy(update={"net": net, "book": net}), funds)
     now = platform.runtime.clock.now()
     platform.runtime.memory.quotes.update([said.quote(said.SBIN, 815.5, now)], now)
@@ -131,6 +132,7 @@ async def test_amounts_have_two_digits_and_prices_as_many_as_they_need(platform:
         return [row[name] for name in names]
 
     assert await shown("/trading/orders/", "price", "trigger_price", "average_price") == ["83.2575", None, "812.25"]
+    assert await shown(f"/trading/orders/{order.order_id}/status", "average_price") == ["812.25"]
     assert await shown("/trading/tradebook/", "price") == ["812.00"]
     prices = await shown("/trading/positions/", "average_price", "ltp")
     amounts = ("realised_pnl", "unrealised_pnl", "mtm")
