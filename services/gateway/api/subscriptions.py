@@ -55,9 +55,9 @@ def unsubscribe(edge: Edge, client: Client, wish: Wish) -> None:
             client.watches.pop(Channel(name), None)
     quotes = names(wish, "quotes")
     found = [instrument for name in quotes if (instrument := instrument_of(name))]
-    hub = edge.memory.hub
-    modes = [Mode(str(wish["mode"]))] if wish.get("mode") in tuple(Mode) else list(Mode)
-    if "mode" not in wish:
+    hub, mode = edge.memory.hub, wish.get("mode")
+    modes = list(Mode) if mode is None else [Mode(str(mode))]
+    if mode is None:
         hub.unwatch_quotes(client, found)
     gone: list[Topic] = [t for n in found for m in modes if (t := hub.prices.topics.get((m, n)))]
     said: dict[str, object] = {"channels": dict.fromkeys(channels, "ok"), "quotes": dict.fromkeys(quotes, "ok")}

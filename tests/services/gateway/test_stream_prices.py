@@ -39,6 +39,18 @@ async def test_quotes_come_at_once_then_conflated_ten_times_a_second(live: Live)
         await reader.silence()
 
 
+async def test_who_sends_null_for_no_mode_is_told_no_more_once_he_unsubscribes_so(live: Live) -> None:
+    """It began as quotes without a mode do, was acknowledged as ended, and went on."""
+    asha, memory = await live.person("asha"), live.runtime.memory
+    await streams.quotes([quotes(live, 800, "NSE:SBIN")], memory)
+    async with live.reader(asha, quotes=["NSE:SBIN"], mode=None) as reader:
+        assert (await reader.hear("event", "quotes"))["data"][0]["ltp"] == 800
+        await reader.say(action="unsubscribe", quotes=["NSE:SBIN"], mode=None)
+        assert (await reader.hear("ack"))["quotes"] == {"NSE:SBIN": "ok"}
+        await streams.quotes([quotes(live, 801, "NSE:SBIN")], memory)
+        await reader.silence()
+
+
 async def test_a_price_that_moved_without_its_time_is_told_and_a_repeated_one_is_not(live: Live) -> None:
     """A custom symbol is as old as its oldest leg, whichever of them moves."""
     asha = await live.person("asha")
