@@ -16,6 +16,10 @@ _RECENT = timedelta(days=1)
 _ORDERS_LIVE = timedelta(days=7)
 """For a session at most, but for one whose outcome nobody knows: a person tells it within days."""
 _FIRST_ROWS = 200
+_MISSED_FILLS = 2_000
+"""In a frame of less than 1 MiB, the longest that many WebSocket clients take; who missed more reads the tradebook."""
+_TOLD_WHOLE = (Channel.POSITIONS, Channel.FILLS)
+"""What changed is told, or the beginning anew: of flat positions and of fills nothing would tell again."""
 
 
 async def counters(database: Database, user_ids: Sequence[UUID]) -> list[Row]:
@@ -52,10 +56,10 @@ async def scene_in(connection: Connection, channel: Channel, user_id: UUID, sinc
         since = None
     if since == seq:
         return Scene(seq, [], since)
-    if channel is Channel.POSITIONS and since is not None:
-        changed = await positions_since(connection, user_id, since, _FIRST_ROWS)
-        if len(changed) < _FIRST_ROWS:
-            return Scene(seq, changed, since)
+    if since is not None and channel in _TOLD_WHOLE:
+        missed = await _missed(connection, channel, user_id, since, seq, now)
+        if missed is not None:
+            return Scene(seq, missed, since)
         since = None
     rows = await _FIRST[channel](connection, user_id, now)
     if since is None:
@@ -67,6 +71,19 @@ async def scene_in(connection: Connection, channel: Channel, user_id: UUID, sinc
     if _nothing_missing(rows, newer, older):
         return Scene(seq, [*older, *newer], since)
     return Scene(seq, rows, None)
+
+
+async def _missed(
+    connection: Connection, channel: Channel, user_id: UUID, since: int, seq: int, now: datetime
+) -> list[Row] | None:
+    """All that changed after a number; None where that is too much, or not known to be all."""
+    if channel is Channel.POSITIONS:
+        changed = await positions_since(connection, user_id, since, _FIRST_ROWS)
+        return changed if len(changed) < _FIRST_ROWS else None
+    if seq - since > _MISSED_FILLS:
+        return None
+    fills = await _fills_since(connection, user_id, since, now)
+    return fills if len(fills) == seq - since else None
 
 
 def _nothing_missing(rows: list[Row], newer: list[Row], older: list[Row]) -> bool:
@@ -118,6 +135,17 @@ async def _recent_fills(connection: Connection, user_id: UUID, now: datetime) ->
         _FIRST_ROWS,
     )
     return [dict(row) for row in reversed(rows)]
+
+
+async def _fills_since(connection: Connection, user_id: UUID, since: int, now: datetime) -> list[Row]:
+    """Those of the last day that came after that number."""
+    rows = await connection.fetch(
+        f"SELECT {_FILLS} FROM fills WHERE user_id = $1 AND filled_at > $2 AND seq > $3 ORDER BY filled_at, fill_id",  # noqa: S608
+        user_id,
+        now - _RECENT,
+        since,
+    )
+    return [dict(row) for row in rows]
 
 
 async def _live_positions(connection: Connection, user_id: UUID, _: datetime) -> list[Row]:

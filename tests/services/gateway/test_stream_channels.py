@@ -247,6 +247,20 @@ async def test_a_client_that_falls_behind_is_caught_up_with_one_snapshot(live: L
         assert last == 20
 
 
+async def test_who_resumes_hears_of_every_fill_that_he_missed(live: Live) -> None:
+    """Of more than two hundred the newest came, as if there had been no others."""
+    asha, now = await live.person("asha"), live.runtime.clock.now()
+    await live.project(said.filled(said.terms(asha.user_id, asha.account_id, at=now)))
+    async with live.reader(asha, channels=["fills"]) as reader:
+        seq = (await reader.hear("snapshot"))["seq"]
+    missed = [said.terms(asha.user_id, asha.account_id, at=now) for _ in range(300)]
+    await live.project(*(said.filled(order) for order in missed))
+    async with live.reader(asha, channels=["fills"], since={"fills": seq}) as reader:
+        snapshot = await reader.hear("snapshot")
+    assert {row["order_id"] for row in snapshot["data"]} == {str(order.order_id) for order in missed}
+    assert (snapshot["since"], snapshot["seq"]) == (seq, seq + 300)
+
+
 async def test_who_resumes_the_next_day_hears_how_yesterdays_orders_ended(live: Live) -> None:
     """What was requested more than a day ago was left out: an order that had been filled stood there as open."""
     asha, now = await live.person("asha"), live.runtime.clock.now()
