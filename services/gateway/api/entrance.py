@@ -20,6 +20,8 @@ _PREFLIGHT = [
     (b"access-control-allow-headers", b"Authorization, Content-Type, Idempotency-Key, X-API-Key"),
     (b"access-control-max-age", b"600"),
 ]
+_READABLE = (b"access-control-expose-headers", b"Content-Disposition, Idempotency-Replayed, Location, Retry-After")
+"""What a page of another origin may read of our headers; browsers hide the others from it."""
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -48,7 +50,7 @@ class Entrance:
         headers = dict(scope["headers"])
         extra = _HEADERS
         if self._origins and headers.get(b"origin", b"").decode("latin-1") in self._origins:
-            extra = [*_HEADERS, (b"access-control-allow-origin", headers[b"origin"]), (b"vary", b"Origin")]
+            extra = [*_HEADERS, (b"access-control-allow-origin", headers[b"origin"]), (b"vary", b"Origin"), _READABLE]
             if scope["method"] == "OPTIONS":
                 await send({"type": "http.response.start", "status": 204, "headers": [*extra, *_PREFLIGHT]})
                 await send({"type": "http.response.body", "body": b""})

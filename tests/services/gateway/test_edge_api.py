@@ -37,6 +37,8 @@ async def test_browsers_of_other_origins_are_not_let_in_unless_configured(
         assert "Idempotency-Key" in preflight.headers["access-control-allow-headers"]
         answer = await client.get("/api/v2/system/version", headers={"Origin": ORIGIN})
         assert answer.headers["access-control-allow-origin"] == ORIGIN
+        readable = answer.headers.get("access-control-expose-headers", "").split(", ")
+        assert {"Retry-After", "Idempotency-Replayed", "Location"} <= set(readable), "a browser hides the others"
         stranger = await client.get("/api/v2/system/version", headers={"Origin": "https://evil.example.com"})
         assert "access-control-allow-origin" not in stranger.headers
 
