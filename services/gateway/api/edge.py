@@ -37,6 +37,8 @@ RENEWED_S = 2.0
 """After so long it is looked up again beside what it is used for: in an overload a look takes seconds, and hundreds who
 waited for it were refused late.
 """
+OWNER_KNOWN_S = 60.0
+"""The longest that what was deleted at another instance counts as somebody's here."""
 SESSION_CACHED_S = 60
 POSTBACKS_AT_ONCE = 4
 """Passed on to trading, whose time belongs to orders: one that is refused only makes us hear later what happened."""
@@ -89,7 +91,8 @@ class Edge:
         """And when each was looked up, by a clock that nobody moves."""
         self._asked: dict[str, asyncio.Task[Identity]] = {}
         """What is being looked up, unless rights changed meanwhile."""
-        self._owners: dict[tuple[Kind, UUID], UserId] = {}
+        self._owners: dict[tuple[Kind, UUID], tuple[UserId, float]] = {}
+        """And when each was looked up last, as identities."""
 
     @property
     def memory(self) -> GatewayMemory:
@@ -185,16 +188,20 @@ class Edge:
         return Role(row["role"])
 
     async def owner(self, kind: Kind, entity_id: UUID) -> UserId | None:
-        """Owners never change, so they are remembered."""
+        """Owners never change, so they are remembered; but what they own may be deleted, elsewhere too."""
         found = self._owners.get((kind, entity_id))
-        if found is None:
-            stored = await entities.owner(self.runtime.pool, kind, entity_id)
-            if stored is None:
-                return None
-            if len(self._owners) > 100_000:
-                self._owners.clear()
-            found = self._owners[kind, entity_id] = UserId(stored)
-        return found
+        if found is not None:
+            if stopwatch() - found[1] < OWNER_KNOWN_S:
+                return found[0]
+            self._owners[kind, entity_id] = found[0], stopwatch()  # one looks, and hundreds need not wait for it
+        stored = await entities.owner(self.runtime.pool, kind, entity_id)
+        if stored is None:
+            self.forget_owner(kind, entity_id)
+            return None
+        if len(self._owners) > 100_000:
+            self._owners.clear()
+        self._owners[kind, entity_id] = UserId(stored), stopwatch()
+        return UserId(stored)
 
     async def ever_owner(self, kind: Kind, entity_id: UUID) -> UserId | None:
         """Also of what was deleted: its books stay, and so does a panic over it."""

@@ -1,5 +1,6 @@
 """Accounts, signal groups and algos over HTTP, and what their users may do."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -13,12 +14,13 @@ from libs.common.contracts.accounts import (
     AccountSaved,
     AccountSaveRequested,
 )
-from libs.common.contracts.algos import AlgoSaveRequested
+from libs.common.contracts.algos import AlgoDeleted, AlgoSaveRequested
 from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.enums import Broker
-from libs.common.contracts.ids import SignalGroupId
+from libs.common.contracts.ids import AlgoId, SignalGroupId
 from libs.common.contracts.signals import SignalGroupSaveRequested
 from libs.common.security import WebhookSecrets
+from services.gateway.api import edge
 from services.gateway.api.edge import edge_in
 from tests.services.gateway import said
 from tests.services.gateway.scene import Platform
@@ -211,6 +213,25 @@ async def test_an_algo_is_switched_off_though_an_account_or_a_group_of_it_is_gon
     assert (await asha.client.put(url, json={"accounts": linked[:1], "mappings": mapped[1:]})).status_code == 200
     gone = await asha.client.put(url, json={"accounts": linked})
     assert gone.status_code == 404, "named anew"
+
+
+async def test_what_was_deleted_at_another_instance_is_soon_gone_here_too(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits over it, which guarded nothing, and algos that trade in it were taken there for as long as that ran."""
+    monkeypatch.setattr(edge, "OWNER_KNOWN_S", 0.05, raising=False)
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    linked = ALGO | {"accounts": [{"account_id": str(asha.account_id)}]}
+    algo = (await asha.client.post("/api/v2/algos/", json=linked)).json()["algo_id"]
+    limit = {"level": "STRATEGY", "strategy_id": algo, "stop_loss": "1000"}
+    assert (await asha.client.post("/api/v2/risk/limits/", json=limit)).status_code == 201
+    gone = AlgoDeleted(algo_id=AlgoId(UUID(algo)), user_id=asha.user_id)
+    await platform.project(gone, said.account_deleted(asha.user_id, asha.account_id))
+    await asyncio.sleep(0.1)
+    for path, body in (("risk/limits/", limit), ("algos/", linked)):
+        answer = await asha.client.post(f"/api/v2/{path}", json=body)
+        assert (answer.status_code, answer.json().get("code")) == (404, "not_found"), path
 
 
 async def test_admins_see_the_books_of_others_and_trade_only_in_their_own(platform: Platform) -> None:
