@@ -11,7 +11,7 @@ from libs.common.telemetry import log
 from services.gateway.api import models, tokens
 from services.gateway.api.edge import Edge, Json, Person, Reader, Revoker, Router, TheEdge, no_such
 from services.gateway.domain.addresses import counted_as
-from services.gateway.domain.roles import role_of_newcomer
+from services.gateway.domain.roles import Identity, role_of_newcomer
 from services.gateway.store import people
 
 router = Router(prefix="/auth", tags=["auth"])
@@ -116,16 +116,11 @@ async def change_profile(body: models.ProfileChange, identity: Person, edge: The
 async def change_password(body: models.PasswordChange, identity: Revoker, edge: TheEdge) -> Response:
     """Ends every other session of yours."""
     pool, now = edge.runtime.pool, edge.runtime.clock.now()
-    # By session: whoever has copied one must not keep the owner, who shuts him out by this, from it.
-    attempts = await edge.memory.cache.count(f"password:{identity.credential}", edge.settings.login_window_s)
-    if attempts > edge.settings.login_attempts:
-        raise Problem(429, "too_many_attempts", "too many attempts; wait a while", headers={"Retry-After": "300"})
-    stored = await people.password_of(pool, identity.user_id)
-    if not await edge.memory.passwords.verify(stored, body.current_password):
-        raise Problem(401, "wrong_credentials", "the current password is wrong")
+    stored = await _check_password(edge, identity, body.current_password)
     password_hash = await edge.memory.passwords.hash(body.new_password)
     async with pool.acquire() as connection, connection.transaction():
-        await people.set_password(connection, identity.user_id, password_hash, now)
+        if not await people.set_password(connection, identity.user_id, stored, password_hash, now):
+            raise _wrong_password()
         ended = await people.revoke_sessions(connection, identity.user_id, now, but=UUID(identity.credential))
     await edge.memory.cache.drop(*(f"session:{session_id}" for session_id in ended))
     edge.forget_identities()
@@ -163,6 +158,23 @@ async def delete_key(key_id: UUID, identity: Revoker, edge: TheEdge) -> Response
         raise no_such("API key", key_id)
     edge.forget_identities()
     return Response(status_code=204)
+
+
+async def _check_password(edge: Edge, identity: Identity, password: str) -> str:
+    """The hash of it that is stored; a Problem 401 when it is not his, 429 when he tried too often."""
+    window_s = edge.settings.login_window_s
+    # By session: whoever has copied one must not keep the owner, who shuts him out by a new password, from it.
+    attempts = await edge.memory.cache.count(f"password:{identity.credential}", window_s)
+    if attempts > edge.settings.login_attempts:
+        raise _too_many("too many attempts; wait a while", window_s, "too_many_attempts")
+    stored = await people.password_of(edge.runtime.pool, identity.user_id)
+    if not await edge.memory.passwords.verify(stored, password):
+        raise _wrong_password()
+    return stored
+
+
+def _wrong_password() -> Problem:
+    return Problem(401, "wrong_credentials", "the current password is wrong")
 
 
 def _closed() -> Problem:

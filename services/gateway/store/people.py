@@ -67,10 +67,21 @@ async def password_of(database: Database, user_id: UUID) -> str:
     return found
 
 
-async def set_password(database: Database, user_id: UUID, password_hash: str, now: datetime) -> None:
-    await database.execute(
-        "UPDATE users SET password_hash = $2, updated_at = $3 WHERE user_id = $1", user_id, password_hash, now
+async def set_password(database: Database, user_id: UUID, before: str, password_hash: str, now: datetime) -> bool:
+    """False when `before`, which was checked, is not the password any more: whoever changes it ends all other sessions,
+    so nobody may change it again by what he knew before that.
+    """
+    changed = await database.fetchval(
+        """
+        UPDATE users SET password_hash = $3, updated_at = $4 WHERE user_id = $1 AND password_hash = $2
+        RETURNING user_id
+        """,
+        user_id,
+        before,
+        password_hash,
+        now,
     )
+    return changed is not None
 
 
 async def set_profile(database: Database, user_id: UUID, username: str, email: str, now: datetime) -> bool:

@@ -310,6 +310,29 @@ async def test_who_logs_in_with_the_old_password_while_it_is_changed_stays_outsi
     assert (await thief.post(LOGIN, json={"email": asha.email, "password": "another long password"})).is_success
 
 
+async def test_who_knew_the_old_password_does_not_change_it_again_while_it_is_changed(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """His change, checked before the owner's and kept after it, ended the owner's session and made the password his."""
+    asha, thief = await platform.person("asha"), await platform.client()
+    tokens = (await thief.post(LOGIN, json={"email": asha.email, "password": PASSWORD})).json()
+    thief.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+    verify, url = Passwords.verify, "/api/v2/auth/change-password"
+
+    async def verify_and_change(passwords: Passwords, password_hash: str | None, password: str) -> bool:
+        right = await verify(passwords, password_hash, password)
+        monkeypatch.setattr(Passwords, "verify", verify)
+        body = {"current_password": PASSWORD, "new_password": "another long password"}
+        assert (await asha.client.post(url, json=body)).status_code == 204
+        return right
+
+    monkeypatch.setattr(Passwords, "verify", verify_and_change)
+    answer = await thief.post(url, json={"current_password": PASSWORD, "new_password": "the password of a thief"})
+    assert (answer.status_code, answer.json().get("code") if answer.content else "") == (401, "wrong_credentials")
+    assert (await asha.client.get(PROFILE)).status_code == 200
+    assert (await thief.post(LOGIN, json={"email": asha.email, "password": "another long password"})).is_success
+
+
 async def test_sessions_work_while_redis_is_away(platform: Platform) -> None:
     asha = await platform.person("asha")
     await platform.lose_redis()
