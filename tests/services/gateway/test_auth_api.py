@@ -333,6 +333,23 @@ async def test_who_knew_the_old_password_does_not_change_it_again_while_it_is_ch
     assert (await thief.post(LOGIN, json={"email": asha.email, "password": "another long password"})).is_success
 
 
+async def test_another_email_takes_the_password(platform: Platform) -> None:
+    """Whoever had stolen a session gave the account an address of his own, and its owner logged in no more."""
+    asha = await platform.person("asha")
+    thief, other = asha.client, {"email": "thief@example.com"}
+    refused = await thief.put(PROFILE, json=other)
+    assert (refused.status_code, refused.json().get("code")) == (422, "invalid"), refused.text
+    guess = {**other, "current_password": "a guess of the thief"}
+    guesses = [(await thief.put(PROFILE, json=guess)).status_code for _ in range(12)]
+    assert guesses == [401] * 10 + [429] * 2
+    login = await (await platform.client()).post(LOGIN, json={"email": asha.email, "password": PASSWORD})
+    owner = await platform.client(Authorization=f"Bearer {login.json()['access_token']}")
+    assert (await owner.put(PROFILE, json={"email": "ASHA@example.com", "username": "asha.k"})).status_code == 200
+    moved = await owner.put(PROFILE, json={"email": "asha@example.org", "current_password": PASSWORD})
+    assert (moved.status_code, moved.json()["email"], moved.json()["username"]) == (200, "asha@example.org", "asha.k")
+    assert (await owner.post(LOGIN, json={"email": "asha@example.org", "password": PASSWORD})).status_code == 200
+
+
 async def test_sessions_work_while_redis_is_away(platform: Platform) -> None:
     asha = await platform.person("asha")
     await platform.lose_redis()

@@ -43,8 +43,11 @@ class Profile(Answer):
 
 
 class ProfileChange(Body):
+    """Another `email` takes the `current_password`."""
+
     email: EmailStr | None = None
     username: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{3,40}$")] | None = None
+    current_password: Annotated[str, StringConstraints(max_length=128)] | None = None
 
 
 class PasswordChange(Body):
