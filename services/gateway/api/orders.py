@@ -259,7 +259,7 @@ async def order(order_id: UUID, identity: Reader, edge: TheEdge) -> Response:
 
 @router.get("/{order_id}/status", response_model=models.OrderHistory, responses=models.PROBLEMS)
 async def status(order_id: UUID, identity: Reader, edge: TheEdge) -> Response:
-    """The order's state and every event that led to it."""
+    """The order's state and every event that led to it; of more than some hundred the newest."""
     row = await visible_order(edge, identity, order_id)
     names = ("order_id", "status", "filled_quantity", "average_price", "reason")
     return Json(

@@ -55,6 +55,13 @@ _PUT = f"""
     WHERE o.version < excluded.version
 """  # noqa: S608 - names of our own table
 
+_HISTORY = 32_768
+"""Characters, some hundred events. All of it is written anew with each: of an order that a program changes all day that
+would be megabytes a change, and everybody's events wait behind it. The same are kept in whatever batches they come.
+"""
+_NEWEST = f"right(o.history || n.history, {_HISTORY})"
+_BEGINNING = """',{"at":'"""
+"""Of an event after another: in a text within one its quotation marks would be escaped."""
 _CHANGE_TEXT = """
     UPDATE orders AS o SET
         status = n.status, filled_quantity = n.filled_quantity, average_price = n.average_price,
@@ -62,7 +69,7 @@ _CHANGE_TEXT = """
         quantity = coalesce(n.quantity, o.quantity), order_type = coalesce(n.order_type, o.order_type),
         price = CASE WHEN n.order_type IS NULL THEN o.price ELSE n.price END,
         trigger_price = CASE WHEN n.order_type IS NULL THEN o.trigger_price ELSE n.trigger_price END,
-        version = n.version, seq = c.orders - n.seq, updated_at = n.updated_at, history = o.history || n.history
+        version = n.version, seq = c.orders - n.seq, updated_at = n.updated_at, history = {remembered}
     FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::numeric[], $5::text[], $6::text[], $7::bigint[], $8::text[],
                 $9::numeric[], $10::numeric[], $11::int[], $12::bigint[], $13::timestamptz[], $14::text[], $15::uuid[])
         AS n (order_id, status, filled_quantity, average_price, broker_order_id, reason, quantity, order_type,
@@ -107,7 +114,11 @@ _KEPT = (
 """What the table knows of an order that was changed, and its events do not say."""
 
 CHANGED_ORDERS = ", ".join(_KEPT)
-_CHANGE = _CHANGE_TEXT.format(kept=", ".join(f"o.{name}" for name in _KEPT))
+_REMEMBERED = f"""
+    CASE WHEN length(o.history) + length(n.history) < {_HISTORY} THEN o.history || n.history
+         ELSE substr({_NEWEST}, strpos({_NEWEST}, {_BEGINNING}) + 1) END
+"""
+_CHANGE = _CHANGE_TEXT.format(kept=", ".join(f"o.{name}" for name in _KEPT), remembered=_REMEMBERED)
 NO_CHANGED_ORDER = ", ".join(f"NULL::{_TYPES[name]} AS {name}" for name in _KEPT)
 _FILL_TYPES = {
     "fill_id": "uuid",
