@@ -35,7 +35,8 @@ class Owned(Generic[Saved]):
 
     async def of_user(self, edge: Edge, identity: Identity, user_id: UUID | None) -> Response:
         """All of the caller's, or for admins all of anybody's."""
-        return Json({"data": await entities.of_user(edge.runtime.pool, self.kind, edge.whose(identity, user_id))})
+        told = await entities.told_of_user(edge.runtime.pool, self.kind, edge.whose(identity, user_id))
+        return Response(f'{{"data":{told}}}', media_type=Json.media_type)
 
     async def visible(self, edge: Edge, identity: Identity, entity_id: UUID) -> Row:
         """One that the caller may look at; else a Problem 404, which does not tell whether it exists."""

@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+import asyncpg
 import orjson
 
 from libs.common.contracts.base import Value
@@ -81,15 +82,14 @@ async def find(database: Database, kind: Kind, entity_id: UUID) -> Row | None:
 
 async def of_user(database: Database, kind: Kind, user_id: UUID) -> list[Row]:
     """All of a user's, oldest first."""
-    rows = await database.fetch(
-        """
-        SELECT user_id, version, body, updated_at FROM entities
-        WHERE kind = $1 AND user_id = $2 AND NOT deleted ORDER BY entity_id
-        """,
-        kind.value,
-        user_id,
-    )
-    return [_read(dict(row)) for row in rows]
+    return [_read(dict(row)) for row in await _of_user(database, kind, user_id)]
+
+
+async def told_of_user(database: Database, kind: Kind, user_id: UUID) -> str:
+    """The same as JSON. What is kept as such is not read for it: a thousand algos of two hundred accounts each are
+    20 MB, and for a seventh of a second nobody else would be answered.
+    """
+    return f"[{','.join(map(_told, await _of_user(database, kind, user_id)))}]"
 
 
 async def of_everybody(database: Database, kind: Kind, limit: int, after: UUID | None) -> list[Row]:
@@ -142,6 +142,27 @@ async def deletion(database: Database, kind: Kind, entity_id: UUID) -> tuple[UUI
     return (row["user_id"], row["updated_at"]) if row else None
 
 
+async def _of_user(database: Database, kind: Kind, user_id: UUID) -> list[asyncpg.Record]:
+    found: list[asyncpg.Record] = await database.fetch(
+        """
+        SELECT version, body, updated_at FROM entities
+        WHERE kind = $1 AND user_id = $2 AND NOT deleted ORDER BY entity_id
+        """,
+        kind.value,
+        user_id,
+    )
+    return found
+
+
 def _read(row: Row) -> Row:
     body: Row = orjson.loads(row["body"])
-    return {**body, "version": row["version"], "updated_at": row["updated_at"]}
+    return {**body, **_beside(row)}
+
+
+def _told(row: asyncpg.Record) -> str:
+    """Its body, and what stands beside it as the last of its fields."""
+    return f"{row['body'][:-1]},{orjson.dumps(_beside(row)).decode()[1:]}"
+
+
+def _beside(row: Row | asyncpg.Record) -> Row:
+    return {"version": row["version"], "updated_at": row["updated_at"]}

@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from libs.common import http, ids
+from libs.common.clock import stopwatch
 from libs.common.contracts.base import Delivery, Envelope, Message
 from libs.common.contracts.ids import AccountId, UserId
 from libs.common.messaging.envelope import decode, read_envelope, type_of
@@ -25,6 +26,7 @@ from tests.services.gateway import said
 
 PASSWORD = "correct horse battery staple"
 Answer = Callable[[Message, Envelope], Sequence[Message]]
+T = TypeVar("T")
 
 
 @dataclass
@@ -107,6 +109,28 @@ class Platform:
         person = Person(UserId(UUID(made.json()["user_id"])), email, client, tokens)
         await self.project(said.account_saved(person.user_id, person.account_id))
         return person
+
+
+async def shortest_pause(ask: Callable[[], Coroutine[Any, Any, T]], wanted: float) -> tuple[float, T]:
+    """For how many seconds nobody else has a turn while that is done, and what comes of it. The machine does something
+    else, too; what is slow stays so.
+    """
+    shortest, found = await _pause(ask)
+    for _ in range(9):
+        if shortest < wanted:
+            break
+        pause, found = await _pause(ask)
+        shortest = min(shortest, pause)
+    return shortest, found
+
+
+async def _pause(ask: Callable[[], Coroutine[Any, Any, T]]) -> tuple[float, T]:
+    work = asyncio.create_task(ask())
+    longest, at = 0.0, stopwatch()
+    while not work.done():
+        await asyncio.sleep(0.001)
+        longest, at = max(longest, stopwatch() - at), stopwatch()
+    return longest, await work
 
 
 async def forget_counts() -> None:

@@ -23,7 +23,7 @@ from libs.common.security import WebhookSecrets
 from services.gateway.api import edge
 from services.gateway.api.edge import edge_in
 from tests.services.gateway import said
-from tests.services.gateway.scene import Platform
+from tests.services.gateway.scene import Platform, shortest_pause
 
 ALGO: dict[str, Any] = {
     "name": "Buy CE",
@@ -243,6 +243,28 @@ async def test_admins_see_the_books_of_others_and_trade_only_in_their_own(platfo
     assert (await ravi.client.get(f"/api/v2/trading/orders/?user_id={asha.user_id}")).status_code == 403
     cancel = await asha.client.post("/api/v2/trading/orders/cancel", json={"order_id": str(order.order_id)})
     assert cancel.status_code == 404
+
+
+async def test_nobody_waits_while_a_thousand_algos_of_many_accounts_are_listed(platform: Platform) -> None:
+    """All of their 16 MB were read and written anew: who asked for them again and again held up everybody's orders."""
+    asha = await platform.person("asha")
+    await platform.runtime.pool.execute(
+        """
+        INSERT INTO entities (kind, entity_id, user_id, version, body, deleted, updated_at)
+        SELECT 'algo', gen_random_uuid(), $1::uuid, n, jsonb_build_object('name', 'Algo ' || n, 'accounts', (
+                   SELECT jsonb_agg(jsonb_build_object('account_id', gen_random_uuid(), 'multiplier', '1'))
+                     FROM generate_series(1, 200))), false, $2
+          FROM generate_series(1, 1000) AS n
+        """,
+        asha.user_id,
+        said.NOW,
+    )
+    pause, answer = await shortest_pause(lambda: asha.client.get("/api/v2/algos/"), 0.06)
+    assert pause < 0.06
+    told = answer.json()["data"]
+    assert (answer.headers["content-type"], len(told), len(told[0]["accounts"])) == ("application/json", 1000, 200)
+    assert {each["updated_at"] for each in told} == {"2026-11-24T06:30:00+00:00"}
+    assert sorted(each["version"] for each in told) == list(range(1, 1001))
 
 
 async def test_a_change_of_version_0_is_a_change_of_that_version(platform: Platform) -> None:
