@@ -159,9 +159,11 @@ async def list_keys(identity: Reader, edge: TheEdge) -> Response:
 @router.delete("/api-keys/{key_id}", status_code=204, responses=models.PROBLEMS)
 async def delete_key(key_id: UUID, identity: Revoker, edge: TheEdge) -> Response:
     """Here it ends at once, on other instances within five seconds."""
-    if not await people.revoke_key(edge.runtime.pool, identity.user_id, key_id, edge.runtime.clock.now()):
+    was_good = await people.revoke_key(edge.runtime.pool, identity.user_id, key_id, edge.runtime.clock.now())
+    if was_good is None:
         raise no_such("API key", key_id)
-    edge.forget_identities()
+    if was_good:
+        edge.forget_identities()
     return Response(status_code=204)
 
 
@@ -210,6 +212,6 @@ def _tokens(edge: Edge, user_id: UUID, session_id: UUID, token: str) -> Response
 
 
 async def _end_session(edge: Edge, session_id: UUID) -> None:
-    await people.revoke_session(edge.runtime.pool, session_id, edge.runtime.clock.now())
-    await edge.memory.cache.drop(f"session:{session_id}")
-    edge.forget_identities()
+    if await people.revoke_session(edge.runtime.pool, session_id, edge.runtime.clock.now()):
+        await edge.memory.cache.drop(f"session:{session_id}")
+        edge.forget_identities()

@@ -184,10 +184,14 @@ async def rotate_session(
     return dict(row) if row else None
 
 
-async def revoke_session(database: Database, session_id: UUID, now: datetime) -> None:
-    await database.execute(
-        "UPDATE sessions SET revoked_at = $2 WHERE session_id = $1 AND revoked_at IS NULL", session_id, now
+async def revoke_session(database: Database, session_id: UUID, now: datetime) -> bool:
+    """False when it had ended before."""
+    ended = await database.fetchval(
+        "UPDATE sessions SET revoked_at = $2 WHERE session_id = $1 AND revoked_at IS NULL RETURNING session_id",
+        session_id,
+        now,
     )
+    return ended is not None
 
 
 async def revoke_sessions(database: Database, user_id: UUID, now: datetime, but: UUID | None = None) -> list[UUID]:
@@ -276,18 +280,19 @@ async def living(database: Database, credentials: Sequence[UUID], now: datetime)
     return {row[0] for row in rows}
 
 
-async def revoke_key(database: Database, user_id: UUID, key_id: UUID, now: datetime) -> bool:
-    """False when the user never had such a key; one that is revoked already stays as it is."""
-    done = await database.fetchval(
+async def revoke_key(database: Database, user_id: UUID, key_id: UUID, now: datetime) -> bool | None:
+    """Whether it was good until now; None when the user never had such a key."""
+    was_good: bool | None = await database.fetchval(
         """
-        UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3)
-        WHERE key_id = $2 AND user_id = $1 RETURNING key_id
+        UPDATE api_keys k SET revoked_at = coalesce(k.revoked_at, $3)
+        FROM (SELECT key_id, revoked_at FROM api_keys WHERE key_id = $2 AND user_id = $1 FOR UPDATE) before
+        WHERE k.key_id = before.key_id RETURNING before.revoked_at IS NULL
         """,
         user_id,
         key_id,
         now,
     )
-    return done is not None
+    return was_good
 
 
 async def sessions(database: Database, user_id: UUID) -> list[UUID]:

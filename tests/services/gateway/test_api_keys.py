@@ -91,6 +91,35 @@ async def test_nobody_waits_for_another_look_at_a_credential_that_was_good_a_mom
     assert (await client.get(PROFILE)).status_code == 401
 
 
+async def test_what_has_ended_costs_nobody_another_look_each_time_it_is_ended_again(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever had a refresh token that was used, without a login, or a key that was revoked, made the gateway forget
+    everybody's credential, as often as he liked.
+    """
+    asha, ravi = await platform.person("asha"), await platform.person("ravi")
+    made = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).json()
+    bot = await platform.client(**{"X-API-Key": made["api_key"]})
+    look, looks = people.key_user, 0
+
+    async def counted(pool: asyncpg.Pool, digest: bytes) -> Row | None:
+        nonlocal looks
+        looks += 1
+        return await look(pool, digest)
+
+    monkeypatch.setattr(people, "key_user", counted)
+    used, nobody = {"refresh_token": ravi.tokens["refresh_token"]}, await platform.client()
+    assert (await nobody.post("/api/v2/auth/refresh", json=used)).status_code == 200
+    assert (await nobody.post("/api/v2/auth/refresh", json=used)).status_code == 401
+    old = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "old"})).json()["key_id"]
+    assert (await asha.client.delete(f"/api/v2/auth/api-keys/{old}")).status_code == 204
+    for _ in range(5):
+        assert (await bot.get(PROFILE)).status_code == 200
+        assert (await asha.client.delete(f"/api/v2/auth/api-keys/{old}")).status_code == 204
+        assert (await nobody.post("/api/v2/auth/refresh", json=used)).status_code == 401
+    assert looks <= 2, "once, and once more where that took two seconds"
+
+
 async def test_openalgo_707_a_key_works_on_whoever_logs_out_and_whatever_redis_forgets(platform: Platform) -> None:
     """In the midst of a session a webhook's orders were refused for an invalid key, until a restart."""
     asha = await platform.person("asha")
