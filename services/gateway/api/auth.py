@@ -20,15 +20,17 @@ router = Router(prefix="/auth", tags=["auth"])
 @router.post("/register", status_code=201, response_model=models.Profile, responses=models.PROBLEMS)
 async def register(body: models.Registration, request: Request, edge: TheEdge) -> Response:
     """The first user becomes super admin, the others traders; registration may be closed."""
-    if not edge.settings.registration_open and await people.is_anybody(edge.runtime.pool):
-        raise _closed()
+    if not edge.settings.registration_open:
+        async with edge.strangers:
+            if await people.is_anybody(edge.runtime.pool):
+                raise _closed()
     edge.memory.passwords.ensure_room()
     window_s = edge.settings.login_window_s
     if await edge.memory.cache.count(f"login:registered:{_address(request)}", window_s) > edge.settings.registrations:
         raise _too_many("too many registrations from your address", window_s, "too_many_registrations")
     password_hash = await edge.memory.passwords.hash(body.password)
     user_id = ids.new_id()
-    async with edge.runtime.transaction() as unit:
+    async with edge.strangers, edge.runtime.transaction() as unit:
         connection = unit.store.connection
         users = await people.count_users(connection)
         if users and not edge.settings.registration_open:
@@ -57,13 +59,18 @@ async def login(body: models.Login, request: Request, edge: TheEdge) -> Response
         raise _too_many("too many failed logins from your address", window_s)
     if await cache.count(f"login:{address}:{email}", window_s) > edge.settings.login_attempts:
         raise _too_many("too many logins for this e-mail from your address", window_s)
-    user = await people.password_by_email(edge.runtime.pool, email)
+    pool = edge.runtime.pool
+    async with edge.strangers:
+        user = await people.password_by_email(pool, email)
     right = await edge.memory.passwords.verify(user["password_hash"] if user else None, body.password)
     session_id, now = ids.new_id(), edge.runtime.clock.now()
     token = tokens.refresh_token(session_id, edge.settings.jwt_secret)
     until = now + timedelta(seconds=edge.settings.refresh_token_s)
-    pool, token_hash = edge.runtime.pool, tokens.digest(token)
-    if not (user and right and await people.begin_session(pool, session_id, user, token_hash, now, until)):
+    begun = False
+    if user and right:
+        async with edge.strangers:
+            begun = await people.begin_session(pool, session_id, user, tokens.digest(token), now, until)
+    if user is None or not begun:
         await cache.count(f"login:failed:{address}", window_s)
         log.info("login_failed", address=address)
         raise Problem(401, "wrong_credentials", "the e-mail or the password is wrong")
@@ -80,11 +87,12 @@ async def refresh(body: models.Refresh, edge: TheEdge) -> Response:
     token = tokens.refresh_token(session_id, edge.settings.jwt_secret)
     until = now + timedelta(seconds=edge.settings.refresh_token_s)
     old, new = tokens.digest(body.refresh_token), tokens.digest(token)
-    user = await people.rotate_session(edge.runtime.pool, session_id, old, new, now, until)
-    if user is None:
-        await _end_session(edge, session_id)
-        log.warning("refresh_token_reused", session_id=str(session_id))
-        raise Problem(401, "token_reused", "this refresh token was used before or its session ended; log in again")
+    async with edge.strangers:
+        user = await people.rotate_session(edge.runtime.pool, session_id, old, new, now, until)
+        if user is None:
+            await _end_session(edge, session_id)
+            log.warning("refresh_token_reused", session_id=str(session_id))
+            raise Problem(401, "token_reused", "this refresh token was used before or its session ended; log in again")
     return _tokens(edge, user["user_id"], session_id, token)
 
 

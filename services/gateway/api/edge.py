@@ -46,6 +46,8 @@ SERVERS_SEEN_S = 1.0
 """Anybody may ask whether they answer, and each look is a question to all of them."""
 KEYS_AT_ONCE = 3
 """API keys that are looked up: anybody may send any number that nobody has, without a login."""
+STRANGERS_AT_ONCE = 3
+"""Who ask the database something before they are known: to log in, to register, or for a new pair of tokens."""
 
 
 class Route(StrictRoute):
@@ -85,6 +87,7 @@ class Edge:
             trading_url=settings.trading_url,
         )
         self.postbacks = asyncio.Semaphore(POSTBACKS_AT_ONCE)
+        self.strangers = asyncio.Semaphore(STRANGERS_AT_ONCE)
         self.servers: Glance[dict[str, bool]] = Glance(SERVERS_SEEN_S)
         self._keys = asyncio.Semaphore(KEYS_AT_ONCE)
         self._identities: dict[str, tuple[Identity, float]] = {}

@@ -11,7 +11,7 @@ import pytest
 from libs.common.contracts.ids import UserId
 from libs.common.ids import new_id
 from libs.common.problems import Problem
-from services.gateway.api.edge import KEYS_AT_ONCE
+from services.gateway.api.edge import KEYS_AT_ONCE, edge_in
 from services.gateway.domain.roles import Identity, Role
 from services.gateway.memory.turns import Turns
 from tests.services.gateway import said
@@ -128,6 +128,43 @@ async def test_a_flood_of_keys_that_nobody_has_keeps_those_who_logged_in_from_no
             assert (await asha.client.get(SLOW)).status_code == 200
         assert await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == KEYS_AT_ONCE
     assert {answer.status_code for answer in await asyncio.gather(*flood)} == {401}
+
+
+async def test_a_flood_of_one_refresh_token_holds_up_nobody(platform: Platform, pool: asyncpg.Pool) -> None:
+    """Each took a connection to the database, and none needs a login: forty held all that the gateway has."""
+    asha, bina = await platform.person("asha"), await platform.person("bina")
+    assert (await bina.client.get(PROFILE)).status_code == 200
+    nobody, body = await platform.client(), {"refresh_token": asha.tokens["refresh_token"]}
+    async with slow_reads(pool, "sessions"):
+        flood = [asyncio.create_task(nobody.post("/api/v2/auth/refresh", json=body)) for _ in range(40)]
+        await until_waiting(pool, 3)
+        async with asyncio.timeout(4):
+            assert (await bina.client.get(SLOW)).status_code == 200
+        assert await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == 3
+    statuses = sorted([answer.status_code for answer in await asyncio.gather(*flood)])
+    assert statuses == [200] + [401] * 39
+
+
+async def test_who_guesses_passwords_or_registers_holds_up_nobody(
+    platform: Platform, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither needs a login, and each asked the database whatever others asked meanwhile."""
+    await platform.person("asha")
+    bina, edge = await platform.person("bina"), edge_in(platform.runtime)
+    monkeypatch.setattr(edge, "settings", edge.settings.model_copy(update={"registration_open": False}))
+    assert (await bina.client.get(PROFILE)).status_code == 200
+    nobody = await platform.client()
+    guesses = [{"email": f"user{n}@example.com", "password": "a guess of a thief"} for n in range(20)]
+    async with slow_reads(pool, "users"):
+        flood = [asyncio.create_task(nobody.post("/api/v2/auth/login", json=guess)) for guess in guesses]
+        for n, guess in enumerate(guesses):
+            newcomer = {**guess, "username": f"user{n}"}
+            flood.append(asyncio.create_task(nobody.post("/api/v2/auth/register", json=newcomer)))
+        await until_waiting(pool, 3)
+        async with asyncio.timeout(4):
+            assert (await bina.client.get(SLOW)).status_code == 200
+        assert await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == 3
+    assert {answer.status_code for answer in await asyncio.gather(*flood)} == {401, 403}
 
 
 async def test_a_stolen_key_that_floods_leaves_the_owner_his_screen(platform: Platform, pool: asyncpg.Pool) -> None:
