@@ -126,8 +126,11 @@ async def positions(database: Database, user_id: UUID | None, account_id: UUID |
 
 
 async def ever_traded(database: Database, by: str, user_id: UUID | None, account_id: UUID | None) -> list[UUID]:
-    """The accounts (`account_id`) or strategies (`strategy_id`) that ever had a position."""
+    """The accounts (`account_id`) or strategies (`strategy_id`) that ever had a position, but in accounts that were
+    deleted.
+    """
     where, values = _equal(user_id=user_id, account_id=account_id)
+    where.append(_NOT_DELETED)
     table = "positions" if by == "account_id" else "strategy_positions"
     rows = await database.fetch(
         f"SELECT DISTINCT {by} FROM {table} WHERE {' AND '.join(where)} ORDER BY {by}",  # noqa: S608 - words of our own

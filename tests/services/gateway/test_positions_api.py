@@ -331,6 +331,24 @@ async def test_the_funds_of_a_deleted_account_are_shown_no_more(platform: Platfo
     assert await shown() == 2 * [{str(asha.account_id), str(gone)}], "a late fill brought it back"
 
 
+async def test_a_deleted_account_is_in_the_days_profit_on_its_last_day_alone(platform: Platform) -> None:
+    """It stood there for ever, with zeros."""
+    asha = await platform.person("asha")
+    gone, strategy = AccountId(ids.new_id()), StrategyId(ids.new_id())
+    order = said.terms(asha.user_id, gone).model_copy(update={"strategy_id": strategy})
+    await platform.project(said.account_saved(asha.user_id, gone), said.position(order))
+    await platform.project(said.closed(order, Decimal(5)), said.position(said.terms(asha.user_id, asha.account_id)))
+    await platform.project(said.account_deleted(asha.user_id, gone))
+
+    async def shown() -> tuple[set[str], set[str]]:
+        pnl = (await asha.client.get("/api/v2/trading/positions/pnl")).json()
+        return {each["account_id"] for each in pnl["accounts"]}, {each["strategy_id"] for each in pnl["strategies"]}
+
+    assert await shown() == ({str(asha.account_id), str(gone)}, {str(strategy)})
+    await platform.project(said.next_day(order))
+    assert await shown() == ({str(asha.account_id)}, set())
+
+
 async def test_the_books_of_a_deleted_account_are_still_read(platform: Platform) -> None:
     """They are in the lists of all accounts; of this account alone, for the taxes, say, they were not found."""
     root, asha, ravi = [await platform.person(name) for name in ("root", "asha", "ravi")]
