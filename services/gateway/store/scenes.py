@@ -16,10 +16,16 @@ _RECENT = timedelta(days=1)
 _ORDERS_LIVE = timedelta(days=7)
 """For a session at most, but for one whose outcome nobody knows: a person tells it within days."""
 _FIRST_ROWS = 200
-_MISSED_FILLS = 2_000
-"""In a frame of less than 1 MiB, the longest that many WebSocket clients take; who missed more reads the tradebook."""
-_TOLD_WHOLE = (Channel.POSITIONS, Channel.FILLS)
-"""What changed is told, or the beginning anew: of flat positions and of fills nothing would tell again."""
+_MISSED_ROWS = 1_000
+"""In a frame of less than 1 MiB, the longest that many WebSocket clients take; who missed more reads REST's lists."""
+_RISK = "event_id, user_id, account_id, type, body, at, seq"
+_GROWING = {
+    Channel.FILLS: ("fills", _FILLS, "filled_at", "fill_id"),
+    Channel.RISK: ("risk_events", _RISK, "at", "event_id"),
+}
+"""Channels of which each change is a row of its own that nothing tells again: the table, what is shown, their order."""
+_TOLD_WHOLE = (Channel.POSITIONS, *_GROWING)
+"""All that changed is told, or the beginning anew."""
 
 
 async def counters(database: Database, user_ids: Sequence[UUID]) -> list[Row]:
@@ -80,10 +86,10 @@ async def _missed(
     if channel is Channel.POSITIONS:
         changed = await positions_since(connection, user_id, since, _FIRST_ROWS)
         return changed if len(changed) < _FIRST_ROWS else None
-    if seq - since > _MISSED_FILLS:
+    if seq - since > _MISSED_ROWS:
         return None
-    fills = await _fills_since(connection, user_id, since, now)
-    return fills if len(fills) == seq - since else None
+    found = await _rows_since(connection, channel, user_id, since, now)
+    return found if len(found) == seq - since else None
 
 
 def _nothing_missing(rows: list[Row], newer: list[Row], older: list[Row]) -> bool:
@@ -137,10 +143,13 @@ async def _recent_fills(connection: Connection, user_id: UUID, now: datetime) ->
     return [dict(row) for row in reversed(rows)]
 
 
-async def _fills_since(connection: Connection, user_id: UUID, since: int, now: datetime) -> list[Row]:
+async def _rows_since(connection: Connection, channel: Channel, user_id: UUID, since: int, now: datetime) -> list[Row]:
     """Those of the last day that came after that number."""
+    table, shown, time, identity = _GROWING[channel]
     rows = await connection.fetch(
-        f"SELECT {_FILLS} FROM fills WHERE user_id = $1 AND filled_at > $2 AND seq > $3 ORDER BY filled_at, fill_id",  # noqa: S608
+        f"""
+        SELECT {shown} FROM {table} WHERE user_id = $1 AND {time} > $2 AND seq > $3 ORDER BY {time}, {identity}
+        """,  # noqa: S608 - names of our own tables
         user_id,
         now - _RECENT,
         since,
@@ -171,10 +180,7 @@ async def _recent_signals(connection: Connection, user_id: UUID, now: datetime) 
 
 async def _recent_risk(connection: Connection, user_id: UUID, now: datetime) -> list[Row]:
     rows = await connection.fetch(
-        """
-        SELECT event_id, user_id, account_id, type, body, at, seq FROM risk_events
-        WHERE user_id = $1 AND at > $2 ORDER BY at DESC, event_id DESC LIMIT $3
-        """,
+        f"SELECT {_RISK} FROM risk_events WHERE user_id = $1 AND at > $2 ORDER BY at DESC, event_id DESC LIMIT $3",  # noqa: S608
         user_id,
         now - _RECENT,
         _FIRST_ROWS,

@@ -6,9 +6,10 @@ from decimal import Decimal
 
 from libs.common import ids
 from libs.common.clock import stopwatch
-from libs.common.contracts.enums import OrderPurpose
-from libs.common.contracts.ids import InstrumentId, SquareOffId
+from libs.common.contracts.enums import BreachKind, OrderPurpose, RiskLevel
+from libs.common.contracts.ids import InstrumentId, RiskLimitId, SquareOffId
 from libs.common.contracts.market import QuotesConflated
+from libs.common.contracts.risk import MTMBreached
 from libs.common.testing.apps import served
 from libs.common.testing.caches import patient_redis
 from services.gateway import streams
@@ -258,6 +259,35 @@ async def test_who_resumes_hears_of_every_fill_that_he_missed(live: Live) -> Non
     async with live.reader(asha, channels=["fills"], since={"fills": seq}) as reader:
         snapshot = await reader.hear("snapshot")
     assert {row["order_id"] for row in snapshot["data"]} == {str(order.order_id) for order in missed}
+    assert (snapshot["since"], snapshot["seq"]) == (seq, seq + 300)
+
+
+async def test_who_resumes_hears_of_every_risk_event_that_he_missed(live: Live) -> None:
+    """Of more than two hundred the newest came: a refused leg among the others was told nowhere."""
+    asha, now = await live.person("asha"), live.runtime.clock.now()
+    breaches = [
+        MTMBreached(
+            user_id=asha.user_id,
+            limit_id=RiskLimitId(ids.new_id()),
+            level=RiskLevel.USER,
+            kind=BreachKind.STOP_LOSS,
+            account_id=None,
+            strategy_id=None,
+            instrument=None,
+            limit=Decimal(100),
+            mtm=Decimal(-101),
+            peak_mtm=Decimal(0),
+            breached_at=now,
+        )
+        for _ in range(301)
+    ]
+    await live.project(breaches[0])
+    async with live.reader(asha, channels=["risk"]) as reader:
+        seq = (await reader.hear("snapshot"))["seq"]
+    await live.project(*breaches[1:])
+    async with live.reader(asha, channels=["risk"], since={"risk": seq}) as reader:
+        snapshot = await reader.hear("snapshot")
+    assert {row["event"]["limit_id"] for row in snapshot["data"]} == {str(each.limit_id) for each in breaches[1:]}
     assert (snapshot["since"], snapshot["seq"]) == (seq, seq + 300)
 
 
