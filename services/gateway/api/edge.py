@@ -9,7 +9,7 @@ from uuid import UUID
 
 import jwt
 import orjson
-from fastapi import APIRouter, Depends, Response, Security
+from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from jwt.types import Options
 from starlette.requests import HTTPConnection
@@ -57,6 +57,9 @@ class Route(StrictRoute):
         super().__init__(path, endpoint, **options)
         if path.endswith("/"):
             self.path_regex = re.compile(self.path_regex.pattern.removesuffix("/$") + "/?$")
+
+    async def know(self, request: Request) -> None:
+        await edge_of(request).identify_sender(request)
 
 
 class Router(APIRouter):
@@ -150,11 +153,15 @@ class Edge:
         self._identities.clear()
         self._asked.clear()
 
-    async def identify_trader(self, connection: HTTPConnection) -> Identity:
-        """For the road that has to be fast: the same as the `Trader` dependency, without its machinery."""
+    async def identify_sender(self, connection: HTTPConnection) -> Identity:
+        """The same as the `Known` dependency, without its machinery."""
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         bearer = token if scheme.lower() == "bearer" else None
-        return permitted(await self.identify(token=bearer, api_key=connection.headers.get("x-api-key")))
+        return await self.identify(token=bearer, api_key=connection.headers.get("x-api-key"))
+
+    async def identify_trader(self, connection: HTTPConnection) -> Identity:
+        """For the road that has to be fast: as `Trader`."""
+        return permitted(await self.identify_sender(connection))
 
     async def _by_key(self, api_key: str) -> Identity:
         async with self._keys:

@@ -1,13 +1,14 @@
 """What nobody sane sends, or what an attacker would: refused with the reason, and no service behind us hears of it."""
 
 from collections.abc import Callable
+from functools import partial
 from uuid import UUID
 
 import pytest
 
 from libs.common.problems import PROBLEM_JSON
 from tests.services.gateway import said
-from tests.services.gateway.scene import Person, Platform
+from tests.services.gateway.scene import Person, Platform, shortest_pause
 
 JSON = {"Content-Type": "application/json"}
 ODD_TEXTS = ['"\\u0000"', '"a\\u0000b"', '"\\\\\\u0000"', '"\\ud800"', '"x\\udfff"']
@@ -22,6 +23,8 @@ COMMANDS: list[tuple[str, str, Callable[[str], str]]] = [
     ("POST", "algos/", lambda text: ALGO % text),
 ]
 MANY_FIELDS = "{" + ", ".join(f'"{n}": 1' for n in range(60_000)) + "}"
+FEWER_FIELDS = "{" + ", ".join(f'"{n}": 1' for n in range(600)) + "}"
+"""In less than a stranger may send."""
 CUSTOM = '{"symbol": "PAIR", "name": %s, "legs": [{"instrument": "NSE:SBIN", "weight": 1}]}'
 ALGO = (
     '{"name": "a", "product": "MIS", "accounts": [{"account_id": "{account}"}], '
@@ -85,8 +88,8 @@ async def test_an_order_that_names_a_field_twice_is_refused(platform: Platform, 
 @pytest.mark.parametrize(
     ("path", "is_known", "body"),
     [
-        ("auth/login", False, MANY_FIELDS),
-        ("auth/register", False, MANY_FIELDS),
+        ("auth/login", False, FEWER_FIELDS),
+        ("auth/register", False, FEWER_FIELDS),
         ("trading/orders/place", True, MANY_FIELDS),
         ("auth/api-keys", True, f'{{"name": "bot", "scopes": [{", ".join(["7"] * 100_000)}]}}'),
     ],
@@ -99,6 +102,18 @@ async def test_a_body_of_thousands_of_faults_is_refused_in_one_line(
     answer = await client.post(f"/api/v2/{path}", content=body, headers=JSON)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
     assert len(answer.content) < 1_000, f"{len(answer.content)} bytes were answered"
+
+
+async def test_nobody_waits_while_a_long_body_is_read_that_nobody_knows_who_sent(platform: Platform) -> None:
+    """A MiB of small objects was read for a sixth of a second, again and again, before anybody looked who sends it."""
+    asha, nobody = await platform.person("asha"), await platform.client()
+    body = '{"email": [' + ", ".join(['{"a":1}'] * 110_000) + "]}"
+    for path in ("auth/login", "auth/refresh", "accounts/"):
+        pause, answer = await shortest_pause(partial(nobody.post, f"/api/v2/{path}", content=body, headers=JSON), 0.05)
+        assert pause < 0.05, path
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    symbols = {"symbols": [f"NSE:S{n}" for n in range(1_000)]}
+    assert (await asha.client.post("/api/v2/market/quotes/bulk", json=symbols)).status_code == 200
 
 
 async def test_the_id_of_zeros_is_no_strategy(platform: Platform) -> None:
