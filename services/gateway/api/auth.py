@@ -177,6 +177,7 @@ async def delete_key(key_id: UUID, identity: Revoker, edge: TheEdge) -> Response
 
 async def _check_password(edge: Edge, identity: Identity, password: str) -> str:
     """The hash of it that is stored; a Problem 401 when it is not his, 429 when he tried too often."""
+    edge.memory.passwords.ensure_room()
     window_s = edge.settings.login_window_s
     # By session: whoever has copied one must not keep the owner, who shuts him out by a new password, from it.
     attempts = await edge.memory.cache.count(f"password:{identity.credential}", window_s)

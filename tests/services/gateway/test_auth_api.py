@@ -157,6 +157,20 @@ async def test_who_comes_when_too_many_passwords_wait_is_told_to_come_again_and_
     assert (await client.post(LOGIN, json=right)).status_code == 200
 
 
+async def test_who_changes_his_password_when_too_many_wait_used_up_no_attempt(
+    platform: Platform, full: Passwords
+) -> None:
+    """Whoever floods the logins kept him from it for five minutes more: ten times he heard 503, and then 429."""
+    asha, memory = await platform.person("asha"), platform.runtime.memory
+    passwords, memory.passwords = memory.passwords, full
+    url, body = "/api/v2/auth/change-password", {"current_password": PASSWORD, "new_password": "another long password"}
+    for _ in range(12):
+        told = await asha.client.post(url, json=body)
+        assert (told.status_code, told.headers["retry-after"]) == (503, "1")
+    memory.passwords = passwords
+    assert (await asha.client.post(url, json=body)).status_code == 204
+
+
 async def test_a_closed_registration_hashes_nothing(
     platform: Platform, full: Passwords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
