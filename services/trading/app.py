@@ -6,6 +6,7 @@ from libs.common.contracts.brokers import (
     BrokerCancelRequested,
     BrokerModifyRequested,
     BrokerOrderRequested,
+    PositionClosedAtBroker,
     PositionsCompareRequested,
 )
 from libs.common.contracts.masters import ContractSettled, ContractUnsettled
@@ -60,6 +61,7 @@ app = Service(
         on(topics.PANIC_REQUESTS, PanicResetRequested, panics.reset_panic),
         on(topics.EXECUTIONS, ExecutionReported, executions.apply_execution),
         on(topics.BROKER_EXECUTIONS, ExecutionReported, executions.apply_execution),
+        on(topics.BROKER_EXECUTIONS, PositionClosedAtBroker, settlements.follow_broker),
         on(topics.BROKER_REQUESTS, BrokerOrderRequested, broker_calls.record),
         on(topics.BROKER_REQUESTS, BrokerModifyRequested, broker_calls.record),
         on(topics.BROKER_REQUESTS, BrokerCancelRequested, broker_calls.record),

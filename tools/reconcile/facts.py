@@ -256,7 +256,7 @@ class Worth:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A book of an expired contract that was closed; `units` are signed."""
+    """A book that was closed, of an expired contract or at its broker past us; `units` are signed."""
 
     fill_id: UUID
     account_id: UUID
@@ -265,6 +265,7 @@ class Settled:
     strategy_id: UUID | None
     units: int
     worth: Worth
+    is_at_broker: bool
     at: datetime
 
 

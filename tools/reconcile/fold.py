@@ -16,7 +16,12 @@ from pydantic import BaseModel, ValidationError
 from libs.common.contracts import topics
 from libs.common.contracts.algos import AlgoDeleted, AlgoSaved, SignalActedOn, SignalSkipped
 from libs.common.contracts.base import Message, RequestRefused, Topic
-from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested, PositionsCompared
+from libs.common.contracts.brokers import (
+    BrokerModifyRequested,
+    BrokerOrderRequested,
+    PositionClosedAtBroker,
+    PositionsCompared,
+)
 from libs.common.contracts.enums import ExecutionKind, RepeatRule
 from libs.common.contracts.masters import ContractSettled
 from libs.common.contracts.orders import (
@@ -116,6 +121,8 @@ class Facts:
     """When strategy asked for an order."""
     worth: dict[str, Worth] = field(default_factory=dict)
     """What each expired contract was told to be worth, by instrument."""
+    closed_at_brokers: set[tuple[UUID, str, str, Decimal]] = field(default_factory=set)
+    """Account, instrument, product and price of what brokers closed past us."""
     settled: dict[UUID, Settled] = field(default_factory=dict)
     """Books that were settled, by their place in the tradebook."""
     compared: dict[UUID, PositionsCompared] = field(default_factory=dict)
@@ -166,6 +173,7 @@ class Fold:
         self._read(topics.BROKER_REQUESTS.name, BrokerOrderRequested, self._sent)
         self._read(topics.EXECUTIONS.name, ExecutionReported, self._executed)
         self._read(topics.BROKER_EXECUTIONS.name, ExecutionReported, self._executed)
+        self._read(topics.BROKER_EXECUTIONS.name, PositionClosedAtBroker, self._closed_at_broker)
         self._read(topics.PANIC_REQUESTS.name, PanicRequested, self._panic_asked)
         self._read(topics.PANIC_REQUESTS.name, PanicResetRequested, self._panic_asked)
         self._read(topics.PANICS.name, PanicRaised, self._panic_raised)
@@ -375,6 +383,9 @@ class Fold:
         what = f"was told to be worth {worth.price}, and {known.price} before ({record.place})"
         self._findings.expect(Rule.SETTLED, known == worth, contract(told.instrument), what, record.sent_at)
 
+    def _closed_at_broker(self, told: PositionClosedAtBroker, _: Record) -> None:
+        self.facts.closed_at_brokers.add((told.account_id, told.instrument, told.product, told.price))
+
     def _settled(self, event: PositionSettled, record: Record, *, is_cut: bool) -> None:
         settled = Settled(
             event.fill_id,
@@ -384,6 +395,7 @@ class Fold:
             event.strategy_id,
             event.side.sign * event.quantity,
             Worth(event.price, event.spot_price),
+            event.spot == event.instrument,
             record.sent_at,
         )
         about = position(event.account_id, event.instrument, event.product, event.strategy_id)

@@ -29,7 +29,7 @@ READERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         topics.PANIC_REQUESTS.name: ("PanicRequested", "PanicResetRequested"),
         topics.EXECUTIONS.name: ("ExecutionReported",),
         topics.SETTLEMENTS.name: ("ContractSettled",),
-        topics.BROKER_EXECUTIONS.name: ("ExecutionReported",),
+        topics.BROKER_EXECUTIONS.name: ("ExecutionReported", "PositionClosedAtBroker"),
     },
     "walkforward": {
         topics.VENUE_REQUESTS.name: ("VenueOrderRequested", "VenueModifyRequested", "VenueCancelRequested"),

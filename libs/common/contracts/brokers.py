@@ -75,6 +75,22 @@ class PositionsCompareRequested(Request):
     user_id: UserId
 
 
+class PositionClosedAtBroker(Event):
+    """MIS of ours was closed by trades of others: its broker's own square-off, or its owner's in the broker's app.
+
+    `price` is their average. `quantity` is signed, what we hold, and `version` that of our position: if it moved
+    meanwhile nothing is booked.
+    """
+
+    account_id: AccountId
+    instrument: InstrumentId
+    product: Product
+    quantity: int
+    price: Decimal
+    version: int
+    closed_at: datetime
+
+
 class PositionDifference(Value):
     """A position that we and the broker know differently. Of CNC only what was traded today: the rest are holdings.
 

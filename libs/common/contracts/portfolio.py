@@ -43,8 +43,11 @@ class PositionChanged(Event):
 class PositionSettled(Event):
     """What a book held of an expired contract was closed in cash, at the price that ContractSettled told.
 
-    `side` and `quantity` are those of the closing. There is no order, and no venue heard of it; the PositionChanged
-    that follows tells what it made of the position. `fill_id` is its place in the tradebook.
+    Or what it held in MIS was closed at its broker past us, at the price that PositionClosedAtBroker told: then `spot`
+    is the instrument itself, at that price, and `expiry` the day.
+
+    `side` and `quantity` are those of the closing. There is no order of ours, and no venue heard of it from us; the
+    PositionChanged that follows tells what it made of the position. `fill_id` is its place in the tradebook.
     """
 
     fill_id: FillId

@@ -123,8 +123,14 @@ BROKER_REQUESTS = Topic(
     key="account_id",
     retention=YEARS,
 )
-BROKER_EXECUTIONS = Topic("trading.broker-executions.v1", venue.ExecutionReported, key="account_id", retention=YEARS)
-"""What brokers behind HTTP did with our orders, as trading learned it from their answers and books."""
+BROKER_EXECUTIONS = Topic(
+    "trading.broker-executions.v1",
+    venue.ExecutionReported,
+    brokers.PositionClosedAtBroker,
+    key="account_id",
+    retention=YEARS,
+)
+"""What brokers behind HTTP did with our orders and positions, as trading learned it from their answers and books."""
 
 RISK_REQUESTS = Topic(
     "risk.limit-requests.v1",

@@ -245,7 +245,8 @@ class OrderBook:
         self._changes.add(fill.user_id, Channel.FILLS, "FillReported", row)
 
     def settlement(self, settled: PositionSettled) -> None:
-        """It stands among the fills, since it moved a position and money; no order made it."""
+        """It stands among the fills, since it moved a position and money; no order of ours made it."""
+        what = "closed at the broker on" if settled.spot == settled.instrument else "settlement of"
         row = {
             "fill_id": settled.fill_id,
             "order_id": None,
@@ -257,7 +258,7 @@ class OrderBook:
             "product": settled.product.value,
             "quantity": settled.quantity,
             "price": settled.price,
-            "broker_fill_id": f"settlement of {settled.expiry}",
+            "broker_fill_id": f"{what} {settled.expiry}",
             "filled_at": settled.settled_at,
             "seq": 0,
         }

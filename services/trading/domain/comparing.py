@@ -1,17 +1,20 @@
 """Our positions held against a broker's. A difference counts when it was seen twice in a row with no order in between.
 
-Nothing here trades or rewrites a book: what differs is told, until it is gone.
+Nothing here trades: what differs is told, until it is gone. But for MIS that the broker does not hold any more: where
+its trades past us tell by how much and at which price it was closed, that is booked.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
-from libs.common.contracts.brokers import PositionDifference, PositionsCompared
-from libs.common.contracts.enums import OrderStatus, Product
+from libs.common.contracts.brokers import PositionClosedAtBroker, PositionDifference, PositionsCompared
+from libs.common.contracts.enums import OrderStatus, Product, Side
 from libs.common.contracts.ids import AccountId, CorrelationId, InstrumentId, OrderId
-from services.trading.domain.accounts import TradingAccount
-from services.trading.domain.book import Book, Watched
+from libs.common.ids import unix_time
+from services.trading.domain.accounts import TradingAccount, trading_day
+from services.trading.domain.book import Book, Trade, Watched
+from services.trading.domain.money import MICRO, ZERO
 from services.trading.domain.orders import AWAITED, Order
 from services.trading.domain.positions import Net
 
@@ -149,6 +152,62 @@ def _differences(ours: Iterable[Ours], theirs: Iterable[Theirs], names: Mapping[
         known = found.get(key) or Difference(shown.symbol, name, shown.product, 0, 0)
         found[key] = replace(known, theirs=known.theirs + shown.quantity)
     return [each for each in found.values() if each.ours != each.theirs]
+
+
+def closed_past_us(
+    after: Comparison, moving: Collection[InstrumentId], nets: Iterable[Net], past_us: Collection[Trade], today: date
+) -> dict[Difference, PositionClosedAtBroker]:
+    """What the broker's own square-off closed, or its owner in the broker's app. The newest trades that are none of
+    ours have to be exactly what closes it: nothing is guessed.
+    """
+    held = {net.instrument: net for net in nets if net.product is Product.MIS}
+    unsure = {(each.symbol, each.product) for each in after.suspected}
+    found = {}
+    for each in after.told:
+        net = held.get(each.instrument) if each.instrument and each.product is Product.MIS else None
+        if net is None or each.theirs or each.instrument in moving or (each.symbol, each.product) in unsure:
+            continue
+        side = Side.SELL if each.ours > 0 else Side.BUY
+        since = datetime.fromtimestamp(int(unix_time(net.order_id)), UTC)
+        closing = [
+            trade
+            for trade in past_us
+            if (trade.symbol, trade.product, trade.side) == (each.symbol, each.product, side)
+            and trade.at >= since
+            and trading_day(trade.at) == today
+        ]
+        if trades := _newest(closing, abs(each.ours)):
+            found[each] = _closed(net, trades)
+    return found
+
+
+def _newest(trades: Iterable[Trade], units: int) -> list[Trade]:
+    """Those that add up to so many units; none when none do."""
+    found: list[Trade] = []
+    for trade in sorted(trades, key=lambda trade: (trade.at, trade.trade_id), reverse=True):
+        found.append(trade)
+        units -= trade.quantity
+        if units <= 0:
+            break
+    return [] if units else found
+
+
+def _closed(net: Net, trades: Collection[Trade]) -> PositionClosedAtBroker:
+    value = sum((trade.price * trade.quantity for trade in trades), ZERO)
+    return PositionClosedAtBroker(
+        account_id=net.account_id,
+        instrument=net.instrument,
+        product=net.product,
+        quantity=net.holding.quantity,
+        price=(value / abs(net.holding.quantity)).quantize(MICRO),
+        version=net.version,
+        closed_at=max(trade.at for trade in trades),
+    )
+
+
+def leave_out(after: Comparison, closed: Collection[Difference]) -> Comparison:
+    """What is being booked is none to be told."""
+    return replace(after, told=tuple(each for each in after.told if each not in closed))
 
 
 def _same(one: Difference, other: Difference) -> bool:

@@ -1,6 +1,7 @@
 """An order as order management knows it, and the steps that we take with it (the venue's are in executions)."""
 
 import hashlib
+import re
 from base64 import b32encode
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -41,6 +42,7 @@ CANCEL_PATIENCE = timedelta(seconds=5)
 AWAITED = frozenset({OrderStatus.SUBMITTED, OrderStatus.OUTCOME_UNKNOWN})
 """We asked the venue and have no answer."""
 
+_TAG = re.compile("[A-Z2-7]{20}")
 NEVER_SENT = "no such order was sent to a venue"
 BEING_CANCELLED = "the order is being cancelled"
 CHANGE_WAITED = "the change waited too long; the order stays as it was"
@@ -114,6 +116,11 @@ def tag_of(order_id: OrderId) -> str:
     Base 32 has no lower case, because some brokers fold it. A billion orders collide with a chance of 1 in 10^12.
     """
     return b32encode(hashlib.blake2b(order_id.bytes, digest_size=13).digest())[:20].decode()
+
+
+def is_tag(text: str) -> bool:
+    """Whether an order carries a tag of ours, whichever account's."""
+    return _TAG.fullmatch(text) is not None
 
 
 def requested(request: OrderRequested) -> Order:

@@ -1,6 +1,7 @@
 """Settlement at expiry: what is held of an expired contract is closed in cash at the price that it was worth.
 
-In a broker's account the exchange does so, and no order book tells of it: ours is the feed's price for it.
+In a broker's account the exchange does so, and no order book tells of it: ours is the feed's price for it. What a
+broker squares off itself is booked in the same way.
 """
 
 from collections.abc import Iterable
@@ -8,16 +9,18 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
+from libs.common.contracts.brokers import PositionClosedAtBroker
 from libs.common.contracts.enums import Side
 from libs.common.contracts.ids import FillId, InstrumentId, SettlementId
 from libs.common.contracts.masters import ContractUnsettled
 from libs.common.contracts.portfolio import PositionSettled, PositionUnsettled
+from services.trading.domain.accounts import trading_day
 from services.trading.domain.positions import Book, Net, book_key
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What one unit of a contract was worth when it expired."""
+    """What one unit of a contract was worth when it expired, or of MIS when its broker closed it."""
 
     instrument: InstrumentId
     settlement_id: SettlementId
@@ -61,3 +64,9 @@ def settled(settlement: Settlement, net: Net, book: Book, fill_id: FillId, at: d
         spot_price=settlement.spot_price,
         settled_at=at,
     )
+
+
+def at_broker(told: PositionClosedAtBroker, event_id: SettlementId) -> Settlement:
+    """Worth what its broker closed it at."""
+    day = trading_day(told.closed_at)
+    return Settlement(told.instrument, event_id, day, told.price, told.instrument, told.price)

@@ -1,12 +1,12 @@
 """Looks at accounts' positions at their brokers while a market is open, and when somebody asks, and tells what differs.
 
-Beside the desks, which it never waits for: it places nothing, changes no book, and reads at most `READS` times a second
+Beside the desks, which it never waits for: it places nothing, and reads at most `READS` times a second
 of any account, so that with a desk at its busiest the broker's ten a second are kept.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -26,8 +26,9 @@ from services.trading.adapters.zerodha.symbols import shown_as
 from services.trading.adapters.zerodha.translate import BadAnswer
 from services.trading.domain import comparing
 from services.trading.domain.accounts import TradingAccount, trading_day
-from services.trading.domain.book import Book
+from services.trading.domain.book import Book, Trade, Watch
 from services.trading.domain.comparing import Comparison, Theirs
+from services.trading.domain.orders import Order
 from services.trading.effects import calling
 from services.trading.effects.calling import Work
 from services.trading.effects.pace import Pace
@@ -118,7 +119,7 @@ class Comparer:
     async def _look(self, account_id: AccountId, claim: UUID) -> None:
         """At one account; what fails here is tried again when the claim is over."""
         try:
-            theirs, book = await self._read(account_id)
+            theirs, book = await self._read(account_id, claim)
         except PASSING as error:
             log.warning("comparison_waits", account_id=str(account_id), error=repr(error))
             return
@@ -128,24 +129,33 @@ class Comparer:
             return
         await self._conclude(account_id, claim, theirs, book)
 
-    async def _read(self, account_id: AccountId) -> tuple[list[Theirs], Book | None]:
-        """The positions, and after them the book where an order of ours rests there."""
+    async def _read(self, account_id: AccountId, claim: UUID) -> tuple[list[Theirs], Book | None]:
+        """The positions, and after them the book where an order of ours rests there, or its trades may tell what closed
+        a position of ours: that differs though they cannot be read.
+        """
         async with self._runtime.transaction() as work:
             await work.store.enter()
             account = await work.store.accounts.get(account_id)
             broker = Broker.ZERODHA if account is None else account.broker
             secrets = await calling.unsealed(account_id, broker, work, self._vault)
             rests = bool(comparing.resting(await work.store.orders.open(account_id)))
+            before = await work.store.comparisons.get(account_id, claim)
+            differs = before is not None and bool(before.suspected or before.told)
         if not isinstance(secrets, Secrets):
             raise BadAnswer(secrets)
         pace = Pace(READS)
         pace.go(stopwatch())
         theirs = await self._kite.positions(secrets)
-        if not rests:
+        if not rests and not differs:
             return theirs, None
         pace.go(stopwatch())
         await asyncio.sleep(pace.wait(stopwatch()))
-        return theirs, await self._kite.book(secrets, self._runtime.clock.now())
+        try:
+            return theirs, await self._kite.book(secrets, self._runtime.clock.now())
+        except BadAnswer:
+            if rests:
+                raise
+            return theirs, None
 
     async def _conclude(
         self, account_id: AccountId, claim: UUID, theirs: list[Theirs] | str, book: Book | None
@@ -162,7 +172,7 @@ class Comparer:
         self, account_id: AccountId, claim: UUID, theirs: list[Theirs] | str, book: Book | None, work: Work
     ) -> None:
         store = work.store
-        watched = await store.watched.of_account(account_id)
+        in_book = await store.watched.in_book(account_id, () if book is None else book.tags)
         account = await store.accounts.get(account_id)
         before = await store.comparisons.get(account_id, claim)
         if before is None:
@@ -174,20 +184,39 @@ class Comparer:
         if isinstance(theirs, str):
             after = comparing.failed(before, theirs)
         else:
-            today, orders = trading_day(work.now), await store.orders.open(account_id)
-            nets = await store.positions.live_nets(account_id)
-            instruments = {net.instrument for net in nets} | {order.instrument for order in orders}
-            symbols = {instrument: shown_as(instrument) for instrument in instruments}
-            names = {symbol: instrument for instrument, symbol in symbols.items()}
-            moving = comparing.moving(orders, watched, book, today)
-            settled = await store.settlements.of(instruments)  # the broker shows them until its night
-            over = {symbols[each] for each in settled}
-            ours = comparing.ours([net for net in nets if net.instrument not in settled], symbols, account, today)
-            shown = [each for each in theirs if each.symbol not in over]
-            after = comparing.compare(before, ours, shown, {symbols[each] for each in moving}, names, work.now)
+            orders = await store.orders.open(account_id)
+            live = [each for each in in_book if each.state is not Watch.ENDED]
+            moving = comparing.moving(orders, live, book, trading_day(work.now))
+            past_us = [] if book is None else book.past_us(in_book)
+            after = await self._compare(account, before, theirs, orders, moving, past_us, work)
         _alarm(before, after)
         after = _say(account, before, after, moving, work)
         await store.comparisons.save(after, self._due_in(after))
+
+    async def _compare(
+        self,
+        account: TradingAccount,
+        before: Comparison,
+        theirs: list[Theirs],
+        orders: Sequence[Order],
+        moving: Collection[InstrumentId],
+        past_us: Collection[Trade],
+        work: Work,
+    ) -> Comparison:
+        """What closed a position of ours past us is said to be booked, and is no difference to be told."""
+        store, today = work.store, trading_day(work.now)
+        nets = await store.positions.live_nets(account.account_id)
+        instruments = {net.instrument for net in nets} | {order.instrument for order in orders}
+        symbols = {instrument: shown_as(instrument) for instrument in instruments}
+        names = {symbol: instrument for instrument, symbol in symbols.items()}
+        settled = await store.settlements.of(instruments)  # the broker shows them until its night
+        over = {symbols[each] for each in settled}
+        ours = comparing.ours([net for net in nets if net.instrument not in settled], symbols, account, today)
+        shown = [each for each in theirs if each.symbol not in over]
+        after = comparing.compare(before, ours, shown, {symbols[each] for each in moving}, names, work.now)
+        closed = comparing.closed_past_us(after, moving, nets, past_us, today)
+        work.say(*closed.values())
+        return comparing.leave_out(after, closed.keys())
 
     def _due_in(self, after: Comparison) -> float:
         settings = self._settings

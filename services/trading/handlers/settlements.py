@@ -1,4 +1,5 @@
 """Expired contracts: what they were worth is noted when it is told, and what is held of them settled soon after.
+And what a broker closed past us, booked as it tells.
 
 A timer settles, not the message: so it does not matter what comes first, the price or the last fill, nor how many
 accounts hold the contract, and a stack that was down at the close settles when it is up again.
@@ -9,6 +10,7 @@ from dataclasses import replace
 
 from libs.common import ids
 from libs.common.contracts.base import Message
+from libs.common.contracts.brokers import PositionClosedAtBroker
 from libs.common.contracts.ids import FillId, SettlementId
 from libs.common.contracts.masters import ContractSettled, ContractUnsettled
 from libs.common.service import Context
@@ -62,6 +64,24 @@ async def _settle_account(account: TradingAccount, ctx: Context[TradingStore, Tr
     for book in books:
         if book.instrument in worth:
             said += await _settle_book(book, worth[book.instrument], ctx)
+    return said
+
+
+async def follow_broker(told: PositionClosedAtBroker, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
+    """What has moved since it was seen is compared again."""
+    said: list[Message] = []
+    account = await ctx.store.accounts.owner(told.account_id)
+    if accounts.trading_day(ctx.now) > account.day:
+        said += await funds.begin_day(account, ctx)
+    live = await ctx.store.positions.live_nets(told.account_id)
+    seen = [net for net in live if (positions.net_key(net), net.version) == (positions.net_key(told), told.version)]
+    if not seen:
+        return said
+    log.warning("closed_at_broker", account_id=str(told.account_id), instrument=told.instrument)
+    worth = rules.at_broker(told, SettlementId(ctx.cause.id))
+    for book in rules.held(await ctx.store.positions.live_books(told.account_id)):
+        if positions.net_key(book) == positions.net_key(told):
+            said += await _settle_book(book, worth, ctx)
     return said
 
 

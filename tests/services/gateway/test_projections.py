@@ -152,6 +152,14 @@ async def test_a_settlement_stands_in_the_tradebook_once_and_has_no_order(connec
     assert known["filled_quantity"] == 10
 
 
+async def test_what_was_closed_at_the_broker_stands_in_the_tradebook_as_that(connection: Connection) -> None:
+    order = said.terms(USER, ACCOUNT)
+    closed = said.settled(order).model_copy(update={"spot": order.instrument})
+    await deliver(app, connection, closed)
+    [row] = await queries.fills_page(connection, Filter(user_id=USER), None, 10)
+    assert (row["order_id"], row["broker_fill_id"]) == (None, f"closed at the broker on {closed.expiry}")
+
+
 async def test_an_older_position_or_fund_never_replaces_a_newer(connection: Connection) -> None:
     order = said.terms(USER, ACCOUNT)
     await deliver(app, connection, said.position(order, 30, version=3), said.funds(order, version=3))

@@ -87,6 +87,13 @@ def reading(*rows: BookRow, trades: tuple[Trade, ...] = (), at: datetime = NOON)
     return Book(rows, trades, at)
 
 
+def test_trades_of_our_orders_and_of_other_accounts_here_are_none_past_us() -> None:
+    tags = {"1": TAG, "2": "", "3": "autosquareoff", "4": orders.tag_of(order_id(2))}
+    rows = [replace(row(RowState.COMPLETE, name=name), tag=tag) for name, tag in tags.items()]
+    shown = reading(*rows, trades=tuple(trade(1, 10, name) for name in (*tags, "5")))
+    assert [each.broker_order_id for each in shown.past_us([replace(watched(), broker_order_id="1")])] == ["2", "3"]
+
+
 def kinds(look: book.Look) -> list[ExecutionKind]:
     return [said.kind for said in look.said]
 

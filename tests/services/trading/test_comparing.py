@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -12,7 +13,8 @@ from libs.common.contracts.brokers import PositionDifference, PositionsCompared,
 from libs.common.contracts.enums import Exchange, ExecutionKind, Product, Side
 from libs.common.contracts.enums import OrderStatus as S
 from libs.common.contracts.ids import AccountId, InstrumentId
-from libs.common.contracts.orders import OrderCleared
+from libs.common.contracts.orders import OrderCleared, OrderRequested
+from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled
 from libs.common.market_days import Holiday, MarketDays
 from libs.common.settings import MarketHours
 from libs.common.testing.delivery import envelope_of
@@ -21,7 +23,7 @@ from services.trading.adapters.zerodha.symbols import shown_as
 from services.trading.domain.accounts import trading_day
 from services.trading.handlers.settlements import settle
 from tests.services.trading.broker_world import TOKEN, World
-from tests.services.trading.making import INFY, SBIN, USER, account_save, execution, filled, worth
+from tests.services.trading.making import INFY, SBIN, USER, account_save, execution, filled, square_off, worth
 from tools.stub_broker.faults import Fault
 
 CALL = InstrumentId("NFO:NIFTY29DEC2624000CE")
@@ -69,6 +71,15 @@ def trade_elsewhere(world: World, account_id: AccountId, instrument: InstrumentI
     world.stub.exchange.elsewhere.append((account_id.hex, exchange, symbol, product, quantity))
 
 
+def squared_off(world: World, account_id: AccountId, quantity: int, price: float) -> None:
+    """By an order of the broker's own, which has no tag."""
+    exchange = world.stub.exchange
+    exchange.last_price = price
+    form = {"exchange": "NSE", "tradingsymbol": "SBIN", "product": "MIS", "order_type": "MARKET"}
+    own = {"transaction_type": "SELL", "quantity": str(quantity), "market_protection": "-1"}
+    exchange.place(form | own, account_id.hex)
+
+
 async def bought(world: World, account_id: AccountId, **changes: object) -> OrderCleared:
     order = world.market(account_id, **changes)
     await world.tell(order)
@@ -101,6 +112,44 @@ async def test_the_brokers_own_square_off_is_told_and_cleared_when_it_is_gone(th
     assert (await differs(the_world)).version == 3
     await looks(the_world, 3)
     assert len(told(the_world)) == 2, "each once"
+
+
+async def test_mis_that_its_broker_squares_off_is_booked_as_it_was_traded_there(the_world: World) -> None:
+    """It stayed open here, with its margin, and the next exit opened the opposite position at the broker."""
+    account_id = await the_world.account()
+    the_world.start(broker_leave_s=60.0)
+    await bought(the_world, account_id)
+    the_world.compare()
+    await looks(the_world, 2)
+    squared_off(the_world, account_id, 6, 98.0)
+    squared_off(the_world, account_id, 4, 97.0)
+
+    async def is_closed() -> bool:
+        return await the_world.held(account_id) == 0
+
+    await the_world.until(is_closed, "that our book is closed")
+    [closed] = [m for m in the_world.said if isinstance(m, PositionSettled)]
+    assert (closed.side, closed.quantity, closed.price) == (Side.SELL, 10, Decimal("97.60"))
+    assert [m.net.quantity for m in the_world.said if isinstance(m, PositionChanged)] == [10, 0]
+    funds = [m for m in the_world.said if isinstance(m, FundsChanged)][-1]
+    assert (funds.realised_pnl, funds.used_margin) == (Decimal(-24), Decimal(0))
+    await the_world.tell(square_off().model_copy(update={"account_id": account_id}))
+    await looks(the_world, 3)
+    assert told(the_world) == [], "there is no difference any more"
+    assert not [m for m in the_world.said if isinstance(m, OrderRequested)], "nothing is left to exit"
+
+
+async def test_what_its_owner_bought_in_the_app_as_well_is_none_of_the_square_off(the_world: World) -> None:
+    account_id = await the_world.account()
+    the_world.start(broker_leave_s=60.0)
+    await bought(the_world, account_id)
+    the_world.compare()
+    trade_elsewhere(the_world, account_id, SBIN, 5, "MIS")
+    await differs(the_world, sbin(10, 15))
+    squared_off(the_world, account_id, 15, 98.0)
+    await differs(the_world, sbin(10, 0))
+    await looks(the_world, 3)
+    assert await the_world.held(account_id) == 10, "no trades tell what became of ours: nothing is guessed"
 
 
 async def test_an_order_in_the_brokers_own_app_is_told_by_its_name_where_that_tells_what_it_is(

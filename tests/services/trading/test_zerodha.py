@@ -201,6 +201,7 @@ def test_kites_recorded_book_and_trades_are_read() -> None:
     assert ioc.at == datetime(2021, 5, 31, 9, 50, 28, tzinfo=UTC)
     trades = translate.trades(200, mock("trades"))
     assert (trades[0].trade_id, trades[0].quantity, trades[0].price) == ("10000000", 1, Decimal("420.65"))
+    assert (trades[0].symbol, trades[0].product, trades[0].side) == ("NSE:SBIN", Product.CNC, Side.BUY)
 
 
 def test_every_state_of_a_recorded_history_is_known_or_passing() -> None:

@@ -1,4 +1,6 @@
-"""Settlements of expired contracts: at the price that was told, and shown as they were booked."""
+"""Settlements of expired contracts, and what brokers closed past us: at the price that was told, and shown as they were
+booked.
+"""
 
 from uuid import UUID
 
@@ -20,6 +22,9 @@ async def check_settlements(facts: Facts, tables: Tables, findings: Findings) ->
 
 
 def _price(settled: Settled, facts: Facts, findings: Findings) -> None:
+    if settled.is_at_broker:
+        _closed_at_broker(settled, facts, findings)
+        return
     told = facts.worth.get(settled.instrument)
     if told is None and facts.is_cut(topics.SETTLEMENTS.name):
         findings.cannot(Rule.SETTLED, CUT)
@@ -27,6 +32,15 @@ def _price(settled: Settled, facts: Facts, findings: Findings) -> None:
     worth = f"the contract was told to be worth {told.price}" if told else "nobody told what the contract is worth"
     what = f"was settled at {settled.worth.price}, and {worth}"
     findings.expect(Rule.SETTLED, told == settled.worth, _position(settled), what, settled.at)
+
+
+def _closed_at_broker(settled: Settled, facts: Facts, findings: Findings) -> None:
+    named = settled.account_id, settled.instrument, settled.product, settled.worth.price
+    if named not in facts.closed_at_brokers and facts.is_cut(topics.BROKER_EXECUTIONS.name):
+        findings.cannot(Rule.SETTLED, CUT)
+        return
+    what = f"was closed at {settled.worth.price}, and its broker was not seen to close it so"
+    findings.expect(Rule.SETTLED, named in facts.closed_at_brokers, _position(settled), what, settled.at)
 
 
 async def _noted(facts: Facts, tables: Tables, findings: Findings) -> None:

@@ -139,6 +139,10 @@ class _Trade(_Shape):
     quantity: int
     average_price: Decimal
     fill_timestamp: str
+    exchange: str = ""
+    tradingsymbol: str = ""
+    product: str = ""
+    transaction_type: str = ""
 
 
 class _Rows(_Shape):
@@ -206,10 +210,7 @@ def trades(status: int, body: bytes) -> list[Trade]:
         raise BadAnswer(f"the trades are not as documented: {error.error_count()} faults") from error
     if found is None:
         raise BadAnswer(f"zerodha answered {status} instead of its trades")
-    return [
-        Trade(trade.trade_id, trade.order_id, trade.quantity, trade.average_price, _time(trade.fill_timestamp))
-        for trade in found
-    ]
+    return [_trade(row) for row in found]
 
 
 def positions(status: int, body: bytes) -> list[Theirs]:
@@ -272,6 +273,19 @@ def _book_row(row: _Row, fallback: datetime) -> BookRow:
         filled_quantity=row.filled_quantity,
         reason=row.status_message or row.status.lower(),
         at=_time(at) if at else fallback,
+    )
+
+
+def _trade(row: _Trade) -> Trade:
+    return Trade(
+        trade_id=row.trade_id,
+        broker_order_id=row.order_id,
+        quantity=row.quantity,
+        price=row.average_price,
+        at=_time(row.fill_timestamp),
+        symbol=f"{row.exchange}:{row.tradingsymbol}",
+        product=row.product,
+        side=row.transaction_type,
     )
 
 

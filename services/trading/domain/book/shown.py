@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from services.trading.domain.book.watched import Terms, Watched
+from services.trading.domain.orders import is_tag
 
 
 class RowState(StrEnum):
@@ -33,13 +34,18 @@ class BookRow:
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """`trade_id` is the exchange's; with the broker's order id it is unique for ever."""
+    """`trade_id` is the exchange's; with the broker's order id it is unique for ever. What it moved is in the broker's
+    words, and empty where the broker does not say it.
+    """
 
     trade_id: str
     broker_order_id: str
     quantity: int
     price: Decimal
     at: datetime
+    symbol: str = ""
+    product: str = ""
+    side: str = ""
 
 
 def is_over(row: BookRow) -> bool:
@@ -71,6 +77,12 @@ class Book:
         if known is not None:
             found[known.broker_order_id] = known
         return sorted(found.values(), key=lambda r: (r.broker_order_id != order.broker_order_id, r.broker_order_id))
+
+    def past_us(self, ours: Iterable[Watched]) -> list[Trade]:
+        """Trades of orders that are neither these nor, by their tags, another account's here."""
+        known = {row.broker_order_id for order in ours for row in self.rows_of(order)}
+        others = (row for row in self._by_id.values() if row.broker_order_id not in known)
+        return self.trades_of(row for row in others if not is_tag(row.tag))
 
     def trades_of(self, rows: Iterable[BookRow]) -> list[Trade]:
         found = [trade for row in rows for trade in self._trades.get(row.broker_order_id, {}).values()]

@@ -1,16 +1,22 @@
 """What counts as a difference between our positions and a broker's, whatever is seen in whatever order."""
 
 from datetime import timedelta
+from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common import ids
 from libs.common.contracts.enums import Product
-from libs.common.contracts.ids import CorrelationId
+from libs.common.contracts.ids import CorrelationId, OrderId
 from libs.common.testing import NOON
 from services.trading.domain import comparing
+from services.trading.domain.accounts import trading_day
+from services.trading.domain.book import Trade
 from services.trading.domain.comparing import Comparison, Difference, Ours, Theirs
-from tests.services.trading.making import ACCOUNT, SBIN
+from services.trading.domain.positions import Holding, Net
+from tests.services.trading.making import ACCOUNT, SBIN, USER
 
 NAMES = {"NSE:SBIN": SBIN}
 looks = st.tuples(st.integers(-2, 2), st.integers(-2, 2), st.integers(0, 3), st.booleans())
@@ -44,6 +50,45 @@ def test_an_order_in_between_begins_anew() -> None:
     once = look(Comparison(ACCOUNT), 10, 0)
     moving = look(once, 10, 0, moves=True)
     assert told(look(moving, 10, 0)) == []
+
+
+def trade(
+    number: int, quantity: int, price: int, *, side: str = "SELL", product: str = "MIS", minutes: int = 0
+) -> Trade:
+    at = NOON + timedelta(minutes=minutes, seconds=number)
+    return Trade(str(number), f"O{number}", quantity, Decimal(price), at, "NSE:SBIN", product, side)
+
+
+@pytest.mark.parametrize(
+    ("ours", "trades", "price"),
+    [
+        (10, [trade(1, 6, 98), trade(2, 4, 97)], "97.6"),
+        (-10, [trade(1, 10, 98, side="BUY")], "98"),
+        pytest.param(10, [trade(1, 10, 90), trade(2, 10, 98)], "98", id="the newest closed it"),
+        pytest.param(10, [trade(1, 15, 98)], None, id="more than ours"),
+        pytest.param(10, [trade(1, 4, 98)], None, id="less than ours"),
+        pytest.param(10, [trade(1, 10, 98, side="BUY")], None, id="the wrong way"),
+        pytest.param(10, [trade(1, 10, 98, product="NRML")], None, id="another product"),
+        pytest.param(10, [trade(1, 10, 98, minutes=-5)], None, id="from before it was opened"),
+        pytest.param(10, [trade(1, 10, 98, minutes=1440)], None, id="of another day"),
+        (10, [], None),
+    ],
+)
+def test_what_a_broker_closed_past_us_is_booked_where_its_newest_trades_are_exactly_that(
+    ours: int, trades: list[Trade], price: str | None
+) -> None:
+    order = OrderId(ids.derive(ids.first_of(NOON - timedelta(minutes=1)), "an order"))
+    net = Net(ACCOUNT, USER, SBIN, Product.MIS, order, Holding(ours), version=3)
+    after = look(look(Comparison(ACCOUNT), ours, 0, 3), ours, 0, 3)
+    found = list(comparing.closed_past_us(after, (), [net], trades, trading_day(NOON)).values())
+    assert [(each.quantity, each.price, each.version) for each in found] == (
+        [(ours, Decimal(price), 3)] if price else []
+    )
+    assert not comparing.closed_past_us(after, {SBIN}, [net], trades, trading_day(NOON)), (
+        "while it moves nothing is sure"
+    )
+    seen_otherwise = look(after, ours, ours // 2, 3)
+    assert not comparing.closed_past_us(seen_otherwise, (), [net], trades, trading_day(NOON))
 
 
 def test_what_was_told_stays_while_an_order_is_under_way_and_goes_when_it_is_gone() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.base import Message
+from libs.common.contracts.brokers import PositionClosedAtBroker
 from libs.common.contracts.enums import Broker, Product, Side
 from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId
 from libs.common.contracts.masters import ContractUnsettled
@@ -154,6 +155,35 @@ async def test_each_strategys_book_is_settled_and_so_are_two_that_offset_each_ot
     assert moved[-1].net.quantity == 0
     assert len({m.fill_id for m in closed.values()}) == 2
     assert await settles(trading, NOON + timedelta(days=2)) == []
+
+
+async def test_what_its_broker_closed_is_booked_once_for_each_strategy_and_not_if_it_moved_meanwhile(
+    trading: Trading,
+) -> None:
+    await holds(trading, 75, "100", strategy=ALPHA, product=Product.MIS)
+    await holds(trading, -25, "110", strategy=BETA, product=Product.MIS)
+    await holds(trading, 75, "100")
+    told = PositionClosedAtBroker(
+        account_id=ACCOUNT,
+        instrument=CALL,
+        product=Product.MIS,
+        quantity=50,
+        price=Decimal(120),
+        version=2,
+        closed_at=LATER,
+    )
+    assert await trading.hears(told.model_copy(update={"version": 1}), now=LATER) == []
+    said = await trading.hears(told, now=LATER)
+    closed = {m.strategy_id: (m.side, m.quantity, m.price) for m in said if isinstance(m, PositionSettled)}
+    assert closed == {ALPHA: (Side.SELL, 75, Decimal(120)), BETA: (Side.BUY, 25, Decimal(120))}
+    moved = {m.strategy_id: (m.net.quantity, m.book.realised_pnl) for m in said if isinstance(m, PositionChanged)}
+    assert moved.keys() == {ALPHA, BETA}
+    assert (moved[ALPHA][1], moved[BETA]) == (Decimal(1_500), (0, Decimal(-250)))
+    funds = [m for m in said if isinstance(m, FundsChanged)][-1]
+    assert (funds.realised_pnl, funds.used_margin) == (Decimal(1_250), Decimal(1_000)), (
+        "what is held in NRML blocks what it did"
+    )
+    assert await trading.hears(told, now=LATER) == []
 
 
 async def test_other_contracts_and_other_accounts_stay_as_they_are(trading: Trading) -> None:

@@ -28,6 +28,21 @@ async def test_so_is_one_whose_settlement_came_on_the_next_day_and_was_told_agai
     assert report.exit_code == 0, report.text()
 
 
+async def test_so_is_one_in_which_a_broker_closed_what_was_held() -> None:
+    world = busy_world()
+    world.close_at_broker("98.50")
+    report = await check(world.settle())
+    assert report.exit_code == 0, report.text()
+
+
+async def test_what_no_broker_was_seen_to_close_is_named() -> None:
+    world = busy_world()
+    world.close_at_broker("98.50")
+    world.settle().unsay("PositionClosedAtBroker")
+    report = await check(world)
+    assert "its broker was not seen to close it so" in report.text()
+
+
 async def test_a_book_that_waits_for_its_settlement_is_no_rest() -> None:
     world = expired_world().settle()
     world.rows[rows.WaitingBook].append(rows.WaitingBook(world.account_id, INSTRUMENT))

@@ -13,7 +13,7 @@ from libs.common.contracts import topics
 from libs.common.contracts.accounts import Account, AccountSaved
 from libs.common.contracts.algos import Algo, AlgoSaved, SignalActedOn, SignalMapping, SignalSkipped
 from libs.common.contracts.base import Message
-from libs.common.contracts.brokers import PositionDifference, PositionsCompared
+from libs.common.contracts.brokers import PositionClosedAtBroker, PositionDifference, PositionsCompared
 from libs.common.contracts.enums import (
     Broker,
     DenialRule,
@@ -251,7 +251,26 @@ class History(Log):
             if book.quantity:
                 self.settle_book(strategy_id, at)
 
-    def settle_book(self, strategy_id: UUID, price: Decimal, quantity: int | None = None) -> None:
+    def close_at_broker(self, price: str) -> None:
+        """Trades past us close all that is held, as a broker's own square-off does, and trading books it."""
+        at = Decimal(price)
+        told = PositionClosedAtBroker(
+            account_id=self.account_id,
+            instrument=INSTRUMENT,
+            product=Product.MIS,
+            quantity=self.nets[INSTRUMENT].quantity,
+            price=at,
+            version=self.versions[INSTRUMENT],
+            closed_at=self.now,
+        )
+        self.say(topics.BROKER_EXECUTIONS, told)
+        for (_, strategy_id), book in self.books.items():
+            if book.quantity:
+                self.settle_book(strategy_id, at, expired=False)
+
+    def settle_book(
+        self, strategy_id: UUID, price: Decimal, quantity: int | None = None, *, expired: bool = True
+    ) -> None:
         book, net = self.books[INSTRUMENT, strategy_id], self.nets[INSTRUMENT]
         signed = -book.quantity if quantity is None else quantity
         event = PositionSettled(
@@ -265,7 +284,7 @@ class History(Log):
             quantity=abs(signed),
             price=price,
             expiry=self.day,
-            spot="NSE:SPOT",
+            spot="NSE:SPOT" if expired else INSTRUMENT,
             spot_price=price,
             settled_at=self.now,
         )
