@@ -15,10 +15,12 @@ from libs.common.database import Connection
 from libs.common.ids import first_of
 from libs.common.messaging.work import Work, origin
 from libs.common.testing import NOON, deliver
+from libs.common.trading_calendar import IST
 from services.trading.app import app
 from services.trading.handlers import archive as handlers
 from services.trading.memory import TradingMemory
 from services.trading.store import KEPT
+from tests.services.trading.broker_world import World
 from tests.services.trading.making import ACCOUNT, accepted, account_save, cancelled, cleared, execution, filled
 
 LONG_AGO = NOON - KEPT - timedelta(hours=1)
@@ -110,3 +112,22 @@ async def test_a_young_order_costs_no_look_into_the_archive(connection: Connecti
     said = await deliver(app, connection, young, accepted(young), filled(young, 10))
     assert any(isinstance(each, FillReported) for each in said)
     assert await deliver(app, connection, execution(an_order(NOON), accepted(young).kind)) == []
+
+
+async def test_what_was_asked_of_a_broker_is_forgotten_with_its_orders(the_world: World) -> None:
+    """All calls there had ever been, and all orders that ever went to a broker, stayed for ever."""
+    account_id = await the_world.account()
+    number = the_world.start()
+    over, open_still = the_world.market(account_id), the_world.order(account_id)
+    await the_world.tell(over, open_still)
+    await the_world.becomes(over, OrderStatus.FILLED)
+    await the_world.becomes(open_still, OrderStatus.ACCEPTED)
+    the_world.kill(number)
+    night = the_world.runtime.clock.now().astimezone(IST).replace(hour=2)
+    for days, left in ((1, [over.order_id, open_still.order_id]), (9, [open_still.order_id])):
+        for _ in range(2):
+            async with the_world.pool.acquire() as connection, connection.transaction():
+                await archive(connection, night + timedelta(days=days))
+        known = await the_world.pool.fetch("SELECT order_id FROM broker_orders ORDER BY order_id")
+        assert [row[0] for row in known] == left
+        assert await the_world.pool.fetchval("SELECT count(*) FROM broker_calls") == (2 if days == 1 else 0)
