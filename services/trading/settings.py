@@ -41,6 +41,9 @@ class TradingSettings(BaseSettings):
     """Between two looks at an account's order book while something is open there."""
     broker_calls_per_s: int = Field(default=10, ge=1)
     """Orders, changes and cancels of one account: the exchanges' limit for people without an algo id."""
+    broker_orders_per_minute: int = Field(default=400, ge=1)
+    """New orders of one account: Zerodha's limit. One in ten is kept for exits; an entry beyond the rest waits, or is
+    refused after `broker_leave_s`."""
     broker_lease_s: float = 20.0
     """Longer than a call: how soon another instance takes over an account whose own died."""
     broker_accounts: int = 500

@@ -129,20 +129,30 @@ class Verdict:
     broker_order_id: str = ""
 
 
-def due(calls: Iterable[Call], unsent: Collection[OrderId], now: datetime) -> Call | None:
+def due(
+    calls: Iterable[Call],
+    unsent: Collection[OrderId],
+    now: datetime,
+    full: Collection[OrderPurpose],
+    patience: Patience,
+) -> Call | None:
     """The next call that may go. `unsent` orders are not known to be at the broker: nothing of theirs goes but they.
+    Of what is `full` the broker takes no more orders for a while.
 
     Cancels and exits first, and of those what is tried the first time: an exit must not wait for the end of cancels
     that nobody answers. Of one order itself, then its cancel, then its changes.
     """
     waiting = sorted((c for c in calls if c.state is CallState.WAITING), key=_of_one_order)
+    cancelled = {call.order_id for call in waiting if isinstance(call.request, BrokerCancelRequested)}
     first: dict[OrderId, Call] = {}
     for call in waiting:
         first.setdefault(call.order_id, call)
     ready = [
         call
         for call in first.values()
-        if not _rests(call, now) and (call.order_id not in unsent or isinstance(call.request, BrokerOrderRequested))
+        if not _rests(call, now)
+        and (call.order_id not in unsent or isinstance(call.request, BrokerOrderRequested))
+        and (call.order_id in cancelled or not _lacks_room(call, full, now, patience))
     ]
     return min(ready, key=lambda c: (not c.is_urgent, _repeats(c), c.seq), default=None)
 
@@ -161,6 +171,14 @@ def _rests(call: Call, now: datetime) -> bool:
     leave when nobody expects it any more.
     """
     return now < call.not_before <= now + LAST_RETRY
+
+
+def _lacks_room(call: Call, full: Collection[OrderPurpose], now: datetime, patience: Patience) -> bool:
+    """What has waited too long to leave is not kept: it is refused."""
+    request = call.request
+    if not isinstance(request, BrokerOrderRequested) or request.purpose not in full:
+        return False
+    return request.purpose is OrderPurpose.SQUARE_OFF or now - call.created_at < patience.to_leave
 
 
 def is_exit(call: Call) -> bool:

@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
 from libs.common.clock import stopwatch
+from libs.common.contracts.brokers import BrokerOrderRequested
+from libs.common.contracts.enums import OrderPurpose
 from libs.common.contracts.ids import AccountId, OrderId
 from libs.common.runtime import Runtime
 from libs.common.telemetry import log
@@ -40,13 +43,18 @@ OFFLINE_POLLS = 10
 """How much rarer it is read while that fails."""
 BOOKED_WITHIN = 1.0
 """Seconds from what a look at the book tells until positions show it, with some grace."""
+MINUTE = 60.0
+LEFT_FOR_EXITS = 10
+"""One part in so many of the orders that a broker takes in a minute is none for entries."""
 PUT_OFF_POLLS = 3
 """For so long at most it is put off because of what waits to be sent: it tells of fills, and answers cancels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What every desk of a process works with. `owner` is the process."""
+    """What every desk of a process works with. `owner` is the process; `orders` are how many it placed for each
+    account, which it knows for longer than a desk is open.
+    """
 
     runtime: Runtime[TradingStore, TradingMemory]
     settings: TradingSettings
@@ -55,6 +63,7 @@ class Means:
     owner: UUID
     database: asyncio.Semaphore
     passed: Passed
+    orders: dict[AccountId, Pace] = field(default_factory=dict)
 
 
 class Desk:
@@ -66,6 +75,9 @@ class Desk:
         self._means = means
         self._patience = means.settings.patience
         self._pace = Pace(means.settings.broker_calls_per_s)
+        most = means.settings.broker_orders_per_minute
+        self._left_for_exits = most // LEFT_FOR_EXITS
+        self._orders = means.orders.setdefault(account_id, Pace(most, MINUTE))
         self._poll_at = self._polled_at = stopwatch()
         self._resume_at = self._booked_at = 0.0
         self._idle_polls = 0
@@ -147,7 +159,7 @@ class Desk:
             if self._is_blind is None:
                 self._is_blind = bool(watched)
             may_send = wait <= 0 and not is_overdue
-            call = calls.due(open_calls, unsent(open_calls, watched), work.now) if may_send else None
+            call = self._due(open_calls, watched, work.now) if may_send else None
             is_exit = call is not None and calls.is_exit(call)
             looks_first = is_exit and self._is_blind
             if is_exit and (looks_first or stopwatch() < self._booked_at):
@@ -168,6 +180,15 @@ class Desk:
             return 0.0 if is_overdue else rest
         return None
 
+    def _due(self, open_calls: Sequence[Call], watched: Sequence[Watched], now: datetime) -> Call | None:
+        return calls.due(open_calls, unsent(open_calls, watched), now, self._full(), self._patience)
+
+    def _full(self) -> Collection[OrderPurpose]:
+        """Of what the broker takes no more orders in this minute. The last of them are for exits."""
+        if self._orders.wait(stopwatch()):
+            return tuple(OrderPurpose)
+        return (OrderPurpose.ENTRY,) if self._orders.wait(stopwatch(), self._left_for_exits) else ()
+
     async def _look_before_exit(self, watched: Sequence[Watched]) -> None:
         """While we did not see the broker an order that rests there may have closed what the exit is to close. One look
         is tried: a book that cannot be read keeps no exit.
@@ -185,6 +206,8 @@ class Desk:
         means = self._means
         fresh_s = self._patience.fresh.total_seconds()
         self._pace.go(stopwatch())
+        if isinstance(ready.call.request, BrokerOrderRequested):
+            self._orders.go(stopwatch())
         answer = await means.kite.ask(
             ready.call.request, ready.broker_order_id, ready.secrets, lambda: stopwatch() - checked_at <= fresh_s
         )

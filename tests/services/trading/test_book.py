@@ -345,5 +345,5 @@ def test_a_call_that_was_recorded_by_a_clock_that_ran_ahead_waits_for_nothing() 
     """It would leave when nobody expects it any more: after the hour that the clock was set back by."""
     cancel = BrokerCancelRequested(order_id=order_id(1), account_id=ACCOUNT, broker=Broker.ZERODHA, instrument=SBIN)
     waiting = replace(a_call(cancel, CallState.WAITING), not_before=NOON + timedelta(hours=1))
-    assert calls.due([waiting], (), NOON) == waiting
-    assert calls.due([replace(waiting, not_before=NOON + timedelta(seconds=3))], (), NOON) is None
+    assert calls.due([waiting], (), NOON, (), PATIENCE) == waiting
+    assert calls.due([replace(waiting, not_before=NOON + timedelta(seconds=3))], (), NOON, (), PATIENCE) is None

@@ -73,6 +73,28 @@ async def test_openalgo_1816_the_calls_of_an_account_keep_within_the_brokers_rat
     ]
 
 
+async def test_a_minute_that_is_full_of_entries_keeps_no_exit(the_world: World) -> None:
+    """At Zerodha all that is placed beyond its minute is refused, exits too."""
+    account_id = await the_world.account()
+    entries = [the_world.market(account_id) for _ in range(12)]
+    await the_world.tell(*entries)
+    the_world.start(broker_orders_per_minute=10)
+    await the_world.becomes(entries[8], S.FILLED)
+    resting = the_world.order(account_id)
+    out = the_world.market(account_id, side=Side.SELL, purpose=OrderPurpose.EXIT)
+    await the_world.tell(resting, out)
+    await the_world.becomes(out, S.FILLED)
+    late = [the_world.market(account_id, side=Side.SELL, purpose=OrderPurpose.EXIT) for _ in range(2)]
+    await the_world.tell(*late)
+    await asyncio.sleep(1)
+    await the_world.pump()
+    unsent = [*entries[9:], resting, *late]
+    assert [(await the_world.status(each), the_world.arrived(each)) for each in unsent] == [(S.SUBMITTED, 0)] * 6
+    await the_world.tell(OrderCancelRequested(order_id=resting.order_id, account_id=account_id, user_id=USER))
+    await the_world.becomes(resting, S.CANCELLED)
+    assert the_world.arrived(resting) == 0
+
+
 async def test_an_order_cancelled_before_it_left_never_leaves(the_world: World) -> None:
     account_id = await the_world.account()
     order = the_world.order(account_id)
