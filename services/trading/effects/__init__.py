@@ -5,6 +5,7 @@ import contextlib
 from dataclasses import dataclass, field
 
 import asyncpg
+from prometheus_client import Gauge
 
 from libs.common import database
 from libs.common.contracts.ids import AccountId
@@ -23,6 +24,7 @@ from services.trading.store.brokers.credentials import Vault
 
 LOOK_SECONDS = 1.0
 """Between two looks for accounts with work that no notification told of."""
+WAITING = Gauge("broker_accounts_waiting", "Accounts with something to send or to watch that nobody has room for")
 CONNECTIONS = 4
 """Of the pool, which the order path shares: the most that desks use at once."""
 
@@ -50,6 +52,7 @@ class Office:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _listening: asyncpg.Connection | None = None
+    _waiting: int = 0
 
     def __post_init__(self) -> None:
         self.means = Means(
@@ -93,9 +96,15 @@ class Office:
         """Open a desk for whoever needs one."""
         async with self.runtime.pool.acquire(timeout=2) as connection:
             found = await TradingStore(connection).calls.accounts(self.means.owner)
-        for account_id in found:
-            if account_id not in self.desks and len(self.desks) < self.settings.broker_accounts:
-                self._open(account_id)
+        without = [account_id for account_id in found if account_id not in self.desks]
+        room = max(self.settings.broker_accounts - len(self.desks), 0)
+        for account_id in without[:room]:
+            self._open(account_id)
+        waiting = len(without[room:])
+        if waiting > self._waiting:
+            log.warning("desks_full", waiting=waiting, most=self.settings.broker_accounts)
+        self._waiting = waiting
+        WAITING.set(waiting)
 
     def _open(self, account_id: AccountId) -> None:
         desk = self.desks[account_id] = Desk(account_id, self.means)

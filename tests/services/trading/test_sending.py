@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from prometheus_client import REGISTRY
 
 from libs.common.contracts.brokers import BrokerOrderRequested
 from libs.common.contracts.enums import OrderPurpose, Side
@@ -93,6 +94,25 @@ async def test_a_minute_that_is_full_of_entries_keeps_no_exit(the_world: World) 
     await the_world.tell(OrderCancelRequested(order_id=resting.order_id, account_id=account_id, user_id=USER))
     await the_world.becomes(resting, S.CANCELLED)
     assert the_world.arrived(resting) == 0
+
+
+async def test_accounts_that_nobody_has_room_for_are_counted(the_world: World) -> None:
+    """Nothing of theirs is sent, and nothing told that."""
+    first, second = await the_world.account(), await the_world.account()
+    the_world.start(broker_accounts=1)
+    resting, waiting = the_world.order(first), the_world.order(second)
+    await the_world.tell(resting)
+    await the_world.becomes(resting, S.ACCEPTED)
+    await the_world.tell(waiting)
+    await the_world.until(lambda: counted(1), "that it is counted")
+    assert await the_world.status(waiting) is S.SUBMITTED
+    the_world.stub.exchange.cancel(the_world.placed(resting)[0])
+    await the_world.becomes(waiting, S.ACCEPTED)
+    await the_world.until(lambda: counted(0), "that it is counted no more")
+
+
+async def counted(accounts: int) -> bool:
+    return REGISTRY.get_sample_value("broker_accounts_waiting") == accounts
 
 
 async def test_an_order_cancelled_before_it_left_never_leaves(the_world: World) -> None:
