@@ -20,7 +20,7 @@ from libs.common.contracts.market import InstrumentListed, Tick
 from libs.common.service import Memory
 from libs.common.settings import CommonSettings, load
 from libs.common.trading_calendar import MarketSession, TradingCalendar
-from services.walkforward.domain.market import Listing, Market, fold, market_of
+from services.walkforward.domain.market import INFINITY, Listing, Market, Turnover, fold, market_of, turnover_of
 from services.walkforward.domain.orders import Order
 from services.walkforward.domain.watch import Watch
 from services.walkforward.settings import WalkforwardSettings
@@ -44,10 +44,11 @@ class Look:
     Of several that were folded into one it has the newest tick, which does not tell of the others.
     """
 
-    __slots__ = ("_folded", "market", "tick")
+    __slots__ = ("_folded", "market", "tick", "turnover")
 
-    def __init__(self, tick: Tick, folded: Market | None = None) -> None:
+    def __init__(self, tick: Tick, folded: Market | None = None, turnover: Turnover | None = None) -> None:
         self.tick = tick
+        self.turnover = turnover
         self.market = self._folded = folded
 
     def give_back(self) -> None:
@@ -138,7 +139,8 @@ class WalkforwardMemory(Memory):
 
     def see(self, tick: Tick) -> None:
         """A tick: the newest look at its instrument, and work for the orders that it could concern."""
-        look = Look(tick)
+        before = self._looks.get(tick.instrument)
+        look = Look(tick, turnover=turnover_of(tick, before.tick) if before else None)
         self._looks[tick.instrument] = look
         if tick.instrument in self._unlisted:
             self._early.setdefault(tick.instrument, deque(maxlen=EARLY_KEPT)).append(look)
@@ -151,7 +153,9 @@ class WalkforwardMemory(Memory):
         instrument = look.tick.instrument
         watch = self._watches.get(instrument)
         if watch is not None:
-            order_ids = watch.stirred_by(look.tick, self._half_spread(instrument))
+            listing = self._listings.get(instrument)
+            through = float(listing.tick_size) if look.turnover and listing else INFINITY
+            order_ids = watch.stirred_by(look.tick, self._half_spread(instrument), through)
             if order_ids:
                 self._stir(instrument, [look], order_ids)
 
@@ -166,7 +170,7 @@ class WalkforwardMemory(Memory):
             listing = self._listings.get(look.tick.instrument)
             if listing is None:
                 return None
-            look.market = market_of(look.tick, listing, self._model)
+            look.market = market_of(look.tick, listing, self._model, look.turnover)
         return look.market
 
     def leave(self, instrument: InstrumentId, market: Market) -> None:

@@ -51,11 +51,23 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
+class Turnover:
+    """What was traded between the look before, at `since`, and this one; the last of it at its last price."""
+
+    since: datetime
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
 class Market:
     """A tick, or several folded into one when their reader fell behind.
 
     Both sides are best first, less what paper orders took. The fold keeps the newest book and, since its first
     tick at `since`, the extremes: of the last price, and of the best ask and bid (None when nothing was folded).
+
+    Who sold at 98.00 would rather have sold at 98.05, to an order that had rested there since `traded_since`: that is
+    `sold_under`, as much as was traded, and `bought_over` is the same of who bought. None where nothing was traded
+    since the look before, and where the last price stands for both sides anyway.
     """
 
     at: datetime
@@ -70,6 +82,9 @@ class Market:
     highest: Decimal | None
     lowest_ask: Level | None = None
     highest_bid: Level | None = None
+    traded_since: datetime | None = None
+    sold_under: Level | None = None
+    bought_over: Level | None = None
 
     def facing(self, side: Side) -> tuple[Level, ...]:
         """The levels that an order of `side` trades with."""
@@ -78,11 +93,21 @@ class Market:
     def extreme_facing(self, side: Side) -> Level | None:
         return self.lowest_ask if side is Side.BUY else self.highest_bid
 
+    def traded_facing(self, side: Side) -> Level | None:
+        """What the market traded through: beyond this price, not at it."""
+        return self.sold_under if side is Side.BUY else self.bought_over
+
     def is_fresh(self, now: datetime, stale_after: timedelta) -> bool:
         return now - self.priced_at <= stale_after
 
 
-def market_of(tick: Tick, listing: Listing, model: FillModel) -> Market:
+def turnover_of(tick: Tick, before: Tick) -> Turnover | None:
+    """None where nothing was traded, or the last price is the market: without quotes it stands for both sides."""
+    quantity = tick.volume - before.volume
+    return Turnover(before.received_at, quantity) if quantity > 0 and is_quoted(tick) else None
+
+
+def market_of(tick: Tick, listing: Listing, model: FillModel, turnover: Turnover | None = None) -> Market:
     """Without any quote the last price stands for both sides, at the model's distance."""
     step = listing.tick_size
     last = _price(last_of(tick), step)
@@ -97,7 +122,16 @@ def market_of(tick: Tick, listing: Listing, model: FillModel) -> Market:
         bids = [Level(last - away, None)] if last > away else []
         asks = [Level(last + away, None)]
     at = tick.received_at
-    return Market(at, tick.at, last, tuple(bids), tuple(asks), since=at, lowest=last, highest=last)
+    market = Market(at, tick.at, last, tuple(bids), tuple(asks), since=at, lowest=last, highest=last)
+    traded = _available(turnover.quantity, listing.lot_size, model) if turnover else 0
+    if turnover is None or last is None or traded == 0:
+        return market
+    return replace(
+        market,
+        traded_since=turnover.since,
+        sold_under=Level(last + step, traded),
+        bought_over=Level(last - step, traded) if last > step else None,
+    )
 
 
 def fold(older: Market, newer: Market) -> Market:
@@ -105,6 +139,8 @@ def fold(older: Market, newer: Market) -> Market:
     asks = [level for level in (older.lowest_ask, *older.asks[:1], newer.lowest_ask) if level]
     bids = [level for level in (older.highest_bid, *older.bids[:1], newer.highest_bid) if level]
     traded = [price for price in (older.lowest, older.highest, newer.lowest, newer.highest) if price is not None]
+    sold = [level for level in (older.sold_under, newer.sold_under) if level]
+    bought = [level for level in (older.bought_over, newer.bought_over) if level]
     return replace(
         newer,
         since=older.since,
@@ -112,6 +148,9 @@ def fold(older: Market, newer: Market) -> Market:
         highest=max(traded, default=None),
         lowest_ask=min(asks, key=lambda level: level.price, default=None),
         highest_bid=max(bids, key=lambda level: level.price, default=None),
+        traded_since=newer.traded_since if older.traded_since is None else older.traded_since,
+        sold_under=min(sold, key=lambda level: level.price, default=None),
+        bought_over=max(bought, key=lambda level: level.price, default=None),
     )
 
 
@@ -125,14 +164,16 @@ def last_of(tick: Tick) -> float:
     return 0.0 if is_of_a_day_before(tick) else tick.ltp
 
 
-def reach(tick: Tick, half_spread: float) -> tuple[float, float]:
-    """The best (ask, bid) as the feed gave them, infinitely far when there is none: the cheap look at a tick."""
+def reach(tick: Tick, half_spread: float, through: float = INFINITY) -> tuple[float, float]:
+    """The best (ask, bid) as the feed gave them, infinitely far when there is none: the cheap look at a tick. Where
+    something was traded since the one before, its price counts from `through`, a tick, beyond it.
+    """
     if is_quoted(tick):
         asks = [level.price for level in tick.asks if _is_price(level.price)]
         bids = [level.price for level in tick.bids if _is_price(level.price)]
         ask = min(asks) if asks else tick.ask if _is_price(tick.ask) and not tick.asks else INFINITY
         bid = max(bids) if bids else tick.bid if _is_price(tick.bid) and not tick.bids else -INFINITY
-        return ask, bid
+        return min(ask, tick.ltp + through), max(bid, tick.ltp - through)
     if _is_price(tick.ltp):
         return tick.ltp + half_spread, tick.ltp - half_spread
     return INFINITY, -INFINITY

@@ -1,7 +1,9 @@
 """How orders meet the market: who trades, how much and at which price.
 
-An order that comes to a market takes the opposite side's prices. One that rests waits for the market to come to it
-and trades at its own limit price. Nobody trades at a price worse than its limit, or with what another order took.
+An order that comes to a market takes the opposite side's prices. One that rests waits for the market to come to it,
+or to trade beyond it, and trades at its own limit price: who sold for less would have met it first, while of what was
+sold at its limit others may have been first. Nobody trades at a price worse than its limit, or with what another order
+took.
 """
 
 from collections.abc import Iterable, Sequence
@@ -115,18 +117,27 @@ def _take(order: Order, market: Market) -> tuple[Sequence[Level], Market]:
 
 
 def _wait(order: Order, market: Market) -> tuple[Sequence[Level], Market]:
-    """Trade at the limit price with what came to it, now or at the extreme of a folded market."""
+    """Trade at the limit price with what came to it, now or at the extreme of a folded market, or traded beyond it."""
     limit = order.limit
     if limit is None:
         raise ValueError(f"{order.order_id} rests without a limit")
     taken, left = _walk(market.facing(order.side), order)
     if taken:
         return [Level(limit, _total(taken))], _with_facing(market, order.side, left)
-    extreme = market.extreme_facing(order.side)
-    if extreme is None or not _saw_all(order, market):
+    extreme, traded = market.extreme_facing(order.side), market.traded_facing(order.side)
+    if extreme is not None and _saw_all(order, market):
+        taken, left = _walk((extreme,), order)
+        if taken:
+            return [Level(limit, _total(taken))], _with_extreme(market, order.side, left)
+    if traded is None or not _rested(order, market):
         return [], market
-    taken, left = _walk((extreme,), order)
-    return [Level(limit, each.quantity) for each in taken], _with_extreme(market, order.side, left)
+    taken, left = _walk((traded,), order)
+    return [Level(limit, each.quantity) for each in taken], _with_traded(market, order.side, left)
+
+
+def _rested(order: Order, market: Market) -> bool:
+    """The order had met the market before the first of these trades was made."""
+    return order.seen is not None and market.traded_since is not None and order.seen <= market.traded_since
 
 
 def _walk(levels: Sequence[Level], order: Order) -> tuple[list[Level], tuple[Level, ...]]:
@@ -164,6 +175,11 @@ def _with_facing(market: Market, side: Side, left: tuple[Level, ...]) -> Market:
 def _with_extreme(market: Market, side: Side, left: tuple[Level, ...]) -> Market:
     extreme = left[0] if left else None
     return replace(market, lowest_ask=extreme) if side is Side.BUY else replace(market, highest_bid=extreme)
+
+
+def _with_traded(market: Market, side: Side, left: tuple[Level, ...]) -> Market:
+    traded = left[0] if left else None
+    return replace(market, sold_under=traded) if side is Side.BUY else replace(market, bought_over=traded)
 
 
 def _priority(order: Order) -> tuple[bool, bool, Decimal, datetime, int]:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from libs.common.contracts.enums import Side
 from libs.common.contracts.ids import OrderId
 from libs.common.contracts.market import Tick
-from services.walkforward.domain.market import last_of, reach
+from services.walkforward.domain.market import INFINITY, last_of, reach
 from services.walkforward.domain.orders import Order
 
 Ladder = list[tuple[float, OrderId]]
@@ -71,9 +71,9 @@ class Watch:
         if place is not None and place.ladder is not None:
             del place.ladder[bisect_left(place.ladder, (place.price, order_id))]
 
-    def stirred_by(self, tick: Tick, half_spread: float) -> set[OrderId]:
-        """The orders that could trade or trigger on this tick."""
-        ask, bid = reach(tick, half_spread)
+    def stirred_by(self, tick: Tick, half_spread: float, through: float = INFINITY) -> set[OrderId]:
+        """The orders that could trade or trigger on this tick; where it tells of a trade, `through` is a tick."""
+        ask, bid = reach(tick, half_spread, through)
         found = set(self._any)
         if self._buys and self._buys[-1][0] >= ask:
             found.update(_names(self._buys[bisect_left(self._buys, ask, key=_price) :]))

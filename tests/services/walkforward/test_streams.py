@@ -43,6 +43,23 @@ async def test_a_resting_order_fills_when_a_tick_reaches_it() -> None:
         assert venue.memory.watched() == 0
 
 
+async def test_a_resting_order_fills_when_the_market_trades_through_it() -> None:
+    """Of a dip between two of a broker's snapshots the last price tells, and the book has none of it left."""
+    async with instance() as venue:
+        bought, sold = request(BUY, 100, LIMIT, "99.00"), request(SELL, 100, LIMIT, "101.00")
+        await see(venue, tick(100.0, bid=99.9, ask=100.0, volume=5_000))
+        await handle(venue, bought)
+        await handle(venue, sold)
+        await see(venue, tick(99.0, bid=99.9, ask=100.0, volume=5_200, at=later(1)))
+        assert (await row(venue, bought)).filled == 0, "others were first at that price"
+        await see(venue, tick(98.95, bid=99.9, ask=100.0, volume=5_260, at=later(2)))
+        await see(venue, tick(98.95, bid=99.9, ask=100.1, volume=5_260, at=later(3)))
+        assert (await row(venue, bought)).filled == 60
+        await see(venue, tick(98.9, bid=99.9, ask=100.0, volume=5_400, at=later(4)))
+        await see(venue, tick(101.05, bid=99.9, ask=100.0, volume=6_000, at=later(5)))
+        assert [(await row(venue, each)).status for each in (bought, sold)] == [OrderStatus.FILLED] * 2
+
+
 async def test_an_order_gets_what_resting_orders_left_of_the_tick() -> None:
     async with instance() as venue:
         resting, newcomer = request(BUY, 60, LIMIT, "99.00"), request(BUY, 60)

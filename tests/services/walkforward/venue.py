@@ -125,6 +125,7 @@ def tick(
     ask_quantity: int = 0,
     bids: tuple[tuple[float, int], ...] = (),
     asks: tuple[tuple[float, int], ...] = (),
+    volume: int = 0,
     at: datetime = NOON,
     instrument: InstrumentId = SBIN,
 ) -> Tick:
@@ -134,6 +135,7 @@ def tick(
         received_at=at,
         source=FeedSource.SIMULATED,
         ltp=ltp,
+        volume=volume,
         bid=bid,
         ask=ask,
         bid_quantity=bid_quantity,
@@ -145,6 +147,13 @@ def tick(
 
 def market(of: Tick, model: FillModel | None = None) -> Market:
     return market_of(of, STOCK, model or FillModel())
+
+
+def last_look(*ticks: Tick, half_spread_ticks: int = 0) -> Market:
+    """The last of these ticks as an order meets it that comes then."""
+    found = memory(*ticks, half_spread_ticks=half_spread_ticks).market(ticks[-1].instrument, ticks[-1].at)
+    assert found is not None
+    return found
 
 
 def level(text: str, quantity: int | None) -> Level:

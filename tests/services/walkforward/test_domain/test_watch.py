@@ -1,22 +1,25 @@
 """Which orders a tick stirs."""
 
 from hypothesis import given
+from hypothesis import strategies as st
 
 from libs.common.contracts.enums import FeedSource
 from services.walkforward.domain import requests
-from services.walkforward.domain.market import Market
+from services.walkforward.domain.market import INFINITY, FillModel, Market, market_of, turnover_of
 from services.walkforward.domain.matching import sweep
 from services.walkforward.domain.orders import Order
 from services.walkforward.domain.watch import Watch
 from tests.services.walkforward.test_domain.stories import stories
 from tests.services.walkforward.test_domain.terms import BUY, LIMIT, SELL, SL_M, changed
-from tests.services.walkforward.venue import NOON, STOCK, later, market, modify, order, tick
+from tests.services.walkforward.venue import NOON, STOCK, later, modify, order, tick
 
 
-@given(stories())
-def test_a_watch_never_misses_an_order_that_the_market_changes(story: tuple[list[Order], list[Market]]) -> None:
+@given(stories(), st.lists(st.integers(0, 80), min_size=6, max_size=6))
+def test_a_watch_never_misses_an_order_that_the_market_changes(
+    story: tuple[list[Order], list[Market]], traded: list[int]
+) -> None:
     rows: dict[object, Order] = {each.order_id: each for each in story[0]}
-    watch = Watch()
+    watch, before = Watch(), tick(at=later(-1))
     for each in rows.values():
         watch.put(each, STOCK.tick_size)
     for number, look in enumerate(story[1]):
@@ -24,10 +27,13 @@ def test_a_watch_never_misses_an_order_that_the_market_changes(story: tuple[list
             float(look.last or 0),
             bids=tuple((float(b.price), b.quantity or 0) for b in look.bids),
             asks=tuple((float(a.price), a.quantity or 0) for a in look.asks),
+            volume=before.volume + traded[number],
             at=later(number),
         )
-        stirred = watch.stirred_by(shown, 0.0)
-        swept = sweep(rows.values(), market(shown), shown.received_at)
+        turnover = turnover_of(shown, before)
+        stirred = watch.stirred_by(shown, 0.0, float(STOCK.tick_size) if turnover else INFINITY)
+        swept = sweep(rows.values(), market_of(shown, STOCK, FillModel(), turnover), shown.received_at)
+        before = shown
         for now in swept.orders:
             assert now.executions == rows[now.order_id].executions or now.order_id in stirred
             rows[now.order_id] = now
