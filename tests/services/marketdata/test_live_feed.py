@@ -19,8 +19,9 @@ from services.marketdata.domain.sources import FIRST_WAIT_S
 from tools.stub_ticker import packets
 from tools.stub_ticker.server import StubTicker
 
-SBIN, INFY = InstrumentId("NSE:SBIN"), InstrumentId("NSE:INFY")
+SBIN, INFY, BANKS = InstrumentId("NSE:SBIN"), InstrumentId("NSE:INFY"), InstrumentId("NSE_INDEX:BANKNIFTY")
 TOKENS = {SBIN: 779_521, INFY: 408_065}
+KNOWN = {**TOKENS, BANKS: 260_105}
 AT = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 
 
@@ -68,7 +69,7 @@ async def running(ticker: StubTicker, credentials: Path) -> AsyncIterator[Runnin
 
 
 def source(ticker: StubTicker, credentials: Path, connections: int = 1) -> Ticker:
-    return Ticker(KiteDialect(credentials, ticker.address), connections, TOKENS)
+    return Ticker(KiteDialect(credentials, ticker.address), connections, KNOWN)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -100,6 +101,30 @@ async def test_the_exchange_s_range_of_the_day_is_known_of_what_trades_on_it(
         await ticker.say(packets.frame(body), TOKENS[SBIN])
         await running.sees(seen + 1)
         assert running.feed.ranges == ({SBIN: day} if volume == 900 else {})
+
+
+@pytest.mark.parametrize(
+    ("instrument", "volume", "told", "kept"),
+    [
+        (SBIN, 0, (0, 12.5), 12.5),
+        (SBIN, 0, (11.0, 12.5), 11.0),
+        (SBIN, 0, (0, 0), 0),
+        (SBIN, 75, (0, 12.5), 0),
+        (BANKS, 0, (0, 58_000.0), 0),
+    ],
+    ids=["never traded", "not yet today", "without a close", "traded for nothing", "an index"],
+)
+async def test_what_was_never_traded_has_its_close_for_a_last_price_and_its_book(
+    ticker: StubTicker, running: Running, instrument: InstrumentId, volume: int, told: tuple[float, float], kept: float
+) -> None:
+    """A strike of today's listing: refused for a price of 0 it had no quote and no depth, and nothing in it filled."""
+    running.feed.carry([SBIN, instrument])
+    await until(lambda: KNOWN[instrument] in ticker.subscribed)
+    last, close = told
+    body = packets.full(KNOWN[instrument], last, AT, volume=volume, bids=[(75, 11.9, 1)], close=close)
+    await ticker.say(packets.frame(body), KNOWN[instrument])
+    [tick] = await running.sees(1)
+    assert (tick.ltp, tick.volume, tick.bid) == (kept, volume, 11.9)
 
 
 async def test_ticks_of_one_second_keep_their_order_and_repeats_are_dropped(

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from libs.common.clock import Clock
 from libs.common.contracts.enums import Exchange, FeedSource
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.market import InstrumentListed, Quote, Tick
+from libs.common.contracts.market import InstrumentListed, Quote, Tick, is_untraded
 from libs.common.telemetry import log
 from services.marketdata.adapters.live.connection import Connection
 from services.marketdata.adapters.live.dialect import Band, Dialect, Packet, Token
@@ -230,7 +230,9 @@ class LiveFeed:
         """A tick of each packet that says something new.
 
         Brokers tell the exchange's time to the second: within one, each tick is a microsecond after the one before,
-        so that all keep their order and none is taken for a repeat of another.
+        so that all keep their order and none is taken for a repeat of another. Until the first trade of a day they
+        repeat the price of a day before. A contract that was never traded has none: the exchange's close stands for it,
+        as it is of a day before, too.
         """
         if self._latest.get((rank, packet.token)) == packet:
             return
@@ -247,6 +249,7 @@ class LiveFeed:
             self._ranges[instrument] = packet.day
         else:
             self._ranges.pop(instrument, None)
+        has_none = packet.ltp == 0 and is_untraded(instrument, source, packet.volume)
         bid = packet.bids[0] if packet.bids else None
         ask = packet.asks[0] if packet.asks else None
         self._waiting.append(
@@ -255,7 +258,7 @@ class LiveFeed:
                 at=at,
                 received_at=received_at,
                 source=source,
-                ltp=packet.ltp,
+                ltp=packet.previous_close if has_none else packet.ltp,
                 ltq=packet.ltq,
                 volume=packet.volume,
                 oi=packet.oi,
