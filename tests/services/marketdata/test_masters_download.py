@@ -16,6 +16,7 @@ from libs.common.contracts.base import Message
 from libs.common.contracts.masters import (
     ContractsDownloaded,
     ContractTermsChanged,
+    ContractWithdrawn,
     DownloadTrigger,
     ExpiryRole,
     ExpiryRolled,
@@ -232,8 +233,11 @@ async def test_a_days_changes_are_said_as_events(runtime: MarketRuntime, heard: 
     changed = [first[1].replace(",65,FUT", ",75,FUT"), future("NIFTY26DEC", "2026-12-29", 9)]
     path.write_text("\n".join([HEADER, *changed]) + "\n")
     await fetch(runtime, path)
-    said = await heard.until(ExpiryRolled)
+    runtime.clock = FixedClock(datetime(2026, 8, 20, 4, tzinfo=UTC))
+    await fetch(runtime, path)
+    said = await heard.until(ContractWithdrawn)
     assert [type(m).__name__ for m in said if not isinstance(m, ExpiryRolled)] == [
+        "ContractsDownloaded",
         "ContractsDownloaded",
         "ContractsDownloaded",
         "ContractAdded",

@@ -111,9 +111,38 @@ async def test_the_day_after_its_expiry_a_contract_expires_and_stays_resolvable(
 
 async def test_a_share_that_leaves_every_dump_is_withdrawn_once(store: ContractStore) -> None:
     await publish(store, listed("SBIN"), listed("GONE"))
-    assert await publish(store, listed("SBIN")) == {"GONE": Change.WITHDRAWN}
-    assert await publish(store, listed("SBIN")) == {}
-    assert await publish(store, listed("SBIN"), listed("GONE")) == {"GONE": Change.ADDED}
+    await publish(store, listed("SBIN"))
+    assert await publish(store, listed("SBIN"), day=TOMORROW) == {"GONE": Change.WITHDRAWN}
+    assert await publish(store, listed("SBIN"), day=TOMORROW) == {}
+    assert await publish(store, listed("SBIN"), listed("GONE"), day=TOMORROW) == {"GONE": Change.ADDED}
+
+
+async def test_a_share_that_only_one_days_dump_lacks_is_traded_on_that_day(store: ContractStore) -> None:
+    """Who held it could not sell it, and it had no price, until the next morning."""
+    await publish(store, listed("SBIN"), listed("INFY"))
+    for day in (DAY, TOMORROW):
+        assert await publish(store, listed("SBIN"), day=day) == {}, "and however often it is fetched"
+        assert await publish(store, listed("SBIN"), day=day) == {}
+        assert await publish(store, listed("SBIN"), listed("INFY"), day=day) == {}
+    found = await store.find(listed("INFY").instrument)
+    assert found is not None
+    assert (found.tradable, found.delisted) == (True, False)
+
+
+async def test_a_share_whose_token_means_another_now_was_renamed_and_is_withdrawn_at_once(
+    store: ContractStore,
+) -> None:
+    """Kept beside its new name for a day, its price would go to either of them."""
+    await publish(store, listed("SBIN"), listed("ZOMATO"))
+    said = await publish(store, listed("SBIN"), listed("ETERNAL"), day=TOMORROW)
+    assert said == {"ZOMATO": Change.WITHDRAWN, "ETERNAL": Change.ADDED}
+
+
+async def test_what_the_feed_lists_no_more_is_withdrawn_at_once(store: ContractStore) -> None:
+    """A simulator's contracts, when a live feed takes its place."""
+    feed = MasterSource.FEED
+    await publish(store, listed("SBIN"), listed("INFY"), source=feed)
+    assert await publish(store, listed("SBIN"), source=feed) == {"INFY": Change.WITHDRAWN}
 
 
 async def test_what_another_broker_still_lists_is_not_withdrawn(store: ContractStore) -> None:

@@ -51,16 +51,29 @@ _CENSUS = """
 _OLD = names((*TERMS, "token", "broker_symbol", "listed"), "b.")
 _NEW = names((*TERMS, "token", "broker_symbol", "listed"), "excluded.")
 _REPLACE = f"""
-    WITH gone AS (
-        UPDATE broker_contracts b SET listed = false
-        WHERE source = $1 AND listed AND NOT EXISTS (SELECT FROM staged s WHERE s.instrument = b.instrument)
+    WITH missing AS (
+        SELECT b.instrument, t.token IS NOT NULL AS is_renamed
+        FROM broker_contracts b LEFT JOIN staged s USING (instrument)
+            LEFT JOIN (SELECT DISTINCT token FROM staged) t ON t.token = b.token
+        WHERE b.source = $1 AND b.listed AND s.instrument IS NULL
+    ),
+    noted AS (
+        UPDATE broker_contracts b
+        SET missing_since = coalesce(b.missing_since, $2),
+            listed = $3 AND coalesce(b.missing_since, $2) >= $2 AND (b.expiry IS NULL OR b.expiry >= $2)
+                AND NOT m.is_renamed
+        FROM missing m WHERE b.source = $1 AND b.instrument = m.instrument
     )
     INSERT INTO broker_contracts AS b (source, {names(STAGED)}, listed, seen_on)
     SELECT $1, {names(STAGED)}, expiry IS NULL OR expiry >= $2, $2 FROM staged
     ON CONFLICT (source, instrument) DO UPDATE SET
-        {", ".join(f"{name} = excluded.{name}" for name in (*TERMS, "token", "broker_symbol", "listed", "seen_on"))}
-    WHERE ({_OLD}) IS DISTINCT FROM ({_NEW})
+        {", ".join(f"{name} = excluded.{name}" for name in (*TERMS, "token", "broker_symbol", "listed", "seen_on"))},
+        missing_since = NULL
+    WHERE b.missing_since IS NOT NULL OR ({_OLD}) IS DISTINCT FROM ({_NEW})
 """  # noqa: S608 - names of our own
+"""A row that a dump of one day lacks is a slip of that dump more often than the end of a share, which nobody could sell
+that day. A token that means another instrument now is that of a renamed one.
+"""
 
 _MERGED = f"""
     live AS (
@@ -165,8 +178,11 @@ class Master:
         return [ExchangeCensus(**dict(row)) for row in rows]
 
     async def replace(self, source: MasterSource, day: date) -> None:
-        """Make the staged dump the broker's. What left it stays known, as not listed."""
-        await self._connection.execute(_REPLACE, source.value, day, timeout=STATEMENT_SECONDS)
+        """Make the staged dump the broker's. What was missing in that of a day before, too, stays known, as not listed;
+        what the feed lists no more is so at once.
+        """
+        is_patient = source is not MasterSource.FEED
+        await self._connection.execute(_REPLACE, source.value, day, is_patient, timeout=STATEMENT_SECONDS)
 
     async def compare(self, day: date, precedence: Sequence[MasterSource], *, announce: bool) -> None:
         """Note what publishing must say to turn the published master into the merged one of `day`.
