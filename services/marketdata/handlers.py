@@ -19,7 +19,7 @@ from libs.common.contracts.masters import (
 from libs.common.service import Context
 from libs.common.settings import load
 from services.marketdata.domain import custom
-from services.marketdata.domain.corporate_actions import fault_of_actions
+from services.marketdata.domain.corporate_actions import fault_of_actions, fault_of_withdrawals, key_of
 from services.marketdata.memory import MarketMemory
 from services.marketdata.settings import MarketDataSettings
 from services.marketdata.store import ContractStore
@@ -89,7 +89,10 @@ async def delete_custom_symbol(request: CustomSymbolDeleteRequested, ctx: Ctx) -
 
 async def import_corporate_actions(request: CorporateActionsImportRequested, ctx: Ctx) -> Sequence[Message]:
     """All of them or none."""
-    if (fault := fault_of_actions(request.actions)) is not None:
+    withdrawn = [key_of(terms) for terms in request.actions if terms.withdrawn]
+    kept = await ctx.store.corporate_actions.kept(withdrawn)
+    fault = fault_of_actions(request.actions) or fault_of_withdrawals(request.actions, kept)
+    if fault is not None:
         return [_refused(request, "invalid", fault)]
     await ctx.store.corporate_actions.save(request.actions, ctx.now)
     return [CorporateActionsImported(import_id=request.import_id, user_id=request.user_id, actions=request.actions)]

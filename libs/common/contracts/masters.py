@@ -224,7 +224,10 @@ class CorporateActionKind(StrEnum):
 
 
 class CorporateActionTerms(Value):
-    """A split makes `new` shares of `old`, a bonus gives `new` for `old` held, a dividend pays `amount` a share."""
+    """A split makes `new` shares of `old`, a bonus gives `new` for `old` held, a dividend pays `amount` a share.
+
+    One that is `withdrawn` was told in error: what is kept of this kind on this day is kept no more.
+    """
 
     instrument: InstrumentId
     kind: CorporateActionKind
@@ -232,6 +235,7 @@ class CorporateActionTerms(Value):
     old: int = 1
     new: int = 1
     amount: Decimal = Decimal(0)
+    withdrawn: bool = False
 
 
 class CorporateActionsImportRequested(Request):

@@ -2,15 +2,18 @@
 are applied when it is read.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from fractions import Fraction
 from itertools import groupby
+from typing import TypeAlias
 
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.masters import CorporateActionKind, CorporateActionTerms
 
+Told: TypeAlias = tuple[InstrumentId, date, CorporateActionKind]
+"""Which action: one of a kind is kept for a day."""
 LONGEST_PAUSE = timedelta(days=10)
 """A close that is older is not that of the session before an ex-date: the longest run of holidays is five days."""
 
@@ -81,18 +84,32 @@ def fault_of_actions(actions: Iterable[CorporateActionTerms]) -> str | None:
     """Why these are not to be taken together; None when they are. One of a kind is kept for a day: a final and a
     special dividend of one ex-date come out of the price as their sum.
     """
-    told: dict[tuple[InstrumentId, date, CorporateActionKind], CorporateActionTerms] = {}
+    told: dict[Told, CorporateActionTerms] = {}
     for terms in actions:
         if (fault := _fault_of(terms)) is not None:
             return fault
-        first = told.setdefault((terms.instrument, terms.ex_date, terms.kind), terms)
+        first = told.setdefault(key_of(terms), terms)
         if first != terms:
             return f"{terms.kind} of {terms.instrument} on {terms.ex_date} is told twice: send one, of both together"
     return None
 
 
+def fault_of_withdrawals(actions: Iterable[CorporateActionTerms], kept: Container[Told]) -> str | None:
+    """Why one of them cannot be taken back, None when each can: after a slip in its day the wrong one would stand."""
+    for terms in actions:
+        if terms.withdrawn and key_of(terms) not in kept:
+            return f"no {terms.kind} of {terms.instrument} on {terms.ex_date} is known that could be withdrawn"
+    return None
+
+
+def key_of(terms: CorporateActionTerms) -> Told:
+    return terms.instrument, terms.ex_date, terms.kind
+
+
 def _fault_of(terms: CorporateActionTerms) -> str | None:
-    """Why this is no corporate action; None when it is one."""
+    """Why this is no corporate action; None when it is one, or none to be."""
+    if terms.withdrawn:
+        return None
     what = f"{terms.kind} of {terms.instrument} on {terms.ex_date}"
     if terms.kind is CorporateActionKind.DIVIDEND:
         return None if terms.amount > 0 else f"{what}: the amount {terms.amount} is not positive"

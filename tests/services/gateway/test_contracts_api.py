@@ -140,6 +140,11 @@ async def test_corporate_actions_come_as_json_or_csv_and_only_from_admins(market
     )
     answer = await asha.client.post(url, content=text, headers={"Content-Type": "text/csv"})
     assert answer.json()["imported"] == 2
+    text = "instrument,kind,ex_date,withdrawn\nNSE:SBIN,split,2014-11-20,true\n"
+    answer = await asha.client.post(url, content=text, headers={"Content-Type": "text/csv"})
+    assert answer.json()["imported"] == 1
+    (asked,) = [m.actions for m in market.asked if isinstance(m, CorporateActionsImportRequested)][-1:]
+    assert [each.withdrawn for each in asked] == [True]
     assert (await bala.client.post(url, json=[split])).status_code == 403
     wrong = await asha.client.post(url, json=[split, {**split, "ex_date": "soon"}])
     assert wrong.status_code == 422

@@ -335,6 +335,24 @@ async def test_a_final_and_a_special_dividend_of_one_day_are_not_taken_for_one(c
     assert kept.amount == 18
 
 
+async def test_an_action_of_a_wrong_day_is_taken_back_and_put_on_the_right_one_at_once(connection: Connection) -> None:
+    """It stood there for ever, and all prices from before it were adjusted once too often."""
+    wrong = CorporateActionTerms(instrument=SBIN, kind=CorporateActionKind.SPLIT, ex_date=OPEN.date(), old=1, new=10)
+    right = wrong.model_copy(update={"ex_date": OPEN.date() + timedelta(days=1)})
+    bonus = wrong.model_copy(update={"kind": CorporateActionKind.BONUS})
+    await imported(connection, wrong, bonus)
+    none = CorporateActionTerms(instrument=SBIN, kind=CorporateActionKind.SPLIT, ex_date=wrong.ex_date, withdrawn=True)
+    assert isinstance(await imported(connection, none, right), CorporateActionsImported)
+    store = ContractStore(connection)
+    kept = [(each.kind, each.ex_date) for each in await store.corporate_actions.of(SBIN)]
+    assert kept == [(CorporateActionKind.BONUS, wrong.ex_date), (CorporateActionKind.SPLIT, right.ex_date)]
+    for actions in ((none,), (none, wrong), (right.model_copy(update={"withdrawn": True}), none)):
+        refused = await imported(connection, *actions)
+        assert isinstance(refused, RequestRefused)
+        assert ("told twice" if wrong in actions else "known") in refused.reason
+    assert len(await store.corporate_actions.of(SBIN)) == 2
+
+
 def test_a_tick_of_a_custom_symbol_may_be_negative_and_of_no_other() -> None:
     assert fault_of(tick(ltp=-1), None) is not None
     assert fault_of(tick(ltp=-1, instrument=PAIR.instrument), None) is None

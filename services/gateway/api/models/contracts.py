@@ -139,7 +139,10 @@ class CustomSymbolView(Answer):
 
 
 class CorporateActionBody(Body):
-    """split: `new` shares out of `old`; bonus: `new` for `old` held; dividend: `amount` rupees a share."""
+    """split: `new` shares out of `old`; bonus: `new` for `old` held; dividend: `amount` rupees a share.
+
+    `withdrawn`: there was none; what was imported of this kind on this day is taken back.
+    """
 
     instrument: InstrumentName
     kind: CorporateActionKind
@@ -147,6 +150,7 @@ class CorporateActionBody(Body):
     old: Whole = Field(default=1, ge=1, le=100_000)
     new: Whole = Field(default=1, ge=1, le=100_000)
     amount: Decimal = Field(default=Decimal(0), ge=0, max_digits=14, decimal_places=4)
+    withdrawn: bool = False
 
 
 class CorporateActionView(Answer):

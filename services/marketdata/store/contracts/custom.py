@@ -1,6 +1,6 @@
 """Custom symbols, as their users saved them; and corporate actions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -9,7 +9,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.masters import CorporateActionKind, CorporateActionTerms, CustomSymbol, MasterSource
 from libs.common.database import Connection
 from services.marketdata.domain import custom
-from services.marketdata.domain.corporate_actions import CorporateAction
+from services.marketdata.domain.corporate_actions import CorporateAction, Told, key_of
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -43,6 +43,14 @@ _PUT_ACTIONS = """
     SELECT *, $7::timestamptz FROM unnest($1::text[], $2::date[], $3::text[], $4::int[], $5::int[], $6::numeric[])
     ON CONFLICT (instrument, ex_date, kind) DO UPDATE
     SET old = excluded.old, new = excluded.new, amount = excluded.amount, imported_at = excluded.imported_at
+"""
+_KEPT_ACTIONS = """
+    SELECT instrument, ex_date, kind FROM corporate_actions
+    WHERE (instrument, ex_date, kind) IN (SELECT * FROM unnest($1::text[], $2::date[], $3::text[]))
+"""
+_DROP_ACTIONS = """
+    DELETE FROM corporate_actions
+    WHERE (instrument, ex_date, kind) IN (SELECT * FROM unnest($1::text[], $2::date[], $3::text[]))
 """
 
 
@@ -100,9 +108,22 @@ class CorporateActions:
         self._connection = connection
 
     async def save(self, actions: Sequence[CorporateActionTerms], now: datetime) -> None:
-        rows = {(a.instrument, a.ex_date, a.kind.value): (a.old, a.new, a.amount) for a in actions}
-        columns = zip(*((*key, *terms) for key, terms in rows.items()), strict=True)
-        await self._connection.execute(_PUT_ACTIONS, *columns, now)
+        """Keep these, and those that are withdrawn no more."""
+        rows = {key_of(a): (a.old, a.new, a.amount) for a in actions if not a.withdrawn}
+        if rows:
+            columns = zip(*((*key, *terms) for key, terms in rows.items()), strict=True)
+            await self._connection.execute(_PUT_ACTIONS, *columns, now)
+        withdrawn = [key_of(a) for a in actions if a.withdrawn]
+        if withdrawn:
+            await self._connection.execute(_DROP_ACTIONS, *zip(*withdrawn, strict=True))
+
+    async def kept(self, among: Iterable[Told]) -> set[Told]:
+        """Which of these are kept."""
+        names = list(among)
+        if not names:
+            return set()
+        rows = await self._connection.fetch(_KEPT_ACTIONS, *zip(*names, strict=True))
+        return {(InstrumentId(row[0]), row[1], CorporateActionKind(row[2])) for row in rows}
 
     async def of(self, instrument: InstrumentId) -> list[CorporateAction]:
         """An instrument's actions, the earliest first."""
