@@ -1,7 +1,10 @@
 """History that did not come from the feed: files, a broker's history API; and what a day's candles are worth."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 SPEAKER = MasterSource.ZERODHA
 """Whose tokens the history API's dialect (Kite Connect) takes."""
+LONGEST_BACKFILL = timedelta(days=366)
+"""Seven questions to the broker. More would take longer than a client's request lasts, go on, and be sent again."""
 
 
 def routes(runtime: "MarketRuntime") -> APIRouter:
@@ -36,6 +41,7 @@ def routes(runtime: "MarketRuntime") -> APIRouter:
     memory = runtime.memory
     sessions = TradingCalendar(MarketHours.EXCHANGE)
     importing = Uploads(load(HistorySettings))
+    backfilling = asyncio.Lock()
 
     @router.get("/history/{instrument}/quality")
     async def quality(instrument: str, day: date | None = None) -> dict[str, object]:
@@ -67,12 +73,31 @@ def routes(runtime: "MarketRuntime") -> APIRouter:
     @router.post("/history/{instrument}/backfill")
     async def backfill(instrument: str, start: datetime, end: datetime) -> dict[str, object]:
         contract = await listed(runtime, instrument)
-        since, until = aware(start, "start"), aware(end, "end")
-        if since is None or until is None or since >= until:
-            raise Problem(422, "invalid", f"start {start} is not before end {end}")
-        return {"instrument": contract.instrument, "kept": await _backfill(runtime, contract, since, until)}
+        since, until = _period(start, end)
+        async with _alone(backfilling):
+            return {"instrument": contract.instrument, "kept": await _backfill(runtime, contract, since, until)}
 
     return router
+
+
+def _period(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    since, until = aware(start, "start"), aware(end, "end")
+    if since is None or until is None or since >= until:
+        raise Problem(422, "invalid", f"start {start} is not before end {end}")
+    if until - since > LONGEST_BACKFILL:
+        detail = f"{(until - since).days} days: ask for {LONGEST_BACKFILL.days} at most, or backfill by command"
+        raise Problem(422, "invalid", detail)
+    return since, until
+
+
+@contextlib.asynccontextmanager
+async def _alone(backfilling: asyncio.Lock) -> AsyncIterator[None]:
+    """The broker counts our requests: of two backfills at once both would be refused in the middle."""
+    if backfilling.locked():
+        detail = "the broker is being asked for other candles; send this again when it has given them"
+        raise Problem(429, "busy", detail, headers={"Retry-After": "5"})
+    async with backfilling:
+        yield
 
 
 async def _backfill(runtime: "MarketRuntime", contract: InstrumentListed, since: datetime, until: datetime) -> int:

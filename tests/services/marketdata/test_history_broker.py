@@ -88,6 +88,33 @@ async def test_missing_history_is_fetched_from_a_broker_window_by_window(
     assert found[0].start == datetime(2026, 8, 1, 3, 45, tzinfo=UTC)
 
 
+async def test_more_than_a_year_is_not_asked_for_at_once(
+    client: httpx.AsyncClient, name: InstrumentId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten years took longer than the gateway waits: the client heard 503, sent it again, and had it done twice."""
+    async with StubBroker() as broker:
+        monkeypatch.setenv("MARKETDATA_HISTORY_URL", broker.url)
+        wanted = {"start": f"2016-08-01T00:00:00{INDIAN}", "end": f"2017-08-03T00:00:00{INDIAN}"}
+        answer = await client.post(f"/history/{name}/backfill", params=wanted)
+        assert (answer.status_code, answer.json()["code"], broker.asked) == (422, "invalid", [])
+        assert "366" in answer.json()["detail"]
+        a_year = {**wanted, "end": f"2017-08-02T00:00:00{INDIAN}"}
+        assert (await client.post(f"/history/{name}/backfill", params=a_year)).json()["kept"] == 366
+
+
+async def test_a_broker_is_asked_for_one_thing_after_the_other(
+    client: httpx.AsyncClient, name: InstrumentId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts our requests: two backfills at once were both refused in the middle."""
+    wanted = {"start": f"2026-08-01T00:00:00{INDIAN}", "end": f"2026-10-30T00:00:00{INDIAN}"}
+    async with StubBroker() as broker:
+        monkeypatch.setenv("MARKETDATA_HISTORY_URL", broker.url)
+        both = await asyncio.gather(*(client.post(f"/history/{name}/backfill", params=wanted) for _ in range(2)))
+        assert sorted(answer.status_code for answer in both) == [200, 429]
+        assert len(broker.asked) == 2
+        assert (await client.post(f"/history/{name}/backfill", params=wanted)).status_code == 200
+
+
 async def test_what_a_broker_refuses_is_told_with_its_words(
     client: httpx.AsyncClient, name: InstrumentId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
