@@ -91,7 +91,7 @@ async def _archive(series: TimeSeries, wanted: argparse.Namespace) -> None:
     archive = Archive(series, load(HistorySettings).archive)
     match wanted.command:
         case "archive":
-            _say(await archive.store(wanted.table, wanted.day, drop=not wanted.keep))
+            _say(await archive.store(wanted.table, wanted.day, SystemClock().now(), drop=not wanted.keep))
         case "restore":
             _say(await archive.restore(wanted.table, wanted.day, SystemClock().now()))
         case _:

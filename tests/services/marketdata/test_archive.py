@@ -63,7 +63,7 @@ async def test_a_day_goes_to_a_parquet_file_and_comes_back_whole(
     try:
         await write(series, [candle(name, OPEN + far)], ticks)
         for table, rows in (("ticks", 20), ("candles", 1)):
-            assert (await archive.store(table, day, drop=True))["rows"] == rows
+            assert (await archive.store(table, day, OPEN, drop=True))["rows"] == rows
             await series.applied(table)
             left = 0 if table == "ticks" else rows
             assert await series.ask(f"SELECT count() FROM {table} WHERE ts IN '{day}'") == [[left]]  # noqa: S608
@@ -77,6 +77,37 @@ async def test_a_day_goes_to_a_parquet_file_and_comes_back_whole(
         assert found[3][4:] == [99.75, 50.0, 5.0, None]
         chosen = Selection(name, Interval.ONE_MINUTE, OPEN + far - FOREVER, OPEN + far + FOREVER)
         assert [c.close for c in await series.candles(chosen, 10)] == [101.0]
+    finally:
+        await archive.keep_for(3)
+
+
+async def test_what_comes_after_a_day_was_archived_does_not_replace_it(
+    series: TimeSeries, name: InstrumentId, tmp_path: Path
+) -> None:
+    """A UTC day of MCX goes on until the night: archived in the evening and again the next day, its file held the last
+    hours alone, and QuestDB nothing.
+    """
+    far = timedelta(days=-6_000 - ids.new_id().int % 2_000)
+    moved = [
+        each.model_copy(update={"at": each.at + far, "received_at": each.at + far})
+        for each in (tick(n, 100 + n, n, name) for n in range(20))
+    ]
+    day, noon = moved[0].at.date(), moved[0].at + timedelta(hours=2)
+    await series.ask("ALTER TABLE ticks SET TTL 30 YEARS")
+    archive = Archive(series, tmp_path)
+    try:
+        await write(series, [], moved[:15])
+        with pytest.raises(ArchiveRefused, match="not over"):
+            await archive.store("ticks", day, noon, drop=True)
+        assert (await archive.store("ticks", day, noon, drop=False))["rows"] == 15
+        assert (await archive.store("ticks", day, noon + timedelta(days=1), drop=True))["rows"] == 15
+        await write(series, [], moved[15:])
+        with pytest.raises(ArchiveRefused, match="restore the file first"):
+            await archive.store("ticks", day, noon + timedelta(days=2), drop=True)
+        assert pl.read_parquet(archive.path("ticks", day)).height == 15
+        await archive.restore("ticks", day, SystemClock().now())
+        assert (await archive.store("ticks", day, noon + timedelta(days=2), drop=True))["rows"] == 20
+        assert pl.read_parquet(archive.path("ticks", day)).height == 20
     finally:
         await archive.keep_for(3)
 
@@ -160,7 +191,7 @@ async def test_tables_that_questdb_gave_up_on_a_full_disk_are_written_on(develop
 async def test_a_day_that_is_not_there_is_neither_archived_nor_restored(series: TimeSeries, tmp_path: Path) -> None:
     archive = Archive(series, tmp_path)
     for asked in (
-        archive.store("ticks", date(1999, 1, 1), drop=True),
+        archive.store("ticks", date(1999, 1, 1), OPEN, drop=True),
         archive.restore("ticks", date(1999, 1, 1), OPEN),
     ):
         with pytest.raises(ArchiveRefused):

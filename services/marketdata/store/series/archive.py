@@ -30,12 +30,15 @@ class Archive:
     def path(self, table: str, day: date) -> Path:
         return self._folder / table / f"{day.isoformat()}.parquet"
 
-    async def store(self, table: str, day: date, *, drop: bool) -> dict[str, object]:
-        """Write the day's file; QuestDB forgets a day of ticks only when the file was read back with every row.
+    async def store(self, table: str, day: date, now: datetime, *, drop: bool) -> dict[str, object]:
+        """Write the day's file; QuestDB forgets a day of ticks only when it is over and the file was read back with
+        every row. A file that holds more than QuestDB, which has what came after the rest was dropped, stays as it is.
 
         Candles are copied and stay: QuestDB would give up every longer candle with them.
         """
         drop = drop and table == "ticks"
+        if drop and now < datetime.combine(day, time(), UTC) + DAY:
+            raise ArchiveRefused(f"{day} is not over before 00:00 UTC: archive it then, or copy what there is (--keep)")
         await self._series.applied(table)
         where = f"WHERE ts IN '{day.isoformat()}'"
         ((count,),) = await self._series.ask(f"SELECT count() FROM {table} {where}")  # noqa: S608 - our own words
@@ -43,12 +46,15 @@ class Archive:
         if not rows:
             raise ArchiveRefused(f"{table} has nothing of {day}")
         path = self.path(table, day)
+        filed = await asyncio.to_thread(_rows_of, path)
+        if filed > rows:
+            raise ArchiveRefused(f"{path} has {filed} rows, {table} only {rows} of {day}: restore the file first")
         await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
         with fresh.open("wb") as file:
             async for chunk in self._series.export_sql(f"SELECT * FROM {table} {where}", Format.PARQUET):  # noqa: S608
                 await asyncio.to_thread(file.write, chunk)
-        found = await asyncio.to_thread(lambda: pl.scan_parquet(fresh).select(pl.len()).collect().item())
+        found = await asyncio.to_thread(_rows_of, fresh)
         if found != rows:
             raise ArchiveRefused(f"{fresh} has {found} rows, {table} had {rows} of {day}; nothing was dropped")
         await asyncio.to_thread(fresh.replace, path)
@@ -74,6 +80,10 @@ class Archive:
     async def keep_for(self, days: int) -> None:
         """QuestDB drops ticks that are older than so many days, counted from the newest."""
         await self._series.ask(f"ALTER TABLE ticks SET TTL {int(days)} DAYS")
+
+
+def _rows_of(path: Path) -> int:
+    return int(pl.scan_parquet(path).select(pl.len()).collect().item()) if path.exists() else 0
 
 
 def _ticks(frame: pl.DataFrame) -> Iterator[TickRow]:
