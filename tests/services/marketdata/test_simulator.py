@@ -11,7 +11,7 @@ from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.adapters.simulator import SimulatedFeed
 from services.marketdata.domain import symbols
-from services.marketdata.domain.ticks import fault_of, opening, quote_of
+from services.marketdata.domain.ticks import bounds_of, fault_of, opening, quote_of
 from tests.services.marketdata.samples import OPEN
 
 DAY = date(2026, 11, 23)
@@ -125,6 +125,17 @@ def test_a_market_that_never_closes_stays_within_its_strikes() -> None:
     for _ in range(40_000):
         spots.advance(5.0)
         assert np.abs(spots.levels / anchors - 1).max() < 0.15
+
+
+@pytest.mark.parametrize("drifted", [0.8, 1.2])
+def test_no_price_leaves_the_band_that_ticks_are_judged_by(drifted: float) -> None:
+    """Once in some weeks a share did: its ticks were refused, so that nobody could trade it for an hour."""
+    feed, contracts = simulator(), {contract.instrument: contract for contract in simulator().contracts}
+    before = [tick.model_copy(update={"ltp": tick.ltp * drifted}) for tick in simulator().due(OPEN)]
+    feed.resume((quote_of(tick, opening(tick.ltp, tick.ltp)) for tick in before), DAY)
+    for tick in ticks_of(feed, 2):
+        bounds = bounds_of(contracts[tick.instrument], feed.previous_closes.get(tick.instrument))
+        assert fault_of(tick, None, bounds) is None
 
 
 def test_a_minute_moves_the_index_as_much_as_a_real_one_does() -> None:

@@ -22,6 +22,11 @@ CALM: Final = math.log(2) / 1_800
 UNREST: Final = 0.35 * math.sqrt(2 * CALM)
 """Makes ln v's long-run deviation 0.35: activity is mostly between a half and twice the usual."""
 LONGEST_STEP: Final = 5.0
+LOWEST: Final = math.log(0.902)
+HIGHEST: Final = math.log(1.098)
+"""How far a level gets from its anchor, the close that the shares' price band of ten per cent is around: ticks from
+outside of it are refused, and the share would stand still until it came back.
+"""
 
 
 class SpotMarket:
@@ -56,3 +61,4 @@ class SpotMarket:
         noise = self._shared * draws[1] + self._own * draws[2:]
         self._log_levels += PULL * (self._anchor - self._log_levels) * dt
         self._log_levels += self._sigma * self.activity * math.sqrt(dt) * noise
+        np.clip(self._log_levels, self._anchor + LOWEST, self._anchor + HIGHEST, out=self._log_levels)
