@@ -129,7 +129,8 @@ class ContractSettled(Event):
     """What one unit of an expired contract is worth, once and for all.
 
     A future is worth the closing price of what it is written on (`spot`), an option its intrinsic value there, 0 at the
-    least. `spot_price` closed the minute `spot_minute` of the day of expiry, and `source` is whose price it is.
+    least. `spot_price` closed the minute `spot_minute` of the day of expiry, or of the trading day before it if the
+    exchange moved it there, and `source` is whose price it is.
     """
 
     instrument: InstrumentId

@@ -29,13 +29,17 @@ PAISA = Decimal("0.01")
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """Contracts that expired together: of one exchange and day, written on the same. `spot` is None if unknown."""
+    """Contracts that expired together: of one exchange and day, written on the same. `spot` is None if unknown.
+
+    Those that were `withdrawn` left all dumps before that day.
+    """
 
     exchange: Exchange
     expiry: date
     spot: InstrumentId | None
     spot_exchange: Exchange | None
     spot_kind: InstrumentKind | None
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +76,18 @@ def why_never(expired: Expired) -> str | None:
 def window(expired: Expired, calendar: TradingCalendar) -> Window:
     """From shortly before the end of the underlying's session, its closing auction included, to the contract's end.
 
+    What left the dumps before a day that turned out to be a holiday was moved to the trading day before it, and has
+    another name of ours there.
+
     Simulated markets that never close stand still while nobody runs them: their last price of the day is its last.
     """
-    end = expires_at(expired.exchange, expired.expiry, calendar)
+    day = expired.expiry
+    if expired.withdrawn and calendar.session(expired.exchange, day) is None:
+        day = calendar.previous_trading_day(expired.exchange, day)
+    end = expires_at(expired.exchange, day, calendar)
     if expired.spot_exchange is None:
         return Window(end - LAST_WORD, end)
-    session = calendar.session(expired.spot_exchange, expired.expiry, expired.spot_kind is InstrumentKind.EQUITY)
+    session = calendar.session(expired.spot_exchange, day, expired.spot_kind is InstrumentKind.EQUITY)
     if session is None:
         return Window(end - LAST_WORD, end)
     if calendar.hours is MarketHours.CONTINUOUS:

@@ -128,10 +128,10 @@ class Market:
         ]
         await self.runtime.pool.executemany(insert, rows)
 
-    async def trades(self, start: str, close: float) -> None:
+    async def trades(self, start: str, close: float, day: date = EXPIRY) -> None:
         candle = CandleClosed(
             instrument=self.spot,
-            start=at(start),
+            start=at(start, day),
             interval_s=60,
             source=FeedSource.SIMULATED,
             open=close,
@@ -143,9 +143,9 @@ class Market:
         )
         await self.runtime.memory.series.write(candles=[candle_row(candle)])
 
-    async def looks(self, time: str) -> list[ContractSettled | ContractUnsettled]:
+    async def looks(self, time: str, day: date = EXPIRY) -> list[ContractSettled | ContractUnsettled]:
         """What is told of this index's contracts when the leader looks at that time of the day of expiry."""
-        self.runtime.clock = FixedClock(at(time))
+        self.runtime.clock = FixedClock(at(time, day))
         await tell_settlements(self.runtime)
         async with asyncio.timeout(20):
             while await self.runtime.pool.fetchval("SELECT EXISTS (SELECT FROM message_outbox)"):
@@ -224,6 +224,21 @@ async def test_a_stack_that_was_down_at_the_close_tells_it_when_it_is_up_again(m
     market.runtime.clock = FixedClock(at("09:00") + timedelta(days=6))
     await tell_settlements(market.runtime)
     assert prices(await market.looks("23:00"))[market.future] == 24_020
+
+
+async def test_what_a_holiday_moved_to_the_day_before_is_settled_at_the_close_of_that(market: Market) -> None:
+    """It is another contract of ours then: whoever held the one of before could not close it, and was not settled."""
+    christmas, eve = date(2026, 12, 25), date(2026, 12, 24)
+    await market.lists(expiry=christmas)
+    await market.trades("15:36", 24_154.35, eve)
+    told = await market.looks("16:10", christmas)
+    assert {type(each) for each in told} == {ContractUnsettled}, "it may be our calendar that is wrong"
+    gone = "UPDATE contracts SET gone_on = $2 WHERE instrument LIKE '%' || $1 || '%' AND expiry IS NOT NULL"
+    await market.runtime.pool.execute(gone, market.name, date(2026, 12, 21))
+    told = await market.looks("17:30", christmas)
+    value = Decimal("154.35")
+    assert prices(told) == {market.future: 24_000 + value, market.call: value, market.put: 0}
+    assert {each.expiry for each in told} == {christmas}
 
 
 async def test_a_commodity_is_told_as_unsettled(market: Market) -> None:

@@ -23,9 +23,10 @@ _UNTOLD = """
         SELECT FROM settlements s WHERE s.instrument = c.instrument AND s.expiry = c.expiry
             AND (s.price IS NOT NULL OR s.looked_at > $1))
 """
+_WITHDRAWN = "coalesce(c.gone_on <= c.expiry, false)"
 _DUE = f"""
-    SELECT c.exchange, c.expiry, c.spot, u.exchange AS spot_exchange, u.kind AS spot_kind
-    FROM (SELECT DISTINCT c.exchange, c.expiry, c.spot FROM contracts c
+    SELECT c.exchange, c.expiry, c.spot, c.withdrawn, u.exchange AS spot_exchange, u.kind AS spot_kind
+    FROM (SELECT DISTINCT c.exchange, c.expiry, c.spot, {_WITHDRAWN} AS withdrawn FROM contracts c
           WHERE c.expiry BETWEEN $2 AND $3 AND {_UNTOLD}) AS c
     LEFT JOIN contracts u ON u.instrument = c.spot
     ORDER BY c.expiry, c.exchange, c.spot
@@ -33,6 +34,7 @@ _DUE = f"""
 _CONTRACTS = f"""
     SELECT c.instrument, c.kind, c.strike, c.option_type FROM contracts c
     WHERE c.exchange = $2 AND c.expiry = $3 AND c.spot IS NOT DISTINCT FROM $4 AND {_UNTOLD}
+        AND {_WITHDRAWN} = $6
     ORDER BY c.instrument LIMIT $5
 """  # noqa: S608 - constants only
 _SETTLE = """
@@ -66,15 +68,15 @@ class Settlements:
                 spot=row["spot"],
                 spot_exchange=Exchange(row["spot_exchange"]) if row["spot_exchange"] else None,
                 spot_kind=InstrumentKind(row["spot_kind"]) if row["spot_kind"] else None,
+                withdrawn=row["withdrawn"],
             )
             for row in rows
         ]
 
     async def contracts(self, of: Expired, most: int, now: datetime) -> "Sequence[Record]":
         """Instrument, kind, strike and option type of those that nothing was told of yet."""
-        return await self._connection.fetch(
-            _CONTRACTS, now - LOOKS_AGAIN, of.exchange.value, of.expiry, of.spot, most, timeout=STATEMENT_SECONDS
-        )
+        terms = (of.exchange.value, of.expiry, of.spot, most, of.withdrawn)
+        return await self._connection.fetch(_CONTRACTS, now - LOOKS_AGAIN, *terms, timeout=STATEMENT_SECONDS)
 
     async def settle(self, expiry: date, prices: Sequence[tuple[InstrumentId, Decimal]], now: datetime) -> set[str]:
         """Those whose price this is the first word on."""
