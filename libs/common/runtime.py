@@ -20,6 +20,7 @@ from libs.common.messaging.bulk import BulkPublisher
 from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.errors import MessagingUnavailable, Unconfirmed
 from libs.common.messaging.lead import Lead
+from libs.common.messaging.librdkafka import ANSWER_MS
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.partitioner import partition_for
 from libs.common.messaging.suspects import InHand
@@ -153,7 +154,7 @@ class Runtime(Generic[S, V]):
             partitioner=partition_for,
             linger_ms=0,
             max_batch_size=262_144,
-            request_timeout_ms=10_000,
+            request_timeout_ms=ANSWER_MS,
             retry_backoff_ms=50,
             metadata_max_age_ms=60_000,
         )

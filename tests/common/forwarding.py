@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
 
 Join = Callable[[socket.socket, socket.socket], Awaitable[None]]
 """What is done with a caller's connection and the one that was opened to the server for it."""
+Carry = Callable[[socket.socket, socket.socket], Coroutine[Any, Any, None]]
+"""What is done with all that comes from the one for the other."""
 
 
 def free_port() -> int:
@@ -49,6 +52,24 @@ async def forwarding(host: str, to: int, port: int = 0, join: Join | None = None
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def until_silent(silent: asyncio.Event, back: Carry | None = None) -> Join:
+    """Both ways, until it is `silent`: nothing more is carried then on the connections there are, and nobody is told of
+    it. New ones are carried as ever. `back` carries from the server to the caller, if it is more than that.
+    """
+
+    async def join(here: socket.socket, there: socket.socket) -> None:
+        was_silent = silent.is_set()
+        async with asyncio.TaskGroup() as ways:
+            both = [ways.create_task(carry(here, there)), ways.create_task((back or carry)(there, here))]
+            if not was_silent:
+                await silent.wait()
+                for way in both:
+                    way.cancel()
+                await asyncio.Event().wait()
+
+    return join
 
 
 async def _both_ways(here: socket.socket, there: socket.socket) -> None:

@@ -1,17 +1,21 @@
-"""What a running process may lose and go on, or end by: its session in PostgreSQL, its place in a partition's order."""
+"""What a running process may lose and go on, or end by: its session in PostgreSQL, its way to Kafka, its place in a
+partition's order.
+"""
 
 import asyncio
+import contextlib
 import os
 import socket
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from libs.common.messaging.errors import MessagingUnavailable
-from tests.common.forwarding import carry, forwarding
+from tests.common.forwarding import carry, forwarding, until_silent
 from tests.common.instance import Process
 from tests.common.ledger import BalanceChanged, Ledger, balance_of_a, deposit_of, keep_committed
 
@@ -53,6 +57,44 @@ async def test_who_lost_its_session_without_postgresql_hearing_of_it_comes_back_
         finally:
             for each in kept:
                 each.close()
+
+
+@contextlib.asynccontextmanager
+async def way_to_kafka(silent: asyncio.Event) -> AsyncIterator[str]:
+    """Its bootstrap address, `until_silent`. Kafka's own, by which it makes itself known, leads through it, too."""
+    host, _, number = os.environ["KAFKA_BOOTSTRAP"].partition(":")
+    opened: list[int] = []
+
+    def address(port: int) -> bytes:
+        return host.encode() + struct.pack(">i", port)
+
+    async def back(there: socket.socket, here: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            while some := await loop.sock_recv(there, 65_536):
+                await loop.sock_sendall(here, some.replace(address(int(number)), address(opened[0])))
+            here.shutdown(socket.SHUT_WR)
+
+    async with forwarding(host, int(number), join=until_silent(silent, back)) as port:
+        opened.append(port)
+        yield f"{host}:{port}"
+
+
+async def test_who_is_cut_off_from_kafka_and_told_by_nobody_comes_back_within_seconds(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a node that lost its power. Whoever read from it heard nothing for a minute, also of no panic."""
+    silent, kafka = asyncio.Event(), os.environ["KAFKA_BOOTSTRAP"]
+    async with way_to_kafka(silent) as bootstrap:
+        monkeypatch.setenv("KAFKA_BOOTSTRAP", bootstrap)
+        async with ledger.running():
+            monkeypatch.setenv("KAFKA_BOOTSTRAP", kafka)
+            await ledger.request(deposit_of("a", 1))
+            await ledger.said(1)
+            silent.set()
+            await ledger.request(deposit_of("a", 2))
+            await ledger.eventually({"a": 3}, seconds=12)
+            assert [event.balance for _, event in await ledger.said(2, seconds=9)] == [1, 3]
 
 
 @pytest.fixture
