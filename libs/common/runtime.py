@@ -5,6 +5,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from math import inf
 from typing import Any, Generic
 from uuid import UUID
 
@@ -158,6 +159,7 @@ class Runtime(Generic[S, V]):
             retry_backoff_ms=50,
             metadata_max_age_ms=60_000,
         )
+        producer._message_accumulator._batch_ttl = inf  # one given up for want of a leader puts the next out of order
         try:
             await producer.start()
         except BaseException:

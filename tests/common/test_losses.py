@@ -97,6 +97,25 @@ async def test_who_is_cut_off_from_kafka_and_told_by_nobody_comes_back_within_se
             assert [event.balance for _, event in await ledger.said(2, seconds=9)] == [1, 3]
 
 
+async def test_who_has_something_to_say_where_nobody_leads_says_it_once_somebody_does(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its producer gave that up after ten seconds, and whatever it sent there next was out of order: once somebody led
+    again each process that had waited so long ended, and was started anew.
+    """
+    monkeypatch.setattr("libs.common.runtime.ANSWER_MS", 1_000)
+    async with ledger.running() as running:
+        await ledger.request(deposit_of("a", 1))
+        await ledger.said(1)
+        with monkeypatch.context() as leaderless:
+            leaderless.setattr(running.producer.client.cluster, "leader_for_partition", lambda _: -1)
+            await ledger.request(deposit_of("a", 2))
+            await asyncio.sleep(2.5)
+        await ledger.request(deposit_of("a", 4))
+        assert [event.balance for _, event in await ledger.said(3)] == [1, 3, 7]
+        await ledger.forgets_what_it_said()
+
+
 @pytest.fixture
 def largest(ledger: Ledger) -> Callable[[int], None]:
     """How long a batch of the ledger's events may be that Kafka takes."""
