@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 
 from libs.common import database, ids
@@ -38,6 +39,8 @@ LAST_LOOK_SECONDS = 0.25
 """How long it then looks whether Kafka's answer came all the same: it may be here, and we stood still."""
 KEEP_SECONDS = 0.5
 """How long it then waits for a connection to the outbox."""
+ASK_SECONDS = 0.05
+"""Between two questions of a producer who leads."""
 POOL_SECONDS = 10.0
 """How long who still holds a connection may take to give it back when we end."""
 STOP_SECONDS = 3.0
@@ -159,6 +162,7 @@ class Runtime(Generic[S, V]):
             retry_backoff_ms=50,
             metadata_max_age_ms=60_000,
         )
+        _ask_at_intervals(producer.client)
         producer._message_accumulator._batch_ttl = inf  # one given up for want of a leader puts the next out of order
         try:
             await producer.start()
@@ -315,6 +319,21 @@ class Runtime(Generic[S, V]):
     def publish_bulk(self, message: Message, kept: Callable[[], None] | None = None) -> None:
         """Buffer a tick, quote or candle for librdkafka; latest-wins data only. `kept` hears when Kafka has it."""
         self.bulk.publish(message, kept)
+
+
+def _ask_at_intervals(client: AIOKafkaClient) -> None:
+    """Where nobody leads the partition of what waits it asks who does, and again as soon as it is answered: a thousand
+    times a second, each process.
+    """
+    ask, asked_at = client._metadata_update, -inf
+
+    async def at_intervals(*about: object) -> bool:
+        nonlocal asked_at
+        await asyncio.sleep(max(0.0, asked_at + ASK_SECONDS - stopwatch()))
+        asked_at = stopwatch()
+        return bool(await ask(*about))
+
+    client._metadata_update = at_intervals
 
 
 async def _was_kept(sent: "asyncio.Future[Any] | None") -> bool:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 import pytest
+from aiokafka.conn import AIOKafkaConnection
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from libs.common.messaging.errors import MessagingUnavailable
@@ -114,6 +115,29 @@ async def test_who_has_something_to_say_where_nobody_leads_says_it_once_somebody
         await ledger.request(deposit_of("a", 4))
         assert [event.balance for _, event in await ledger.said(3)] == [1, 3, 7]
         await ledger.forgets_what_it_said()
+
+
+async def test_who_waits_for_a_leader_asks_for_one_twenty_times_a_second(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process asked again as soon as it was answered: more than a thousand times a second."""
+    asked, send = list[object](), AIOKafkaConnection.send
+
+    def counted(connection: AIOKafkaConnection, request: object, **how: object) -> object:
+        asked.append(request)
+        return send(connection, request, **how)
+
+    async with ledger.running() as running:
+        await ledger.request(deposit_of("a", 1))
+        await ledger.said(1)
+        with monkeypatch.context() as leaderless:
+            leaderless.setattr(running.producer.client.cluster, "leader_for_partition", lambda _: -1)
+            await ledger.request(deposit_of("a", 2))
+            await ledger.eventually({"a": 3})
+            leaderless.setattr(AIOKafkaConnection, "send", counted)
+            await asyncio.sleep(2)
+        assert 20 < len(asked) < 60
+        assert [event.balance for _, event in await ledger.said(2)] == [1, 3]
 
 
 @pytest.fixture
