@@ -217,8 +217,8 @@ async def test_what_is_committed_while_the_outbox_takes_its_last_look_goes_out_b
         outbox = runtime.outbox
         look, has_looked = outbox._relay_rows, asyncio.Event()
 
-        async def answered_late(*arguments: Any) -> int:
-            rows = await look(*arguments)
+        async def answered_late(*arguments: Any) -> object:
+            sent = await look(*arguments)
             if not has_looked.is_set():
                 event = BalanceChanged(account_id="a", balance=1, amount=1)
                 envelope = replace(envelope_of(event, now=runtime.clock.now()), key="a")
@@ -227,7 +227,7 @@ async def test_what_is_committed_while_the_outbox_takes_its_last_look_goes_out_b
                 await connection.close()
                 outbox.relay_soon()
                 has_looked.set()
-            return rows
+            return sent
 
         monkeypatch.setattr(outbox, "_relay_rows", answered_late)
         outbox.relay_soon()

@@ -9,11 +9,13 @@ import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 from aiokafka.conn import AIOKafkaConnection
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from structlog.testing import capture_logs
 
 from libs.common.messaging.errors import MessagingUnavailable
 from tests.common.forwarding import carry, forwarding, until_silent
@@ -138,6 +140,30 @@ async def test_who_waits_for_a_leader_asks_for_one_twenty_times_a_second(
             await asyncio.sleep(2)
         assert 20 < len(asked) < 60
         assert [event.balance for _, event in await ledger.said(2)] == [1, 3]
+
+
+async def test_what_was_said_before_something_that_kafka_does_not_take_is_said_once_and_the_log_names_that(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to five hundred events were said again every ten seconds for as long as nobody had made the topic of what came
+    after them, and the log told of an unknown topic, but not of which.
+    """
+    monkeypatch.setattr("libs.common.runtime.ANSWER_MS", 1_000)
+    unmade = f"{ledger.name}.unmade.v1"
+    first, refused, last = (balance_of_a(ledger, balance) for balance in (1, 2, 3))
+    async with ledger.running() as running:
+        with capture_logs() as logged:
+            for record in (first, replace(refused, topic=unmade), last):
+                await keep_committed(ledger, running.outbox.owner, record)
+            running.outbox.relay_soon()
+            await asyncio.sleep(5)
+        assert any(unmade in line["error"] for line in logged if line["event"] == "outbox_relay_waits")
+        kafka = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"]})
+        await asyncio.to_thread(kafka.create_topics([NewTopic(unmade, 1)])[unmade].result)
+        await ledger.forgets_what_it_said()
+        await asyncio.to_thread(kafka.delete_topics([unmade])[unmade].result)
+    with pytest.raises(TimeoutError):
+        await ledger.said(3, seconds=3)
 
 
 @pytest.fixture

@@ -9,6 +9,10 @@ class Unconfirmed(MessagingUnavailable):
     """Kafka is there and slow: it may well have the message, or get it yet. Nobody may hear that it was not."""
 
 
+class Refused(MessagingUnavailable):
+    """Kafka does not take a message of an outbox, and what is behind it waits; says which, and why."""
+
+
 class Fenced(Exception):
     """Another instance has moved our offsets: we are a zombie and must forget the partitions."""
 

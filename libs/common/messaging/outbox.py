@@ -16,6 +16,7 @@ from libs.common.clock import Clock
 from libs.common.contracts.base import Envelope
 from libs.common.database import FAILURES, Connection
 from libs.common.messaging.envelope import Record
+from libs.common.messaging.errors import Refused
 from libs.common.messaging.leases import CUT_OFF, OWNER_LOCK
 from libs.common.telemetry import OUTBOX_AGE, log
 from libs.common.writes import Writes
@@ -88,6 +89,19 @@ class Commit:
         if seqs:
             self.first, self.keys = seqs[0], frozenset(record.envelope.key for record in records)
         return seqs
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    rows: int
+    refusal: BaseException | None
+    """Of the first that Kafka did not take."""
+
+
+def _refusal(row: asyncpg.Record, answer: BaseException) -> BaseException:
+    if not isinstance(answer, KafkaError) or isinstance(answer, OutOfOrderSequenceNumber):
+        return answer
+    return Refused(f"{row['type']} {row['message_id']} of {row['key']}, for {row['topic']}: {answer!r}")
 
 
 class Outbox:
@@ -245,7 +259,7 @@ class Outbox:
                     await self._relay()
             except OutOfOrderSequenceNumber:
                 raise  # Kafka has lost, or never took, something of ours: it refuses all that this producer sends there
-            except (*FAILURES, KafkaError) as error:
+            except (*FAILURES, KafkaError, Refused) as error:
                 log.warning("outbox_relay_waits", error=repr(error))
 
     async def adopt(self) -> None:
@@ -265,9 +279,12 @@ class Outbox:
                 async with self._pool.acquire(timeout=5) as connection, connection.transaction():
                     if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", OWNER_LOCK, owner):
                         return not await connection.fetchval("SELECT 1 FROM message_outbox WHERE owner = $1", owner)
-                    if not (sent := await self._relay_rows(connection, owner)):
-                        return True
-                    log.info("outbox_adopted", rows=sent)
+                    sent = await self._relay_rows(connection, owner)
+                if sent.refusal:
+                    raise sent.refusal
+                if not sent.rows:
+                    return True
+                log.info("outbox_adopted", rows=sent.rows)
 
     async def drained(self, seconds: float) -> bool:
         """True once Kafka has confirmed all that was handed to it; False when it did not in time."""
@@ -347,19 +364,33 @@ class Outbox:
             self._has_more = True
             while self._has_more:
                 self._has_more = False
-                while await self._relay_rows(self._pool, self.owner):
-                    pass
+                while (sent := await self._relay_rows(self._pool, self.owner)).rows:
+                    if sent.refusal:
+                        raise sent.refusal
             self._relaying = False
 
-    async def _relay_rows(self, database: "asyncpg.Pool | Connection", owner: int) -> int:
-        """Send the oldest rows of an owner and forget them; how many there were."""
+    async def _relay_rows(self, database: "asyncpg.Pool | Connection", owner: int) -> _Sent:
+        """Send the oldest rows of an owner up to one that is refused, and forget those that Kafka has."""
         rows = await database.fetch(
             "SELECT * FROM message_outbox WHERE owner = $1 ORDER BY seq LIMIT $2", owner, _RELAY_ROWS
         )
-        confirmations = [await self._send(self._read(row)) for row in rows]
-        await asyncio.gather(*confirmations)
-        await database.execute("DELETE FROM message_outbox WHERE seq = ANY($1::bigint[])", [row["seq"] for row in rows])
-        return len(rows)
+        answers = list(zip(rows, await self._answers(rows), strict=False))
+        kept = [row["seq"] for row, answer in answers if answer is None]
+        await database.execute("DELETE FROM message_outbox WHERE seq = ANY($1::bigint[])", kept)
+        refusals = (_refusal(row, answer) for row, answer in answers if answer is not None)
+        return _Sent(len(rows), next(refusals, None))
+
+    async def _answers(self, rows: Sequence[asyncpg.Record]) -> list[BaseException | None]:
+        """Kafka's, row by row, up to one that cannot be sent; None where it has it."""
+        confirmations: list[Future[Any]] = []
+        unsent: list[BaseException] = []
+        try:
+            for row in rows:
+                confirmations.append(await self._send(self._read(row)))
+        except KafkaError as error:
+            unsent = [error]
+        answers = [*await asyncio.gather(*confirmations, return_exceptions=True), *unsent]
+        return [answer if isinstance(answer, BaseException) else None for answer in answers]
 
     def _read(self, row: asyncpg.Record) -> Record:
         envelope = Envelope(
