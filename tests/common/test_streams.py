@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from libs.common import ids, parts
 from libs.common.contracts.base import Message, Topic
+from libs.common.messaging import streams
 from libs.common.messaging.streams import StreamReader
 from libs.common.runtime import Runtime
 from libs.common.service import Memory, Service, Start, Store, stream
@@ -90,6 +91,25 @@ async def test_who_listens_to_a_silent_topic_is_ready_and_hears_the_first_word(t
         await until(lambda: runtime.ready["streams"])
         await runtime.send(Said(name="first", number=1))
         await until(lambda: runtime.memory.numbers == [1])
+
+
+@pytest.mark.parametrize("start", Start)
+async def test_who_listens_hears_what_is_said_in_partitions_that_its_topic_is_given_later(
+    topic: Topic, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was deaf to them until it was started anew: a gateway did not show a part of what happened."""
+    monkeypatch.setattr(streams, "PARTITIONS_EVERY_S", 0.5)
+    async with opened(listener(topic, start)) as runtime, listening(runtime):
+        runtime.memory.may_hear.set()
+        await until(lambda: runtime.ready["streams"])
+        admin = AdminClient({"bootstrap.servers": runtime.settings.kafka_bootstrap})
+        await asyncio.to_thread(admin.create_partitions([NewPartitions(topic.name, 6)])[topic.name].result)
+        async with asyncio.timeout(10):
+            while len(await runtime.producer.partitions_for(topic.name)) < 6:
+                await runtime.producer.client.force_metadata_update()
+        for number in range(50):
+            await runtime.send(Said(name=f"n{number}", number=number))
+        await until(lambda: sorted(runtime.memory.numbers) == list(range(50)))
 
 
 async def test_openalgo_1404_who_is_stuck_over_what_it_heard_is_not_ready(

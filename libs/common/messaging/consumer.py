@@ -18,7 +18,7 @@ from libs.common.messaging.inbox import Partition
 from libs.common.messaging.leadership import LEAD, Leadership
 from libs.common.messaging.leases import Leases, Share
 from libs.common.messaging.pace import Pace
-from libs.common.messaging.reader import Reader
+from libs.common.messaging.reader import PARTITIONS_EVERY_S, Reader
 from libs.common.messaging.waiting import PASSING, until_there
 from libs.common.parts import Part
 from libs.common.runtime import Runtime
@@ -35,8 +35,6 @@ Kafka is away.
 RETRY_EVERY_S = 1.0
 """How often we look whether the retry of a parked message was asked for."""
 FORGET_EVERY_S = 3600.0
-PARTITIONS_EVERY_S = 60.0
-"""How often Kafka is asked whether topics have more partitions than they had, and where those end."""
 
 
 class Consumer:

@@ -15,6 +15,8 @@ from libs.common.messaging.inbox import Partition
 from libs.common.messaging.librdkafka import connecting
 from libs.common.telemetry import log
 
+PARTITIONS_EVERY_S = 60.0
+"""How often who reads topics asks Kafka whether they have more partitions than they had."""
 _ANSWER_S = 5.0
 _LOOK_EVERY_S = 0.003
 """How often we look whether something came. No thread waits instead: the client lets one thread in at a time and has

@@ -13,8 +13,8 @@ from libs.common.contracts.base import Message
 from libs.common.messaging.envelope import decode, headers_of, type_of
 from libs.common.messaging.errors import MessagingUnavailable, Undecodable
 from libs.common.messaging.inbox import Partition
-from libs.common.messaging.reader import Reader
-from libs.common.messaging.waiting import until_there
+from libs.common.messaging.reader import PARTITIONS_EVERY_S, Reader
+from libs.common.messaging.waiting import PASSING, until_there
 from libs.common.parts import Part
 from libs.common.runtime import Runtime
 from libs.common.service import Start, Stream
@@ -51,11 +51,13 @@ class StreamReader:
 
     async def run(self) -> None:
         await until_there("kafka", self._begin, self._runtime.stopping)
-        while not self._stopping:
-            self._check_caught_up()
-            self._check_ready()
-            await self._deliver(await self._reader.read(_MAX_RECORDS, _POLL_S))
-        await asyncio.Event().wait()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_topics(), name="topics")
+            while not self._stopping:
+                self._check_caught_up()
+                self._check_ready()
+                await self._deliver(await self._reader.read(_MAX_RECORDS, _POLL_S))
+            await asyncio.Event().wait()
 
     async def stop(self) -> None:
         self._stopping = True
@@ -83,6 +85,22 @@ class StreamReader:
         self._next = ends | beginnings | {partition: at for partition, at in since.items() if at is not None}
         self._unread = dict(ends)
         self._reader.begin(self._next)
+
+    async def _follow_topics(self) -> None:
+        """Begin the partitions that topics are given meanwhile, at their beginning: all of it is newer than we are."""
+        while True:
+            await asyncio.sleep(PARTITIONS_EVERY_S)
+            try:
+                found = await self._reader.partitions(self._starts.keys())
+            except PASSING as error:
+                log.warning("partitions_not_asked", error=repr(error))
+                continue
+            places = {(topic, number) for topic, numbers in found.items() for number in numbers}
+            new = dict.fromkeys(places - self._next.keys(), 0)
+            if new and not self._stopping:
+                self._next |= new
+                self._reader.begin(new)
+                log.info("partitions_added", partitions=sorted(new))
 
     def _whose(self, partitions: Sequence[Partition], start: Start) -> list[Partition]:
         return [partition for partition in partitions if self._starts[partition[0]] is start]
