@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiokafka.conn import AIOKafkaConnection
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 from structlog.testing import capture_logs
 
@@ -164,6 +165,36 @@ async def test_what_was_said_before_something_that_kafka_does_not_take_is_said_o
         await asyncio.to_thread(kafka.delete_topics([unmade])[unmade].result)
     with pytest.raises(TimeoutError):
         await ledger.said(3, seconds=3)
+
+
+async def test_who_has_read_further_than_the_log_goes_says_so_and_is_not_ready(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a Kafka that lost its power, or was replaced: it passed over what came next, and was ready."""
+    monkeypatch.setattr("libs.common.messaging.consumer.PARTITIONS_EVERY_S", 0.5)
+    kafka = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"]})
+    name, made = ledger.requests.name, NewTopic(ledger.requests.name, ledger.requests.partitions)
+
+    async def is_made() -> bool:
+        with contextlib.suppress(KafkaException):
+            await asyncio.to_thread(kafka.create_topics([made])[name].result)
+            return True
+        return False
+
+    async with ledger.running() as running, asyncio.timeout(40):
+        await ledger.request(*(deposit_of("a", 1) for _ in range(3)))
+        await ledger.eventually({"a": 3})
+        await asyncio.sleep(1)
+        assert running.held_up == set()
+        await asyncio.to_thread(kafka.delete_topics([name])[name].result)
+        while not await is_made():
+            await asyncio.sleep(0.2)
+        with capture_logs() as logged:
+            await ledger.request(deposit_of("a", 1))
+            while "log" not in running.held_up:
+                await asyncio.sleep(0.1)
+        told = next(line for line in logged if line["event"] == "log_lost")
+        assert (told["topic"], told["read"], told["log_level"]) == (name, 3, "critical")
 
 
 @pytest.fixture

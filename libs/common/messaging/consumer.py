@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -205,7 +205,19 @@ class Consumer:
         if not found <= self._known:
             await self._leases.know(found)
             self._known = found
-        await self._reader.look_for_ends([place for place in self._seen if place[1] in there.get(place[0], ())])
+        seen = {place: at for place, at in self._seen.items() if place[1] in there.get(place[0], ())}
+        await self._look_for_losses(seen)
+
+    async def _look_for_losses(self, seen: Mapping[Partition, int]) -> None:
+        """A log that ends before what we have seen of it has lost some of that: what comes next stands where we were
+        already, and is passed over.
+        """
+        ends = await self._reader.look_for_ends(seen)
+        lost = [place for place, at in seen.items() if ends[place] < at]
+        for place in lost:
+            topic, partition = place
+            log.critical("log_lost", topic=topic, partition=partition, read=seen[place], end=ends[place])
+        (self._runtime.held_up.add if lost else self._runtime.held_up.discard)("log")
 
     async def _take(self, numbers: Collection[int]) -> None:
         await self._leases.take(numbers)

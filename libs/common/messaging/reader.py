@@ -113,9 +113,10 @@ class Reader:
         """Somebody waits for what came: more of it is likely to come, and is looked for often."""
         self._hurried_at = asyncio.get_running_loop().time()
 
-    async def look_for_ends(self, partitions: Collection[Partition]) -> None:
-        """For `lag`: whoever does not read on fetches no more either, and would not hear how much more has come."""
+    async def look_for_ends(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """As `ends`, and for `lag`: who does not read on fetches no more, and would not hear how much has come."""
         self._ends = await self.ends(partitions)
+        return self._ends
 
     def lag(self, partition: Partition, position: int) -> int | None:
         """How many messages lie between the position and the end, as of the last fetch, or the last look; None before
