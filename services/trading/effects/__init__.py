@@ -24,6 +24,8 @@ from services.trading.store.brokers.credentials import Vault
 
 LOOK_SECONDS = 1.0
 """Between two looks for accounts with work that no notification told of."""
+ANSWER_SECONDS = 2.0
+"""How long such a look may take, and the connection to close."""
 WAITING = Gauge("broker_accounts_waiting", "Accounts with something to send or to watch that nobody has room for")
 CONNECTIONS = 4
 """Of the pool, which the order path shares: the most that desks use at once."""
@@ -70,8 +72,7 @@ class Office:
             while not self.runtime.stopping.is_set():
                 self._news.clear()
                 try:
-                    await self._listen()
-                    await self.look()
+                    await self.look(await self._listen())
                 except PASSING as error:
                     log.warning("effects_wait", error=repr(error))
                 with contextlib.suppress(TimeoutError):
@@ -90,12 +91,19 @@ class Office:
             for task in late:
                 task.cancel()
         if self._listening is not None:
-            await self._listening.close()
+            with contextlib.suppress(*PASSING):
+                await self._listening.close(timeout=ANSWER_SECONDS)
 
-    async def look(self) -> None:
-        """Open a desk for whoever needs one."""
-        async with self.runtime.pool.acquire(timeout=2) as connection:
-            found = await TradingStore(connection).calls.accounts(self.means.owner)
+    async def look(self, listening: asyncpg.Connection) -> None:
+        """Open a desk for whoever needs one. The connection that hears of news is asked: by itself it would not notice
+        that its way to PostgreSQL is cut, and hear nothing for ever.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                found = await TradingStore(listening).calls.accounts(self.means.owner)
+        except TimeoutError:
+            listening.terminate()
+            raise
         without = [account_id for account_id in found if account_id not in self.desks]
         room = max(self.settings.broker_accounts - len(self.desks), 0)
         for account_id in without[:room]:
@@ -119,12 +127,20 @@ class Office:
 
         task.add_done_callback(closed)
 
-    async def _listen(self) -> None:
+    async def _listen(self) -> asyncpg.Connection:
+        """Again where the connection was lost; every desk looks then for what was said meanwhile."""
         if self._listening is None or self._listening.is_closed():
             url = self.runtime.own_settings.database_url
             self._listening = await database.connect(url, self.runtime.service.name)
-            await self._listening.add_listener(CHANNEL, self._heard)
-            await self._listening.add_listener(BOOKS, self._hinted)
+            try:
+                await self._listening.add_listener(CHANNEL, self._heard)
+                await self._listening.add_listener(BOOKS, self._hinted)
+            except BaseException:
+                self._listening.terminate()
+                raise
+            for desk in self.desks.values():
+                desk.look_soon()
+        return self._listening
 
     def _heard(self, _: object, __: int, ___: str, payload: object) -> None:
         desk = self.desks.get(account_of(str(payload)))

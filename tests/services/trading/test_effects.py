@@ -5,6 +5,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,9 +23,11 @@ from libs.common.contracts.orders import (
     OrderReopened,
 )
 from libs.common.contracts.venue import ExecutionReported
+from libs.common.settings import ServiceSettings
 from libs.common.testing import Databases
 from libs.common.testing.delivery import envelope_of
 from services.trading.effects.steps import Step
+from tests.common.forwarding import forwarding, until_silent
 from tests.services.trading.broker_world import World
 from tests.services.trading.making import panic
 from tools.stub_broker.faults import NOT_TAKEN, SAFE, Fault
@@ -194,6 +197,32 @@ async def test_a_call_that_finds_nobody_is_safe_to_repeat_until_its_owner_would_
     assert "nothing was sent" in rejected.reason
     assert not the_world.events(order, OrderOutcomeUnknown)
     assert the_world.arrived(order) == 0
+
+
+async def test_an_order_leaves_at_once_again_soon_after_the_way_to_postgresql_was_cut_and_nobody_told(
+    the_world: World,
+) -> None:
+    """Whoever listened there heard of no order any more: each left when its account's book was next looked at, a second
+    late, or ten while the book could not be read, until trading was started anew.
+    """
+    silent, server = asyncio.Event(), urlsplit(the_world.runtime.own_settings.database_url)
+    async with forwarding(server.hostname or "", server.port or 0, join=until_silent(silent)) as port:
+        through = server._replace(netloc=f"{server.username}:{server.password}@127.0.0.1:{port}").geturl()
+        the_world.runtime.own_settings = ServiceSettings(database_url=through, port=1)
+        account_id = await the_world.account()
+        number = the_world.start(broker_poll_s=100.0)
+        before, order = the_world.market(account_id), the_world.market(account_id)
+        await the_world.tell(before)
+        await the_world.becomes(before, S.FILLED)
+        await asyncio.sleep(1)
+        silent.set()
+        await the_world.tell(order)
+
+        async def has_left() -> bool:
+            return the_world.arrived(order) == 1
+
+        await the_world.until(has_left, "the order", seconds=8)
+        the_world.kill(number)
 
 
 async def test_an_order_that_waited_out_an_outage_of_ours_is_not_sent_to_its_broker(the_world: World) -> None:
