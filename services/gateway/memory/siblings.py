@@ -21,6 +21,8 @@ from services.gateway.store.changes import Changes, Channel
 
 _CHANNEL = "batches"
 _LOOK_S = 1.0
+_UNHEARD = 3
+"""Greetings of our own that did not come back: who only listens would not notice that its way to Redis is cut."""
 _FAREWELL_LOOKS = 5
 """An instance may die between its commit and telling of it: so often those who are left still look for what it did."""
 
@@ -79,11 +81,15 @@ class Siblings:
             try:
                 async with self._cache.redis.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(self._cache.name(_CHANNEL))
-                    await self._cache.publish(_CHANNEL, orjson.dumps({"from": self._name, "hello": True}))
+                    unheard = 0
                     while not self._closing:
-                        message = await pubsub.get_message(timeout=_LOOK_S)
-                        if message:
+                        if unheard == _UNHEARD:
+                            raise TimeoutError("Redis does not bring us what we say ourselves")
+                        await self._cache.publish(_CHANNEL, orjson.dumps({"from": self._name, "hello": True}))
+                        while (message := await pubsub.get_message(timeout=_LOOK_S)) and not self._closing:
+                            unheard = 0
                             self._hear(message["data"])
+                        unheard += 1
             except (RedisError, OSError, TimeoutError) as error:
                 if self._closing:
                     return

@@ -1,8 +1,12 @@
 """A user's own channels: nothing is missed, nothing is another's."""
 
 import asyncio
+import os
 from datetime import datetime, timedelta
 from decimal import Decimal
+from urllib.parse import urlsplit
+
+import pytest
 
 from libs.common import ids
 from libs.common.clock import stopwatch
@@ -15,6 +19,7 @@ from libs.common.testing.caches import patient_redis
 from services.gateway import streams
 from services.gateway.app import app
 from services.gateway.memory.client import Patience
+from tests.common.forwarding import forwarding, until_silent
 from tests.services.gateway import said
 from tests.services.gateway.streaming import Live, quotes, until
 
@@ -155,6 +160,33 @@ async def test_what_another_instance_projects_reaches_the_client_too(live: Live)
             assert {frame["channel"]: frame["seq"] for frame in missed} == {"fills": 1, "orders": 1}
             await second.project(said.filled(said.terms(asha.user_id, asha.account_id)))
             assert (await reader.hear("event", "fills"))["seq"] == 2
+
+
+async def test_what_another_instance_projects_is_told_again_soon_after_the_way_to_redis_was_cut_and_nobody_told(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once Redis had given up who listened, five minutes later, each instance took itself for the only one, and its
+    clients heard nothing of what the other projected until it was started anew.
+    """
+    asha, silent, redis = await live.person("asha"), asyncio.Event(), urlsplit(os.environ["REDIS_URL"])
+    async with forwarding(redis.hostname or "", redis.port or 0, join=until_silent(silent)) as port:
+        through = redis._replace(netloc=redis.netloc.replace(f":{redis.port}", f":{port}")).geturl()
+        monkeypatch.setenv("REDIS_URL", through)
+        async with served(app) as (url, runtime):
+            monkeypatch.setenv("REDIS_URL", redis.geturl())
+            second = Live(runtime)
+            second.url = url
+            async with second.reader(asha, channels=["orders"]) as reader:
+                await reader.hear("snapshot")
+                await until(lambda: not live.runtime.memory.siblings.alone)
+                silent.set()
+                async with patient_redis() as itself:
+                    await itself.client_kill_filter(_type="pubsub")
+                await asyncio.sleep(10)
+                order = said.terms(asha.user_id, asha.account_id, at=live.runtime.clock.now())
+                await live.project(said.submitted(order))
+                missed = await reader.hear("snapshot", "orders")
+                assert [row["order_id"] for row in missed["data"]] == [str(order.order_id)]
 
 
 async def test_who_subscribes_again_and_again_asks_the_database_once_at_a_time(live: Live) -> None:
