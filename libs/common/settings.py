@@ -5,6 +5,7 @@ import re
 from enum import StrEnum
 from ipaddress import ip_network
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,13 +21,36 @@ class MarketHours(StrEnum):
     CONTINUOUS = "continuous"
 
 
+def _address(*schemes: str) -> AfterValidator:
+    """Of one that it cannot read a client says what it read instead, be it the beginning of a password; we log that."""
+
+    def is_whole(url: str) -> bool:
+        try:
+            parts = urlsplit(url)
+            has_port = parts.port != 0
+        except ValueError:
+            return False
+        rest = parts.path + parts.query + parts.fragment
+        return has_port and parts.scheme in schemes and parts.netloc.count("@") <= 1 and "@" not in rest
+
+    def checked(url: str) -> str:
+        if not is_whole(url):
+            raise ValueError(
+                f"write {schemes[0]}://NAME:PASSWORD@HOST:PORT/NAME, and in a password %2F for /, %23 for #, %3F for ? "
+                "and %40 for @"
+            )
+        return url
+
+    return AfterValidator(checked)
+
+
 class CommonSettings(BaseSettings):
     """What every service needs. The variable names are the field names in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     kafka_bootstrap: str
-    redis_url: str
+    redis_url: Annotated[str, _address("redis", "rediss", "unix")]
     questdb_url: str
     internal_token: str = Field(min_length=16)
     """Opens the services' internal routes to each other; an empty one would open them to everybody."""
@@ -92,7 +116,7 @@ def _are_addresses(text: str) -> str:
 
 
 class ServiceSettings(BaseSettings):
-    database_url: str
+    database_url: Annotated[str, _address("postgresql", "postgres")]
     host: str = "127.0.0.1"
     port: int
     trusted_proxies: Annotated[str, AfterValidator(_are_addresses)] = "127.0.0.1,::1"
