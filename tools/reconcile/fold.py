@@ -174,14 +174,11 @@ class Fold:
         self._read(topics.EXECUTIONS.name, ExecutionReported, self._executed)
         self._read(topics.BROKER_EXECUTIONS.name, ExecutionReported, self._executed)
         self._read(topics.BROKER_EXECUTIONS.name, PositionClosedAtBroker, self._closed_at_broker)
-        self._read(topics.PANIC_REQUESTS.name, PanicRequested, self._panic_asked)
-        self._read(topics.PANIC_REQUESTS.name, PanicResetRequested, self._panic_asked)
-        self._read(topics.PANICS.name, PanicRaised, self._panic_raised)
-        self._read(topics.PANICS.name, PanicReset, self._panic_reset)
         self._read(topics.TRADING_REFUSALS.name, RequestRefused, self._refused)
         self._read(topics.SETTLEMENTS.name, ContractSettled, self._contract_settled)
         self._read(topics.RISK_LIMITS.name, RiskLimitSaved, self._limit_saved)
         self._read(topics.RISK_LIMITS.name, RiskLimitDeleted, self._limit_deleted)
+        self._read_panics()
         self._read_signals()
         self._read_trading()
 
@@ -192,6 +189,12 @@ class Fold:
         self._read(topics.VENUE_REQUESTS.name, VenueModifyRequested, self._change_sent)
         self._read(topics.BROKER_REQUESTS.name, BrokerModifyRequested, self._change_sent)
         self._read(topics.TRADING_REQUESTS.name, OrderCancelRequested, self._cancel_asked)
+
+    def _read_panics(self) -> None:
+        self._read(topics.PANIC_REQUESTS.name, PanicRequested, self._panic_asked)
+        self._read(topics.PANIC_REQUESTS.name, PanicResetRequested, self._panic_asked)
+        self._read(topics.PANICS.name, PanicRaised, self._panic_raised)
+        self._read(topics.PANICS.name, PanicReset, self._panic_reset)
 
     def _read_signals(self) -> None:
         self._read(topics.SIGNALS.name, SignalReceived, self._signal)
