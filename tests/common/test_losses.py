@@ -8,8 +8,9 @@ import os
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,6 +20,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from structlog.testing import capture_logs
 
 from libs.common.messaging.errors import MessagingUnavailable
+from libs.common.runtime import Runtime
 from tests.common.forwarding import carry, forwarding, until_silent
 from tests.common.instance import Process
 from tests.common.ledger import BalanceChanged, Ledger, balance_of_a, deposit_of, keep_committed
@@ -101,6 +103,14 @@ async def test_who_is_cut_off_from_kafka_and_told_by_nobody_comes_back_within_se
             assert [event.balance for _, event in await ledger.said(2, seconds=9)] == [1, 3]
 
 
+@contextlib.contextmanager
+def nobody_leading(running: Runtime[Any, Any]) -> Iterator[None]:
+    """No partition, as the process that runs hears of it."""
+    with pytest.MonkeyPatch.context() as leaderless:
+        leaderless.setattr(running.producer.client.cluster, "leader_for_partition", lambda _: -1)
+        yield
+
+
 async def test_who_has_something_to_say_where_nobody_leads_says_it_once_somebody_does(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,8 +121,7 @@ async def test_who_has_something_to_say_where_nobody_leads_says_it_once_somebody
     async with ledger.running() as running:
         await ledger.request(deposit_of("a", 1))
         await ledger.said(1)
-        with monkeypatch.context() as leaderless:
-            leaderless.setattr(running.producer.client.cluster, "leader_for_partition", lambda _: -1)
+        with nobody_leading(running):
             await ledger.request(deposit_of("a", 2))
             await asyncio.sleep(2.5)
         await ledger.request(deposit_of("a", 4))
@@ -133,11 +142,10 @@ async def test_who_waits_for_a_leader_asks_for_one_twenty_times_a_second(
     async with ledger.running() as running:
         await ledger.request(deposit_of("a", 1))
         await ledger.said(1)
-        with monkeypatch.context() as leaderless:
-            leaderless.setattr(running.producer.client.cluster, "leader_for_partition", lambda _: -1)
+        with nobody_leading(running):
             await ledger.request(deposit_of("a", 2))
             await ledger.eventually({"a": 3})
-            leaderless.setattr(AIOKafkaConnection, "send", counted)
+            monkeypatch.setattr(AIOKafkaConnection, "send", counted)
             await asyncio.sleep(2)
         assert 20 < len(asked) < 60
         assert [event.balance for _, event in await ledger.said(2)] == [1, 3]

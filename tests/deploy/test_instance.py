@@ -1,32 +1,16 @@
 """Where an instance of the stack listens."""
 
-import asyncio
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from deploy.local import __main__ as command
-from deploy.local import bootstrap, environment, servers
+from deploy.local import bootstrap, environment
 from deploy.local.instance import ALL_PORTS, FURTHEST, MOST_REPLICAS, OFFSETS, PROJECT, Instance
-from deploy.local.stack import Stack
 from services.marketdata.settings import FeedKind
-
-MAKE_CLUSTER = """
-import sys
-from pathlib import Path
-from deploy.local import servers
-from deploy.local.instance import Instance
-Instance.home = property(lambda _: Path(sys.argv[1]))
-servers.postgres(Instance(), "secret")
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -123,60 +107,3 @@ def test_the_logs_of_what_does_not_exist_are_refused(
     with pytest.raises(SystemExit):
         command.main()
     assert "rsik is none of postgres, redis" in capsys.readouterr().err
-
-
-@pytest.mark.servers
-def test_a_cluster_whose_making_was_killed_is_made_anew() -> None:
-    """From then on every `make up` found that there is no database openalgo, until all was forgotten by command."""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
-        home = Path(folder)
-        home.chmod(0o755)
-        patched.setattr(Instance, "home", property(lambda _: home))
-        making = subprocess.Popen((sys.executable, "-c", MAKE_CLUSTER, folder), cwd=PROJECT, start_new_session=True)
-        while making.poll() is None and not any(home.glob("*/PG_VERSION")):
-            time.sleep(0.01)
-        os.killpg(making.pid, signal.SIGKILL)
-        making.wait()
-        made = servers.postgres(Instance(), "secret")
-        single = (made.command[0], "--single", *made.command[1:], "openalgo")
-        servers.quiet(single, made.user, "SELECT 1\n")
-
-
-@pytest.mark.servers
-def test_the_administrators_password_is_that_of_the_file_from_the_next_start_on() -> None:
-    """Whoever put a new one there, since the old one had got about, could start nothing any more."""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
-        home = Path(folder)
-        home.chmod(0o755)
-        patched.setattr(Instance, "home", property(lambda _: home))
-        patched.setenv("PORT_OFFSET", str(Instance().offset + 9))
-        here = Stack(elsewhere={"REDIS_URL": "", "KAFKA_BOOTSTRAP": "", "QUESTDB_URL": ""})
-        for password in ("first", "second"):
-            environment.write(here.instance, {**here.environment(), "POSTGRES_PASSWORD": password})
-            try:
-                here.start_servers()
-                asyncio.run(log_in(here.environment()["POSTGRES_ADMIN_URL"]))
-            finally:
-                here.down()
-
-
-async def log_in(url: str) -> None:
-    await (await asyncpg.connect(url)).close()
-
-
-def test_a_database_is_started_by_the_version_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A later one came beside it with the distribution's next release, was taken, and does not read its files."""
-    for version in ("9", "15", "17"):
-        (tmp_path / "programs" / version / "bin").mkdir(parents=True)
-        (tmp_path / "programs" / version / "bin" / "postgres").touch()
-    monkeypatch.setattr(servers, "POSTGRES", tmp_path / "programs")
-    data = servers.postgres_data(Instance())
-    data.mkdir(parents=True)
-    started = []
-    try:
-        for version in ("15", "16"):
-            (data / "PG_VERSION").write_text(f"{version}\n")
-            started.append(servers.postgres(Instance(), "secret").command[0])
-    finally:
-        shutil.rmtree(data.parent)  # beside the test's folder, where who runs PostgreSQL may not enter that
-    assert started == [str(tmp_path / "programs" / version / "bin" / "postgres") for version in ("15", "17")]

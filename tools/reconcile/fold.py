@@ -398,7 +398,7 @@ class Fold:
             event.strategy_id,
             event.side.sign * event.quantity,
             Worth(event.price, event.spot_price),
-            event.spot == event.instrument,
+            event.was_closed_at_broker,
             record.sent_at,
         )
         about = position(event.account_id, event.instrument, event.product, event.strategy_id)

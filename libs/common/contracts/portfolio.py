@@ -64,6 +64,10 @@ class PositionSettled(Event):
     spot_price: Decimal
     settled_at: datetime
 
+    @property
+    def was_closed_at_broker(self) -> bool:
+        return self.spot == self.instrument
+
 
 class PositionUnsettled(Event):
     """The contract expired without a settlement price: what an account holds of it stays open, and nobody can

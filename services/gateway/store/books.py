@@ -246,7 +246,7 @@ class OrderBook:
 
     def settlement(self, settled: PositionSettled) -> None:
         """It stands among the fills, since it moved a position and money; no order of ours made it."""
-        what = "closed at the broker on" if settled.spot == settled.instrument else "settlement of"
+        what = "closed at the broker on" if settled.was_closed_at_broker else "settlement of"
         row = {
             "fill_id": settled.fill_id,
             "order_id": None,
