@@ -88,3 +88,36 @@ def test_what_is_warned_of_is_counted_by_its_name() -> None:
         'log_warnings_total{event="message_parked",level="error"} 1.0',
         'log_warnings_total{event="aiokafka",level="error"} 1.0',
     }
+
+
+FLOOD = """
+import logging, sys, time
+from prometheus_client import generate_latest
+from libs.common.telemetry import configure_logging, log
+configure_logging("risk", "INFO")
+time.sleep(1 - time.perf_counter() % 1)
+for n in range(300):
+    log.warning("dependency_unavailable", trace=n)
+    logging.getLogger("aiokafka").error("no leader at %s", n)
+    log.info("order_taken", n=n)
+log.error("message_parked", key="asha")
+time.sleep(1)
+log.warning("dependency_unavailable")
+logging.getLogger("aiokafka").error("no leader at %s", "127.0.0.1")
+sys.stderr.write(generate_latest().decode())
+"""
+
+
+def test_a_flood_of_one_warning_is_written_in_part_and_counted_whole() -> None:
+    """While Kafka was away, services wrote nine hundred lines a second of it."""
+    done = subprocess.run((sys.executable, "-c", FLOOD), capture_output=True, text=True, check=True)
+    own = [json.loads(line) for line in done.stdout.splitlines()]
+    warned = [line for line in own if line["event"] == "dependency_unavailable"]
+    libraries = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert (len(warned), warned[-1]["left_out"]) == (6, 295)
+    assert (len(libraries), libraries[-1]["left_out"]) == (6, 295)
+    assert "left_out" not in warned[0]
+    assert sum(1 for line in own if line["event"] == "order_taken") == 300, "what is no warning is written"
+    assert sum(1 for line in own if line["event"] == "message_parked") == 1, "another warning is written"
+    assert 'log_warnings_total{event="dependency_unavailable",level="warning"} 301.0' in done.stderr
+    assert 'log_warnings_total{event="aiokafka",level="error"} 301.0' in done.stderr
