@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from libs.common import ids
 from libs.common.clock import stopwatch
@@ -41,6 +42,19 @@ class Scene:
 
     async def reads_no_more(self) -> None:
         assert [m.value() for _ in range(5) for m in await self.reader.read(100, 0.1)] == []
+
+
+class Hasty:
+    """Waits for no answer to its questions."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+
+    def list_topics(self, timeout: float) -> object:
+        return self._client.list_topics(timeout=timeout)
+
+    def list_offsets(self, asked: dict[TopicPartition, OffsetSpec], request_timeout: float) -> object:
+        return self._client.list_offsets(asked, request_timeout=request_timeout / 5_000)
 
 
 @pytest.fixture
@@ -112,6 +126,20 @@ async def test_a_moment_is_found_in_the_log(scene: Scene) -> None:
     after_all = 2**42
     assert await scene.reader.since([scene.one], 0) == {scene.one: 0}
     assert await scene.reader.since([scene.one], after_all) == {scene.one: None}
+
+
+async def test_an_end_that_nobody_told_in_time_is_no_place_in_the_log(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """librdkafka fails no question whose broker does not answer, or dies: it gives a number that is no offset. Our log
+    told people to stop everything then, as Kafka had lost what was read of it, nobody was ready for a minute, and who
+    began just then took nothing for all that there is.
+    """
+    monkeypatch.setattr("libs.common.messaging.reader._admin", Hasty)
+    with pytest.raises(KafkaException):
+        await scene.reader.ends([scene.one, scene.other])
+    with pytest.raises(KafkaException):
+        await scene.reader.since([scene.one], 0)
 
 
 async def test_a_topic_that_is_not_there_has_no_partitions(scene: Scene) -> None:

@@ -7,7 +7,7 @@ Fetching in Python cost five times the CPU, and let what came after a fetch wait
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from libs.common.clock import stopwatch
@@ -165,4 +165,7 @@ def _offsets(bootstrap: str, partitions: Collection[Partition], spec: OffsetSpec
     client.list_topics(timeout=_ANSWER_S)  # or it may miss who leads, and looks again after three seconds
     asked = {TopicPartition(*partition): spec for partition in partitions}
     answers = client.list_offsets(asked, request_timeout=_ANSWER_S)
-    return {(tp.topic, tp.partition): answer.result(_ANSWER_S + 1).offset for tp, answer in answers.items()}
+    found = {(tp.topic, tp.partition): answer.result(_ANSWER_S + 1).offset for tp, answer in answers.items()}
+    if unanswered := [partition for partition, offset in found.items() if offset == OFFSET_INVALID]:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nobody said where {unanswered[0]} ends"))
+    return found
