@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from libs.common.contracts.base import Event, Request, Value
-from libs.common.contracts.enums import Broker, Exchange, OrderPurpose, OrderType, Product, Side, Validity
+from libs.common.contracts.enums import Broker, Exchange, OrderPurpose, OrderType, Product, Series, Side, Validity
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, UserId
 
 _SHARES_AND_THEIR_DERIVATIVES = (Exchange.NSE, Exchange.BSE, Exchange.NFO, Exchange.BFO)
@@ -41,6 +41,7 @@ class BrokerOrderRequested(Request):
     tag: str
     purpose: OrderPurpose
     epoch: int
+    series: Series | None = None
 
 
 class BrokerModifyRequested(Request):
@@ -94,8 +95,8 @@ class PositionClosedAtBroker(Event):
 class PositionDifference(Value):
     """A position that we and the broker know differently. Of CNC only what was traded today: the rest are holdings.
 
-    `broker_symbol` is in the broker's words (`NFO:NIFTY26DECFUT`); `instrument` is None where we have no position of it
-    and cannot tell which of ours it is.
+    `broker_symbol` is in the broker's words (`NFO:NIFTY26DECFUT`), of a share without its series; `instrument` is None
+    where we have no position of it and cannot tell which of ours it is.
     """
 
     broker_symbol: str

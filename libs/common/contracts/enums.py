@@ -24,6 +24,34 @@ class InstrumentKind(StrEnum):
     OPTION = "OPTION"
 
 
+class Series(StrEnum):
+    """How what is traded of a share is settled at NSE, which moves shares from one to another overnight."""
+
+    EQ = "EQ"
+    """Rolling: the day's purchases and sales are netted."""
+    BE = "BE"
+    """Trade for trade: each purchase and each sale is delivered."""
+    BZ = "BZ"
+    """As BE, of a company that does not comply with its listing."""
+    SM = "SM"
+    """Small companies."""
+    ST = "ST"
+    """Small companies, trade for trade."""
+    SZ = "SZ"
+    """As ST, of a company that does not comply with its listing."""
+    RR = "RR"
+    """Units of real estate trusts."""
+    IV = "IV"
+    """Units of infrastructure trusts."""
+
+    @property
+    def is_trade_for_trade(self) -> bool:
+        return self in TRADE_FOR_TRADE
+
+
+TRADE_FOR_TRADE = frozenset({Series.BE, Series.BZ, Series.ST, Series.SZ})
+
+
 class OptionType(StrEnum):
     CE = "CE"
     PE = "PE"

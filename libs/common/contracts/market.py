@@ -4,7 +4,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from libs.common.contracts.base import Event, Request, Value
-from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind, OptionType, PriceNeed, TickFault
+from libs.common.contracts.enums import Exchange, FeedSource, InstrumentKind, OptionType, PriceNeed, Series, TickFault
 from libs.common.contracts.ids import InstrumentId
 
 BELIEVED_FOR = timedelta(seconds=60)
@@ -35,6 +35,7 @@ class InstrumentListed(Event):
 
     `tradable` is False for indices and delisted or expired contracts. `freeze_quantity` is the largest single order.
     `price_band` is the fraction around the reference price that the exchange takes (0.10 = 10 %), None without one.
+    `series` is of NSE's shares, None where no dump tells it.
     """
 
     instrument: InstrumentId
@@ -51,6 +52,7 @@ class InstrumentListed(Event):
     tick_size: Decimal
     freeze_quantity: int | None = None
     price_band: Decimal | None = None
+    series: Series | None = None
     tradable: bool = True
     delisted: bool = False
     """It is gone: expired, withdrawn or, for a custom symbol, deleted. It stays known for its history."""

@@ -10,6 +10,7 @@ from libs.common.contracts.enums import (
     OrderStatus,
     OrderType,
     Product,
+    Series,
     SettledAs,
     Side,
     SquareOffReason,
@@ -66,12 +67,14 @@ class OrderCleared(OrderTerms, Event):
     `epoch` is the sum of the panic epochs of all, the user, the account and the strategy.
     `margin` is what the order blocks: `unit_margin` for each of its `increasing` units, those that reduce no position.
     Should others open one after all, another order having closed what they were to, they block as much from then on.
+    `series` is the share's of today, which is part of its name at some brokers.
     """
 
     epoch: int
     margin: Decimal
     increasing: int = 0
     unit_margin: Decimal = Decimal(0)
+    series: Series | None = None
 
 
 class OrderDenied(OrderTerms, Event):

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
 
-from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
+from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType, Series
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
 
@@ -26,6 +26,7 @@ TERMS = (
     "tick_size",
     "freeze_quantity",
     "price_band",
+    "series",
     "monthly",
 )
 PUBLISHED = tuple(name for name in TERMS if name != "monthly")
@@ -106,6 +107,7 @@ def listing(terms: Terms) -> InstrumentListed:
         tick_size=Decimal(terms["tick_size"]),
         freeze_quantity=terms["freeze_quantity"],
         price_band=terms["price_band"],
+        series=Series(terms["series"]) if terms["series"] else None,
         tradable=terms["tradable"],
         delisted=terms["gone_on"] is not None,
     )

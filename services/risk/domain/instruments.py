@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from libs.common.contracts.enums import Exchange, InstrumentKind, Side
+from libs.common.contracts.enums import Exchange, InstrumentKind, Series, Side
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed, Quote, is_of_a_day_before
 from libs.common.trading_calendar import IST
@@ -25,6 +25,7 @@ class Instrument:
     strike: Decimal | None
     expiry: date | None
     tradable: bool
+    series: Series | None = None
 
     @classmethod
     def listed(cls, contract: InstrumentListed) -> "Instrument":
@@ -41,6 +42,7 @@ class Instrument:
             strike=contract.strike,
             expiry=contract.expiry,
             tradable=contract.tradable,
+            series=contract.series,
         )
 
     def has_expired(self, today: date) -> bool:

@@ -39,6 +39,7 @@ def decide(request: OrderRequested, check: OrderCheck) -> OrderCleared | OrderDe
         margin=check.margin,
         increasing=check.footprint.increasing,
         unit_margin=check.footprint.unit_margin,
+        series=check.listed.series,
     )
 
 

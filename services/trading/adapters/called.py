@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from libs.common.contracts import enums
 from libs.common.contracts.base import Message
 from libs.common.contracts.brokers import BrokerCancelRequested, BrokerModifyRequested, BrokerOrderRequested
-from libs.common.contracts.orders import OrderModifyCleared
+from libs.common.contracts.orders import OrderCleared, OrderModifyCleared
 from services.trading.domain.orders import Order
 
 
@@ -13,7 +13,7 @@ class CalledBroker:
     def __init__(self, broker: enums.Broker) -> None:
         self._broker = broker
 
-    def submit(self, order: Order) -> Sequence[Message]:
+    def submit(self, order: Order, cleared: OrderCleared) -> Sequence[Message]:
         return [
             BrokerOrderRequested(
                 order_id=order.order_id,
@@ -30,6 +30,7 @@ class CalledBroker:
                 tag=order.tag,
                 purpose=order.purpose,
                 epoch=order.epoch,
+                series=cleared.series,
             )
         ]
 

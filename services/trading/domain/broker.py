@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from libs.common.contracts.base import Message
-from libs.common.contracts.orders import OrderModifyCleared
+from libs.common.contracts.orders import OrderCleared, OrderModifyCleared
 from services.trading.domain.orders import Order
 
 
@@ -16,7 +16,7 @@ class Broker(Protocol):
     commit. What the venue answers comes back as ExecutionReported. See docs/decisions/0005-broker-protocol.md.
     """
 
-    def submit(self, order: Order) -> Sequence[Message]: ...
+    def submit(self, order: Order, cleared: OrderCleared) -> Sequence[Message]: ...
 
     def modify(self, order: Order, change: OrderModifyCleared) -> Sequence[Message]: ...
 

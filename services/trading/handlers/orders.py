@@ -44,7 +44,7 @@ async def submit_order(cleared: OrderCleared, ctx: Context[TradingStore, Trading
     return [
         submitted,
         *funds.move(account, ctx, margin=order.blocked),
-        *BROKERS[account.broker].submit(order),
+        *BROKERS[account.broker].submit(order, cleared),
     ]
 
 

@@ -222,6 +222,26 @@ def test_zerodhas_shares_lose_their_series_and_its_indices_get_openalgos_names(t
     }
 
 
+def test_nses_series_of_a_share_is_kept_beside_its_symbol(tmp_path: Path) -> None:
+    found = {row["instrument"]: row["series"] for row in written(tmp_path, MasterSource.ZERODHA, ZERODHA)}
+    assert {name: series for name, series in found.items() if series} == {
+        "NSE:SBIN": "EQ",
+        "NSE:MAXHEIGHTS": "BE",
+        "NSE:BAJAJ-AUTO": "EQ",
+    }
+
+
+def test_brokers_agree_on_the_series_of_shares(shared_data: Path) -> None:
+    """Six weeks lie between their dumps, in which one share in eight was moved."""
+    shoonya, fyers = (
+        {row["instrument"]: row["series"] for row in real(shared_data, source).to_dicts() if row["series"]}
+        for source in (MasterSource.SHOONYA, MasterSource.FYERS)
+    )
+    both = shoonya.keys() & fyers.keys()
+    assert len(both) > 2000
+    assert sum(shoonya[each] == fyers[each] for each in both) > 0.8 * len(both)
+
+
 def test_the_noren_familys_zipped_files_are_read_with_either_spelling(tmp_path: Path) -> None:
     shoonya = (
         "Exchange,Token,LotSize,Symbol,TradingSymbol,Expiry,Instrument,OptionType,StrikePrice,TickSize,\n"

@@ -191,6 +191,7 @@ def test_rows_as_described_become_the_same_contracts_at_every_broker(tmp_path: P
     assert (set(found), unreadable) == (expected, 0)
     share, option = found[SHARE], found[OPTION]
     assert (share["kind"], share["lot_size"], share["tick_size"]) == ("EQUITY", 1, "0.05")
+    assert (share["series"], option["series"]) == ("EQ", None)
     terms = [option[name] for name in ("underlying", "expiry", "strike", "option_type", "lot_size", "tick_size")]
     assert terms == ["NIFTY", date(2026, 11, 24), "24000", "CE", 65, "0.05"]
     assert (option["freeze_quantity"], option["spot"]) == (1755, INDEX)

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
+from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType, Series
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
 from libs.common.contracts.masters import MasterSource
@@ -96,6 +96,25 @@ async def test_a_changed_lot_says_what_it_was(store: ContractStore) -> None:
     await store.master.compare(DAY, [ZERODHA], announce=True)
     (row,) = await store.publish_pending(10, NOON)
     assert (row["change"], row["old_lot_size"], row["lot_size"]) == (Change.TERMS, 75, 65)
+
+
+async def test_a_share_that_is_moved_to_another_series_is_told_without_a_word_of_news(store: ContractStore) -> None:
+    """Its brokers call it by another name from then on."""
+    await publish(store, of_series("SBIN", Series.EQ), listed("INFY"))
+    assert await publish(store, of_series("SBIN", Series.BE), listed("INFY")) == {"SBIN": Change.QUIET}
+    found = await store.find(InstrumentId("NSE:SBIN"))
+    assert found == of_series("SBIN", Series.BE)
+
+
+async def test_the_series_is_that_of_the_first_broker_who_tells_one(store: ContractStore) -> None:
+    await dump(store, ZERODHA, [of_series("SBIN", Series.BE), listed("INFY")], DAY)
+    await publish(store, of_series("SBIN", Series.EQ), of_series("INFY", Series.BE), source=UPSTOX)
+    found = [await store.find(InstrumentId(f"NSE:{symbol}")) for symbol in ("SBIN", "INFY")]
+    assert [each and each.series for each in found] == [Series.BE, Series.BE]
+
+
+def of_series(symbol: str, series: Series) -> InstrumentListed:
+    return listed(symbol).model_copy(update={"series": series})
 
 
 async def test_the_day_after_its_expiry_a_contract_expires_and_stays_resolvable(store: ContractStore) -> None:

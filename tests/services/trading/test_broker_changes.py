@@ -123,7 +123,7 @@ async def test_an_order_that_comes_after_its_cancel_is_not_sent(the_world: World
     await the_world.tell(OrderCancelRequested(order_id=order.order_id, account_id=account_id, user_id=USER))
     the_world.start()
     await asyncio.sleep(0.5)
-    await the_world.tell(*CalledBroker(Broker.ZERODHA).submit(orders.submit(order)[0]))
+    await the_world.tell(*CalledBroker(Broker.ZERODHA).submit(orders.submit(order)[0], order))
     await the_world.becomes(order, S.CANCELLED)
     assert the_world.placed(order) == []
     assert await the_world.pool.fetchval("SELECT count(*) FROM broker_calls WHERE state <> 'DONE'") == 0

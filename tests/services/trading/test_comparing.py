@@ -10,7 +10,7 @@ import pytest
 from libs.common.contracts.accounts import AccountDeleteRequested
 from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.brokers import PositionDifference, PositionsCompared, PositionsCompareRequested
-from libs.common.contracts.enums import Exchange, ExecutionKind, Product, Side
+from libs.common.contracts.enums import Exchange, ExecutionKind, Product, Series, Side
 from libs.common.contracts.enums import OrderStatus as S
 from libs.common.contracts.ids import AccountId, InstrumentId
 from libs.common.contracts.orders import OrderCleared, OrderRequested
@@ -179,6 +179,18 @@ async def test_a_position_in_an_option_is_found_under_the_brokers_own_symbol(the
         the_world,
         PositionDifference(broker_symbol=shown_as(CALL), instrument=CALL, product=Product.NRML, ours=10, theirs=7),
     )
+
+
+async def test_a_share_of_another_series_is_bought_and_found_under_the_brokers_own_symbol(the_world: World) -> None:
+    """It was refused there as no instrument that there is: Kite writes the series behind the symbol."""
+    account_id = await the_world.account()
+    the_world.start(broker_leave_s=60.0)
+    order = await bought(the_world, account_id, product=Product.CNC, series=Series.BE)
+    [number] = the_world.placed(order)
+    assert the_world.stub.exchange.orders[number].fields["tradingsymbol"] == "SBIN-BE"
+    the_world.compare()
+    await looks(the_world, 3)
+    assert told(the_world) == [], "it is the same share"
 
 
 async def test_a_contract_that_was_settled_here_is_no_difference_though_the_broker_shows_it_until_its_night(

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
-from libs.common.contracts.enums import Broker, OrderPurpose, OrderType, Product, Side, Validity
+from libs.common.contracts.enums import Broker, OrderPurpose, OrderType, Product, Series, Side, Validity
 from libs.common.contracts.ids import InstrumentId
 from libs.common.testing import NOON
 from services.trading.adapters.zerodha import translate
@@ -136,6 +136,29 @@ def ours_of(row: Mapping[str, str]) -> InstrumentId:
     contract = kind if kind == "FUT" else f"{row['strike'].removesuffix('.0')}{kind}"
     expiry = f"{date.fromisoformat(row['expiry']):%d%b%y}".upper()
     return InstrumentId(f"{row['exchange']}:{row['name']}{expiry}{contract}")
+
+
+@pytest.mark.parametrize(
+    ("ours", "series", "theirs"),
+    [
+        ("NSE:MAXHEIGHTS", Series.BE, "MAXHEIGHTS-BE"),
+        ("NSE:EMBASSY", Series.RR, "EMBASSY-RR"),
+        ("NSE:BAJAJ-AUTO", Series.EQ, "BAJAJ-AUTO"),
+        ("NSE:SBIN", None, "SBIN"),
+        ("BSE:SBIN", None, "SBIN"),
+    ],
+)
+def test_a_share_bears_its_series_as_in_kites_dump(ours: str, series: Series | None, theirs: str) -> None:
+    order = wish(OrderType.LIMIT, "100").model_copy(update={"instrument": InstrumentId(ours), "series": series})
+    assert translate.order_form(order)["tradingsymbol"] == theirs
+
+
+def test_a_share_is_ours_whatever_its_series_is_today() -> None:
+    trade = {"trade_id": "1", "order_id": "2", "quantity": 5, "average_price": 9.5, "transaction_type": "SELL"}
+    trade |= {"fill_timestamp": "2026-11-23 10:00:00", "exchange": "NSE", "product": "CNC"}
+    body = {"status": "success", "data": [trade | {"tradingsymbol": each} for each in ("SBIN-BE", "SBIN", "SBIN-N1")]}
+    found = translate.trades(200, orjson.dumps(body))
+    assert [each.symbol for each in found] == ["NSE:SBIN", "NSE:SBIN", "NSE:SBIN-N1"]
 
 
 @pytest.mark.parametrize("ours", ["NSE_INDEX:NIFTY", "NFO:NIFTY", "CDS:USDINR04DEC26FUT", "CUSTOM:PAIR"])

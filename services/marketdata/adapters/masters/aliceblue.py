@@ -45,6 +45,7 @@ ALICEBLUE = Layout(
     option_type=text("option type"),
     lot_size=whole("lot size"),
     tick_size=Price("tick size"),
+    series=_SERIES,
     token=text("token"),
     broker_symbol=pl.coalesce(text("trading symbol"), text("symbol")),
 )

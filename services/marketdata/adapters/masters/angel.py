@@ -31,6 +31,7 @@ ANGEL = Layout(
     option_type=text("symbol").str.tail(2),
     lot_size=whole("lotsize"),
     tick_size=Price("tick_size", 100, _CURRENCY),
+    series=_SERIES,
     token=text("token"),
     broker_symbol=text("symbol"),
 )

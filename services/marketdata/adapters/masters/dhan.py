@@ -55,6 +55,7 @@ DHAN = Layout(
     lot_size=whole("LOT_UNITS"),
     # Indices' ticks are in rupees, all others in paise.
     tick_size=Price("TICK_SIZE", 100, {"NSE_INDEX": 1, "BSE_INDEX": 1}),
+    series=text("SERIES"),
     monthly=pl.when(_FLAG.is_in(["M", "W"])).then(_FLAG == "M"),
     token=text("SMST_SECURITY_ID"),
     broker_symbol=text("TRADING_SYMBOL"),

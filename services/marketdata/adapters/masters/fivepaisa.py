@@ -55,6 +55,7 @@ FIVEPAISA = Layout(
     lot_size=whole("LotSize"),
     tick_size=Price("TickSize"),
     freeze_quantity=whole("QtyLimit"),
+    series=text("Series"),
     token=text("ScripCode"),
     broker_symbol=text("Name"),
 )

@@ -32,7 +32,8 @@ _BOND_TYPES = ("2", "3", "5", "6", "7", "8")
 _CASH = text("segment") == "10"
 _OPTION = text("option_type").is_in(["CE", "PE"])
 # NSE:SBIN-EQ; the symbol may hold hyphens itself (NSE:BAJAJ-AUTO-EQ).
-_OF_NSE = (text("exchange") == "10") & text("ticker").str.extract(r"-([A-Z0-9]+)$").is_in(CASH_SERIES)
+_SERIES = text("ticker").str.extract(r"-([A-Z0-9]+)$")
+_OF_NSE = (text("exchange") == "10") & _SERIES.is_in(CASH_SERIES)
 _OF_BSE = (text("exchange") == "12") & ~text("type").is_in(_BOND_TYPES)
 _EXPIRY = indian_date(whole("expiry"), "s")
 
@@ -60,6 +61,7 @@ FYERS = Layout(
     option_type=text("option_type"),
     lot_size=whole("lot"),
     tick_size=Price("tick"),
+    series=_SERIES,
     monthly=text("ticker").str.replace(r"^[A-Z]+:", "").str.starts_with(compact("underlying") + short_expiry(_EXPIRY)),
     token=text("token"),
     broker_symbol=text("ticker"),

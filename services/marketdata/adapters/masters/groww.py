@@ -47,6 +47,7 @@ GROWW = Layout(
     lot_size=pl.when(_KIND == "EQ").then(pl.lit(1)).otherwise(whole("lot_size")),
     tick_size=Price("tick_size"),
     freeze_quantity=whole("freeze_quantity"),
+    series=text("series"),
     token=text("exchange_token"),
     broker_symbol=text("trading_symbol"),
 )

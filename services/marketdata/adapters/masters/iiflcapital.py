@@ -51,6 +51,7 @@ IIFLCAPITAL = Layout(
     option_type=text("Option Type"),
     lot_size=whole("Lot Size"),
     tick_size=Price("Tick Size"),
+    series=pl.coalesce(_SERIES, _KIND),
     token=text("Instrument ID"),
     broker_symbol=text("Trading Symbol"),
 )

@@ -61,6 +61,7 @@ KOTAK = Layout(
     option_type=text("pOptionType"),
     lot_size=whole("lLotSize"),
     tick_size=Price("dTickSize", 100),
+    series=text("pGroup"),
     token=text("pSymbol"),
     broker_symbol=text("pTrdSymbol"),
 )

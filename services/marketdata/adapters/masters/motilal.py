@@ -52,6 +52,7 @@ MOTILAL = Layout(
     option_type=text("optiontype"),
     lot_size=whole("marketlot"),
     tick_size=Price("ticksize"),
+    series=text("optiontype"),
     token=text("scripcode"),
     broker_symbol=text("scripname"),
 )

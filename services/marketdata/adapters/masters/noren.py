@@ -55,6 +55,7 @@ NOREN = Layout(
     option_type=text("optiontype"),
     lot_size=whole("lotsize"),
     tick_size=Price("ticksize"),
+    series=_KIND,
     token=text("token"),
     broker_symbol=text("tradingsymbol"),
 )
@@ -70,6 +71,7 @@ FIRSTOCK = replace(
     symbol=compact("tradingsymbol").str.replace(r"-[A-Z0-9]{2}$", ""),
     name=text("companyname"),
     freeze_quantity=whole("freezeqty"),
+    series=_SERIES,
 )
 DEFINEDGE = replace(
     NOREN,

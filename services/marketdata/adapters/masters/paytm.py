@@ -48,6 +48,7 @@ PAYTM = Layout(
     lot_size=whole("lot_size"),
     tick_size=Price("tick_size"),
     freeze_quantity=whole("freeze_quantity"),
+    series=text("series"),
     token=text("security_id"),
     broker_symbol=text("symbol"),
 )

@@ -42,6 +42,7 @@ POCKETFUL = Layout(
     option_type=text("option_type"),
     lot_size=whole("lot_size"),
     tick_size=Price("tick_size"),
+    series=_SERIES,
     token=text("token"),
     broker_symbol=text("trading_symbol"),
 )

@@ -11,7 +11,7 @@ from typing import Literal
 
 import polars as pl
 
-from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
+from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType, Series
 from libs.common.trading_calendar import IST
 from services.marketdata.domain import rules
 from services.marketdata.domain.masters import STAGED
@@ -28,6 +28,7 @@ FIELDS: Mapping[str, pl.DataType] = {
     "lot_size": pl.Int64(),
     "tick_size": pl.String(),
     "freeze_quantity": pl.Int64(),
+    "series": pl.String(),
     "monthly": pl.Boolean(),
     "token": pl.String(),
     "broker_symbol": pl.String(),
@@ -35,7 +36,7 @@ FIELDS: Mapping[str, pl.DataType] = {
 """What a format makes of its rows. `base` is the underlying of a derivative, else the symbol itself; `monthly` says
 whether the dump marks the expiry as the month's, null where it does not say."""
 
-CASH_SERIES = ("EQ", "BE", "BZ", "SM", "ST", "SZ", "RR", "IV")
+CASH_SERIES = tuple(series.value for series in Series)
 """NSE series that trade like shares: rolling, trade-for-trade, SME, REITs and InvITs. Bonds and funds are left out."""
 
 DERIVATIVE_KINDS = (InstrumentKind.FUTURE.value, InstrumentKind.OPTION.value)

@@ -35,6 +35,7 @@ TRADEJINI = Layout(
     lot_size=whole("lot"),
     tick_size=Price("tick"),
     freeze_quantity=whole("freezeQty"),
+    series=pl.col("series"),
     token=text("excToken"),
     broker_symbol=text("id"),
 )

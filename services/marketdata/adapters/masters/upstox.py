@@ -91,6 +91,7 @@ JSON = Layout(
     lot_size=whole("lot_size"),
     tick_size=Price("tick_size", 100),
     freeze_quantity=whole("freeze_quantity"),
+    series=text("instrument_type"),
     monthly=pl.col("weekly").str.to_lowercase() == "false",
     token=text("instrument_key"),
     broker_symbol=text("trading_symbol"),

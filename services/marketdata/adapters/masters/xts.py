@@ -55,6 +55,7 @@ XTS = Layout(
     tick_size=Price("tick"),
     # The exchange's figure is the smallest order that it freezes: 1801 where 1800 may be sent.
     freeze_quantity=whole("freeze") - 1,
+    series=text("series"),
     token=text("token"),
     broker_symbol=text("description"),
 )

@@ -40,6 +40,7 @@ ZERODHA = Layout(
     option_type=_KIND,
     lot_size=whole("lot_size"),
     tick_size=Price("tick_size"),
+    series=_SERIES.fill_null("EQ"),
     monthly=text("tradingsymbol").str.starts_with(text("name") + short_expiry(_EXPIRY)),
     token=text("instrument_token"),
     broker_symbol=text("tradingsymbol"),

@@ -87,12 +87,17 @@ _MERGED = f"""
         SELECT instrument, min(freeze_quantity) AS freeze_quantity, bool_or(monthly) AS monthly
         FROM live GROUP BY 1
     ),
+    series_known AS (
+        SELECT DISTINCT ON (instrument) instrument, series FROM live WHERE series IS NOT NULL
+        ORDER BY instrument, array_position($2::text[], source) NULLS LAST
+    ),
     merged AS (
-        SELECT b.instrument, {names([t for t in TERMS if t not in ("freeze_quantity", "monthly")], "b.")},
+        SELECT b.instrument, {names([t for t in TERMS if t not in ("freeze_quantity", "series", "monthly")], "b.")},
             nullif(coalesce(b.freeze_quantity, k.freeze_quantity) / b.lot_size * b.lot_size, 0) AS freeze_quantity,
+            s.series,
             coalesce(b.monthly, k.monthly) AS monthly,
             b.kind <> 'INDEX' AS tradable
-        FROM best b JOIN known_elsewhere k USING (instrument)
+        FROM best b JOIN known_elsewhere k USING (instrument) LEFT JOIN series_known s USING (instrument)
     )
 """  # noqa: S608 - names of our own
 

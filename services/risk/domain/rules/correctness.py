@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from libs.common.contracts.enums import Broker, DenialRule, InstrumentKind, OrderPurpose, OrderType, Product, Side
 from libs.common.contracts.orders import OrderTerms
-from services.risk.domain.instruments import trading_day
+from services.risk.domain.instruments import Instrument, trading_day
 from services.risk.domain.money import plain, rupees
 from services.risk.domain.rules.check import Denial, OrderCheck
 
@@ -39,6 +39,13 @@ def instrument_is_tradable(check: OrderCheck) -> Denial | None:
 def product_fits(check: OrderCheck) -> Denial | None:
     product, kind = check.order.product, check.listed.kind
     carried = Product.CNC if kind is InstrumentKind.EQUITY else Product.NRML
+    if product is Product.MIS and not check.only_reduces and _is_delivered(check.listed):
+        return Denial(
+            DenialRule.PRODUCT_NOT_ALLOWED,
+            f"{check.listed.instrument} is traded for delivery alone (series {check.listed.series}): use {carried}",
+            carried,
+            product,
+        )
     if product in (Product.MIS, carried):
         return None
     return Denial(
@@ -47,6 +54,11 @@ def product_fits(check: OrderCheck) -> Denial | None:
         f"MIS, {carried}",
         product,
     )
+
+
+def _is_delivered(instrument: Instrument) -> bool:
+    """Each trade in it is settled by itself, so that no position in it can be closed on its day."""
+    return instrument.series is not None and instrument.series.is_trade_for_trade
 
 
 def quantity_is_in_lots(check: OrderCheck) -> Denial | None:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import OrderPurpose
-from libs.common.contracts.orders import OrderModifyCleared
+from libs.common.contracts.orders import OrderCleared, OrderModifyCleared
 from libs.common.contracts.venue import VenueCancelRequested, VenueModifyRequested, VenueOrderRequested
 from services.trading.domain.orders import REACHES_WITHIN, Order
 
 
 class PaperBroker:
-    def submit(self, order: Order) -> Sequence[Message]:
+    def submit(self, order: Order, cleared: OrderCleared) -> Sequence[Message]:
         return [
             VenueOrderRequested(
                 order_id=order.order_id,

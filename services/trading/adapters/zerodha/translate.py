@@ -13,7 +13,7 @@ from libs.common.contracts.brokers import EXCHANGES_AT, BrokerModifyRequested, B
 from libs.common.contracts.enums import Broker, Exchange, OrderType, Product, Validity
 from libs.common.contracts.ids import InstrumentId
 from libs.common.trading_calendar import IST
-from services.trading.adapters.zerodha.symbols import kite_symbol
+from services.trading.adapters.zerodha.symbols import kite_symbol, without_series
 from services.trading.domain.book import STOPS, BookRow, RowState, Terms, Trade
 from services.trading.domain.calls import Answer, NotTaken, Refused, Silent, Taken
 from services.trading.domain.comparing import Theirs
@@ -52,7 +52,7 @@ class BadAnswer(Exception):
 
 def order_form(request: BrokerOrderRequested) -> Mapping[str, str]:
     """POST /orders/regular. A ValueError says why the order cannot be put into Kite's words."""
-    exchange, symbol = kite_symbol(request.instrument)
+    exchange, symbol = kite_symbol(request.instrument, request.series)
     if exchange not in EXCHANGES_AT[Broker.ZERODHA]:
         raise ValueError(f"orders on {exchange} do not go to zerodha, which counts contracts there: use its app")
     return {
@@ -229,10 +229,14 @@ def positions(status: int, body: bytes) -> list[Theirs]:
 
 def _theirs(row: _Position) -> Theirs:
     """A cash symbol is ours, too; a derivative's does not tell its day of expiry."""
-    symbol, product = f"{row.exchange}:{row.tradingsymbol}", Product(row.product)
+    symbol, product = _symbol(row), Product(row.product)
     instrument = InstrumentId(symbol) if row.exchange in (Exchange.NSE, Exchange.BSE) else None
     today = row.day_buy_quantity - row.day_sell_quantity
     return Theirs(symbol, instrument, product, today if product is Product.CNC else row.quantity)
+
+
+def _symbol(row: _Position | _Trade) -> str:
+    return f"{row.exchange}:{without_series(row.exchange, row.tradingsymbol)}"
 
 
 class _Update(_Shape):
@@ -283,7 +287,7 @@ def _trade(row: _Trade) -> Trade:
         quantity=row.quantity,
         price=row.average_price,
         at=_time(row.fill_timestamp),
-        symbol=f"{row.exchange}:{row.tradingsymbol}",
+        symbol=_symbol(row),
         product=row.product,
         side=row.transaction_type,
     )

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from libs.common.contracts.enums import DenialRule, OrderType, Product
+from libs.common.contracts.enums import DenialRule, OrderType, Product, Series, Side
+from libs.common.contracts.orders import OrderCleared
 from services.risk.domain.instruments import Instrument, Price
+from services.risk.domain.orders import decide
 from services.risk.domain.rules import Denial, denial
 from tests.services.risk.scene import CALL, CONTRACTS, FUTURE, NOW, SBIN, SPOT, TODAY, order, quote
-from tests.services.risk.test_domain.checking import RICH, check, refused
+from tests.services.risk.test_domain.checking import RICH, check, held, refused
 
 
 def test_an_instrument_that_nobody_listed_is_unknown() -> None:
@@ -61,6 +63,30 @@ def test_delivery_is_for_equities_and_carrying_for_derivatives(
     facts: dict[str, Any] = {"price": None}
     found = denial(check(request, **facts))
     assert (found is None) if allowed else (found is not None and found.rule is DenialRule.PRODUCT_NOT_ALLOWED)
+
+
+@pytest.mark.parametrize("series", [Series.BE, Series.BZ, Series.ST, Series.SZ])
+def test_nothing_that_is_delivered_trade_by_trade_is_bought_for_the_day(series: Series) -> None:
+    """Its broker refused it, on paper it was filled: nobody could have closed it on its day."""
+    share = Instrument.listed(CONTRACTS[0].model_copy(update={"series": series}))
+    assert refused(order(product=Product.MIS), instrument=share) == Denial(
+        DenialRule.PRODUCT_NOT_ALLOWED,
+        f"{SBIN} is traded for delivery alone (series {series}): use CNC",
+        limit="CNC",
+        value="MIS",
+    )
+    delivery = order(product=Product.CNC)
+    found = decide(delivery, check(delivery, instrument=share))
+    assert isinstance(found, OrderCleared)
+    assert found.series is series, "which some brokers write into its name"
+    sale = order(side=Side.SELL, product=Product.MIS, quantity=10)
+    assert denial(check(sale, instrument=share, net=held(10))) is None, "what was opened before can be closed"
+
+
+@pytest.mark.parametrize("series", [Series.EQ, Series.SM, Series.RR, Series.IV, None])
+def test_other_shares_are_bought_for_the_day(series: Series | None) -> None:
+    share = Instrument.listed(CONTRACTS[0].model_copy(update={"series": series}))
+    assert denial(check(order(product=Product.MIS), instrument=share)) is None
 
 
 @pytest.mark.parametrize("quantity", [0, -75])
