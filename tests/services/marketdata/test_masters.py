@@ -242,6 +242,15 @@ def test_brokers_agree_on_the_series_of_shares(shared_data: Path) -> None:
     assert sum(shoonya[each] == fyers[each] for each in both) > 0.8 * len(both)
 
 
+def test_of_a_share_that_kite_lists_under_several_series_the_ordinary_one_counts(shared_data: Path) -> None:
+    """By the other's token it had no price."""
+    dump = load(MasterSource.ZERODHA, [shared_data / "kite-mocks" / "instruments_nse.csv"], date(2017, 11, 24))
+    found = {row["instrument"]: row for row in dump.table.to_dicts()}
+    assert (found["NSE:CDSL"]["token"], found["NSE:ABCAPITAL"]["token"]) == ("5420545", "5533185")
+    assert found["NSE:CDSL"]["series"] is None, "nobody can tell in which it trades today"
+    assert [found[f"NSE:{name}"]["series"] for name in ("SSWL", "HERCULES")] == ["EQ", "BE"]
+
+
 def test_the_noren_familys_zipped_files_are_read_with_either_spelling(tmp_path: Path) -> None:
     shoonya = (
         "Exchange,Token,LotSize,Symbol,TradingSymbol,Expiry,Instrument,OptionType,StrikePrice,TickSize,\n"

@@ -151,8 +151,18 @@ def finish(rows: pl.DataFrame, day: date) -> tuple[pl.DataFrame, int]:
         pl.when(derivative).then(_spot()).alias("spot"),
         _freezes(good, day),
     ).with_columns((pl.col("exchange") + ":" + pl.col("symbol")).alias("instrument"))
-    listed = named.unique("instrument", keep="first", maintain_order=True)
+    listed = _of_one_series(named).unique("instrument", keep="first", maintain_order=True)
     return listed.with_columns(price_band=None).select(STAGED), rows.height - good.height
+
+
+def _of_one_series(rows: pl.DataFrame) -> pl.DataFrame:
+    """Zerodha has listed shares of EQ under series in which nothing trades, too (CDSL, CDSL-BE). The row of EQ counts,
+    and in which of them the share trades its dump does not tell.
+    """
+    is_eq = pl.col("series").eq_missing(Series.EQ.value)
+    is_sure = pl.col("series").n_unique().over("instrument") == 1
+    told = rows.with_columns(pl.when(is_sure | ~is_eq).then(pl.col("series")).alias("series"), is_eq.alias("is_eq"))
+    return told.sort("is_eq", descending=True, maintain_order=True)
 
 
 def _spot() -> pl.Expr:
