@@ -116,6 +116,24 @@ def test_brokers_agree_on_what_they_both_list(shared_data: Path) -> None:
     """Lots of SME shares were revised in between."""
 
 
+@pytest.mark.parametrize(
+    ("contract", "worth"),
+    [
+        ("GOLD04OCT24FUT", 100),  # a kilogram, quoted for 10 grams
+        ("GOLDM04OCT24FUT", 10),
+        ("GOLDGUINEA30SEP24FUT", 1),
+        ("ZINC30SEP24FUT", 5000),  # five tonnes, quoted for a kilogram
+        ("KAPAS29NOV24FUT", 200),
+        ("CRUDEOIL19SEP24FUT", 100),
+        ("NATURALGAS25SEP24FUT", 1250),
+        ("SILVERMIC29NOV24FUT", 1),
+    ],
+)
+def test_a_lot_of_a_commodity_is_what_its_price_counts(shared_data: Path, contract: str, worth: int) -> None:
+    """A lot of GOLDM blocked, gained and lost ten times what it is worth, one of ZINC a thousandth."""
+    assert one(real(shared_data, MasterSource.SHOONYA), f"MCX:{contract}")["lot_size"] == worth
+
+
 def test_bonds_are_no_shares(shared_data: Path) -> None:
     for source in (MasterSource.DHAN, MasterSource.UPSTOX, MasterSource.FYERS, MasterSource.SHOONYA):
         names = real(shared_data, source).filter(pl.col("kind") == "EQUITY")["symbol"].to_list()

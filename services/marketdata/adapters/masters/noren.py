@@ -31,12 +31,14 @@ _DEFINEDGE_COLUMNS = [
 _KIND = text("instrument")
 _OPTION = text("optiontype").is_in(["CE", "PE"])
 _SERIES = text("tradingsymbol").str.extract(r"-([A-Z0-9]{2})$")
+# MCX's file tells of how many of these its prices are: a lot of GOLDM is 100 grams, and quoted for 10 (0.1).
+_LOT = text("lotsize").cast(pl.Float64, strict=False) * text("gngd").cast(pl.Float64, strict=False).fill_null(1)
 # NIFTY24NOV26C24000, NIFTY24NOV26F, and on BFO SENSEX26NOV84000CE, SENSEX26NOVFUT, SENSEX26N1984000CE
 _WRITTEN_UNDERLYING = r"^(.+?)(?:\d{2}[A-Z]{3}\d{2}(?:F$|[CP]\d)|\d{2}(?:[A-Z]{3}|[1-9OND]\d{2})(?:FUT$|[\d.]+[CP]E$))"
 
 NOREN = Layout(
     columns=("exchange", "token", "lotsize", "symbol", "tradingsymbol", "instrument"),
-    optional=("expiry", "optiontype", "strikeprice", "ticksize"),
+    optional=("expiry", "gngd", "optiontype", "strikeprice", "ticksize"),
     market=("exchange",),
     markets=EXCHANGES,
     # NSE's file calls an index INDEX or, in some years, UNDIND.
@@ -53,7 +55,7 @@ NOREN = Layout(
     expiry=parsed_date("expiry", "%d-%b-%Y"),
     strike=Price("strikeprice"),
     option_type=text("optiontype"),
-    lot_size=whole("lotsize"),
+    lot_size=_LOT.round(0).cast(pl.Int64, strict=False),
     tick_size=Price("ticksize"),
     series=_KIND,
     token=text("token"),
@@ -70,6 +72,7 @@ FIRSTOCK = replace(
     underlying=compact("tradingsymbol").str.extract(_WRITTEN_UNDERLYING),
     symbol=compact("tradingsymbol").str.replace(r"-[A-Z0-9]{2}$", ""),
     name=text("companyname"),
+    lot_size=whole("lotsize"),
     freeze_quantity=whole("freezeqty"),
     series=_SERIES,
 )
@@ -80,6 +83,7 @@ DEFINEDGE = replace(
     name=pl.coalesce(text("company"), text("symbol")),
     expiry=text("expiry").str.zfill(8).str.to_date("%d%m%Y", strict=False),
     strike=Price("strikeprice", 100),
+    lot_size=whole("lotsize"),
     tick_size=Price("ticksize", 100),
 )
 
