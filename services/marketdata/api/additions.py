@@ -103,18 +103,18 @@ async def _alone(backfilling: asyncio.Lock) -> AsyncIterator[None]:
 async def _backfill(runtime: "MarketRuntime", contract: InstrumentListed, since: datetime, until: datetime) -> int:
     broker, series = broker_history(), runtime.memory.series
     try:
-        token = await _token(runtime, contract.instrument)
+        token, lot = await _called(runtime, contract.instrument)
         now = runtime.clock.now()
-        return await keeping.backfill(series, broker, contract.instrument, token, since, until, now)
+        return await keeping.backfill(series, broker, contract.instrument, token, since, until, now, lot)
     except HistoryRefused as error:
         raise Problem(502, "broker_refused", str(error)) from error
     finally:
         await broker.close()
 
 
-async def _token(runtime: "MarketRuntime", instrument: InstrumentId) -> str:
-    """What the broker behind the history API calls it, by its dump. What has expired keeps its token until the exchange
-    gives that to another contract, with whose candles the broker would answer.
+async def _called(runtime: "MarketRuntime", instrument: InstrumentId) -> tuple[str, int]:
+    """What the broker behind the history API calls it, by its dump, and units in what it counts. What has expired keeps
+    its token until the exchange gives that to another contract, with whose candles the broker would answer.
     """
     async with runtime.pool.acquire(timeout=2) as connection:
         store = ContractStore(connection)
@@ -128,7 +128,7 @@ async def _token(runtime: "MarketRuntime", instrument: InstrumentId) -> str:
             if newest != instrument:
                 detail = f"{SPEAKER.value}'s token {token} of {instrument} means {newest} now"
                 raise Problem(422, "no_broker_token", f"{detail}, whose candles would be kept under the wrong name")
-    return token
+        return token, (await store.lots(SPEAKER)).get(instrument, 1)
 
 
 def broker_history() -> KiteHistory:

@@ -81,7 +81,7 @@ async def _backfill(series: TimeSeries, wanted: argparse.Namespace) -> None:
     broker = broker_history()
     try:
         period, now = (wanted.start, wanted.end), SystemClock().now()
-        kept = await keeping.backfill(series, broker, wanted.instrument, wanted.token, *period, now)
+        kept = await keeping.backfill(series, broker, wanted.instrument, wanted.token, *period, now, wanted.lot)
     finally:
         await broker.close()
     _say({"instrument": wanted.instrument, "kept": kept})
@@ -110,11 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     importing.add_argument("--outside", action="store_true", help="keep candles from outside the session too")
 
-    backfilling = commands.add_parser("backfill", help="one-minute candles from the broker's history API")
-    backfilling.add_argument("instrument", type=InstrumentId)
-    backfilling.add_argument("token", help="the broker's")
-    backfilling.add_argument("start", type=_moment)
-    backfilling.add_argument("end", type=_moment)
+    _describe_backfill(commands.add_parser("backfill", help="one-minute candles from the broker's history API"))
 
     judging = commands.add_parser("quality", help="what is wrong with a day's candles")
     judging.add_argument("instrument", type=InstrumentId)
@@ -134,6 +130,14 @@ def _parser() -> argparse.ArgumentParser:
             moving.add_argument("--keep", action="store_true", help="leave the ticks in QuestDB too")
     commands.add_parser("ttl", help="how many days QuestDB keeps ticks").add_argument("days", type=int)
     return parser
+
+
+def _describe_backfill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("instrument", type=InstrumentId)
+    parser.add_argument("token", help="the broker's")
+    parser.add_argument("start", type=_moment)
+    parser.add_argument("end", type=_moment)
+    parser.add_argument("--lot", type=int, default=1, help="units in a contract of what the broker counts in contracts")
 
 
 def _moment(text: str) -> datetime:

@@ -57,16 +57,18 @@ async def backfill(
     start: datetime,
     end: datetime,
     now: datetime,
+    lot: int = 1,
 ) -> int:
     """Fetch and keep the candles that start in [start, end); how many there were. The present minute is left out: its
     candle is not whole. HistoryRefused, which says what is kept, when the broker gives up in the middle: its requests
-    are counted, so what it gave is not asked for again.
+    are counted, so what it gave is not asked for again. `lot` are the units in a contract, where it counts contracts.
     """
     kept = 0
     until = min(end, now.replace(second=0, microsecond=0))
     try:
         async for rows in broker.minutes(instrument, token, start, until):
-            kept += await series.write(candles=rows)
+            units = [row._replace(volume=row.volume * lot, oi=row.oi * lot) for row in rows]
+            kept += await series.write(candles=units)
     except HistoryRefused as error:
         raise HistoryRefused(f"{error}; the {kept} candles that it gave before are kept") from error
     return kept

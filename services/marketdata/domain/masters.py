@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType, Series
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed
+from libs.common.contracts.masters import MasterSource
 
 TERMS = (
     "exchange",
@@ -33,6 +34,15 @@ PUBLISHED = tuple(name for name in TERMS if name != "monthly")
 """What InstrumentListed carries; a month's mark alone is no reason to publish."""
 STAGED = ("instrument", *TERMS, "token", "broker_symbol")
 """The columns of a broker's dump, in this order."""
+
+COUNTS_CONTRACTS = (
+    (MasterSource.ZERODHA, Exchange.MCX),
+    (MasterSource.ZERODHA, Exchange.CDS),
+    (MasterSource.ZERODHA, Exchange.BCD),
+    (MasterSource.UPSTOX, Exchange.CDS),
+    (MasterSource.FYERS, Exchange.CDS),
+)
+"""Whose lot there is 1, whatever it holds: of how many units it is others tell."""
 
 LEAST_KEPT = 0.8
 """Of yesterday's contracts that have not expired nearly all are listed today; some far strikes come and go."""

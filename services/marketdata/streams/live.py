@@ -40,7 +40,9 @@ async def open_live(runtime: "MarketRuntime", day: date) -> LiveFeed:
     """The feed of one trading day. Waits for the first dump of each broker whose ticker is to be read."""
     settings = load(LiveSettings)
     runtime.memory.followed.master_changed.clear()
-    tickers = [Ticker(_dialect(each), each.connections, await _tokens(runtime, each, day)) for each in settings.tickers]
+    tickers = [
+        Ticker(_dialect(each), each.connections, *await _called(runtime, each, day)) for each in settings.tickers
+    ]
     memory = runtime.memory
 
     def is_open(exchange: Exchange) -> bool:
@@ -79,13 +81,13 @@ async def _has_learnt(runtime: "MarketRuntime", feed: LiveFeed) -> bool:
     day = memory.calendar.trading_day(runtime.clock.now())
     try:
         async with runtime.transaction() as unit:
-            tokens = [await unit.store.tokens(MasterSource(ticker.broker), day) for ticker in tickers]
+            called = [await _by_its_dump(unit.store, ticker, day) for ticker in tickers]
         await take_published(runtime)
     except FAILURES as error:
         log.warning("feed_waits_for_master", error=repr(error))
         memory.followed.master_changed.set()
         return False
-    feed.name(tokens)
+    feed.name(called)
     memory.board.judge_by(memory.listed)
     return True
 
@@ -94,17 +96,27 @@ def _dialect(ticker: TickerSettings) -> KiteDialect:
     return KiteDialect(ticker.credentials, ticker.address, ticker.quotes)
 
 
-async def _tokens(runtime: "MarketRuntime", ticker: TickerSettings, day: date) -> Mapping[InstrumentId, int]:
+async def _called(
+    runtime: "MarketRuntime", ticker: TickerSettings, day: date
+) -> tuple[Mapping[InstrumentId, int], Mapping[InstrumentId, int]]:
     waiting = False
     while True:
         async with runtime.transaction() as unit:
-            tokens = await unit.store.tokens(MasterSource(ticker.broker), day)
+            tokens, lots = await _by_its_dump(unit.store, ticker, day)
         if tokens:
-            return tokens
+            return tokens, lots
         if not waiting:
             log.warning("ticker_waits_for_master", broker=ticker.broker, hint="MARKETDATA_MASTERS must name it")
         waiting = True
         await asyncio.sleep(MASTER_SECONDS)
+
+
+async def _by_its_dump(
+    store: "ContractStore", ticker: TickerSettings, day: date
+) -> tuple[Mapping[InstrumentId, int], Mapping[InstrumentId, int]]:
+    """The instruments' tokens, and the units in a contract of what the broker counts in contracts."""
+    source = MasterSource(ticker.broker)
+    return await store.tokens(source, day), await store.lots(source)
 
 
 def _demand(memory: "MarketMemory", near: NearTheMoney, at: datetime) -> dict[Reason, set[InstrumentId]]:

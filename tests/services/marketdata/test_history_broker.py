@@ -88,6 +88,32 @@ async def test_missing_history_is_fetched_from_a_broker_window_by_window(
     assert found[0].start == datetime(2026, 8, 1, 3, 45, tzinfo=UTC)
 
 
+async def test_what_the_broker_counts_in_contracts_is_kept_in_units(
+    client: httpx.AsyncClient, memory: MarketMemory, name: InstrumentId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the live feed tells it: a minute's volume would be a hundredth of that of the next."""
+    wanted = {"start": f"2026-08-01T00:00:00{INDIAN}", "end": f"2026-08-02T00:00:00{INDIAN}"}
+    async with opened(app) as runtime, StubBroker() as broker:
+        monkeypatch.setenv("MARKETDATA_HISTORY_URL", broker.url)
+        await runtime.pool.execute("UPDATE broker_contracts SET exchange = 'MCX' WHERE instrument = $1", name)
+        await runtime.pool.execute(_OF_A_HUNDRED, name)
+        try:
+            assert (await client.post(f"/history/{name}/backfill", params=wanted)).json()["kept"] == 1
+        finally:
+            await runtime.pool.execute("DELETE FROM contracts WHERE instrument = $1", name)
+    chosen = Selection(name, Interval.ONE_MINUTE, OPEN - timedelta(days=200), OPEN)
+    async with asyncio.timeout(30):
+        while not (found := await memory.series.candles(chosen, 100)):
+            await asyncio.sleep(0.1)
+    assert [(each.close, each.volume, each.oi) for each in found] == [(100.75, 249_900, 1_366_777_500)]
+
+
+_OF_A_HUNDRED = """
+    INSERT INTO contracts (instrument, exchange, symbol, name, kind, lot_size, tick_size, tradable, published_at)
+    VALUES ($1, 'MCX', $1, $1, 'FUTURE', 100, 1, true, '2026-11-23')
+"""
+
+
 async def test_more_than_a_year_is_not_asked_for_at_once(
     client: httpx.AsyncClient, name: InstrumentId, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,26 @@ async def test_a_price_arrives_with_its_depth_and_time(ticker: StubTicker, runni
     assert running.feed.previous_closes == {SBIN: 800}
 
 
+async def test_what_a_broker_counts_in_contracts_is_told_in_units(ticker: StubTicker, credentials: Path) -> None:
+    """On paper an order of a lot of crude oil, 100 barrels, was never filled: a book of 20 contracts held no lot."""
+    crude = InstrumentId("MCX:CRUDEOIL18DEC26FUT")
+    login = Ticker(KiteDialect(credentials, ticker.address), 1, {crude: 7, SBIN: TOKENS[SBIN]}, {crude: 100})
+    feed = LiveFeed([login], SystemClock(), lambda _: True)
+    running = Running(feed)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(feed.run())
+        feed.carry([crude, SBIN])
+        await until(lambda: ticker.subscribed == {7, TOKENS[SBIN]})
+        for token in (7, TOKENS[SBIN]):
+            body = packets.full(token, 5000, AT, volume=900, bids=[(10, 4999, 2)], asks=[(20, 5001, 3)])
+            await ticker.say(packets.frame(body), token)
+        ticks = {tick.instrument: tick for tick in await running.sees(2)}
+        task.cancel()
+    told = {name: (tick.volume, tick.bid_quantity, tick.asks[0].quantity) for name, tick in ticks.items()}
+    assert told == {crude: (90_000, 1_000, 2_000), SBIN: (900, 10, 20)}
+    assert ticks[crude].ask == 5001
+
+
 async def test_the_exchange_s_range_of_the_day_is_known_of_what_trades_on_it(
     ticker: StubTicker, running: Running
 ) -> None:

@@ -113,6 +113,44 @@ async def test_the_series_is_that_of_the_first_broker_who_tells_one(store: Contr
     assert [each and each.series for each in found] == [Series.BE, Series.BE]
 
 
+async def test_where_the_first_broker_counts_contracts_a_lot_is_what_the_next_says(store: ContractStore) -> None:
+    """On paper a lot of crude oil was one barrel, and gained and lost a hundredth of what it is worth."""
+    counted, told = crude(lot=1), crude(lot=100, freeze=10_000)
+    await dump(store, ZERODHA, [counted, listed("SBIN"), option(24000, TOMORROW, lot=1)], DAY)
+    await publish(store, told, option(24000, TOMORROW, lot=65), source=UPSTOX)
+    found = await store.find(told.instrument)
+    assert found == told
+    assert await store.lots(ZERODHA) == {told.instrument: 100}
+    assert await store.lots(UPSTOX) == {}
+    index = await store.find(option(24000, TOMORROW).instrument)
+    assert index is not None
+    assert index.lot_size == 1, "shares and what is written on them everybody counts in units"
+
+
+async def test_what_is_frozen_is_so_many_lots_of_whoever_says_it(store: ContractStore) -> None:
+    await dump(store, ZERODHA, [crude(lot=1, freeze=30)], DAY)
+    await publish(store, crude(lot=100), source=UPSTOX)
+    found = await store.find(crude().instrument)
+    assert found is not None
+    assert (found.lot_size, found.freeze_quantity) == (100, 3_000)
+
+
+def crude(lot: int = 100, freeze: int | None = None) -> InstrumentListed:
+    symbol = symbols.Future("CRUDEOIL", TOMORROW)
+    return InstrumentListed(
+        instrument=symbols.instrument_id(Exchange.MCX, symbol),
+        exchange=Exchange.MCX,
+        symbol=str(symbol),
+        name="CRUDEOIL",
+        kind=InstrumentKind.FUTURE,
+        underlying="CRUDEOIL",
+        expiry=TOMORROW,
+        lot_size=lot,
+        tick_size=Decimal(1),
+        freeze_quantity=freeze,
+    )
+
+
 def of_series(symbol: str, series: Series) -> InstrumentListed:
     return listed(symbol).model_copy(update={"series": series})
 

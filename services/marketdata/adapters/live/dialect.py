@@ -39,6 +39,21 @@ class Packet(NamedTuple):
     """If the broker tells it, and the instrument has been traded today."""
 
 
+def in_units(packet: Packet, lot: int) -> Packet:
+    """What was told in contracts of so many units each."""
+    return packet._replace(
+        ltq=packet.ltq * lot,
+        volume=packet.volume * lot,
+        oi=packet.oi * lot,
+        bids=tuple(_level_in_units(level, lot) for level in packet.bids),
+        asks=tuple(_level_in_units(level, lot) for level in packet.asks),
+    )
+
+
+def _level_in_units(level: DepthLevel, lot: int) -> DepthLevel:
+    return level.model_copy(update={"quantity": level.quantity * lot})
+
+
 def day_range(ltp: float, opened: float, high: float, low: float) -> Range | None:
     """What a broker tells of the day, None where it does not hold together: zeros, or a day before's."""
     fits = 0 < low <= min(ltp, opened) and max(ltp, opened) <= high < inf

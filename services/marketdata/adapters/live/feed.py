@@ -12,7 +12,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import InstrumentListed, Quote, Tick, is_untraded
 from libs.common.telemetry import log
 from services.marketdata.adapters.live.connection import Connection
-from services.marketdata.adapters.live.dialect import Band, Dialect, Packet, Token
+from services.marketdata.adapters.live.dialect import Band, Dialect, Packet, Token, in_units
 from services.marketdata.adapters.live.polling import Poller
 from services.marketdata.domain.demand import dealt
 from services.marketdata.domain.sources import Arbiter
@@ -27,11 +27,15 @@ MOMENT = timedelta(microseconds=1)
 
 @dataclass
 class Ticker:
-    """One login at one broker, with its connections, its last resort, and what that broker calls the instruments."""
+    """One login at one broker, with its connections, its last resort, and what that broker calls the instruments.
+
+    `lots` are the units in a contract of what it counts in contracts.
+    """
 
     dialect: Dialect
     connections: int
     tokens: Mapping[InstrumentId, Token]
+    lots: Mapping[InstrumentId, int] = field(default_factory=dict)
     instruments: Mapping[Token, InstrumentId] = field(init=False)
     links: list[Connection] = field(init=False, default_factory=list)
     poller: Poller = field(init=False)
@@ -40,13 +44,13 @@ class Ticker:
     """Of what each connection holds."""
 
     def __post_init__(self) -> None:
-        self.name(self.tokens)
+        self.name(self.tokens, self.lots)
         self.held = [() for _ in range(self.connections)]
         self.exchanges = [frozenset() for _ in range(self.connections)]
 
-    def name(self, tokens: Mapping[InstrumentId, Token]) -> None:
-        """From now on the broker calls the instruments so."""
-        self.tokens = tokens
+    def name(self, tokens: Mapping[InstrumentId, Token], lots: Mapping[InstrumentId, int]) -> None:
+        """From now on the broker calls the instruments so, and counts them so."""
+        self.tokens, self.lots = tokens, lots
         self.instruments = {token: instrument for instrument, token in tokens.items()}
 
 
@@ -170,10 +174,12 @@ class LiveFeed:
     def resume(self, quotes: Iterable[Quote], day: date) -> None:
         """The market itself goes on."""
 
-    def name(self, tokens: Sequence[Mapping[InstrumentId, Token]]) -> None:
-        """What each ticker's broker calls the instruments from now on. What is carried is to be said again."""
-        for ticker, own in zip(self._tickers, tokens, strict=True):
-            ticker.name(own)
+    def name(self, called: Sequence[tuple[Mapping[InstrumentId, Token], Mapping[InstrumentId, int]]]) -> None:
+        """What each ticker's broker calls the instruments from now on, and how it counts them. What is carried is to be
+        said again.
+        """
+        for ticker, (tokens, lots) in zip(self._tickers, called, strict=True):
+            ticker.name(tokens, lots)
 
     def carry(self, instruments: Sequence[InstrumentId]) -> None:
         """From now on these and no others, at most `most` of them; what stays keeps its connection."""
@@ -220,7 +226,8 @@ class LiveFeed:
                 if instrument is None:
                     self._refuse_stranger(number, packet.token)
                 elif self._arbiter.admits(rank, instrument, received_at):
-                    self._take(rank, instrument, packet, received_at, source)
+                    lot = ticker.lots.get(instrument)
+                    self._take(rank, instrument, in_units(packet, lot) if lot else packet, received_at, source)
 
         return hear
 

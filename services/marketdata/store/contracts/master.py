@@ -13,7 +13,7 @@ import asyncpg
 
 from libs.common.contracts.masters import MasterSource
 from libs.common.database import Connection
-from services.marketdata.domain.masters import PUBLISHED, STAGED, TERMS, Change, ExchangeCensus
+from services.marketdata.domain.masters import COUNTS_CONTRACTS, PUBLISHED, STAGED, TERMS, Change, ExchangeCensus
 from services.marketdata.store.contracts.columns import names
 
 if TYPE_CHECKING:
@@ -75,29 +75,41 @@ _REPLACE = f"""
 that day. A token that means another instrument now is that of a renamed one.
 """
 
+COUNTED = ", ".join(f"('{source}', '{exchange}')" for source, exchange in COUNTS_CONTRACTS)
+_OF_SEVERAL = ("lot_size", "freeze_quantity", "series", "monthly")
 _MERGED = f"""
     live AS (
         SELECT * FROM broker_contracts WHERE listed AND (expiry IS NULL OR expiry >= $1)
     ),
     best AS (
-        SELECT DISTINCT ON (instrument) instrument, {names(TERMS)} FROM live
+        SELECT DISTINCT ON (instrument) instrument, source, {names(TERMS)} FROM live
         ORDER BY instrument, array_position($2::text[], source) NULLS LAST
     ),
     known_elsewhere AS (
-        SELECT instrument, min(freeze_quantity) AS freeze_quantity, bool_or(monthly) AS monthly
+        SELECT instrument, min(freeze_quantity) AS freeze_quantity, min(freeze_quantity / lot_size) AS freeze_lots,
+            bool_or(monthly) AS monthly
         FROM live GROUP BY 1
+    ),
+    in_units AS (
+        SELECT DISTINCT ON (instrument) instrument, lot_size FROM live
+        WHERE (source, exchange) NOT IN ({COUNTED})
+        ORDER BY instrument, array_position($2::text[], source) NULLS LAST
     ),
     series_known AS (
         SELECT DISTINCT ON (instrument) instrument, series FROM live WHERE series IS NOT NULL
         ORDER BY instrument, array_position($2::text[], source) NULLS LAST
     ),
     merged AS (
-        SELECT b.instrument, {names([t for t in TERMS if t not in ("freeze_quantity", "series", "monthly")], "b.")},
-            nullif(coalesce(b.freeze_quantity, k.freeze_quantity) / b.lot_size * b.lot_size, 0) AS freeze_quantity,
+        SELECT b.instrument, {names([term for term in TERMS if term not in _OF_SEVERAL], "b.")},
+            coalesce(u.lot_size, b.lot_size) AS lot_size,
+            nullif(CASE WHEN u.lot_size IS NULL
+                THEN coalesce(b.freeze_quantity, k.freeze_quantity) / b.lot_size * b.lot_size
+                ELSE k.freeze_lots * u.lot_size END, 0) AS freeze_quantity,
             s.series,
             coalesce(b.monthly, k.monthly) AS monthly,
             b.kind <> 'INDEX' AS tradable
         FROM best b JOIN known_elsewhere k USING (instrument) LEFT JOIN series_known s USING (instrument)
+            LEFT JOIN in_units u ON u.instrument = b.instrument AND (b.source, b.exchange) IN ({COUNTED})
     )
 """  # noqa: S608 - names of our own
 

@@ -14,7 +14,7 @@ from services.marketdata.domain.expiries import ListedExpiry
 from services.marketdata.domain.masters import listing
 from services.marketdata.store.contracts.custom import CorporateActions, CustomSymbols
 from services.marketdata.store.contracts.downloads import Downloads
-from services.marketdata.store.contracts.master import STATEMENT_SECONDS, Master
+from services.marketdata.store.contracts.master import COUNTED, STATEMENT_SECONDS, Master
 from services.marketdata.store.contracts.settlements import Settlements
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ _TOKENS = """
     SELECT instrument, token::bigint FROM broker_contracts
     WHERE source = $1 AND listed AND token ~ '^[0-9]{1,18}$' AND (expiry IS NULL OR expiry >= $2)
 """
+_LOTS = f"""
+    SELECT instrument, c.lot_size / b.lot_size FROM broker_contracts b JOIN contracts c USING (instrument)
+    WHERE b.source = $1 AND c.lot_size > b.lot_size AND (b.source, b.exchange) IN ({COUNTED})
+"""  # noqa: S608 - constants only
 _EXPIRIES = """
     SELECT exchange, underlying, kind, expiry, bool_or(monthly) AS monthly
     FROM contracts
@@ -84,6 +88,11 @@ class ContractStore(Store):
     async def tokens(self, source: MasterSource, day: date) -> dict[InstrumentId, int]:
         """What a broker calls the instruments that trade on `day`; what it calls by no number is left out."""
         rows = await self.connection.fetch(_TOKENS, source.value, day, timeout=STATEMENT_SECONDS)
+        return {InstrumentId(row[0]): row[1] for row in rows}
+
+    async def lots(self, source: MasterSource) -> dict[InstrumentId, int]:
+        """Units in a contract of what the broker counts in contracts; it counts what is left out in units."""
+        rows = await self.connection.fetch(_LOTS, source.value, timeout=STATEMENT_SECONDS)
         return {InstrumentId(row[0]): row[1] for row in rows}
 
     async def expiries(self, underlying: str | None = None) -> dict[Series, list[ListedExpiry]]:
