@@ -107,9 +107,11 @@ def plan(
     return Plan(cancels, exits, tuple(open_books), tuple(pending), waits, stands, in_doubt)
 
 
-def _rank(book: Book) -> tuple[str, str, str]:
-    """An order of their own, whatever the order they are stored in: a replay asks for the same exits again."""
-    return book.instrument, book.product, str(book.strategy_id)
+def _rank(book: Book) -> tuple[bool, str, str, str]:
+    """What was sold is bought back before what covers it is sold: a broker refuses to sell that first. Else an order of
+    their own, whatever the order they are stored in: a replay asks for the same exits again.
+    """
+    return book.holding.quantity > 0, book.instrument, book.product, str(book.strategy_id)
 
 
 def _may_cross(order: Order, now: datetime) -> bool:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.contracts.enums import ExecutionKind, OrderPurpose, Side, SquareOffReason
+from libs.common.contracts.ids import InstrumentId
 from libs.common.testing import NOON
 from services.trading.domain import exit_plan, orders, square_offs
 from services.trading.domain.orders import Order
@@ -42,6 +43,20 @@ def test_exits_with_those_on_their_way_never_close_more_than_is_held(
     assert asked * held <= 0
     assert all(wanted.quantity <= (largest or 100) for wanted in plan.exits)
     assert plan.is_flat == (not held and not pending)
+
+
+def test_what_was_sold_is_bought_back_before_what_covers_it_is_sold() -> None:
+    """Seen: exits went in the order of their names, and of a spread the bought option could be sold first, for which a
+    broker wants the margin of the sold one alone, and refuses it.
+    """
+    lower, upper = (InstrumentId(f"NFO:NIFTY23NOV26{strike}CE") for strike in (24000, 24500))
+    for sold in (lower, upper):
+        books = [replace(book(-5 if each == sold else 5), instrument=each) for each in (lower, upper)]
+        plan = exit_plan.plan(square_offs.start(square_off(), NOON), [], books, {}, NOON)
+        assert [(wanted.side, wanted.instrument == sold) for wanted in plan.exits] == [
+            (Side.BUY, True),
+            (Side.SELL, False),
+        ]
 
 
 def test_pauses_double_up_to_half_a_minute_and_a_fill_ends_them() -> None:
