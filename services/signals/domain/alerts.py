@@ -178,13 +178,11 @@ def _quantity(payload: Mapping[str, object], signal_type: SignalType) -> int | N
 
 
 def _price(payload: Mapping[str, object], names: tuple[str, ...]) -> Decimal | None:
-    name, value = _first(payload, names)
+    """That of a spread may be below 0."""
+    _, value = _first(payload, names)
     if isinstance(value, str) and value.strip().lower() in {"market", "limit"}:
         return None
-    _, number = _number(payload, names)
-    if number is not None and number < 0:
-        raise _NotUnderstood(name, f"{number} is below 0")
-    return number
+    return _number(payload, names)[1]
 
 
 def _number(payload: Mapping[str, object], names: tuple[str, ...]) -> tuple[str, Decimal | None]:

@@ -56,6 +56,12 @@ def test_a_price_with_a_point_is_exact() -> None:
     assert understood('{"action": "buy", "price": 0.1}').price == Decimal("0.1")
 
 
+def test_the_price_of_a_spread_may_be_below_0() -> None:
+    """Seen: of who trades two futures by their difference no exit was taken once that had changed its sign."""
+    alert = understood('{"action": "sell", "sentiment": "flat", "price": "-12.35", "trigger_price": -1}')
+    assert (alert.signal_type, alert.price) == (SignalType.EXIT, Decimal("-12.35"))
+
+
 @pytest.mark.parametrize(
     ("text", "signal_type", "action"),
     [
@@ -137,7 +143,6 @@ def test_an_entry_is_none_the_less_one_for_the_size_that_it_tells(text: str) -> 
         ('{"action": "buy", "price": "-1e9999999"}', "price"),
         ('{"action": "buy", "quantity": true}', "quantity"),
         ('{"action": "buy", "price": "cheap"}', "price"),
-        ('{"action": "buy", "price": -1}', "price"),
         ('{"action": "buy", "trigger_price": []}', "trigger_price"),
         ('{"action": "buy", "account_id": "mine"}', "account_id"),
         ('{"action": "buy", "account_id": 7}', "account_id"),
