@@ -26,6 +26,8 @@ from services.signals.settings import SignalsSettings
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
 
+Webhook = tuple[SignalGroupId, int]
+"""A group, and which rotation of its secrets."""
 _REDIS_SECONDS = 0.1
 _REDIS_AVOIDED_SECONDS = 5.0
 _MOST_BUCKETS = 10_000
@@ -118,8 +120,8 @@ class SignalsMemory(Memory):
         self.secrets = WebhookSecrets(self.settings.webhook_secret)
         self.calendar: TradingCalendar
         self.limiter: RateLimiter
-        self.deciding: dict[asyncio.Task[Any], SignalGroupId] = {}
-        """Alerts being decided, and of which group; a task lives on when its sender was told 503."""
+        self.deciding: dict[asyncio.Task[Any], Webhook | None] = {}
+        """Alerts being decided, and of which webhook, None of strangers; a task lives on when its sender heard 503."""
         self._turns: WeakValueDictionary[SignalGroupId, asyncio.Lock] = WeakValueDictionary()
         self._floods: dict[tuple[SignalGroupId, Fate], Flood] = {}
         self.told: dict[UUID, Flood] = {}

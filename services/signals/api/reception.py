@@ -21,12 +21,13 @@ from libs.common.contracts.enums import SignalType
 from libs.common.contracts.ids import SignalGroupId, SignalId
 from libs.common.contracts.signals import SignalGroup
 from libs.common.problems import Problem, unavailable
+from libs.common.security import WebhookSecrets
 from libs.common.telemetry import log
 from libs.common.trading_calendar import IST
 from services.signals.api.judging import judge, understand
 from services.signals.domain import alerts, fates, payloads, rate
 from services.signals.domain.fates import Accepted, Arrival, Fate, Outcome, Receiver, Refusal
-from services.signals.memory import SignalsMemory
+from services.signals.memory import SignalsMemory, Webhook
 from services.signals.store import SignalsStore
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ _COMMIT_SECONDS = 0.6
 _RESOLVED_SECONDS = 30.0
 """How long the database is asked what became of a commit, though the sender was answered."""
 _LOOK_SECONDS = 0.05
+_ROTATIONS_TRIED = 16
+"""Of a webhook before its group is read: whoever rotated his more often shares the room of strangers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +84,12 @@ async def receive(runtime: "SignalsRuntime", call: Call) -> Outcome | None:
     The task ends by itself.
     """
     memory = runtime.memory
-    under_way = list(memory.deciding.values())
-    if not rate.has_room(under_way.count(call.group_id), len(under_way), memory.settings.max_in_flight):
+    under_way, webhook = list(memory.deciding.values()), _webhook_of(call, memory.secrets)
+    if not rate.has_room(under_way.count(webhook), len(under_way), memory.settings.max_in_flight):
         raise unavailable("too many alerts are being taken at once, or too many of this webhook")
     reception = _Reception(runtime, call)
     work = asyncio.create_task(reception.outcome(), name="alert")
-    memory.deciding[work] = call.group_id
+    memory.deciding[work] = webhook
     work.add_done_callback(memory.deciding.pop)
     done, _ = await asyncio.wait({work}, timeout=memory.settings.answer_seconds)
     if not done and reception.committing:
@@ -101,6 +104,20 @@ async def receive(runtime: "SignalsRuntime", call: Call) -> Outcome | None:
     except _AWAY as error:
         log.warning("alert_not_taken", error=repr(error))
         raise unavailable("the alert was not taken: the database is away") from error
+
+
+def _webhook_of(call: Call, secrets: WebhookSecrets) -> Webhook | None:
+    """Whose share of the room a call takes. Strangers have one between them: they may name any groups, each another.
+    What was rotated away has one of its own.
+    """
+    rotations = (rotation for rotation in range(_ROTATIONS_TRIED) if _verifies(call, secrets, rotation))
+    return next(((call.group_id, rotation) for rotation in rotations), None)
+
+
+def _verifies(call: Call, secrets: WebhookSecrets, rotation: int) -> bool:
+    if call.url_id is not None:
+        return secrets.verify_url_id(call.url_id, call.group_id, rotation)
+    return secrets.verify_token(call.token or "", call.group_id, rotation)
 
 
 async def _unknown(reception: "_Reception", signal_id: SignalId) -> Problem:
@@ -133,7 +150,7 @@ class _Reception:
             receiver = await SignalsStore(connection).find(self.call.group_id)
         if receiver is None:
             return None
-        if not self._authentic(receiver.group):
+        if not _verifies(self.call, self.memory.secrets, receiver.group.rotation):
             reason = "the token or the URL is wrong, or was rotated away"
             await self._log_some(receiver.group, Refusal(Fate.UNAUTHORIZED, reason))
             return None
@@ -152,12 +169,6 @@ class _Reception:
                     raise
                 log.warning("commit_not_heard", error=repr(error))
                 return await self._resolve(self.committing)
-
-    def _authentic(self, group: SignalGroup) -> bool:
-        secrets, call = self.memory.secrets, self.call
-        if call.url_id is not None:
-            return secrets.verify_url_id(call.url_id, group.group_id, group.rotation)
-        return secrets.verify_token(call.token or "", group.group_id, group.rotation)
 
     async def _limit(self, group: SignalGroup, kind: SignalType) -> Refusal | None:
         """Entries and exits each have the group's rate: however many enter, what they opened can be closed."""

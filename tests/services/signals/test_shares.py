@@ -12,14 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.clock import FixedClock
+from libs.common.contracts.ids import SignalGroupId
+from libs.common.ids import new_id
 from libs.common.process import tick
+from libs.common.security import WebhookSecrets
 from libs.common.service import every
 from libs.common.testing import service_app
 from libs.common.testing.apps import served
 from services.signals import handlers
 from services.signals.app import app
 from services.signals.domain import rate
-from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, logged, problem
+from tests.services.signals.webhooks import SECRETS, TRADINGVIEW, Make, alert, logged, problem
 
 
 async def test_a_webhook_that_floods_leaves_room_for_the_others(
@@ -45,6 +48,36 @@ async def test_a_webhook_that_floods_leaves_room_for_the_others(
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert "this webhook" in problem(refused, 503, "unavailable")["detail"]
     assert int(refused.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize("is_rotated_away", [False, True])
+async def test_who_has_no_secret_leaves_room_whatever_webhooks_he_names(
+    is_rotated_away: bool, make: Make, pool: asyncpg.Pool, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen: each that he made up had a share of its own, so that anybody could fill the room without a token."""
+    monkeypatch.setenv("SIGNALS_MAX_IN_FLIGHT", "6")
+    group = await make(rotation=1)
+    async with service_app(app, clock=clock) as client, pool.acquire() as connection:
+
+        async def send(n: int) -> int:
+            if is_rotated_away:
+                named = {"strategy_id": str(group.group_id), "token": SECRETS.token(group.group_id, 0)}
+                return (await client.post(TRADINGVIEW, params=named, json={"action": "buy"})).status_code
+            guess = WebhookSecrets("a secret of nobody").url_id(SignalGroupId(new_id()), 0)
+            url = TRADINGVIEW if n % 2 else f"/api/v2/webhooks/custom/{guess}"
+            named = {"strategy_id": str(new_id()), "token": "guess"}
+            return (await client.post(url, params=named, json={"action": "buy"})).status_code
+
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE signal_groups IN ACCESS EXCLUSIVE MODE")
+            flood = [asyncio.create_task(send(n)) for n in range(12)]
+            async with asyncio.timeout(10):
+                while sum(task.done() for task in flood) < 6:
+                    await asyncio.sleep(0.01)
+            owners = asyncio.create_task(client.post(TRADINGVIEW, json=alert(group)))
+            await asyncio.wait({owners}, timeout=0.2)
+        assert (await owners).status_code == 202
+        assert set(await asyncio.gather(*flood)) == {401, 503}
 
 
 async def test_a_sender_that_goes_on_though_it_is_refused_does_not_fill_the_log(
