@@ -177,7 +177,8 @@ def decide(
     day_ends: datetime,
 ) -> Outcome:
     """The group's rules, in the order in which a person would want to hear of them. Exits count with the day's alerts
-    but are never refused for their number: the position would stay open.
+    but are never refused for their number or the hour, as of the last bar's, which comes once the market is closed: the
+    position would stay open.
     """
     group = receiver.group
     refusal = admit(receiver, today)
@@ -185,9 +186,9 @@ def decide(
         return refusal
     if duplicate_of is not None:
         return Duplicate(duplicate_of)
-    if group.market_hours_only and not market_open:
-        return Refusal(Fate.MARKET_CLOSED, f"{exchange_of(alert)} is closed and the group keeps market hours")
     entering = alert.signal_type is not SignalType.EXIT
+    if entering and group.market_hours_only and not market_open:
+        return Refusal(Fate.MARKET_CLOSED, f"{exchange_of(alert)} is closed and the group keeps market hours")
     if entering and receiver.accepted_on(today) >= group.max_signals_per_day:
         reason = f"{group.max_signals_per_day} alerts were accepted today, the group's limit"
         return Refusal(Fate.DAILY_LIMIT, reason, retry_after_s=math.ceil((day_ends - at).total_seconds()))

@@ -45,6 +45,7 @@ async def test_market_hours_are_those_of_the_exchange(
     async with service_app(app, clock=clock) as client:
         problem(await client.post(TRADINGVIEW, json=alert(group)), 403, "market_closed")
         assert (await the_fate(client, group))[0] == "MARKET_CLOSED"
+        assert (await client.post(TRADINGVIEW, json=alert(group, signal_type="exit"))).status_code == 202
         clock.at = datetime(2026, 11, 25, 6, 30, tzinfo=UTC)
         assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
 

@@ -67,6 +67,12 @@ def test_market_hours_are_kept_only_when_asked_for() -> None:
     assert isinstance(decide(Receiver(a_group(), 1), ALERT, market_open=False), Accepted)
 
 
+def test_an_exit_is_not_refused_for_the_hour() -> None:
+    """Seen: that of the last bar came a second after the close, and what it was to close stayed open overnight."""
+    out = Alert(SignalType.EXIT, Side.SELL, symbol="NIFTY")
+    assert isinstance(decide(Receiver(a_group(market_hours_only=True), 1), out, market_open=False), Accepted)
+
+
 @pytest.mark.parametrize(
     ("symbol", "beside", "exchange"),
     [
