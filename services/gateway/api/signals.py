@@ -29,6 +29,7 @@ _ANSWERS = {**models.PROBLEMS, **models.TAKEN}
 _GROUPS = Owned(Kind.SIGNAL_GROUP, SignalGroupSaved, SignalGroupDeleted)
 _Before = Annotated[UUID | None, Query(description="`next_cursor` of the page before")]
 _Limit = Annotated[int, Query(ge=1, le=500)]
+_Said = Annotated[str | None, Query(max_length=40)]
 
 
 @router.get("/signals/", response_model=models.Listing[models.SignalGroupView], responses=models.PROBLEMS)
@@ -120,11 +121,16 @@ async def logs(
 
 
 @router.post("/webhooks/{signal_id}/test", response_model=models.WebhookTrial, responses=models.PROBLEMS)
-async def test(signal_id: UUID, request: Request, identity: Trader, edge: TheEdge) -> Response:
-    """What would become of the alert in the body if it came now. Nothing is kept, counted or traded."""
+async def try_out(
+    signal_id: UUID, request: Request, identity: Trader, edge: TheEdge, action: _Said = None, signal_type: _Said = None
+) -> Response:
+    """What would become of the alert in the body if it came now, by a URL that says its `action` or `signal_type` where
+    that does not. Nothing is kept, counted or traded.
+    """
     await _GROUPS.own(edge, identity, signal_id)
     path, body = f"/internal/webhooks/{signal_id}/test", await request.body()
-    status, content = await edge.internal.post("signals", path, body, {"user_id": identity.user_id})
+    wanted = {"user_id": identity.user_id, "action": action, "signal_type": signal_type}
+    status, content = await edge.internal.post("signals", path, body, wanted)
     media = "application/json" if status == 200 else PROBLEM_JSON
     return Response(content, status, media_type=media)
 

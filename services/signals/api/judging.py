@@ -1,5 +1,6 @@
 """An alert under its group's rules. One that counts and one that is only tried are judged here, both alike."""
 
+from collections.abc import Mapping
 from datetime import datetime, time, timedelta
 
 from libs.common.contracts.ids import SignalId
@@ -11,10 +12,25 @@ from services.signals.memory import SignalsMemory
 from services.signals.settings import SignalsSettings
 from services.signals.store import SignalsStore
 
+Read = payloads.Payload | payloads.Malformed | Refusal
+"""A body as it was read; a Refusal: it was not read to its end, or its URL says what it says, too."""
 
-def understand(
-    payload: payloads.Payload | payloads.Malformed | Refusal, settings: SignalsSettings, at: datetime
-) -> Alert | Refusal:
+
+def said_in_url(action: str | None, signal_type: str | None) -> Mapping[str, str]:
+    """What of an alert its URL says."""
+    said = {"action": action, "signal_type": signal_type}
+    return {name: value for name, value in said.items() if value}
+
+
+def whole(read: Read, said: Mapping[str, str]) -> Read:
+    """With what its URL says."""
+    if not isinstance(read, dict):
+        return read
+    found = alerts.with_url(read, said)
+    return _refusal(found) if isinstance(found, alerts.Invalid) else found
+
+
+def understand(payload: Read, settings: SignalsSettings, at: datetime) -> Alert | Refusal:
     """The alert, or why it cannot be taken for one."""
     if isinstance(payload, Refusal):
         return payload
@@ -22,8 +38,12 @@ def understand(
         return Refusal(Fate.MALFORMED, payload.problem)
     alert = alerts.read(payload)
     if isinstance(alert, alerts.Invalid):
-        return Refusal(Fate.INVALID, f"{alert.field}: {alert.problem}", field=alert.field)
+        return _refusal(alert)
     return fates.check_age(alert, at, settings.stale_after_s) or alert
+
+
+def _refusal(invalid: alerts.Invalid) -> Refusal:
+    return Refusal(Fate.INVALID, f"{invalid.field}: {invalid.problem}", field=invalid.field)
 
 
 async def judge(

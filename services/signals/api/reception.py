@@ -9,7 +9,8 @@ import asyncio
 import hashlib
 import hmac
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from libs.common.problems import Problem, unavailable
 from libs.common.security import WebhookSecrets
 from libs.common.telemetry import log
 from libs.common.trading_calendar import IST
-from services.signals.api.judging import judge, understand
+from services.signals.api.judging import Read, judge, understand, whole
 from services.signals.domain import alerts, fates, payloads, rate
 from services.signals.domain.fates import Accepted, Arrival, Fate, Outcome, Receiver, Refusal
 from services.signals.memory import SignalsMemory, Webhook
@@ -57,13 +58,16 @@ _ROTATIONS_TRIED = 16
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An alert as it came in: for which group, with which credential. A Refusal: it was not read to its end."""
+    """An alert as it came in: for which group, with which credential, and what of it was `said` in the URL. A Refusal:
+    it was not read to its end.
+    """
 
     group_id: SignalGroupId
     body: bytes | Refusal
-    payload: payloads.Payload | payloads.Malformed | Refusal
+    payload: Read
     source_ip: str
     began: float
+    said: Mapping[str, str] = field(default_factory=dict)
     token: str | None = None
     url_id: str | None = None
     signature: str | None = None
@@ -142,7 +146,8 @@ class _Reception:
         self.committing: Committing | None = None
         self.unanswered: SignalId | None = None
         """What the alert may have become before, when its sender was told that nobody knows."""
-        read = payloads.Malformed("") if isinstance(call.payload, Refusal) else call.payload
+        self.payload = whole(call.payload, call.said)
+        read = payloads.Malformed("") if isinstance(self.payload, Refusal) else self.payload
         self.content_hash = payloads.fingerprint(self.raw, read)
 
     async def outcome(self) -> Outcome | None:
@@ -186,7 +191,10 @@ class _Reception:
             return Refusal(
                 Fate.UNAUTHORIZED, "X-Signature is missing or is not sha256=<HMAC-SHA256 of the body, in hex>"
             )
-        return understand(self.call.payload, self.memory.settings, self.at)
+        if group.signature_required and self.call.said:
+            name = next(iter(self.call.said))
+            return Refusal(Fate.INVALID, f"{name}: not in the URL, which nobody signs; say it in the body", field=name)
+        return understand(self.payload, self.memory.settings, self.at)
 
     def _signed(self, group: SignalGroup) -> bool:
         key = self.memory.secrets.signing_key(group.group_id, group.rotation)

@@ -1,6 +1,7 @@
 """What would become of an alert, asked by the gateway for the group's owner: nothing is kept, counted or passed on."""
 
 import hmac
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from libs.common.ids import new_id
 from libs.common.problems import Problem
 from libs.common.trading_calendar import IST
 from services.signals.api.bodies import read_body
-from services.signals.api.judging import judge, understand
+from services.signals.api.judging import judge, said_in_url, understand, whole
 from services.signals.domain import fates, payloads
 from services.signals.domain.fates import Accepted, Outcome, Refusal
 from services.signals.memory import SignalsMemory
@@ -27,18 +28,28 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
 
     @router.post("/internal/webhooks/{group_id}/test", summary="What would become of this alert now")
     async def test(
-        group_id: UUID, user_id: UUID, request: Request, x_internal_token: Annotated[str, Header()] = ""
+        group_id: UUID,
+        user_id: UUID,
+        request: Request,
+        action: str | None = None,
+        signal_type: str | None = None,
+        x_internal_token: Annotated[str, Header()] = "",
     ) -> dict[str, object]:
         if not hmac.compare_digest(x_internal_token.encode(), runtime.settings.internal_token.encode()):
             raise Problem(401, "unauthorized", "X-Internal-Token is missing or wrong")
         body = await read_body(request, settings)
-        return _told(await _outcome(runtime, SignalGroupId(group_id), user_id, body))
+        said = said_in_url(action, signal_type)
+        return _told(await _outcome(runtime, SignalGroupId(group_id), user_id, body, said))
 
     return router
 
 
 async def _outcome(
-    runtime: "Runtime[SignalsStore, SignalsMemory]", group_id: SignalGroupId, user_id: UUID, body: bytes | Refusal
+    runtime: "Runtime[SignalsStore, SignalsMemory]",
+    group_id: SignalGroupId,
+    user_id: UUID,
+    body: bytes | Refusal,
+    said: Mapping[str, str],
 ) -> Outcome:
     """What a real alert would hear in the same order, less the credential, the signature and the rate."""
     memory, at = runtime.memory, runtime.clock.now()
@@ -52,7 +63,9 @@ async def _outcome(
             return refusal
         if isinstance(body, Refusal):
             return body
-        payload = payloads.decode(body)
+        payload = whole(payloads.decode(body), said)
+        if isinstance(payload, Refusal):
+            return payload
         alert = understand(payload, memory.settings, at)
         if isinstance(alert, Refusal):
             return alert

@@ -10,6 +10,7 @@ from libs.common.clock import stopwatch
 from libs.common.contracts.ids import SignalGroupId
 from libs.common.problems import Problem
 from services.signals.api.bodies import read_body
+from services.signals.api.judging import said_in_url
 from services.signals.api.reception import Call, receive
 from services.signals.domain import alerts, payloads
 from services.signals.domain.fates import Accepted, Duplicate, Fate, Outcome, Refusal
@@ -34,6 +35,7 @@ STATUS = {
     Fate.DAILY_LIMIT: 429,
 }
 """ACCEPTED is 202 and DUPLICATE 200: a sender that repeats itself did nothing wrong."""
+Said = Annotated[str | None, Query(max_length=40, description="where the body does not say it, as ChartInk's does not")]
 _UNREAD = (Fate.OVERSIZED, Fate.REQUEST_TIMEOUT)
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Taken before", "content": {"application/json": {"schema": {}}}},
@@ -58,6 +60,8 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
         request: Request,
         token: Annotated[str | None, Query(max_length=200)] = None,
         strategy_id: Annotated[UUID | None, Query()] = None,
+        action: Said = None,
+        signal_type: Said = None,
     ) -> Response:
         began = stopwatch()
         body = await read_body(request, settings)
@@ -66,7 +70,8 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
         payload = body if isinstance(body, Refusal) else payloads.decode(body)
         named = _named_group(strategy_id, payload)
         in_body = alerts.read_token(payload) if isinstance(payload, dict) else None
-        call = Call(named, body, payload, _source(request), began, token=token or in_body or "")
+        said = said_in_url(action, signal_type)
+        call = Call(named, body, payload, _source(request), began, said, token=token or in_body or "")
         return _answer(await receive(runtime, call))
 
     @router.post(
@@ -76,7 +81,11 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
         responses=_ANSWERS,
     )
     async def custom(
-        request: Request, webhook_id: str, x_signature: Annotated[str | None, Header()] = None
+        request: Request,
+        webhook_id: str,
+        x_signature: Annotated[str | None, Header()] = None,
+        action: Said = None,
+        signal_type: Said = None,
     ) -> Response:
         began = stopwatch()
         body = await read_body(request, settings)
@@ -84,7 +93,8 @@ def routes(runtime: "Runtime[SignalsStore, SignalsMemory]") -> APIRouter:
         if group_id is None:
             raise _unknown()
         payload = body if isinstance(body, Refusal) else payloads.decode(body)
-        call = Call(group_id, body, payload, _source(request), began, url_id=webhook_id, signature=x_signature)
+        said = said_in_url(action, signal_type)
+        call = Call(group_id, body, payload, _source(request), began, said, url_id=webhook_id, signature=x_signature)
         return _answer(await receive(runtime, call))
 
     return router

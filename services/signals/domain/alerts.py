@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from libs.common.contracts.enums import Side, SignalType
 from libs.common.contracts.ids import AccountId, SignalGroupId
+from services.signals.domain.payloads import Payload
 
 _GROUP = ("strategy_id", "group_id")
 _ACTION = ("action", "side", "order_action", "strategy_order_action", "data")
@@ -44,6 +45,7 @@ _SIDES: Mapping[str, tuple[Side | None, SignalType | None]] = {
     "exit_short": (Side.BUY, SignalType.EXIT),
     "close_short": (Side.BUY, SignalType.EXIT),
 }
+_IN_URL: Mapping[str, tuple[str, ...]] = {"action": _ACTION, "signal_type": ("signal_type",)}
 _TYPES = {"entry": SignalType.ENTRY, "enter": SignalType.ENTRY, "exit": SignalType.EXIT, "close": SignalType.EXIT}
 _POSITIONS: Mapping[str, Side | None] = {
     "long": Side.BUY,
@@ -103,6 +105,16 @@ def read_token(payload: Mapping[str, object]) -> str | None:
     """None for a text that no token of ours can be; half a character could not even be compared with one."""
     token = payload.get("token")
     return token if isinstance(token, str) and token.isascii() else None
+
+
+def with_url(payload: Payload, said: Mapping[str, str]) -> Payload | Invalid:
+    """The alert of a sender whose body is his own, as ChartInk's: its URL says what is meant. Where both say it nobody
+    can tell which counts.
+    """
+    for name in said:
+        if _first(payload, _IN_URL[name])[1] is not None:
+            return Invalid(name, "stands in the URL and in the body; say it in one of them")
+    return {**payload, **said}
 
 
 def read(payload: Mapping[str, object]) -> Alert | Invalid:

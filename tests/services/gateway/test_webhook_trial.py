@@ -37,6 +37,9 @@ async def test_the_alert_goes_to_signals_as_it_is_with_its_owner_s_name(
     assert (answer.status_code, answer.json()["fate"]) == (200, "ACCEPTED")
     assert f"POST /internal/webhooks/{group_id}/test?user_id={asha.user_id}" in signals.asked
     assert ALERT.decode() in signals.asked
+    url = {"action": "buy", "signal_type": "entry"}
+    assert (await asha.client.post(f"/api/v2/webhooks/{group_id}/test", params=url, content=b"{}")).status_code == 200
+    assert f"test?user_id={asha.user_id}&action=buy&signal_type=entry" in signals.asked
 
 
 async def test_nobody_tries_another_s_group(platform: Platform, signals: Marketdata) -> None:

@@ -1,6 +1,7 @@
 """What would become of an alert, asked for the group's owner."""
 
 import os
+from collections.abc import Mapping
 
 import asyncpg
 import httpx
@@ -12,11 +13,16 @@ from tests.services.signals.webhooks import TRADINGVIEW, Make, alert, logged, pr
 
 
 async def tried(
-    client: httpx.AsyncClient, group: SignalGroup, body: bytes, user: object = None, key: str = ""
+    client: httpx.AsyncClient,
+    group: SignalGroup,
+    body: bytes,
+    user: object = None,
+    key: str = "",
+    said: Mapping[str, str] | None = None,
 ) -> httpx.Response:
     return await client.post(
         f"/internal/webhooks/{group.group_id}/test",
-        params={"user_id": str(user or group.user_id)},
+        params={"user_id": str(user or group.user_id), **(said or {})},
         content=body,
         headers={"X-Internal-Token": key or os.environ["INTERNAL_TOKEN"]},
     )

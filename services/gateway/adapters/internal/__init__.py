@@ -37,7 +37,7 @@ class Internal:
         self, service: str, path: str, body: bytes, parameters: Mapping[str, object] | None = None
     ) -> tuple[int, bytes]:
         """As `put`."""
-        wanted = {name: str(value) for name, value in (parameters or {}).items()}
+        wanted = {name: str(value) for name, value in (parameters or {}).items() if value is not None}
         return await self._ask("POST", service, path, parameters=wanted, body=body)
 
     async def _ask(

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from libs.common.contracts.enums import Side, SignalType
+from services.signals.domain import alerts, payloads
+from services.signals.domain.alerts import Alert
 from tests.services.signals.test_domain.reading import understood
 
 TEMPLATES = Path(os.environ.get("SHARED_DATA", "../shared/data")) / "webhooks"
@@ -50,3 +52,16 @@ def test_the_templates_that_people_use_are_understood(template: str, signal_type
         text = text.replace(placeholder, value)
     alert = understood(text)
     assert (alert.signal_type, alert.action) == (signal_type, action)
+
+
+def test_what_chartink_sends_is_understood_by_what_its_url_says() -> None:
+    """Seen: nobody can put an action into its body, and every alert of it was refused."""
+    if not TEMPLATES.is_dir():
+        pytest.skip(f"no recorded templates in {TEMPLATES}; set SHARED_DATA")
+    body = payloads.decode((TEMPLATES / "022-valid-json.txt").read_bytes())
+    assert isinstance(body, dict)
+    whole = alerts.with_url(body, {"action": "sell", "signal_type": "exit"})
+    assert isinstance(whole, dict)
+    alert = alerts.read(whole)
+    assert isinstance(alert, Alert)
+    assert (alert.signal_type, alert.action) == (SignalType.EXIT, Side.SELL)
