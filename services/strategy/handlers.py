@@ -27,7 +27,7 @@ from services.strategy.domain import algos, decisions, holdings
 from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.decisions import Decision, Situation
 from services.strategy.domain.holdings import Holding
-from services.strategy.domain.legs import is_listed
+from services.strategy.domain.legs import is_listed, may_choose
 from services.strategy.memory import StrategyMemory
 from services.strategy.store import StrategyStore
 
@@ -175,7 +175,8 @@ async def request_prices(ctx: Ctx) -> Sequence[Message]:
     """
     market = _situation(ctx).market
     legs = [leg for leg in await ctx.store.active_legs() if is_listed(leg, market)]
-    instruments = tuple(sorted({leg.instrument for leg in legs if leg.instrument}))
+    named = {leg.instrument for leg in legs if leg.instrument}
+    instruments = tuple(sorted(named | may_choose(legs, market)))
     underlyings = tuple(sorted({leg.underlying for leg in legs if leg.underlying}))
     if not legs:
         return []

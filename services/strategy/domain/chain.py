@@ -1,5 +1,6 @@
 """The contracts that are listed, and which of them a rule means. Expiries are listed ones, never counted weekdays."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -163,14 +164,16 @@ def lists_weeks(listed: Sequence[date]) -> bool:
 def choose_strike(
     rule: StrikeRule, offset: int, option_type: OptionType, strikes: Sequence[Decimal], spot: Decimal
 ) -> Decimal | None:
-    """At the money is the listed strike nearest to the spot, the lower of two equally near.
+    """At the money is the strike nearest to the spot, the lower of two equally near, of those listed, the lowest first.
 
     Out of the money is above it for a call and below it for a put, by `offset` listed strikes; in the money the
     other way. With ATM a signed offset moves up or down the list. None when the list ends before.
     """
     if not strikes:
         return None
-    at_the_money = min(range(len(strikes)), key=lambda n: (abs(strikes[n] - spot), strikes[n]))
+    above = bisect_left(strikes, spot)
+    nearest = strikes[max(above - 1, 0) : above + 1]
+    at_the_money = max(above - 1, 0) + min(range(len(nearest)), key=lambda n: abs(nearest[n] - spot))
     outwards = 1 if option_type is OptionType.CE else -1
     step = {StrikeRule.ATM: 1, StrikeRule.OTM: outwards, StrikeRule.ITM: -outwards}[rule]
     place = at_the_money + offset * step

@@ -1,6 +1,6 @@
 """From a leg's words to a contract and a quantity. All legs or none: never half a spread."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
@@ -10,6 +10,11 @@ from libs.common.contracts.enums import Exchange, InstrumentKind, RepeatRule, Si
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Quote, is_of_a_day_before
 from services.strategy.domain.chain import Chain, Contract, choose_expiry, choose_strike
+
+_BESIDE = 2
+"""So many strikes a price may pass until what is asked for now has one."""
+_MOST_OPTIONS = 5_000
+"""More than a feed carries beside the rest: who makes algos of all that is listed must not fill the message for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,23 @@ class PlannedOrder:
     quantity: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What the option of a leg is chosen from, and the price that it goes by."""
+
+    underlying: str
+    expiry: date
+    strikes: Sequence[Decimal]
+    price: Decimal
+
+    def chosen(self, leg: AlgoLeg, market: Market, beside: int = 0) -> Contract | None:
+        """The leg's, or that so many strikes `beside` it; None when the list ends before."""
+        assert leg.option_type is not None
+        assert leg.strike is not None
+        strike = choose_strike(leg.strike, leg.strike_offset + beside, leg.option_type, self.strikes, self.price)
+        return None if strike is None else market.chain.option(self.underlying, leg.option_type, self.expiry, strike)
+
+
 def resolve(algo: Algo, market: Market) -> tuple[Contract, ...] | Impossible:
     """The contract of every leg, or why one has none."""
     contracts: list[Contract] = []
@@ -60,6 +82,30 @@ def is_listed(leg: AlgoLeg, market: Market) -> bool:
     if leg.underlying is None:
         return False
     return bool(market.chain.expiries(leg.underlying, leg.kind, leg.option_type, market.today))
+
+
+def may_choose(legs: Iterable[AlgoLeg], market: Market) -> set[InstrumentId]:
+    """The options that these legs mean by the prices of this moment, and those beside them: when a signal comes each
+    must have a price, however far it is from the money. Of too many those of the nearest strikes.
+    """
+    wishes = {
+        (leg.underlying, leg.expiry, leg.option_type, leg.strike, leg.strike_offset): leg
+        for leg in legs
+        if leg.kind is InstrumentKind.OPTION
+    }
+    lines: dict[object, _Line | Impossible] = {}
+    found: set[InstrumentId] = set()
+    for leg in sorted(wishes.values(), key=lambda leg: abs(leg.strike_offset)):
+        named = leg.underlying, leg.expiry, leg.option_type
+        if named not in lines:
+            lines[named] = _line(leg, leg.underlying or "", market)
+        line = lines[named]
+        if not isinstance(line, Impossible):
+            near = (line.chosen(leg, market, beside) for beside in range(-_BESIDE, _BESIDE + 1))
+            found.update(contract.instrument for contract in near if contract)
+        if len(found) >= _MOST_OPTIONS:
+            break
+    return found
 
 
 def plan(
@@ -124,20 +170,23 @@ def _expiry(leg: AlgoLeg, underlying: str, market: Market) -> date | Impossible:
 
 
 def _resolve_option(leg: AlgoLeg, underlying: str, market: Market) -> Contract | Impossible:
+    line = _line(leg, underlying, market)
+    if isinstance(line, Impossible):
+        return line
+    return line.chosen(leg, market) or Impossible(
+        f"{underlying} {line.expiry} lists no strike {leg.strike} {leg.strike_offset:+d} {leg.option_type}"
+        f" from {line.price}"
+    )
+
+
+def _line(leg: AlgoLeg, underlying: str, market: Market) -> _Line | Impossible:
     assert leg.option_type is not None
-    assert leg.strike is not None
     expiry = _expiry(leg, underlying, market)
     if isinstance(expiry, Impossible):
         return expiry
     strikes = market.chain.strikes(underlying, leg.option_type, expiry)
     price = _spot(market.chain.option(underlying, leg.option_type, expiry, strikes[0]), underlying, market)
-    if isinstance(price, Impossible):
-        return price
-    strike = choose_strike(leg.strike, leg.strike_offset, leg.option_type, strikes, price)
-    if strike is None:
-        wanted = f"{leg.strike} {leg.strike_offset:+d} {leg.option_type}"
-        return Impossible(f"{underlying} {expiry} lists no strike {wanted} from {price}")
-    return market.chain.option(underlying, leg.option_type, expiry, strike)
+    return price if isinstance(price, Impossible) else _Line(underlying, expiry, strikes, price)
 
 
 def _spot(contract: Contract, underlying: str, market: Market) -> Decimal | Impossible:

@@ -3,7 +3,7 @@
 from libs.common.contracts.accounts import AccountDeleted
 from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, SignalMapping
 from libs.common.contracts.base import RequestRefused
-from libs.common.contracts.enums import PriceNeed, Product
+from libs.common.contracts.enums import OptionType, PriceNeed, Product, StrikeRule
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, SignalGroupId, UserId
 from libs.common.contracts.market import PricesRequested
 from libs.common.database import Connection
@@ -134,14 +134,32 @@ async def test_prices_are_asked_for_of_what_is_listed_alone(desk: Desk) -> None:
         option_leg().model_copy(update={"underlying": "NOPE"}),
     ]
     await desk.keep(*(an_algo([leg], product=Product.MIS) for leg in (*legs, *made_up)))
+    near = (f"NFO:NIFTY18AUG26{strike}CE" for strike in range(23_900, 24_101, 50))
     assert await desk.asks_for_prices() == [
         PricesRequested(
             needed_by="strategy",
             need=PriceNeed.STRATEGY,
-            instruments=(InstrumentId("NSE:SBIN"),),
+            instruments=tuple(map(InstrumentId, (*near, "NSE:SBIN"))),
             underlyings=("NIFTY",),
         )
     ]
+
+
+async def test_prices_are_asked_for_of_what_is_far_from_the_money(desk: Desk) -> None:
+    """A feed carries what is near. Seen: an option of six per cent out had no price when its signal came, nor at the
+    next, so that each entry was denied.
+    """
+    far = [option_leg(strike=StrikeRule.OTM, offset=7, option_type=kind) for kind in OptionType]
+    await desk.keep(an_algo(far))
+    [asked] = await desk.asks_for_prices()
+    assert isinstance(asked, PricesRequested)
+    calls = [f"NFO:NIFTY18AUG26{strike}CE" for strike in range(24_250, 24_451, 50)]
+    puts = [f"NFO:NIFTY18AUG26{strike}PE" for strike in range(23_550, 23_751, 50)]
+    assert sorted(asked.instruments) == sorted([*calls, *puts])
+    await desk.pass_time(36 * 3600)
+    [later] = await desk.asks_for_prices()
+    assert isinstance(later, PricesRequested)
+    assert "NFO:NIFTY25AUG2624350CE" in later.instruments
 
 
 async def test_no_prices_are_asked_for_an_algo_that_is_switched_off(desk: Desk) -> None:
