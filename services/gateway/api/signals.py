@@ -23,6 +23,7 @@ from services.gateway.api.owned import Owned, expected, shown
 from services.gateway.domain.roles import Identity, refusal_to_change
 from services.gateway.store.entities import Kind
 from services.gateway.store.rows import Row
+from services.gateway.store.signals import decisions_about
 
 router = Router(tags=["signals"])
 _ANSWERS = {**models.PROBLEMS, **models.TAKEN}
@@ -102,7 +103,7 @@ async def rotate(signal_id: UUID, request: Request, identity: Trader, edge: TheE
 async def group_logs(
     signal_id: UUID, identity: Reader, edge: TheEdge, limit: _Limit = 100, cursor: _Before = None
 ) -> Response:
-    """Every alert that arrived and what became of it, the newest first."""
+    """Every alert that arrived, what became of it, and what your algos decided about it, the newest first."""
     row = await _GROUPS.visible(edge, identity, signal_id)
     return await _logs(edge, UUID(row["user_id"]), signal_id, limit, cursor)
 
@@ -141,7 +142,13 @@ async def _logs(edge: Edge, user_id: UUID, group_id: UUID | None, limit: int, be
     if status >= 400:
         return Response(content, status, media_type="application/problem+json")
     found = orjson.loads(content)
-    return Json({"data": found["logs"], "next_cursor": found["next_before"]})
+    became = {UUID(arrival["signal_id"]) for arrival in found["logs"] if arrival["signal_id"]}
+    decided = await decisions_about(edge.runtime.pool, user_id, became) if became else {}
+    told = [
+        {**arrival, "decisions": decided.get(UUID(arrival["signal_id"]), []) if arrival["signal_id"] else []}
+        for arrival in found["logs"]
+    ]
+    return Json({"data": told, "next_cursor": found["next_before"]})
 
 
 async def _change(

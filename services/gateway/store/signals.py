@@ -1,5 +1,6 @@
 """Signals that were received and what algos did with them."""
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from libs.common.contracts.algos import SignalActedOn, SignalSkipped
 from libs.common.contracts.signals import SignalReceived
 from libs.common.database import Connection
 from services.gateway.store.changes import Changes, Channel
-from services.gateway.store.rows import Row, columns
+from services.gateway.store.rows import Database, Row, columns
 
 _PUT = """
     INSERT INTO signals (signal_id, group_id, user_id, body, received_at, seq)
@@ -28,6 +29,26 @@ _DECIDE = """
     RETURNING signal_id, body, decisions
 """
 """In order of time: algos decide on topics of their own, which a rebuild reads in another order than we did."""
+
+
+_DECIDED = """
+    SELECT signal_id, (
+        SELECT jsonb_agg(
+            d - '{order_ids,square_off_ids,signal_id,signal_type,user_id}'::text[] || jsonb_build_object(
+                'orders', jsonb_array_length(coalesce(d -> 'order_ids', '[]')),
+                'square_offs', jsonb_array_length(coalesce(d -> 'square_off_ids', '[]'))
+            ) ORDER BY place
+        ) FROM jsonb_array_elements(jsonb_path_query_array(decisions, '$[0 to 19]')) WITH ORDINALITY AS told (d, place)
+    ) AS decisions
+    FROM signals WHERE signal_id = ANY($1::uuid[]) AND user_id = $2
+"""
+"""The first twenty of each, with how much was asked for: a page of all that thousands of accounts did has no end."""
+
+
+async def decisions_about(database: Database, user_id: UUID, signal_ids: Collection[UUID]) -> dict[UUID, list[Row]]:
+    """What the user's algos did about these signals."""
+    rows = await database.fetch(_DECIDED, list(signal_ids), user_id)
+    return {row["signal_id"]: orjson.loads(row["decisions"]) for row in rows if row["decisions"]}
 
 
 class SignalLog:

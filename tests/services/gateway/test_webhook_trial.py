@@ -1,10 +1,14 @@
-"""An owner asks what would become of an alert; signals answers, the gateway only says who asks."""
+"""An owner asks what would become of an alert, or what became of it; signals answers, the gateway says who asks."""
 
 from collections.abc import AsyncIterator
 
+import orjson
 import pytest
 
 from libs.common import ids
+from libs.common.contracts.algos import SignalActedOn, SignalSkipped
+from libs.common.contracts.enums import SignalType
+from libs.common.contracts.ids import AlgoId, SignalId
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform
 from tests.services.gateway.test_history_api import Marketdata
@@ -48,3 +52,28 @@ async def test_nobody_tries_another_s_group(platform: Platform, signals: Marketd
     assert (await ravi.client.post(f"/api/v2/webhooks/{group_id}/test", content=ALERT)).status_code == 404
     assert (await asha.client.post(f"/api/v2/webhooks/{ids.new_id()}/test", content=ALERT)).status_code == 404
     assert signals.asked == ""
+
+
+async def test_the_log_tells_what_algos_did_with_an_alert_and_why_not(platform: Platform, signals: Marketdata) -> None:
+    """Seen: it said that the alert was accepted, and nothing but a stream of that day said why nobody traded."""
+    asha, algo_id = await platform.person("asha"), AlgoId(ids.new_id())
+    taken, skipped, refused = ids.new_id(), ids.new_id(), None
+    own = {"algo_id": algo_id, "user_id": asha.user_id}
+    order_ids = (str(ids.new_id()), str(ids.new_id()))
+    acted = {"signal_id": SignalId(taken), "signal_type": SignalType.ENTRY, "order_ids": order_ids}
+    await platform.project(
+        SignalActedOn.model_validate({**own, **acted}),
+        SignalSkipped.model_validate({**own, "signal_id": SignalId(skipped), "reason": "the algo is inactive"}),
+    )
+    arrivals = [{"fate": "ANY", "signal_id": each and str(each)} for each in (refused, skipped, taken)]
+    signals.answer = [orjson.dumps({"logs": arrivals, "next_before": None})]
+    answer = await asha.client.get("/api/v2/webhooks/logs/")
+    assert answer.status_code == 200, answer.text
+    none, why, what = (each["decisions"] for each in answer.json()["data"])
+    assert none == []
+    assert [(each["type"], each["algo_id"], each["reason"]) for each in why] == [
+        ("SignalSkipped", str(algo_id), "the algo is inactive")
+    ]
+    assert [(each["type"], each["orders"], each["square_offs"]) for each in what] == [("SignalActedOn", 2, 0)]
+    ravi = await platform.person("ravi")
+    assert not any(each["decisions"] for each in (await ravi.client.get("/api/v2/webhooks/logs/")).json()["data"])
