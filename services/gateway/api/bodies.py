@@ -1,5 +1,5 @@
 """How JSON bodies are read: as RFC 8259 has it, and with nothing in them that a service behind us could not keep, nor
-a field that stands twice, nor more fields than anybody needs.
+a field that stands twice, nor more fields or bytes than anybody needs.
 
 A text that PostgreSQL cannot hold would park the message that carries it, and with it everything that follows for that
 account or panic: a name with a zero byte would stop the account's cancels and its panic.
@@ -9,7 +9,7 @@ import json
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 from fastapi import Request, Response
@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 
 from libs.common.named_once import NamedTwice, named_once
 from libs.common.problems import Problem, zero_byte
+from services.gateway.api.models.common import Body
 from services.gateway.api.parameters import checked_by
 
 _ZERO = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -40,6 +41,20 @@ answered: of a longer body it is known first who sent it.
 
 _read_once = json.JSONDecoder(object_pairs_hook=_no_more_than_are_known, parse_int=str, parse_float=str).decode
 """Made once: that halves what it costs (3 µs for an order)."""
+
+
+def check_length(body: bytes, most: int = Body.MOST_BYTES) -> None:
+    """A Problem 413 before anything of it is read: of a MiB that takes a tenth of a second, and most of a second where
+    a fault shows a hundred thousand objects; nobody else is answered meanwhile.
+    """
+    if len(body) > most:
+        raise Problem(413, "too_large", f"a body has at most {most} bytes here, not {len(body)}")
+
+
+def _most_bytes(annotation: object) -> int:
+    """Of a body that may also be left out, of the one that it may be."""
+    sizes: list[int] = [getattr(each, "MOST_BYTES", 0) for each in (annotation, *get_args(annotation))]
+    return max(sizes)
 
 
 def check_fields(body: bytes) -> None:
@@ -67,6 +82,7 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle, check_parameters = super().get_route_handler(), checked_by(self.dependant)
+        most = _most_bytes(self.body_field.field_info.annotation) if self.body_field else 0
 
         async def handle_strictly(request: Request) -> Response:
             check_parameters(request)
@@ -76,6 +92,7 @@ class StrictRoute(APIRoute):
             body = await strict.body()
             if len(body) > OF_A_STRANGER:
                 await self.know(strict)
+            check_length(body, most)
             if _ZERO.search(body):
                 raise zero_byte()
             check_fields(body)

@@ -28,7 +28,7 @@ from libs.common.contracts.orders import (
 from libs.common.problems import UNAVAILABLE, Problem, away
 from libs.common.telemetry import log
 from services.gateway.api import models
-from services.gateway.api.bodies import check_fields
+from services.gateway.api.bodies import check_fields, check_length
 from services.gateway.api.commands import pending
 from services.gateway.api.edge import (
     ANYBODY_KNOWN,
@@ -67,6 +67,7 @@ async def refuses_to_place(edge: Edge, request: Request) -> Response | None:
     """A new order while too many are on their way, or Kafka is away; None for what `place` is to answer."""
     try:
         identity = await edge.identify_trader(request)
+        check_length(await request.body())
         body = models.PlaceOrder.model_validate_json(await request.body())
         if edge.runtime.sends_nothing:
             return None if await edge.commands.is_kept(request, identity) else away().response()
@@ -114,11 +115,7 @@ async def place(request: Request) -> Response:
     """
     edge = edge_of(request)
     identity = await edge.identify_trader(request)
-    check_fields(await request.body())
-    try:
-        body = models.PlaceOrder.model_validate_json(await request.body())
-    except ValidationError as error:
-        raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error
+    body = await _read(request)
 
     async def run(order_id: UUID, again: bool) -> Response:
         await edge.own_account(identity, body.account_id)
@@ -297,6 +294,16 @@ async def narrowed(
             raise Problem(422, "invalid", str(error)) from error
     owner, account = await edge.books_of(identity, user_id, account_id)
     return Filter(user_id=owner, account_id=account, instrument=of)
+
+
+async def _read(request: Request) -> models.PlaceOrder:
+    text = await request.body()
+    check_length(text)
+    check_fields(text)
+    try:
+        return models.PlaceOrder.model_validate_json(text)
+    except ValidationError as error:
+        raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error
 
 
 def _order(body: models.PlaceOrder, order_id: UUID, identity: Identity, edge: Edge) -> OrderRequested:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -36,6 +36,9 @@ SavedAt = Annotated[datetime | None, Field(description="When it was saved; the a
 
 class Body(BaseModel):
     """A request's body: what it does not know it refuses."""
+
+    MOST_BYTES: ClassVar[int] = 32_768
+    """More than its longest texts take in any spelling. It is read while nobody else has a turn."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -2,7 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from pydantic import BeforeValidator, Field
@@ -96,6 +96,8 @@ Leg = Annotated[AlgoLeg, BeforeValidator(_numbers_are_numbers)]
 
 
 class AlgoBody(Body):
+    MOST_BYTES: ClassVar[int] = 131_072
+
     name: Name
     legs: list[Leg] = Field(min_length=1, max_length=MOST_LEGS)
     product: Product
@@ -107,6 +109,8 @@ class AlgoBody(Body):
 
 
 class AlgoChange(Body):
+    MOST_BYTES: ClassVar[int] = AlgoBody.MOST_BYTES
+
     name: Name | None = None
     legs: list[Leg] | None = Field(default=None, min_length=1, max_length=MOST_LEGS)
     product: Product | None = None

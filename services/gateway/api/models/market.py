@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
@@ -66,6 +66,8 @@ class Expiries(Answer):
 
 
 class QuotesWanted(Body):
+    MOST_BYTES: ClassVar[int] = 131_072
+
     symbols: list[Annotated[str, StringConstraints(max_length=80)]] = Field(
         min_length=1, max_length=1000, examples=[["NSE:SBIN", "NSE_INDEX:NIFTY"]]
     )
