@@ -45,8 +45,11 @@ TRIES_UNTRADABLE = 12
 lack the contract for a moment. Then it was delisted."""
 PARTED_AFTER = timedelta(seconds=30)
 """Whoever closes all, and sees that some of it is not traded, trades on."""
+MOST_ALIKE = 3
+"""Who clicks twice waits for the end of his own."""
 RESTING = (OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
 PANIC_IS_OVER = "the panic was reset: it is closed by itself"
+IS_BEING_CLOSED = "it is being closed already"
 NOT_TRADED = "nobody has traded it so far: it is closed by itself"
 HOLIDAY_RETRY = timedelta(hours=1)
 """Our calendar may lack a session, but for a day on which it knows one."""
@@ -303,6 +306,15 @@ def is_one_of_many(wanted: SquareOff, open_ones: Iterable[SquareOff]) -> bool:
     """
     own = (each for each in open_ones if _kind(each) == _kind(wanted))
     return wanted.reason is SquareOffReason.MTM_BREACH and any(not each.expired for each in own)
+
+
+def elder(wanted: SquareOff, open_ones: Iterable[SquareOff]) -> SquareOff | None:
+    """The first of those that persons asked for in this scope, once there are several: whoever asks again and again for
+    what nobody trades would have all of them look at each thing that happens in the account.
+    """
+    alike = [each for each in open_ones if _kind(each) == _kind(wanted) and not each.expired]
+    is_one_more = wanted.reason is SquareOffReason.CLOSE and len(alike) >= MOST_ALIKE
+    return min(alike, key=lambda each: each.started_at) if is_one_more else None
 
 
 def is_of_a_panic(square_off: SquareOff) -> bool:

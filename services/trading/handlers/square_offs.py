@@ -39,9 +39,12 @@ async def start_square_off(request: SquareOffRequested, ctx: Context[TradingStor
             )
         ]
     square_off = rules.start(request, ctx.now)
-    if rules.is_one_of_many(square_off, await ctx.store.square_offs.open(account)):
+    open_ones = await ctx.store.square_offs.open(account)
+    if rules.is_one_of_many(square_off, open_ones):
         return []
     plan = await _plan(square_off, ctx)
+    if plan.books and (elder := rules.elder(square_off, open_ones)) is not None:
+        return _leave_to(elder, square_off, plan, ctx)
     if request.reason is SquareOffReason.SESSION_END:
         return await _end_session(square_off, account, plan, ctx)
     return await begin(square_off, account, plan, ctx)
@@ -57,6 +60,16 @@ async def _end_session(
         return []
     at_work = rules.at_work(wanted, await ctx.store.square_offs.open(account))
     return await (begin(wanted, account, plan, ctx) if at_work is None else pursue(at_work, ctx))
+
+
+def _leave_to(
+    elder: SquareOff, square_off: SquareOff, plan: Plan, ctx: Context[TradingStore, TradingMemory]
+) -> Sequence[Message]:
+    """It is over as it begins: another goes on with all of it."""
+    ctx.store.square_offs.save(replace(square_off, completed_at=ctx.now))
+    left = tuple(rules.left_open(book, elder.square_off_id, rules.IS_BEING_CLOSED) for book in plan.books)
+    began = rules.started(square_off, cancelling=0, closing=len(plan.books))
+    return [began, rules.completed(square_off, left)]
 
 
 async def begin(

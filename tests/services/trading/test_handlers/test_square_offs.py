@@ -98,6 +98,27 @@ async def test_limits_that_are_reached_while_one_closes_their_scope_begin_no_oth
     assert names(await trading.hears(square_off(reason=breach, n=4))) == ["SquareOffStarted", "SquareOffCompleted"]
 
 
+async def test_who_asks_again_and_again_for_what_nobody_trades_begins_no_more_than_three(trading: Trading) -> None:
+    """A program that did each second had thousands of closings look at each thing that happened in the account, and the
+    others waited.
+    """
+    entry = cleared(Side.BUY, 10, strategy=ALPHA)
+    await trading.hears(entry, filled(entry, 10))
+    [request] = exits(await trading.hears(square_off(instrument=SBIN, n=1)))
+    for n in (2, 3):
+        assert names(await trading.hears(square_off(instrument=SBIN, n=n))) == ["SquareOffStarted"]
+    for n in (4, 5):
+        told = only(SquareOffCompleted, await trading.hears(square_off(instrument=SBIN, n=n)))
+        assert told.square_off_id == square_off(n=n).square_off_id
+        [left] = told.left
+        assert (left.quantity, left.square_off_id) == (10, square_off(n=1).square_off_id)
+    wider = await trading.hears(square_off(n=6))
+    assert names(wider) == ["SquareOffStarted"], "it closes more"
+    said = await trading.hears(clear(request), filled(clear(request), 10))
+    assert names(said).count("SquareOffCompleted") == 4
+    assert names(await trading.hears(square_off(instrument=SBIN, n=7))) == ["SquareOffStarted", "SquareOffCompleted"]
+
+
 async def test_a_strategys_square_off_closes_exactly_its_own_book(trading: Trading) -> None:
     alpha, beta = cleared(Side.BUY, 10, strategy=ALPHA), cleared(Side.SELL, 4, strategy=BETA)
     await trading.hears(alpha, filled(alpha, 10), beta, filled(beta, 4))
