@@ -210,7 +210,8 @@ async def cancel_all(body: models.CancelAll, request: Request, identity: Leaver,
 
     async def run(request_id: UUID, again: bool) -> Response:
         accounts = await own_accounts(edge, identity, body.account_id)
-        found = await asyncio.gather(*(one(account_id, request_id, again) for account_id in accounts))
+        async with edge.memory.turns.turn_in_accounts(identity, len(accounts)):
+            found = await asyncio.gather(*(one(account_id, request_id, again) for account_id in accounts))
         waiting = [account for account, started in zip(accounts, found, strict=True) if started is None]
         order_ids = [order_id for started in found if started for order_id in started.order_ids]
         return Json({"order_ids": order_ids, "pending": waiting}, 202 if waiting else 200)

@@ -152,7 +152,8 @@ async def _square_off(edge: Edge, identity: Identity, wishes: list[SquareOffRequ
             "left": [each.model_dump(mode="json") for each in completed.left] if completed else (),
         }
 
-    found = await asyncio.gather(*(one(wish) for wish in wishes))
+    async with edge.memory.turns.turn_in_accounts(identity, len(wishes)):
+        found = await asyncio.gather(*(one(wish) for wish in wishes))
     return Json({"data": found}, 202 if any(f["status"] == "PENDING" for f in found) else 200)
 
 

@@ -172,8 +172,10 @@ async def _panic(
         }
         wish = PanicResetRequested(**common) if reason is None else PanicRequested(**common, reason=reason)
         ends = (PanicRaised, PanicReset)
-        match await edge.commands.ask(wish, request_id, *ends, identity=identity, again=again):
-            case (PanicRaised() | PanicReset()) as done:
+        async with edge.memory.turns.turn_in_scope(identity, scope[0]):
+            done = await edge.commands.ask(wish, request_id, *ends, identity=identity, again=again)
+        match done:
+            case PanicRaised() | PanicReset():
                 in_force = isinstance(done, PanicRaised)
                 shown = done.model_dump(mode="json", include={"scope", "level", "epoch", "panic_id"})
                 return Json({**shown, "in_force": in_force})

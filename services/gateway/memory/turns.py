@@ -6,6 +6,8 @@ wait for their turn: a screen that asks for a dozen things at once notices nothi
 and a count of its own, so that a program gone wild, or a stolen key, leaves its owner his screen, where he revokes it.
 What streams have to read takes the same turns, and those of all users together one of a few: after a restart
 thousands come back at once. So do lists that years have filled: four users' slow ones held every connection.
+Ways out are never refused, and wait for none of that. But of one user's panics of one scope each waits for the one
+before, and what closes or cancels in very many accounts for what does so already: each is work for all of them.
 """
 
 import asyncio
@@ -31,6 +33,8 @@ connections to the database to orders and to what is projected.
 """
 STREAMS_AT_ONCE = 3
 """Of all users, who read what they show; nobody's order waits behind more."""
+ACCOUNTS_AT_ONCE = 1_000
+"""Of one user, in which something is being closed or cancelled: as many as one may have."""
 FILES_AT_ONCE = 4
 """Files of history that are sent to one user, as slowly as he takes them. QuestDB writes sixteen for all."""
 
@@ -40,6 +44,7 @@ class Turns:
 
     def __init__(self, at_once: int, most: int, window_s: int) -> None:
         self.patience_s = PATIENCE_S
+        self.accounts_at_once = ACCOUNTS_AT_ONCE
         self._at_once = at_once
         self._most = most
         self._window_s = window_s
@@ -48,6 +53,8 @@ class Turns:
         self._readers: WeakValueDictionary[UserId, asyncio.Semaphore] = WeakValueDictionary()
         self._books = asyncio.Semaphore(BOOKS_AT_ONCE)
         self._streams = asyncio.Semaphore(STREAMS_AT_ONCE)
+        self._scopes: WeakValueDictionary[tuple[Asker, str], asyncio.Lock] = WeakValueDictionary()
+        self._exits: WeakValueDictionary[Asker, _Exits] = WeakValueDictionary()
         self._files: Counter[Asker] = Counter()
         self._counts: Counter[Asker] = Counter()
         self._counts_until = 0.0
@@ -102,6 +109,19 @@ class Turns:
         async with self._line(identity), self._streams:
             yield
 
+    @contextlib.asynccontextmanager
+    async def turn_in_scope(self, identity: Identity, scope: str) -> AsyncIterator[None]:
+        """To panic there, or to reset that, in the order of asking. Who waits has stopped the scope already."""
+        async with self._scopes.setdefault((_asker(identity), scope), asyncio.Lock()):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def turn_in_accounts(self, identity: Identity, accounts: int) -> AsyncIterator[None]:
+        """To close or cancel in so many, however long it takes until it comes."""
+        exits = self._exits.setdefault(_asker(identity), _Exits(self.accounts_at_once))
+        async with exits.of(accounts):
+            yield
+
     @contextlib.contextmanager
     def file(self, identity: Identity) -> Iterator[None]:
         """While a file is sent; a Problem 429 when it is one too many."""
@@ -117,6 +137,29 @@ class Turns:
 
     def _line(self, identity: Identity) -> asyncio.Semaphore:
         return self._lines.setdefault(_asker(identity), asyncio.Semaphore(self._at_once))
+
+
+class _Exits:
+    """The accounts in which one user closes or cancels something."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._entering = asyncio.Lock()
+        """Who needs much is not passed by those who need less."""
+        self._room = asyncio.Semaphore(most)
+
+    @contextlib.asynccontextmanager
+    async def of(self, accounts: int) -> AsyncIterator[None]:
+        taken = 0
+        try:
+            async with self._entering:
+                while taken < min(accounts, self._most):
+                    await self._room.acquire()
+                    taken += 1
+            yield
+        finally:
+            for _ in range(taken):
+                self._room.release()
 
 
 def _asker(identity: Identity) -> Asker:

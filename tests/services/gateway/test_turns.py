@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from libs.common.contracts.ids import UserId
+from libs.common.contracts.ids import AccountId, UserId
 from libs.common.ids import new_id
 from libs.common.problems import Problem
 from services.gateway.api.edge import KEYS_AT_ONCE, edge_in
@@ -226,6 +226,66 @@ async def test_who_asks_too_often_is_told_when_to_come_again_and_can_still_leave
     ):
         assert (await asha.client.post(path, json=body)).status_code != 429, path
     assert (await bina.client.delete(f"/api/v2/auth/api-keys/{new_id()}")).status_code == 404
+
+
+async def test_a_flood_of_one_users_panics_keeps_nobodys_panic_waiting_and_none_is_refused(platform: Platform) -> None:
+    """Each was work for all of his accounts at once, and everybody's panics waited behind it."""
+    asha, bina = await platform.person("asha"), await platform.person("bina")
+    stolen = await key_of(platform, asha)
+    flood = [asyncio.create_task(asha.client.post("/api/v2/risk/panic/user")) for _ in range(10)]
+    await platform.heard(1)
+    await asyncio.sleep(0.3)
+    assert len(platform.asked) == 1, "the others wait for what becomes of it"
+    for count, (client, scope) in enumerate(
+        ((asha.client, f"account/{asha.account_id}"), (stolen, "user"), (bina.client, "user")), 2
+    ):
+        flood.append(asyncio.create_task(client.post(f"/api/v2/risk/panic/{scope}")))
+        await platform.heard(count)
+    platform.answer = said.yes
+    statuses = [answer.status_code for answer in await asyncio.gather(*flood)]
+    assert (statuses.count(200), statuses.count(202)) == (9, 4)
+    assert len(platform.asked) == 13
+
+
+async def test_who_closes_and_cancels_in_very_many_accounts_again_and_again_waits_for_himself(
+    platform: Platform,
+) -> None:
+    """In a thousand accounts ten times a second it was all that the gateway did, and everybody's orders waited."""
+    asha, bina = await platform.person("asha"), await platform.person("bina")
+    await platform.project(*(said.account_saved(asha.user_id, AccountId(new_id())) for _ in range(2)))
+    platform.runtime.memory.turns.accounts_at_once = 3
+    paths = ("/api/v2/trading/orders/cancel-all", "/api/v2/trading/positions/close-all")
+    flood = [asyncio.create_task(asha.client.post(path, json={})) for path in paths * 5]
+    await platform.heard(3)
+    await asyncio.sleep(0.3)
+    assert len(platform.asked) == 3, "those of one of them"
+    others = (bina, paths[0]), (bina, paths[1]), (asha, "/api/v2/risk/panic/user")
+    for count, (person, path) in enumerate(others, 4):
+        flood.append(asyncio.create_task(person.client.post(path, json={})))
+        await platform.heard(count)
+    platform.answer = said.yes
+    statuses = [answer.status_code for answer in await asyncio.gather(*flood)]
+    assert (statuses.count(200), statuses.count(202)) == (9, 4)
+    assert len(platform.asked) == 33
+
+
+async def test_who_closes_in_many_accounts_is_not_passed_by_who_does_in_few_and_who_goes_away_leaves_room() -> None:
+    turns, served = Turns(at_once=1, most=1, window_s=1), list[int]()
+    turns.accounts_at_once = 3
+
+    async def close(accounts: int) -> None:
+        async with turns.turn_in_accounts(SOMEBODY, accounts):
+            served.append(accounts)
+            await asyncio.sleep(0.05)
+
+    gone = [asyncio.create_task(close(2)), asyncio.create_task(close(5))]
+    await asyncio.sleep(0.01)
+    for task in gone:
+        task.cancel()
+    await asyncio.gather(*gone, return_exceptions=True)
+    async with asyncio.timeout(2):
+        await asyncio.gather(*map(close, (1, 7, 1, 0)))
+    assert served == [2, 1, 7, 1, 0]
 
 
 def test_the_count_begins_anew_with_each_window_and_keeps_nobody_who_is_gone() -> None:
