@@ -113,15 +113,19 @@ async def change_profile(body: models.ProfileChange, identity: Person, edge: The
     user = await people.user(pool, identity.user_id)
     if user is None:
         raise no_such("profile", identity.user_id)
-    email = body.email.lower() if body.email else user["email"]
-    username = body.username or user["username"]
-    if email != user["email"]:
+    email = body.email.lower() if body.email and body.email.lower() != user["email"] else None
+    checked = None
+    if email is not None:
         # By it he logs in: whoever has stolen a session would lock him out with another.
         if body.current_password is None:
             raise Problem(422, "invalid", "current_password: send it to change the e-mail, by which you log in")
-        await _check_password(edge, identity, body.current_password)
-    if not await people.set_profile(pool, identity.user_id, username, email, edge.runtime.clock.now()):
+        checked = await _check_password(edge, identity, body.current_password)
+    now = edge.runtime.clock.now()
+    changed = await people.set_profile(pool, identity.user_id, body.username, email, checked, now)
+    if changed is None:
         raise Problem(409, "taken", "this e-mail or user name is taken")
+    if not changed:
+        raise _wrong_password()
     return Json(await people.user(pool, identity.user_id))
 
 

@@ -84,19 +84,27 @@ async def set_password(database: Database, user_id: UUID, before: str, password_
     return changed is not None
 
 
-async def set_profile(database: Database, user_id: UUID, username: str, email: str, now: datetime) -> bool:
-    """False when another user has that name or e-mail, or takes it at this moment."""
+async def set_profile(
+    database: Database, user_id: UUID, username: str | None, email: str | None, checked: str | None, now: datetime
+) -> bool | None:
+    """A name or e-mail that is None stays. None when another user has it, or takes it at this moment; False when
+    `checked`, by which an e-mail is changed, is not the password any more: whoever changed it has shut out the others.
+    """
     try:
-        await database.execute(
-            "UPDATE users SET username = $2, email = $3, updated_at = $4 WHERE user_id = $1",
+        changed = await database.fetchval(
+            """
+            UPDATE users SET username = coalesce($2, username), email = coalesce($3, email), updated_at = $5
+            WHERE user_id = $1 AND password_hash = coalesce($4, password_hash) RETURNING user_id
+            """,
             user_id,
             username,
             email,
+            checked,
             now,
         )
     except asyncpg.UniqueViolationError:
-        return False
-    return True
+        return None
+    return changed is not None
 
 
 async def lock(connection: Connection, *user_ids: UUID) -> dict[UUID, Row]:

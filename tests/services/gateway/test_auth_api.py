@@ -364,6 +364,46 @@ async def test_another_email_takes_the_password(platform: Platform) -> None:
     assert (await owner.post(LOGIN, json={"email": "asha@example.org", "password": PASSWORD})).status_code == 200
 
 
+async def test_a_name_that_is_changed_while_the_password_for_another_email_is_checked_stays(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was answered, and a quarter of a second later it was the old one again."""
+    asha = await platform.person("asha")
+    verify = Passwords.verify
+
+    async def verify_and_rename(passwords: Passwords, password_hash: str | None, password: str) -> bool:
+        right = await verify(passwords, password_hash, password)
+        renamed = await asha.client.put(PROFILE, json={"username": "asha.k"})
+        assert (renamed.status_code, renamed.json()["username"]) == (200, "asha.k")
+        return right
+
+    monkeypatch.setattr(Passwords, "verify", verify_and_rename)
+    moved = await asha.client.put(PROFILE, json={"email": "asha@example.org", "current_password": PASSWORD})
+    assert (moved.status_code, moved.json()["email"], moved.json()["username"]) == (200, "asha@example.org", "asha.k")
+
+
+async def test_who_knew_the_old_password_gives_no_other_email_while_it_is_changed(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change shut him out; but the e-mail, by which its owner logs in, was the thief's a moment later."""
+    asha = await platform.person("asha")
+    login = await (await platform.client()).post(LOGIN, json={"email": asha.email, "password": PASSWORD})
+    thief = await platform.client(Authorization=f"Bearer {login.json()['access_token']}")
+    verify = Passwords.verify
+
+    async def verify_and_change(passwords: Passwords, password_hash: str | None, password: str) -> bool:
+        right = await verify(passwords, password_hash, password)
+        monkeypatch.setattr(Passwords, "verify", verify)
+        body = {"current_password": PASSWORD, "new_password": "another long password"}
+        assert (await asha.client.post("/api/v2/auth/change-password", json=body)).status_code == 204
+        return right
+
+    monkeypatch.setattr(Passwords, "verify", verify_and_change)
+    stolen = await thief.put(PROFILE, json={"email": "thief@example.com", "current_password": PASSWORD})
+    assert (stolen.status_code, stolen.json().get("code")) == (401, "wrong_credentials"), stolen.text
+    assert (await asha.client.get(PROFILE)).json()["email"] == asha.email
+
+
 async def test_sessions_work_while_redis_is_away(platform: Platform) -> None:
     asha = await platform.person("asha")
     await platform.lose_redis()
