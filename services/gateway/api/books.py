@@ -13,7 +13,7 @@ from services.gateway.api.paging import From, Limit, PageCursor, To, aware, page
 from services.gateway.domain import views
 from services.gateway.store import queries
 from services.gateway.store.queries import Filter
-from services.gateway.store.rows import Row
+from services.gateway.store.rows import Row, each_of
 
 router = Router(prefix="/trading", tags=["books"])
 
@@ -67,16 +67,16 @@ async def account_funds(account_id: UUID, identity: Reader, edge: TheEdge) -> Re
 @router.get("/holdings/", response_model=models.Listing[models.HoldingView], responses=models.PROBLEMS)
 async def holdings(identity: Reader, edge: TheEdge, user_id: UUID | None = None) -> Response:
     """Shares bought for delivery (CNC) on an earlier Indian day and not sold since, of all your accounts."""
-    return _held(edge, await queries.positions(edge.runtime.pool, edge.whose(identity, user_id)))
+    return await _held(edge, await queries.positions(edge.runtime.pool, edge.whose(identity, user_id)))
 
 
 @router.get("/holdings/{account_id}", response_model=models.Listing[models.HoldingView], responses=models.PROBLEMS)
 async def account_holdings(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
     await edge.visible_account(identity, account_id)
-    return _held(edge, await queries.positions(edge.runtime.pool, None, account_id))
+    return await _held(edge, await queries.positions(edge.runtime.pool, None, account_id))
 
 
-def _held(edge: Edge, rows: list[Row]) -> Response:
+async def _held(edge: Edge, rows: list[Row]) -> Response:
     prices = edge.last_prices()
-    found = (views.shares(row, prices(row["instrument"])) for row in rows)
+    found = await each_of(rows, lambda row: views.shares(row, prices(row["instrument"])))
     return Json({"data": [each for each in found if each is not None]})

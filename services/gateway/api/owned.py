@@ -15,7 +15,7 @@ from libs.common.contracts.base import Message, Value
 from libs.common.contracts.ids import UserId
 from libs.common.problems import Problem
 from services.gateway.api.commands import pending_request
-from services.gateway.api.edge import Edge, Json, no_such
+from services.gateway.api.edge import Edge, Json, listing, no_such
 from services.gateway.domain import roles
 from services.gateway.domain.roles import Identity
 from services.gateway.store import entities
@@ -36,7 +36,7 @@ class Owned(Generic[Saved]):
     async def of_user(self, edge: Edge, identity: Identity, user_id: UUID | None) -> Response:
         """All of the caller's, or for admins all of anybody's."""
         told = await entities.told_of_user(edge.runtime.pool, self.kind, edge.whose(identity, user_id))
-        return Response(f'{{"data":{told}}}', media_type=Json.media_type)
+        return listing(told.encode())
 
     async def visible(self, edge: Edge, identity: Identity, entity_id: UUID) -> Row:
         """One that the caller may look at; else a Problem 404, which does not tell whether it exists."""

@@ -12,14 +12,14 @@ from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
 from libs.common.contracts.orders import SquareOffCompleted, SquareOffRequested
 from libs.common.problems import Problem
 from services.gateway.api import models
-from services.gateway.api.edge import BookReader, Edge, Json, Leaver, Reader, Router, TheEdge, no_such
+from services.gateway.api.edge import BookReader, Edge, Json, Leaver, Reader, Router, TheEdge, listing, no_such
 from services.gateway.api.orders import own_accounts
 from services.gateway.domain import roles, views
 from services.gateway.domain.roles import Identity
 from services.gateway.domain.valuation import Holding, exposure
 from services.gateway.store import instruments, queries
 from services.gateway.store.entities import Kind
-from services.gateway.store.rows import Row
+from services.gateway.store.rows import Row, each_of, told_of_each
 
 router = Router(prefix="/trading/positions", tags=["positions"])
 OpenOnly = Annotated[bool, Query(alias="open", description="Leave out what is flat")]
@@ -32,7 +32,7 @@ async def all_positions(
     """Net positions of all your accounts, valued at the last price: those that are open, and those that were traded
     on the present trading day.
     """
-    return _shown(edge, await queries.positions(edge.runtime.pool, edge.whose(identity, user_id)), open_only)
+    return await _shown(edge, await queries.positions(edge.runtime.pool, edge.whose(identity, user_id)), open_only)
 
 
 @router.get("/pnl", response_model=models.Pnl, responses=models.PROBLEMS)
@@ -44,10 +44,10 @@ async def pnl(
     pool = edge.runtime.pool
     rows = await queries.positions(pool, owner, account)
     books = await queries.strategy_positions(pool, owner, account)
-    total = exposure(_holdings(edge, rows))
+    total = exposure(await _holdings(edge, rows))
 
     async def by(key: str, of: list[Row]) -> list[dict[str, object]]:
-        return _grouped(edge, of, key, await queries.ever_traded(pool, key, owner, account))
+        return await _grouped(edge, of, key, await queries.ever_traded(pool, key, owner, account))
 
     return Json(
         {
@@ -70,7 +70,7 @@ async def square_off(square_off_id: UUID, identity: Reader, edge: TheEdge) -> Re
 async def account_positions(account_id: UUID, identity: Reader, edge: TheEdge, open_only: OpenOnly = False) -> Response:
     """Of one account."""
     await edge.visible_account(identity, account_id)
-    return _shown(edge, await queries.positions(edge.runtime.pool, None, account_id), open_only)
+    return await _shown(edge, await queries.positions(edge.runtime.pool, None, account_id), open_only)
 
 
 @router.post("/close", response_model=models.Listing[models.SquareOffView], responses=models.PROBLEMS)
@@ -157,20 +157,20 @@ async def _square_off(edge: Edge, identity: Identity, wishes: list[SquareOffRequ
     return Json({"data": found}, 202 if any(f["status"] == "PENDING" for f in found) else 200)
 
 
-def _shown(edge: Edge, rows: list[Row], open_only: bool) -> Response:
+async def _shown(edge: Edge, rows: list[Row], open_only: bool) -> Response:
     prices = edge.last_prices()
-    kept = [row for row in rows if row["quantity"] or not open_only]
-    return Json({"data": [views.position(row, prices(row["instrument"])) for row in kept]})
+    kept = (row for row in rows if row["quantity"] or not open_only)
+    return listing(await told_of_each(kept, lambda row: views.position(row, prices(row["instrument"]))))
 
 
-def _holdings(edge: Edge, rows: list[Row]) -> list[Holding]:
-    prices = edge.last_prices()
-    return [views.holding(row, prices(row["instrument"])) for row in rows]
-
-
-def _grouped(edge: Edge, rows: list[Row], by: str, keys: list[UUID]) -> list[dict[str, object]]:
+async def _grouped(edge: Edge, rows: list[Row], by: str, keys: list[UUID]) -> list[dict[str, object]]:
     """Each of the keys, also where there is nothing to show of it."""
-    groups: dict[object, list[Row]] = {key: [] for key in keys}
-    for row in rows:
-        groups.setdefault(row[by], []).append(row)
-    return [{by: key, **views.profit(exposure(_holdings(edge, group)))} for key, group in groups.items()]
+    groups: dict[object, list[Holding]] = {key: [] for key in keys}
+    for row, held in zip(rows, await _holdings(edge, rows), strict=True):
+        groups.setdefault(row[by], []).append(held)
+    return await each_of(groups.items(), lambda group: {by: group[0], **views.profit(exposure(group[1]))})
+
+
+async def _holdings(edge: Edge, rows: list[Row]) -> list[Holding]:
+    prices = edge.last_prices()
+    return await each_of(rows, lambda row: views.holding(row, prices(row["instrument"])))

@@ -30,7 +30,7 @@ from services.gateway.domain.roles import Identity
 from services.gateway.domain.valuation import Exposure, exposure
 from services.gateway.store import entities, instruments, queries
 from services.gateway.store.entities import Kind
-from services.gateway.store.rows import Row
+from services.gateway.store.rows import Row, each_of
 
 router = Router(prefix="/risk", tags=["risk"])
 _ANSWERS = {**models.PROBLEMS, **models.TAKEN}
@@ -88,7 +88,7 @@ async def exposures(identity: Reader, edge: TheEdge, user_id: UUID | None = None
         grouped[row["account_id"]].append(row)
     funds = {row["account_id"]: row for row in await queries.funds(edge.runtime.pool, owner)}
     accounts = sorted({*grouped, *funds}, key=str)
-    return Json({"data": [_exposure(edge, each, grouped[each], funds.get(each)) for each in accounts]})
+    return Json({"data": await each_of(accounts, lambda each: _exposure(edge, each, grouped[each], funds.get(each)))})
 
 
 @router.get("/exposure/{account_id}", response_model=models.ExposureView, responses=models.PROBLEMS)

@@ -21,6 +21,7 @@ from services.gateway.memory.prices import Topic
 from services.gateway.memory.quotes import QuoteView
 from services.gateway.store import scenes
 from services.gateway.store.changes import Channel, Push
+from services.gateway.store.rows import told_of_each
 
 TOO_SLOW = 4408
 
@@ -175,11 +176,11 @@ class Client:
         async with pool.acquire(timeout=5) as connection:
             scene = await scenes.scene(connection, channel, self.user_id, watch.last, now)
         prices = self._quotes.last_prices(now)
-        rows = [views.of_channel(channel, row, prices) for row in scene.rows]
-        content = {"type": "snapshot", "channel": channel, "seq": scene.seq, "since": scene.since, "data": rows}
+        told = await told_of_each(scene.rows, lambda row: views.of_channel(channel, row, prices))
         if self.watches.get(channel) is not watch:
             return
-        self._put(frame(content))
+        head = orjson.dumps({"type": "snapshot", "channel": channel, "seq": scene.seq, "since": scene.since})
+        self._put(text_frame(b'%b,"data":%b}' % (head[:-1], told)))
         watch.last, watch.loading = scene.seq, False
         meanwhile, watch.meanwhile = watch.meanwhile, []
         for push in meanwhile:

@@ -14,7 +14,7 @@ from services.gateway.domain.answers import OPEN
 from services.gateway.domain.cursors import Cursor
 from services.gateway.store.books import FILL_COLUMNS, SHOWN
 from services.gateway.store.portfolio import POSITION_COLUMNS
-from services.gateway.store.rows import Database, Row
+from services.gateway.store.rows import Database, Row, each_of
 
 _FILLS = ", ".join(FILL_COLUMNS)
 OPEN_STATUSES = sorted(OPEN)
@@ -170,7 +170,7 @@ async def _ordered(
         f"SELECT {shown} FROM {table} WHERE {' AND '.join(where)} ORDER BY {order}",  # noqa: S608 - words of our own
         *values,
     )
-    return [dict(row) for row in rows]
+    return await each_of(rows, dict)
 
 
 async def strategy_accounts(database: Database, user_id: UUID, strategy_id: UUID) -> list[UUID]:

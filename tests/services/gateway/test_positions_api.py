@@ -15,7 +15,7 @@ from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId
 from libs.common.contracts.orders import LeftOpen, SquareOffCompleted, SquareOffRequested, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged, PositionUnsettled
 from tests.services.gateway import said
-from tests.services.gateway.scene import Person, Platform
+from tests.services.gateway.scene import Person, Platform, shortest_pause
 from tests.services.gateway.test_entities_api import ALGO
 
 
@@ -472,3 +472,24 @@ async def test_a_close_says_what_it_left_open_and_is_not_called_completed(platfo
     assert (answer.status_code, square_off["status"], square_off["left"]) == (200, "INCOMPLETE", left)
     found = await asha.client.get(f"/api/v2/trading/positions/square-offs/{square_off['square_off_id']}")
     assert (found.json()["status"], found.json()["left"]) == ("INCOMPLETE", left)
+
+
+async def test_nobody_waits_while_ten_thousand_positions_are_listed(platform: Platform) -> None:
+    """Whoever asked for them again and again, or subscribed to them, held up everybody's orders."""
+    asha = await platform.person("asha")
+    await platform.runtime.pool.execute(
+        """
+        INSERT INTO positions (account_id, instrument, product, user_id, quantity, average_price, realised_pnl, margin,
+                               bought_quantity, sold_quantity, bought_value, sold_value, version, seq, updated_at)
+        SELECT gen_random_uuid(), 'NSE:SBIN', 'MIS', $1::uuid, n, 812.25, 0, 1625, n, 0, 812.25 * n, 0, 1, n, $2
+          FROM generate_series(1, 10000) AS n
+        """,
+        asha.user_id,
+        said.NOW,
+    )
+    pause, answer = await shortest_pause(lambda: asha.client.get("/api/v2/trading/positions/"), 0.04)
+    assert pause < 0.04
+    told = answer.json()["data"]
+    assert (answer.headers["content-type"], len(told)) == ("application/json", 10_000)
+    assert sorted(each["quantity"] for each in told) == list(range(1, 10_001))
+    assert {(each["average_price"], each["stale"]) for each in told} == {("812.25", True)}
