@@ -60,6 +60,9 @@ _BODY["requestBody"]["content"] = {
     "application/json": {"schema": models.PlaceOrder.model_json_schema(ref_template="#/components/schemas/{model}")}
 }
 _OVERLOADED = "more orders are on their way than can be decided quickly; this request was not carried out, try again"
+_STARTED: dict[int | str, dict[str, object]] = {
+    202: {"model": models.Cancelling, "description": "Some did not answer in time: their cancels will be sent"}
+}
 _REFUSED: dict[int | str, dict[str, object]] = {422: {"model": models.OrderProblem}}
 
 
@@ -191,7 +194,7 @@ async def cancel(body: models.CancelOrder, request: Request, identity: Leaver, e
     return await edge.commands.once(request, identity, run)
 
 
-@router.post("/cancel-all", response_model=models.Cancelling, responses=models.PROBLEMS)
+@router.post("/cancel-all", response_model=models.Cancelling, responses={**models.PROBLEMS, **_STARTED})
 async def cancel_all(body: models.CancelAll, request: Request, identity: Leaver, edge: TheEdge) -> Response:
     """Cancels are sent for these orders, and for all others where an account has more than 10,000; each order's own
     state tells how it ended. `pending` accounts did not answer in time: their cancels will be sent.

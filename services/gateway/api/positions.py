@@ -22,6 +22,10 @@ from services.gateway.store.entities import Kind
 from services.gateway.store.rows import Row, each_of, told_of_each
 
 router = Router(prefix="/trading/positions", tags=["positions"])
+_Closings = models.Listing[models.SquareOffView]
+_STARTED: dict[int | str, dict[str, object]] = {
+    202: {"model": _Closings, "description": "Some go on: ask what became of them at `square-offs/{square_off_id}`"}
+}
 OpenOnly = Annotated[bool, Query(alias="open", description="Leave out what is flat")]
 
 
@@ -73,7 +77,7 @@ async def account_positions(account_id: UUID, identity: Reader, edge: TheEdge, o
     return await _shown(edge, await queries.positions(edge.runtime.pool, None, account_id), open_only)
 
 
-@router.post("/close", response_model=models.Listing[models.SquareOffView], responses=models.PROBLEMS)
+@router.post("/close", response_model=_Closings, responses={**models.PROBLEMS, **_STARTED})
 async def close(body: models.ClosePositions, request: Request, identity: Leaver, edge: TheEdge) -> Response:
     """Cancel what is pending and close what is open, of a position or of a strategy. 202 while it lasts."""
 
@@ -94,7 +98,7 @@ async def close(body: models.ClosePositions, request: Request, identity: Leaver,
     return await edge.commands.once(request, identity, run)
 
 
-@router.post("/close-all", response_model=models.Listing[models.SquareOffView], responses=models.PROBLEMS)
+@router.post("/close-all", response_model=_Closings, responses={**models.PROBLEMS, **_STARTED})
 async def close_all(request: Request, identity: Leaver, edge: TheEdge, body: models.CloseAll | None = None) -> Response:
     """Of one account, or of all of yours."""
 

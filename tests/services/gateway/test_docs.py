@@ -1,5 +1,6 @@
 """docs/api.md against the API that is served."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import jsonschema
 import orjson
 
+from tests.common import described
 from tests.services.gateway import said
 from tests.services.gateway.scene import Platform
 from tests.services.gateway.test_entities_api import ALGO
@@ -68,6 +70,27 @@ async def test_what_is_answered_is_what_the_page_for_code_generators_says(platfo
             assert answer.json().get("data") != [], url
             faults += [f"{shown}: {fault}" for fault in unlike(document, shown, answer.json())]
     assert faults == []
+
+
+async def test_what_is_answered_before_its_end_is_known_is_told_by_the_page_too(platform: Platform) -> None:
+    """Clients made from it take a status that it does not name for a fault: the closing was asked for once more."""
+    asha = await platform.person("asha")
+    document = (await asha.client.get("/openapi.json")).json()
+    limit = {"level": "USER", "max_order_value": "1000"}
+    position = {"account_id": str(asha.account_id), "instrument": "NSE:SBIN"}
+    asked: dict[str, dict[str, Any] | None] = {
+        "/accounts/": {"name": "Second"},
+        "/risk/limits/": limit,
+        "/risk/panic/user": None,
+        "/trading/orders/place": {**position, "side": "BUY", "quantity": 1, "product": "MIS"},
+        "/trading/orders/cancel-all": {},
+        "/trading/positions/close": position,
+        "/trading/positions/close-all": {},
+    }
+    answers = await asyncio.gather(*(asha.client.post(API + path, json=body) for path, body in asked.items()))
+    for path, answer in zip(asked, answers, strict=True):
+        assert answer.status_code == 202, (path, answer.text)
+        described.check(document, API + path, answer)
 
 
 async def test_whatever_the_page_for_code_generators_refers_to_is_in_it(platform: Platform) -> None:
