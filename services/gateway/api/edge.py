@@ -30,6 +30,8 @@ from services.gateway.store import GatewayStore, entities, people
 from services.gateway.store.entities import Kind
 
 GatewayRuntime: TypeAlias = Runtime[GatewayStore, GatewayMemory]
+Credential: TypeAlias = tuple[bool, str]
+"""Whether it was sent as an API key, and what was sent."""
 
 KNOWN_S = 5.0
 """A credential that was good is believed for so long: the longest that a revoked one still works."""
@@ -98,9 +100,9 @@ class Edge:
         self.strangers = asyncio.Semaphore(STRANGERS_AT_ONCE)
         self.servers: Glance[dict[str, bool]] = Glance(SERVERS_SEEN_S)
         self._keys = asyncio.Semaphore(KEYS_AT_ONCE)
-        self._identities: dict[str, tuple[Identity, float]] = {}
+        self._identities: dict[Credential, tuple[Identity, float]] = {}
         """And when each was looked up, by a clock that nobody moves."""
-        self._asked: dict[str, asyncio.Task[Identity]] = {}
+        self._asked: dict[Credential, asyncio.Task[Identity]] = {}
         """What is being looked up, unless rights changed meanwhile."""
         self._owners: dict[tuple[Kind, UUID], tuple[UserId, float]] = {}
         """And when each was looked up last, as identities."""
@@ -123,35 +125,37 @@ class Edge:
         secret = api_key or token
         if not secret:
             raise Problem(401, "unauthenticated", "send Authorization: Bearer <token> or X-API-Key", headers=_ASK)
-        known = self._identities.get(secret)
+        credential = bool(api_key), secret
+        known = self._identities.get(credential)
         age = stopwatch() - known[1] if known else KNOWN_S
         if known and age < RENEWED_S:
             return known[0]
-        asked = self._asked.get(secret)
+        asked = self._asked.get(credential)
         if asked is None:
-            asked = self._asked[secret] = asyncio.create_task(self._look_up(secret, by_key=bool(api_key)))
+            asked = self._asked[credential] = asyncio.create_task(self._look_up(credential))
             asked.add_done_callback(_take_note)
         if known and age < KNOWN_S:
             return known[0]
         return await asyncio.shield(asked)
 
-    async def _look_up(self, secret: str, *, by_key: bool) -> Identity:
+    async def _look_up(self, credential: Credential) -> Identity:
         """Once for all who send it meanwhile: hundreds of a flood would each wait for a connection to the database, and
         those who are refused after that wait hear it late. A credential that is none any more is forgotten at once.
         """
         try:
+            by_key, secret = credential
             identity = await (self._by_key(secret) if by_key else self._by_token(secret))
-            if self._asked.get(secret) is asyncio.current_task():
+            if self._asked.get(credential) is asyncio.current_task():
                 if len(self._identities) > 10_000:
                     self._identities.clear()
-                self._identities[secret] = (identity, stopwatch())
+                self._identities[credential] = (identity, stopwatch())
             return identity
         except Problem:
-            self._identities.pop(secret, None)
+            self._identities.pop(credential, None)
             raise
         finally:
-            if self._asked.get(secret) is asyncio.current_task():
-                del self._asked[secret]
+            if self._asked.get(credential) is asyncio.current_task():
+                del self._asked[credential]
 
     def forget_identities(self) -> None:
         """Someone's rights changed on this instance: ask again for everyone."""

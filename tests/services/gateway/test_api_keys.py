@@ -63,6 +63,17 @@ async def test_a_credential_is_looked_up_once_for_all_who_send_it_at_once(
     assert (await client.get(PROFILE)).status_code == 401, "what was asked before it was revoked is not believed after"
 
 
+async def test_a_credential_that_is_sent_as_what_it_is_not_opens_nothing_beside_one_that_is(platform: Platform) -> None:
+    """It did for five seconds, and then who sent it rightly at that moment heard with it that there is no such key."""
+    asha = await platform.person("asha")
+    secret = (await asha.client.post("/api/v2/auth/api-keys", json={"name": "bot"})).json()["api_key"]
+    rightly = await platform.client(**{"X-API-Key": secret})
+    wrongly = await platform.client(Authorization=f"Bearer {secret}")
+    token = await platform.client(**{"X-API-Key": asha.tokens["access_token"]})
+    for client, status in ((rightly, 200), (wrongly, 401), (asha.client, 200), (token, 401), (rightly, 200)):
+        assert (await client.get(PROFILE)).status_code == status
+
+
 async def test_nobody_waits_for_another_look_at_a_credential_that_was_good_a_moment_ago(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
