@@ -46,6 +46,8 @@ class Bounds:
     """
     untaken: float
     """How long a client may take nothing of an answer that waits for him."""
+    most_untaken: int
+    """Bytes of answers that wait for all of them together."""
 
 
 class Unfinished:
@@ -58,6 +60,8 @@ class Unfinished:
         """Until when, and how long that is, for those who were told that they may take longer."""
         self._untaken: dict[Connection, tuple[int, float]] = {}
         """What waits for those who do not take it as fast as it is written, and since when it is so much."""
+        self._unsent = 0
+        """All of that, as it was when it was last looked at."""
         self._bytes = 0
         self._choosing = False
 
@@ -104,12 +108,27 @@ class Unfinished:
             self._forget(connection)
 
     def wait(self, connection: "Connection", now: float) -> None:
-        """Its client has to take some of its answer first."""
-        self._untaken[connection] = connection.unsent, now
+        """Its client has to take some of its answer first. Too much of all together, and the longest goes."""
+        self.taken(connection)
+        unsent = connection.unsent
+        self._untaken[connection] = unsent, now
+        self._unsent += unsent
+        if self._unsent > self._bounds.most_untaken:
+            self._relieve()
+
+    def _relieve(self) -> None:
+        unsent = {each: each.unsent for each in self._untaken}
+        total = sum(unsent.values())
+        while total > self._bounds.most_untaken:
+            longest = max(unsent, key=unsent.__getitem__)
+            total -= unsent.pop(longest)
+            self.taken(longest)
+            longest.transport.abort()
 
     def taken(self, connection: "Connection") -> None:
         """Nothing of it is left here, or nobody asks any more."""
-        self._untaken.pop(connection, None)
+        unsent, _ = self._untaken.pop(connection, (0, 0.0))
+        self._unsent -= unsent
 
     def _forget(self, connection: "Connection") -> None:
         self._bytes -= connection.held

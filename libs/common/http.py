@@ -182,6 +182,7 @@ class Listener:
                 most_bytes=own.unfinished_bytes,
                 grace=own.unfinished_grace_s,
                 untaken=own.untaken_s,
+                most_untaken=own.untaken_bytes,
             )
         )
         config = uvicorn.Config(

@@ -137,3 +137,5 @@ class ServiceSettings(BaseSettings):
     """What the requests that have not arrived whole may hold together; past it, the one that holds most is closed."""
     untaken_s: float = 60.0
     """How long a client may take nothing of an answer that waits for him, before his connection is closed."""
+    untaken_bytes: int = 128 * 2**20
+    """What answers that wait for their clients may hold together; past it, the connection of the longest is closed."""

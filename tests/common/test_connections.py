@@ -239,6 +239,18 @@ async def test_the_end_of_an_answer_that_nobody_takes_is_not_kept_either() -> No
                         pass
 
 
+async def test_of_more_answers_than_may_wait_for_their_clients_the_longest_go_and_others_are_answered() -> None:
+    """For a minute each was kept, and for ever of whoever took a byte now and then: two hundred filled the memory."""
+    async with listening(untaken_bytes=40_000_000) as port:
+        waiting = [asyncio.create_task(taken(port, first_s=2.0, then_s=0)) for _ in range(6)]
+        await asyncio.sleep(0.5)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            for _ in range(20):
+                assert (await client.post("/orders", json={})).status_code == 200
+        whole = [size > LONG for size in await asyncio.gather(*waiting)]
+        assert 0 < sum(whole) < 4
+
+
 async def test_a_stream_that_is_asked_for_amid_an_answer_does_not_keep_that_for_ever() -> None:
     """Who wrote it never heard that its client was gone: anybody could leave as many as fill the memory, for good."""
     given_up.clear()
