@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Annotated, Any, TypeAlias, cast
 from uuid import UUID
 
@@ -161,6 +161,20 @@ class Edge:
         """Someone's rights changed on this instance: ask again for everyone."""
         self._identities.clear()
         self._asked.clear()
+
+    def sessions(self) -> dict[UUID, Role]:
+        """That are believed to go on, and of whom."""
+        known = (identity for identity, at in self._identities.values() if stopwatch() - at < KNOWN_S)
+        return {UUID(identity.credential): identity.role for identity in known if not identity.by_key}
+
+    async def forget_sessions(self, sessions: Collection[UUID]) -> None:
+        """They ended, or are of another role now. Redis tells what was before on to everybody, unless whoever changed
+        that could say so there: he has lost it, or died.
+        """
+        await self.memory.cache.drop(*(f"session:{session_id}" for session_id in sessions))
+        names = {str(session_id) for session_id in sessions}
+        known = self._identities.items()
+        self._identities = {credential: found for credential, found in known if found[0].credential not in names}
 
     async def identify_sender(self, connection: HTTPConnection) -> Identity:
         """The same as the `Known` dependency, without its machinery."""

@@ -183,7 +183,9 @@ class Conversation:
 
 
 async def recheck(runtime: GatewayRuntime) -> None:
-    """A stream outlives its access token, but not its session or key: look every RECHECK_S."""
+    """A stream outlives its access token, but not its session or key: look every RECHECK_S. Nor does who sends requests
+    outlive his session, or his role, whatever Redis remembers.
+    """
     while True:
         await asyncio.sleep(RECHECK_S)
         try:
@@ -197,10 +199,14 @@ async def recheck_once(edge: Edge) -> None:
     clients: dict[UUID, list[Client]] = defaultdict(list)
     for client in edge.memory.hub.clients():
         clients[UUID(client.identity.credential)].append(client)
-    if not clients:
+    sessions = edge.sessions()
+    if not clients and not sessions:
         return
-    living = await people.living(edge.runtime.pool, list(clients), edge.runtime.clock.now())
-    for credential in clients.keys() - living:
+    asked = list(clients.keys() | sessions.keys())
+    living = await people.living(edge.runtime.pool, asked, edge.runtime.clock.now())
+    if changed := [session_id for session_id, role in sessions.items() if living.get(session_id) is not role]:
+        await edge.forget_sessions(changed)
+    for credential in clients.keys() - living.keys():
         for client in clients[credential]:
             client.outlet.close(UNAUTHENTICATED, "your session or key has ended")
 

@@ -272,20 +272,20 @@ async def key_user(database: Database, key_hash: bytes) -> Row | None:
     return dict(row) if row else None
 
 
-async def living(database: Database, credentials: Sequence[UUID], now: datetime) -> set[UUID]:
-    """Which of these sessions and API keys are good, with users that may come in."""
+async def living(database: Database, credentials: Sequence[UUID], now: datetime) -> dict[UUID, Role]:
+    """Which of these sessions and API keys are good, with users that may come in, and what these are."""
     rows = await database.fetch(
         """
-        SELECT session_id FROM sessions s JOIN users u USING (user_id)
+        SELECT session_id, u.role FROM sessions s JOIN users u USING (user_id)
         WHERE session_id = ANY($1::uuid[]) AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.active
         UNION ALL
-        SELECT key_id FROM api_keys k JOIN users u USING (user_id)
+        SELECT key_id, u.role FROM api_keys k JOIN users u USING (user_id)
         WHERE key_id = ANY($1::uuid[]) AND k.revoked_at IS NULL AND u.active
         """,
         list(credentials),
         now,
     )
-    return {row[0] for row in rows}
+    return {row[0]: Role(row[1]) for row in rows}
 
 
 async def revoke_key(database: Database, user_id: UUID, key_id: UUID, now: datetime) -> bool | None:

@@ -14,6 +14,7 @@ import pytest
 from libs.common.testing.apps import opened
 from libs.common.testing.caches import RedisOfOurOwn, patient_redis
 from services.gateway.api.edge import edge_in
+from services.gateway.api.stream import recheck_once
 from services.gateway.api.tokens import access_token, session_of
 from services.gateway.app import app
 from services.gateway.domain.addresses import counted_as
@@ -442,6 +443,40 @@ async def test_who_logged_out_while_redis_stood_still_is_outside_when_it_answers
             while await redis.get(session):
                 await asyncio.sleep(0.1)
         assert (await asha.client.get(PROFILE)).status_code == 401
+
+
+async def test_a_session_that_was_ended_where_redis_is_lost_ends_at_the_other_gateways_too(platform: Platform) -> None:
+    """For a minute Redis told them that it goes on: a thief who was logged out, or shut out, went on with them."""
+    async with opened(app) as runtime:
+        other = Platform(runtime)
+        asha = await platform.person("asha")
+        there = await other.client(Authorization=asha.client.headers["Authorization"])
+        assert (await there.get(PROFILE)).status_code == 200
+        await platform.lose_redis()
+        assert (await asha.client.post("/api/v2/auth/logout")).status_code == 204
+        async with asyncio.timeout(10):
+            while (await there.get(PROFILE)).status_code != 401:
+                await asyncio.sleep(0.5)
+                await recheck_once(edge_in(runtime))
+        await other.close()
+
+
+async def test_a_role_that_was_taken_where_redis_is_lost_is_gone_at_the_other_gateways_too(platform: Platform) -> None:
+    """For a minute Redis told them that he is a trader, and he traded with them."""
+    async with opened(app) as runtime:
+        other = Platform(runtime)
+        asha, ravi = await platform.person("asha"), await platform.person("ravi")
+        there = await other.client(Authorization=ravi.client.headers["Authorization"])
+        deactivate = f"/api/v2/accounts/{ravi.user_id}/deactivate"
+        assert (await there.post(deactivate)).status_code == 404
+        await platform.lose_redis()
+        viewer = await asha.client.put(f"/api/v2/admin/users/{ravi.user_id}", json={"role": "viewer"})
+        assert viewer.status_code == 200, viewer.text
+        async with asyncio.timeout(10):
+            while (await there.post(deactivate)).status_code != 403:
+                await asyncio.sleep(0.5)
+                await recheck_once(edge_in(runtime))
+        await other.close()
 
 
 async def test_a_session_that_is_over_is_forgotten_and_no_other(platform: Platform) -> None:
