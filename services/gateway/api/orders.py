@@ -212,7 +212,7 @@ async def cancel_all(body: models.CancelAll, request: Request, identity: Leaver,
         return found if isinstance(found, OrdersCancelStarted) else None
 
     async def run(request_id: UUID, again: bool) -> Response:
-        accounts = await own_accounts(edge, identity, body.account_id)
+        accounts = meant(edge, await own_accounts(edge, identity, body.account_id), request_id, again=again)
         async with edge.memory.turns.turn_in_accounts(identity, len(accounts)):
             found = await asyncio.gather(*(one(account_id, request_id, again) for account_id in accounts))
         waiting = [account for account, started in zip(accounts, found, strict=True) if started is None]
@@ -278,6 +278,14 @@ async def own_accounts(edge: Edge, identity: Identity, account_id: UUID | None) 
         return [await edge.own_account(identity, account_id)]
     rows = await entities.of_user(edge.runtime.pool, Kind.ACCOUNT, identity.user_id)
     return [UUID(row["account_id"]) for row in rows]
+
+
+def meant(edge: Edge, accounts: list[UUID], request_id: UUID, *, again: bool) -> list[UUID]:
+    """Of a request that is repeated those that there were when it was asked for, as their ids tell. One of the future
+    is of a clock that was wrong, and tells nothing.
+    """
+    now = edge.runtime.clock.now().timestamp()
+    return [each for each in accounts if not (again and request_id < each and ids.unix_time(each) <= now)]
 
 
 async def narrowed(

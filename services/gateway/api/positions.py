@@ -13,7 +13,7 @@ from libs.common.contracts.orders import SquareOffCompleted, SquareOffRequested
 from libs.common.problems import Problem
 from services.gateway.api import models
 from services.gateway.api.edge import BookReader, Edge, Json, Leaver, Reader, Router, TheEdge, listing, no_such
-from services.gateway.api.orders import own_accounts
+from services.gateway.api.orders import meant, own_accounts
 from services.gateway.domain import roles, views
 from services.gateway.domain.roles import Identity
 from services.gateway.domain.valuation import Holding, exposure
@@ -88,6 +88,7 @@ async def close(body: models.ClosePositions, request: Request, identity: Leaver,
             accounts = await queries.strategy_accounts(edge.runtime.pool, identity.user_id, body.strategy_id)
         else:
             accounts = await own_accounts(edge, identity, body.account_id)
+        accounts = meant(edge, accounts, request_id, again=again)
         wishes = [_wish(account_id, request_id, identity, body) for account_id in accounts]
         slip = await _slip(edge, identity, body, accounts)
         answer = await _square_off(edge, identity, wishes, again)
@@ -104,6 +105,7 @@ async def close_all(request: Request, identity: Leaver, edge: TheEdge, body: mod
 
     async def run(request_id: UUID, again: bool) -> Response:
         accounts = await own_accounts(edge, identity, body.account_id if body else None)
+        accounts = meant(edge, accounts, request_id, again=again)
         wishes = [_wish(account_id, request_id, identity, None) for account_id in accounts]
         return await _square_off(edge, identity, wishes, again)
 

@@ -13,7 +13,7 @@ from libs.common import database
 from libs.common.clock import FixedClock
 from libs.common.contracts.accounts import AccountDeleteRequested
 from libs.common.contracts.base import Envelope, Message, RequestRefused
-from libs.common.contracts.orders import OrderRequested
+from libs.common.contracts.orders import OrderRequested, OrdersCancelRequested, SquareOffRequested
 from libs.common.ids import new_id
 from libs.common.messaging.work import Work
 from libs.common.testing import NOON, Databases
@@ -317,3 +317,21 @@ async def test_however_many_keys_are_old_no_statement_takes_long_to_forget_them(
             left.append(await pool.fetchval("SELECT count(*) FROM idempotency_keys"))
     await hasty.close()
     assert left[-1] < left[-2] < 600_000
+
+
+@pytest.mark.parametrize("path", ["/api/v2/trading/positions/close-all", "/api/v2/trading/orders/cancel-all"])
+async def test_what_is_repeated_to_hear_its_end_touches_no_account_that_was_made_meanwhile(
+    platform: Platform, path: str
+) -> None:
+    """What was opened there after all was closed was closed, too, by who only asked what had become of it."""
+    asha = await platform.person("asha")
+    assert (await asha.client.post(path, json={}, headers=KEY)).status_code == 202
+    platform.answer = said.yes
+    made = await asha.client.post("/api/v2/accounts/", json={"name": "Second"})
+    assert made.status_code == 201
+    again = await asha.client.post(path, json={}, headers=KEY)
+    assert again.status_code == 200, again.text
+    concerned = {
+        each.account_id for each in platform.asked if isinstance(each, SquareOffRequested | OrdersCancelRequested)
+    }
+    assert concerned == {asha.account_id}
