@@ -63,11 +63,12 @@ async def _migrate_own(url: str, service: str, to: str) -> None:
     versions = _ROOT / "services" / service / "migrations"
     if not any(versions.glob("[0-9]*.py")):
         return
-    engine = create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://", 1),
-        poolclass=NullPool,
-        connect_args={"server_settings": {"search_path": service, "lock_timeout": f"{_LOCK_S}s"}},
-    )
+
+    async def connected() -> asyncpg.Connection:
+        """By asyncpg's own reading of the URL, as services have it: SQLAlchemy's knows no `sslmode`."""
+        return await asyncpg.connect(url, server_settings={"search_path": service, "lock_timeout": f"{_LOCK_S}s"})
+
+    engine = create_async_engine("postgresql+asyncpg://", poolclass=NullPool, async_creator=connected)
     try:
         async with engine.connect() as async_connection:
             await async_connection.run_sync(_upgrade, versions, to)

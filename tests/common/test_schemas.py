@@ -41,6 +41,15 @@ async def test_openalgo_1726_two_who_migrate_at_once_both_end_well(url: str) -> 
     assert {row["schemaname"] for row in migrated} == set(SERVICES)
 
 
+@pytest.mark.parametrize(("scheme", "query"), [("postgresql", "?sslmode=disable"), ("postgres", "")])
+async def test_what_a_service_connects_by_its_schema_is_migrated_by(url: str, scheme: str, query: str) -> None:
+    """With the `sslmode` of a server that asks for TLS the migration ended with a traceback, and nothing started."""
+    await migrate(urlsplit(url)._replace(scheme=scheme).geturl() + query, "signals")
+    connection = await asyncpg.connect(url)
+    assert await connection.fetchval("SELECT count(*) FROM signals.alembic_version") == 1
+    await connection.close()
+
+
 async def test_a_service_comes_in_with_a_password_whose_signs_its_url_has_to_escape(url: str) -> None:
     """Its role was given the escapes: PostgreSQL would not have the service, whatever was provisioned again."""
     server, role = urlsplit(url), f"gateway_{new_id().hex[-8:]}"
