@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 from libs.common.clock import stopwatch
 from libs.common.contracts.base import Topic
 from libs.common.messaging.librdkafka import connecting
+from libs.common.messaging.reader import PARTITIONS_EVERY_S
 from libs.common.telemetry import log
 
 _ASK_SECONDS = 10.0
@@ -153,17 +154,35 @@ class BulkTail:
                 "queued.max.messages.kbytes": _KEPT_KILOBYTES,
             }
         )
+        self._topic = topic.name
         at = int(since.timestamp() * 1000)
-        wanted = [TopicPartition(topic.name, number, at) for number in range(topic.partitions)]
         try:
+            self._known = _partitions(self._consumer, topic.name, _TAIL_SECONDS)
+            wanted = [TopicPartition(topic.name, number, at) for number in self._known]
             self._consumer.assign(self._consumer.offsets_for_times(wanted, timeout=_TAIL_SECONDS))
         except KafkaException as error:
             self._consumer.close()
             raise BulkUnavailable(f"Kafka: {error}") from error
+        self._looked_at = stopwatch()
 
     def read(self, most: int, seconds: float) -> Sequence[BulkRecord]:
         """At most so many records, waiting at most so long for them. BulkUnavailable when Kafka fails."""
+        if stopwatch() - self._looked_at > PARTITIONS_EVERY_S:
+            self._look_for_more()
         return _consume(self._consumer, most, seconds)
+
+    def _look_for_more(self) -> None:
+        """What the topic was given meanwhile is read from its beginning: all of it is newer than we are."""
+        self._looked_at = stopwatch()
+        try:
+            found = _partitions(self._consumer, self._topic, _TAIL_SECONDS)
+        except KafkaException as error:
+            log.warning("partitions_not_asked", error=str(error))
+            return
+        if new := found - self._known:
+            self._consumer.incremental_assign([TopicPartition(self._topic, number, 0) for number in new])
+            self._known |= new
+            log.info("partitions_added", partitions=sorted((self._topic, number) for number in new))
 
     def close(self) -> None:
         self._consumer.close()
@@ -176,8 +195,8 @@ def has_handled(group: str, topic: Topic, bootstrap: str, before: datetime) -> b
     """
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
     at = int(before.timestamp() * 1000)
-    wanted = [TopicPartition(topic.name, number, at) for number in range(topic.partitions)]
     try:
+        wanted = [TopicPartition(topic.name, number, at) for number in _partitions(consumer, topic.name, _ASK_SECONDS)]
         ends = consumer.offsets_for_times(wanted, timeout=_ASK_SECONDS)
         committed = consumer.committed(ends, timeout=_ASK_SECONDS)
         for end, mark in zip(ends, committed, strict=True):
@@ -211,6 +230,14 @@ def forget(group: str, bootstrap: str) -> None:
                     raise BulkUnavailable(f"Kafka keeps how far {group} has read: {error}") from error
         else:
             return
+
+
+def _partitions(consumer: Consumer, topic: str, seconds: float) -> set[int]:
+    """Those that there are: operators may have added some. KafkaException while Kafka does not have the topic."""
+    found = consumer.list_topics(topic, timeout=seconds).topics[topic]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    return set(found.partitions)
 
 
 def _consume(consumer: Consumer, most: int, seconds: float) -> Sequence[BulkRecord]:
