@@ -22,6 +22,8 @@ _TIMEOUT_S = 30
 _DAY, _WEEK, _MONTHS = timedelta(days=1), timedelta(days=7), timedelta(days=60)
 _SEGMENT = 32 * 2**20
 """Bytes. Killed, Kafka reads the newest segment of each partition through before it answers, 5 ms of CPU a megabyte."""
+_LARGEST = 1_048_588
+"""Bytes of a batch: what Kafka takes by itself, and `envelope` counts on, whatever the cluster takes by itself."""
 _LONG_SEGMENT = 128 * 2**20
 """Of what is kept for years: each segment is open, in two maps of memory too, of which Linux allows 65,530."""
 
@@ -36,6 +38,7 @@ def _config(topic: Topic) -> dict[str, str]:
     return {
         "cleanup.policy": "compact" if topic.compacted else "delete",
         "retention.ms": _milliseconds(topic.retention) if topic.retention and not topic.compacted else "-1",
+        "max.message.bytes": str(_LARGEST),
         "segment.bytes": str(_LONG_SEGMENT if is_kept_long else _SEGMENT),
         "segment.ms": _milliseconds(_DAY if topic.compacted else min(topic.retention or _WEEK, _WEEK)),
     }
