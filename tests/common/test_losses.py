@@ -19,8 +19,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 from structlog.testing import capture_logs
 
+from libs.common.messaging.envelope import record
 from libs.common.messaging.errors import MessagingUnavailable
 from libs.common.runtime import Runtime
+from libs.common.testing.delivery import NOON, envelope_of
 from tests.common.forwarding import carry, forwarding, until_silent
 from tests.common.instance import Process
 from tests.common.ledger import BalanceChanged, Ledger, balance_of_a, deposit_of, keep_committed
@@ -162,8 +164,8 @@ async def test_what_was_said_before_something_that_kafka_does_not_take_is_said_o
     first, refused, last = (balance_of_a(ledger, balance) for balance in (1, 2, 3))
     async with ledger.running() as running:
         with capture_logs() as logged:
-            for record in (first, replace(refused, topic=unmade), last):
-                await keep_committed(ledger, running.outbox.owner, record)
+            for row in (first, replace(refused, topic=unmade), last):
+                await keep_committed(ledger, running.outbox.owner, row)
             running.outbox.relay_soon()
             await asyncio.sleep(5)
         assert any(unmade in line["error"] for line in logged if line["event"] == "outbox_relay_waits")
@@ -180,6 +182,33 @@ async def test_who_has_read_further_than_the_log_goes_says_so_and_is_not_ready(
 ) -> None:
     """As of a Kafka that lost its power, or was replaced: it passed over what came next, and was ready."""
     monkeypatch.setattr("libs.common.messaging.consumer.PARTITIONS_EVERY_S", 0.5)
+    async with ledger.running() as running, asyncio.timeout(40):
+        await ledger.request(*(deposit_of("a", 1) for _ in range(3)))
+        await ledger.eventually({"a": 3})
+        await asyncio.sleep(1)
+        assert running.held_up == set()
+        await lose_requests(ledger)
+        with capture_logs() as logged:
+            await ledger.request(deposit_of("a", 1))
+            while "log" not in running.held_up:
+                await asyncio.sleep(0.1)
+        told = next(line for line in logged if line["event"] == "log_lost")
+        assert (told["topic"], told["read"], told["log_level"]) == (ledger.requests.name, 3, "critical")
+
+
+async def test_who_is_started_where_kafka_has_lost_what_was_read_says_so_at_once(ledger: Ledger) -> None:
+    """As after an end by what Kafka had lost: for a minute it was ready, and passed over what came."""
+    async with ledger.running():
+        await ledger.request(*(deposit_of("a", 1) for _ in range(3)))
+        await ledger.eventually({"a": 3})
+    await lose_requests(ledger)
+    async with ledger.running() as running, asyncio.timeout(10):
+        while "log" not in running.held_up:
+            await asyncio.sleep(0.1)
+
+
+async def lose_requests(ledger: Ledger) -> None:
+    """All that was asked for, as by a Kafka that was replaced."""
     kafka = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"]})
     name, made = ledger.requests.name, NewTopic(ledger.requests.name, ledger.requests.partitions)
 
@@ -189,20 +218,9 @@ async def test_who_has_read_further_than_the_log_goes_says_so_and_is_not_ready(
             return True
         return False
 
-    async with ledger.running() as running, asyncio.timeout(40):
-        await ledger.request(*(deposit_of("a", 1) for _ in range(3)))
-        await ledger.eventually({"a": 3})
-        await asyncio.sleep(1)
-        assert running.held_up == set()
-        await asyncio.to_thread(kafka.delete_topics([name])[name].result)
-        while not await is_made():
-            await asyncio.sleep(0.2)
-        with capture_logs() as logged:
-            await ledger.request(deposit_of("a", 1))
-            while "log" not in running.held_up:
-                await asyncio.sleep(0.1)
-        told = next(line for line in logged if line["event"] == "log_lost")
-        assert (told["topic"], told["read"], told["log_level"]) == (name, 3, "critical")
+    await asyncio.to_thread(kafka.delete_topics([name])[name].result)
+    while not await is_made():
+        await asyncio.sleep(0.2)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The transactional consumer: reads the partitions that are leased to it, in micro-batches, as `handling` has them."""
 
 import asyncio
+import contextlib
 import heapq
 import math
 from collections import defaultdict
@@ -41,8 +42,7 @@ class Consumer:
     """Reads what the service consumes: the partitions that are leased to it, from the offsets that PostgreSQL holds."""
 
     def __init__(self, runtime: Runtime[Any, Any]) -> None:
-        self._runtime = runtime
-        self._service = runtime.service
+        self._runtime, self._service = runtime, runtime.service
         settings, outbox = runtime.settings, runtime.outbox
         self._consumed = Consumed(runtime.service)
         self._part = Part(runtime, "consumer", asked_for=bool(self._service.consumes))
@@ -63,6 +63,8 @@ class Consumer:
         self._has_share = False
         self._numbers: set[int] = set()
         """The partitions that we read, of every topic; leased to us, and begun."""
+        self._has_begun = asyncio.Event()
+        """More of them, since the topics were looked at last."""
         self._known: set[Partition] = set()
         self._busy = asyncio.Lock()
 
@@ -189,9 +191,14 @@ class Consumer:
             await asyncio.sleep(FORGET_EVERY_S)
 
     async def _follow_topics(self) -> None:
-        """Beside the leases: our heartbeat does not wait for a Kafka that is away."""
+        """Beside the leases: our heartbeat does not wait for a Kafka that is away. At once when partitions were begun:
+        who was started anew since Kafka lost something begins beyond the end.
+        """
         while True:
-            await asyncio.sleep(PARTITIONS_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PARTITIONS_EVERY_S):
+                    await self._has_begun.wait()
+            self._has_begun.clear()
             try:
                 await self._learn_partitions()
             except PASSING as error:
@@ -247,6 +254,7 @@ class Consumer:
             self._seen |= stored
             self._reader.begin(stored)
             self._numbers |= set(numbers)
+            self._has_begun.set()
         log.info("partitions_begun", numbers=sorted(numbers))
 
     async def _hand_over(self, numbers: Collection[int]) -> None:
