@@ -131,6 +131,23 @@ async def test_who_has_something_to_say_where_nobody_leads_says_it_once_somebody
         await ledger.forgets_what_it_said()
 
 
+async def test_what_the_dead_had_to_say_is_said_once_however_long_kafka_was_away(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL ended the transaction that waited for Kafka, after five seconds, and all was said again then."""
+    monkeypatch.setattr("libs.common.runtime.ANSWER_MS", 1_000)
+    async with ledger.running() as running:
+        await ledger.request(deposit_of("a", 1))
+        await ledger.said(1)
+        with nobody_leading(running):
+            await keep_committed(ledger, 7, balance_of_a(ledger, 2))
+            await asyncio.sleep(8)
+        await ledger.forgets_what_it_said()
+        with pytest.raises(TimeoutError):
+            await ledger.said(3, seconds=3)
+        assert [event.balance for _, event in await ledger.said(2)] == [1, 2]
+
+
 async def test_who_waits_for_a_leader_asks_for_one_twenty_times_a_second(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

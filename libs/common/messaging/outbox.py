@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -74,6 +74,22 @@ async def keep(writes: Writes, owner: int, records: Sequence[Record]) -> list[in
         [r.value for r in records],
     )
     return [row[0] for row in await writes.send()]
+
+
+@contextlib.asynccontextmanager
+async def _heir_of(owner: int, connection: Connection) -> AsyncIterator[bool]:
+    """Whether this session holds the lock of a process that is gone until the end; somebody else may.
+
+    In no transaction: PostgreSQL ends those that wait for Kafka, and what they had sent would be sent once more.
+    """
+    try:
+        is_heir = await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", OWNER_LOCK, owner)
+        yield bool(is_heir)
+        if is_heir:
+            await connection.execute("SELECT pg_advisory_unlock($1, $2)", OWNER_LOCK, owner)
+    except BaseException:
+        connection.terminate()  # and the lock is free, should we have it
+        raise
 
 
 @dataclass(eq=False)
@@ -274,17 +290,20 @@ class Outbox:
 
     async def settle(self, owner: int) -> bool:
         """Publish the rows of a process that is gone; True when none is left, False while somebody holds its lock."""
-        async with self._order:
-            while True:
-                async with self._pool.acquire(timeout=5) as connection, connection.transaction():
-                    if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", OWNER_LOCK, owner):
-                        return not await connection.fetchval("SELECT 1 FROM message_outbox WHERE owner = $1", owner)
-                    sent = await self._relay_rows(connection, owner)
-                if sent.refusal:
-                    raise sent.refusal
-                if not sent.rows:
-                    return True
+        async with (
+            self._order,
+            self._pool.acquire(timeout=5) as connection,
+            _heir_of(owner, connection) as is_heir,
+        ):
+            if not is_heir:
+                return not await connection.fetchval("SELECT 1 FROM message_outbox WHERE owner = $1", owner)
+            sent = await self._relay_rows(connection, owner)
+            while sent.rows and not sent.refusal:
                 log.info("outbox_adopted", rows=sent.rows)
+                sent = await self._relay_rows(connection, owner)
+        if sent.refusal:
+            raise sent.refusal
+        return True
 
     async def drained(self, seconds: float) -> bool:
         """True once Kafka has confirmed all that was handed to it; False when it did not in time."""
