@@ -26,6 +26,7 @@ from libs.common.testing.delivery import NOON, envelope_of
 from tests.common.forwarding import carry, forwarding, until_silent
 from tests.common.instance import Process
 from tests.common.ledger import BalanceChanged, Ledger, balance_of_a, deposit_of, keep_committed
+from tests.common.test_commands import run
 
 
 async def test_who_lost_its_session_without_postgresql_hearing_of_it_comes_back_within_half_a_minute(
@@ -291,3 +292,55 @@ async def test_what_is_sent_by_who_lost_its_place_is_kept_for_the_next(
         await runtime.send(change(3))
     async with ledger.running("0"):
         assert [event.balance for _, event in await ledger.said(2)] == [1, 3]
+
+
+async def test_who_starts_while_kafka_refuses_what_was_left_says_it_once_kafka_takes_it(
+    ledger: Ledger, process: Process, largest: Callable[[int], None]
+) -> None:
+    """It waited for ever, with a producer of which Kafka took nothing more there, until a person restarted it."""
+
+    async def supervised() -> None:
+        await process.start()
+        while not await process.is_ready():
+            await process.start()
+
+    long = BalanceChanged(account_id="a" * 10_000, balance=2, amount=1)
+    too_long = record(ledger.events, long, replace(envelope_of(long, now=NOON), key="a"))
+    await asyncio.to_thread(largest, 5_000)
+    for owner, row in ((7, balance_of_a(ledger, 1)), (8, too_long)):
+        await keep_committed(ledger, owner, row)
+    async with asyncio.timeout(40):
+        starting = asyncio.create_task(supervised())
+        await asyncio.sleep(3)
+        await asyncio.to_thread(largest, 1_000_000)
+        await starting
+    assert [event.balance for _, event in await ledger.said(2)] == [1, 2]
+
+
+async def test_what_kafka_refuses_for_good_can_be_given_up_by_command_and_what_waits_behind_it_goes_out(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that the service said after it waited, and nothing but a statement in its database helped."""
+    monkeypatch.setattr("libs.common.runtime.ANSWER_MS", 1_000)
+    refused, last = (balance_of_a(ledger, balance) for balance in (1, 2))
+    refused = replace(refused, topic=f"{ledger.name}.unmade.v1")
+    async with ledger.running() as running:
+        for row in (refused, last):
+            await keep_committed(ledger, running.outbox.owner, row)
+        running.outbox.relay_soon()
+        listed = await outbox_command(ledger, "list")
+        assert "2 wait" in listed
+        assert f"{refused.topic}  BalanceChanged  a  {refused.envelope.id}" in listed
+        said = await outbox_command(ledger, "discard", str(refused.envelope.id))
+        assert refused.value.decode() in said, "whoever gives it up can keep it"
+        assert [event.balance for _, event in await ledger.said(1)] == [2]
+        assert "nothing was given up" in await outbox_command(ledger, "discard", str(refused.envelope.id))
+
+
+async def outbox_command(ledger: Ledger, word: str, *more: str) -> str:
+    """What `python -m libs.common.messaging outbox …` says."""
+    variables = {f"{ledger.name.upper()}_DATABASE_URL": ledger.url, f"{ledger.name.upper()}_PORT": "0"}
+    done = await asyncio.to_thread(
+        run, f"libs.common.messaging outbox {word} {ledger.name} {' '.join(more)}", variables
+    )
+    return done.stdout + done.stderr

@@ -1,28 +1,32 @@
-"""Topics and parked messages by command.
+"""Topics, parked messages and outboxes by command.
 
 python -m libs.common.messaging topics
 python -m libs.common.messaging parked list SERVICE
 python -m libs.common.messaging parked show SERVICE KEY
 python -m libs.common.messaging parked retry SERVICE KEY      handle the key's messages again, in order
 python -m libs.common.messaging parked discard SERVICE KEY    give up the one that failed, retry those behind it
+python -m libs.common.messaging outbox list SERVICE           what Kafka has yet to take, oldest first
+python -m libs.common.messaging outbox discard SERVICE ID     never say that message: it goes to standard output alone
 """
 
 import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 from confluent_kafka import KafkaException
 
 from libs.common import database
 from libs.common.database import Connection
-from libs.common.messaging import admin, parked, whole
+from libs.common.messaging import admin, outbox, parked, whole
 from libs.common.messaging.errors import NotDiscarded
 from libs.common.schemas import SERVICES
 from libs.common.settings import service_settings, variable, whole_number
 from libs.common.telling import tell
 
 Told = list[str]
+_MOST_TOLD = 500
 
 
 async def _on(service: str, work: Callable[[Connection], Awaitable[Told]]) -> Told:
@@ -67,6 +71,31 @@ async def _discard(connection: Connection, key: str) -> Told:
     return [f"discarded {gone}; {behind} behind it will be handled within seconds"]
 
 
+async def _wait(connection: Connection) -> Told:
+    rows = await outbox.waiting(connection, _MOST_TOLD)
+    told = []
+    for row in rows:
+        what = f"{row['topic']}  {row['type']}  {row['key']}  {row['message_id']}"
+        told.append(f"{row['said_at']:%Y-%m-%d %H:%M:%S}  {what}  {row['bytes']} bytes")
+    return [*told, f"{rows[0]['waiting'] if rows else 0} wait"]
+
+
+async def _say_no_more(connection: Connection, message_id: UUID) -> Told:
+    gone = await outbox.give_up(connection, message_id)
+    if gone is None:
+        raise SystemExit(f"nothing was given up: no {message_id} waits, so Kafka has it, or nobody said it")
+    return [
+        f"{gone['type']} {message_id} of {gone['key']}, for {gone['topic']}, is said no more: {gone['value'].decode()}"
+    ]
+
+
+def _id(word: str) -> UUID:
+    try:
+        return UUID(word)
+    except ValueError as error:
+        raise SystemExit(f"{word} is no message's id: `outbox list` tells them") from error
+
+
 def _ensure_whole() -> None:
     """Before any service starts; where the administrator's database is not known, nobody can tell."""
     url = os.environ.get("POSTGRES_ADMIN_URL")
@@ -79,31 +108,46 @@ def _ensure_whole() -> None:
         )
 
 
-def main(words: list[str]) -> None:
+def _asked(words: list[str]) -> tuple[str, Callable[[Connection], Awaitable[Told]]]:
+    """Of which service, and what is to be done in its database."""
     match words:
-        case ["topics"]:
-            try:
-                done = admin.ensure_topics(
-                    variable("KAFKA_BOOTSTRAP"),
-                    replication=whole_number("KAFKA_REPLICATION", 1),
-                    min_insync=whole_number("KAFKA_MIN_INSYNC", 1),
-                )
-                sys.stdout.write("\n".join(done or ["topics are as declared"]) + "\n")
-                _ensure_whole()
-            except admin.TooFewCopies as error:
-                raise SystemExit(str(error)) from error
-            except KafkaException as error:
-                raise SystemExit(f"Kafka does not answer, or refuses: {error}") from error
         case ["parked", "list", service]:
-            tell(asyncio.run(_on(service, _list)))
+            return service, _list
         case ["parked", "show", service, key]:
-            tell(asyncio.run(_on(service, lambda connection: _show(connection, key))))
+            return service, lambda connection: _show(connection, key)
         case ["parked", "retry", service, key]:
-            tell(asyncio.run(_on(service, lambda connection: _retry(connection, key))))
+            return service, lambda connection: _retry(connection, key)
         case ["parked", "discard", service, key]:
-            tell(asyncio.run(_on(service, lambda connection: _discard(connection, key))))
+            return service, lambda connection: _discard(connection, key)
+        case ["outbox", "list", service]:
+            return service, _wait
+        case ["outbox", "discard", service, word]:
+            message_id = _id(word)
+            return service, lambda connection: _say_no_more(connection, message_id)
         case _:
             raise SystemExit(__doc__)
+
+
+def _make_topics() -> None:
+    try:
+        done = admin.ensure_topics(
+            variable("KAFKA_BOOTSTRAP"),
+            replication=whole_number("KAFKA_REPLICATION", 1),
+            min_insync=whole_number("KAFKA_MIN_INSYNC", 1),
+        )
+        sys.stdout.write("\n".join(done or ["topics are as declared"]) + "\n")
+        _ensure_whole()
+    except admin.TooFewCopies as error:
+        raise SystemExit(str(error)) from error
+    except KafkaException as error:
+        raise SystemExit(f"Kafka does not answer, or refuses: {error}") from error
+
+
+def main(words: list[str]) -> None:
+    if words == ["topics"]:
+        _make_topics()
+    else:
+        tell(asyncio.run(_on(*_asked(words))))
 
 
 if __name__ == "__main__":

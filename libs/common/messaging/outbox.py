@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
@@ -52,6 +53,24 @@ had said would come again from us, harmless for who keeps an inbox; but a copy t
 the key next, and is the newest for who reads a stream, and for a compacted topic. Our own predecessor is gone, or we
 would not run.
 """
+
+
+_WAITING = """
+    SELECT topic, type, key, message_id, said_at, length(value) AS bytes, count(*) OVER () AS waiting
+    FROM message_outbox ORDER BY seq LIMIT $1
+"""
+_GIVE_UP = "DELETE FROM message_outbox WHERE message_id = $1 RETURNING topic, type, key, message_id, value"
+
+
+async def waiting(connection: Connection, most: int) -> list[asyncpg.Record]:
+    """The oldest of what Kafka has yet to take, whoever said it, and how many there are."""
+    found: list[asyncpg.Record] = await connection.fetch(_WAITING, most)
+    return found
+
+
+async def give_up(connection: Connection, message_id: UUID) -> asyncpg.Record | None:
+    """Say it no more, whatever that means to who should have heard of it; None when it is not there."""
+    return await connection.fetchrow(_GIVE_UP, message_id)
 
 
 async def keep(writes: Writes, owner: int, records: Sequence[Record]) -> list[int]:

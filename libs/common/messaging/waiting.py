@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 import asyncpg
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 from confluent_kafka import KafkaException
 
 from libs.common.messaging.errors import MessagingUnavailable
@@ -73,6 +73,8 @@ async def until_there(what: str, connect: Callable[[], Awaitable[T]], stopping: 
             return await connect()
         except _REFUSALS as error:
             raise NotThere({what: error}) from error
+        except OutOfOrderSequenceNumber as error:  # after a refusal: Kafka takes no more of our producer there
+            raise NotThere({"kafka": error}) from error
         except PASSING as error:
             if not stopping.is_set():
                 log.warning("waits_for", what=what, error=repr(error))
