@@ -97,6 +97,7 @@ class Subscription(Generic[S, V]):
     message: type[Message]
     handler: Handler[Any, S, V]
     patience: float = 0.0
+    given_up: Handler[Any, S, V] | None = None
 
 
 class Start(Enum):
@@ -122,14 +123,24 @@ class Timer(Generic[S, V]):
     handler: TimerHandler[S, V]
 
 
-def on(topic: Topic, message: type[M], handler: Handler[M, S, V], *, patience: float = 0.0) -> Subscription[S, V]:
+def on(
+    topic: Topic,
+    message: type[M],
+    handler: Handler[M, S, V],
+    *,
+    patience: float = 0.0,
+    given_up: Handler[M, S, V] | None = None,
+) -> Subscription[S, V]:
     """Exactly-once in effect: the handler's writes, its events and the offset commit together.
 
     `patience` is how many seconds the message may wait for company: bookkeeping shares the transaction of the next
     urgent message (which finds it done), instead of costing one of its own.
+
+    `given_up` handles the message in the handler's place once a person discards it: who waits for what becomes of it
+    hears that nothing will, and what is set aside for it is free.
     """
     _check(topic, message)
-    return Subscription(topic, message, handler, patience)
+    return Subscription(topic, message, handler, patience, given_up)
 
 
 def stream(

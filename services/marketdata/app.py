@@ -23,9 +23,24 @@ app = Service(
     consumes=[
         on(topics.PRICE_REQUESTS, PricesRequested, handlers.note_need, patience=0.5),
         on(topics.MASTER_REQUESTS, ContractsDownloadRequested, handlers.request_download),
-        on(topics.CUSTOM_SYMBOL_REQUESTS, CustomSymbolSaveRequested, handlers.save_custom_symbol),
-        on(topics.CUSTOM_SYMBOL_REQUESTS, CustomSymbolDeleteRequested, handlers.delete_custom_symbol),
-        on(topics.CORPORATE_ACTION_REQUESTS, CorporateActionsImportRequested, handlers.import_corporate_actions),
+        on(
+            topics.CUSTOM_SYMBOL_REQUESTS,
+            CustomSymbolSaveRequested,
+            handlers.save_custom_symbol,
+            given_up=handlers.give_up,
+        ),
+        on(
+            topics.CUSTOM_SYMBOL_REQUESTS,
+            CustomSymbolDeleteRequested,
+            handlers.delete_custom_symbol,
+            given_up=handlers.give_up,
+        ),
+        on(
+            topics.CORPORATE_ACTION_REQUESTS,
+            CorporateActionsImportRequested,
+            handlers.import_corporate_actions,
+            given_up=handlers.give_up,
+        ),
     ],
     streams=[stream(topics.WATCHES, WatchRenewed, streams.note_watchers, Start.RECENT)],
     produces=[

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from libs.common.contracts.base import Message, RequestRefused
+from libs.common.contracts.base import GIVEN_UP, Message, RequestRefused
 from libs.common.contracts.market import PricesRequested
 from libs.common.contracts.masters import (
     ContractsDownloadRefused,
@@ -25,6 +25,7 @@ from services.marketdata.settings import MarketDataSettings
 from services.marketdata.store import ContractStore
 
 Ctx: TypeAlias = Context[ContractStore, MarketMemory]
+Changes: TypeAlias = CustomSymbolSaveRequested | CustomSymbolDeleteRequested | CorporateActionsImportRequested
 
 
 async def note_need(request: PricesRequested, ctx: Ctx) -> Sequence[Message]:
@@ -98,8 +99,13 @@ async def import_corporate_actions(request: CorporateActionsImportRequested, ctx
     return [CorporateActionsImported(import_id=request.import_id, user_id=request.user_id, actions=request.actions)]
 
 
+async def give_up(request: Changes, ctx: Ctx) -> Sequence[Message]:
+    """A person discarded it."""
+    return [_refused(request, "given_up", GIVEN_UP)]
+
+
 def _refused(
-    request: CustomSymbolSaveRequested | CustomSymbolDeleteRequested | CorporateActionsImportRequested,
+    request: Changes,
     code: str,
     reason: str,
 ) -> RequestRefused:

@@ -15,8 +15,8 @@ app = Service(
     store=RiskStore,
     memory=RiskMemory,
     consumes=[
-        on(topics.ORDER_REQUESTS, orders.OrderRequested, handlers.check_order),
-        on(topics.ORDER_REQUESTS, orders.OrderModifyRequested, handlers.check_change),
+        on(topics.ORDER_REQUESTS, orders.OrderRequested, handlers.check_order, given_up=handlers.give_up_order),
+        on(topics.ORDER_REQUESTS, orders.OrderModifyRequested, handlers.check_change, given_up=handlers.give_up_change),
         on(topics.TRADING_EVENTS, portfolio.PositionChanged, handlers.take_fill, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, portfolio.FundsChanged, handlers.take_funds, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, orders.OrderModified, handlers.take_change, patience=BOOKKEEPING_S),
@@ -30,8 +30,8 @@ app = Service(
         on(topics.ACCOUNTS, accounts.AccountDeleted, handlers.forget_account),
         on(topics.PANICS, risk.PanicRaised, handlers.halt),
         on(topics.PANICS, risk.PanicReset, handlers.lift_halt),
-        on(topics.RISK_REQUESTS, risk.RiskLimitSaveRequested, handlers.save_limit),
-        on(topics.RISK_REQUESTS, risk.RiskLimitDeleteRequested, handlers.delete_limit),
+        on(topics.RISK_REQUESTS, risk.RiskLimitSaveRequested, handlers.save_limit, given_up=handlers.give_up_limit),
+        on(topics.RISK_REQUESTS, risk.RiskLimitDeleteRequested, handlers.delete_limit, given_up=handlers.give_up_limit),
     ],
     streams=[
         stream(topics.CONTRACTS, market.InstrumentListed, streams.list_instruments, Start.BEGINNING),

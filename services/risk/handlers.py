@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from libs.common.contracts.accounts import AccountDeleted, AccountSaved
-from libs.common.contracts.base import Message
+from libs.common.contracts.base import GIVEN_UP, Message
 from libs.common.contracts.ids import CorrelationId
 from libs.common.contracts.orders import (
     OrderCancelled,
@@ -71,6 +71,19 @@ async def check_change(request: OrderModifyRequested, ctx: RiskContext) -> Seque
     event, changed = orders.decide_change(order, request, check, CorrelationId(ctx.cause.correlation_id))
     _save_step(order, changed, ctx)
     return [event]
+
+
+async def give_up_order(request: OrderRequested, ctx: RiskContext) -> Sequence[Message]:
+    """A person discarded it: nobody else would ever tell its owner. Its id is not decided any more."""
+    if ctx.store.reservations.get(request.order_id) is not None:
+        return []
+    denied = orders.give_up(request)
+    ctx.store.reservations.save(orders.reserve(denied, ctx.now))
+    return [denied]
+
+
+async def give_up_change(request: OrderModifyRequested, ctx: RiskContext) -> Sequence[Message]:
+    return [orders.give_up_change(request)]
 
 
 async def move_position(changed: PositionChanged, ctx: RiskContext) -> Sequence[Message]:
@@ -225,6 +238,12 @@ async def delete_limit(request: RiskLimitDeleteRequested, ctx: RiskContext) -> S
     if isinstance(event, RiskLimitDeleted):
         await ctx.store.delete_limit(event.limit_id)
     return [event]
+
+
+async def give_up_limit(
+    request: RiskLimitSaveRequested | RiskLimitDeleteRequested, ctx: RiskContext
+) -> Sequence[Message]:
+    return [limits.refused(request, "given_up", GIVEN_UP)]
 
 
 def _check(

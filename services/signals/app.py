@@ -13,8 +13,8 @@ app = Service(
     store=SignalsStore,
     memory=SignalsMemory,
     consumes=[
-        on(topics.SIGNAL_REQUESTS, SignalGroupSaveRequested, handlers.save_group),
-        on(topics.SIGNAL_REQUESTS, SignalGroupDeleteRequested, handlers.delete_group),
+        on(topics.SIGNAL_REQUESTS, SignalGroupSaveRequested, handlers.save_group, given_up=handlers.give_up),
+        on(topics.SIGNAL_REQUESTS, SignalGroupDeleteRequested, handlers.delete_group, given_up=handlers.give_up),
         on(topics.USERS, UserAccessChanged, handlers.know_user),
     ],
     timers=[every(60, handlers.forget_old_arrivals), every(60, handlers.log_floods)],

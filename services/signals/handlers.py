@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from libs.common.contracts.base import Event, Message
+from libs.common.contracts.base import GIVEN_UP, Event, Message
 from libs.common.contracts.signals import (
     SignalGroupDeleted,
     SignalGroupDeleteRequested,
@@ -32,6 +32,11 @@ async def delete_group(request: SignalGroupDeleteRequested, ctx: Ctx) -> Sequenc
     if isinstance(event, SignalGroupDeleted):
         ctx.store.delete(request.group_id)
     return [event]
+
+
+async def give_up(request: SignalGroupSaveRequested | SignalGroupDeleteRequested, ctx: Ctx) -> Sequence[Event]:
+    """A person discarded it."""
+    return [groups.refused(request, "given_up", GIVEN_UP)]
 
 
 async def know_user(event: UserAccessChanged, ctx: Ctx) -> Sequence[Event]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from libs.common.contracts.accounts import AccountDeleted, AccountSaved
-from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested
-from libs.common.contracts.base import Event, Message, RequestRefused
+from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, AlgoSaveRequested, SignalSkipped
+from libs.common.contracts.base import GIVEN_UP, Event, Message, RequestRefused
 from libs.common.contracts.enums import OrderPurpose, PriceNeed
 from libs.common.contracts.ids import AccountId, AlgoId, SquareOffId, StrategyId
 from libs.common.contracts.market import PricesRequested
@@ -84,6 +84,19 @@ async def act_on_signal(signal: SignalReceived, ctx: Ctx) -> Sequence[Message]:
         if algos.closes_all(algo, signal):
             ctx.store.save_closed(algo.algo_id, signal.received_at)
     return said
+
+
+async def give_up_change(request: AlgoSaveRequested | AlgoDeleteRequested, ctx: Ctx) -> Sequence[Event]:
+    """A person discarded it."""
+    return [algos.refused(request, "given_up", GIVEN_UP)]
+
+
+async def give_up_signal(signal: SignalReceived, ctx: Ctx) -> Sequence[Event]:
+    """Its log would show it as taken for ever."""
+    return [
+        SignalSkipped(algo_id=algo.algo_id, user_id=algo.user_id, signal_id=signal.signal_id, reason=GIVEN_UP)
+        for algo in ctx.store.algos_of(signal.group_id)
+    ]
 
 
 async def book_position(event: PositionChanged, ctx: Ctx) -> Sequence[Message]:

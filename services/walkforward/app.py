@@ -13,9 +13,9 @@ app = Service(
     store=WalkforwardStore,
     memory=WalkforwardMemory,
     consumes=[
-        on(topics.VENUE_REQUESTS, VenueOrderRequested, handlers.take_order),
-        on(topics.VENUE_REQUESTS, VenueModifyRequested, handlers.modify_order),
-        on(topics.VENUE_REQUESTS, VenueCancelRequested, handlers.cancel_order),
+        on(topics.VENUE_REQUESTS, VenueOrderRequested, handlers.take_order, given_up=handlers.give_up_order),
+        on(topics.VENUE_REQUESTS, VenueModifyRequested, handlers.modify_order, given_up=handlers.give_up_change),
+        on(topics.VENUE_REQUESTS, VenueCancelRequested, handlers.cancel_order, given_up=handlers.give_up_change),
     ],
     streams=[
         stream(topics.CONTRACTS, InstrumentListed, streams.learn_contracts, Start.BEGINNING),

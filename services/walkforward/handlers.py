@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from libs.common.contracts.base import Delivery
+from libs.common.contracts.base import GIVEN_UP, Delivery
 from libs.common.contracts.enums import ExecutionKind
 from libs.common.contracts.venue import (
     ExecutionReported,
@@ -56,6 +56,21 @@ async def cancel_order(request: VenueCancelRequested, ctx: Ctx) -> Sequence[Exec
         reference = str(ctx.derive("refused"))
         return [requests.refuse(ExecutionKind.CANCEL_REJECTED, request, order, change, reference, ctx.now)]
     return _keep(change, ctx)
+
+
+async def give_up_order(request: VenueOrderRequested, ctx: Ctx) -> Sequence[ExecutionReported]:
+    """A person discarded it: trading hears that the venue does not have it, and frees what it blocks."""
+    if ctx.store.order(request.order_id) is not None:
+        return []
+    reference = str(ctx.derive("given up"))
+    return [requests.refuse(ExecutionKind.REJECTED, request, None, GIVEN_UP, reference, ctx.now)]
+
+
+async def give_up_change(request: VenueModifyRequested | VenueCancelRequested, ctx: Ctx) -> Sequence[ExecutionReported]:
+    is_change = isinstance(request, VenueModifyRequested)
+    kind = ExecutionKind.MODIFY_REJECTED if is_change else ExecutionKind.CANCEL_REJECTED
+    order, reference = ctx.store.order(request.order_id), str(ctx.derive("given up"))
+    return [requests.refuse(kind, request, order, GIVEN_UP, reference, ctx.now)]
 
 
 async def watch_committed(_: Sequence[Delivery], runtime: Runtime[WalkforwardStore, WalkforwardMemory]) -> None:

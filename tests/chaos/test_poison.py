@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 import orjson
 import pytest
@@ -35,12 +36,13 @@ async def test_poison_stops_its_own_account_only_until_a_person_decides(chaos: C
     async with chaos.scenario(8, "poison on money topics") as scenario:
         for n in range(2 if chaos.full else 1):
             first, second = chaos.world.users[0].accounts[2 + n], chaos.world.users[-1].accounts[-1 - n]
-            third = chaos.world.users[0].accounts[-1 - n]
-            others = [account for account in chaos.world.accounts if account not in (first, second, third)]
-            async with asyncio.TaskGroup() as all_three:
-                all_three.create_task(unreadable(scenario, first, others))
-                all_three.create_task(unbearable(scenario, second, others))
-                all_three.create_task(curable(scenario, third, others))
+            third, fourth = chaos.world.users[0].accounts[-1 - n], chaos.world.users[-1].accounts[2 + n]
+            others = [account for account in chaos.world.accounts if account not in (first, second, third, fourth)]
+            async with asyncio.TaskGroup() as all_four:
+                all_four.create_task(unreadable(scenario, first, others))
+                all_four.create_task(unbearable(scenario, second, others))
+                all_four.create_task(curable(scenario, third, others))
+                all_four.create_task(incurable(scenario, fourth, others))
 
 
 async def unreadable(scenario: Scenario, account: Account, others: list[Account]) -> None:
@@ -94,6 +96,36 @@ async def curable(scenario: Scenario, account: Account, others: list[Account]) -
     await command(scenario, "retry", "risk", account.account_id)
     await until_free(scenario, "risk", account)
     await handled_in_order(scenario, topics.RISK_DECISIONS, account, [failed, *waiting], since)
+
+
+async def incurable(scenario: Scenario, account: Account, others: list[Account]) -> None:
+    """A cleared order that trading's database does not take, and a person gives up: its owner hears it, and what it
+    blocked is free.
+    """
+    since, at = SystemClock().now(), stopwatch()
+    rule = f"CONSTRAINT ill CHECK (account_id <> '{account.account_id}' OR version <> 1)"
+    await scenario.chaos.fetch(f"ALTER TABLE trading.orders ADD {rule} NOT VALID")
+    try:
+        scenario.flow.send(scenario.flow.order(Kind.RESTING, account))
+        failed = await until_parked(scenario, "trading", account)
+        scenario.faults_done += 1
+        await others_go_on(scenario, at, others)
+    finally:
+        await scenario.chaos.fetch("ALTER TABLE trading.orders DROP CONSTRAINT ill")
+    [row] = await scenario.chaos.fetch("SELECT type, value FROM trading.message_parked WHERE seq = $1", failed.seq)
+    order_id = orjson.loads(row["value"])["order_id"]
+    scenario.expect(row["type"] == "OrderCleared", f"trading parked a {row['type']}")
+    await command(scenario, "discard", "trading", account.account_id)
+    await until_free(scenario, "trading", account)
+    await handled_in_order(scenario, topics.TRADING_EVENTS, account, [order_id], since)
+    async with Platform(scenario.flow.world.gateway_url, patience=30) as person, asyncio.timeout(SOON):
+        person.use_key(account.user.api_key)
+        while (told := await person.get(f"/api/v2/trading/orders/{order_id}"))["status"] == "REQUESTED":
+            await asyncio.sleep(0.2)
+        scenario.expect((told["status"], told["rule"]) == ("DENIED", "GIVEN_UP"), f"its owner sees {told}")
+        reserved = "SELECT closed FROM risk.reservations WHERE order_id = $1"
+        while not (await scenario.chaos.fetch(reserved, UUID(order_id)))[0]["closed"]:
+            await asyncio.sleep(0.2)
 
 
 def poison(scenario: Scenario, topic: Topic, kind: str, account: Account, value: bytes) -> None:

@@ -21,7 +21,7 @@ from libs.common.messaging.envelope import Record, decode, read_envelope, record
 from libs.common.messaging.outbox import keep
 from libs.common.messaging.schema import TABLES
 from libs.common.runtime import Runtime
-from libs.common.service import Context, Memory, Service, Store, on
+from libs.common.service import Context, Handler, Memory, Service, Store, on
 from libs.common.settings import CommonSettings, ServiceSettings
 from libs.common.testing.delivery import NOON, envelope_of
 from libs.common.writes import Writes
@@ -72,6 +72,10 @@ async def deposit(request: DepositRequested, ctx: Context[LedgerStore, LedgerMem
     return [BalanceChanged(account_id=request.account_id, balance=balance, amount=request.amount)]
 
 
+async def refuse_deposit(request: DepositRequested, ctx: Context[LedgerStore, LedgerMemory]) -> Sequence[Message]:
+    return [BalanceChanged(account_id=request.account_id, balance=0, amount=-request.amount)]
+
+
 async def note(request: NoteRequested, ctx: Context[LedgerStore, LedgerMemory]) -> Sequence[Message]:
     return []
 
@@ -109,6 +113,10 @@ class Ledger:
             on(self.requests, DepositRequested, deposit, patience=seconds),
             on(self.requests, NoteRequested, note),
         ]
+        self.service = replace(self.service, consumes=consumes)
+
+    def answer_for_what_is_given_up(self, given_up: Handler[DepositRequested, LedgerStore, LedgerMemory]) -> None:
+        consumes = [on(self.requests, DepositRequested, deposit, given_up=given_up)]
         self.service = replace(self.service, consumes=consumes)
 
     @contextlib.asynccontextmanager

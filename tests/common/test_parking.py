@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from libs.common import ids
+from libs.common.contracts.base import Message
 from libs.common.messaging import parked
 from libs.common.messaging.envelope import Record, record
-from tests.common.ledger import Ledger, deposit_of, publish
+from tests.common.ledger import DepositRequested, Ledger, deposit_of, publish, refuse_deposit
 
 
 async def test_a_message_that_makes_its_handler_raise_parks_its_key_alone(ledger: Ledger) -> None:
@@ -37,6 +38,60 @@ async def test_a_discarded_message_lets_those_behind_it_go_on_in_order(ledger: L
         await connection.close()
         await ledger.eventually({"a": 5})
         await parked_rows(ledger, 0)
+
+
+async def test_who_waits_for_a_discarded_message_is_told_before_what_is_behind_it_is_handled(ledger: Ledger) -> None:
+    """An order that was cleared, and whose clearance somebody discarded, hung for ever, with all that was set aside for
+    it, and nobody was told.
+    """
+    ledger.answer_for_what_is_given_up(refuse_deposit)
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 13), deposit_of("a", 2))
+        await parked_rows(ledger, 2)
+        await discard(ledger, "a")
+        assert [event.amount for _, event in await ledger.said(2)] == [-13, 2]
+        await parked_rows(ledger, 0)
+        assert await ledger.balances() == {"a": 2}
+        assert await places_discarded(ledger) == 1
+
+
+async def test_what_was_discarded_while_nobody_ran_is_told_of_at_the_next_start(ledger: Ledger) -> None:
+    ledger.answer_for_what_is_given_up(refuse_deposit)
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 13))
+        await parked_rows(ledger, 1)
+    await discard(ledger, "a")
+    assert [row.given_up for row in await parked_rows(ledger, 1)] == [True]
+    async with ledger.running() as runtime:
+        runtime.memory.broken.clear()
+        assert [event.amount for _, event in await ledger.said(1)] == [-13]
+        await parked_rows(ledger, 0)
+
+
+async def test_what_nobody_can_be_told_of_is_discarded_all_the_same(ledger: Ledger) -> None:
+    async def cannot(request: DepositRequested, ctx: object) -> list[Message]:
+        raise ValueError("nor can this be said")
+
+    ledger.answer_for_what_is_given_up(cannot)
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 13), deposit_of("a", 2))
+        await parked_rows(ledger, 2)
+        await discard(ledger, "a")
+        await ledger.eventually({"a": 2})
+        await parked_rows(ledger, 0)
+        assert await places_discarded(ledger) == 1
+
+
+async def test_what_is_discarded_a_second_time_is_gone_though_nobody_was_told(ledger: Ledger) -> None:
+    """What tells of it may hang, too, or nobody reads its partition any more."""
+    ledger.answer_for_what_is_given_up(refuse_deposit)
+    async with ledger.running():
+        await ledger.request(deposit_of("a", 13), deposit_of("a", 2))
+        await parked_rows(ledger, 2)
+    await discard(ledger, "a")
+    await discard(ledger, "a")
+    assert [row.reason for row in await parked_rows(ledger, 1)] == [parked.BEHIND]
+    assert await places_discarded(ledger) == 1
 
 
 async def test_a_retry_that_fails_again_stays_parked_in_order(ledger: Ledger) -> None:
@@ -133,6 +188,19 @@ async def parked_rows(ledger: Ledger, count: int) -> list[parked.Parked]:
         return rows
     finally:
         await connection.close()
+
+
+async def places_discarded(ledger: Ledger) -> int:
+    connection = await ledger.connect()
+    count: int = await connection.fetchval("SELECT count(*) FROM message_discarded")
+    await connection.close()
+    return count
+
+
+async def discard(ledger: Ledger, key: str) -> None:
+    connection = await ledger.connect()
+    await parked.discard_first(connection, key)
+    await connection.close()
 
 
 async def retry(ledger: Ledger, key: str) -> None:

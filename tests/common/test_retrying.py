@@ -15,7 +15,7 @@ from libs.common.messaging.handling import Handling
 from libs.common.messaging.leases import OWNER_LOCK
 from libs.common.runtime import Runtime
 from tests.common.ledger import Ledger, LedgerMemory, LedgerStore, deposit_of
-from tests.common.test_parking import parked_rows, retry
+from tests.common.test_parking import discard, parked_rows, retry
 
 LedgerRuntime = Runtime[LedgerStore, LedgerMemory]
 
@@ -219,6 +219,28 @@ async def test_who_discards_what_a_retry_has_in_hand_hears_that_it_was_handled(
         assert await ledger.balances() == {"a": 13}
 
 
+async def test_what_is_discarded_between_its_retry_s_beginning_and_its_turn_is_not_handled(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command had said that it is given up."""
+    begin = parked.begin_retry
+
+    async def discarded_then(*arguments: Any) -> parked.Parked | None:
+        found = await begin(*arguments)
+        if found and not found.given_up:
+            await discard(ledger, "a")
+        return found
+
+    async with ledger.running() as runtime:
+        await ledger.request(deposit_of("a", 13))
+        await parked_rows(ledger, 1)
+        runtime.memory.broken.clear()
+        monkeypatch.setattr(parked, "begin_retry", discarded_then)
+        await retry(ledger, "a")
+        await parked_rows(ledger, 0)
+        assert await ledger.balances() == {}
+
+
 async def test_who_discards_after_a_retry_was_through_gives_up_nothing_that_waited_behind(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,12 +265,6 @@ async def told_by_discard(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, key: 
     with pytest.raises(SystemExit) as ended:
         await asyncio.to_thread(main, ["parked", "discard", ledger.name, key])
     return str(ended.value)
-
-
-async def discard(ledger: Ledger, key: str) -> None:
-    connection = await ledger.connect()
-    await parked.discard_first(connection, key)
-    await connection.close()
 
 
 async def until_left(ledger: Ledger) -> None:

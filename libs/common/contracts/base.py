@@ -40,6 +40,10 @@ class RequestRefused(Event):
     reason: str
 
 
+GIVEN_UP = "it could not be handled here, and an operator gave it up"
+"""The reason that is told where a person discarded a message; `given_up` is the code of a request's refusal."""
+
+
 class Topic:
     """A Kafka topic: what it carries, the message field that keys it, and how long it keeps.
 

@@ -156,6 +156,8 @@ class DenialRule(StrEnum):
     NOT_HELD = "NOT_HELD"
     """CNC delivers what is sold: it cannot be sold short."""
     ORDER_NOT_OPEN = "ORDER_NOT_OPEN"
+    GIVEN_UP = "GIVEN_UP"
+    """It could not be handled, and an operator discarded it."""
 
 
 class ExecutionKind(StrEnum):

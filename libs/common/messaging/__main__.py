@@ -4,7 +4,8 @@ python -m libs.common.messaging topics
 python -m libs.common.messaging parked list SERVICE
 python -m libs.common.messaging parked show SERVICE KEY
 python -m libs.common.messaging parked retry SERVICE KEY      handle the key's messages again, in order
-python -m libs.common.messaging parked discard SERVICE KEY    give up the one that failed, retry those behind it
+python -m libs.common.messaging parked discard SERVICE KEY    give up the one that failed, retry those behind it;
+                                                              again: though nobody can be told
 python -m libs.common.messaging outbox list SERVICE           what Kafka has yet to take, oldest first
 python -m libs.common.messaging outbox discard SERVICE ID     never say that message: it goes to standard output alone
 """
@@ -46,7 +47,8 @@ async def _list(connection: Connection) -> Told:
     for row in await parked.listed(connection):
         place = f"{row.topic}/{row.partition}@{row.offset}"
         begun = "; a retry was begun and has not ended" if row.retry_begun else ""
-        told.append(f"{row.parked_at:%Y-%m-%d %H:%M:%S}  {row.key}  {row.type}  {place}  {row.reason}{begun}")
+        given_up = "; is to be given up" if row.given_up else ""
+        told.append(f"{row.parked_at:%Y-%m-%d %H:%M:%S}  {row.key}  {row.type}  {place}  {row.reason}{given_up}{begun}")
     return [*told, f"{len(told)} parked"]
 
 
@@ -68,7 +70,9 @@ async def _discard(connection: Connection, key: str) -> Told:
         gone, behind = await parked.discard_first(connection, key)
     except NotDiscarded as error:
         raise SystemExit(f"discarded nothing: {error}") from error
-    return [f"discarded {gone}; {behind} behind it will be handled within seconds"]
+    if gone.given_up:
+        return [f"took {gone} away, and told nobody; {behind} behind it will be handled within seconds"]
+    return [f"discarded {gone}: who waits for it is told, and {behind} behind it will be handled, within seconds"]
 
 
 async def _wait(connection: Connection) -> Told:

@@ -289,30 +289,39 @@ class Handling:
             await self._leave_retry(connection, found)
             raise
         except Exception as error:  # noqa: BLE001 - a handler's bug keeps one key waiting
-            await parked.failed_again(connection, found.key, found.seq, f"{type(error).__name__}: {error}")
-            self._retrying = None
+            await self._end_failed(connection, found, error)
             return True
         self._retrying = None
-        if done:
+        if done and not found.given_up:
             await self._tell([done[0]])
         return True
+
+    async def _end_failed(self, connection: Connection, found: Parked, error: Exception) -> None:
+        """What was given up is gone all the same: a person has decided so."""
+        if found.given_up:
+            log.warning("discarded_without_a_word", message=str(found), error=f"{type(error).__name__}: {error}")
+            await parked.remove_for_good(connection, found.seq)
+        else:
+            await parked.failed_again(connection, found.key, found.seq, f"{type(error).__name__}: {error}")
+        self._retrying = None
 
     async def _retry(
         self, connection: Connection, found: Parked, commit: Commit
     ) -> tuple[Delivery, Sequence[int], Sequence[Record]] | None:
-        """Handle it, and what is to be published then; None when it was discarded. Fenced when it is not ours."""
+        """Handle it, or give it up; what is to be published then, or None when it is gone. Fenced if it is not ours."""
         runtime = self._runtime
+        remove = parked.remove_for_good if found.given_up else parked.remove
         stays = Move(found.place, self.offsets[found.place], self.offsets[found.place])
         now = runtime.clock.now()
         async with connection.transaction():
-            if not await parked.remove(connection, found.seq):
+            if not await remove(connection, found.seq):
                 runtime.outbox.relay_soon()  # or we have handled it, in a commit that was not answered
                 return None
             delivery = self._consumed.redeliver(found)
             gate = self._service.store.gate([delivery.message])
             fresh = await inbox.enter(connection, runtime.outbox.owner, [stays], [delivery.envelope.id], now, gate)
             work = Work(self._service, runtime.memory, connection, now)
-            await work.handle([delivery] if delivery.envelope.id in fresh else [])
+            await (work.give_up if found.given_up else work.handle)([delivery] if delivery.envelope.id in fresh else [])
             seqs = commit.says(await work.keep(runtime.outbox.owner), work.records)
         return delivery, seqs, work.records
 

@@ -50,6 +50,8 @@ class Parked:
     retry_requested: bool
     retry_begun: bool
     """And has not ended; it is not begun again until somebody asks, as it may have hung its process."""
+    given_up: bool
+    """A person discarded it: who reads its partition tells whom it concerns, and it is gone."""
 
     @property
     def place(self) -> Partition:
@@ -74,6 +76,7 @@ class Parked:
             row["parked_at"],
             row["retry_requested"],
             row["retry_begun"],
+            row["given_up"],
         )
 
 
@@ -126,7 +129,8 @@ async def request_retry(connection: Connection, key: str) -> int:
 
 
 async def discard_first(connection: Connection, key: str) -> tuple[Parked, int]:
-    """Give up the message that failed, for good, and retry those behind it; which it was, and how many were behind.
+    """Have the running service give up the message that failed, for good, and retry those behind it; which it was, as
+    it was, and how many are behind. One that was to be given up already, and is still there, is gone without a word.
 
     Raises NotDiscarded, and changes nothing, when it is not there any more: a retry may be through before the command,
     and what is its key's first then has done nothing wrong.
@@ -136,20 +140,20 @@ async def discard_first(connection: Connection, key: str) -> tuple[Parked, int]:
         raise NotDiscarded(f"nothing of {key} is parked")
     if first.reason == BEHIND and not first.retry_begun:
         raise NotDiscarded(f"{first} has not failed: it will be handled within seconds. What had was handled before")
-    gone = await connection.fetchval(
-        """
-        WITH gone AS (DELETE FROM message_parked WHERE seq = $1 RETURNING topic, partition, message_offset),
-             noted AS (INSERT INTO message_discarded (topic, partition, message_offset) SELECT * FROM gone
-                       ON CONFLICT DO NOTHING)
-        SELECT true FROM gone
-        """,
-        first.seq,
-    )
-    if not gone:
+    is_there = await (remove_for_good if first.given_up else _give_up)(connection, first.seq)
+    if not is_there:
         raise NotDiscarded(
             f"{first} is not parked any more: a retry has handled it meanwhile, or somebody discarded it"
         )
-    return first, await request_retry(connection, key)
+    waiting = await request_retry(connection, key)
+    return first, waiting if first.given_up else waiting - 1
+
+
+async def _give_up(connection: Connection, seq: int) -> bool:
+    return (
+        await connection.fetchval("UPDATE message_parked SET given_up = true WHERE seq = $1 RETURNING true", seq)
+        or False
+    )
 
 
 async def begin_retry(
@@ -169,7 +173,7 @@ async def begin_retry(
             SELECT p.seq FROM unnest($1::text[]) AS waiting (key)
             CROSS JOIN LATERAL (SELECT seq FROM message_parked WHERE key = waiting.key ORDER BY seq LIMIT 1) AS first
             JOIN message_parked p ON p.seq = first.seq
-            WHERE (p.retry_requested OR p.reason = $4) AND NOT p.retry_begun
+            WHERE (p.retry_requested OR p.given_up OR p.reason = $4) AND NOT p.retry_begun
               AND (p.topic, p.partition) IN (SELECT * FROM unnest($2::text[], $3::int[]))
             ORDER BY p.seq LIMIT 1 FOR UPDATE OF p SKIP LOCKED)
         RETURNING *
@@ -189,7 +193,24 @@ async def leave(connection: Connection, seq: int) -> None:
 
 async def remove(connection: Connection, seq: int) -> bool:
     """Whether it was there: nobody has discarded it meanwhile."""
-    return await connection.fetchval("DELETE FROM message_parked WHERE seq = $1 RETURNING true", seq) or False
+    return (
+        await connection.fetchval("DELETE FROM message_parked WHERE seq = $1 AND NOT given_up RETURNING true", seq)
+        or False
+    )
+
+
+async def remove_for_good(connection: Connection, seq: int) -> bool:
+    """The same of one that was given up: whoever builds state anew from the log leaves it out, too."""
+    gone = await connection.fetchval(
+        """
+        WITH gone AS (DELETE FROM message_parked WHERE seq = $1 RETURNING topic, partition, message_offset),
+             noted AS (INSERT INTO message_discarded (topic, partition, message_offset) SELECT * FROM gone
+                       ON CONFLICT DO NOTHING)
+        SELECT true FROM gone
+        """,
+        seq,
+    )
+    return gone or False
 
 
 async def failed_again(connection: Connection, key: str, seq: int, reason: str) -> None:

@@ -56,6 +56,7 @@ TABLES = (
     )
     """,
     "ALTER TABLE message_parked ADD COLUMN IF NOT EXISTS retry_begun boolean NOT NULL DEFAULT false",
+    "ALTER TABLE message_parked ADD COLUMN IF NOT EXISTS given_up boolean NOT NULL DEFAULT false",
     "CREATE INDEX IF NOT EXISTS message_parked_key ON message_parked (key, seq)",
     """
     CREATE TABLE IF NOT EXISTS message_discarded (

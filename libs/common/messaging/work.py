@@ -36,6 +36,14 @@ class Work(Generic[S, V]):
         for delivery in deliveries:
             await self._handle_one(delivery)
 
+    async def give_up(self, deliveries: Sequence[Delivery]) -> None:
+        """In place of `handle` for what a person discarded: say what follows from its never being handled."""
+        await self.store.prefetch([d.message for d in deliveries])
+        for delivery in deliveries:
+            given_up = self.service.subscription(type(delivery.message)).given_up
+            if given_up is not None:
+                self.say(await given_up(delivery.message, self.context(delivery.envelope)), delivery.envelope)
+
     async def keep(self, owner: int) -> list[int]:
         """Write the state and the outbox, in one round trip; the outbox numbers of `records`."""
         await self.store.flush()

@@ -70,20 +70,20 @@ def save(kept: KeptLimit | None, request: RiskLimitSaveRequested) -> RiskLimitSa
     """Create with `expected_version` 0, replace with the version that the writer has seen."""
     limit = request.limit
     if kept is not None and kept.user_id != request.user_id:
-        return _refused(request, "not_found", "there is no such limit")
+        return refused(request, "not_found", "there is no such limit")
     if (kept is None or kept.deleted) and request.expected_version != 0:
-        return _refused(request, "not_found", "there is no such limit")
+        return refused(request, "not_found", "there is no such limit")
     version = kept.version if kept is not None else 0
     if request.expected_version != version and not (kept is not None and kept.deleted):
-        return _refused(request, "conflict", f"version {request.expected_version} was expected, it is {version} now")
+        return refused(request, "conflict", f"version {request.expected_version} was expected, it is {version} now")
     if wrong := flaw(request):
-        return _refused(request, "invalid", wrong)
+        return refused(request, "invalid", wrong)
     return RiskLimitSaved(limit_id=request.limit_id, user_id=request.user_id, limit=limit, version=version + 1)
 
 
 def delete(kept: KeptLimit | None, request: RiskLimitDeleteRequested) -> RiskLimitDeleted | RequestRefused:
     if kept is None or kept.deleted or kept.user_id != request.user_id:
-        return _refused(request, "not_found", "there is no such limit")
+        return refused(request, "not_found", "there is no such limit")
     return RiskLimitDeleted(limit_id=request.limit_id, user_id=request.user_id)
 
 
@@ -150,5 +150,5 @@ def watched(limit: RiskLimit) -> dict[BreachKind, Decimal]:
     return {kind: amount for kind, amount in amounts.items() if amount is not None and limit.active}
 
 
-def _refused(request: RiskLimitSaveRequested | RiskLimitDeleteRequested, code: str, reason: str) -> RequestRefused:
+def refused(request: RiskLimitSaveRequested | RiskLimitDeleteRequested, code: str, reason: str) -> RequestRefused:
     return RequestRefused(entity_id=str(request.limit_id), request=type(request).__name__, code=code, reason=reason)

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import TypeGuard
 
+from libs.common.contracts.base import GIVEN_UP
 from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderType
 from libs.common.contracts.ids import CorrelationId
 from libs.common.contracts.orders import (
@@ -20,6 +21,7 @@ from services.risk.domain.money import ZERO
 from services.risk.domain.rules import Denial, OrderCheck, denial
 
 NOTHING = Footprint(0, 0, ZERO)
+DISCARDED = Denial(DenialRule.GIVEN_UP, GIVEN_UP, "handled", "given up")
 
 
 def decide(request: OrderRequested, check: OrderCheck) -> OrderCleared | OrderDenied:
@@ -74,6 +76,16 @@ def deny_given_up(request: OrderRequested) -> OrderDenied:
     reason = "trading gave this exit up before it was decided"
     until = request.expires_at.isoformat()
     return OrderDenied(**_terms(request), rule=DenialRule.REQUEST_EXPIRED, reason=reason, limit=until, value="given up")
+
+
+def give_up(request: OrderRequested) -> OrderDenied:
+    """A person discarded it, since it could not be decided."""
+    why = DISCARDED
+    return OrderDenied(**_terms(request), rule=why.rule, reason=why.reason, limit=why.limit, value=why.value)
+
+
+def give_up_change(request: OrderModifyRequested) -> OrderModifyRefused:
+    return _refused(request, DISCARDED)
 
 
 def footprint_of(cleared: OrderCleared | OrderModifyCleared) -> Footprint:

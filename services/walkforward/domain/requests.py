@@ -149,7 +149,7 @@ def cancel(order: Order | None, request: VenueCancelRequested, now: datetime) ->
 
 def refuse(
     kind: ExecutionKind,
-    request: VenueModifyRequested | VenueCancelRequested,
+    request: VenueOrderRequested | VenueModifyRequested | VenueCancelRequested,
     order: Order | None,
     reason: str,
     reference: str,

@@ -197,6 +197,10 @@ class Scene:
         cause = cause if story is None else replace(cause, correlation_id=story)
         return await deliver(app, self.connection, *messages, memory=self.memory, now=self.now, cause=cause)
 
+    async def give_up(self, message: Message) -> Sequence[Message]:
+        """As it is where a person discards the message, which was parked."""
+        return await deliver(app, self.connection, message, memory=self.memory, now=self.now, given_up=True)
+
     def later(self, **by: float) -> None:
         self.now += timedelta(**by)
         self.memory.clock = FixedClock(self.now)

@@ -41,6 +41,10 @@ class Desk:
     async def hear(self, *messages: Message) -> list[Message]:
         return await deliver(app, self.connection, *messages, memory=self.memory, now=self.now)
 
+    async def give_up(self, message: Message) -> list[Message]:
+        """As it is where a person discards the message, which was parked."""
+        return await deliver(app, self.connection, message, memory=self.memory, now=self.now, given_up=True)
+
     async def keep(self, *algos: Algo) -> None:
         said = await self.hear(*(save(algo) for algo in algos))
         assert all(isinstance(each, AlgoSaved) for each in said), said

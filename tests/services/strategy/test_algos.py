@@ -2,7 +2,7 @@
 
 from libs.common.contracts.accounts import AccountDeleted
 from libs.common.contracts.algos import AlgoDeleted, AlgoDeleteRequested, AlgoSaved, SignalMapping
-from libs.common.contracts.base import RequestRefused
+from libs.common.contracts.base import GIVEN_UP, RequestRefused
 from libs.common.contracts.enums import OptionType, PriceNeed, Product, StrikeRule
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, SignalGroupId, UserId
 from libs.common.contracts.market import PricesRequested
@@ -36,6 +36,16 @@ async def test_an_algo_is_created_changed_and_deleted(desk: Desk) -> None:
     delete = AlgoDeleteRequested(algo_id=algo.algo_id, user_id=USER)
     assert await desk.hear(delete) == [AlgoDeleted(algo_id=algo.algo_id, user_id=USER)]
     assert await desk.hear(a_signal()) == []
+
+
+async def test_what_somebody_discarded_is_refused_and_its_algos_tell_that_they_skipped_it(desk: Desk) -> None:
+    """Its owner waited for the algo for ever, and the log of alerts showed a signal of which nothing became."""
+    algo = an_algo()
+    [refused] = await desk.give_up(save(algo))
+    assert isinstance(refused, RequestRefused)
+    assert (refused.entity_id, refused.code) == (str(algo.algo_id), "given_up")
+    await desk.keep(algo)
+    assert reasons_of(await desk.give_up(a_signal())) == [GIVEN_UP]
 
 
 async def test_an_algo_in_position_is_not_deleted(desk: Desk) -> None:

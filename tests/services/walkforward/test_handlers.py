@@ -373,3 +373,18 @@ async def test_refusals_of_different_requests_have_different_ids(connection: Con
     unknown = request()
     said = await told(connection, memory(), cancel(unknown), cancel(unknown))
     assert len({e.execution_id for e in said}) == 2
+
+
+async def test_what_somebody_discarded_is_refused_and_trading_told(connection: Connection) -> None:
+    """An order in an instrument whose requests were parked stayed on its way to the venue for ever, with its margin."""
+    knows, asked = memory(), request(BUY, 10, LIMIT, "90")
+    [rejected] = await deliver(app, connection, asked, memory=knows, given_up=True)
+    assert isinstance(rejected, ExecutionReported)
+    assert (rejected.kind, rejected.order_id) == (K.REJECTED, asked.order_id)
+    resting = request(BUY, 10, LIMIT, "90")
+    await told(connection, knows, resting)
+    for wish, kind in ((modify(resting, 20, LIMIT, "91"), K.MODIFY_REJECTED), (cancel(resting), K.CANCEL_REJECTED)):
+        [refused] = await deliver(app, connection, wish, memory=knows, given_up=True)
+        assert isinstance(refused, ExecutionReported)
+        assert (refused.kind, refused.leaves_quantity) == (kind, 10)
+    assert [each.kind for each in await told(connection, knows, cancel(resting))] == [K.CANCELLED]

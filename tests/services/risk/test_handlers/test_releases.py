@@ -5,18 +5,20 @@ from typing import Any
 
 import pytest
 
+from libs.common.contracts.base import RequestRefused
 from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderStatus, Side
 from libs.common.contracts.orders import (
     OrderCancelled,
     OrderCleared,
     OrderDenied,
     OrderExpired,
+    OrderModifyCleared,
     OrderRejected,
     OrderReopened,
     OrderRequested,
 )
 from tests.services.risk.scene import Scene, fact, order, position, state
-from tests.services.risk.test_handlers.saying import bound, cleared, rules
+from tests.services.risk.test_handlers.saying import bound, change, cleared, limit, rules
 
 
 async def test_a_fill_moves_margin_from_the_order_to_the_position(scene: Scene) -> None:
@@ -78,6 +80,25 @@ async def test_hummingbot_2416_every_way_to_end_releases_what_was_blocked(scene:
     await scene.tell(ending(request))
     await scene.tell(ending(request))
     assert await bound(scene) == (0, 0, 0)
+
+
+async def test_an_order_that_somebody_discarded_is_denied_for_good(scene: Scene) -> None:
+    """Its owner was never told, and waited."""
+    request = order()
+    assert rules(await scene.give_up(request)) == [DenialRule.GIVEN_UP]
+    assert await scene.tell(request) == []
+    assert await bound(scene) == (0, 0, 0)
+
+
+async def test_a_change_and_a_limit_that_somebody_discarded_are_refused(scene: Scene) -> None:
+    request = order()
+    await scene.tell(request)
+    assert rules(await scene.give_up(change(request, quantity=20))) == [DenialRule.GIVEN_UP]
+    [changed] = await scene.tell(change(request, quantity=20))
+    assert isinstance(changed, OrderModifyCleared)
+    [refused] = await scene.give_up(limit(max_daily_loss=Decimal(1)))
+    assert isinstance(refused, RequestRefused)
+    assert refused.code == "given_up"
 
 
 async def test_a_partly_filled_order_that_is_cancelled_releases_the_rest(scene: Scene) -> None:
