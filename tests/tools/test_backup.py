@@ -18,6 +18,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.local import __main__ as start
 from deploy.local import environment
@@ -25,6 +26,7 @@ from deploy.local.instance import PROJECT, Instance
 from deploy.local.servers import wipe
 from deploy.local.stack import NotReadyError, Stack
 from libs.common import schemas
+from libs.common.ids import new_id
 from libs.common.messaging.log import Logged
 from libs.common.testing import NOON, Databases
 from libs.common.testing.databases import unmigrated
@@ -241,6 +243,23 @@ async def test_the_backup_of_an_earlier_version_is_put_back_and_can_be_brought_u
         words = await connection.fetch("SELECT word FROM gateway.instrument_words")
         await connection.close()
     assert [row["word"] for row in words] == ["nifty"]
+
+
+def test_a_log_of_more_partitions_than_are_declared_is_put_back_into_as_many(
+    real_servers: None, tmp_path: Path
+) -> None:
+    """Where operators had given a topic more the restore broke off, after all that was there had been set aside."""
+    bootstrap, topic = os.environ["KAFKA_BOOTSTRAP"], f"grown{new_id().hex[-12:]}.v1"
+    kafka = AdminClient({"bootstrap.servers": bootstrap})
+    kafka.create_topics([NewTopic(topic, 2)])[topic].result(10)
+    try:
+        kept = Logged(topic, 3, 17, 1_000, b"key", [("ce_type", b"Kept")], b"{}")
+        records.write(tmp_path / topic / "3.ndjson.gz", [kept])
+        had = records.put_back(tmp_path, bootstrap, [f"{topic}/{number}" for number in range(5)])
+        assert had == {(topic, 3): [17]}
+        assert len(kafka.list_topics(timeout=10).topics[topic].partitions) == 5
+    finally:
+        kafka.delete_topics([topic])[topic].result(10)
 
 
 class Mute:

@@ -4,15 +4,20 @@ What another store keeps better is left out: ticks and quotes, kept some hours, 
 """
 
 import base64
+import contextlib
 import gzip
+import time
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient, NewPartitions
 
+from libs.common.clock import stopwatch
 from libs.common.contracts.topics import HOURS
 from libs.common.messaging.admin import all_topics
 from libs.common.messaging.inbox import Partition
@@ -21,6 +26,7 @@ from libs.common.messaging.log import Logged
 KEPT = frozenset(t.name for t in all_topics() if t.retention is None or t.retention > HOURS)
 _LEVEL = 1
 _POLL_EVERY = 1_000
+_ANSWER_S = 30.0
 
 
 def write(path: Path, records: list[Logged]) -> None:
@@ -48,8 +54,11 @@ async def each(root: Path, topic: str, partition: int) -> AsyncIterator[Logged]:
         yield record
 
 
-def put_back(root: Path, bootstrap: str) -> dict[Partition, list[int]]:
-    """Produce every record to its own partition, in order, at its own time; the offsets that they had."""
+def put_back(root: Path, bootstrap: str, ends: Iterable[str]) -> dict[Partition, list[int]]:
+    """Produce every record to its own partition, in order, at its own time; the offsets that they had. `ends` are all
+    partitions that there were, `<topic>/<partition>`, those without a record, too.
+    """
+    _make_partitions(bootstrap, ends)
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -77,6 +86,27 @@ def put_back(root: Path, bootstrap: str) -> dict[Partition, list[int]]:
     if refused or len(producer):
         raise OSError(f"Kafka did not take everything back: {refused[:3] or len(producer)}")
     return before
+
+
+def _make_partitions(bootstrap: str, ends: Iterable[str]) -> None:
+    """Operators may have given a topic more than are declared; where a key's messages go follows from their number."""
+    had: Counter[str] = Counter()
+    for place in ends:
+        topic, _, number = place.rpartition("/")
+        had[topic] = max(had[topic], int(number) + 1)
+    admin, until = AdminClient({"bootstrap.servers": bootstrap, "log_level": 3}), stopwatch() + _ANSWER_S
+    while few := _topics_with_fewer(admin, had):
+        if stopwatch() > until:
+            raise OSError(f"Kafka did not give {', '.join(few)} as many partitions as there were")
+        for future in admin.create_partitions([NewPartitions(topic, had[topic]) for topic in few]).values():
+            with contextlib.suppress(KafkaException):  # it has them, and has yet to show them
+                future.result(_ANSWER_S)
+        time.sleep(0.2)
+
+
+def _topics_with_fewer(admin: AdminClient, than: Mapping[str, int]) -> list[str]:
+    there = admin.list_topics(timeout=_ANSWER_S).topics
+    return [topic for topic, count in than.items() if topic in there and len(there[topic].partitions) < count]
 
 
 def moved(offset: int, had: list[int]) -> int:

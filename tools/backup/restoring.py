@@ -62,7 +62,7 @@ def restore(stack: Stack, source: Path) -> Restored:
     databases.put_questdb_back(source / databases.QUESTDB, stack.instance.home / "questdb")
     stack.start_servers()
     stack.set_up()
-    asyncio.run(_fill(stack, source))
+    asyncio.run(_fill(stack, source, facts))
     stack.set_up()  # it may be of an earlier version
     stack.execute((sys.executable, "-m", "services.trading", "halt", f"restored to {facts['taken_at']}"))
     stack.instance.restoring.unlink()
@@ -115,9 +115,11 @@ def _take_demo(stack: Stack, facts: Path) -> None:
         shutil.copy(facts, stack.instance.demo_file)  # and its mode
 
 
-async def _fill(stack: Stack, source: Path) -> None:
+async def _fill(stack: Stack, source: Path, facts: dict[str, object]) -> None:
+    ends = facts["ends"]
+    assert isinstance(ends, dict)
     variables = stack.environment()
     url = variables["POSTGRES_ADMIN_URL"]
     await databases.restore(url, source / databases.DUMP)
-    had = await asyncio.to_thread(records.put_back, source / "kafka", variables["KAFKA_BOOTSTRAP"])
+    had = await asyncio.to_thread(records.put_back, source / "kafka", variables["KAFKA_BOOTSTRAP"], ends)
     await databases.move_offsets(url, had)
