@@ -68,10 +68,11 @@ class ChainRow(Value):
 class OptionChain(Event):
     """What heads a chain, and rows in order of their strikes.
 
-    `at` is when it was worked out, `quoted_at` the newest price in it, `underlying_at` that of the underlying. `stale`:
-    nothing newer came of the underlying, or of the spot, for a minute while the options trade, so Greeks, or the strike
-    at the money, may not be those of now. `pcr` is put over call open interest, `max_pain` the strike at which the
-    writers of all open options pay least; null without open interest.
+    `at` is when it was worked out, `quoted_at` the newest price in it, `underlying_at` that of the underlying, and
+    `underlying_source` where that price comes from. `stale`: nothing newer came of the underlying, or of the spot, for
+    a minute while the options trade, so Greeks, or the strike at the money, may not be those of now. `pcr` is put over
+    call open interest, `max_pain` the strike at which the writers of all open options pay least; null without open
+    interest.
     """
 
     chain: str
@@ -90,9 +91,11 @@ class OptionChain(Event):
     """The instrument whose price the Greeks are worked out on."""
     underlying_price: float | None
     underlying_at: datetime | None = None
+    underlying_source: FeedSource | None = None
     stale: bool = False
     spot: InstrumentId | None
     spot_price: float | None
+    spot_source: FeedSource | None = None
     rate: float
     dividend_yield: float
     atm_strike: float | None

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from libs.common.contracts.enums import FeedSource
+
 PAISA = Decimal("0.01")
 ZERO = Decimal(0)
 """Added to what may be −0, which nobody wants to read, it gives 0."""
@@ -16,6 +18,7 @@ class LastPrice:
 
     price: Decimal
     at: datetime
+    source: FeedSource
     stale: bool
 
 

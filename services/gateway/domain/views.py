@@ -120,8 +120,8 @@ def position(row: Row, last: LastPrice | None) -> View:
 
 def _last(last: LastPrice | None) -> View:
     if last is None:
-        return {"ltp": None, "ltp_at": None, "stale": True}
-    return {"ltp": last.price, "ltp_at": last.at, "stale": last.stale}
+        return {"ltp": None, "ltp_at": None, "ltp_source": None, "stale": True}
+    return {"ltp": last.price, "ltp_at": last.at, "ltp_source": last.source, "stale": last.stale}
 
 
 def shares(row: Row, last: LastPrice | None) -> View | None:

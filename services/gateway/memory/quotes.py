@@ -53,7 +53,7 @@ class QuoteView:
         if found is None:
             return None
         quote, heard_at = found
-        return LastPrice(Decimal(str(quote.ltp)), quote.at, self._is_stale(quote, heard_at, now))
+        return LastPrice(Decimal(str(quote.ltp)), quote.at, quote.source, self._is_stale(quote, heard_at, now))
 
     def last_prices(self, now: datetime) -> Callable[[str], LastPrice | None]:
         return lambda instrument: self.last_price(instrument, now)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.contracts.enums import Exchange, OrderStatus
+from libs.common.contracts.enums import Exchange, FeedSource, OrderStatus
 from libs.common.contracts.ids import UserId
 from services.gateway.domain import cursors, roles
 from services.gateway.domain.answers import is_decided, status_code
@@ -148,7 +148,11 @@ def test_exposure_adds_up(held: list[Holding]) -> None:
 
 def test_a_profit_is_as_old_as_the_oldest_price_of_what_is_open() -> None:
     def held(quantity: int, minutes: float | None, *, stale: bool = False) -> Holding:
-        last = None if minutes is None else LastPrice(Decimal(9), NOON - timedelta(minutes=minutes), stale)
+        last = (
+            None
+            if minutes is None
+            else LastPrice(Decimal(9), NOON - timedelta(minutes=minutes), FeedSource.LIVE, stale)
+        )
         return Holding(quantity, Decimal(8), Decimal(0), Decimal(0), last)
 
     def told(*holdings: Holding) -> tuple[datetime | None, bool]:
@@ -167,12 +171,12 @@ def test_a_position_without_a_price_neither_gains_nor_loses() -> None:
 
 
 def test_a_short_position_gains_when_the_price_falls() -> None:
-    last = LastPrice(Decimal(90), NOON, stale=False)
+    last = LastPrice(Decimal(90), NOON, FeedSource.LIVE, stale=False)
     assert Holding(-75, Decimal(100), Decimal(0), Decimal(0), last).unrealised_pnl == Decimal(750)
 
 
 def test_a_short_position_at_its_price_is_worth_nothing_and_not_less() -> None:
     """Else clients show −0.00."""
-    last = LastPrice(Decimal("177.90"), NOON, stale=False)
+    last = LastPrice(Decimal("177.90"), NOON, FeedSource.LIVE, stale=False)
     held = Holding(-65, Decimal("177.9000"), Decimal(0), Decimal(0), last)
     assert str(held.unrealised_pnl) == "0.00"

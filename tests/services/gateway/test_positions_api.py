@@ -10,7 +10,7 @@ import pytest
 from libs.common import ids
 from libs.common.clock import stopwatch
 from libs.common.contracts.base import Envelope, Message, RequestRefused
-from libs.common.contracts.enums import Product
+from libs.common.contracts.enums import FeedSource, Product
 from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId
 from libs.common.contracts.orders import LeftOpen, SquareOffCompleted, SquareOffRequested, SquareOffStarted
 from libs.common.contracts.portfolio import PositionChanged, PositionUnsettled
@@ -85,6 +85,20 @@ async def test_what_is_valued_at_an_old_price_says_so(platform: Platform) -> Non
         for each in await shown():
             assert datetime.fromisoformat(str(each["ltp_at"])) == at
             assert each["stale"] is stale
+
+
+async def test_a_position_and_a_holding_say_where_their_price_comes_from(platform: Platform) -> None:
+    """A simulated price looked like one of the exchange's there, and there alone."""
+    asha = await platform.person("asha")
+    await platform.project(carried(asha, Product.CNC, 10, 0, 0))
+    memory, now = platform.runtime.memory, platform.runtime.clock.now()
+    for source in (None, FeedSource.SIMULATED, FeedSource.DERIVED):
+        if source:
+            told = said.quote(said.SBIN, 815.25, now).model_copy(update={"source": source})
+            memory.quotes.update([told], now)
+        for path in ("positions/", f"positions/{asha.account_id}", "holdings/", f"holdings/{asha.account_id}"):
+            [shown] = (await asha.client.get(f"/api/v2/trading/{path}")).json()["data"]
+            assert (shown["ltp"], shown["ltp_source"]) == ("815.25" if source else None, source)
 
 
 async def test_what_went_flat_is_listed_with_its_profit_until_its_day_is_over(platform: Platform) -> None:

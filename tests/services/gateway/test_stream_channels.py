@@ -224,7 +224,7 @@ async def test_a_position_is_shown_with_its_profit_at_the_last_price(live: Live)
         await live.project(said.position(order))
         shown = (await reader.hear("event"))["data"]
         assert (Decimal(shown["ltp"]), Decimal(shown["mtm"])) == (Decimal("815.25"), Decimal("30.00"))
-        assert shown["stale"] is False
+        assert (shown["ltp_source"], shown["stale"]) == ("REPLAYED", False)
 
 
 async def test_a_position_that_is_valued_at_an_old_price_says_so(live: Live) -> None:

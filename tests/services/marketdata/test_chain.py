@@ -180,6 +180,21 @@ def test_a_chain_says_how_old_the_price_is_that_it_is_worked_out_on() -> None:
     assert not chain(quotes, [*MASTER, own], terms=replace(TERMS, spot_open=False)).stale, "its session is over"
 
 
+def test_a_chain_says_where_the_prices_come_from_that_it_is_worked_out_on() -> None:
+    """A recorded spot, and a future that is computed from it."""
+    quotes, own = market(), future()
+    told = chain(quotes)
+    assert (told.underlying_source, told.spot_source) == (FeedSource.SIMULATED, FeedSource.SIMULATED)
+    quotes[SPOT] = quotes[SPOT].model_copy(update={"source": FeedSource.REPLAYED})
+    derived = quote(own.instrument, 24_426.0).model_copy(update={"source": FeedSource.DERIVED})
+    quotes[own.instrument] = derived
+    told = chain(quotes, [*MASTER, own])
+    assert (told.underlying_source, told.spot_source) == (FeedSource.DERIVED, FeedSource.REPLAYED)
+    del quotes[SPOT], quotes[own.instrument]
+    told = chain(quotes, [*MASTER, own])
+    assert (told.underlying_source, told.spot_source) == (None, None)
+
+
 def test_a_row_that_became_stale_looks_different() -> None:
     contracts = ChainIndex(MASTER).contracts(KEY)
     assert contracts is not None

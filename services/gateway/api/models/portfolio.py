@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints, model_validator
 
 from libs.common.contracts.brokers import PositionDifference
-from libs.common.contracts.enums import Exchange, Product, Side, SquareOffReason
+from libs.common.contracts.enums import Exchange, FeedSource, Product, Side, SquareOffReason
 from libs.common.contracts.orders import LeftOpen
 from services.gateway.api.models.common import Answer, Body, Strategy
 from services.gateway.domain.symbols import one_instrument
@@ -51,8 +51,8 @@ class SquareOffView(Answer):
 
 
 class PositionView(Answer):
-    """`ltp_at` is the time of the price it is valued at, `stale` that it may not be the market's any more, as its quote
-    says; also while no price is known, and what was paid stands for it.
+    """`ltp_at` is the time of the price it is valued at, `ltp_source` where that comes from, `stale` that it may not be
+    the market's any more, as its quote says; also while no price is known, and what was paid stands for it.
     """
 
     account_id: UUID
@@ -67,6 +67,7 @@ class PositionView(Answer):
     value: Decimal
     ltp: Decimal | None
     ltp_at: datetime | None
+    ltp_source: FeedSource | None
     stale: bool
     bought_quantity: int
     sold_quantity: int
@@ -90,6 +91,7 @@ class HoldingView(Answer):
     invested: Decimal
     ltp: Decimal | None
     ltp_at: datetime | None
+    ltp_source: FeedSource | None
     stale: bool
     value: Decimal | None
     pnl: Decimal | None
