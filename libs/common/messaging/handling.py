@@ -262,12 +262,13 @@ class Handling:
 
     def _know_parked(self, waiting: Sequence[tuple[Arrival, str]]) -> None:
         self._parked_keys.update(arrival.key for arrival, _ in waiting)
-        PARKED.set(len(self._parked_keys))
+        PARKED.inc(len(waiting))
         log.error("parked", messages=len(waiting), reason=waiting[0][1])
 
     async def _look_for_parked(self, connection: Connection) -> None:
-        self._parked_keys = await parked.keys(connection)
-        PARKED.set(len(self._parked_keys))
+        waiting = await parked.counted(connection)
+        self._parked_keys = set(waiting)
+        PARKED.set(sum(waiting.values()))
 
     async def _retry_next(self, connection: Connection) -> bool:
         found = self._retrying = self._retrying or await parked.begin_retry(

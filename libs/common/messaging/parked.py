@@ -108,8 +108,10 @@ async def park(connection: Connection, arrivals: Sequence[tuple[Arrival, str]], 
     )
 
 
-async def keys(connection: Connection) -> set[str]:
-    return {row[0] for row in await connection.fetch("SELECT DISTINCT key FROM message_parked")}
+async def counted(connection: Connection) -> dict[str, int]:
+    """How many messages of each key wait."""
+    rows = await connection.fetch("SELECT key, count(*) FROM message_parked GROUP BY key")
+    return {key: count for key, count in rows}
 
 
 async def listed(connection: Connection, key: str | None = None) -> list[Parked]:
