@@ -164,6 +164,34 @@ async def test_parked_messages_that_nobody_reads_to_their_end_are_no_fault(ledge
 
 
 @pytest.mark.servers
+async def test_a_parked_message_is_listed_shown_whole_and_retried_by_command(ledger: Ledger) -> None:
+    """Of a key that has none, as by a slip, nothing at all was said: as of one whose messages are empty."""
+    headers = [("ce_type", b"DepositRequested"), ("ce_source", b"/services/gateway")]
+    arrival = Arrival("requests", 3, 17, "asha", "DepositRequested", headers, b'{"account_id": "asha", "amount": 13}')
+    connection = await ledger.connect()
+    await park(connection, [(arrival, "thirteen is unlucky")], NOON)
+    name = ledger.name
+    variables = {f"{name.upper()}_DATABASE_URL": ledger.url, f"{name.upper()}_PORT": "9"}
+
+    async def told(words: str) -> list[str]:
+        done = await asyncio.to_thread(run, f"libs.common.messaging parked {words}", variables)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.splitlines()
+
+    [listed, count] = await told(f"list {name}")
+    assert "asha  DepositRequested  requests/3@17  thirteen is unlucky" in listed
+    assert count == "1 parked"
+    shown = await told(f"show {name} asha")
+    assert shown[:2] == ["DepositRequested at requests/3@17", "  reason: thirteen is unlucky"]
+    assert "'ce_source': '/services/gateway'" in shown[2]
+    assert shown[3:] == ['  value: {"account_id": "asha", "amount": 13}', "1 parked of asha"]
+    assert await told(f"show {name} ravi") == ["0 parked of ravi"]
+    assert await told(f"retry {name} asha") == ["1 messages of asha will be handled again within seconds"]
+    assert await connection.fetchval("SELECT retry_requested FROM message_parked")
+    await connection.close()
+
+
+@pytest.mark.servers
 def test_topics_that_are_on_fewer_nodes_than_is_asked_for_are_told_of() -> None:
     """It said that topics are as declared: whoever went on to three nodes had each order on one of them."""
     bootstrap = os.environ["KAFKA_BOOTSTRAP"]

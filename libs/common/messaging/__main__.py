@@ -54,11 +54,12 @@ async def _list(connection: Connection) -> Told:
 
 async def _show(connection: Connection, key: str) -> Told:
     told = []
-    for row in await parked.listed(connection, key):
+    rows = await parked.listed(connection, key)
+    for row in rows:
         headers = {name: value.decode(errors="replace") for name, value in row.headers}
         told.append(f"{row.type} at {row.topic}/{row.partition}@{row.offset}\n  reason: {row.reason}")
         told.append(f"  headers: {headers}\n  value: {row.value.decode(errors='replace')}")
-    return told
+    return [*told, f"{len(rows)} parked of {key}"]
 
 
 async def _retry(connection: Connection, key: str) -> Told:
