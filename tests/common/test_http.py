@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -80,6 +81,20 @@ async def test_not_ready_while_kafka_is_away_but_serving(
         await runtime.producer.stop()
         runtime.producer = there
     assert (ready.status_code, ready.json()["checks"]) == (503, {"kafka": False, "postgres": True, "running": True})
+    assert serving.status_code == 200
+
+
+async def test_not_ready_while_postgresql_is_away_but_serving(
+    client: httpx.AsyncClient, runtime: Runtime[Store, Memory]
+) -> None:
+    async with asyncpg.create_pool("postgresql://nobody@127.0.0.1:1/nothing", min_size=0) as nowhere:
+        there, runtime.pool = runtime.pool, nowhere
+        try:
+            ready = await client.get("/health/ready")
+            serving = await client.get("/health/serving")
+        finally:
+            runtime.pool = there
+    assert (ready.status_code, ready.json()["checks"]) == (503, {"kafka": True, "postgres": False, "running": True})
     assert serving.status_code == 200
 
 

@@ -35,6 +35,7 @@ from tests.common.ledger import (
     balance_of_a,
     deposit_of,
     keep_committed,
+    publish,
 )
 from tests.common.test_sending import Deaf
 
@@ -58,9 +59,34 @@ async def test_the_same_message_id_twice_is_one_message(ledger: Ledger) -> None:
 
 
 async def test_foreign_types_are_passed_over_without_decoding(ledger: Ledger) -> None:
+    """What could not be decoded would keep its account waiting."""
+    foreign = ledger._envelope(NoteRequested(account_id="a"), None)
     async with ledger.running():
-        await ledger.request(NoteRequested(account_id="a"), deposit_of("a", 5), NoteRequested(account_id="a"))
-        await ledger.eventually({"a": 5})
+        await publish([Record(ledger.requests.name, foreign, b"\xff is no JSON")])
+        await ledger.request(deposit_of("a", 5), NoteRequested(account_id="a"), deposit_of("a", 2))
+        await ledger.eventually({"a": 7})
+
+
+async def test_a_backlog_is_handled_in_batches_of_some_hundreds(ledger: Ledger) -> None:
+    """Neither one by one, nor all that there is in one transaction, which holds all of it in memory."""
+    accounts = [f"account-{n}" for n in range(20)]
+    await ledger.request(*(deposit_of(each, 1) for _ in range(60) for each in accounts))
+    figures: list[tuple[str, dict[str, str]]] = [
+        ("batch_messages_count", {}),
+        ("batch_messages_sum", {}),
+        ("batch_messages_bucket", {"le": "500.0"}),
+    ]
+
+    def told() -> list[float]:
+        return [REGISTRY.get_sample_value(name, labels) or 0 for name, labels in figures]
+
+    before = told()
+    async with ledger.running():
+        await ledger.eventually(dict.fromkeys(accounts, 60))
+    batches, messages, within = (after - earlier for after, earlier in zip(told(), before, strict=True))
+    assert messages == len(accounts) * 60
+    assert batches == within
+    assert batches < messages / 20
 
 
 async def test_a_restart_resumes_where_postgresql_says_not_where_kafka_does(ledger: Ledger) -> None:
