@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import httpx
+import jwt
 import pytest
 
 from libs.common.testing.apps import opened
@@ -233,6 +234,40 @@ async def test_who_logged_in_stays_inside_when_the_clock_is_set_back(platform: P
     token = access_token(asha.user_id, session_id, settings.jwt_secret, later, settings.access_token_s)
     client = await platform.client(Authorization=f"Bearer {token}")
     assert (await client.get(PROFILE)).status_code == 200
+
+
+async def test_an_access_token_is_good_for_minutes_and_only_if_it_is_ours(platform: Platform) -> None:
+    asha = await platform.person("asha")
+    settings, now = edge_in(platform.runtime).settings, platform.runtime.clock.now()
+    session_id = session_of(asha.tokens["refresh_token"], settings.jwt_secret)
+    assert session_id
+    assert settings.access_token_s == 15 * 60
+
+    def made(minutes_ago: float, secret: str = settings.jwt_secret) -> str:
+        moment = now - timedelta(minutes=minutes_ago)
+        return access_token(asha.user_id, session_id, secret, moment, settings.access_token_s)
+
+    claims = jwt.decode(made(0), options={"verify_signature": False})
+    for token, status, words in (
+        (made(14), 200, ""),
+        (made(15.1), 401, "the access token has expired"),
+        (made(0, "somebody else's secret, that is long enough"), 401, "this is no access token of ours"),
+        (jwt.encode(claims, "", "none"), 401, "this is no access token of ours"),
+        (made(0).rpartition(".")[0] + ".", 401, "this is no access token of ours"),
+        (asha.tokens["refresh_token"], 401, "this is no access token of ours"),
+    ):
+        answer = await (await platform.client(Authorization=f"Bearer {token}")).get(PROFILE)
+        assert answer.status_code == status, answer.text
+        assert answer.json().get("detail", "").startswith(words)
+        assert ("WWW-Authenticate" in answer.headers) is (status == 401)
+
+
+async def test_a_refresh_token_ends_with_its_session(platform: Platform) -> None:
+    """Who comes back after two weeks logs in again."""
+    asha = await platform.person("asha")
+    await platform.runtime.pool.execute("UPDATE sessions SET expires_at = $1", platform.runtime.clock.now())
+    late = await asha.client.post("/api/v2/auth/refresh", json={"refresh_token": asha.tokens["refresh_token"]})
+    assert late.status_code == 401
 
 
 async def test_of_two_refreshes_at_once_only_one_succeeds(platform: Platform) -> None:
