@@ -21,6 +21,7 @@ class Record:
     key: str
     value: bytes
     at: datetime
+    traceparent: str
     partition: int
     offset: int
 
@@ -59,6 +60,7 @@ def read(message: Message) -> Record:
         key=text(message.key()),
         value=message.value() or b"",
         at=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
+        traceparent=text(headers.get("traceparent")),
         partition=message.partition() or 0,
         offset=message.offset() or 0,
     )

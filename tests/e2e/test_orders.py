@@ -38,6 +38,35 @@ async def test_a_market_order_fills_and_its_position_is_closed(trader: Trader) -
     assert Decimal(funds["realised_pnl"]) == (Decimal(sold["price"]) - Decimal(bought["price"])) * 5
 
 
+async def test_cancel_all_ends_what_rests_and_leaves_what_is_held(trader: Trader) -> None:
+    resting = [(await trader.rest(quantity))["order_id"] for quantity in (1, 2)]
+    await trader.sees_filled((await trader.buy(5))["order_id"])
+    await trader.platform.post("/api/v2/trading/orders/cancel-all", {"account_id": trader.account_id})
+    for order_id in resting:
+        await trader.sees(order_id, "CANCELLED")
+    await trader.holds(5)
+    await trader.close_all()
+
+
+async def test_a_stop_sleeps_until_the_market_is_beyond_its_trigger(trader: Trader) -> None:
+    terms = {"order_type": "SL-M", "trigger_price": str(await trader.price_below("1.03"))}
+    stop = await trader.place(2, **terms)
+    assert stop["status"] == "ACCEPTED"
+    await trader.sees_filled((await trader.buy(1))["order_id"])
+    assert (await trader.order(stop["order_id"]))["status"] == "ACCEPTED", "ticks came, and none beyond it"
+    await trader.modify(stop["order_id"], trigger_price=str(await trader.price_below("0.97")))
+    await trader.sees_filled(stop["order_id"])
+    await trader.holds(3)
+    await trader.close_all()
+
+
+async def test_an_ioc_order_that_nobody_meets_is_over_at_once(trader: Trader) -> None:
+    price = str(await trader.price_below())
+    order = await trader.place(1, order_type="LIMIT", price=price, validity="IOC")
+    await trader.sees(order["order_id"], "EXPIRED")
+    assert await trader.held() == 0
+
+
 async def test_a_denied_order_says_rule_limit_and_value(trader: Trader) -> None:
     limit = {"level": "ACCOUNT", "account_id": trader.account_id, "max_order_value": "1000"}
     await trader.platform.post("/api/v2/risk/limits/", limit)

@@ -3,11 +3,15 @@
 import asyncio
 import io
 import json
+import subprocess
+import sys
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from deploy.local import bootstrap
+from deploy.local.instance import PROJECT
 from deploy.local.stack import Stack
 from libs.common.ids import new_id
 from tests.e2e.trader import Facts
@@ -33,7 +37,9 @@ STEPS = (
 )
 
 
-async def test_an_alert_becomes_a_position_that_its_stop_loss_closes(platform: Platform, facts: Facts) -> None:
+async def test_openalgo_672_995_an_alert_trades_an_option_on_a_recorded_day_until_its_stop_loss(
+    platform: Platform, facts: Facts
+) -> None:
     said = io.StringIO()
     told = await tell(facts, Narrator(said))
     places = [said.getvalue().find(f" {step} ") for step in STEPS]
@@ -57,6 +63,23 @@ async def test_the_demo_leaves_nothing_behind_but_the_books(platform: Platform, 
     paths = ("/api/v2/signals/", "/api/v2/algos/", "/api/v2/risk/limits/")
     before = [await platform.get(path) for path in paths]
     await tell(facts, Narrator(io.StringIO()))
+    assert [await platform.get(path) for path in paths] == before
+
+
+async def test_a_demo_of_which_a_step_fails_says_which_and_ends_as_failed(
+    platform: Platform, facts: Facts, tmp_path: Path
+) -> None:
+    """In an account that cannot pay for one lot; what it had set up is gone all the same."""
+    poor = await platform.post("/api/v2/accounts/", {"name": f"poor {new_id().hex[-6:]}", "opening_balance": "1"})
+    paths = ("/api/v2/signals/", "/api/v2/algos/", "/api/v2/risk/limits/")
+    before = [await platform.get(path) for path in paths]
+    file = tmp_path / "demo.json"
+    file.write_text(json.dumps({**facts, "account_id": poor["account_id"]}))
+    call = (sys.executable, "-m", "tools.demo", "--facts", str(file))
+    done = await asyncio.to_thread(subprocess.run, call, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    last = done.stdout.rstrip().splitlines()[-1]
+    assert last.startswith("  FAILED after step 7. OrderCleared: waited for"), done.stdout
     assert [await platform.get(path) for path in paths] == before
 
 

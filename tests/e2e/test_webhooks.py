@@ -4,9 +4,10 @@ import asyncio
 from collections import Counter
 
 import httpx
+import pytest
 
 from libs.common.ids import new_id
-from tools.client import Json, Platform
+from tools.client import Json, Platform, Refused
 from tools.stream import Stream
 
 
@@ -36,3 +37,30 @@ async def test_an_alert_by_token_is_taken_and_a_wrong_token_is_not(platform: Pla
         refused = await sender.post(group["webhook"]["tradingview_url"] + "x", json=alert)
     assert (taken.status_code, refused.status_code) == (202, 401)
     assert refused.json()["code"] == "unauthorized"
+
+
+async def test_a_group_takes_alerts_until_it_is_switched_off_and_from_when_it_is_switched_on_again(
+    platform: Platform,
+) -> None:
+    group = await group_of(platform)
+    path = f"/api/v2/signals/{group['group_id']}"
+    async with httpx.AsyncClient(timeout=10, trust_env=False) as sender:
+
+        async def alerted() -> tuple[int, str]:
+            alert = {"signal_type": "exit", "symbol": "NIFTY", "action": "sell", "alert_id": new_id().hex}
+            answer = await sender.post(group["webhook"]["webhook_url"], json=alert)
+            return answer.status_code, answer.json().get("code", "")
+
+        assert await alerted() == (202, "")
+        assert (await platform.post(f"{path}/deactivate"))["active"] is False
+        assert await alerted() == (403, "disabled")
+        renamed = await platform.put(path, {"name": f"{group['name']} again"})
+        assert (renamed["active"], (await platform.get(path))["name"]) == (False, f"{group['name']} again")
+        assert (await platform.post(f"{path}/activate"))["active"] is True
+        assert await alerted() == (202, "")
+        logs = await platform.get("/api/v2/webhooks/logs/", group_id=group["group_id"])
+        assert [arrival["fate"] for arrival in logs["data"]] == ["ACCEPTED", "DISABLED", "ACCEPTED"]
+        await platform.delete(path)
+        assert await alerted() == (401, "unauthorized")
+    with pytest.raises(Refused, match="404 not_found"):
+        await platform.get(path)

@@ -26,9 +26,15 @@ class Trader:
         account = await platform.post("/api/v2/accounts/", {"name": f"e2e {new_id().hex[-6:]}"})
         return cls(platform, stream, account["account_id"])
 
-    async def buy(self, quantity: int, price: Decimal | None = None, *, key: str | None = None) -> Json:
+    async def buy(
+        self, quantity: int, price: Decimal | None = None, *, key: str | None = None, strategy_id: str | None = None
+    ) -> Json:
         """At market, or with a limit."""
         terms: Json = {"order_type": "MARKET"} if price is None else {"order_type": "LIMIT", "price": str(price)}
+        return await self.place(quantity, key=key, strategy_id=strategy_id, **terms)
+
+    async def place(self, quantity: int, *, key: str | None = None, **terms: object) -> Json:
+        """A purchase of any kind."""
         body = {
             "account_id": self.account_id,
             "instrument": SHARE,

@@ -178,6 +178,9 @@ async def test_openalgo_101_an_algo_trades_only_in_its_owners_accounts_on_his_si
     url = f"/api/v2/algos/{algo['algo_id']}"
     assert (await asha.client.post(f"{url}/deactivate")).json()["active"] is False
     assert (await asha.client.put(url, json={"name": "Other"})).json()["version"] == 3
+    on = (await asha.client.post(f"{url}/activate")).json()
+    assert (on["name"], on["active"], on["version"], on["legs"]) == ("Other", True, 4, algo["legs"])
+    assert [each["algo_id"] for each in (await asha.client.get("/api/v2/algos/")).json()["data"]] == [algo["algo_id"]]
     assert (await ravi.client.get(url)).status_code == 404
     assert (await asha.client.delete(url)).status_code == 204
 
