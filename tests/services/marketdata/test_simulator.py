@@ -1,11 +1,11 @@
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
 import pytest
 
-from libs.common.contracts.enums import FeedSource, InstrumentKind
+from libs.common.contracts.enums import FeedSource, InstrumentKind, OptionType
 from libs.common.contracts.market import Tick
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
@@ -96,6 +96,26 @@ def test_the_universe_is_tradable_by_the_exchange_s_rules() -> None:
                 assert parsed.expiry == contract.expiry
             case symbols.Spot():
                 assert contract.expiry is None
+
+
+def test_the_universe_holds_the_futures_and_chains_of_the_coming_weeks_and_months() -> None:
+    chains = defaultdict[tuple[str | None, date | None], set[tuple[Decimal | None, OptionType | None]]](set)
+    months = defaultdict[str | None, list[date | None]](list)
+    for each in simulator().contracts:
+        if each.kind is InstrumentKind.OPTION:
+            chains[each.underlying, each.expiry].add((each.strike, each.option_type))
+        elif each.kind is InstrumentKind.FUTURE:
+            months[each.underlying].append(each.expiry)
+    weeks = [DAY, date(2026, 12, 1), date(2026, 12, 8), date(2026, 12, 15)]
+    assert months.keys() == {"NIFTY", "BANKNIFTY"}
+    assert months["NIFTY"] == months["BANKNIFTY"]
+    assert months["NIFTY"][0] == DAY, "the month's last Tuesday is a holiday"
+    assert {expiry for underlying, expiry in chains if underlying == "NIFTY"} == {*weeks, *months["NIFTY"]}
+    assert {expiry for underlying, expiry in chains if underlying == "BANKNIFTY"} == set(months["BANKNIFTY"])
+    for chain in chains.values():
+        strikes = {strike for strike, _ in chain}
+        assert len(strikes) == 41
+        assert chain == {(strike, option_type) for strike in strikes for option_type in OptionType}
 
 
 def test_the_rate_stays_modest_unless_asked_otherwise() -> None:

@@ -33,7 +33,9 @@ async def test_an_expired_group_answers_410_from_the_next_indian_day(
     clock.at = datetime(2026, 11, 24, 18, 29, 59, tzinfo=UTC)
     assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
     clock.at = datetime(2026, 11, 24, 18, 30, tzinfo=UTC)
-    problem(await client.post(TRADINGVIEW, json=alert(group)), 410, "expired")
+    refused = problem(await client.post(TRADINGVIEW, json=alert(group)), 410, "expired")
+    newest, first = await logged(client, group)
+    assert (newest["fate"], newest["reason"], first["fate"]) == ("EXPIRED", refused["detail"], "ACCEPTED")
 
 
 async def test_market_hours_are_those_of_the_exchange(
@@ -71,8 +73,10 @@ async def test_calls_above_the_rate_are_told_when_to_come_again(
     statuses = [(await client.post(TRADINGVIEW, json=alert(group, price=n))).status_code for n in range(6)]
     assert statuses == [202] * 6
     refused = await client.post(TRADINGVIEW, json=alert(group))
-    problem(refused, 429, "rate_limited")
+    told = problem(refused, 429, "rate_limited")
     assert refused.headers["retry-after"] == "10"
+    newest = (await logged(client, group))[0]
+    assert (newest["fate"], newest["reason"]) == ("RATE_LIMITED", told["detail"])
     clock.at = datetime.fromtimestamp(clock.at.timestamp() + 10.01, UTC)
     assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
 
@@ -126,10 +130,24 @@ async def test_the_days_limit_ends_at_indian_midnight(client: httpx.AsyncClient,
     group = await make(max_signals_per_day=1)
     assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
     refused = await client.post(TRADINGVIEW, json=alert(group))
-    problem(refused, 429, "daily_limit")
+    told = problem(refused, 429, "daily_limit")
     assert refused.headers["retry-after"] == str(12 * 3600)
+    newest, first = await logged(client, group)
+    assert (newest["fate"], newest["reason"], first["fate"]) == ("DAILY_LIMIT", told["detail"], "ACCEPTED")
     clock.at = datetime(2026, 11, 24, 18, 30, tzinfo=UTC)
     assert (await client.post(TRADINGVIEW, json=alert(group))).status_code == 202
+
+
+async def test_an_alert_that_was_held_up_for_longer_than_the_operator_allows_is_refused_and_logged(
+    pool: asyncpg.Pool, make: Make, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALS_STALE_AFTER_S", "300")
+    group = await make()
+    late, fresh = ((clock.at - timedelta(seconds=age)).isoformat() for age in (301, 299))
+    async with service_app(app, clock=clock) as client:
+        refused = problem(await client.post(TRADINGVIEW, json=alert(group, timestamp=late)), 422, "stale")
+        assert await the_fate(client, group) == ("STALE", refused["detail"])
+        assert (await client.post(TRADINGVIEW, json=alert(group, timestamp=fresh))).status_code == 202
 
 
 async def test_a_repetition_within_the_window_is_not_passed_on(client: httpx.AsyncClient, make: Make) -> None:

@@ -71,6 +71,16 @@ async def test_openalgo_1685_1768_an_order_that_can_trade_is_accepted_and_filled
     assert (filled.account_id, filled.executed_at) == (asked.account_id, NOON)
 
 
+async def test_a_market_order_walks_the_depth_that_its_tick_brought(connection: Connection) -> None:
+    knows = memory(tick(asks=((100.2, 50), (100.0, 30), (100.1, 50))))
+    accepted, *filled = await told(connection, knows, request(BUY, 100))
+    assert accepted.kind is K.ACCEPTED
+    walked = [(30, Decimal("100.00"), 70), (50, Decimal("100.10"), 20), (20, Decimal("100.20"), 0)]
+    assert [(each.quantity, each.price, each.leaves_quantity) for each in filled] == walked
+    [left] = (await told(connection, knows, request(BUY, 30)))[1:]
+    assert (left.quantity, left.price) == (30, Decimal("100.20")), "what one took the next does not get"
+
+
 def test_what_is_listed_no_more_leaves_no_price_behind() -> None:
     """Thousands of contracts expire in a month, and a process may live for many."""
     knows = memory(tick(ask=100.0), tick(ask=24_000.0, instrument=NIFTY_FUTURE))

@@ -49,6 +49,33 @@ def test_margin_by_kind_product_and_side(terms: dict[str, Any], margin: str) -> 
     assert check(order(**terms)).margin == Decimal(margin)
 
 
+ON_FUTURE = {"instrument": FUTURE, "quantity": 35, "price": Decimal(24000)}
+ON_CALL = {"instrument": CALL, "quantity": 75, "price": Decimal(100), "side": Side.SELL}
+BY_RATE: dict[str, dict[str, Any]] = {
+    "EQUITY_DELIVERY": {"product": Product.CNC},
+    "EQUITY_INTRADAY": {"product": Product.MIS},
+    "FUTURE_CARRIED": {**ON_FUTURE, "product": Product.NRML},
+    "FUTURE_INTRADAY": {**ON_FUTURE, "product": Product.MIS},
+    "OPTION_SOLD_CARRIED": {**ON_CALL, "product": Product.NRML},
+    "OPTION_SOLD_INTRADAY": {**ON_CALL, "product": Product.MIS},
+}
+
+
+@pytest.mark.parametrize("rate", BY_RATE)
+def test_an_operator_sets_each_rate_by_itself(rate: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of futures and of sold options are the same unless they are set: taken for each other nobody would see."""
+
+    def margins() -> dict[str, Decimal | None]:
+        return {name: check(order(**terms)).margin for name, terms in BY_RATE.items()}
+
+    before = margins()
+    monkeypatch.setenv(f"RISK_MARGIN_{rate}", "0.5")
+    after = margins()
+    assert [name for name in BY_RATE if after[name] != before[name]] == [rate]
+    value = {"E": Decimal(8_000), "F": Decimal(840_000), "O": Decimal(1_800_750)}[rate[0]]
+    assert after[rate] == value / 2
+
+
 def test_openalgo_1097_a_sold_option_is_margined_on_its_strike_while_no_spot_price_is_known() -> None:
     request = order(instrument=CALL, quantity=75, price=Decimal(100), side=Side.SELL)
     assert check(request, spot=None).margin == Decimal(75 * 24000) * Decimal("0.06")
