@@ -37,7 +37,7 @@ async def test_what_another_service_owns_is_a_503_while_it_is_away(platform: Pla
         assert answer.headers["Retry-After"]
 
 
-async def test_system_tells_of_the_parts_and_the_feed(platform: Platform) -> None:
+async def test_openalgo_1809_system_tells_of_the_parts_the_feed_and_the_version(platform: Platform) -> None:
     asha = await platform.person("asha")
     health = await (await platform.client()).get("/api/v2/system/health")
     assert (health.status_code, health.json()["parts"]["kafka"], health.json()["parts"]["redis"]) == (200, True, True)

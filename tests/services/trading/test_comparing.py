@@ -269,7 +269,9 @@ async def test_an_order_of_unknown_outcome_makes_no_difference_while_its_outcome
     await differs(the_world, sbin(0, 10))
 
 
-async def test_a_broker_that_shows_nothing_is_told_when_it_lasts_and_what_was_known_stays(the_world: World) -> None:
+async def test_lean_9496_a_broker_that_shows_nothing_is_told_when_it_lasts_and_what_was_known_stays(
+    the_world: World,
+) -> None:
     account_id = await the_world.account()
     trade_elsewhere(the_world, account_id, SBIN, 5, "MIS")
     the_world.compare(broker_compare_s=0.05)

@@ -174,7 +174,9 @@ async def test_a_broker_whose_words_no_table_can_hold_stops_nobody(the_world: Wo
     await the_world.becomes(another, S.FILLED)
 
 
-async def test_a_book_that_cannot_be_read_proves_nothing(the_world: World) -> None:
+async def test_hummingbot_8457_dns_outage_after_accept_a_book_that_cannot_be_read_proves_nothing(
+    the_world: World,
+) -> None:
     account_id = await the_world.account()
     the_world.stub.plan.script.append(Fault.SILENT_AFTER)
     the_world.stub.book_faults = [Fault.ERROR_BEFORE, Fault.DROP_BEFORE] * 3

@@ -31,7 +31,7 @@ from tests.services.risk.scene import (
 from tests.services.risk.test_handlers.saying import bound, cleared, limit, rules
 
 
-async def test_a_limit_is_saved_then_obeyed_in_the_same_batch(scene: Scene) -> None:
+async def test_go_trader_1269_a_limit_is_obeyed_from_the_batch_that_saves_it_on(scene: Scene) -> None:
     said = await scene.tell(order(), limit(max_order_value=Decimal(7000)), order())
     assert isinstance(said[1], RiskLimitSaved)
     assert said[1].version == 1

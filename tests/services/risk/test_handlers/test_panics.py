@@ -10,7 +10,7 @@ from tests.services.risk.test_handlers.saying import change, cleared, panic, res
 
 
 @pytest.mark.parametrize("scope", ["ALL", f"USER:{USER}", f"ACCOUNT:{ACCOUNT}", f"STRATEGY:{STRATEGY}"])
-async def test_a_panic_stops_its_scope_until_a_person_resets_it(scene: Scene, scope: str) -> None:
+async def test_shobhit727_trade_49_a_panic_stops_its_scope_until_a_person_resets_it(scene: Scene, scope: str) -> None:
     assert rules(await scene.tell(panic(scope, 4), order(strategy_id=STRATEGY))) == [DenialRule.HALTED]
     assert rules(await scene.tell(order(strategy_id=STRATEGY))) == [DenialRule.HALTED]
     [event] = await scene.tell(reset(scope, 4), order(strategy_id=STRATEGY))
