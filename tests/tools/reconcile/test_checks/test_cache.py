@@ -69,6 +69,17 @@ async def test_a_quote_in_redis_that_its_owner_did_not_say_is_named(later: timed
     assert words in report.text()
 
 
+async def test_a_quote_in_redis_that_cannot_be_read_is_named() -> None:
+    world = busy_world().settle()
+    told = quote(world.now, 100.0)
+    world.say(topics.QUOTES, QuotesConflated(shard="all", at=world.now, quotes=(told,)))
+    world.now += timedelta(seconds=2)
+    world.say(topics.QUOTES, QuotesConflated(shard="all", at=world.now, quotes=()))
+    report = await check(world, cache=MemoryCache({INSTRUMENT: b"{"}, {}))
+    assert report.broken == [Rule.CACHE]
+    assert "cannot be read in Redis" in report.text()
+
+
 async def test_a_quote_that_marketdata_was_killed_before_saving_breaks_nothing() -> None:
     world = busy_world().settle()
     earlier = quote(world.now - timedelta(milliseconds=500), 99.0)

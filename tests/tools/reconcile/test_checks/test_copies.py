@@ -1,6 +1,7 @@
 """What the gateway, risk and strategy keep of others agrees with its owner."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -29,6 +30,11 @@ def the_gateway_shows_a_fill_twice(world: World) -> None:
     world.change(rows.ShownFills, fill_ids=[*row.fill_ids, NOWHERE], quantity=20)
 
 
+@CORRUPTIONS.of(Rule.COPIES, "the gateway shows fills of 20 for")
+def the_gateway_shows_a_fill_of_another_quantity(world: World) -> None:
+    world.change(rows.ShownFills, quantity=20)
+
+
 @CORRUPTIONS.of(Rule.COPIES, "SELL MIS'], they are of")
 def the_tradebook_shows_a_purchase_as_a_sale(world: World) -> None:
     [told_of] = world.rows[rows.ShownFills][0].told_of
@@ -48,6 +54,30 @@ def the_gateway_shows_another_position(world: World) -> None:
 @CORRUPTIONS.of(Rule.COPIES, "quantity: 9 in the gateway, 10 in trading")
 def the_gateway_shows_another_book(world: World) -> None:
     world.change(rows.ShownBook, quantity=9)
+
+
+@CORRUPTIONS.of(Rule.COPIES, "position NSE:NOWHERE MIS")
+def the_gateway_shows_a_position_that_trading_has_not(world: World) -> None:
+    shown = world.rows[rows.ShownPosition]
+    shown.append(replace(shown[0], instrument="NSE:NOWHERE", product="MIS"))
+
+
+@CORRUPTIONS.of(Rule.COPIES, "position NSE:NOWHERE MIS")
+def the_gateway_shows_a_book_that_trading_has_not(world: World) -> None:
+    shown = world.rows[rows.ShownBook]
+    shown.append(replace(shown[0], instrument="NSE:NOWHERE", product="MIS"))
+
+
+@CORRUPTIONS.of(Rule.COPIES, "is shown by the gateway, trading has none")
+def the_gateway_shows_an_account_that_trading_has_not(world: World) -> None:
+    shown = world.rows[rows.ShownAccount]
+    shown.append(replace(shown[0], entity_id=NOWHERE))
+
+
+@CORRUPTIONS.of(Rule.COPIES, "has funds in the gateway, and none in trading")
+def the_gateway_shows_funds_of_an_account_that_trading_has_not(world: World) -> None:
+    shown = world.rows[rows.ShownFunds]
+    shown.append(replace(shown[0], account_id=NOWHERE))
 
 
 @CORRUPTIONS.of(Rule.COPIES, "available")
@@ -156,6 +186,12 @@ def risk_sets_less_aside_for_an_order_than_trading(world: World) -> None:
     world.change(rows.Reservation, place, increasing=6)
 
 
+@CORRUPTIONS.of(Rule.COPIES, "is in risk, and trading has none")
+def risk_has_an_account_that_trading_has_not(world: World) -> None:
+    kept = world.rows[rows.RiskAccount]
+    kept.append(replace(kept[0], account_id=NOWHERE))
+
+
 @CORRUPTIONS.of(Rule.COPIES, "opening balance")
 def risk_has_an_older_balance(world: World) -> None:
     world.change(rows.RiskAccount, opening_balance=ZERO)
@@ -164,6 +200,11 @@ def risk_has_an_older_balance(world: World) -> None:
 @CORRUPTIONS.of(Rule.COPIES, "holdings")
 def an_algo_believes_to_hold_what_was_sold(world: World) -> None:
     world.change(rows.StrategyHolding, state='{"books": {"NSE:SBIN MIS": 15}}')
+
+
+@CORRUPTIONS.of(Rule.COPIES, "cannot be read")
+def what_an_algo_holds_is_written_in_no_known_form(world: World) -> None:
+    world.change(rows.StrategyHolding, state="{")
 
 
 @CORRUPTIONS.of(Rule.COPIES, "strategy")

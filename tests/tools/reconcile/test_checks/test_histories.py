@@ -144,6 +144,11 @@ def the_owner_has_an_order_of_which_it_never_told(world: World) -> None:
     world.rows[rows.TradingOrder].append(replace(world.rows[rows.TradingOrder][0], order_id=NOWHERE))
 
 
+@CORRUPTIONS.of(Rule.HISTORY, "is FILLED with 6 of 10")
+def an_order_is_told_to_be_filled_that_is_not(world: World) -> None:
+    world.falsify("FillReported", status="FILLED")
+
+
 @CORRUPTIONS.of(Rule.HISTORY, "square-offs under way")
 def a_square_off_is_counted_that_is_not_there(world: World) -> None:
     world.change(rows.TradingAccount, square_offs=1)

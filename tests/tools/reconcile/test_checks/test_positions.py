@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from libs.common.contracts.enums import Side
-from tests.tools.reconcile.test_checks.seeding import Corruption, Corruptions, check
+from tests.tools.reconcile.test_checks.seeding import NOWHERE, Corruption, Corruptions, check
 from tests.tools.reconcile.world.held import NIL, UNIT, ZERO
 from tests.tools.reconcile.world.world import World, busy_world
 from tools.reconcile import Rule, rows
@@ -30,6 +30,26 @@ def a_told_position_is_not_its_fills(world: World) -> None:
     state = {"quantity": 11, "average_price": "102.00", "realised_pnl": "0"}
     traded = {"bought_quantity": 11, "sold_quantity": 0, "bought_value": "1122", "sold_value": "0"}
     world.falsify("PositionChanged", 1, net=state | traded)
+
+
+@CORRUPTIONS.of(Rule.POSITIONS, "has an average price of 103.00, its fills make")
+def a_told_position_has_another_price(world: World) -> None:
+    tell_otherwise(world, average_price="103.00")
+
+
+@CORRUPTIONS.of(Rule.POSITIONS, "bought and sold today, its fills make")
+def a_told_position_was_bought_otherwise(world: World) -> None:
+    tell_otherwise(world, bought_value="1.00")
+
+
+@CORRUPTIONS.of(Rule.PNL, "has realised 0.01, its fills")
+def a_told_position_has_made_a_paisa(world: World) -> None:
+    tell_otherwise(world, realised_pnl="0.01")
+
+
+def tell_otherwise(world: World, **state: str) -> None:
+    net = json.loads(world.find("PositionChanged", 1).value)["net"]
+    world.falsify("PositionChanged", 1, net=net | state)
 
 
 @CORRUPTIONS.of(Rule.POSITIONS, "version 3 follows version 1")
@@ -75,6 +95,12 @@ def a_days_profit_never_reached_the_balance(world: World) -> None:
 @CORRUPTIONS.of(Rule.PNL, "today, its positions")
 def the_accounts_profit_is_not_its_positions(world: World) -> None:
     world.change(rows.TradingAccount, realised_pnl=world.realised + 1)
+
+
+@CORRUPTIONS.of(Rule.FUNDS, "of which the log never told")
+def an_accounts_funds_were_never_told(world: World) -> None:
+    kept = world.rows[rows.TradingAccount]
+    kept.append(replace(kept[0], account_id=NOWHERE, used_margin=ZERO))
 
 
 @CORRUPTIONS.of(Rule.FUNDS, "available, but")

@@ -43,6 +43,12 @@ def the_venue_loses_an_order(world: World) -> None:
     world.submit(terms, 1, UNIT)
 
 
+@CORRUPTIONS.of(Rule.VENUE, "was taken by the venue, and trading keeps it as SUBMITTED")
+def trading_misses_that_the_venue_took_an_order(world: World) -> None:
+    the_venue_loses_an_order(world)
+    world.execute(list(world.orders)[-1], ExecutionKind.ACCEPTED)
+
+
 @CORRUPTIONS.of(Rule.VENUE, "ended by the venue (CANCELLED), and trading keeps it as ACCEPTED")
 def trading_misses_that_the_venue_cancelled(world: World) -> None:
     resting = world.first(OrderStatus.ACCEPTED)
