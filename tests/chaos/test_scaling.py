@@ -108,8 +108,9 @@ async def test_a_rolling_restart_of_every_service_fails_no_request(chaos: Chaos)
         for service in SERVICES if chaos.full else ("gateway",):
             async with scenario.faults.more((service, 1)):
                 await scenario.flow.resumed_everywhere(stopwatch(), 60)
+                longest = chaos.pick(NO_PAUSE_LONGER_THAN, RESUMES_WITHIN)
                 for name in (service, f"{service}-1"):
-                    changes.append((stopwatch(), RESUMES_WITHIN, f"{name} restarted"))
+                    changes.append((stopwatch(), longest, f"{name} restarted"))
                     await asyncio.to_thread(chaos.stack.restart, name)
                     scenario.faults_done += 1
                     await scenario.recovers_everywhere(stopwatch(), RESUMES_WITHIN, f"{name} was restarted")

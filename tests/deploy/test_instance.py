@@ -1,6 +1,7 @@
 """Where an instance of the stack listens."""
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,19 @@ def test_a_stack_that_runs_is_found_where_it_was_started(monkeypatch: pytest.Mon
     assert Instance().port("gateway") == ALL_PORTS["gateway"] + 100
     Instance().forget_offset()
     assert Instance().port("gateway") == ALL_PORTS["gateway"]
+
+
+def test_secrets_are_drawn_on_the_first_start_kept_for_the_next_and_read_by_their_owner_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = environment.load(Instance())
+    assert stat.S_IMODE(Instance().env_file.stat().st_mode) == 0o600
+    assert environment.load(Instance()) == first
+    monkeypatch.setattr(Instance, "home", property(lambda _: tmp_path / "another clone"))
+    other = environment.load(Instance())
+    drawn = [found[name] for found in (first, other) for name in environment.SECRETS]
+    assert len(set(drawn)) == 2 * len(environment.SECRETS)
+    assert min(map(len, drawn)) >= 48
 
 
 def test_what_the_stack_cannot_start_with_is_refused_at_once_and_not_kept(tmp_path: Path) -> None:

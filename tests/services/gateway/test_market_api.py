@@ -273,6 +273,7 @@ async def test_an_option_chain_has_every_field_of_every_strike_and_of_the_whole(
 
 async def test_openalgo_999_a_chain_that_there_is_not_is_a_problem_that_says_what_there_is(place: Place) -> None:
     assert (await place.get("option-chain/HIFTY", 404))["code"] == "chain_unknown"
+    assert (await place.get("contracts/expiries/HIFTY", 404))["code"] == "underlying_unknown"
     other = await place.get("option-chain/NIFTY", 404, expiry="2026-11-25")
     assert (other["code"], other["expiries"]) == ("expiry_unknown", [str(EXPIRY)])
     assert (await place.get("option-chain/NIFTY/expiries"))["expiries"] == [str(EXPIRY)]

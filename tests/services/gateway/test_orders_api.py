@@ -277,6 +277,8 @@ async def test_a_refused_modify_or_cancel_says_why(platform: Platform) -> None:
     def answer(request: Message, _: Envelope) -> Sequence[Message]:
         if isinstance(request, OrderModifyRequested):
             who = {"order_id": order.order_id, "account_id": order.account_id, "user_id": order.user_id}
+            if request.quantity == 1:
+                return [OrderModifyRefused(**who, reason="it is filled already")]
             return [
                 OrderModifyRefused(**who, rule=DenialRule.MARGIN, reason="margin 9 exceeds 8", limit="8", value="9")
             ]
@@ -286,7 +288,11 @@ async def test_a_refused_modify_or_cancel_says_why(platform: Platform) -> None:
     body = {"order_id": str(order.order_id)}
     modified = await asha.client.post("/api/v2/trading/orders/modify", json={**body, "quantity": 999})
     told = modified.json()
-    assert (modified.status_code, told["rule"], told["limit"], told["value"]) == (422, "MARGIN", "8", "9")
+    assert (modified.status_code, told["code"]) == (422, "modify_refused")
+    assert (told["rule"], told["limit"], told["value"]) == ("MARGIN", "8", "9")
+    late = await asha.client.post("/api/v2/trading/orders/modify", json={**body, "quantity": 1})
+    assert (late.status_code, late.json()["code"]) == (409, "modify_refused")
+    assert late.json()["detail"] == "it is filled already"
     cancelled = await asha.client.post("/api/v2/trading/orders/cancel", json=body)
     assert (cancelled.status_code, cancelled.json()["detail"]) == (409, "too late")
 
