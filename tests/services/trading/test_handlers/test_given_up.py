@@ -78,7 +78,7 @@ async def test_a_cancel_that_is_discarded_is_refused_and_can_be_asked_for_again(
 async def test_an_order_that_never_went_to_its_broker_is_rejected_and_frees_its_margin(trading: Trading) -> None:
     order = cleared()
     await trading.hears(order)
-    [wish] = CalledBroker(Broker.ZERODHA).submit(orders.submit(order)[0])
+    [wish] = CalledBroker(Broker.ZERODHA).submit(orders.submit(order)[0], order)
     assert isinstance(wish, BrokerOrderRequested)
     said = only(ExecutionReported, await given_up(trading, wish))
     assert (said.order_id, said.kind) == (order.order_id, ExecutionKind.REJECTED)
