@@ -34,7 +34,13 @@ from libs.common.contracts.orders import (
     SquareOffCompleted,
     SquareOffStarted,
 )
-from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled, PositionUnsettled
+from libs.common.contracts.portfolio import (
+    FundsChanged,
+    PositionAdjusted,
+    PositionChanged,
+    PositionSettled,
+    PositionUnsettled,
+)
 from libs.common.contracts.risk import MTMBreached, PanicRaised, PanicReset, RiskLimitDeleted, RiskLimitSaved
 from libs.common.contracts.signals import SignalGroupDeleted, SignalGroupSaved, SignalReceived
 from libs.common.service import Service, Start, every, on, stream
@@ -71,6 +77,7 @@ app = Service(
         on(topics.TRADING_EVENTS, PositionChanged, books.position_changed, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, PositionSettled, books.settled, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, PositionUnsettled, risk.needs_a_look),
+        on(topics.TRADING_EVENTS, PositionAdjusted, risk.needs_a_look),
         on(topics.TRADING_EVENTS, FundsChanged, books.funds_changed, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, PositionsCompared, books.positions_compared),
         on(topics.TRADING_EVENTS, SquareOffStarted, risk.square_off_changed),

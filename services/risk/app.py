@@ -1,6 +1,6 @@
 """The whole of risk at a glance: what it reads, what it writes, what it does of itself."""
 
-from libs.common.contracts import accounts, market, orders, portfolio, risk, topics
+from libs.common.contracts import accounts, market, masters, orders, portfolio, risk, topics
 from libs.common.service import Service, Start, every, on, stream
 from services.risk import handlers, streams, timers
 from services.risk.memory import RiskMemory
@@ -30,6 +30,7 @@ app = Service(
         on(topics.ACCOUNTS, accounts.AccountDeleted, handlers.forget_account),
         on(topics.PANICS, risk.PanicRaised, handlers.halt),
         on(topics.PANICS, risk.PanicReset, handlers.lift_halt),
+        on(topics.CORPORATE_ACTIONS, masters.CorporateActionsImported, handlers.note_actions),
         on(topics.RISK_REQUESTS, risk.RiskLimitSaveRequested, handlers.save_limit, given_up=handlers.give_up_limit),
         on(topics.RISK_REQUESTS, risk.RiskLimitDeleteRequested, handlers.delete_limit, given_up=handlers.give_up_limit),
     ],
@@ -77,6 +78,7 @@ retold = Service(
         on(topics.ACCOUNTS, accounts.AccountDeleted, handlers.forget_account),
         on(topics.PANICS, risk.PanicRaised, handlers.halt),
         on(topics.PANICS, risk.PanicReset, handlers.lift_halt),
+        on(topics.CORPORATE_ACTIONS, masters.CorporateActionsImported, handlers.note_actions),
         on(topics.RISK_LIMITS, risk.RiskLimitSaved, rebuild.limit_saved),
         on(topics.RISK_LIMITS, risk.RiskLimitDeleted, rebuild.limit_deleted),
         on(topics.RISK_BREACHES, risk.MTMBreached, rebuild.breached),

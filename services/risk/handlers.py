@@ -7,6 +7,7 @@ from datetime import datetime
 from libs.common.contracts.accounts import AccountDeleted, AccountSaved
 from libs.common.contracts.base import GIVEN_UP, Message
 from libs.common.contracts.ids import CorrelationId
+from libs.common.contracts.masters import CorporateActionsImported
 from libs.common.contracts.orders import (
     OrderCancelled,
     OrderCleared,
@@ -93,7 +94,15 @@ async def move_position(changed: PositionChanged, ctx: RiskContext) -> Sequence[
     if changed.version <= held.net.version:
         return []
     day = trading_day(ctx.cause.time)
-    moved = ledger.move(held, changed.net, changed.book, changed.margin, changed.version, day)
+    moved = ledger.move(
+        held,
+        changed.net,
+        changed.book,
+        changed.margin,
+        changed.version,
+        day,
+        is_filled=bool(changed.fill_quantity),
+    )
     order = store.reservations.get(changed.order_id)
     if order is not None:
         filled = ledger.fill(order, changed.fill_quantity)
@@ -223,6 +232,11 @@ async def halt(raised: PanicRaised, ctx: RiskContext) -> Sequence[Message]:
 
 async def lift_halt(reset: PanicReset, ctx: RiskContext) -> Sequence[Message]:
     ctx.store.halts.save(Halt(reset.scope, reset.epoch, halted=False))
+    return []
+
+
+async def note_actions(told: CorporateActionsImported, ctx: RiskContext) -> Sequence[Message]:
+    await ctx.store.corporate_actions.note(told.actions)
     return []
 
 

@@ -65,10 +65,11 @@ class RiskMemory(Memory):
 
         Watches are read before positions: a watch that fired is never seen with the positions from before.
         """
-        now = await store.now()
+        now, today = await store.now(), trading_day(self.clock.now())
+        self.book.prices.begin_anew(await store.corporate_actions.on(today), today)
         if self.followed_until is None:
             self.rewatch(await store.watches.all())
-            self.hold(await store.exposures.of_today(trading_day(self.clock.now())))
+            self.hold(await store.exposures.of_today(today))
         else:
             since = self.followed_until - LONGEST_TRANSACTION
             self.rewatch(await store.watches.changed(since))

@@ -85,13 +85,17 @@ async def _in_transaction(
 async def fire(unit: Unit[RiskStore, RiskMemory], crossings: Sequence[Crossing]) -> None:
     """Claim the breaches of one scope; say what is ours, and ask once for the square-off of each account there.
 
-    What another instance closed, or hedged, within this second would lose on here: then only what is reached still.
+    What another instance closed, or hedged, within this second would lose on here: then only what is reached still. So
+    would shares of before a split, at the price of those after it: nothing is claimed until trading has booked it.
     """
     today, store, memory = trading_day(unit.now), unit.store, unit.context.memory
     if await memory.learn(store, crossings[0].watch.user_id):
         memory.revalue()
         found = [memory.crossed.pop(each.watch.key, None) for each in crossings]
         crossings = [each for each in found if each is not None]
+    if crossings and await store.corporate_actions.is_awaited(crossings[0].watch, today):
+        log.warning("split_is_awaited", scope=str(crossings[0].watch.scope))
+        return
     ours = [each for each in crossings if await store.watches.claim(each.watch, each.mtm, today, unit.now)]
     unit.say(*(breach(each, unit.now) for each in ours))
     if ours:

@@ -9,7 +9,7 @@ from libs.common.contracts.brokers import (
     PositionClosedAtBroker,
     PositionsCompareRequested,
 )
-from libs.common.contracts.masters import ContractSettled, ContractUnsettled
+from libs.common.contracts.masters import ContractSettled, ContractUnsettled, CorporateActionsImported
 from libs.common.contracts.orders import (
     OrderCancelRequested,
     OrderCleared,
@@ -30,6 +30,7 @@ from services.trading.handlers import (
     archive,
     broker_calls,
     comparisons,
+    corporate_actions,
     executions,
     funds,
     given_up,
@@ -68,11 +69,13 @@ app = Service(
         on(topics.BROKER_REQUESTS, BrokerCancelRequested, broker_calls.record, given_up=given_up.refuse_call),
         on(topics.SETTLEMENTS, ContractSettled, settlements.note),
         on(topics.SETTLEMENTS, ContractUnsettled, settlements.tell),
+        on(topics.CORPORATE_ACTIONS, CorporateActionsImported, corporate_actions.note),
     ],
     timers=[
         every(1, square_offs.sweep),
         every(1, funds.begin_days),
         every(10, settlements.settle),
+        every(10, corporate_actions.book),
         every(20, archive.archive),
     ],
     produces=[

@@ -3,10 +3,17 @@
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from uuid import UUID
 
 from libs.common.contracts.orders import FillReported
-from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled, PositionState
+from libs.common.contracts.portfolio import (
+    FundsChanged,
+    PositionAdjusted,
+    PositionChanged,
+    PositionSettled,
+    PositionState,
+)
 from tools.reconcile.facts import (
     AVERAGE,
     HALF_PAISA,
@@ -95,6 +102,46 @@ class Books:
         book.fill(signed, event.price)
         owner.realised += realised
         owner.ever += realised
+
+    def adjust(
+        self, event: PositionAdjusted, shares: Fraction, record: Record, findings: Findings, *, is_cut: bool
+    ) -> None:
+        """A split or bonus: whole shares at another average price for the same cost. Nothing is realised; what a
+        fraction blocked is free.
+        """
+        key: NetKey = (event.account_id, event.instrument, event.product)
+        held, day = self.position(key), self._begin(self.account(event.account_id), trading_day(record.time))
+        if is_cut and not held.version:
+            return
+        if not held.is_guessed:
+            self._check_adjusted(event, held, shares, record, findings)
+        exact = held.net.quantity * shares
+        units, of = event.quantity * exact.denominator, exact.numerator
+        held.margin = share(held.margin, units, of) if units and of else ZERO
+        held.net.begin(day)
+        held.net.become(event.quantity, shares)
+        for each in event.books:
+            book = self.book((*key, each.strategy_id or NIL))
+            book.begin(day)
+            book.become(each.quantity, shares)
+
+    def _check_adjusted(
+        self, event: PositionAdjusted, held: Position, shares: Fraction, record: Record, findings: Findings
+    ) -> None:
+        about = position(event.account_id, event.instrument, event.product)
+        whole = int(held.net.quantity * shares)
+        what = f"{event.before} became {event.quantity}, where {held.net.quantity} become {whole} ({record.place})"
+        same = (event.before, event.quantity) == (held.net.quantity, whole)
+        findings.expect(Rule.POSITIONS, same, about, what, record.sent_at)
+        sums = tuple(sum(each) for each in zip(*((each.before, each.quantity) for each in event.books), strict=True))
+        what = f"its books add up to {sums}, of {event.before} that became {event.quantity} ({record.place})"
+        findings.expect(Rule.POSITIONS, sums == (event.before, event.quantity), about, what, record.sent_at)
+        for each in event.books:
+            whose: BookKey = (event.account_id, event.instrument, event.product, each.strategy_id or NIL)
+            own = self.book(whose).quantity
+            what = f"{each.before} became {each.quantity}, where {own} become {own * shares} ({record.place})"
+            near = each.before == own and abs(each.quantity - own * shares) < 1
+            findings.expect(Rule.POSITIONS, near, position(*whose), what, record.sent_at)
 
     def _move_margin(self, held: Position, filled: Order, event: FillReported, closed: int) -> None:
         """What a fill opens blocks its order's unit margin, set aside or not; what it closes frees the position's.

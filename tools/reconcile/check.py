@@ -14,7 +14,7 @@ from tools.reconcile.checks.delivery import check_delivery, check_readable, disc
 from tools.reconcile.checks.orders import check_orders
 from tools.reconcile.checks.owner import check_owner
 from tools.reconcile.checks.panics import check_epochs, check_heard
-from tools.reconcile.checks.settlements import check_settlements
+from tools.reconcile.checks.settlements import check_adjusted, check_settlements
 from tools.reconcile.checks.signals import check_signals
 from tools.reconcile.fold import Fold
 from tools.reconcile.record import Partition
@@ -105,6 +105,7 @@ async def _check(
     owner = await check_owner(facts, tables, findings)
     check_orders(facts, owner.accounts, now, findings)
     await check_settlements(facts, tables, findings)
+    check_adjusted(facts, findings)
     await check_signals(facts, tables, sources.answered, now, findings)
     await check_calls(tables, findings)
     if sources.seen is not None:

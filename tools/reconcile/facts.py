@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from libs.common.contracts.brokers import BrokerModifyRequested, BrokerOrderRequested
 from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Product, Side
+from libs.common.contracts.masters import CorporateActionKind
 from libs.common.contracts.orders import (
     OrderDenied,
     OrderModified,
@@ -218,6 +220,11 @@ class Holding:
         self.realised += realised
         return realised
 
+    def become(self, quantity: int, shares: Fraction) -> None:
+        """So many whole shares, where one became `shares`."""
+        self.quantity = quantity
+        self.average = self.average * shares.denominator / shares.numerator if quantity else ZERO
+
 
 def closing(held: int, signed: int) -> int:
     """How many units of a fill reduce what is held."""
@@ -266,6 +273,26 @@ class Settled:
     units: int
     worth: Worth
     is_at_broker: bool
+    at: datetime
+
+
+ShareAction = tuple[str, str, date, int, int]
+"""A split or bonus: instrument, kind, ex-date, old and new."""
+
+
+def shares_of(action: ShareAction) -> Fraction:
+    """What one share became."""
+    _, kind, _, old, new = action
+    return Fraction(old + new if kind == CorporateActionKind.BONUS else new, old)
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A split or bonus on a position."""
+
+    account_id: UUID
+    product: str
+    action: ShareAction
     at: datetime
 
 

@@ -6,7 +6,7 @@ message that shows it. What needs two topics, or the tables, is found by the che
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Context, Decimal, localcontext
 from typing import TypeVar
 from uuid import UUID
@@ -23,7 +23,7 @@ from libs.common.contracts.brokers import (
     PositionsCompared,
 )
 from libs.common.contracts.enums import ExecutionKind, RepeatRule
-from libs.common.contracts.masters import ContractSettled
+from libs.common.contracts.masters import ContractSettled, CorporateActionsImported
 from libs.common.contracts.orders import (
     FillReported,
     OrderCancelRequested,
@@ -37,7 +37,7 @@ from libs.common.contracts.orders import (
     OrderSubmitted,
     OrderTerms,
 )
-from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled
+from libs.common.contracts.portfolio import FundsChanged, PositionAdjusted, PositionChanged, PositionSettled
 from libs.common.contracts.risk import (
     PanicRaised,
     PanicRequested,
@@ -52,6 +52,7 @@ from tools.reconcile import history
 from tools.reconcile.books import Books
 from tools.reconcile.facts import (
     Algo,
+    Booked,
     Change,
     ChangeSent,
     Decided,
@@ -60,8 +61,10 @@ from tools.reconcile.facts import (
     Order,
     PanicStep,
     Settled,
+    ShareAction,
     Worth,
     change_terms_of,
+    shares_of,
     terms_of,
     venue_terms_of,
 )
@@ -125,6 +128,10 @@ class Facts:
     """Account, instrument, product and price of what brokers closed past us."""
     settled: dict[UUID, Settled] = field(default_factory=dict)
     """Books that were settled, by their place in the tradebook."""
+    share_actions: set[ShareAction] = field(default_factory=set)
+    """All splits and bonuses that were ever told, also those that were told otherwise later."""
+    adjusted: dict[tuple[UUID, str, str, str, date], Booked] = field(default_factory=dict)
+    """Positions that one of them was booked on."""
     compared: dict[UUID, PositionsCompared] = field(default_factory=dict)
     """What was told last of each account's positions at its broker."""
     last: dict[tuple[Partition, str], int] = field(default_factory=dict)
@@ -176,6 +183,7 @@ class Fold:
         self._read(topics.BROKER_EXECUTIONS.name, PositionClosedAtBroker, self._closed_at_broker)
         self._read(topics.TRADING_REFUSALS.name, RequestRefused, self._refused)
         self._read(topics.SETTLEMENTS.name, ContractSettled, self._contract_settled)
+        self._read(topics.CORPORATE_ACTIONS.name, CorporateActionsImported, self._actions_imported)
         self._read(topics.RISK_LIMITS.name, RiskLimitSaved, self._limit_saved)
         self._read(topics.RISK_LIMITS.name, RiskLimitDeleted, self._limit_deleted)
         self._read_panics()
@@ -407,6 +415,20 @@ class Fold:
         self.facts.settled[event.fill_id] = settled
         self.facts.books.settle(event, record, self._findings, is_cut=is_cut)
 
+    def _actions_imported(self, told: CorporateActionsImported, _: Record) -> None:
+        self.facts.share_actions.update(
+            (each.instrument, each.kind, each.ex_date, each.old, each.new) for each in told.actions
+        )
+
+    def _adjusted(self, event: PositionAdjusted, record: Record, *, is_cut: bool) -> None:
+        action = (event.instrument, event.kind, event.ex_date, event.old, event.new)
+        about = position(event.account_id, event.instrument, event.product)
+        what = f"{event.kind} of {event.ex_date} was booked twice ({record.place})"
+        name = (event.account_id, event.product, *action[:3])
+        self._findings.expect(Rule.POSITIONS, name not in self.facts.adjusted, about, what, record.sent_at)
+        self.facts.adjusted[name] = Booked(event.account_id, event.product, action, record.sent_at)
+        self.facts.books.adjust(event, shares_of(action), record, self._findings, is_cut=is_cut)
+
     def _happened(self, event: Message, record: Record) -> None:
         is_cut = self.facts.spans[record.topic, record.partition].low > 0
         match event:
@@ -433,6 +455,8 @@ class Fold:
                 self.facts.books.position_changed(event, record, self._findings, is_cut=is_cut)
             case PositionSettled():
                 self._settled(event, record, is_cut=is_cut)
+            case PositionAdjusted():
+                self._adjusted(event, record, is_cut=is_cut)
             case FundsChanged():
                 self.facts.books.funds_changed(event, record, self._findings, is_cut=is_cut)
             case _:

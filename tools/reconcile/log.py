@@ -15,11 +15,13 @@ from tools.reconcile.record import Partition, Record, Span
 
 RESTLESS = ("marketdata.", topics.RISK_WATCHES.name)
 """Prices, contracts and how far they moved: no order, no money, and never at rest."""
+TOLD_BY_MARKETDATA = (topics.SETTLEMENTS, topics.CORPORATE_ACTIONS)
+"""What moves positions all the same."""
 MONEY = tuple(
     sorted(
         topic.name
         for topic in vars(topics).values()
-        if isinstance(topic, Topic) and (topic is topics.SETTLEMENTS or not topic.name.startswith(RESTLESS))
+        if isinstance(topic, Topic) and (topic in TOLD_BY_MARKETDATA or not topic.name.startswith(RESTLESS))
     )
 )
 BATCH = 2_000

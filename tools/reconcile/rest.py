@@ -11,7 +11,7 @@ from libs.common.contracts import topics
 from tools.reconcile.fold import Facts
 from tools.reconcile.log import RESTLESS
 from tools.reconcile.record import Partition, Span
-from tools.reconcile.rows import SERVICES, OffsetRow, OutboxRow, WaitingBook
+from tools.reconcile.rows import SERVICES, OffsetRow, OutboxRow, WaitingAction, WaitingBook
 from tools.reconcile.tables import Tables
 
 _EVENTS = topics.TRADING_EVENTS.name
@@ -22,6 +22,7 @@ READERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         _EVENTS: ("PositionChanged", "FundsChanged", "OrderModified", "OrderModifyRefused", "OrderReopened", *_ENDINGS),
         topics.ACCOUNTS.name: ("AccountSaved", "AccountDeleted"),
         topics.PANICS.name: ("PanicRaised", "PanicReset"),
+        topics.CORPORATE_ACTIONS.name: ("CorporateActionsImported",),
     },
     "trading": {
         topics.RISK_DECISIONS.name: ("OrderCleared", "OrderDenied", "OrderModifyCleared", "OrderModifyRefused"),
@@ -29,6 +30,7 @@ READERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         topics.PANIC_REQUESTS.name: ("PanicRequested", "PanicResetRequested"),
         topics.EXECUTIONS.name: ("ExecutionReported",),
         topics.SETTLEMENTS.name: ("ContractSettled",),
+        topics.CORPORATE_ACTIONS.name: ("CorporateActionsImported",),
         topics.BROKER_EXECUTIONS.name: ("ExecutionReported", "PositionClosedAtBroker"),
     },
     "walkforward": {
@@ -81,6 +83,9 @@ async def unrest(
 async def _unsettled(tables: Tables) -> Unrest | None:
     async for book in tables.read(WaitingBook):
         return Unrest(f"what account {book.account_id} holds of {book.instrument} waits to be settled")
+    async for action in tables.read(WaitingAction):
+        what = f"what account {action.account_id} carried of {action.instrument} into {action.ex_date}"
+        return Unrest(f"{what} waits for its {action.kind} to be booked")
     return None
 
 

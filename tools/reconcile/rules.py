@@ -17,7 +17,7 @@ class Rule(StrEnum):
     EPOCH = "nothing was submitted under an older epoch than the panic in force"
     VENUE = "the venue saw each order at most once, and exactly once if it was submitted"
     FILLS = "every fill is booked exactly once"
-    POSITIONS = "every position is the sum of its fills"
+    POSITIONS = "every position is the sum of its fills, settlements, splits and bonuses"
     PNL = "realised profit is what the fills realised, to the paisa"
     SETTLED = "every settlement closes what was held of an expired contract, once, at the price that was told"
     FUNDS = "funds are what capital, realised profit and margin leave, to the paisa"

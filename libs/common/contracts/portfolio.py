@@ -2,10 +2,12 @@
 
 from datetime import date, datetime
 from decimal import Decimal
+from uuid import UUID
 
 from libs.common.contracts.base import Event, Value
 from libs.common.contracts.enums import Product, Side
 from libs.common.contracts.ids import AccountId, FillId, InstrumentId, OrderId, StrategyId, UserId
+from libs.common.contracts.masters import CorporateActionKind
 
 
 class PositionState(Value):
@@ -24,7 +26,8 @@ class PositionChanged(Event):
     """A fill moved a position. `net` is the account's (instrument, product); `book` is the strategy's share of it.
 
     `margin` is what the net position blocks now. `version` counts the net position's changes.
-    `fill_quantity` of `order_id` made the change; 0 when no order did: a new day began, or PositionSettled came before.
+    `fill_quantity` of `order_id` made the change; 0 when no order did: a new day began, or PositionSettled or
+    PositionAdjusted came before.
     """
 
     account_id: AccountId
@@ -81,6 +84,37 @@ class PositionUnsettled(Event):
     quantity: int
     expiry: date
     reason: str
+
+
+class BookAdjusted(Value):
+    """What a strategy, or whoever trades by hand, held before and holds now."""
+
+    strategy_id: StrategyId | None
+    before: int
+    quantity: int
+
+
+class PositionAdjusted(Event):
+    """What a paper account carried into the ex-date of a split or bonus is another number of shares at another average
+    price, for the same cost; nothing is realised.
+
+    A split made `new` shares of `old`, a bonus gave `new` for `old` held. A fraction of a share is paid out at what it
+    had cost, and what it blocked is free; the whole ones are shared out to the `books`. PositionChanged follows for
+    each of them.
+    """
+
+    adjustment_id: UUID
+    account_id: AccountId
+    user_id: UserId
+    instrument: InstrumentId
+    product: Product
+    kind: CorporateActionKind
+    ex_date: date
+    old: int
+    new: int
+    before: int
+    quantity: int
+    books: tuple[BookAdjusted, ...]
 
 
 class FundsChanged(Event):

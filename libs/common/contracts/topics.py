@@ -85,6 +85,7 @@ TRADING_EVENTS = Topic(
     portfolio.PositionChanged,
     portfolio.PositionSettled,
     portfolio.PositionUnsettled,
+    portfolio.PositionAdjusted,
     portfolio.FundsChanged,
     brokers.PositionsCompared,
     key="account_id",

@@ -224,20 +224,36 @@ def change(
     )
 
 
-def move(ledger: Ledger, net: PositionState, book: PositionState, margin: Decimal, version: int, day: date) -> Ledger:
-    """A fill moved the position: take over what trading says it is now."""
-    moved = replace(_moved(ledger.net, net, version, day), margin=margin)
+def move(
+    ledger: Ledger,
+    net: PositionState,
+    book: PositionState,
+    margin: Decimal,
+    version: int,
+    day: date,
+    *,
+    is_filled: bool = True,
+) -> Ledger:
+    """A fill moved the position: take over what trading says it is now. Where none did, and nothing was traded on that
+    day, it is what was carried into it: a split or bonus may have changed that overnight.
+    """
+    moved = replace(_moved(ledger.net, net, version, day, is_filled), margin=margin)
     account = replace(
         ledger.account,
         position_margin=ledger.account.position_margin + margin - ledger.net.margin,
         open_positions=ledger.account.open_positions + moved.in_use - ledger.net.in_use,
     )
-    return Ledger(account, moved, ledger.book and _moved(ledger.book, book, version, day))
+    return Ledger(account, moved, ledger.book and _moved(ledger.book, book, version, day, is_filled))
 
 
-def _moved(exposure: Exposure, state: PositionState, version: int, day: date) -> Exposure:
+def _moved(exposure: Exposure, state: PositionState, version: int, day: date, is_filled: bool) -> Exposure:
     is_first = exposure.pnl_day is None or exposure.pnl_day < day
     opened_on = opened(exposure.quantity, state.quantity, exposure.opened_on, day)
+    carried_quantity, carried_average = exposure.carried_quantity, exposure.carried_average
+    if is_as_carried(state, is_filled):
+        carried_quantity, carried_average = state.quantity, state.average_price
+    elif is_first:
+        carried_quantity, carried_average = exposure.quantity, exposure.average_price
     return replace(
         exposure,
         quantity=state.quantity,
@@ -245,11 +261,16 @@ def _moved(exposure: Exposure, state: PositionState, version: int, day: date) ->
         realised_pnl=state.realised_pnl,
         pnl_day=day,
         version=version,
-        carried_quantity=exposure.quantity if is_first else exposure.carried_quantity,
-        carried_average=exposure.average_price if is_first else exposure.carried_average,
+        carried_quantity=carried_quantity,
+        carried_average=carried_average,
         realised_before=exposure.realised_before + (exposure.realised_pnl if is_first else ZERO),
         opened_on=opened_on,
     )
+
+
+def is_as_carried(state: PositionState, is_filled: bool) -> bool:
+    """Whether it is what the day began with."""
+    return not (is_filled or state.bought_quantity or state.sold_quantity or state.realised_pnl)
 
 
 def made(before: Exposure | None, state: PositionState, day: date) -> Decimal:

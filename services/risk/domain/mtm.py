@@ -95,8 +95,7 @@ class Positions:
             return False
         elif self._days[row] != today:
             self._carry(row, self.quantity[row], self.average[row])
-        if position.pnl_day != today:
-            self._carry(row, position.quantity, float(position.average_price))
+        self._carry_into(today, row, position)
         opened_on = self._opened(row, position)
         held = int(position.quantity != 0) - int(self.quantity[row] != 0)
         kept = int(_is_before(opened_on, today)) - int(_is_before(self._opened_on[row], today))
@@ -119,6 +118,13 @@ class Positions:
         if position.opened_on is not None or position.pnl_day is None:
             return position.opened_on
         return opened(int(self.quantity[row]), position.quantity, self._opened_on[row], position.pnl_day)
+
+    def _carry_into(self, today: date, row: int, position: Exposure) -> None:
+        """What it says itself of what the day began with: a split or bonus may have changed that overnight."""
+        if position.pnl_day != today:
+            self._carry(row, position.quantity, float(position.average_price))
+        elif position.carried_quantity:
+            self._carry(row, position.carried_quantity, float(position.carried_average))
 
     def _carry(self, row: int, quantity: float, average: float) -> None:
         self._carries += 1

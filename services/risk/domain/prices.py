@@ -54,6 +54,8 @@ class Prices:
         """Old prices that are likely to be followed by new ones at any moment; None when there are none."""
         self.expired: npt.NDArray[np.bool_] | None = None
         """Contracts that nobody quotes any more; None when there are none."""
+        self._anew: dict[InstrumentId, float] = {}
+        """From when on a price counts of what a split or bonus changed today: one from before is of another share."""
         self._market: Indices = np.zeros(FIRST_SIZE, np.intp)
         self._markets: dict[str, int] = {}
         self._heard: list[float] = []
@@ -94,6 +96,8 @@ class Prices:
             if i is None or not quote.ltp > 0:
                 continue
             quoted = quote.at.timestamp()
+            if self._anew and self._is_of_another_share(quote, quoted):
+                continue
             if quoted >= oldest or np.isnan(last[i]):
                 last[i] = quote.ltp
                 if not is_of_a_day_before(quote):
@@ -132,12 +136,28 @@ class Prices:
             return []
         return [name for name, over in zip(self._index, self.expired, strict=False) if over]
 
+    def begin_anew(self, instruments: Iterable[InstrumentId], today: date) -> None:
+        """A split or bonus changes these today: what they cost before says nothing of what they cost now, and nobody
+        knows it until they are traded.
+        """
+        midnight = _midnight(today)
+        anew = dict.fromkeys(instruments, midnight)
+        for instrument in anew.keys() - {name for name, since in self._anew.items() if since == midnight}:
+            i = self._index.get(instrument)
+            if i is not None and self.at[i] < midnight:
+                self.last[i] = self.close[i] = np.nan
+                self.closes += 1
+        self._anew = anew
+
+    def _is_of_another_share(self, quote: Quote, quoted: float) -> bool:
+        since = self._anew.get(quote.instrument)
+        return since is not None and (quoted < since or is_of_a_day_before(quote))
+
     def know(self, quote: Quote, now: datetime) -> None:
         """The price of an instrument that was not held before, from whenever it is."""
-        i = self._index[quote.instrument]
-        if quote.ltp > 0 and np.isnan(self.last[i]):
+        i, quoted = self._index[quote.instrument], quote.at.timestamp()
+        if quote.ltp > 0 and np.isnan(self.last[i]) and not self._is_of_another_share(quote, quoted):
             self.last[i] = quote.ltp
-            quoted = quote.at.timestamp()
             if not is_of_a_day_before(quote):
                 self.at[i] = quoted
             self._began_at(i, quote, quoted < _midnight(trading_day(now)))

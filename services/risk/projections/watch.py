@@ -8,7 +8,8 @@ from libs.common.contracts.portfolio import PositionChanged, PositionState
 from libs.common.contracts.risk import RiskLimitDeleteRequested, RiskLimitSaveRequested
 from libs.common.runtime import Runtime
 from services.risk.domain.instruments import trading_day
-from services.risk.domain.ledger import Exposure
+from services.risk.domain.ledger import Exposure, is_as_carried
+from services.risk.domain.money import ZERO
 from services.risk.memory import RiskMemory
 from services.risk.store import RiskStore
 
@@ -36,6 +37,7 @@ def positions_of(delivery: Delivery) -> Sequence[Exposure]:
     day = trading_day(delivery.envelope.time)
 
     def position(strategy_id: StrategyId | None, state: PositionState) -> Exposure:
+        is_carried = is_as_carried(state, bool(changed.fill_quantity))
         return Exposure(
             changed.account_id,
             strategy_id,
@@ -47,6 +49,8 @@ def positions_of(delivery: Delivery) -> Sequence[Exposure]:
             realised_pnl=state.realised_pnl,
             pnl_day=day,
             version=changed.version,
+            carried_quantity=state.quantity if is_carried else 0,
+            carried_average=state.average_price if is_carried else ZERO,
         )
 
     net = position(None, changed.net)

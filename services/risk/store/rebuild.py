@@ -7,7 +7,7 @@ from libs.common.contracts.risk import MTMBreached, RiskLimitDeleted, WatchMoved
 from libs.common.database import Connection
 from services.risk.domain.instruments import trading_day
 
-STATE = ("accounts", "exposures", "reservations", "recent_orders", "halts", "watches", "limits")
+STATE = ("accounts", "exposures", "reservations", "recent_orders", "halts", "watches", "limits", "corporate_actions")
 
 _STAND = """
     SELECT w.limit_id, l.user_id, w.kind, w.version, w.armed, w.day, w.baseline, w.peak, w.carried_peak

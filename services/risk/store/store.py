@@ -15,6 +15,7 @@ from services.risk.domain.halts import Halt, scopes_of
 from services.risk.domain.ledger import Ledger, Reservation
 from services.risk.domain.limits import OrderLimit
 from services.risk.store.accounts import Accounts
+from services.risk.store.corporate_actions import CorporateActions
 from services.risk.store.exposures import Exposures
 from services.risk.store.needs import Needs, needs_of
 from services.risk.store.reservations import Reservations, terms_key
@@ -30,6 +31,7 @@ class RiskStore(Store):
         self.reservations = Reservations(connection)
         self.halts = Halts(connection)
         self.watches = Watches(connection)
+        self.corporate_actions = CorporateActions(connection)
         self.limits = Limits(connection, self.watches)
         self._needs = Needs()
 

@@ -9,6 +9,7 @@ from libs.common.service import Context
 from services.trading.domain import accounts, positions
 from services.trading.domain.accounts import TradingAccount
 from services.trading.domain.money import ZERO
+from services.trading.handlers import adjustments
 from services.trading.memory import TradingMemory
 from services.trading.store import TradingStore
 
@@ -39,7 +40,9 @@ async def begin_days(ctx: Context[TradingStore, TradingMemory]) -> Sequence[Mess
 
 
 async def begin_day(account: TradingAccount, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:
-    """Quantities and average prices carry over, the day's profit becomes balance (openalgo#1426)."""
+    """Quantities and average prices carry over, the day's profit becomes balance (openalgo#1426). Splits and bonuses
+    whose ex-date it is come next, before anything is traded.
+    """
     opened = accounts.begin_day(account, accounts.trading_day(ctx.now))
     ctx.store.accounts.save(opened)
     said: list[Message] = [accounts.funds_changed(opened)] if opened.funds is not account.funds else []
@@ -58,4 +61,5 @@ async def begin_day(account: TradingAccount, ctx: Context[TradingStore, TradingM
                 ctx.store.positions.save_book(book)
                 said.append(positions.changed(net, book, 0))
         ctx.store.positions.save_net(net)
-    return said
+    freed, adjusted = await adjustments.book(opened, account.day, ctx)
+    return [*said, *adjusted, *move(opened, ctx, margin=freed)]

@@ -37,6 +37,7 @@ from services.trading.store.brokers.comparisons import Comparisons
 from services.trading.store.brokers.credentials import Credentials
 from services.trading.store.brokers.leases import BrokerLeases
 from services.trading.store.brokers.watched import WatchedOrders
+from services.trading.store.corporate_actions import CorporateActions
 from services.trading.store.executions import Executions
 from services.trading.store.orders import Orders
 from services.trading.store.panics import Panics
@@ -69,6 +70,7 @@ class TradingStore(Store):
         self.positions = Positions(connection)
         self.square_offs = SquareOffs(connection)
         self.settlements = Settlements(connection)
+        self.corporate_actions = CorporateActions(connection)
         self.panics = Panics(connection)
         self.calls = Calls(connection)
         self.watched = WatchedOrders(connection)

@@ -38,6 +38,21 @@ SELECT *
      ORDER BY random() LIMIT $1)
  ORDER BY account_id FOR UPDATE SKIP LOCKED
 """
+LOCK_ADJUSTING = """
+SELECT *
+  FROM accounts
+ WHERE account_id IN (
+    SELECT account_id FROM (
+        SELECT DISTINCT account_id
+          FROM books JOIN positions p USING (account_id, instrument, product) JOIN accounts USING (account_id)
+               JOIN corporate_actions a USING (instrument)
+         WHERE books.quantity <> 0 AND a.ex_date <= $1 AND p.order_id < a.begins AND broker = $2
+           AND NOT EXISTS (SELECT FROM booked_actions b
+                            WHERE b.account_id = p.account_id AND b.instrument = p.instrument
+                              AND b.product = p.product AND b.ex_date = a.ex_date AND b.kind = a.kind)) AS carrying
+     ORDER BY random() LIMIT $3)
+ ORDER BY account_id FOR UPDATE SKIP LOCKED
+"""
 LOCK_OF_DAYS_BEFORE = "SELECT * FROM accounts WHERE day < $1 ORDER BY account_id LIMIT $2 FOR UPDATE SKIP LOCKED"
 INSERT = "INSERT INTO accounts VALUES ($1, $2, $3, $4, $5, $6, $7, false, $8, $9, $10, $11, $12, $13, $14, $15)"
 DESCRIBED = "SELECT name, labels, is_master FROM accounts WHERE account_id = $1"
@@ -99,6 +114,12 @@ class Accounts:
     async def settling(self, limit: int) -> Sequence[TradingAccount]:
         """Locked: those that hold what has a settlement price, without those that somebody works on."""
         return [self._keep(row) for row in await self._connection.fetch(LOCK_SETTLING, limit)]
+
+    async def adjusting(self, today: date, limit: int) -> Sequence[TradingAccount]:
+        """Locked: those on paper that carried something into an ex-date and have not booked it, without those that
+        somebody works on.
+        """
+        return [self._keep(row) for row in await self._connection.fetch(LOCK_ADJUSTING, today, Broker.PAPER, limit)]
 
     def with_square_offs(self) -> set[AccountId]:
         """Of those that are loaded."""

@@ -12,8 +12,9 @@ from libs.common.clock import stopwatch
 from libs.common.contracts.base import Envelope, Message, RequestRefused
 from libs.common.contracts.enums import FeedSource, Product
 from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId
+from libs.common.contracts.masters import CorporateActionKind
 from libs.common.contracts.orders import LeftOpen, SquareOffCompleted, SquareOffRequested, SquareOffStarted
-from libs.common.contracts.portfolio import PositionChanged, PositionUnsettled
+from libs.common.contracts.portfolio import BookAdjusted, PositionAdjusted, PositionChanged, PositionUnsettled
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform, shortest_pause
 from tests.services.gateway.test_entities_api import ALGO
@@ -303,6 +304,29 @@ async def test_who_holds_what_could_not_be_settled_reads_it_among_his_violations
     assert (told["type"], told["event"]["quantity"]) == ("PositionUnsettled", 100)
     assert told["event"]["reason"] == "no feed tells the settlement prices of MCX"
     assert (await ravi.client.get("/api/v2/risk/violations/")).json()["data"] == []
+
+
+async def test_whose_shares_were_split_reads_how_many_they_were(platform: Platform) -> None:
+    """Overnight he held twice as many at half the price, and nothing told him why."""
+    asha = await platform.person("asha")
+    await platform.project(
+        PositionAdjusted(
+            adjustment_id=ids.new_id(),
+            account_id=asha.account_id,
+            user_id=asha.user_id,
+            instrument=said.SBIN,
+            product=Product.CNC,
+            kind=CorporateActionKind.SPLIT,
+            ex_date=said.NOW.date(),
+            old=1,
+            new=2,
+            before=100,
+            quantity=200,
+            books=(BookAdjusted(strategy_id=None, before=100, quantity=200),),
+        )
+    )
+    [told] = (await asha.client.get(f"/api/v2/risk/violations/?account_id={asha.account_id}")).json()["data"]
+    assert (told["type"], told["event"]["before"], told["event"]["quantity"]) == ("PositionAdjusted", 100, 200)
 
 
 async def test_a_strategy_is_closed_though_an_account_in_which_it_traded_was_deleted(platform: Platform) -> None:

@@ -1,5 +1,5 @@
 """Settlements of expired contracts, and what brokers closed past us: at the price that was told, and shown as they were
-booked.
+booked. Splits and bonuses: as they were told.
 """
 
 from uuid import UUID
@@ -19,6 +19,18 @@ async def check_settlements(facts: Facts, tables: Tables, findings: Findings) ->
         _price(settled, facts, findings)
     await _noted(facts, tables, findings)
     await _shown(facts, tables, findings)
+
+
+def check_adjusted(facts: Facts, findings: Findings) -> None:
+    """Splits and bonuses that were booked are those that were told."""
+    for booked in facts.adjusted.values():
+        if booked.action not in facts.share_actions and facts.is_cut(topics.CORPORATE_ACTIONS.name):
+            findings.cannot(Rule.POSITIONS, CUT)
+            continue
+        instrument, kind, ex_date, old, new = booked.action
+        what = f"{kind} {old}:{new} of {ex_date} was booked, and nobody told of it"
+        about = position(booked.account_id, instrument, booked.product)
+        findings.expect(Rule.POSITIONS, booked.action in facts.share_actions, about, what, booked.at)
 
 
 def _price(settled: Settled, facts: Facts, findings: Findings) -> None:

@@ -33,6 +33,7 @@ from tools.reconcile.rows.trading import (
     TradingPosition,
     TradingSettlement,
     TradingSquareOff,
+    WaitingAction,
     WaitingBook,
 )
 from tools.reconcile.rows.walkforward import VenueOrder
@@ -83,6 +84,7 @@ __all__ = (
     "TradingSquareOff",
     "UserAccess",
     "VenueOrder",
+    "WaitingAction",
     "WaitingBook",
     "columns",
 )

@@ -127,6 +127,27 @@ class WaitingBook(_Trading):
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingAction(_Trading):
+    """A split or bonus that is to be booked on what an account on paper carried into its ex-date, if there is one."""
+
+    source: ClassVar[str] = (
+        "(SELECT account_id, instrument, a.ex_date, a.kind"
+        " FROM books JOIN positions p USING (account_id, instrument, product) JOIN accounts USING (account_id)"
+        " JOIN corporate_actions a USING (instrument)"
+        " WHERE books.quantity <> 0 AND broker = 'paper' AND p.order_id < a.begins"
+        " AND a.ex_date <= (now() AT TIME ZONE 'Asia/Kolkata')::date"
+        " AND NOT EXISTS (SELECT FROM booked_actions b"
+        " WHERE (b.account_id, b.instrument, b.product, b.ex_date, b.kind)"
+        " = (p.account_id, p.instrument, p.product, a.ex_date, a.kind)) LIMIT 1) AS waiting"
+    )
+    since: ClassVar[str | None] = "corporate_actions"
+    account_id: UUID
+    instrument: str
+    ex_date: date
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class TradingComparison(_Trading):
     """Where the account's positions and its broker's differ, as trading knows it; `told` is a JSON list."""
 

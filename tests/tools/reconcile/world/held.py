@@ -58,6 +58,12 @@ class Held:
     sold: int = 0
     bought_value: Decimal = ZERO
     sold_value: Decimal = ZERO
+    blocked: Decimal | None = None
+    """What a bonus left of it: more shares block no more."""
+
+    @property
+    def margin(self) -> Decimal:
+        return UNIT * abs(self.quantity) if self.blocked is None else self.blocked
 
     def take(self, signed: int, price: Decimal) -> Decimal:
         closes = self.quantity * signed < 0
@@ -81,7 +87,7 @@ class Held:
     def state(self) -> PositionState:
         return PositionState(
             quantity=self.quantity,
-            average_price=abs(self.cost / self.quantity) if self.quantity else ZERO,
+            average_price=abs(self.cost / self.quantity).quantize(Decimal("0.0001")) if self.quantity else ZERO,
             realised_pnl=self.realised,
             bought_quantity=self.bought,
             sold_quantity=self.sold,

@@ -28,7 +28,12 @@ from libs.common.contracts.enums import (
     SignalType,
 )
 from libs.common.contracts.ids import InstrumentId
-from libs.common.contracts.masters import ContractSettled
+from libs.common.contracts.masters import (
+    ContractSettled,
+    CorporateActionKind,
+    CorporateActionsImported,
+    CorporateActionTerms,
+)
 from libs.common.contracts.orders import (
     FillReported,
     OrderAccepted,
@@ -44,7 +49,13 @@ from libs.common.contracts.orders import (
     OrderSettled,
     OrderSubmitted,
 )
-from libs.common.contracts.portfolio import FundsChanged, PositionChanged, PositionSettled
+from libs.common.contracts.portfolio import (
+    BookAdjusted,
+    FundsChanged,
+    PositionAdjusted,
+    PositionChanged,
+    PositionSettled,
+)
 from libs.common.contracts.risk import (
     PanicRaised,
     PanicRequested,
@@ -250,6 +261,43 @@ class History(Log):
         for (_, strategy_id), book in self.books.items():
             if book.quantity:
                 self.settle_book(strategy_id, at)
+
+    def give_bonus(self) -> None:
+        """One share for every two that are held, from this day on."""
+        terms: dict[str, Any] = {"kind": CorporateActionKind.BONUS, "ex_date": self.day, "old": 2, "new": 1}
+        told = CorporateActionTerms(instrument=InstrumentId(INSTRUMENT), **terms)
+        imported = CorporateActionsImported(import_id=self.new_id(), user_id=self.user_id, actions=(told,))
+        self.say(topics.CORPORATE_ACTIONS, imported)
+        net = self.nets[INSTRUMENT]
+        before, margin, exact = net.quantity, net.margin, Decimal(net.quantity) * 3 / 2
+        books = {strategy_id: book for (_, strategy_id), book in self.books.items() if book.quantity}
+        of_each = {strategy_id: book.quantity for strategy_id, book in books.items()}
+        for held in (net, *books.values()):
+            held.cost *= Decimal(held.quantity * 3 // 2) / (Decimal(held.quantity) * 3 / 2)
+            held.quantity = held.quantity * 3 // 2
+        net.blocked = (margin * net.quantity / exact).quantize(Decimal("0.01"))
+        event = PositionAdjusted(
+            adjustment_id=self.new_id(),
+            account_id=self.account_id,
+            user_id=self.user_id,
+            instrument=InstrumentId(INSTRUMENT),
+            product=Product.MIS,
+            before=before,
+            quantity=net.quantity,
+            books=tuple(
+                BookAdjusted(
+                    strategy_id=None if strategy_id == NIL else strategy_id,
+                    before=of_each[strategy_id],
+                    quantity=book.quantity,
+                )
+                for strategy_id, book in books.items()
+            ),
+            **terms,
+        )
+        self.say(topics.TRADING_EVENTS, event)
+        for strategy_id in books:
+            self._tell_position(None if strategy_id == NIL else strategy_id, next(reversed(self.orders)), 0)
+        self._move(net.blocked - margin)
 
     def close_at_broker(self, price: str) -> None:
         """Trades past us close all that is held, as a broker's own square-off does, and trading books it."""
@@ -491,7 +539,7 @@ class History(Log):
                 net=net.state(),
                 strategy_id=strategy_id,
                 book=self.books[INSTRUMENT, strategy_id or NIL].state(),
-                margin=UNIT * abs(net.quantity),
+                margin=net.margin,
                 version=self.versions[INSTRUMENT],
                 order_id=order_id,
                 fill_quantity=quantity,

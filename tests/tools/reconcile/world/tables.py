@@ -184,7 +184,7 @@ def _venue_order(world: History, placed: Placed) -> None:
 
 
 def _position(world: History, name: str, held: Held) -> None:
-    margin, version, said = UNIT * abs(held.quantity), world.versions[name], held.state()
+    margin, version, said = held.margin, world.versions[name], held.state()
     traded = (held.bought, held.sold, held.bought_value, held.sold_value)
     own = rows.TradingPosition(
         world.account_id, name, "MIS", held.quantity, held.cost, held.realised, *traded, margin, version
@@ -239,7 +239,7 @@ def _exposure(world: History, name: str, strategy_id: UUID, held: Held, margin: 
 
 def _account(world: History) -> None:
     blocked = sum((p.margin for p in world.orders.values() if not p.status.is_final), ZERO)
-    held = sum((UNIT * abs(net.quantity) for net in world.nets.values()), ZERO)
+    held = sum((net.margin for net in world.nets.values()), ZERO)
     open_now = any(not p.status.is_final for p in world.orders.values())
     world.rows[rows.TradingAccount].append(
         rows.TradingAccount(

@@ -47,6 +47,17 @@ def expired_world() -> World:
     return world
 
 
+def bonus_world() -> World:
+    """The busy one, and a day later one share is given for every two of those that are held, by hand and by an algo."""
+    world = busy_world()
+    sold = world.place(world.wish(Side.SELL, 1, "101.00", strategy_id=world.strategy_id), opens=False)
+    world.fill(sold, 1, "101.00")
+    world.fill(world.place(world.wish(Side.BUY, 4)), 4, "102.00")
+    world.begin_day()
+    world.give_bonus()
+    return world
+
+
 def busy_world() -> World:
     """A bit of everything: bought by hand and by an algo, sold at a profit, resting, changed, cancelled, denied,
     stopped by a panic, squared off, and begun again; its user shut out and let in; compared with its broker;
