@@ -17,6 +17,7 @@ from libs.common.database import FAILURES, Connection
 from libs.common.runtime import Runtime, Unit
 from libs.common.service import Context
 from libs.common.telemetry import log
+from libs.common.trading_calendar import IST
 from services.risk.domain import intraday
 from services.risk.domain.instruments import trading_day
 from services.risk.domain.watches import Crossing, Watch, by_scope
@@ -26,6 +27,10 @@ from services.risk.store.rebuild import watches_stand
 
 KEEP_DECISIONS = timedelta(days=7)
 FORGOTTEN_AT_ONCE = 20_000
+FLAT_AT_ONCE = 5_000
+"""Their accounts wait meanwhile."""
+NIGHT_ENDS_AT = 8
+"""o'clock in India. From midnight until then no Indian exchange trades."""
 ASK_AGAIN_S = 10
 """Between two looks for MIS that its session's end has come for."""
 ENDED_AT_ONCE = 2_000
@@ -166,17 +171,23 @@ async def _follow(peaks: list[tuple[Watch, Decimal]], ctx: Context[RiskStore, Ri
 
 
 async def forget(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
-    """Timer, every minute: more than a day's orders in a day, and at no time more than a statement may take."""
-    await ctx.store.reservations.forget(ctx.now - KEEP_DECISIONS, FORGOTTEN_AT_ONCE)
-    await ctx.store.limits.forget(ctx.now - KEEP_DECISIONS, FORGOTTEN_AT_ONCE)
+    """Timer, every minute: more than a day's orders in a day, and at no time more than a statement may take. By night
+    what was held, some two million positions and books.
+    """
+    before = ctx.now - KEEP_DECISIONS
+    await ctx.store.reservations.forget(before, FORGOTTEN_AT_ONCE)
+    await ctx.store.limits.forget(before, FORGOTTEN_AT_ONCE)
+    if ctx.now.astimezone(IST).hour < NIGHT_ENDS_AT:
+        await ctx.store.exposures.forget_flat(trading_day(before), before, FLAT_AT_ONCE)
     return []
 
 
 async def forget_old(connection: Connection, now: datetime) -> None:
     """All of it, after a rebuild."""
-    store = RiskStore(connection)
-    await store.reservations.forget(now - KEEP_DECISIONS)
-    await store.limits.forget(now - KEEP_DECISIONS)
+    store, before = RiskStore(connection), now - KEEP_DECISIONS
+    await store.reservations.forget(before)
+    await store.limits.forget(before)
+    await store.exposures.forget_flat(trading_day(before), await store.now() + timedelta(days=1))
 
 
 async def end_sessions(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:

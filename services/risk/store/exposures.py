@@ -19,6 +19,9 @@ from services.risk.store.needs import ExposureKey
 NET = StrategyId(UUID(int=0))
 """Stands in the table's key for the account's net position."""
 
+FORGOTTEN = InstrumentId("")
+"""Stands in the table's key for all that a strategy's book of an account was, and is no more."""
+
 PROCESS = ids.new_id()
 """Marks the rows that this process moved, so that it need not read them back."""
 
@@ -90,6 +93,32 @@ _MOVED = f"""
 """  # noqa: S608 - constants only
 
 _MOVED_OF = f"SELECT {_FIELDS} FROM exposures WHERE user_id = $1 AND moved_at > $2 AND version > 0"  # noqa: S608
+
+_FORGET_FLAT = f"""
+    WITH old AS MATERIALIZED (
+        SELECT ctid AS place, account_id FROM exposures e
+        WHERE moved_at < $1 AND coalesce(pnl_day, moved_at::date) < $2
+          AND quantity = 0 AND pending_buy = 0 AND pending_sell = 0 AND instrument <> '{FORGOTTEN}'
+          AND NOT EXISTS (SELECT FROM limits l
+                          WHERE e.strategy_id = '{NET}' AND l.user_id = e.user_id AND l.active
+                            AND l.level = 'INSTRUMENT' AND l.account_id = e.account_id AND l.instrument = e.instrument)
+        ORDER BY moved_at LIMIT $3),
+    idle AS MATERIALIZED (
+        SELECT account_id FROM accounts WHERE account_id IN (SELECT account_id FROM old)
+        ORDER BY account_id FOR UPDATE SKIP LOCKED),
+    gone AS (
+        DELETE FROM exposures WHERE ctid = ANY(ARRAY(SELECT place FROM old JOIN idle USING (account_id)))
+        RETURNING account_id, strategy_id, user_id, realised_before + realised_pnl AS realised)
+    INSERT INTO exposures AS e (account_id, strategy_id, instrument, product, user_id, realised_before, quantity,
+                                average_price, realised_pnl, margin, version, pending_buy, pending_sell, moved_at,
+                                moved_by)
+    SELECT account_id, strategy_id, '{FORGOTTEN}', '{Product.NRML}', user_id, sum(realised), 0, 0, 0, 0, 0, 0, 0,
+           now(), $4
+    FROM gone WHERE strategy_id <> '{NET}' GROUP BY account_id, strategy_id, user_id HAVING sum(realised) <> 0
+    ON CONFLICT (account_id, strategy_id, instrument, product) DO UPDATE
+    SET realised_before = e.realised_before + EXCLUDED.realised_before
+"""  # noqa: S608 - constants only
+"""What a strategy's trailing stop counts is all that its books ever realised: that stays, in one row."""
 
 
 class Exposures:
@@ -190,6 +219,12 @@ class Exposures:
     async def moved_of(self, user_id: UserId, since: datetime) -> list[Exposure]:
         """A user's positions that anybody moved."""
         return [_exposure(row) for row in await self._connection.fetch(_MOVED_OF, user_id, since)]
+
+    async def forget_flat(self, since: date, moved_before: datetime, limit: int | None = None) -> None:
+        """Drop what was closed before that day, so many at most: its version is needed no more, as no copy of a message
+        comes so late. Accounts at work are left for the next time.
+        """
+        await self._connection.execute(_FORGET_FLAT, moved_before, since, limit, PROCESS)
 
 
 def _exposure(row: Row | asyncpg.Record) -> Exposure:

@@ -105,6 +105,24 @@ async def test_what_one_leg_of_a_strategy_lost_is_no_gain_of_the_day_after(scene
     assert (breach.peak_mtm, breach.mtm) == (Decimal(1000), Decimal(500)), "700 of 1000 were seen with the lost 300"
 
 
+@pytest.mark.parametrize("level", CARRIED)
+async def test_the_best_is_as_far_away_when_what_the_scope_lost_weeks_ago_is_forgotten(
+    scene: Watched, level: RiskLevel
+) -> None:
+    """It counts from all that the scope ever realised, in positions that are closed too."""
+    lost = position(state(0, 0, -300), strategy_id=STRATEGY, product=Product.CNC)
+    await scene.tell(limit(level, trailing_stop=Decimal(500)), long(), lost)
+    await scene.price(900.0)
+    for _ in range(2):
+        await night(scene)
+    await scene.night()
+    await scene.restart()
+    assert await scene.price(850.5) == []
+    breach = await breach_at(scene, 850.0)
+    assert breach is not None
+    assert (breach.peak_mtm, breach.mtm) == (Decimal(1000), Decimal(500))
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize("level", CARRIED)
 async def test_a_scope_that_is_flat_at_midnight_begins_anew(scene: Watched, level: RiskLevel, restarts: bool) -> None:

@@ -18,6 +18,7 @@ from libs.common.messaging.work import Work, origin
 from libs.common.runtime import Unit
 from libs.common.testing import deliver
 from libs.common.testing.delivery import envelope_of
+from libs.common.trading_calendar import IST
 from services.risk import timers
 from services.risk.app import app, retold
 from services.risk.domain.watches import by_scope
@@ -108,6 +109,16 @@ class Watched(Scene):
             work.say(await timers.follow(work.context(cause)), cause)
             await work.store.write()
             self._said_by(work)
+
+    async def night(self) -> None:
+        """More than a week on, at two in India, with what the timer forgets then."""
+        await self.connection.execute("UPDATE exposures SET moved_at = least($1, now()) - interval '1 hour'", self.now)
+        at_two = (self.now + timedelta(days=9)).astimezone(IST).replace(hour=2)
+        self.later(seconds=(at_two - self.now).total_seconds())
+        await self.forget()
+
+    async def forget(self) -> None:
+        await timers.forget(Work(app, self.memory, self.connection, self.now).context(origin(app, self.now)))
 
     def _said_by(self, work: Work[RiskStore, RiskMemory]) -> list[Message]:
         types = {message.__name__: message for message in app.topics}

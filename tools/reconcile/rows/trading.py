@@ -89,6 +89,11 @@ class TradingPosition(_Trading):
     margin: Decimal
     version: int
 
+    @property
+    def is_live(self) -> bool:
+        """Open, or traded today."""
+        return bool(self.quantity or self.bought_quantity or self.sold_quantity)
+
 
 @dataclass(frozen=True, slots=True)
 class TradingBook(_Trading):

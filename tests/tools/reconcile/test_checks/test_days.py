@@ -28,6 +28,19 @@ async def test_a_day_that_begins_without_a_trade_is_sound() -> None:
     assert (await check(world.settle())).passed
 
 
+async def test_what_was_closed_on_an_earlier_day_need_not_be_in_risk_and_what_was_closed_today_must() -> None:
+    """Risk forgets it after a week."""
+    for days, broken in ((1, []), (0, [Rule.COPIES])):
+        world = World()
+        for side in (Side.BUY, Side.SELL):
+            world.fill(world.place(world.wish(side, 4, "100.00"), opens=side is Side.BUY), 4, "100.00")
+        for _ in range(days):
+            world.begin_day()
+        world.settle().drop(rows.RiskExposure)
+        report = await check(world)
+        assert report.broken == broken, report.text()
+
+
 async def test_a_clock_that_is_set_back_over_midnight_does_not_begin_the_day_again() -> None:
     """Seen with a clock that ran an hour ahead: trading's day had begun, and a day that began does not end earlier."""
     world = World()

@@ -67,9 +67,11 @@ def _reservation(row: Reservation, known: Order, findings: Findings) -> None:
 async def _exposures(
     owner: Owner, pending: dict[tuple[UUID, str, str, UUID, str], int], tables: Tables, findings: Findings
 ) -> dict[UUID, int]:
-    """Risk's copy of positions and books; how many positions of each account are open, or about to be."""
+    """Risk's copy of positions and books; how many positions of each account are open, or about to be. What was closed
+    on an earlier day it forgets after a week.
+    """
     in_use: defaultdict[UUID, int] = defaultdict(int)
-    missing: set[NetKey] = set(owner.positions)
+    missing: set[NetKey] = {key for key, held in owner.positions.items() if held.is_live}
     missing_books = {key for key, book in owner.books.items() if key[3] != NIL and book.quantity}
     async for row in tables.read(RiskExposure):
         key = (row.account_id, row.instrument, row.product)
