@@ -1,6 +1,6 @@
-"""What a trading process has in mind: when markets trade."""
+"""What a trading process has in mind: when markets trade, and how far it has looked through what is over."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from libs.common.contracts.enums import Exchange
@@ -8,6 +8,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.service import Memory
 from libs.common.settings import MarketHours
 from libs.common.trading_calendar import MarketSession, TradingCalendar
+from services.trading.domain.positions import NetKey
 from services.trading.domain.symbols import expires_on
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 class TradingMemory(Memory):
     def __init__(self) -> None:
         self.calendar = TradingCalendar(MarketHours.CONTINUOUS)
+        self.looked_at: NetKey | None = None
+        """The last position of those that this night's look for expired ones has come to."""
+        self.looked_on: date | None = None
+        """The night whose look has come to the end."""
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.calendar = TradingCalendar(runtime.settings.market_hours)

@@ -1,5 +1,6 @@
 """What the log says of each order, position and account: small, since there may be very many."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -27,10 +28,20 @@ HALF_PAISA = Decimal("0.005")
 AVERAGE = Decimal("0.0001")
 NIL = UUID(int=0)
 """The strategy of what people trade by hand, where a table's key cannot be empty."""
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_EXPIRY = re.compile(r"(\d{2})([A-Z]{3})(\d{2})(?:FUT|[\d.]+(?:CE|PE))$")
 
 
 def trading_day(at: datetime) -> date:
     return at.astimezone(IST).date()
+
+
+def last_day(instrument: str) -> date | None:
+    """Of a contract, as its symbol tells it (`24NOV26`); None of what does not expire."""
+    found = _EXPIRY.search(instrument)
+    if found is None or found[2] not in MONTHS:
+        return None
+    return date(2000 + int(found[3]), MONTHS.index(found[2]) + 1, int(found[1]))
 
 
 def moment(micros: int) -> datetime:

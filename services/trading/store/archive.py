@@ -1,16 +1,19 @@
 """Orders that ended long ago, with their executions: out of the tables that the order path writes, and back on demand.
-What was asked of brokers for them is on the log, and forgotten here.
+What was asked of brokers for them is on the log, and forgotten here. So is what was held of contracts that are no more.
 
 An order and its executions always move together, and only while the account's row is locked: so whoever holds that
 lock finds all of them in one place.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from libs.common.contracts.ids import OrderId
+from libs.common.contracts.enums import Product
+from libs.common.contracts.ids import InstrumentId, OrderId
 from libs.common.database import Connection
 from libs.common.ids import first_of
+from services.trading.domain.positions import NetKey
 
 LOCK = """
 SELECT account_id FROM accounts
@@ -37,6 +40,29 @@ DELETE FROM broker_orders WHERE order_id IN (
      WHERE order_id < $1 AND state = 'ENDED' AND NOT EXISTS (SELECT FROM orders o WHERE o.order_id = b.order_id)
      ORDER BY order_id LIMIT $2)
 """
+PAGE = """
+SELECT account_id, instrument, product FROM positions
+ WHERE (account_id, instrument, product) > ($1, $2, $3)
+ ORDER BY account_id, instrument, product LIMIT $4
+"""
+LOCK_IDLE = """
+SELECT account_id FROM accounts WHERE account_id = ANY($1::uuid[]) ORDER BY account_id FOR UPDATE SKIP LOCKED
+"""
+IS_OVER = """
+h.account_id = k.account_id AND h.instrument = k.instrument AND h.product = k.product AND h.account_id = ANY($4::uuid[])
+   AND h.quantity = 0 AND h.bought_quantity = 0 AND h.sold_quantity = 0
+   AND NOT EXISTS (SELECT FROM orders o WHERE o.is_open AND o.account_id = h.account_id AND o.instrument = h.instrument)
+"""
+FORGET_BOOKS = f"""
+DELETE FROM books h USING unnest($1::uuid[], $2::text[], $3::text[]) AS k (account_id, instrument, product)
+ WHERE {IS_OVER}
+"""  # noqa: S608 - constants only
+FORGET_NETS = f"""
+DELETE FROM positions h USING unnest($1::uuid[], $2::text[], $3::text[]) AS k (account_id, instrument, product)
+ WHERE {IS_OVER}
+   AND NOT EXISTS (SELECT FROM books b
+                    WHERE b.account_id = h.account_id AND b.instrument = h.instrument AND b.product = h.product)
+"""  # noqa: S608 - constants only
 BRING_BACK = """
 WITH wanted AS (DELETE FROM archived_orders WHERE order_id = $1 RETURNING *),
 told AS (DELETE FROM archived_executions e USING wanted WHERE e.order_id = wanted.order_id RETURNING e.*),
@@ -66,6 +92,19 @@ class Archive:
         bound: UUID = first_of(before)
         await self._connection.execute(FORGET_CALLS, bound, limit)
         await self._connection.execute(FORGET_WATCHED, bound, limit)
+
+    async def positions_after(self, key: NetKey | None, limit: int) -> Sequence[NetKey]:
+        """The next of all that were ever held, open or not."""
+        rows = await self._connection.fetch(PAGE, *(key or (UUID(int=0), "", "")), limit)
+        return [(row[0], InstrumentId(row[1]), Product(row[2])) for row in rows]
+
+    async def forget_positions(self, keys: Sequence[NetKey]) -> None:
+        """Those of them, with their books, that are flat and have nothing pending. Accounts at work are left."""
+        accounts = list({key[0] for key in keys})
+        idle = [row[0] for row in await self._connection.fetch(LOCK_IDLE, accounts)]
+        columns = [list(column) for column in zip(*keys, strict=True)]
+        await self._connection.execute(FORGET_BOOKS, *columns, idle)
+        await self._connection.execute(FORGET_NETS, *columns, idle)
 
     async def bring_back(self, order_id: OrderId) -> bool:
         """Whether it was there. Its account is locked by the caller."""

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import OrderStatus
-from libs.common.contracts.ids import AccountId, OrderId
+from libs.common.contracts.enums import OrderStatus, Side
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId
 from libs.common.contracts.orders import FillReported, OrderCleared, OrderSubmitted
 from libs.common.database import Connection
 from libs.common.ids import first_of
@@ -18,10 +18,23 @@ from libs.common.testing import NOON, deliver
 from libs.common.trading_calendar import IST
 from services.trading.app import app
 from services.trading.handlers import archive as handlers
+from services.trading.handlers import funds
 from services.trading.memory import TradingMemory
 from services.trading.store import KEPT
 from tests.services.trading.broker_world import World
-from tests.services.trading.making import ACCOUNT, accepted, account_save, cancelled, cleared, execution, filled
+from tests.services.trading.making import (
+    ACCOUNT,
+    ALPHA,
+    BETA,
+    CALL,
+    SBIN,
+    accepted,
+    account_save,
+    cancelled,
+    cleared,
+    execution,
+    filled,
+)
 
 LONG_AGO = NOON - KEPT - timedelta(hours=1)
 NIGHT = NOON + timedelta(hours=14)
@@ -34,9 +47,17 @@ def an_order(at: datetime = LONG_AGO, account_id: AccountId = ACCOUNT) -> OrderC
     return cleared(order=OrderId(own), account_id=account_id)
 
 
-async def archive(connection: Connection, now: datetime = NIGHT) -> Sequence[Message]:
-    work = Work(app, TradingMemory(), connection, now)
+async def archive(
+    connection: Connection, now: datetime = NIGHT, memory: TradingMemory | None = None
+) -> Sequence[Message]:
+    work = Work(app, memory or TradingMemory(), connection, now)
     return await handlers.archive(work.context(origin(app, now)))
+
+
+async def begin_day(connection: Connection, now: datetime) -> None:
+    work = Work(app, TradingMemory(), connection, now)
+    await funds.begin_days(work.context(origin(app, now)))
+    await work.store.write()
 
 
 async def hot(connection: Connection) -> list[tuple[OrderId, str]]:
@@ -131,3 +152,36 @@ async def test_what_was_asked_of_a_broker_is_forgotten_with_its_orders(the_world
         known = await the_world.pool.fetch("SELECT order_id FROM broker_orders ORDER BY order_id")
         assert [row[0] for row in known] == left
         assert await the_world.pool.fetchval("SELECT count(*) FROM broker_calls") == (2 if days == 1 else 0)
+
+
+async def held(connection: Connection, table: str = "positions") -> list[str]:
+    return [row[0] for row in await connection.fetch(f"SELECT instrument FROM {table} ORDER BY 1")]  # noqa: S608
+
+
+@pytest.mark.parametrize("at_once", [1, 100])
+async def test_what_was_held_of_a_contract_is_forgotten_a_month_after_it_expired(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Each stayed for ever, 10,000 a day of 1,000 accounts that trade ten options each; every ten seconds, and by a
+    panic while nothing else moved, all of them were read for what is still held.
+    """
+    monkeypatch.setattr(handlers, "POSITIONS_AT_ONCE", at_once)
+    still_held, waits, offset = (InstrumentId(f"NFO:NIFTY23NOV26{strike}CE") for strike in (24100, 24200, 24300))
+    await deliver(app, connection, account_save())
+    for instrument in (CALL, SBIN, still_held, waits):
+        bought, sold = cleared(instrument=instrument), cleared(Side.SELL, instrument=instrument)
+        await deliver(app, connection, bought, filled(bought, 10), sold, filled(sold, 10))
+    bought, resting = cleared(instrument=still_held), cleared(instrument=waits)
+    of_alpha, of_beta = cleared(instrument=offset, strategy=ALPHA), cleared(Side.SELL, instrument=offset, strategy=BETA)
+    await deliver(app, connection, bought, filled(bought, 10), resting, accepted(resting))
+    await deliver(app, connection, of_alpha, filled(of_alpha, 10), of_beta, filled(of_beta, 10))
+    months_last = NIGHT + timedelta(days=29)
+    await begin_day(connection, months_last)
+    every = await held(connection)
+    for night, left in ((0, every), (1, [each for each in every if each != CALL])):
+        memory = TradingMemory()
+        for _ in range(len(every) + 1):
+            await archive(connection, months_last + timedelta(days=night), memory)
+        assert await held(connection) == left
+    assert CALL not in await held(connection, "books")
+    assert len(await held(connection, "books")) == len(every), "two of the offset one, none of the forgotten one"

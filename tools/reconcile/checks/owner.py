@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from libs.common.contracts.enums import OrderPurpose, OrderStatus, OrderType, Pr
 from libs.common.contracts.orders import OrderModifyCleared
 from tools.reconcile.checks.compare import differences
 from tools.reconcile.checks.orders import CUT
-from tools.reconcile.facts import AVERAGE, HALF_PAISA, NIL, Account, Holding, NetKey, Order, Position
+from tools.reconcile.facts import AVERAGE, HALF_PAISA, NIL, Account, Holding, NetKey, Order, Position, last_day
 from tools.reconcile.fold import Facts
 from tools.reconcile.rows import (
     BookedExecutions,
@@ -24,6 +25,8 @@ from tools.reconcile.rules import Findings, Rule, Subject, account, order, posit
 from tools.reconcile.tables import Tables
 
 PAPER = "paper"
+EXPIRED_FOR = timedelta(days=30)
+"""So long after a contract's last day trading forgets what is flat in it."""
 
 
 @dataclass
@@ -36,6 +39,11 @@ class Owner:
     square_offs: dict[UUID, TradingSquareOff] = field(default_factory=dict)
     blocked: defaultdict[UUID, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     """The margin of each account's open orders."""
+
+    def may_have_forgotten(self, key: NetKey) -> bool:
+        """Where it is flat."""
+        known, expiry = self.accounts.get(key[0]), last_day(key[1])
+        return known is not None and expiry is not None and known.day - expiry >= EXPIRED_FOR
 
 
 async def check_owner(facts: Facts, tables: Tables, findings: Findings) -> Owner:
@@ -173,9 +181,10 @@ async def _positions(facts: Facts, tables: Tables, owner: Owner, findings: Findi
             what = f"a fill of {quantity} was reported, and no position moved"
             findings.expect(Rule.FILLS, False, order(order_id), what)
         _position(held, row, findings)
-    for key in facts.books.positions:
+    for key, held in facts.books.positions.items():
         what = "has fills in the log, and no row in trading's table"
-        findings.expect(Rule.POSITIONS, key in owner.positions, position(*key), what)
+        is_there = key in owner.positions or (not held.net.quantity and owner.may_have_forgotten(key))
+        findings.expect(Rule.POSITIONS, is_there, position(*key), what)
 
 
 def _position(held: Position, row: TradingPosition, findings: Findings) -> None:

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from libs.common.contracts.enums import Side
 from tests.tools.reconcile.test_checks.seeding import NOWHERE, Corruption, Corruptions, check
+from tests.tools.reconcile.world import history, tables
 from tests.tools.reconcile.world.held import NIL, UNIT, ZERO
 from tests.tools.reconcile.world.world import World, busy_world
 from tools.reconcile import Rule, rows
@@ -171,6 +173,30 @@ async def test_a_log_of_before_unit_margins_were_told_is_judged_as_it_was_booked
     assert report.exit_code == 0, report.text()
     report = await check(before_unit_margins_were_told(opened_by_an_exit(10)).settle())
     assert "blocks a margin of 100, its fills make 0" in report.text(), "what an exit opened blocked nothing then"
+
+
+@pytest.mark.parametrize(
+    ("expired_for", "left", "broken"),
+    [(31, 0, []), (29, 0, [Rule.POSITIONS, Rule.COPIES]), (31, 1, [Rule.POSITIONS, Rule.FUNDS, Rule.COPIES])],
+)
+async def test_what_is_flat_in_a_contract_that_expired_a_month_ago_need_not_be_in_trading(
+    monkeypatch: pytest.MonkeyPatch, expired_for: int, left: int, broken: list[Rule]
+) -> None:
+    """Trading forgets it then; the gateway still shows that it was there."""
+    expiry = World().day + timedelta(days=2 - expired_for)
+    for module in (history, tables):
+        monkeypatch.setattr(module, "INSTRUMENT", f"NFO:NIFTY{expiry:%d%b%y}24000CE".upper())
+    world = World()
+    by_algo = {"strategy_id": world.strategy_id}
+    world.fill(world.place(world.wish(Side.BUY, 4, "100.00", **by_algo)), 4, "100.00")
+    sold = world.wish(Side.SELL, 4 - left, "101.00", **by_algo)
+    world.fill(world.place(sold, opens=False), 4 - left, "101.00")
+    world.begin_day()
+    assert (world.day - expiry).days == expired_for
+    world.settle().drop(rows.TradingPosition)
+    world.drop(rows.TradingBook)
+    report = await check(world)
+    assert sorted(report.broken) == sorted(broken), report.text()
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)

@@ -7,7 +7,7 @@ from libs.common.contracts.enums import OrderStatus
 from tools.reconcile.checks.compare import differences
 from tools.reconcile.checks.copies.agreement import agree, average, book_pairs, none_missing
 from tools.reconcile.checks.owner import Owner
-from tools.reconcile.facts import AVERAGE, NIL, ZERO, Order
+from tools.reconcile.facts import AVERAGE, NIL, ZERO, NetKey, Order
 from tools.reconcile.fold import Facts
 from tools.reconcile.rows import (
     ShownAccount,
@@ -104,7 +104,7 @@ async def shown_holdings(owner: Owner, tables: Tables, findings: Findings) -> No
         missing.discard(key)
         held = owner.positions.get(key)
         if held is None:
-            findings.expect(Rule.COPIES, False, position(*key), "is shown by the gateway, trading has none")
+            _shown_alone(row, owner, key, position(*key), findings)
             continue
         pairs: list[tuple[str, object, object]] = [
             ("quantity", row.quantity, held.quantity),
@@ -127,10 +127,15 @@ async def _shown_books(owner: Owner, tables: Tables, findings: Findings) -> None
         missing.discard(key)
         about, held = position(*key), owner.books.get(key)
         if held is None:
-            findings.expect(Rule.COPIES, False, about, "is shown by the gateway, trading has none")
+            _shown_alone(row, owner, key[:3], about, findings)
             continue
         agree(book_pairs(row, held), "the gateway", about, findings)
     none_missing((position(*key) for key in missing), "the gateway", findings)
+
+
+def _shown_alone(row: ShownPosition | ShownBook, owner: Owner, key: NetKey, about: Subject, findings: Findings) -> None:
+    is_forgotten = not (row.quantity or row.realised_pnl) and owner.may_have_forgotten(key)
+    findings.expect(Rule.COPIES, is_forgotten, about, "is shown by the gateway, trading has none")
 
 
 async def shown_accounts(owner: Owner, tables: Tables, findings: Findings) -> None:
