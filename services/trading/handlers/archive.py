@@ -27,6 +27,7 @@ async def archive(ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message
     if ctx.now.astimezone(IST).hour >= NIGHT_ENDS_AT:
         return []
     await ctx.store.archive.forget_calls(ctx.now - KEPT, ORDERS_AT_ONCE)
+    await ctx.store.archive.forget_square_offs(ctx.now - KEPT, ORDERS_AT_ONCE)
     moved = await ctx.store.archive.move(ctx.now - KEPT, ORDERS_AT_ONCE)
     if moved:
         log.info("archived", orders=moved)

@@ -1,5 +1,6 @@
 """Orders that ended long ago, with their executions: out of the tables that the order path writes, and back on demand.
-What was asked of brokers for them is on the log, and forgotten here. So is what was held of contracts that are no more.
+What was asked of brokers for them is on the log, and forgotten here. So is what was held of contracts that are no more,
+and square-offs.
 
 An order and its executions always move together, and only while the account's row is locked: so whoever holds that
 lock finds all of them in one place.
@@ -39,6 +40,11 @@ DELETE FROM broker_orders WHERE order_id IN (
     SELECT order_id FROM broker_orders b
      WHERE order_id < $1 AND state = 'ENDED' AND NOT EXISTS (SELECT FROM orders o WHERE o.order_id = b.order_id)
      ORDER BY order_id LIMIT $2)
+"""
+FORGET_SQUARE_OFFS = """
+DELETE FROM square_offs WHERE square_off_id IN (
+    SELECT square_off_id FROM square_offs WHERE square_off_id < $1 AND completed_at < $2
+     ORDER BY square_off_id LIMIT $3)
 """
 PAGE = """
 SELECT account_id, instrument, product FROM positions
@@ -92,6 +98,10 @@ class Archive:
         bound: UUID = first_of(before)
         await self._connection.execute(FORGET_CALLS, bound, limit)
         await self._connection.execute(FORGET_WATCHED, bound, limit)
+
+    async def forget_square_offs(self, before: datetime, limit: int) -> None:
+        """Those that were over by then."""
+        await self._connection.execute(FORGET_SQUARE_OFFS, first_of(before), before, limit)
 
     async def positions_after(self, key: NetKey | None, limit: int) -> Sequence[NetKey]:
         """The next of all that were ever held, open or not."""

@@ -9,7 +9,7 @@ import pytest
 
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import OrderStatus, Side
-from libs.common.contracts.ids import AccountId, InstrumentId, OrderId
+from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, SquareOffId
 from libs.common.contracts.orders import FillReported, OrderCleared, OrderSubmitted
 from libs.common.database import Connection
 from libs.common.ids import first_of
@@ -27,6 +27,7 @@ from tests.services.trading.making import (
     ALPHA,
     BETA,
     CALL,
+    INFY,
     SBIN,
     accepted,
     account_save,
@@ -34,6 +35,7 @@ from tests.services.trading.making import (
     cleared,
     execution,
     filled,
+    square_off,
 )
 
 LONG_AGO = NOON - KEPT - timedelta(hours=1)
@@ -185,3 +187,19 @@ async def test_what_was_held_of_a_contract_is_forgotten_a_month_after_it_expired
         assert await held(connection) == left
     assert CALL not in await held(connection, "books")
     assert len(await held(connection, "books")) == len(every), "two of the offset one, none of the forgotten one"
+
+
+async def test_square_offs_that_are_over_are_forgotten(connection: Connection) -> None:
+    """Each stayed for ever."""
+    await deliver(app, connection, account_save(), now=LONG_AGO)
+    over, at_work = (
+        square_off(instrument=each).model_copy(update={"square_off_id": SquareOffId(own)})
+        for own, each in ((an_order().order_id, INFY), (an_order().order_id, SBIN))
+    )
+    bought = cleared()
+    await deliver(app, connection, bought, filled(bought, 10), now=LONG_AGO)
+    await deliver(app, connection, over, at_work, now=LONG_AGO)
+    await archive(connection, NIGHT - timedelta(days=1))
+    assert await connection.fetchval("SELECT count(*) FROM square_offs") == 2
+    await archive(connection)
+    assert await connection.fetchval("SELECT array_agg(square_off_id) FROM square_offs") == [at_work.square_off_id]

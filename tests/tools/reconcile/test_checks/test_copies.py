@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
-from tests.tools.reconcile.test_checks.seeding import NOWHERE, Corruption, Corruptions
+from tests.tools.reconcile.test_checks.seeding import NOWHERE, Corruption, Corruptions, check
 from tests.tools.reconcile.world.held import UNIT, ZERO
-from tests.tools.reconcile.world.world import World
+from tests.tools.reconcile.world.world import World, busy_world
 from tools.reconcile import Rule, rows
 
 CORRUPTIONS = Corruptions()
@@ -143,6 +144,11 @@ def the_gateway_shows_a_square_off_that_trading_has_not(world: World) -> None:
     world.rows[rows.ShownSquareOff].append(rows.ShownSquareOff(NOWHERE, None))
 
 
+@CORRUPTIONS.of(Rule.COPIES, "square-off")
+def trading_lost_a_square_off_that_was_over_an_hour_ago(world: World) -> None:
+    world.rows[rows.ShownSquareOff].append(rows.ShownSquareOff(NOWHERE, world.now - timedelta(hours=1)))
+
+
 @CORRUPTIONS.of(Rule.COPIES, "over: False in risk, True in trading")
 def risk_keeps_an_order_open_that_is_over(world: World) -> None:
     place = next(n for n, row in enumerate(world.rows[rows.Reservation]) if row.closed)
@@ -250,3 +256,11 @@ def the_gateway_lacks_a_limit(world: World) -> None:
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=str)
 async def test_is_named(corruption: Corruption) -> None:
     await corruption.is_named()
+
+
+async def test_a_square_off_that_was_over_a_week_ago_need_not_be_in_trading() -> None:
+    """Trading forgets it then."""
+    world = busy_world().settle()
+    world.rows[rows.ShownSquareOff].append(rows.ShownSquareOff(NOWHERE, world.now - timedelta(days=7)))
+    report = await check(world)
+    assert report.passed, report.text()

@@ -15,7 +15,7 @@ async def check_copies(facts: Facts, owner: Owner, tables: Tables, now: datetime
     await gateway.shown_holdings(owner, tables, findings)
     await gateway.shown_accounts(owner, tables, findings)
     await comparisons.positions_at_brokers(facts, tables, findings)
-    await gateway.square_offs(owner, tables, findings)
+    await gateway.square_offs(owner, tables, now, findings)
     await others.panics(tables, findings)
     await others.venue(facts, owner, tables, now, findings)
     await others.strategy(owner, tables, findings)

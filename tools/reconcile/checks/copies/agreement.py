@@ -10,7 +10,7 @@ from tools.reconcile.rows import RiskExposure, ShownBook, TradingBook
 from tools.reconcile.rules import Findings, Rule, Subject
 
 FORGETFUL = timedelta(hours=12)
-"""Risk and the venue forget what was finished days ago; what is younger than this must be there."""
+"""Risk, trading and the venue forget what was finished days ago; what is younger than this must be there."""
 
 
 def agree(pairs: Iterable[tuple[str, object, object]], who: str, about: Subject, findings: Findings) -> None:

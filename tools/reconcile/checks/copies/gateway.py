@@ -1,11 +1,12 @@
 """The gateway's projections: orders, fills, positions, accounts, panics in force and square-offs."""
 
+from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
 from libs.common.contracts.enums import OrderStatus
 from tools.reconcile.checks.compare import differences
-from tools.reconcile.checks.copies.agreement import agree, average, book_pairs, none_missing
+from tools.reconcile.checks.copies.agreement import FORGETFUL, agree, average, book_pairs, none_missing
 from tools.reconcile.checks.owner import Owner
 from tools.reconcile.facts import AVERAGE, NIL, ZERO, NetKey, Order
 from tools.reconcile.fold import Facts
@@ -168,9 +169,14 @@ async def shown_accounts(owner: Owner, tables: Tables, findings: Findings) -> No
     none_missing(map(account, missing), "the gateway's funds", findings)
 
 
-async def square_offs(owner: Owner, tables: Tables, findings: Findings) -> None:
-    shown = {row.square_off_id: row.completed_at is not None async for row in tables.read(ShownSquareOff)}
+async def square_offs(owner: Owner, tables: Tables, now: datetime, findings: Findings) -> None:
+    """Trading forgets after a week what is over."""
     truth = {each.square_off_id: each.completed_at is not None for each in owner.square_offs.values()}
+    shown: dict[UUID, bool] = {}
+    async for row in tables.read(ShownSquareOff):
+        is_old = row.completed_at is not None and now - row.completed_at > FORGETFUL
+        if row.square_off_id in truth or not is_old:
+            shown[row.square_off_id] = row.completed_at is not None
     for square_off_id in truth.keys() | shown.keys():
         about = Subject(f"square-off {square_off_id}", (str(square_off_id),))
         agree([("completed", shown.get(square_off_id), truth.get(square_off_id))], "the gateway", about, findings)
