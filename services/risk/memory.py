@@ -86,6 +86,8 @@ class RiskMemory(Memory):
         for contract in contracts:
             self._contracts_told += 1
             self._instruments[contract.instrument] = Instrument.listed(contract)
+            if contract.delisted:
+                self._quotes.pop(contract.instrument, None)
             if contract.kind is InstrumentKind.FUTURE and contract.spot is not None:
                 futures = self._futures.setdefault(contract.spot, set())
                 (futures.discard if contract.delisted else futures.add)(contract.instrument)

@@ -9,6 +9,8 @@ from services.strategy.memory import StrategyMemory
 async def list_contracts(listed: Sequence[InstrumentListed], memory: StrategyMemory) -> None:
     for contract in listed:
         memory.chain.learn(contract)
+        if contract.delisted:
+            memory.quotes.pop(contract.instrument, None)
 
 
 async def note_prices(conflated: Sequence[QuotesConflated], memory: StrategyMemory) -> None:

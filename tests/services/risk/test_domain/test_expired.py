@@ -10,7 +10,7 @@ from libs.common.settings import MarketHours
 from libs.common.trading_calendar import TradingCalendar
 from services.risk.domain.watches import Watch
 from services.risk.memory import RiskMemory
-from tests.services.risk.scene import CONTRACTS, FUTURE, INFY, TODAY, listed
+from tests.services.risk.scene import CALL, CONTRACTS, FUTURE, INFY, TODAY, listed
 from tests.services.risk.test_domain.watching import held, pass_time, price, watch, watching
 
 DAY_S = 86_400
@@ -97,3 +97,14 @@ def test_a_share_that_is_listed_again_is_waited_for() -> None:
     memory.know([listed(INFY)])
     assert price(memory, 740.0) == []
     assert len(price(memory, 1500.0, INFY)) == 1
+
+
+def test_no_price_is_kept_of_a_contract_that_is_gone_but_of_what_is_held() -> None:
+    """One of each contract that there ever was stayed in memory."""
+    memory = holding(watch(BreachKind.STOP_LOSS, 500, RiskLevel.ACCOUNT), last=24_000.0)
+    price(memory, 100.0, CALL)
+    for each in (FUTURE, CALL):
+        memory.know([listed(each).model_copy(update={"tradable": False, "delisted": True})])
+        assert memory.price(each) is None
+    assert price(memory, 800.0) == []
+    assert [each.kind for each in price(memory, 750.0)] == [BreachKind.STOP_LOSS]

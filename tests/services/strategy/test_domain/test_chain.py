@@ -6,8 +6,10 @@ from decimal import Decimal
 from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType
 from libs.common.contracts.ids import InstrumentId
 from services.strategy.domain.chain import Chain
+from services.strategy.memory import StrategyMemory
+from services.strategy.streams import list_contracts, note_prices
 from tests.services.strategy.markets import TODAY
-from tests.services.strategy.scene import WEEKS, listed_future, listed_option, listed_share
+from tests.services.strategy.scene import NOW, SPOT, WEEKS, listed_future, listed_option, listed_share, quoted
 
 
 def test_a_contract_that_is_no_longer_tradable_is_forgotten() -> None:
@@ -22,6 +24,17 @@ def test_a_contract_that_is_no_longer_tradable_is_forgotten() -> None:
     assert chain.equity(InstrumentId("NSE:SBIN"))
     chain.learn(listed_share().model_copy(update={"tradable": False}))
     assert chain.equity(InstrumentId("NSE:SBIN")) is None
+
+
+async def test_no_price_is_kept_of_a_contract_that_is_gone() -> None:
+    """One of each contract that there ever was stayed in memory."""
+    memory = StrategyMemory()
+    contract = listed_option(WEEKS[0], Decimal(24_000), OptionType.CE)
+    await list_contracts([contract], memory)
+    await note_prices([quoted(120.0, NOW, contract.instrument), quoted(24_000.0, NOW)], memory)
+    assert set(memory.quotes) == {contract.instrument, SPOT}
+    await list_contracts([contract.model_copy(update={"tradable": False, "delisted": True})], memory)
+    assert set(memory.quotes) == {SPOT}
 
 
 def test_what_two_exchanges_list_is_traded_on_the_first() -> None:
