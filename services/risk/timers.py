@@ -29,8 +29,13 @@ KEEP_DECISIONS = timedelta(days=7)
 FORGOTTEN_AT_ONCE = 20_000
 FLAT_AT_ONCE = 5_000
 """Their accounts wait meanwhile."""
+FLAT_BY_DAY = 200
 NIGHT_ENDS_AT = 8
 """o'clock in India. From midnight until then no Indian exchange trades."""
+LATE = timedelta(days=2)
+"""What is so much older than the night leaves was left because nothing ran by night, as where the stack is stopped each
+evening.
+"""
 ASK_AGAIN_S = 10
 """Between two looks for MIS that its session's end has come for."""
 ENDED_AT_ONCE = 2_000
@@ -177,8 +182,9 @@ async def forget(ctx: Context[RiskStore, RiskMemory]) -> Sequence[Message]:
     before = ctx.now - KEEP_DECISIONS
     await ctx.store.reservations.forget(before, FORGOTTEN_AT_ONCE)
     await ctx.store.limits.forget(before, FORGOTTEN_AT_ONCE)
-    if ctx.now.astimezone(IST).hour < NIGHT_ENDS_AT:
-        await ctx.store.exposures.forget_flat(trading_day(before), before, FLAT_AT_ONCE)
+    is_night = ctx.now.astimezone(IST).hour < NIGHT_ENDS_AT
+    before, most = (before, FLAT_AT_ONCE) if is_night else (before - LATE, FLAT_BY_DAY)
+    await ctx.store.exposures.forget_flat(trading_day(before), before, most)
     return []
 
 

@@ -19,9 +19,9 @@ class TradingMemory(Memory):
     def __init__(self) -> None:
         self.calendar = TradingCalendar(MarketHours.CONTINUOUS)
         self.looked_at: NetKey | None = None
-        """The last position of those that this night's look for expired ones has come to."""
+        """The last position of those that the day's look for expired ones has come to."""
         self.looked_on: date | None = None
-        """The night whose look has come to the end."""
+        """The day whose look has come to the end."""
 
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.calendar = TradingCalendar(runtime.settings.market_hours)

@@ -308,6 +308,17 @@ async def test_what_was_closed_a_week_ago_is_forgotten_by_night(connection: Conn
     assert await known() == [FUTURE, FUTURE, INFY, INFY]
 
 
+async def test_by_day_it_forgets_what_no_night_forgot(connection: Connection) -> None:
+    """Where the stack is stopped each evening."""
+    scene = await Watched(connection).open()
+    await scene.tell(position(state(0, 0, 50)))
+    await connection.execute("UPDATE exposures SET moved_at = least($1, now()) - interval '1 hour'", scene.now)
+    for days, left in ((8, 1), (2, 0)):
+        scene.later(days=days)
+        await scene.forget()
+        assert await connection.fetchval("SELECT count(*) FROM exposures") == left
+
+
 async def test_what_is_at_work_is_not_forgotten_meanwhile(pool: asyncpg.Pool) -> None:
     """What an order adds to a position that was closed a week ago is added to what that was."""
     async with pool.acquire() as working, pool.acquire() as connection:

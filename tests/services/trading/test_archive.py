@@ -98,6 +98,12 @@ async def test_it_waits_for_the_night(connection: Connection, ended: OrderCleare
     assert (await counts(connection))["archived_orders"] == 0
 
 
+async def test_by_day_it_takes_what_no_night_took(connection: Connection, ended: OrderCleared) -> None:
+    """Where the stack is stopped each evening nothing was ever put away."""
+    await archive(connection, NOON + timedelta(days=2))
+    assert await counts(connection) == {"orders": 0, "executions": 0, "archived_orders": 1, "archived_executions": 2}
+
+
 async def test_an_archived_order_that_is_cleared_again_is_not_sent_again(
     connection: Connection, ended: OrderCleared
 ) -> None:
