@@ -308,6 +308,28 @@ async def test_what_was_closed_a_week_ago_is_forgotten_by_night(connection: Conn
     assert await known() == [FUTURE, FUTURE, INFY, INFY]
 
 
+async def test_a_rebuild_comes_to_the_same_without_what_was_forgotten(connection: Connection) -> None:
+    scene = await Watched(connection).open()
+    await scene.tell(
+        position(state(0, 0, 50), instrument=CALL, strategy_id=STRATEGY, version=2),
+        position(state(0, 0, -20), strategy_id=STRATEGY),
+        position(state(35, 24_000), instrument=FUTURE, strategy_id=STRATEGY),
+    )
+
+    async def known() -> list[tuple[Any, ...]]:
+        what = "strategy_id, instrument, product, quantity, realised_before, realised_pnl, version"
+        rows = await connection.fetch(f"SELECT {what} FROM exposures ORDER BY 1, 2")  # noqa: S608 - of our own
+        return [tuple(row) for row in rows]
+
+    await scene.night()
+    await scene.tell(position(state(0, 0, 7), instrument=INFY, strategy_id=STRATEGY))
+    before = await known()
+    assert [row[1] for row in before] == [FUTURE, INFY, "", FUTURE, INFY]
+    await scene.build_anew()
+    await timers.forget_old(connection, scene.now)
+    assert await known() == before
+
+
 async def test_by_day_it_forgets_what_no_night_forgot(connection: Connection) -> None:
     """Where the stack is stopped each evening."""
     scene = await Watched(connection).open()
