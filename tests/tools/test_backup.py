@@ -19,14 +19,15 @@ import asyncpg
 import httpx
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deploy.local import __main__ as start
 from deploy.local import environment
 from deploy.local.instance import PROJECT, Instance
 from deploy.local.servers import wipe
 from deploy.local.stack import NotReadyError, Stack
-from libs.common import schemas
-from libs.common.ids import new_id
+from libs.common import ids, schemas
 from libs.common.messaging.log import Logged
 from libs.common.testing import NOON, Databases
 from libs.common.testing.databases import unmigrated
@@ -249,7 +250,7 @@ def test_a_log_of_more_partitions_than_are_declared_is_put_back_into_as_many(
     real_servers: None, tmp_path: Path
 ) -> None:
     """Where operators had given a topic more the restore broke off, after all that was there had been set aside."""
-    bootstrap, topic = os.environ["KAFKA_BOOTSTRAP"], f"grown{new_id().hex[-12:]}.v1"
+    bootstrap, topic = os.environ["KAFKA_BOOTSTRAP"], f"grown{ids.new_id().hex[-12:]}.v1"
     kafka = AdminClient({"bootstrap.servers": bootstrap})
     kafka.create_topics([NewTopic(topic, 2)])[topic].result(10)
     try:
@@ -309,8 +310,33 @@ async def test_a_log_in_files_is_the_log_as_it_was(tmp_path: Path) -> None:
         Logged("t", 0, 9, 2, None, [], b"\x80poison"),
         Logged("t", 0, 12, 3, b"", [], None),
     ]
-    records.write(tmp_path / "t" / "0.ndjson.gz", kept)
+    records.write(tmp_path, kept)
     found: AsyncIterator[Logged] = records.each(tmp_path, "t", 0)
     assert [record async for record in found] == kept
-    had = [record.offset for record in kept]
-    assert [records.moved(offset, had) for offset in (0, 7, 8, 9, 10, 13)] == [0, 0, 1, 1, 2, 3]
+
+
+@given(st.sets(st.integers(0, 40)))
+def test_a_reader_goes_on_at_the_record_that_it_was_at(offsets: set[int]) -> None:
+    had = records.Offsets()
+    for offset in sorted(offsets):
+        had.append(offset)
+    for offset in range(42):
+        assert had.place_of(offset) == sum(each < offset for each in offsets)
+        assert (offset in had) == (offset in offsets)
+
+
+@pytest.mark.servers
+def test_a_long_log_takes_no_more_memory_to_put_back_than_a_short_one(real_servers: None, tmp_path: Path) -> None:
+    """The offset of each record that there had ever been was kept: of a year's log 10 GB."""
+    bootstrap, topic = os.environ["KAFKA_BOOTSTRAP"], f"backup.{ids.new_id()}"
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    for start_at in range(0, 300_000, 10_000):
+        records.write(tmp_path, [Logged(topic, 0, 5 + start_at + n, 1, None, [], b"{}") for n in range(10_000)])
+    tracemalloc.start()
+    had = records.put_back(tmp_path, bootstrap)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    admin.delete_topics([topic])[topic].result(30)
+    assert most < 5_000_000
+    assert had[topic, 0].place_of(250_005) == 250_000

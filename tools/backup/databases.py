@@ -17,7 +17,7 @@ from deploy.local.servers import postgres_binaries
 from libs.common.messaging.inbox import Partition
 from libs.common.schemas import SERVICES
 from tools.backup.manifest import Damaged
-from tools.backup.records import moved
+from tools.backup.records import Offsets
 
 DUMP = "postgres.dump"
 QUESTDB = "questdb.tar.gz"
@@ -59,7 +59,7 @@ async def _forget(url: str) -> None:
         await connection.close()
 
 
-async def move_offsets(url: str, had: Mapping[Partition, list[int]]) -> int:
+async def move_offsets(url: str, had: Mapping[Partition, Offsets]) -> int:
     """The log was put back with new offsets, from 0: readers go on at the same record. How many offsets moved.
 
     A topic that was left out is read from its beginning.
@@ -81,14 +81,14 @@ async def _schemas_with(connection: asyncpg.Connection, table: str) -> list[str]
     return [row[0] for row in rows]
 
 
-async def _move(connection: asyncpg.Connection, table: str, column: str, had: Mapping[Partition, list[int]]) -> int:
+async def _move(connection: asyncpg.Connection, table: str, column: str, had: Mapping[Partition, Offsets]) -> int:
     """Places that the log no longer has become negative, so that none is taken for a new record's."""
     rows = await connection.fetch(f"SELECT topic, partition, {column} AS at FROM {table}")  # noqa: S608 - our own names
     moves = []
     for row in rows:
-        offsets = had.get((row["topic"], row["partition"]), [])
-        now = moved(row["at"], offsets)
-        if column == "message_offset" and (now >= len(offsets) or offsets[now] != row["at"]):
+        offsets = had.get((row["topic"], row["partition"]), Offsets())
+        now = offsets.place_of(row["at"])
+        if column == "message_offset" and row["at"] not in offsets:
             now = -1 - row["at"]
         moves.append((row["topic"], row["partition"], row["at"], now))
     # first out of the way: a new place may be an old one of another row

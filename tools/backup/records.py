@@ -25,11 +25,55 @@ from libs.common.messaging.log import Logged
 
 KEPT = frozenset(t.name for t in all_topics() if t.retention is None or t.retention > HOURS)
 _LEVEL = 1
+_PAGE = 2_000
 _POLL_EVERY = 1_000
 _ANSWER_S = 30.0
 
 
-def write(path: Path, records: list[Logged]) -> None:
+class Offsets:
+    """Those that a partition's records had, which now count from 0. Kept is where they jump: a log of years has more of
+    them than memory.
+    """
+
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._places: list[int] = []
+        self._next = -1
+        self._count = 0
+
+    def append(self, offset: int) -> None:
+        if offset != self._next:
+            self._firsts.append(offset)
+            self._places.append(self._count)
+        self._next = offset + 1
+        self._count += 1
+
+    def place_of(self, offset: int) -> int:
+        """Where a reader that was at it goes on: as many records were before it."""
+        run = bisect_left(self._firsts, offset) - 1
+        if run < 0:
+            return 0
+        end = self._places[run + 1] if run + 1 < len(self._places) else self._count
+        return min(self._places[run] + offset - self._firsts[run], end)
+
+    def __contains__(self, offset: int) -> bool:
+        return self.place_of(offset + 1) > self.place_of(offset)
+
+
+async def pages(partition: AsyncIterator[Logged]) -> AsyncIterator[list[Logged]]:
+    page: list[Logged] = []
+    async for record in partition:
+        page.append(record)
+        if len(page) == _PAGE:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def write(root: Path, records: list[Logged]) -> None:
+    """All of one partition."""
+    path = root / records[0].topic / f"{records[0].partition}.ndjson.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     with gzip.open(path, "ab", compresslevel=_LEVEL) as file:
         file.writelines(orjson.dumps(_line(record)) + b"\n" for record in records)
@@ -54,7 +98,7 @@ async def each(root: Path, topic: str, partition: int) -> AsyncIterator[Logged]:
         yield record
 
 
-def put_back(root: Path, bootstrap: str, ends: Iterable[str]) -> dict[Partition, list[int]]:
+def put_back(root: Path, bootstrap: str, ends: Iterable[str]) -> dict[Partition, Offsets]:
     """Produce every record to its own partition, in order, at its own time; the offsets that they had. `ends` are all
     partitions that there were, `<topic>/<partition>`, those without a record, too.
     """
@@ -74,9 +118,9 @@ def put_back(root: Path, bootstrap: str, ends: Iterable[str]) -> dict[Partition,
         if error:
             refused.append(f"{message.topic()}/{message.partition()}: {error}")
 
-    before: dict[Partition, list[int]] = {}
+    before: dict[Partition, Offsets] = {}
     for topic, partition in partitions(root):
-        offsets = before[topic, partition] = []
+        offsets = before[topic, partition] = Offsets()
         for n, record in enumerate(read(root, topic, partition)):
             offsets.append(record.offset)
             _produce(producer, record, confirmed)
@@ -107,11 +151,6 @@ def _make_partitions(bootstrap: str, ends: Iterable[str]) -> None:
 def _topics_with_fewer(admin: AdminClient, than: Mapping[str, int]) -> list[str]:
     there = admin.list_topics(timeout=_ANSWER_S).topics
     return [topic for topic, count in than.items() if topic in there and len(there[topic].partitions) < count]
-
-
-def moved(offset: int, had: list[int]) -> int:
-    """Where a reader that was at `offset` goes on, among records that had these offsets and now count from 0."""
-    return bisect_left(had, offset)
 
 
 def _produce(producer: Producer, record: Logged, confirmed: Any) -> None:

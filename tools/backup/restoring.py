@@ -15,7 +15,7 @@ from deploy.local.stack import Stack
 from libs.common.clock import SystemClock
 from libs.common.messaging.envelope import type_of
 from libs.common.messaging.inbox import Partition
-from libs.common.messaging.log import Logged, reading
+from libs.common.messaging.log import reading
 from tools.backup import databases, manifest, records
 from tools.backup.folders import new_folder
 
@@ -79,9 +79,8 @@ async def _keep_what_came_after(stack: Stack, facts: dict[str, object], target: 
     async with reading(stack.environment()["KAFKA_BOOTSTRAP"], records.KEPT, absent_ok=True) as log:
         log.begins |= {place: max(begin, ends.get(_name(place), 0)) for place, begin in log.begins.items()}
         for partition in log.partitions():
-            page: list[Logged] = [record async for record in partition]
-            if page:
-                records.write(target / page[0].topic / f"{page[0].partition}.ndjson.gz", page)
+            async for page in records.pages(partition):
+                records.write(target, page)
                 found.update(type_of(record.headers) for record in page)
     return found
 

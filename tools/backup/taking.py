@@ -13,7 +13,6 @@ from tools.backup import databases, manifest, records
 from tools.backup.cut import cut
 from tools.backup.folders import new_folder
 
-_PAGE = 2_000
 _TURN_S = 600.0
 COPIED = ("postgres", "kafka", "questdb")
 
@@ -78,18 +77,7 @@ async def copy_log(partitions: list[AsyncIterator[Logged]], root: Path) -> int:
     """How many records were kept."""
     kept = 0
     for partition in partitions:
-        page: list[Logged] = []
-        async for record in partition:
-            page.append(record)
-            if len(page) == _PAGE:
-                kept += _put(page, root)
-        kept += _put(page, root)
+        async for page in records.pages(partition):
+            records.write(root, page)
+            kept += len(page)
     return kept
-
-
-def _put(page: list[Logged], root: Path) -> int:
-    count = len(page)
-    if page:
-        records.write(root / page[0].topic / f"{page[0].partition}.ndjson.gz", page)
-        page.clear()
-    return count
