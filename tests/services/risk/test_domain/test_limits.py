@@ -41,6 +41,11 @@ def test_an_order_above_the_max_value_is_denied_in_indian_figures() -> None:
     assert (found.limit, found.value) == ("100000", "120000")
 
 
+def test_an_order_of_just_the_max_value_is_let_through() -> None:
+    assert denial(check(order(), limits=(limit(max_order_value=Decimal(8000)),))) is None
+    assert refused(order(), limits=(limit(max_order_value=Decimal("7999.99")),)).limit == "7999.99"
+
+
 def test_the_smallest_of_several_limits_decides() -> None:
     limits = (limit(max_order_value=Decimal(9000)), limit(max_order_value=Decimal(7000)))
     assert refused(order(), limits=limits).limit == "7000"

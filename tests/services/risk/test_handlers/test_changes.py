@@ -8,7 +8,7 @@ from libs.common.contracts.enums import DenialRule, OrderPurpose, OrderStatus, O
 from libs.common.contracts.ids import UserId
 from libs.common.contracts.orders import OrderCancelled, OrderModified, OrderModifyCleared, OrderModifyRefused
 from tests.services.risk.scene import ACCOUNT, NOW, USER, Scene, fact, order, position, state
-from tests.services.risk.test_handlers.saying import bound, change, rules
+from tests.services.risk.test_handlers.saying import bound, change, limit, rules
 
 
 async def test_a_change_blocks_the_difference_and_holds_all_new_terms(scene: Scene) -> None:
@@ -90,6 +90,17 @@ async def test_a_change_is_checked_as_a_new_order_would_be(scene: Scene) -> None
     ]
     assert rules(await scene.tell(*(each for each, _ in wrong))) == [rule for _, rule in wrong]
     assert await bound(scene) == (16_000, 0, 1)
+
+
+async def test_an_order_above_a_limit_that_came_later_may_be_moved_and_made_smaller_and_never_larger(
+    scene: Scene,
+) -> None:
+    larger, moved, smaller = order(), order(), order()
+    await scene.tell(larger, moved, smaller, limit(max_order_value=Decimal(5000)))
+    assert rules(await scene.tell(change(larger, quantity=11))) == [DenialRule.MAX_ORDER_VALUE]
+    for wish in (change(moved, price=Decimal(800)), change(smaller, quantity=9)):
+        [event] = await scene.tell(wish)
+        assert isinstance(event, OrderModifyCleared), event
 
 
 async def test_only_the_difference_of_a_change_must_be_available(scene: Scene) -> None:
