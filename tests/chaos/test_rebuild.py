@@ -29,6 +29,8 @@ KEPT = {"gateway.users", "gateway.sessions", "gateway.api_keys"}
 """Told by nobody's events: a rebuild leaves them alone."""
 EMPTY = {"gateway.broker_positions"}
 """No account of these tests is at a broker."""
+SPLIT = {"instrument": "NSE:SBIN", "kind": "split", "ex_date": "2099-01-01", "old": 1, "new": 2}
+"""On a day that no scenario lives to see."""
 SMALL_BATCHES = 3
 UNTOLD = """
     INSERT INTO risk.recent_orders (account_id, terms, cleared_at)
@@ -42,6 +44,7 @@ TAKE_UNTOLD = "DELETE FROM risk.recent_orders WHERE account_id = $1"
 @pytest.mark.scenario(12)
 async def test_projections_and_risks_state_built_anew_from_the_log_are_what_they_were(chaos: Chaos) -> None:
     limits = await set_limits(chaos)
+    await tell_split(chaos)
     stopped = chaos.world.users[-1].spare[-1]
     async with chaos.scenario(12, "rebuild from the log") as scenario:
         await stop(scenario, stopped)
@@ -67,6 +70,7 @@ async def test_projections_and_risks_state_built_anew_from_the_log_are_what_they
     for service in IN_TURN:
         await scenario.faults.ready(service)
     await lift(chaos, limits, stopped)
+    await tell_split(chaos, withdrawn=True)
     if chaos.full:
         async with chaos.scenario(12, "orders after a rebuild"):
             await asyncio.sleep(5)
@@ -113,6 +117,13 @@ async def set_limits(chaos: Chaos) -> dict[str, User]:
             for each in (limit, {**scope, "trailing_stop": "1000000"}):
                 made[(await platform.post("/api/v2/risk/limits/", each))["limit_id"]] = user
     return made
+
+
+async def tell_split(chaos: Chaos, *, withdrawn: bool = False) -> None:
+    """So that risk has one to build anew."""
+    async with Platform(chaos.world.gateway_url, patience=60) as platform:
+        platform.use_key(chaos.world.admin_key)
+        await platform.post("/api/v2/market/corporate-actions/", [{**SPLIT, "withdrawn": withdrawn}])
 
 
 async def lift(chaos: Chaos, limits: dict[str, User], stopped: Account) -> None:
