@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 from libs.common import database, ids
 from libs.common.clock import Clock, stopwatch
 from libs.common.contracts.base import Envelope, Message
-from libs.common.messaging import outbox
+from libs.common.messaging import outbox_table
 from libs.common.messaging.bulk import BulkPublisher
 from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.errors import MessagingUnavailable, Unconfirmed
@@ -310,7 +310,7 @@ class Runtime(Generic[S, V]):
         """
         try:
             async with self.pool.acquire(timeout=KEEP_SECONDS) as connection, connection.transaction():
-                await outbox.keep(Writes(connection), self.outbox.owner, [out])
+                await outbox_table.keep(Writes(connection), self.outbox.owner, [out])
         except database.FAILURES as error:
             raise Unconfirmed(f"neither Kafka nor the outbox confirmed {out.envelope.id}: {error!r}") from error
         finally:

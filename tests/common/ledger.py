@@ -18,7 +18,7 @@ from libs.common.clock import SystemClock
 from libs.common.contracts.base import Delivery, Envelope, Event, Message, Request, Topic
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.envelope import Record, decode, read_envelope, record
-from libs.common.messaging.outbox import keep
+from libs.common.messaging.outbox_table import keep
 from libs.common.messaging.schema import TABLES
 from libs.common.runtime import Runtime
 from libs.common.service import Context, Handler, Memory, Service, Store, on

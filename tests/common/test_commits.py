@@ -14,7 +14,7 @@ from libs.common.contracts.base import Delivery, Message
 from libs.common.messaging.envelope import record
 from libs.common.messaging.errors import Unconfirmed
 from libs.common.messaging.leases import Leases
-from libs.common.messaging.outbox import keep
+from libs.common.messaging.outbox_table import keep
 from libs.common.runtime import Runtime
 from libs.common.testing.delivery import envelope_of
 from libs.common.writes import Writes

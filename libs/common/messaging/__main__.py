@@ -20,7 +20,7 @@ from confluent_kafka import KafkaException
 
 from libs.common import database
 from libs.common.database import Connection
-from libs.common.messaging import admin, outbox, parked, whole
+from libs.common.messaging import admin, outbox_table, parked, whole
 from libs.common.messaging.errors import NotDiscarded
 from libs.common.schemas import SERVICES
 from libs.common.settings import service_settings, variable, whole_number
@@ -77,7 +77,7 @@ async def _discard(connection: Connection, key: str) -> Told:
 
 
 async def _wait(connection: Connection) -> Told:
-    rows = await outbox.waiting(connection, _MOST_TOLD)
+    rows = await outbox_table.waiting(connection, _MOST_TOLD)
     told = []
     for row in rows:
         what = f"{row['topic']}  {row['type']}  {row['key']}  {row['message_id']}"
@@ -86,7 +86,7 @@ async def _wait(connection: Connection) -> Told:
 
 
 async def _say_no_more(connection: Connection, message_id: UUID) -> Told:
-    gone = await outbox.give_up(connection, message_id)
+    gone = await outbox_table.give_up(connection, message_id)
     if gone is None:
         raise SystemExit(f"nothing was given up: no {message_id} waits, so Kafka has it, or nobody said it")
     return [

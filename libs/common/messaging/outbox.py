@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
@@ -20,7 +19,6 @@ from libs.common.messaging.envelope import Record
 from libs.common.messaging.errors import Refused
 from libs.common.messaging.leases import CUT_OFF, OWNER_LOCK
 from libs.common.telemetry import OUTBOX_AGE, log
-from libs.common.writes import Writes
 
 _FORGET_SECONDS = 0.25
 _RELAY_SECONDS = 1.0
@@ -32,13 +30,6 @@ _TURN_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
 """How long a commit's words wait for the answer to an earlier one that said something of the same key."""
 
-_INSERT = """
-    INSERT INTO message_outbox
-        (owner, topic, key, message_id, type, correlation_id, user_id, traceparent, said_at, value)
-    SELECT $1, * FROM unnest($2::text[], $3::text[], $4::uuid[], $5::text[], $6::uuid[], $7::uuid[], $8::text[],
-                             $9::timestamptz[], $10::bytea[])
-    RETURNING seq
-"""
 _LEFT = """
     SELECT owner, oldest, EXISTS (
         SELECT 1 FROM pg_locks l
@@ -53,46 +44,6 @@ had said would come again from us, harmless for who keeps an inbox; but a copy t
 the key next, and is the newest for who reads a stream, and for a compacted topic. Our own predecessor is gone, or we
 would not run.
 """
-
-
-_WAITING = """
-    SELECT topic, type, key, message_id, said_at, length(value) AS bytes, count(*) OVER () AS waiting
-    FROM message_outbox ORDER BY seq LIMIT $1
-"""
-_GIVE_UP = "DELETE FROM message_outbox WHERE message_id = $1 RETURNING topic, type, key, message_id, value"
-
-
-async def waiting(connection: Connection, most: int) -> list[asyncpg.Record]:
-    """The oldest of what Kafka has yet to take, whoever said it, and how many there are."""
-    found: list[asyncpg.Record] = await connection.fetch(_WAITING, most)
-    return found
-
-
-async def give_up(connection: Connection, message_id: UUID) -> asyncpg.Record | None:
-    """Say it no more, whatever that means to who should have heard of it; None when it is not there."""
-    return await connection.fetchrow(_GIVE_UP, message_id)
-
-
-async def keep(writes: Writes, owner: int, records: Sequence[Record]) -> list[int]:
-    """Write the records together with what else their transaction writes; their sequence numbers, in order."""
-    if not records:
-        await writes.send()
-        return []
-    envelopes = [r.envelope for r in records]
-    writes.add(
-        _INSERT,
-        owner,
-        [r.topic for r in records],
-        [e.key for e in envelopes],
-        [e.id for e in envelopes],
-        [e.type for e in envelopes],
-        [e.correlation_id for e in envelopes],
-        [e.user_id for e in envelopes],
-        [e.traceparent for e in envelopes],
-        [e.time for e in envelopes],
-        [r.value for r in records],
-    )
-    return [row[0] for row in await writes.send()]
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ from libs.common.clock import stopwatch
 from libs.common.contracts.base import Delivery, Envelope, Message
 from libs.common.database import Connection
 from libs.common.messaging.envelope import Record, record
-from libs.common.messaging.outbox import keep
+from libs.common.messaging.outbox_table import keep
 from libs.common.service import Context, S, Service, V
 from libs.common.telemetry import HANDLER_SECONDS, STAGE_SECONDS, continue_trace, trace
 
