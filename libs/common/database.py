@@ -47,6 +47,7 @@ async def open_pool(
         url,
         min_size=min(2, size),
         max_size=size,
+        max_queries=1_000_000,
         timeout=5,
         command_timeout=None if patient else STATEMENT_S,
         init=_money_as_written,

@@ -16,6 +16,7 @@ class Reads:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._common: list[tuple[str, int]] = []
         self._statements: list[tuple[str, int]] = []
         self._arguments: list[object] = []
         self._keepers: list[Callable[[Sequence[Row]], None]] = []
@@ -25,19 +26,29 @@ class Reads:
         self._arguments += arguments
         self._keepers.append(keep)
 
+    def write(self, common: str, *arguments: object) -> None:
+        """Put these parts of a WITH before the first question: they write, whether a question names them or not."""
+        assert not self._statements, "their arguments come first"
+        self._common.append((common, len(arguments)))
+        self._arguments += arguments
+
     async def send(self) -> None:
         """Ask what was collected, in one round trip, and hand out the answers in the order of the questions."""
-        statements, arguments, keepers = tuple(self._statements), self._arguments, self._keepers
-        self._statements, self._arguments, self._keepers = [], [], []
+        common, statements = tuple(self._common), tuple(self._statements)
+        arguments, keepers = self._arguments, self._keepers
+        self._common, self._statements, self._arguments, self._keepers = [], [], [], []
         if not statements:
             return
-        answers = await self._connection.fetchrow(_joined(statements), *arguments)
+        answers = await self._connection.fetchrow(_joined(common, statements), *arguments)
         assert answers is not None, "a SELECT without FROM has one row"
         for keep, rows in zip(keepers, answers, strict=True):
             keep(rows)
 
 
 @lru_cache(maxsize=64)
-def _joined(statements: tuple[tuple[str, int], ...]) -> str:
-    """`SELECT ARRAY(SELECT q FROM (SELECT …) q), ARRAY(…)`, the arguments numbered through."""
-    return f"SELECT {', '.join(f'ARRAY(SELECT q FROM ({each}) q)' for each in numbered(statements))}"  # noqa: S608 - constants only
+def _joined(common: tuple[tuple[str, int], ...], statements: tuple[tuple[str, int], ...]) -> str:
+    """`WITH … SELECT ARRAY(SELECT q FROM (SELECT …) q), ARRAY(…)`, the arguments numbered through."""
+    texts = numbered((*common, *statements))
+    first, questions = texts[: len(common)], texts[len(common) :]
+    asked = f"SELECT {', '.join(f'ARRAY(SELECT q FROM ({each}) q)' for each in questions)}"  # noqa: S608 - constants only
+    return f"WITH {', '.join(first)} {asked}" if first else asked

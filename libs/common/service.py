@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class Store:
     """A service's tables within one transaction: an identity map that loads by the batch and saves by the batch.
 
-    The runtime makes one per transaction, calls `prefetch` with the batch before the first handler, and `flush`
-    after the last. Handlers ask and save as if there were one message.
+    The runtime makes one per transaction, calls `ask_on_entering` and `prefetch` with the batch before the first
+    handler, and `flush` after the last. Handlers ask and save as if there were one message.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -38,9 +38,17 @@ class Store:
         self.reads = Reads(connection)
         self.writes = Writes(connection)
 
-    @classmethod
-    def gate(cls, messages: Sequence[Message]) -> str | None:
-        """An SQL expression to evaluate as the batch's transaction enters, before any read: a lock, say."""
+    def ask_on_entering(self, messages: Sequence[Message]) -> None:
+        """Put into `reads` what the batch's transaction asks first: the locks that come before all that it reads.
+
+        It is asked with the fence, in one round trip; of a row that is locked the newest version is answered.
+        `prefetch` may get fewer of these messages, without those that were handled before.
+        """
+
+    async def lock_for(self, messages: Sequence[Message]) -> None:
+        """As on entering, for who passes no fence."""
+        self.ask_on_entering(messages)
+        await self.reads.send()
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
         """Load what these messages will need, in a few set-based queries, locking rows that will change."""

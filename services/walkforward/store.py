@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 from asyncpg import Record
 
@@ -10,30 +12,26 @@ from libs.common.contracts.enums import OrderStatus, OrderType, Side, Validity
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId
 from libs.common.contracts.venue import VenueCancelRequested, VenueModifyRequested, VenueOrderRequested
 from libs.common.database import Connection
+from libs.common.reads import Row
 from libs.common.service import Store
 from services.walkforward.domain.orders import Order
 
 _COLUMNS = """order_id, account_id, instrument, side, quantity, order_type, validity, price, trigger_price, status,
               priority_at, active_from, expires_at, filled, triggered, seen, executions"""
-_NO_ORDER = ", ".join("NULL" for _ in _COLUMNS.split(","))
+_AS_READ = _COLUMNS.replace("price, trigger_price", "price::text, trigger_price::text")
 _IS_OPEN = "status IN ('ACCEPTED', 'PARTIALLY_FILLED')"
 
-_LOCK = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
-_LOCK_AND_EARLY = f"""
-    WITH held AS ({_LOCK})
-    SELECT held.*, NULL::uuid AS early_order, NULL::uuid AS early_account FROM held
-    UNION ALL
-    SELECT {_NO_ORDER}, order_id, account_id FROM early_cancels WHERE order_id = ANY($1::uuid[])
-"""  # noqa: S608
-_OPEN = f"SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN}"  # noqa: S608
-_READ = f"SELECT {_COLUMNS} FROM orders WHERE order_id = ANY($1::uuid[])"  # noqa: S608
+_LOCK = f"SELECT {_AS_READ} FROM orders WHERE order_id = ANY($1::uuid[]) ORDER BY order_id FOR UPDATE"  # noqa: S608
+_EARLY = "SELECT order_id, account_id FROM early_cancels WHERE order_id = ANY($1::uuid[])"
+_OPEN = f"SELECT {_AS_READ} FROM orders WHERE {_IS_OPEN}"  # noqa: S608
+_READ = f"SELECT {_AS_READ} FROM orders WHERE order_id = ANY($1::uuid[])"  # noqa: S608
 _RESTING = f"SELECT DISTINCT instrument FROM orders WHERE {_IS_OPEN} ORDER BY instrument"  # noqa: S608
 _RECENT = f"""
     SELECT order_id, instrument, executions FROM orders WHERE {_IS_OPEN} AND changed_at >= now() - $1::interval
 """  # noqa: S608
 _OPEN_AMONG = f"SELECT order_id FROM orders WHERE order_id = ANY($1::uuid[]) AND {_IS_OPEN}"  # noqa: S608
 _DUE = f"""
-    SELECT {_COLUMNS} FROM orders WHERE {_IS_OPEN} AND expires_at <= $1
+    SELECT {_AS_READ} FROM orders WHERE {_IS_OPEN} AND expires_at <= $1
     ORDER BY order_id LIMIT $2 FOR UPDATE SKIP LOCKED
 """  # noqa: S608
 _FORGET = f"""
@@ -46,15 +44,16 @@ _KEEP_EARLY = """
     INSERT INTO early_cancels SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) ON CONFLICT DO NOTHING
 """
 _INSERT = f"""
-    INSERT INTO orders ({_COLUMNS})
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int[], $6::text[], $7::text[],
-                         $8::numeric[], $9::numeric[], $10::text[], $11::timestamptz[], $12::timestamptz[],
-                         $13::timestamptz[], $14::int[], $15::bool[], $16::timestamptz[], $17::int[])
+    INSERT INTO orders ({_COLUMNS}, changed_at)
+    SELECT *, statement_timestamp()
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int[], $6::text[], $7::text[], $8::numeric[],
+                $9::numeric[], $10::text[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[], $14::int[],
+                $15::bool[], $16::timestamptz[], $17::int[])
 """  # noqa: S608
 _UPDATE = """
     UPDATE orders SET quantity = u.quantity, order_type = u.order_type, price = u.price,
         trigger_price = u.trigger_price, status = u.status, priority_at = u.priority_at, filled = u.filled,
-        triggered = u.triggered, seen = u.seen, executions = u.executions, changed_at = now()
+        triggered = u.triggered, seen = u.seen, executions = u.executions, changed_at = statement_timestamp()
     FROM unnest($1::uuid[], $2::int[], $3::text[], $4::numeric[], $5::numeric[], $6::text[], $7::timestamptz[],
                 $8::int[], $9::bool[], $10::timestamptz[], $11::int[])
         AS u(order_id, quantity, order_type, price, trigger_price, status, priority_at, filled, triggered, seen,
@@ -72,13 +71,12 @@ class WalkforwardStore(Store):
         self._early: set[tuple[OrderId, AccountId]] = set()
         self._new_early: list[tuple[OrderId, AccountId, datetime]] = []
 
-    async def prefetch(self, messages: Sequence[Message]) -> None:
+    def ask_on_entering(self, messages: Sequence[Message]) -> None:
         """The orders that are named, locked, and which of them were cancelled before they came."""
         requests = (VenueOrderRequested, VenueModifyRequested, VenueCancelRequested)
-        named = {message.order_id for message in messages if isinstance(message, requests)}
-        rows = await self.connection.fetch(_LOCK_AND_EARLY, list(named))
-        self._keep([row for row in rows if row["early_order"] is None])
-        self._early = {(row["early_order"], row["early_account"]) for row in rows if row["early_order"] is not None}
+        named = list({message.order_id for message in messages if isinstance(message, requests)})
+        self.reads.add(_LOCK, self._keep_locked, named)
+        self.reads.add(_EARLY, self._early.update, named)
 
     async def lock(self, order_ids: Iterable[OrderId]) -> list[Order]:
         """The orders as they are once whoever held them is done, and nobody else's until this transaction ends."""
@@ -93,7 +91,7 @@ class WalkforwardStore(Store):
 
     async def open_orders(self) -> list[Order]:
         """Every open order, not locked: to know of, not to decide on."""
-        return [_order(row) for row in await self.connection.fetch(_OPEN)]
+        return [_order(*row) for row in await self.connection.fetch(_OPEN)]
 
     async def recently_changed(self, within: timedelta) -> list[tuple[OrderId, InstrumentId, int]]:
         """The open orders that were taken or changed in that time, with their number of executions by now."""
@@ -102,7 +100,7 @@ class WalkforwardStore(Store):
 
     async def read(self, order_ids: Iterable[OrderId]) -> list[Order]:
         """The orders, not locked: to know of, not to decide on."""
-        return [_order(row) for row in await self.connection.fetch(_READ, list(order_ids))]
+        return [_order(*row) for row in await self.connection.fetch(_READ, list(order_ids))]
 
     async def open_among(self, order_ids: Collection[OrderId]) -> set[OrderId]:
         return {row[0] for row in await self.connection.fetch(_OPEN_AMONG, list(order_ids))}
@@ -138,33 +136,42 @@ class WalkforwardStore(Store):
         self._saved.clear()
         self._new_early.clear()
 
-    def _keep(self, rows: Sequence[Record]) -> list[Order]:
-        orders = [_order(row) for row in rows]
+    def _keep_locked(self, rows: Sequence[Row]) -> None:
+        self._keep(rows)
+
+    def _keep(self, rows: Iterable[Row | Record]) -> list[Order]:
+        orders = [_order(*row) for row in rows]
         for order in orders:
             self._orders[order.order_id] = order
             self._stored.add(order.order_id)
         return orders
 
 
-def _order(row: Record) -> Order:
+def _order(
+    order_id: OrderId,
+    account_id: AccountId,
+    instrument: InstrumentId,
+    side: str,
+    quantity: int,
+    order_type: str,
+    validity: str,
+    price: str | None,
+    trigger_price: str | None,
+    status: str,
+    *rest: Any,
+) -> Order:
     return Order(
-        order_id=row["order_id"],
-        account_id=row["account_id"],
-        instrument=row["instrument"],
-        side=Side(row["side"]),
-        quantity=row["quantity"],
-        order_type=OrderType(row["order_type"]),
-        validity=Validity(row["validity"]),
-        price=row["price"],
-        trigger_price=row["trigger_price"],
-        status=OrderStatus(row["status"]),
-        priority_at=row["priority_at"],
-        active_from=row["active_from"],
-        expires_at=row["expires_at"],
-        filled=row["filled"],
-        triggered=row["triggered"],
-        seen=row["seen"],
-        executions=row["executions"],
+        order_id,
+        account_id,
+        instrument,
+        Side(side),
+        quantity,
+        OrderType(order_type),
+        Validity(validity),
+        None if price is None else Decimal(price),
+        None if trigger_price is None else Decimal(trigger_price),
+        OrderStatus(status),
+        *rest,
     )
 
 

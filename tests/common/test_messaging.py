@@ -22,6 +22,7 @@ from libs.common.messaging.leases import OWNER_LOCK, Leases
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.work import Work
 from libs.common.runtime import Runtime
+from libs.common.service import Store
 from libs.common.settings import CommonSettings, ServiceSettings
 from libs.common.telemetry import CONSUMER_LAG
 from libs.common.testing import NOON
@@ -112,9 +113,9 @@ async def test_a_zombie_that_lost_its_partition_is_fenced(ledger: Ledger) -> Non
     connection = await ledger.connect()
     partition = (ledger.requests.name, 0)
     await connection.execute("INSERT INTO message_offsets VALUES ($1, $2, 0, 1)", *partition)
-    await inbox.enter(connection, 1, [Move(partition, 0, 10)], [], NOON)
+    await inbox.enter(Store(connection), [], 1, [Move(partition, 0, 10)], [], NOON)
     with pytest.raises(Fenced):
-        await inbox.enter(connection, 1, [Move(partition, 0, 5)], [], NOON)
+        await inbox.enter(Store(connection), [], 1, [Move(partition, 0, 5)], [], NOON)
     await connection.close()
 
 
@@ -123,7 +124,7 @@ async def test_who_lost_the_lease_is_fenced_even_before_the_successor_moves_an_o
     partition = (ledger.requests.name, 0)
     await connection.execute("INSERT INTO message_offsets VALUES ($1, $2, 0, 2)", *partition)
     with pytest.raises(Fenced):
-        await inbox.enter(connection, 1, [Move(partition, 0, 5)], [], NOON)
+        await inbox.enter(Store(connection), [], 1, [Move(partition, 0, 5)], [], NOON)
     await connection.close()
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from tests.common.forwarding import carry, forwarding
 
-COMMIT = b"COMMIT;"
+COMMIT = b"COMMIT"
 
 
 @dataclass

@@ -70,12 +70,15 @@ class Consumer:
 
     async def run(self) -> None:
         await until_there("kafka", self._learn_partitions, self._runtime.stopping)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._leadership.run(), name="lead")
-            group.create_task(self._follow_topics(), name="topics")
-            group.create_task(self._keep_leases(), name="leases")
-            group.create_task(self._forget_old_ids(), name="inbox")
-            await self._consume()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._leadership.run(), name="lead")
+                group.create_task(self._follow_topics(), name="topics")
+                group.create_task(self._keep_leases(), name="leases")
+                group.create_task(self._forget_old_ids(), name="inbox")
+                await self._consume()
+        finally:
+            await self._handling.end()
 
     async def stop(self) -> None:
         """Finish the batch in hand, publish what it said, and leave our partitions to the others: unless its commit may
@@ -105,6 +108,8 @@ class Consumer:
                 try:
                     if self._held and due and not self._handling.stopping:
                         await self._handle_held()
+                    else:
+                        await self._handling.rest()
                     self._look_for_the_end()
                     if time() >= next_retry:
                         self._retries = await self._handling.retry_parked()

@@ -1,13 +1,14 @@
 """How a batch is handled: one PostgreSQL transaction with its offsets, inbox and outbox; what cannot be is parked."""
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from libs.common.clock import stopwatch
 from libs.common.contracts.base import Delivery
-from libs.common.database import Connection
+from libs.common.database import FAILURES, Connection
 from libs.common.messaging import inbox, parked
 from libs.common.messaging.envelope import Record
 from libs.common.messaging.errors import Fenced
@@ -16,6 +17,7 @@ from libs.common.messaging.inbox import Move, Partition
 from libs.common.messaging.outbox import Commit
 from libs.common.messaging.parked import Arrival, Parked
 from libs.common.messaging.suspects import Suspects
+from libs.common.messaging.transactions import Transactions
 from libs.common.messaging.waiting import PASSING
 from libs.common.messaging.work import Work
 from libs.common.parts import Part
@@ -38,6 +40,7 @@ class Handling:
         self._retrying: Parked | None = None
         """Its retry was begun by us, and what passes held it up."""
         self._suspects = Suspects()
+        self._transactions = Transactions(runtime.pool)
         self._in_doubt: tuple[list[Move], list[Delivery]] | None = None
         """What was written last, until its commit is answered: where the connection broke it may have been made."""
         self._untold: list[Delivery] = []
@@ -64,6 +67,15 @@ class Handling:
         for partition in gone:
             del self.offsets[partition]
         return gone
+
+    async def rest(self) -> None:
+        """There is nothing to handle now."""
+        await self._transactions.rest()
+
+    async def end(self) -> None:
+        """There will be nothing more to handle."""
+        with contextlib.suppress(*FAILURES):
+            await self._transactions.end()
 
     def apart(self, batch: list[Inbound]) -> list[list[Inbound]]:
         """The batches to make of it: one, unless a message in it may hang its handler."""
@@ -165,14 +177,10 @@ class Handling:
         good, waiting = self._set_aside(batch)
         moves = self._moves(batch)
         with runtime.outbox.committing() as commit:
-            async with runtime.pool.acquire(timeout=5) as connection, connection.transaction():
+            async with self._transactions.next() as connection:
                 came = [i.delivery for i in good if i.delivery]
-                gate = self._service.store.gate([delivery.message for delivery in came])
-                fresh = await inbox.enter(
-                    connection, runtime.outbox.owner, moves, [d.envelope.id for d in came], now, gate
-                )
-                deliveries = _once(came, fresh)
                 work = Work(self._service, runtime.memory, connection, now)
+                deliveries = _once(came, await work.enter(runtime.outbox.owner, moves, came))
                 await work.handle(deliveries)
                 seqs = commit.says(await work.keep(runtime.outbox.owner), work.records)
                 if waiting:
@@ -319,10 +327,9 @@ class Handling:
                 runtime.outbox.relay_soon()  # or we have handled it, in a commit that was not answered
                 return None
             delivery = self._consumed.redeliver(found)
-            gate = self._service.store.gate([delivery.message])
-            fresh = await inbox.enter(connection, runtime.outbox.owner, [stays], [delivery.envelope.id], now, gate)
             work = Work(self._service, runtime.memory, connection, now)
-            await (work.give_up if found.given_up else work.handle)([delivery] if delivery.envelope.id in fresh else [])
+            fresh = _once([delivery], await work.enter(runtime.outbox.owner, [stays], [delivery]))
+            await (work.give_up if found.given_up else work.handle)(fresh)
             seqs = commit.says(await work.keep(runtime.outbox.owner), work.records)
         return delivery, seqs, work.records
 

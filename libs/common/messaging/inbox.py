@@ -1,20 +1,23 @@
 """Messages enter through here: the fence and the inbox, in one statement of the batch's transaction."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from libs.common.contracts.base import Message
 from libs.common.database import Connection
 from libs.common.messaging.errors import Fenced
+from libs.common.reads import Row
+from libs.common.service import Store
 
 Partition = tuple[str, int]
 
 KEPT = timedelta(days=7)
 """How long ids are known: longer than any copy of a message comes after it."""
 
-_ENTER = """
-    WITH moved AS (
+_MOVED_AND_FRESH = """
+    moved AS (
         UPDATE message_offsets AS o SET next_offset = n.next
         FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bigint[]) AS n (topic, partition, previous, next)
         WHERE o.topic = n.topic AND o.partition = n.partition AND o.next_offset = n.previous AND o.owner = $7
@@ -25,15 +28,8 @@ _ENTER = """
         ON CONFLICT DO NOTHING
         RETURNING message_id
     )
-    SELECT (SELECT count(*) FROM moved), (SELECT array_agg(message_id) FROM fresh),
-           set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
-           set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)
 """
-"""Beside the fence it tells the planner, for this transaction: plan each statement once, and for index access.
-
-A batch's statements are the same all day; planned anew each time they cost more than what they do, and a plan made
-while a table was empty would scan it for ever.
-"""
+_ENTERED = "SELECT (SELECT count(*) FROM moved), (SELECT array_agg(message_id) FROM fresh)"
 
 FORGET_AT_ONCE = 20_000
 _FORGET = """
@@ -57,21 +53,17 @@ class Move:
 
 
 async def enter(
-    connection: Connection,
-    owner: int,
-    moves: Collection[Move],
-    ids: Collection[UUID],
-    now: datetime,
-    gate: str | None = None,
+    store: Store, messages: Sequence[Message], owner: int, moves: Collection[Move], ids: Collection[UUID], now: datetime
 ) -> set[UUID]:
     """Move the offsets by compare-and-swap and remember the ids; the ids that were not known before.
 
-    `gate` is the store's own expression, evaluated in the same round trip.
+    What the store asks on entering, of these messages, is asked in the same round trip.
     Raises Fenced when the partition was leased to another instance, which may have moved the offset since we read it.
     """
     ordered = sorted(moves, key=lambda move: move.partition)
-    row = await connection.fetchrow(
-        f"{_ENTER}, {gate}" if gate else _ENTER,
+    entered: list[Row] = []
+    store.reads.write(
+        _MOVED_AND_FRESH,
         [m.partition[0] for m in ordered],
         [m.partition[1] for m in ordered],
         [m.previous for m in ordered],
@@ -80,8 +72,10 @@ async def enter(
         now,
         owner,
     )
-    assert row is not None, "a SELECT without FROM has one row"
-    moved, fresh = row[0], row[1]
+    store.reads.add(_ENTERED, entered.extend)
+    store.ask_on_entering(messages)
+    await store.reads.send()
+    [(moved, fresh)] = entered
     if moved != len(ordered):
         raise Fenced(f"{len(ordered) - moved} of {len(ordered)} partitions have moved on without us")
     return set(fresh or ())

@@ -29,7 +29,7 @@ _REMEMBER = """
 _PLAN = """
     SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)
 """
-"""As a batch of a service has it (inbox.py), for the session: it is the command's own and ends with it."""
+"""As a batch of a service has it (transactions.py), for the session: it is the command's own and ends with it."""
 
 
 class ReplayFailed(Exception):
@@ -165,6 +165,7 @@ class Replay:
 
     async def _handle(self, deliveries: Sequence[Delivery], connection: Connection) -> list[Record]:
         work = _Work(self._service, self._memory, connection, deliveries[0].envelope.time)
+        await work.store.lock_for([delivery.message for delivery in deliveries])
         await work.handle(deliveries)
         await work.store.write()
         return work.records

@@ -1,6 +1,6 @@
 """One transaction of a service: run the handlers on one store, collect what they say, keep both together."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Generic
@@ -10,7 +10,9 @@ from libs.common import ids
 from libs.common.clock import stopwatch
 from libs.common.contracts.base import Delivery, Envelope, Message
 from libs.common.database import Connection
+from libs.common.messaging import inbox
 from libs.common.messaging.envelope import Record, record
+from libs.common.messaging.inbox import Move
 from libs.common.messaging.outbox_table import keep
 from libs.common.service import Context, S, Service, V
 from libs.common.telemetry import HANDLER_SECONDS, STAGE_SECONDS, continue_trace, trace
@@ -29,6 +31,11 @@ class Work(Generic[S, V]):
         self.now = now
         self.records: list[Record] = []
         self._said: dict[UUID, int] = {}
+
+    async def enter(self, owner: int, moves: Collection[Move], came: Sequence[Delivery]) -> set[UUID]:
+        """Through the fence, and to the locks; the ids of those that were not handled before. Raises Fenced."""
+        ids, messages = [d.envelope.id for d in came], [d.message for d in came]
+        return await inbox.enter(self.store, messages, owner, moves, ids, self.now)
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Prefetch and run each message's handler in order. What they said is in `records`."""

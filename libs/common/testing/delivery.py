@@ -37,14 +37,12 @@ async def deliver(
     cause: Envelope | None = None,
     given_up: bool = False,
 ) -> list[Message]:
-    """Pass the store's gate, prefetch, handle the messages as one batch, flush; what was said, in order.
+    """Take the store's locks, prefetch, handle the messages as one batch, flush; what was said, in order.
 
     `cause` is the envelope of the first message; the others get fresh ones. `given_up`: a person discards them.
     """
     work = Work(service, memory or service.memory(), connection, now)
-    gate = service.store.gate(messages)
-    if gate:
-        await connection.execute(f"SELECT {gate}")
+    await work.store.lock_for(messages)
     envelopes = [cause or envelope_of(messages[0], now=now), *(envelope_of(m, now=now) for m in messages[1:])]
     await (work.give_up if given_up else work.handle)(
         [Delivery(m, e) for m, e in zip(messages, envelopes, strict=True)]

@@ -1,18 +1,18 @@
 """Account rows. Whoever changes what an account has bound holds its row locked."""
 
-from collections.abc import Collection
-
-import asyncpg
+from collections.abc import Collection, Sequence
+from decimal import Decimal
 
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId, UserId
 from libs.common.database import Connection
+from libs.common.reads import Reads, Row
 from libs.common.writes import Writes
 from services.risk.domain.ledger import Account
 
 _LOAD = """
-    SELECT account_id, user_id, active, opening_balance, realised_pnl, order_margin, position_margin, open_positions,
-           funds_version, broker
+    SELECT account_id, user_id, active, opening_balance::text, realised_pnl::text, order_margin::text,
+           position_margin::text, open_positions, funds_version, broker
     FROM accounts WHERE account_id = ANY($1::uuid[]) ORDER BY account_id FOR UPDATE
 """
 
@@ -40,18 +40,29 @@ class Accounts:
         self._connection = connection
         self._rows: dict[AccountId, Account] = {}
         self._loaded: dict[AccountId, Account] = {}
+        self.are_asked = False
         self.users_positions: dict[UserId, int] = {}
 
+    def ask(self, reads: Reads, account_ids: Collection[AccountId]) -> None:
+        """Lock and read them: whichever exist."""
+        self.are_asked = True
+        if account_ids:
+            reads.add(_LOAD, self._keep, account_ids)
+
     async def load(self, account_ids: Collection[AccountId], told_of: Collection[AccountId]) -> None:
-        """Lock and read. Accounts that trading tells of get a row, in whichever order its topics arrive."""
-        if not account_ids:
-            return
-        rows = await self._connection.fetch(_LOAD, account_ids)
-        if len(rows) < len(account_ids):
-            missing = set(told_of).difference(row[0] for row in rows)
-            if missing:
-                await self._connection.execute(_MAKE, missing)
-                rows = await self._connection.fetch(_LOAD, account_ids)
+        """Unless they were asked for. Accounts that trading tells of get a row, whichever of its topics comes first."""
+        if not self.are_asked:
+            await self._load(account_ids)
+        if missing := set(told_of).difference(self._rows):
+            await self._connection.execute(_MAKE, missing)
+            await self._load(account_ids)
+
+    async def _load(self, account_ids: Collection[AccountId]) -> None:
+        reads = Reads(self._connection)
+        self.ask(reads, account_ids)
+        await reads.send()
+
+    def _keep(self, rows: Sequence[Row]) -> None:
         self._rows = {row[0]: _account(row) for row in rows}
         self._loaded = dict(self._rows)
 
@@ -92,6 +103,8 @@ class Accounts:
         self._loaded = dict(self._rows)
 
 
-def _account(row: asyncpg.Record) -> Account:
-    *fields, broker = row
-    return Account(*[*fields, Broker(broker) if broker else None])
+def _account(row: Row) -> Account:
+    account_id, user_id, active, opening, realised, orders, positions, *rest = row
+    held, funds_version, broker = rest
+    money = (Decimal(opening), Decimal(realised), Decimal(orders), Decimal(positions))
+    return Account(account_id, user_id, active, *money, held, funds_version, Broker(broker) if broker else None)

@@ -50,7 +50,7 @@ _LOAD = f"""
 
 _SAVE = f"""
     INSERT INTO exposures AS e ({_FIELDS}, moved_at, moved_by)
-    SELECT *, now(), $18::uuid
+    SELECT *, statement_timestamp(), $18::uuid
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::bigint[], $7::numeric[],
                 $8::numeric[], $9::date[], $10::numeric[], $11::bigint[], $12::bigint[], $13::bigint[],
                 $14::bigint[], $15::numeric[], $16::numeric[], $17::date[])

@@ -36,7 +36,7 @@ _SAVE_LIMIT = """
     ON CONFLICT (limit_id) DO UPDATE
     SET level = $3, account_id = $4, strategy_id = $5, instrument = $6, max_order_value = $7, max_open_positions = $8,
         max_daily_loss = $9, identical_order_window_s = $10, active = $11, deleted = false, version = $12,
-        changed_at = now()
+        changed_at = statement_timestamp()
 """
 
 _FORGET = """
@@ -131,8 +131,8 @@ class Limits:
         """The row stays for some days, so that other instances see that it is gone, and a late writer its version."""
         await self._watches.forget(limit_id)
         await self._connection.execute(
-            "UPDATE limits SET deleted = true, active = false, version = version + 1, changed_at = now() "
-            "WHERE limit_id = $1",
+            "UPDATE limits SET deleted = true, active = false, version = version + 1, "
+            "changed_at = statement_timestamp() WHERE limit_id = $1",
             limit_id,
         )
         kept = self._kept[limit_id]

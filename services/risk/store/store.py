@@ -35,9 +35,15 @@ class RiskStore(Store):
         self.limits = Limits(connection, self.watches)
         self._needs = Needs()
 
-    async def prefetch(self, messages: Sequence[Message]) -> None:
+    def ask_on_entering(self, messages: Sequence[Message]) -> None:
         """Accounts are locked first, in order; limits after them. Two instances cannot wait for each other."""
-        self._needs = needs = needs_of(messages)
+        self._needs = needs_of(messages)
+        self.accounts.ask(self.reads, self._needs.accounts)
+
+    async def prefetch(self, messages: Sequence[Message]) -> None:
+        if not self.accounts.are_asked:
+            self._needs = needs_of(messages)
+        needs = self._needs
         await self.accounts.load(needs.accounts, needs.told_of)
         self.reservations.ask(self.reads, needs.orders)
         self.exposures.ask(self.reads, needs.exposures, needs.orders)

@@ -44,7 +44,7 @@ _DROP = """
 
 _ARM = """
     INSERT INTO watches (limit_id, kind, version, amount, armed, day, baseline, changed_at)
-    SELECT $1, kind, $2, amount, true, $3, baseline, now()
+    SELECT $1, kind, $2, amount, true, $3, baseline, statement_timestamp()
     FROM unnest($4::text[], $5::numeric[], $6::numeric[]) AS k (kind, amount, baseline)
     ON CONFLICT (limit_id, kind) DO NOTHING
 """
@@ -60,7 +60,7 @@ _FIRED = """
 
 _CLAIM = """
     UPDATE watches SET armed = false, day = $4, breached_at = $5, breached_on = $4, breached_mtm = $7,
-        changed_at = now()
+        changed_at = statement_timestamp()
     WHERE limit_id = $1 AND kind = $2 AND version = $3 AND (day < $4 OR (armed AND baseline = $6))
     RETURNING true
 """
@@ -80,7 +80,7 @@ _REARM = """
         WHERE user_id = $4 AND strategy_id = COALESCE($6::uuid, $8::uuid)
           AND ($5::uuid IS NULL OR account_id = $5) AND ($7::text IS NULL OR instrument = $7))
     UPDATE watches w
-    SET armed = true, peak = NULL, carried_peak = NULL, changed_at = now(), day = $9,
+    SET armed = true, peak = NULL, carried_peak = NULL, changed_at = statement_timestamp(), day = $9,
         baseline = (SELECT COALESCE(sum(realised_pnl) FILTER (WHERE pnl_day = $9), 0) FROM scope)
     FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS c (limit_id, kind, version)
     WHERE w.limit_id = c.limit_id AND w.kind = c.kind AND w.version = c.version AND NOT armed
@@ -99,7 +99,8 @@ _SHIFT = """
         ORDER BY limit_id, kind FOR UPDATE OF w)
     UPDATE watches w
     SET armed = w.armed OR NOT is_on, day = $7, baseline = CASE WHEN is_on THEN baseline ELSE 0 END + made,
-        peak = CASE WHEN is_on THEN peak + made END, carried_peak = carried_peak + made, changed_at = now()
+        peak = CASE WHEN is_on THEN peak + made END, carried_peak = carried_peak + made,
+        changed_at = statement_timestamp()
     FROM moved m WHERE w.limit_id = m.limit_id AND w.kind = m.kind
     RETURNING w.limit_id, w.kind
 """
@@ -113,7 +114,7 @@ _IN_ORDER = """
 _KEEP_PEAKS = """
     UPDATE watches w
     SET peak = c.peak, baseline = CASE WHEN w.day = c.day THEN w.baseline ELSE 0 END, day = c.day, armed = true,
-        changed_at = now()
+        changed_at = statement_timestamp()
     FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::date[], $5::numeric[], $6::numeric[])
          AS c (limit_id, kind, version, day, baseline, peak)
     WHERE w.limit_id = c.limit_id AND w.kind = c.kind AND w.version = c.version
@@ -145,7 +146,7 @@ _CARRIED = f"""
 _BEGIN = """
     UPDATE watches w
     SET armed = n.armed, day = n.day, baseline = n.baseline, peak = n.peak, realised_before = n.realised_before,
-        carried_peak = n.carried_peak, changed_at = now()
+        carried_peak = n.carried_peak, changed_at = statement_timestamp()
     FROM unnest($1::uuid[], $2::text[], $3::boolean[], $4::date[], $5::numeric[], $6::numeric[], $7::numeric[],
                 $8::numeric[])
          AS n (limit_id, kind, armed, day, baseline, peak, realised_before, carried_peak)

@@ -25,6 +25,7 @@ from libs.common.contracts.risk import PanicRequested, PanicResetRequested
 from libs.common.contracts.venue import ExecutionReported
 from libs.common.database import Connection
 from libs.common.ids import first_of
+from libs.common.reads import Row
 from libs.common.service import Store
 from services.trading.domain import panics as rules
 from services.trading.domain.accounts import TradingAccount
@@ -79,19 +80,21 @@ class TradingStore(Store):
         self.comparisons = Comparisons(connection)
         self.archive = Archive(connection)
 
-    @classmethod
-    def gate(cls, messages: Sequence[Message]) -> str:
-        return (
-            CLOSED_GATE if any(isinstance(m, PanicRequested | PanicResetRequested) for m in messages) else SHARED_GATE
-        )
+    def ask_on_entering(self, messages: Sequence[Message]) -> None:
+        """The gate, and then the accounts: unless more of them, or orders before them, are to be locked as well."""
+        panics = any(isinstance(m, PanicRequested | PanicResetRequested) for m in messages)
+        self.reads.add(f"SELECT {CLOSED_GATE if panics else SHARED_GATE}::text", _entered)
+        if not panics and not any(isinstance(m, OrderSettleRequested) for m in messages):
+            self.accounts.ask_lock(self.reads, accounts_of(messages))
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
-        """One question for the locks, one for the rest, and one more where exits may be asked for."""
+        """One question for the locks that were not taken on entering, one for the rest, and one more where exits may be
+        asked for.
+        """
         if settling := [m.order_id for m in messages if isinstance(m, OrderSettleRequested)]:
             await self.watched.lock(settling)
         at_stake = await self._at_stake(messages)
-        account_ids: set[AccountId] = {m.account_id for m in messages if hasattr(m, "account_id")}
-        await self.accounts.lock(account_ids | at_stake)
+        await self.accounts.lock(accounts_of(messages) | at_stake)
         submitting = [m for m in messages if isinstance(m, OrderCleared)]
         executions = [m for m in messages if isinstance(m, ExecutionReported)]
         filling = {m.order_id for m in executions if m.kind is ExecutionKind.FILLED}
@@ -179,6 +182,14 @@ class TradingStore(Store):
         self.panics.flush(self.writes)
         await self.calls.flush(self.writes)
         await self.watched.flush()
+
+
+def accounts_of(messages: Sequence[Message]) -> set[AccountId]:
+    return {m.account_id for m in messages if hasattr(m, "account_id")}
+
+
+def _entered(_: Sequence[Row]) -> None:
+    """Nothing is answered but that the gate let us in."""
 
 
 def scopes_of(order: Order | OrderCleared) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """The accounts with their funds. An account's row is the lock of everything that belongs to the account."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
+from decimal import Decimal
 
 import asyncpg
 
@@ -9,13 +10,13 @@ from libs.common.contracts import accounts as contracts
 from libs.common.contracts.enums import Broker
 from libs.common.contracts.ids import AccountId
 from libs.common.database import Connection
-from libs.common.reads import Row
+from libs.common.reads import Reads, Row
 from libs.common.writes import Writes
 from services.trading.domain.accounts import Funds, TradingAccount
 
 LOCK = """
-SELECT account_id, user_id, broker, active, deleted, capital, version, opening_balance, realised_pnl, used_margin,
-       funds_version, day, square_offs
+SELECT account_id, user_id, broker, active, deleted, capital::text, version, opening_balance::text, realised_pnl::text,
+       used_margin::text, funds_version, day, square_offs
   FROM accounts
  WHERE account_id = ANY($1::uuid[])
  ORDER BY account_id FOR UPDATE
@@ -135,10 +136,32 @@ class Accounts:
         missing = [account_id for account_id in account_ids if account_id not in self._known]
         if not missing:
             return
-        for row in await self._connection.fetch(LOCK, missing):
-            self._keep(row)
-        for account_id in missing:
-            self._known.setdefault(account_id, None)
+        reads = Reads(self._connection)
+        self.ask_lock(reads, missing)
+        await reads.send()
+
+    def ask_lock(self, reads: Reads, account_ids: Collection[AccountId]) -> None:
+        """Whichever of them exist, in an order that is everybody's."""
+        if account_ids:
+            self._known.update((account_id, None) for account_id in account_ids)
+            reads.add(LOCK, self._keep_locked, list(account_ids))
+
+    def _keep_locked(self, rows: Sequence[Row]) -> None:
+        for account_id, user_id, broker, active, deleted, capital, version, opening, realised, used, *rest in rows:
+            funds_version, day, square_offs = rest
+            self._stored.add(account_id)
+            self._known[account_id] = TradingAccount(
+                account_id=account_id,
+                user_id=user_id,
+                broker=Broker(broker),
+                active=active,
+                deleted=deleted,
+                capital=Decimal(capital),
+                version=version,
+                funds=Funds(Decimal(opening), Decimal(realised), Decimal(used), funds_version),
+                day=day,
+                square_offs=square_offs,
+            )
 
     def _keep(self, row: asyncpg.Record) -> TradingAccount:
         account = _account(row)

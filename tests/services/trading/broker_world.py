@@ -119,8 +119,8 @@ class World:
 
     async def _handle(self, message: Message, cause: Envelope) -> None:
         async with self.pool.acquire() as connection, connection.transaction():
-            await connection.execute(f"SELECT {app.store.gate([message])}")
             work = Work(app, TradingMemory(), connection, self.runtime.clock.now())
+            await work.store.lock_for([message])
             await work.handle([Delivery(message, cause)])
             await work.keep(Kept.owner)
 

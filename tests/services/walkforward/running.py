@@ -39,7 +39,7 @@ async def handle(
 ) -> list[ExecutionKind]:
     """One batch of one message, to its commit."""
     async with runtime.transaction() as unit:
-        await unit.store.prefetch([message])
+        await unit.store.lock_for([message])
         handler = app.subscription(type(message)).handler
         said = await handler(message, unit.context)
         unit.say(*said)

@@ -99,7 +99,7 @@ async def test_a_tick_that_comes_while_the_order_commits_is_not_missed() -> None
         asked = request(BUY, 100, LIMIT, "99.00")
         await see(venue, tick(ask=100.0))
         async with venue.transaction() as unit:
-            await unit.store.prefetch([asked])
+            await unit.store.lock_for([asked])
             await handlers.take_order(asked, unit.context)
             await see(venue, tick(ask=98.0, at=later(1)))
             await see(venue, tick(ask=100.0, at=later(2)))
@@ -326,7 +326,7 @@ async def test_a_crossing_is_not_missed_when_a_commit_takes_long() -> None:
         asked = request(BUY, 100, LIMIT, "99.00")
         await see(venue, tick(ask=100.0))
         async with venue.transaction() as unit:
-            await unit.store.prefetch([asked])
+            await unit.store.lock_for([asked])
             await handlers.take_order(asked, unit.context)
             await streams.see_ticks(dip_and_back(), venue.memory)
         set_clock(venue, later(200))
