@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from libs.common.contracts.ids import UserId
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, no_such
+from services.gateway.domain import idempotency
 from services.gateway.domain.roles import may_see
 
 router = Router(prefix="/system", tags=["system"])
@@ -64,10 +65,14 @@ async def version_of() -> Response:
 
 @router.get("/requests/{request_id}", responses=models.PROBLEMS)
 async def request_outcome(request_id: UUID, identity: Reader, edge: TheEdge) -> Response:
-    """What became of a request that was answered with 202: the event that ended it, for a day."""
+    """What became of a request that was answered with 202: the event that ended it, for a day. 404 for one that was
+    asked for longer ago, or cannot have been, and of which no end is known.
+    """
     found = await edge.memory.endings.at(request_id)
-    if found is None:
+    if found is None and idempotency.may_be_under_way(request_id, edge.runtime.clock.now()):
         return Json({"id": request_id, "status": "PENDING"})
+    if found is None:
+        raise no_such("request", request_id)
     event = orjson.loads(found[1])
     if (owner := event.get("user_id")) is not None and not may_see(identity, UserId(UUID(owner))):
         raise no_such("request", request_id)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from uuid import UUID
+
+from libs.common import ids
 
 KEPT = timedelta(hours=24)
 FORGOTTEN_AT_ONCE = 20_000
@@ -37,6 +40,13 @@ def fate(claim: Claim, fingerprint: bytes, now: datetime) -> Fate:
     if claim.status is not None:
         return Fate.REPLAY
     return Fate.IN_FLIGHT if claim.leased_until > now else Fate.RUN
+
+
+def may_be_under_way(request_id: UUID, now: datetime) -> bool:
+    """Whether what has this id, and no end that is known, may still be heard of: ends are kept no longer than keys. One
+    that is a little in the future is of a clock that was set back since.
+    """
+    return request_id.version == 7 and abs(now.timestamp() - ids.unix_time(request_id)) <= KEPT.total_seconds()
 
 
 def is_final(status: int) -> bool:

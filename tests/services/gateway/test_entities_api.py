@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from libs.common import ids
 from libs.common.contracts.accounts import (
     Account,
     AccountDeleted,
@@ -22,6 +24,7 @@ from libs.common.contracts.signals import SignalGroupSaveRequested
 from libs.common.security import WebhookSecrets
 from services.gateway.api import edge
 from services.gateway.api.edge import edge_in
+from services.gateway.domain.idempotency import KEPT
 from tests.services.gateway import said
 from tests.services.gateway.scene import Platform, shortest_pause
 
@@ -128,6 +131,29 @@ async def test_a_request_without_an_outcome_in_time_can_be_asked_for(platform: P
     saved = said.account_saved(asha.user_id, request.account_id)
     await platform.project(saved, correlation_id=UUID(taken.json()["id"]))
     assert (await asha.client.get(taken.json()["status_url"])).json()["type"] == "AccountSaved"
+
+
+async def test_a_request_of_which_nothing_can_come_any_more_is_not_found(platform: Platform) -> None:
+    """Who slipped in an id, or asked on after the day for which it is told, heard for ever that it is under way."""
+    asha, now = await platform.person("asha"), platform.runtime.clock.now()
+
+    def asked_at(moment: datetime) -> UUID:
+        return ids.derive(ids.first_of(moment), "asked")
+
+    told = {
+        asked_at(now - KEPT + timedelta(minutes=1)): 200,
+        asked_at(now - KEPT - timedelta(minutes=1)): 404,
+        asked_at(now + timedelta(hours=1)): 200,  # the clock was set back since
+        asked_at(now + timedelta(days=365)): 404,
+        UUID("8f14e45f-ceea-467f-9a0b-2c1d3e4f5a6b"): 404,
+    }
+    for request_id, status in told.items():
+        answer = await asha.client.get(f"/api/v2/system/requests/{request_id}")
+        assert answer.status_code == status, answer.text
+        assert status == 404 or answer.json()["status"] == "PENDING"
+    late = asked_at(now - 2 * KEPT)
+    await platform.project(said.account_saved(asha.user_id, asha.account_id), correlation_id=late)
+    assert (await asha.client.get(f"/api/v2/system/requests/{late}")).json()["status"] == "ENDED"
 
 
 async def test_a_signal_group_comes_with_everything_to_paste(platform: Platform) -> None:
