@@ -129,12 +129,12 @@ class Commands:
         lease = now + timedelta(seconds=self._settings.command_life_s)
         user_id = identity.user_id
         owner = self._runtime.outbox.owner
-        if await idempotency.claim(pool, user_id, key, fingerprint, request_id, now, lease, owner):
+        claim = await idempotency.claim(pool, user_id, key, fingerprint, request_id, now, lease, owner)
+        if claim is None:
             return await self._carry_out(identity, key, request_id, run, again=False, secret=secret)
-        claim, body = await idempotency.find(pool, user_id, key)
         found = fate(claim, fingerprint, now)
         if found is Fate.REPLAY:
-            return _stored(claim.status or 200, body or b"")
+            return _stored(claim.status or 200, claim.body or b"")
         if found is Fate.OTHER_BODY:
             raise Problem(422, "idempotency_key_reused", f"the idempotency key {key} was used for another request")
         taken = await idempotency.take_over(pool, user_id, key, now, lease, owner)

@@ -29,6 +29,8 @@ class Claim:
     status: int | None
     owner: int | None = None
     """The process that carries it out, as its outbox is known."""
+    body: bytes | None = None
+    """Of the answer with that status."""
 
 
 def fate(claim: Claim, fingerprint: bytes, now: datetime) -> Fate:

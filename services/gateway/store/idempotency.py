@@ -39,10 +39,15 @@ async def claim(
     now: datetime,
     leased_until: datetime,
     owner: int,
-) -> bool:
-    """True when the key is ours: it was free, or its day was over. `owner` is the process, as its outbox is known."""
-    found = await database.fetchval(_CLAIM, user_id, key, fingerprint, message_id, leased_until, now, now - KEPT, owner)
-    return found is not None
+) -> Claim | None:
+    """None when the key is ours: it was free, or its day was over; else whose it is. `owner` is the process, as its
+    outbox is known.
+    """
+    values = user_id, key, fingerprint, message_id, leased_until, now, now - KEPT, owner
+    while await database.fetchval(_CLAIM, *values) is None:
+        if (found := await _find(database, user_id, key)) is not None:  # else it was forgotten since
+            return found
+    return None
 
 
 async def is_claimed(database: Database, user_id: UUID, key: str) -> bool:
@@ -50,15 +55,13 @@ async def is_claimed(database: Database, user_id: UUID, key: str) -> bool:
     return bool(await database.fetchval(question, user_id, key))
 
 
-async def find(database: Database, user_id: UUID, key: str) -> tuple[Claim, bytes | None]:
+async def _find(database: Database, user_id: UUID, key: str) -> Claim | None:
     row = await database.fetchrow(
         "SELECT fingerprint, leased_until, status, owner, body FROM idempotency_keys WHERE user_id = $1 AND key = $2",
         user_id,
         key,
     )
-    if row is None:
-        raise LookupError(f"the idempotency key {key} is gone")
-    return Claim(row["fingerprint"], row["leased_until"], row["status"], row["owner"]), row["body"]
+    return Claim(**row) if row else None
 
 
 async def take_over(

@@ -143,6 +143,31 @@ async def test_a_key_is_free_again_after_a_day(platform: Platform) -> None:
     assert len(platform.asked) == 2
 
 
+async def test_a_key_that_is_forgotten_while_it_is_looked_up_is_free(platform: Platform) -> None:
+    """By another gateway, say, whose clock is ahead: the answer was 500."""
+    asha = await platform.person("asha")
+    platform.answer = said.yes
+    await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    await platform.runtime.pool.execute(
+        """
+        CREATE FUNCTION forget_the_first() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            DELETE FROM idempotency_keys WHERE status IS NOT NULL;
+            RETURN NULL;
+        END $$
+        """
+    )
+    await platform.runtime.pool.execute(
+        "CREATE TRIGGER forgets AFTER INSERT ON idempotency_keys EXECUTE FUNCTION forget_the_first()"
+    )
+    try:
+        again = await asha.client.post(PLACE, json=limit_order(asha), headers=KEY)
+    finally:
+        await platform.runtime.pool.execute("DROP FUNCTION forget_the_first CASCADE")
+    assert again.status_code == 201, again.text
+    assert "Idempotency-Replayed" not in again.headers
+    assert len(platform.asked) == 2
+
+
 async def test_the_secrets_of_a_webhook_are_not_kept_with_the_key(platform: Platform) -> None:
     asha = await platform.person("asha")
     platform.answer = said.yes
