@@ -331,6 +331,8 @@ async def test_what_kafka_refuses_for_good_can_be_given_up_by_command_and_what_w
         listed = await outbox_command(ledger, "list")
         assert "2 wait" in listed
         assert f"{refused.topic}  BalanceChanged  a  {refused.envelope.id}" in listed
+        behind = await outbox_command(ledger, "discard", str(last.envelope.id))
+        assert "nothing was given up" in behind, "it goes out once what is refused is gone"
         said = await outbox_command(ledger, "discard", str(refused.envelope.id))
         assert refused.value.decode() in said, "whoever gives it up can keep it"
         assert [event.balance for _, event in await ledger.said(1)] == [2]

@@ -7,7 +7,8 @@ python -m libs.common.messaging parked retry SERVICE KEY      handle the key's m
 python -m libs.common.messaging parked discard SERVICE KEY    give up the one that failed, retry those behind it;
                                                               again: though nobody can be told
 python -m libs.common.messaging outbox list SERVICE           what Kafka has yet to take, oldest first
-python -m libs.common.messaging outbox discard SERVICE ID     never say that message: it goes to standard output alone
+python -m libs.common.messaging outbox discard SERVICE ID     never say that message, which holds up what is behind it:
+                                                              it goes to standard output alone
 """
 
 import asyncio
@@ -88,7 +89,10 @@ async def _wait(connection: Connection) -> Told:
 async def _say_no_more(connection: Connection, message_id: UUID) -> Told:
     gone = await outbox_table.give_up(connection, message_id)
     if gone is None:
-        raise SystemExit(f"nothing was given up: no {message_id} waits, so Kafka has it, or nobody said it")
+        raise SystemExit(
+            f"nothing was given up: {message_id} only waits behind what its process said before it, or does not wait, "
+            "so Kafka has it, or nobody said it"
+        )
     return [
         f"{gone['type']} {message_id} of {gone['key']}, for {gone['topic']}, is said no more: {gone['value'].decode()}"
     ]

@@ -20,7 +20,12 @@ _WAITING = """
     SELECT topic, type, key, message_id, said_at, length(value) AS bytes, count(*) OVER () AS waiting
     FROM message_outbox ORDER BY seq LIMIT $1
 """
-_GIVE_UP = "DELETE FROM message_outbox WHERE message_id = $1 RETURNING topic, type, key, message_id, value"
+_GIVE_UP = """
+    DELETE FROM message_outbox gone
+    WHERE message_id = $1 AND NOT EXISTS (
+        SELECT FROM message_outbox before WHERE before.owner = gone.owner AND before.seq < gone.seq)
+    RETURNING topic, type, key, message_id, value
+"""
 
 
 async def keep(writes: Writes, owner: int, records: Sequence[Record]) -> list[int]:
@@ -52,5 +57,7 @@ async def waiting(connection: Connection, most: int) -> list[asyncpg.Record]:
 
 
 async def give_up(connection: Connection, message_id: UUID) -> asyncpg.Record | None:
-    """Say it no more, whatever that means to who should have heard of it; None when it is not there."""
+    """Say it no more, whatever that means to who should have heard of it; None when it is not there, or waits behind
+    another of its process, and may be taken once that is gone.
+    """
     return await connection.fetchrow(_GIVE_UP, message_id)
