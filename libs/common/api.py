@@ -59,12 +59,14 @@ def _show_docs(app: FastAPI) -> None:
     is there for operators without the internet.
     """
     app.mount(_DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
-    making = asyncio.Lock()
+    making, written = asyncio.Lock(), b""
 
     @app.get(_DESCRIPTION, include_in_schema=False)
     async def description() -> Response:
+        nonlocal written
         async with making:
-            return JSONResponse(await asyncio.to_thread(app.openapi))
+            written = written or await asyncio.to_thread(lambda: bytes(JSONResponse(app.openapi()).body))
+        return Response(written, media_type=JSONResponse.media_type)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

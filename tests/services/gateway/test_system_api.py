@@ -1,7 +1,9 @@
 """What the platform tells of itself and of its prices over HTTP."""
 
 import asyncio
+import json
 from datetime import date
+from time import process_time
 
 from libs.common import ids
 from libs.common.clock import stopwatch
@@ -110,6 +112,20 @@ async def test_while_the_openapi_page_is_made_everybody_else_is_answered(platfor
         longest, before = max(longest, stopwatch() - before), stopwatch()
     assert (await asked).status_code == 200
     assert longest < (stopwatch() - began) / 4
+
+
+async def test_the_openapi_page_is_written_once_however_often_it_is_asked_for(platform: Platform) -> None:
+    """Anybody may ask, without a login: each time it was written anew, milliseconds in which no order was answered."""
+    nobody = await platform.client()
+    page = (await nobody.get("/openapi.json")).json()
+    began = process_time()
+    for _ in range(20):
+        json.dumps(page)
+    written = process_time() - began
+    began = process_time()
+    for _ in range(20):
+        assert (await nobody.get("/openapi.json")).status_code == 200
+    assert process_time() - began < written / 2
 
 
 async def test_errors_are_sent_as_the_openapi_page_says(platform: Platform) -> None:
