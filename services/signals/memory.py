@@ -13,7 +13,8 @@ from redis.exceptions import RedisError
 
 from libs.common import ids
 from libs.common.contracts.enums import SignalType
-from libs.common.contracts.ids import SignalGroupId, SignalId
+from libs.common.contracts.ids import SignalGroupId, SignalId, UserId
+from libs.common.contracts.signals import SignalGroup
 from libs.common.security import WebhookSecrets
 from libs.common.service import Memory
 from libs.common.settings import load
@@ -28,9 +29,12 @@ if TYPE_CHECKING:
 
 Webhook = tuple[SignalGroupId, int]
 """A group, and which rotation of its secrets."""
+Sender = tuple[Webhook | None, UserId | None]
+"""No webhook is a stranger's; whose it is is known once an alert of it was taken up."""
 _REDIS_SECONDS = 0.1
 _REDIS_AVOIDED_SECONDS = 5.0
 _MOST_BUCKETS = 10_000
+_MOST_OWNERS = 100_000
 _MOST_FLOODS = 1_000
 _TAKE = """
     local capacity, now = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -120,8 +124,9 @@ class SignalsMemory(Memory):
         self.secrets = WebhookSecrets(self.settings.webhook_secret)
         self.calendar: TradingCalendar
         self.limiter: RateLimiter
-        self.deciding: dict[asyncio.Task[Any], Webhook | None] = {}
-        """Alerts being decided, and of which webhook, None of strangers; a task lives on when its sender heard 503."""
+        self.deciding: dict[asyncio.Task[Any], Sender] = {}
+        """Alerts being decided, and whose they are; a task lives on when its sender heard 503."""
+        self._owners: dict[SignalGroupId, UserId] = {}
         self._turns: WeakValueDictionary[SignalGroupId, asyncio.Lock] = WeakValueDictionary()
         self._floods: dict[tuple[SignalGroupId, Fate], Flood] = {}
         self.told: dict[UUID, Flood] = {}
@@ -130,6 +135,23 @@ class SignalsMemory(Memory):
     async def open(self, runtime: "Runtime[Any, Any]") -> None:
         self.calendar = TradingCalendar(runtime.settings.market_hours)
         self.limiter = RateLimiter(Redis.from_url(runtime.settings.redis_url, socket_connect_timeout=1))
+
+    def sender(self, webhook: Webhook | None) -> Sender:
+        return webhook, self._owners.get(webhook[0]) if webhook else None
+
+    def has_room(self, sender: Sender) -> bool:
+        """For one more alert of his."""
+        webhook, user_id = sender
+        under_way = list(self.deciding.values())
+        own = sum(each[0] == webhook for each in under_way)
+        of_user = sum(each[1] == user_id for each in under_way) if user_id else own
+        return rate.has_room(own, of_user, len(under_way), self.settings.max_in_flight)
+
+    def note_owner(self, group: SignalGroup) -> None:
+        """It never changes."""
+        if len(self._owners) > _MOST_OWNERS:
+            self._owners.clear()
+        self._owners[group.group_id] = group.user_id
 
     def turn(self, group_id: SignalGroupId) -> asyncio.Lock:
         """Alerts of one group queue here, not at its row: there each would hold a connection that other groups need."""

@@ -15,7 +15,9 @@ class SignalsSettings(BaseSettings):
     answer_seconds: float = 1.8
     """When a decision takes longer the sender hears 503: TradingView gives up after three seconds."""
     max_in_flight: int = 200
-    """Alerts being decided at once; one more hears 503. So does one of a webhook that has as many as are left free."""
+    """Alerts being decided at once; one more hears 503. So does one of a webhook that has as many as are left free, or
+    of whose user there are twice as many.
+    """
     stale_after_s: int = 0
     """Refuse alerts whose `timestamp` or `timenow` is older; 0 takes them at any age."""
     kept_payload_characters: int = 4_096

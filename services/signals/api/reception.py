@@ -26,7 +26,7 @@ from libs.common.security import WebhookSecrets
 from libs.common.telemetry import log
 from libs.common.trading_calendar import IST
 from services.signals.api.judging import Read, judge, understand, whole
-from services.signals.domain import alerts, fates, payloads, rate
+from services.signals.domain import alerts, fates, payloads
 from services.signals.domain.fates import Accepted, Arrival, Fate, Outcome, Receiver, Refusal
 from services.signals.memory import SignalsMemory, Webhook
 from services.signals.store import SignalsStore
@@ -88,12 +88,12 @@ async def receive(runtime: "SignalsRuntime", call: Call) -> Outcome | None:
     The task ends by itself.
     """
     memory = runtime.memory
-    under_way, webhook = list(memory.deciding.values()), _webhook_of(call, memory.secrets)
-    if not rate.has_room(under_way.count(webhook), len(under_way), memory.settings.max_in_flight):
-        raise unavailable("too many alerts are being taken at once, or too many of this webhook")
+    sender = memory.sender(_webhook_of(call, memory.secrets))
+    if not memory.has_room(sender):
+        raise unavailable("too many alerts are being taken at once, or too many of this webhook or its user")
     reception = _Reception(runtime, call)
     work = asyncio.create_task(reception.outcome(), name="alert")
-    memory.deciding[work] = webhook
+    memory.deciding[work] = sender
     work.add_done_callback(memory.deciding.pop)
     done, _ = await asyncio.wait({work}, timeout=memory.settings.answer_seconds)
     if not done and reception.committing:
@@ -159,6 +159,7 @@ class _Reception:
             reason = "the token or the URL is wrong, or was rotated away"
             await self._log_some(receiver.group, Refusal(Fate.UNAUTHORIZED, reason))
             return None
+        self.memory.note_owner(receiver.group)
         read = fates.admit(receiver, self.today) or self._read(receiver.group)
         if not isinstance(read, Refusal):
             read = await self._limit(receiver.group, read.signal_type) or read

@@ -23,9 +23,11 @@ def take(bucket: Bucket | None, per_minute: int, now: float) -> tuple[Bucket, fl
     return filled, (1 - filled.tokens) * 60 / per_minute
 
 
-def has_room(own: int, taken: int, most: int) -> bool:
-    """Whether a webhook that has `own` alerts under way gets one more of the `most` places, `taken` of them by anybody.
+def has_room(own: int, of_user: int, taken: int, most: int) -> bool:
+    """Whether a webhook that has `own` alerts under way, `of_user` with the others of its user, gets one more of the
+    `most` places, `taken` of them by anybody.
 
-    As many as are left free: one that floods gets half of the room, n that flood come to have most / (n + 1) each.
+    As many as are left free, and its user twice as many: one that floods gets half of the room, with as many others of
+    its user as there may be two thirds. So n that flood come to have most / (n + 1) each.
     """
-    return own < most - taken
+    return max(own, of_user // 2) < most - taken

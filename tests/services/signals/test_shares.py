@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import asyncpg
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.clock import FixedClock
-from libs.common.contracts.ids import SignalGroupId
+from libs.common.contracts.ids import SignalGroupId, UserId
+from libs.common.contracts.signals import SignalGroup
 from libs.common.ids import new_id
 from libs.common.process import tick
 from libs.common.security import WebhookSecrets
@@ -48,6 +50,30 @@ async def test_a_webhook_that_floods_leaves_room_for_the_others(
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert "this webhook" in problem(refused, 503, "unavailable")["detail"]
     assert int(refused.headers["Retry-After"]) > 0
+
+
+async def test_a_user_whose_webhooks_flood_leaves_room_for_the_others(
+    make: Make, pool: asyncpg.Pool, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen: each of the thousand that he may have had a share of its own, and together they filled the room."""
+    monkeypatch.setenv("SIGNALS_MAX_IN_FLIGHT", "6")
+    noisy, other = [await make(user_id=UserId(new_id()))], await make()
+    noisy += [await make(user_id=noisy[0].user_id) for _ in range(11)]
+    async with service_app(app, clock=clock) as client, pool.acquire() as connection:
+
+        async def send(group: SignalGroup, price: int) -> int:
+            return (await client.post(TRADINGVIEW, json=alert(group, price=price))).status_code
+
+        assert {await send(group, 1) for group in noisy} == {202}
+        async with connection.transaction():
+            await connection.execute("SELECT FROM signal_groups WHERE user_id = $1 FOR UPDATE", noisy[0].user_id)
+            flood = [asyncio.create_task(send(group, 2)) for group in noisy]
+            async with asyncio.timeout(10):
+                while sum(task.done() for task in flood) < 6:
+                    await asyncio.sleep(0.01)
+            assert await send(other, 1) == 202
+        answers = await asyncio.gather(*flood)
+    assert (answers.count(202), answers.count(503)) == (4, 8)
 
 
 @pytest.mark.parametrize("is_rotated_away", [False, True])
@@ -126,10 +152,13 @@ def refusals(rows: Sequence[Mapping[str, object]]) -> list[int]:
 
 @given(st.integers(1, 200), st.lists(st.integers(0, 5), max_size=600))
 def test_the_room_is_never_overfilled_and_who_floods_leaves_some(most: int, senders: list[int]) -> None:
-    """One alone takes half of it at most."""
-    held: dict[int, int] = {}
+    """One alone takes half of it at most, all of one user two thirds."""
+    held, of_user = Counter[int](), Counter[int]()
     for sender in senders:
-        if rate.has_room(held.get(sender, 0), sum(held.values()), most):
-            held[sender] = held.get(sender, 0) + 1
-    assert sum(held.values()) <= most
+        user = sender // 3
+        if rate.has_room(held[sender], of_user[user], held.total(), most):
+            held[sender] += 1
+            of_user[user] += 1
+    assert held.total() <= most
     assert max(held.values(), default=0) <= (most + 1) // 2
+    assert max(of_user.values(), default=0) <= (2 * most + 2) // 3
