@@ -89,7 +89,7 @@ async def status(account_id: UUID, identity: Reader, edge: TheEdge) -> Response:
     """Whether the account may trade, what stops it, and what is open in it."""
     stored = await _ACCOUNTS.visible(edge, identity, account_id)
     pool = edge.runtime.pool
-    halts = await queries.panics_in_force(pool, ["ALL", f"USER:{stored['user_id']}", f"ACCOUNT:{account_id}"])
+    halts = await queries.panics_over(pool, ["ALL", f"USER:{stored['user_id']}", f"ACCOUNT:{account_id}"])
     funds = await queries.funds(pool, None, account_id)
     return Json(
         {

@@ -128,12 +128,6 @@ async def last_owner(database: Database, kind: Kind, entity_id: UUID) -> UUID | 
     return found
 
 
-async def ever_owned(database: Database, kind: Kind, user_id: UUID) -> list[UUID]:
-    """Also what he deleted."""
-    rows = await database.fetch("SELECT entity_id FROM entities WHERE kind = $1 AND user_id = $2", kind.value, user_id)
-    return [row[0] for row in rows]
-
-
 async def deletion(database: Database, kind: Kind, entity_id: UUID) -> tuple[UUID, datetime] | None:
     """Whose it was, and when it was deleted; None for one that is there or never was."""
     row = await database.fetchrow(

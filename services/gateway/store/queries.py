@@ -208,14 +208,26 @@ async def violations(
     return [dict(row) for row in rows]
 
 
-async def panics_in_force(database: Database, scopes: Sequence[str] | None = None) -> list[Row]:
-    rows = await database.fetch(
-        """
-        SELECT scope, level, epoch, reason, changed_by, changed_at FROM panics
-        WHERE in_force AND ($1::text[] IS NULL OR scope = ANY($1)) ORDER BY changed_at
-        """,
-        None if scopes is None else list(scopes),
-    )
+_PANICS = "SELECT scope, level, epoch, reason, changed_by, changed_at FROM panics WHERE in_force"
+_CONCERNS = """
+    (scope = ANY(ARRAY['ALL', 'USER:' || $1::uuid]) OR CASE WHEN level IN ('ACCOUNT', 'STRATEGY') THEN EXISTS (
+        SELECT FROM entities e WHERE e.user_id = $1 AND e.entity_id = split_part(scope, ':', 2)::uuid
+            AND e.kind = CASE level WHEN 'ACCOUNT' THEN 'account' ELSE 'algo' END) END)
+"""
+
+
+async def panics_in_force(database: Database, user_id: UUID | None = None) -> list[Row]:
+    """All, or those that concern this user: him, or what he has or had."""
+    if user_id is None:
+        rows = await database.fetch(f"{_PANICS} ORDER BY changed_at")
+    else:
+        rows = await database.fetch(f"{_PANICS} AND {_CONCERNS} ORDER BY changed_at", user_id)
+    return [dict(row) for row in rows]
+
+
+async def panics_over(database: Database, scopes: Sequence[str]) -> list[Row]:
+    """Those of these scopes that are in force."""
+    rows = await database.fetch(f"{_PANICS} AND scope = ANY($1::text[]) ORDER BY changed_at", list(scopes))
     return [dict(row) for row in rows]
 
 
