@@ -127,16 +127,34 @@ async def positions(database: Database, user_id: UUID | None, account_id: UUID |
 
 async def ever_traded(database: Database, by: str, user_id: UUID | None, account_id: UUID | None) -> list[UUID]:
     """The accounts (`account_id`) or strategies (`strategy_id`) that ever had a position, but in accounts that were
-    deleted.
+    deleted. By as many probes of an index as there are: not all that was ever traded is read.
     """
-    where, values = _equal(user_id=user_id, account_id=account_id)
-    where.append(_NOT_DELETED)
+    if account_id is None:
+        of_user = "SELECT account_id FROM strategy_positions WHERE user_id = $1 AND strategy_id = id"
+        account = "SELECT id" if by == "account_id" else f"{of_user} AND {_NOT_DELETED} LIMIT 1"
+        text = _distinct(by, "user_id", account)
+    elif by == "account_id":
+        text = f"""
+            SELECT account_id FROM (SELECT $1::uuid) AS one (account_id)
+            WHERE {_NOT_DELETED} AND EXISTS (SELECT FROM positions p WHERE p.account_id = one.account_id)
+        """  # noqa: S608
+    else:
+        text = _distinct(by, "account_id", "SELECT $1::uuid")
+    return [row[0] for row in await database.fetch(text, account_id or user_id)]
+
+
+def _distinct(by: str, whose: str, account: str) -> str:
+    """Each value of `by` in the rows of $1 once; `account` finds one in which it stands, or that is not deleted."""
     table = "positions" if by == "account_id" else "strategy_positions"
-    rows = await database.fetch(
-        f"SELECT DISTINCT {by} FROM {table} WHERE {' AND '.join(where)} ORDER BY {by}",  # noqa: S608 - words of our own
-        *values,
-    )
-    return [row[0] for row in rows]
+    rest = f"FROM {table} WHERE {whose} = $1"
+    return f"""
+        WITH RECURSIVE known AS (
+            (SELECT {by} AS id {rest} ORDER BY {by} LIMIT 1)
+            UNION ALL
+            SELECT (SELECT {by} {rest} AND {by} > known.id ORDER BY {by} LIMIT 1) FROM known WHERE known.id IS NOT NULL
+        )
+        SELECT id FROM known, LATERAL ({account}) AS traded (account_id) WHERE id IS NOT NULL AND {_NOT_DELETED}
+    """  # noqa: S608 - words of our own
 
 
 async def positions_since(database: Database, user_id: UUID, seq: int, most: int) -> list[Row]:
@@ -148,8 +166,7 @@ async def strategy_positions(database: Database, user_id: UUID | None, account_i
     """Open, or with a profit of the present trading day. The figures of the others are 0."""
     where, values = _equal(user_id=user_id, account_id=account_id)
     order = "strategy_id, account_id, instrument, product"
-    moved = "(quantity <> 0 OR realised_pnl <> 0)"
-    return await _ordered(database, "strategy_positions", [moved, _IS_SOMEBODYS, *where], values, order)
+    return await _ordered(database, "strategy_positions", ["live", _IS_SOMEBODYS, *where], values, order)
 
 
 async def funds(database: Database, user_id: UUID | None, account_id: UUID | None = None) -> list[Row]:

@@ -408,7 +408,9 @@ async def test_the_books_of_a_deleted_account_are_still_read(platform: Platform)
 
 
 async def test_the_days_profit_is_told_as_quickly_after_years_of_trading(platform: Platform) -> None:
-    """All that was ever traded was read and valued: half a second for this, in which nobody's order was answered."""
+    """All that was ever traded was read and valued: seconds for this, in which nobody's order was answered. Read alone
+    it is a tenth of a second yet, for who looks every second.
+    """
     asha = await platform.person("asha")
     strategy = StrategyId(ids.new_id())
     held = said.terms(asha.user_id, asha.account_id).model_copy(update={"strategy_id": strategy})
@@ -423,21 +425,22 @@ async def test_the_days_profit_is_told_as_quickly_after_years_of_trading(platfor
             INSERT INTO {table} ({names} account_id, instrument, product, user_id, quantity, average_price,
                                  realised_pnl, version, updated_at)
             SELECT {values} $1, 'NFO:X' || n, 'MIS', $2, 0, 0, 0, 1, $3
-              FROM generate_series(1, 30000) AS n
+              FROM generate_series(1, 300000) AS n
             """,  # noqa: S608 - names of our own
             idle,
             asha.user_id,
             said.NOW,
         )
+        await platform.runtime.pool.execute(f"ANALYZE {table}")
     took: list[float] = []
     pnl: dict[str, Any] = {}
-    while len(took) < 10 and (not took or min(took) >= 0.15):  # the machine does something else; what is slow stays so
+    while len(took) < 10 and (not took or min(took) >= 0.04):  # the machine does something else; what is slow stays so
         began = stopwatch()
         pnl = (await asha.client.get("/api/v2/trading/positions/pnl")).json()
         took.append(stopwatch() - began)
     assert {each["account_id"] for each in pnl["accounts"]} == {str(asha.account_id), str(idle)}
     assert [each["strategy_id"] for each in pnl["strategies"]] == [str(strategy)]
-    assert min(took) < 0.15, took
+    assert min(took) < 0.04, took
 
 
 async def test_a_closing_that_names_an_exchange_and_no_symbol_is_refused(platform: Platform) -> None:
