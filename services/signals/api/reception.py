@@ -90,6 +90,7 @@ async def receive(runtime: "SignalsRuntime", call: Call) -> Outcome | None:
     memory = runtime.memory
     sender = memory.sender(_webhook_of(call, memory.secrets))
     if not memory.has_room(sender):
+        log.warning("alert_turned_away", group_id=str(call.group_id), under_way=len(memory.deciding))
         raise unavailable("too many alerts are being taken at once, or too many of this webhook or its user")
     reception = _Reception(runtime, call)
     work = asyncio.create_task(reception.outcome(), name="alert")

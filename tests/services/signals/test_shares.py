@@ -11,6 +11,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from libs.common.clock import FixedClock
 from libs.common.contracts.ids import SignalGroupId, UserId
@@ -40,16 +41,19 @@ async def test_a_webhook_that_floods_leaves_room_for_the_others(
 
         async with connection.transaction():
             await connection.execute("SELECT FROM signal_groups WHERE group_id = $1 FOR UPDATE", noisy.group_id)
-            flood = [asyncio.create_task(send(price)) for price in range(1, 13)]
-            async with asyncio.timeout(10):
-                while sum(task.done() for task in flood) < 6:
-                    await asyncio.sleep(0.01)
+            with capture_logs() as told:
+                flood = [asyncio.create_task(send(price)) for price in range(1, 13)]
+                async with asyncio.timeout(10):
+                    while sum(task.done() for task in flood) < 6:
+                        await asyncio.sleep(0.01)
             assert (await client.post(TRADINGVIEW, json=alert(other))).status_code == 202
         answers = await asyncio.gather(*flood)
     assert {answer.status_code for answer in answers} == {202, 503}
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert "this webhook" in problem(refused, 503, "unavailable")["detail"]
     assert int(refused.headers["Retry-After"]) > 0
+    turned_away = [each["group_id"] for each in told if each["event"] == "alert_turned_away"]
+    assert turned_away.count(str(noisy.group_id)) >= 6, "TradingView sends none again: somebody should know"
 
 
 async def test_a_user_whose_webhooks_flood_leaves_room_for_the_others(
