@@ -25,7 +25,9 @@ class InstrumentKind(StrEnum):
 
 
 class Series(StrEnum):
-    """How what is traded of a share is settled at NSE, which moves shares from one to another overnight."""
+    """How what is traded of a share is settled: NSE's series, and the groups of BSE in which each trade is delivered.
+    Exchanges move shares from one to another overnight.
+    """
 
     EQ = "EQ"
     """Rolling: the day's purchases and sales are netted."""
@@ -43,13 +45,28 @@ class Series(StrEnum):
     """Units of real estate trusts."""
     IV = "IV"
     """Units of infrastructure trusts."""
+    T = "T"
+    """BSE: trade for trade, as all that follow."""
+    XT = "XT"
+    """BSE: as T, of a company that is listed nowhere else."""
+    MT = "MT"
+    """BSE: small companies."""
+    TS = "TS"
+    """BSE: as MT."""
+    P = "P"
+    """BSE: of a company whose shares are on paper, too."""
+    Z = "Z"
+    """BSE: of a company that does not comply with its listing."""
+    ZP = "ZP"
+    """BSE: as Z and P."""
 
     @property
     def is_trade_for_trade(self) -> bool:
         return self in TRADE_FOR_TRADE
 
 
-TRADE_FOR_TRADE = frozenset({Series.BE, Series.BZ, Series.ST, Series.SZ})
+GROUPS_OF_BSE = frozenset({Series.T, Series.XT, Series.MT, Series.TS, Series.P, Series.Z, Series.ZP})
+TRADE_FOR_TRADE = frozenset({Series.BE, Series.BZ, Series.ST, Series.SZ}) | GROUPS_OF_BSE
 
 
 class OptionType(StrEnum):

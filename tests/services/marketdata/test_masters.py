@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
@@ -258,6 +259,16 @@ def test_brokers_agree_on_the_series_of_shares(shared_data: Path) -> None:
     both = shoonya.keys() & fyers.keys()
     assert len(both) > 2000
     assert sum(shoonya[each] == fyers[each] for each in both) > 0.8 * len(both)
+
+
+def test_bses_groups_tell_what_is_delivered_trade_by_trade(shared_data: Path) -> None:
+    """Those are not bought for the day: their brokers refused each such order."""
+    found = {row["instrument"]: row["series"] for row in real(shared_data, MasterSource.DHAN).to_dicts()}
+    groups = Counter(series for name, series in found.items() if name.startswith("BSE:"))
+    assert groups.keys() == {"EQ", "T", "XT", "MT", "TS", "P", "Z", "ZP", None}
+    assert groups["EQ"] > 3_000
+    assert groups["XT"] > 500
+    assert found["BSE:RELIANCE"] == "EQ"
 
 
 def test_of_a_share_that_kite_lists_under_several_series_the_ordinary_one_counts(shared_data: Path) -> None:

@@ -146,6 +146,7 @@ def ours_of(row: Mapping[str, str]) -> InstrumentId:
         ("NSE:BAJAJ-AUTO", Series.EQ, "BAJAJ-AUTO"),
         ("NSE:SBIN", None, "SBIN"),
         ("BSE:SBIN", None, "SBIN"),
+        ("BSE:SBIN", Series.XT, "SBIN"),
     ],
 )
 def test_a_share_bears_its_series_as_in_kites_dump(ours: str, series: Series | None, theirs: str) -> None:
@@ -156,9 +157,12 @@ def test_a_share_bears_its_series_as_in_kites_dump(ours: str, series: Series | N
 def test_a_share_is_ours_whatever_its_series_is_today() -> None:
     trade = {"trade_id": "1", "order_id": "2", "quantity": 5, "average_price": 9.5, "transaction_type": "SELL"}
     trade |= {"fill_timestamp": "2026-11-23 10:00:00", "exchange": "NSE", "product": "CNC"}
-    body = {"status": "success", "data": [trade | {"tradingsymbol": each} for each in ("SBIN-BE", "SBIN", "SBIN-N1")]}
+    body = {
+        "status": "success",
+        "data": [trade | {"tradingsymbol": each} for each in ("SBIN-BE", "SBIN", "SBIN-N1", "SBIN-T")],
+    }
     found = translate.trades(200, orjson.dumps(body))
-    assert [each.symbol for each in found] == ["NSE:SBIN", "NSE:SBIN", "NSE:SBIN-N1"]
+    assert [each.symbol for each in found] == ["NSE:SBIN", "NSE:SBIN", "NSE:SBIN-N1", "NSE:SBIN-T"]
 
 
 @pytest.mark.parametrize("ours", ["NSE_INDEX:NIFTY", "NFO:NIFTY", "CDS:USDINR04DEC26FUT", "CUSTOM:PAIR"])

@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 
 from libs.common.contracts.enums import Exchange, InstrumentKind
-from services.marketdata.adapters.masters.table import CASH_SERIES, decimals, demand
+from services.marketdata.adapters.masters.table import CASH_SERIES, SERIES_OF_GROUPS, decimals, demand
 
 Scale = int | Decimal
 
@@ -59,7 +59,7 @@ class Layout:
     freeze_quantity: pl.Expr = field(default_factory=lambda: pl.lit(None, pl.Int64))
     """The largest order."""
     series: pl.Expr = field(default_factory=lambda: pl.lit(None, pl.String))
-    """Asked of NSE's shares alone."""
+    """Or the group, at BSE. Asked of shares alone."""
     monthly: pl.Expr = field(default_factory=lambda: pl.lit(None, pl.Boolean))
     """Whether the expiry is marked as the month's."""
     token: pl.Expr
@@ -74,7 +74,9 @@ class Layout:
         table = self._placed(table)
         kind, index = pl.col(_KIND), pl.col(_KIND) == InstrumentKind.INDEX.value
         derivative = kind.is_in([InstrumentKind.FUTURE.value, InstrumentKind.OPTION.value])
-        of_nse = (pl.col(_EXCHANGE) == Exchange.NSE.value) & (kind == InstrumentKind.EQUITY.value)
+        share = kind == InstrumentKind.EQUITY.value
+        of_nse, of_bse = (share & (pl.col(_EXCHANGE) == each.value) for each in (Exchange.NSE, Exchange.BSE))
+        of_group = self.series.replace_strict(SERIES_OF_GROUPS, default=None, return_dtype=pl.String)
         of_index = self.symbol if self.index_symbol is None else self.index_symbol
         return table.select(
             pl.col(_EXCHANGE).alias("exchange"),
@@ -87,7 +89,11 @@ class Layout:
             pl.when(index).then(pl.lit(1)).otherwise(self.lot_size).alias("lot_size"),
             _prices(table, self.tick_size).alias("tick_size"),
             self.freeze_quantity.alias("freeze_quantity"),
-            pl.when(of_nse & self.series.is_in(CASH_SERIES)).then(self.series).alias("series"),
+            pl.when(of_nse & self.series.is_in(CASH_SERIES))
+            .then(self.series)
+            .when(of_bse)
+            .then(of_group)
+            .alias("series"),
             self.monthly.alias("monthly"),
             self.token.alias("token"),
             self.broker_symbol.alias("broker_symbol"),

@@ -11,7 +11,7 @@ from typing import Literal
 
 import polars as pl
 
-from libs.common.contracts.enums import Exchange, InstrumentKind, OptionType, Series
+from libs.common.contracts.enums import GROUPS_OF_BSE, Exchange, InstrumentKind, OptionType, Series
 from libs.common.trading_calendar import IST
 from services.marketdata.domain import rules
 from services.marketdata.domain.masters import STAGED
@@ -36,8 +36,13 @@ FIELDS: Mapping[str, pl.DataType] = {
 """What a format makes of its rows. `base` is the underlying of a derivative, else the symbol itself; `monthly` says
 whether the dump marks the expiry as the month's, null where it does not say."""
 
-CASH_SERIES = tuple(series.value for series in Series)
+CASH_SERIES = tuple(series.value for series in Series if series not in GROUPS_OF_BSE)
 """NSE series that trade like shares: rolling, trade-for-trade, SME, REITs and InvITs. Bonds and funds are left out."""
+
+SERIES_OF_GROUPS = {group.value: group.value for group in sorted(GROUPS_OF_BSE)} | dict.fromkeys(
+    ("A", "B", "X", "M", "MS"), Series.EQ.value
+)
+"""BSE's groups of shares: what is bought and sold on one day is netted but in those of trade for trade."""
 
 DERIVATIVE_KINDS = (InstrumentKind.FUTURE.value, InstrumentKind.OPTION.value)
 DEFAULT_TICK = "0.05"

@@ -10,12 +10,13 @@ import re
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from libs.common.contracts.enums import Exchange, Series
+from libs.common.contracts.enums import GROUPS_OF_BSE, Exchange, Series
 from libs.common.contracts.ids import InstrumentId
 from services.trading.domain.symbols import MONTHS
 
 _DERIVATIVE = re.compile(r"(.+?)(\d{2})([A-Z]{3})(\d{2})(FUT|[\d.]+(?:CE|PE))")
-_SERIES = re.compile(f"-(?:{'|'.join(series for series in Series if series is not Series.EQ)})$")
+_UNWRITTEN = GROUPS_OF_BSE | frozenset({Series.EQ, None})
+_SERIES = re.compile(f"-(?:{'|'.join(series for series in Series if series not in _UNWRITTEN)})$")
 _OF_DERIVATIVES = (Exchange.NFO, Exchange.BFO, Exchange.MCX, Exchange.CDS, Exchange.BCD)
 _OF_WEEKLY_FUTURES = (Exchange.CDS, Exchange.BCD)
 _TUESDAY, _THURSDAY = 1, 3
@@ -27,7 +28,7 @@ def kite_symbol(instrument: InstrumentId, series: Series | None = None) -> tuple
     """Exchange and tradingsymbol. A ValueError says why there is none."""
     exchange, _, symbol = instrument.partition(":")
     if exchange in (Exchange.NSE, Exchange.BSE):
-        return exchange, symbol if series in (None, Series.EQ) else f"{symbol}-{series}"
+        return exchange, symbol if series in _UNWRITTEN else f"{symbol}-{series}"
     found = _DERIVATIVE.fullmatch(symbol)
     if exchange not in _OF_DERIVATIVES or not found or found[3] not in MONTHS:
         raise ValueError(f"{instrument} has no symbol at zerodha that we know of")

@@ -65,7 +65,7 @@ def test_delivery_is_for_equities_and_carrying_for_derivatives(
     assert (found is None) if allowed else (found is not None and found.rule is DenialRule.PRODUCT_NOT_ALLOWED)
 
 
-@pytest.mark.parametrize("series", [Series.BE, Series.BZ, Series.ST, Series.SZ])
+@pytest.mark.parametrize("series", [Series.BE, Series.BZ, Series.ST, Series.SZ, Series.T, Series.XT, Series.Z])
 def test_nothing_that_is_delivered_trade_by_trade_is_bought_for_the_day(series: Series) -> None:
     """Its broker refused it, on paper it was filled: nobody could have closed it on its day."""
     share = Instrument.listed(CONTRACTS[0].model_copy(update={"series": series}))
