@@ -41,8 +41,9 @@ class Account:
 class Exposure:
     """A position with the orders that may still move it: the account's net one, or one strategy's book of it.
 
-    `carried_quantity` at `carried_average` is what it was when `pnl_day` began, and `realised_before` all that it had
-    realised until then. `opened_on` is the day when what is open now was opened; None of what is flat.
+    `carried_quantity` at `carried_average` is what it was when `pnl_day` began, `realised_before` all that it had
+    realised until then, and `bought_quantity` what was bought since. `opened_on` is the day when what is open now was
+    opened; None of what is flat.
     """
 
     account_id: AccountId
@@ -62,6 +63,7 @@ class Exposure:
     carried_average: Decimal = ZERO
     realised_before: Decimal = ZERO
     opened_on: date | None = None
+    bought_quantity: int = 0
 
     @property
     def in_use(self) -> bool:
@@ -71,6 +73,9 @@ class Exposure:
     def carried_into(self, day: date) -> int:
         """What it was when the day began."""
         return self.carried_quantity if self.pnl_day is not None and self.pnl_day >= day else self.quantity
+
+    def bought_on(self, day: date) -> int:
+        return self.bought_quantity if self.pnl_day is not None and self.pnl_day >= day else 0
 
     def reducible(self, side: Side, own: int = 0) -> int:
         """How much an order of this side may close that no other pending order is closing already.
@@ -265,6 +270,7 @@ def _moved(exposure: Exposure, state: PositionState, version: int, day: date, is
         carried_average=carried_average,
         realised_before=exposure.realised_before + (exposure.realised_pnl if is_first else ZERO),
         opened_on=opened_on,
+        bought_quantity=state.bought_quantity,
     )
 
 

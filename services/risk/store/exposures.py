@@ -28,13 +28,13 @@ PROCESS = ids.new_id()
 _FIELDS = """
     account_id, strategy_id, instrument, product, user_id, quantity, average_price, realised_pnl, pnl_day, margin,
     version, pending_buy, pending_sell, carried_quantity, carried_average, realised_before,
-    opened_on
+    opened_on, bought_quantity
 """
 
 _AS_READ = """
     account_id, strategy_id, instrument, product, user_id, quantity, average_price::text, realised_pnl::text, pnl_day,
     margin::text, version, pending_buy, pending_sell, carried_quantity, carried_average::text, realised_before::text,
-    opened_on
+    opened_on, bought_quantity
 """
 
 _LOAD = f"""
@@ -50,16 +50,17 @@ _LOAD = f"""
 
 _SAVE = f"""
     INSERT INTO exposures AS e ({_FIELDS}, moved_at, moved_by)
-    SELECT *, statement_timestamp(), $18::uuid
+    SELECT *, statement_timestamp(), $19::uuid
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::bigint[], $7::numeric[],
                 $8::numeric[], $9::date[], $10::numeric[], $11::bigint[], $12::bigint[], $13::bigint[],
-                $14::bigint[], $15::numeric[], $16::numeric[], $17::date[])
+                $14::bigint[], $15::numeric[], $16::numeric[], $17::date[], $18::bigint[])
     ON CONFLICT (account_id, strategy_id, instrument, product) DO UPDATE
     SET quantity = EXCLUDED.quantity, average_price = EXCLUDED.average_price, realised_pnl = EXCLUDED.realised_pnl,
         pnl_day = EXCLUDED.pnl_day, margin = EXCLUDED.margin, version = EXCLUDED.version,
         pending_buy = EXCLUDED.pending_buy, pending_sell = EXCLUDED.pending_sell,
         carried_quantity = EXCLUDED.carried_quantity, carried_average = EXCLUDED.carried_average,
         realised_before = EXCLUDED.realised_before, opened_on = EXCLUDED.opened_on,
+        bought_quantity = EXCLUDED.bought_quantity,
         moved_at = CASE WHEN EXCLUDED.version > e.version THEN EXCLUDED.moved_at ELSE e.moved_at END,
         moved_by = CASE WHEN EXCLUDED.version > e.version THEN EXCLUDED.moved_by ELSE e.moved_by END
 """  # noqa: S608 - constants only
@@ -195,6 +196,7 @@ class Exposures:
                 [e.carried_average for e in rows],
                 [e.realised_before for e in rows],
                 [e.opened_on for e in rows],
+                [e.bought_quantity for e in rows],
                 PROCESS,
             )
         self._loaded = dict(self._rows)
@@ -229,7 +231,7 @@ class Exposures:
 
 def _exposure(row: Row | asyncpg.Record) -> Exposure:
     account_id, strategy_id, instrument, product, user_id, quantity, price, pnl, pnl_day, margin, *rest = row
-    version, pending_buy, pending_sell, carried_quantity, carried_average, realised_before, opened_on = rest
+    version, pending_buy, pending_sell, carried_quantity, carried_average, realised_before, opened_on, bought = rest
     book = None if strategy_id == NET else strategy_id
     return Exposure(
         account_id,
@@ -249,4 +251,5 @@ def _exposure(row: Row | asyncpg.Record) -> Exposure:
         Decimal(carried_average),
         Decimal(realised_before),
         opened_on,
+        bought,
     )

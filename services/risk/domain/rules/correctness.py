@@ -177,13 +177,18 @@ def exit_only_reduces(check: OrderCheck) -> Denial | None:
 
 
 def delivery_is_held(check: OrderCheck) -> Denial | None:
-    """What was bought today may be sold today. What a broker's account holds elsewhere only the broker knows."""
+    """What was bought today may be sold today, but for what has to be delivered first. What a broker's account holds
+    elsewhere only the broker knows.
+    """
     order, ledger = check.order, check.ledger
     is_ours = order.product is Product.CNC and order.side is Side.SELL and ledger.account.broker is Broker.PAPER
-    held = ledger.net.reducible(order.side, check.own_pending)
+    undelivered = ledger.net.bought_on(trading_day(check.now)) if _is_delivered(check.listed) else 0
+    held = max(ledger.net.reducible(order.side, check.own_pending) - undelivered, 0)
     if not is_ours or check.remaining <= held:
         return None
-    reason = (
-        f"sale of {check.remaining} in CNC exceeds the {held} held and not being sold already: buy first, or use MIS"
-    )
+    reason = f"sale of {check.remaining} in CNC exceeds the {held} held and not being sold already: "
+    if _is_delivered(check.listed):
+        reason += f"in trade for trade (series {check.listed.series}) what is bought today is sold when it is delivered"
+    else:
+        reason += "buy first, or use MIS"
     return Denial(DenialRule.NOT_HELD, reason, str(held), str(check.remaining))
