@@ -13,4 +13,4 @@ class StrategySettings(BaseSettings):
     order_ttl_s: int = 10
     """When risk no longer lets an entry through."""
     reversal_patience_s: int = 60
-    """How long a reversal waits for the old position to be closed, and an exit before it may be asked for again."""
+    """How long an entry waits for the old position to be closed, and an exit before it may be asked for again."""

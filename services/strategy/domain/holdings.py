@@ -39,12 +39,13 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Reversal:
-    """The entry that waits for the old position to be closed."""
+    """The entry that waits for the old position to be closed. It may have closed that itself, or came after an exit."""
 
     signal_id: SignalId
     signal_type: SignalType
     action: Side
     deadline: datetime
+    reverses: bool = True
 
 
 @dataclass(frozen=True, slots=True)

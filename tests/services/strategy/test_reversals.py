@@ -86,7 +86,7 @@ async def test_a_position_that_closes_too_late_is_not_reversed(long: Desk) -> No
     await long.pass_time(61)
     said = await long.hear(*long.flattened(square_off))
     assert orders_of(said) == []
-    assert reasons_of(said) == ["the old position was not closed in time to reverse"]
+    assert reasons_of(said) == ["the old position was not closed in time to enter"]
 
 
 async def test_what_is_being_closed_is_no_position_to_stay_in_however_long_that_takes(long: Desk) -> None:
@@ -110,7 +110,7 @@ async def test_an_algo_switched_off_meanwhile_does_not_reverse(long: Desk) -> No
     await long.hear(save(off, 1))
     said = await long.hear(*long.flattened(square_off))
     assert orders_of(said) == []
-    assert reasons_of(said) == ["the algo was changed before it could reverse"]
+    assert reasons_of(said) == ["the algo was changed before it could enter"]
 
 
 async def test_an_algo_that_reverses_no_more_enters_nothing_for_a_reversal_that_waits(long: Desk) -> None:
@@ -119,7 +119,7 @@ async def test_an_algo_that_reverses_no_more_enters_nothing_for_a_reversal_that_
     await long.hear(save(an_algo([FUTURE_LEG], algo_id=long.only_algo), 1))
     said = await long.hear(*long.flattened(square_off))
     assert orders_of(said) == []
-    assert reasons_of(said) == ["the algo was changed before it could reverse"]
+    assert reasons_of(said) == ["the algo was changed before it could enter"]
 
 
 async def test_what_was_entered_before_an_algo_reversed_has_the_direction_of_its_legs(desk: Desk) -> None:

@@ -130,10 +130,11 @@ def advance(algo: Algo, holding: Holding, situation: Situation) -> Decision:
 def _enter_reversal(algo: Algo, flat: Holding, reversal: Reversal, situation: Situation) -> Decision:
     answer = Answer(algo, reversal.signal_id, reversal.signal_type)
     linked = next((each for each in algo.accounts if each.account_id == flat.account_id), None)
-    if linked is None or not algo.active or algo.on_repeat is not RepeatRule.REVERSE:
-        answer.skip("the algo was changed before it could reverse")
+    may_reverse = not reversal.reverses or algo.on_repeat is RepeatRule.REVERSE
+    if linked is None or not algo.active or not may_reverse:
+        answer.skip("the algo was changed before it could enter")
     elif situation.market.now > reversal.deadline:
-        answer.skip("the old position was not closed in time to reverse")
+        answer.skip("the old position was not closed in time to enter")
     elif may_trade(answer, linked, situation):
         contracts = legs.resolve(algo, situation.market)
         if isinstance(contracts, Impossible):
@@ -150,6 +151,6 @@ def give_up(algo: Algo, holding: Holding) -> Decision:
     if holding.reversal is None:
         return Decision()
     answer = Answer(algo, holding.reversal.signal_id, holding.reversal.signal_type)
-    answer.skip("the old position was not closed in time to reverse")
+    answer.skip("the old position was not closed in time to enter")
     answer.holdings.append(replace(holding, reversal=None))
     return answer.decision()

@@ -55,7 +55,7 @@ def _exit(answer: Answer, held: Mapping[AccountId, Holding], signal: SignalRecei
     overdue = situation.market.now - situation.patience.reversal
     for holding in concerned:
         if holding.reversal is not None:
-            answer.skip("an exit came before the reversal could enter", holding.reversal.signal_id)
+            answer.skip("an exit came before it could enter", holding.reversal.signal_id)
             holding = replace(holding, reversal=None)
             answer.holdings.append(holding)
         if holding.closing_since(overdue) or not holding.occupied:
@@ -117,12 +117,22 @@ def _is_free(answer: Answer, holding: Holding, signal: SignalReceived, situation
     if not may_enter:
         return False
     if holding.closing is not None:
-        answer.skip("the position is being closed")
+        _wait_until_flat(answer, holding, signal, situation)
         return False
     if rule is RepeatRule.IGNORE:
         answer.skip("in position already; the algo ignores repeated entries")
         return False
     return True
+
+
+def _wait_until_flat(answer: Answer, holding: Holding, signal: SignalReceived, situation: Situation) -> None:
+    """An exit and the next entry come together at the end of a bar: what the one closes takes longer than that."""
+    if holding.reversal is not None:
+        answer.skip("the position is being closed, and an earlier entry waits for that")
+        return
+    deadline = situation.market.now + situation.patience.reversal
+    entry = Reversal(signal.signal_id, signal.signal_type, signal.action, deadline, reverses=False)
+    answer.holdings.append(replace(holding, reversal=entry))
 
 
 def _is_over(holding: Holding, situation: Situation) -> bool:
