@@ -16,6 +16,9 @@ _BESIDE = 2
 _MOST_OPTIONS = 5_000
 """More than a feed carries beside the rest: who makes algos of all that is listed must not fill the message for all."""
 
+_LARGEST_ORDER = 10**9
+"""As risk takes: who keeps orders has no room for twice as much, not even for its denial."""
+
 
 @dataclass(frozen=True, slots=True)
 class Market:
@@ -126,6 +129,8 @@ def plan(
         if contract.freeze_quantity is not None and quantity > contract.freeze_quantity:
             most = contract.freeze_quantity
             return Impossible(f"leg {number}: {quantity} is above the freeze quantity {most} of {contract.instrument}")
+        if quantity > _LARGEST_ORDER:
+            return Impossible(f"leg {number}: {quantity} is above {_LARGEST_ORDER}, more than any order has")
         side = leg.side.opposite if flipped else leg.side
         orders.append(PlannedOrder(number, contract.instrument, side, quantity))
     return tuple(sorted(orders, key=lambda order: order.side is Side.SELL))

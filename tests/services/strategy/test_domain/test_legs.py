@@ -210,6 +210,16 @@ def test_a_quantity_that_the_exchange_would_freeze_is_not_asked_for() -> None:
     assert not isinstance(planned(an_algo([option_leg(lots=27)])), Impossible)
 
 
+def test_no_more_is_asked_for_than_any_order_has() -> None:
+    """Of what has no freeze quantity. Seen: its denial had no room in the orders of trading, so that it was parked with
+    all that the account heard after it, exits too.
+    """
+    most = FUTURE_LEG.model_copy(update={"lots": 100_000})
+    reason = f"leg 1: {100_000 * 10_000 * LOT} is above 1000000000, more than any order has"
+    assert planned(an_algo([most]), "10000") == Impossible(reason)
+    assert not isinstance(planned(an_algo([SHARE_LEG.model_copy(update={"lots": 100_000})]), "10000"), Impossible)
+
+
 def test_only_an_algo_that_reverses_turns_its_legs_on_a_sell() -> None:
     reversing = an_algo([FUTURE_LEG], on_repeat=RepeatRule.REVERSE)
     sides = {
