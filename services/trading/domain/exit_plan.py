@@ -20,6 +20,8 @@ from services.trading.domain.square_offs import EXIT_EXPIRES, RESTING, SquareOff
 
 CANCEL_WAIT = timedelta(seconds=3)
 """An exit waits so long for the cancels of its book, lest they cross; then it goes, come what may."""
+LARGEST_ORDER = 10**9
+"""Risk lets no larger one through. One of more than twice as much would not fit into the table of orders."""
 NEEDLESS = Denial(
     DenialRule.NOT_REDUCING, "something else has closed what this exit was to close", "an open position", "none"
 )
@@ -163,7 +165,7 @@ def _exits(book: Book, on_their_way: int, largest: int | None) -> Iterator[Exit]
     side = Side.SELL if held > 0 else Side.BUY
     quantity = min(abs(left), abs(held))
     while quantity:
-        piece = min(quantity, largest or quantity)
+        piece = min(quantity, largest or LARGEST_ORDER)
         yield Exit(book.strategy_id, book.instrument, book.product, side, piece)
         quantity -= piece
 

@@ -45,6 +45,12 @@ def test_exits_with_those_on_their_way_never_close_more_than_is_held(
     assert plan.is_flat == (not held and not pending)
 
 
+def test_no_exit_is_larger_than_any_order() -> None:
+    """Seen: risk denied the one exit again and again, and one of more than twice as much could not be kept."""
+    plan = exit_plan.plan(square_offs.start(square_off(), NOON), [], [book(2_500_000_000)], {}, NOON)
+    assert [wanted.quantity for wanted in plan.exits] == [1_000_000_000, 1_000_000_000, 500_000_000]
+
+
 def test_what_was_sold_is_bought_back_before_what_covers_it_is_sold() -> None:
     """Seen: exits went in the order of their names, and of a spread the bought option could be sold first, for which a
     broker wants the margin of the sold one alone, and refuses it.
