@@ -31,6 +31,7 @@ LEFT_OUT_COLUMNS = {
     "gateway.*.seq": "a row's place in the feed of WebSocket clients: counts on, also over a rebuild",
     "risk.exposures.moved_at": "when and by which process a row was written, for other instances to read it",
     "risk.exposures.moved_by": "as above",
+    "risk.corporate_actions.told_at": "as above",
     "risk.limits.changed_at": "as above",
     "risk.watches.changed_at": "as above",
     "walkforward.orders.changed_at": "as above",

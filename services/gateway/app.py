@@ -39,6 +39,7 @@ from libs.common.contracts.portfolio import (
     PositionAdjusted,
     PositionChanged,
     PositionSettled,
+    PositionUnadjusted,
     PositionUnsettled,
 )
 from libs.common.contracts.risk import MTMBreached, PanicRaised, PanicReset, RiskLimitDeleted, RiskLimitSaved
@@ -78,6 +79,7 @@ app = Service(
         on(topics.TRADING_EVENTS, PositionSettled, books.settled, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, PositionUnsettled, risk.needs_a_look),
         on(topics.TRADING_EVENTS, PositionAdjusted, risk.needs_a_look),
+        on(topics.TRADING_EVENTS, PositionUnadjusted, risk.needs_a_look),
         on(topics.TRADING_EVENTS, FundsChanged, books.funds_changed, patience=BOOKKEEPING_S),
         on(topics.TRADING_EVENTS, PositionsCompared, books.positions_compared),
         on(topics.TRADING_EVENTS, SquareOffStarted, risk.square_off_changed),

@@ -32,7 +32,7 @@ from libs.common.contracts.risk import (
 )
 from libs.common.service import Context
 from libs.common.telemetry import log
-from services.risk.domain import ledger, limits, orders
+from services.risk.domain import ledger, limits, orders, splits
 from services.risk.domain.halts import Halt
 from services.risk.domain.instruments import trading_day
 from services.risk.domain.ledger import Ledger, Reservation
@@ -95,7 +95,7 @@ async def move_position(changed: PositionChanged, ctx: RiskContext) -> Sequence[
         return []
     day = trading_day(ctx.cause.time)
     moved = ledger.move(
-        held,
+        splits.carried_into(held, store.corporate_actions.of(held.net), day),
         changed.net,
         changed.book,
         changed.margin,

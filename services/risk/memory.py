@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,29 @@ from services.risk.domain.mtm import Book
 from services.risk.domain.watches import Crossing, Watch, Watches, WatchKey
 from services.risk.settings import RiskSettings
 from services.risk.store import RiskStore
+from services.risk.store.corporate_actions import PositionKey
 
 if TYPE_CHECKING:
     from libs.common.runtime import Runtime
+
+
+@dataclass(slots=True)
+class Split:
+    """Where shares count that nobody booked (`domain.splits`), which the message of a fill does not tell: `moved` are
+    those of them that one was heard of. `told` are the day, and the splits and bonuses, whose shares are known.
+    """
+
+    positions: set[PositionKey] = field(default_factory=set)
+    moved: set[PositionKey] = field(default_factory=set)
+    told: tuple[object, ...] = ()
+
+    def note(self, position: Exposure) -> None:
+        """What is new here is read once more: a fill may have been heard of since it was."""
+        where = position.account_id, position.instrument
+        if where in self.positions or not (position.unbooked or position.carried_unbooked or position.unbooked_pnl):
+            return
+        self.positions.add(where)
+        self.moved.add(where)
 
 
 class RiskMemory(Memory):
@@ -45,8 +66,9 @@ class RiskMemory(Memory):
         self.found = asyncio.Event()
         """Set while `crossed` or `flat` hold something to act on."""
         self.calendar = TradingCalendar(MarketHours.CONTINUOUS)
+        # Those listed today on each stock: with them, its day ends by a closing auction.
         self._futures: dict[InstrumentId, set[InstrumentId]] = {}
-        """Those listed today on each stock: with them, its day ends by a closing auction."""
+        self._split = Split()
         self._instruments: dict[InstrumentId, Instrument] = {}
         self._quotes: dict[InstrumentId, Quote] = {}
         self._contracts_told = 0
@@ -65,22 +87,42 @@ class RiskMemory(Memory):
 
         Watches are read before positions: a watch that fired is never seen with the positions from before.
         """
+        moved, self._split.moved = self._split.moved, set()
+        try:
+            await self._follow(store, moved)
+        except BaseException:
+            self._split.moved |= moved
+            raise
+
+    async def _follow(self, store: RiskStore, moved: set[PositionKey]) -> None:
         now, today = await store.now(), trading_day(self.clock.now())
         self.book.prices.begin_anew(await store.corporate_actions.on(today), today)
+        told = today, *await store.corporate_actions.told()
+        is_news, asked = told != self._split.told, moved
         if self.followed_until is None:
             self.rewatch(await store.watches.all())
-            self.hold(await store.exposures.of_today(today))
+            found = await store.exposures.of_today(today)
         else:
             since = self.followed_until - LONGEST_TRANSACTION
             self.rewatch(await store.watches.changed(since))
-            self.hold(await store.exposures.moved_elsewhere(since))
-        self.followed_until = now
+            found = await store.exposures.moved_elsewhere(since)
+            if is_news:
+                asked = moved | self._split.positions
+                found += await store.exposures.of_changed_shares(today)
+            if asked:
+                found += await store.exposures.of(asked)
+        counted = await store.corporate_actions.with_unbooked(found, today)
+        if is_news:
+            self._split.positions -= asked
+        self.hold(counted)
+        self._split.told, self.followed_until = told, now
 
     async def learn(self, store: RiskStore, user_id: UserId) -> bool:
         """Take over what the database knows of a user's positions, and this process not yet. Whether there was any."""
         if self.followed_until is None:
             return False
-        return self.hold(await store.exposures.moved_of(user_id, self.followed_until - LONGEST_TRANSACTION))
+        found = await store.exposures.moved_of(user_id, self.followed_until - LONGEST_TRANSACTION)
+        return self.hold(await store.corporate_actions.with_unbooked(found, trading_day(self.clock.now())))
 
     def know(self, contracts: Iterable[InstrumentListed]) -> None:
         for contract in contracts:
@@ -147,12 +189,23 @@ class RiskMemory(Memory):
                 self._quotes[quote.instrument] = quote
             self.book.prices.take(batch.quotes, now, max_age)
 
+    def hear(self, positions: Iterable[Exposure]) -> None:
+        """What the message of a fill tells. Where that is not all, it is read within a second, and before a limit
+        fires.
+        """
+        for position in positions:
+            if (position.account_id, position.instrument) in self._split.positions:
+                self._split.moved.add((position.account_id, position.instrument))
+            else:
+                self.hold((position,))
+
     def hold(self, positions: Iterable[Exposure]) -> bool:
         """Whether any of them is newer than what was known of it."""
         now = self.clock.now()
         today = trading_day(now)
         news = False
         for position in positions:
+            self._split.note(position)
             is_news = self.book.put(position, today)
             news = news or is_news
             if is_news and position.pnl_day != today:

@@ -117,6 +117,24 @@ class PositionAdjusted(Event):
     books: tuple[BookAdjusted, ...]
 
 
+class PositionUnadjusted(Event):
+    """What an account at a broker carried into the ex-date of a split or bonus is `shares` shares from now on, of which
+    `quantity` are booked here: when the broker delivers the others is its own affair. Profits of it are shown as of
+    those that are booked; limits count the others as well, until the booked ones are sold.
+    """
+
+    account_id: AccountId
+    user_id: UserId
+    instrument: InstrumentId
+    product: Product
+    kind: CorporateActionKind
+    ex_date: date
+    old: int
+    new: int
+    quantity: int
+    shares: int
+
+
 class FundsChanged(Event):
     """`available` = opening_balance + realised_pnl - used_margin. Used margin is open orders' and positions'."""
 

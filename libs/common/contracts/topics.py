@@ -86,6 +86,7 @@ TRADING_EVENTS = Topic(
     portfolio.PositionSettled,
     portfolio.PositionUnsettled,
     portfolio.PositionAdjusted,
+    portfolio.PositionUnadjusted,
     portfolio.FundsChanged,
     brokers.PositionsCompared,
     key="account_id",

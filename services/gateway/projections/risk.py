@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from libs.common.contracts.algos import LegRefused, SquareOffRefused
 from libs.common.contracts.base import Message
 from libs.common.contracts.orders import SquareOffCompleted, SquareOffStarted
-from libs.common.contracts.portfolio import PositionAdjusted, PositionUnsettled
+from libs.common.contracts.portfolio import PositionAdjusted, PositionUnadjusted, PositionUnsettled
 from libs.common.contracts.risk import MTMBreached, PanicRaised, PanicReset
 from services.gateway.projections.books import NOTHING, Ctx
 
@@ -32,7 +32,7 @@ async def square_off_changed(event: SquareOffStarted | SquareOffCompleted, ctx: 
 
 
 async def needs_a_look(
-    event: LegRefused | SquareOffRefused | PositionUnsettled | PositionAdjusted, ctx: Ctx
+    event: LegRefused | SquareOffRefused | PositionUnsettled | PositionAdjusted | PositionUnadjusted, ctx: Ctx
 ) -> Sequence[Message]:
     """The owner should look at what an algo, or an account, holds."""
     ctx.memory.follow(ctx.store).risk.happened(ctx.cause.id, event.user_id, event, ctx.cause.time, event.account_id)

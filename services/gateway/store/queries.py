@@ -208,7 +208,7 @@ async def violations(
     database: Database, user_id: UUID | None, account_id: UUID | None, before: Cursor | None, limit: int
 ) -> list[Row]:
     """Denied orders, broken limits, algos that lost a leg or could not close, positions that expired and could not be
-    settled, or that a split or bonus changed, the newest first.
+    settled, or that a split or bonus changed or should have, the newest first.
     """
     where, values = _conditions(Filter(user_id=user_id, account_id=account_id), "at", "event_id", before)
     values.append(limit)
@@ -217,7 +217,7 @@ async def violations(
         SELECT event_id, user_id, account_id, type, body, at FROM risk_events
         WHERE {" AND ".join(where)}
           AND type IN ('OrderDenied', 'MTMBreached', 'LegRefused', 'SquareOffRefused', 'PositionUnsettled',
-                       'PositionAdjusted')
+                       'PositionAdjusted', 'PositionUnadjusted')
         ORDER BY at DESC, event_id DESC LIMIT ${len(values)}
         """,  # noqa: S608 - conditions of our own, values bound
         *values,

@@ -11,7 +11,7 @@ from decimal import Decimal
 from libs.common.contracts.enums import Broker, OrderPurpose, OrderType, Product, Side
 from libs.common.contracts.ids import AccountId, CorrelationId, InstrumentId, OrderId, StrategyId, UserId
 from libs.common.contracts.portfolio import PositionState
-from services.risk.domain.money import ZERO, to_paise
+from services.risk.domain.money import MICRO, ZERO, to_paise
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,9 @@ class Exposure:
     `carried_quantity` at `carried_average` is what it was when `pnl_day` began, `realised_before` all that it had
     realised until then, and `bought_quantity` what was bought since. `opened_on` is the day when what is open now was
     opened; None of what is flat.
+
+    `unbooked` are the shares that splits and bonuses made of it at a broker (see `splits`), `carried_unbooked` those
+    when `pnl_day` began; what the sold ones of that day brought is `unbooked_pnl`, beside `realised_pnl`.
     """
 
     account_id: AccountId
@@ -64,6 +67,14 @@ class Exposure:
     realised_before: Decimal = ZERO
     opened_on: date | None = None
     bought_quantity: int = 0
+    unbooked: Decimal = ZERO
+    carried_unbooked: Decimal = ZERO
+    unbooked_pnl: Decimal = ZERO
+
+    @property
+    def made_on_day(self) -> Decimal:
+        """What it realised on `pnl_day`, also of what nobody booked."""
+        return self.realised_pnl + self.unbooked_pnl
 
     @property
     def in_use(self) -> bool:
@@ -254,11 +265,12 @@ def move(
 def _moved(exposure: Exposure, state: PositionState, version: int, day: date, is_filled: bool) -> Exposure:
     is_first = exposure.pnl_day is None or exposure.pnl_day < day
     opened_on = opened(exposure.quantity, state.quantity, exposure.opened_on, day)
-    carried_quantity, carried_average = exposure.carried_quantity, exposure.carried_average
+    carried = exposure.carried_quantity, exposure.carried_average, exposure.carried_unbooked
+    unbooked, brought = _sold(exposure, state, ZERO if is_first else exposure.realised_pnl)
     if is_as_carried(state, is_filled):
-        carried_quantity, carried_average = state.quantity, state.average_price
+        carried = state.quantity, state.average_price, unbooked
     elif is_first:
-        carried_quantity, carried_average = exposure.quantity, exposure.average_price
+        carried = exposure.quantity, exposure.average_price, exposure.unbooked
     return replace(
         exposure,
         quantity=state.quantity,
@@ -266,12 +278,28 @@ def _moved(exposure: Exposure, state: PositionState, version: int, day: date, is
         realised_pnl=state.realised_pnl,
         pnl_day=day,
         version=version,
-        carried_quantity=carried_quantity,
-        carried_average=carried_average,
-        realised_before=exposure.realised_before + (exposure.realised_pnl if is_first else ZERO),
+        carried_quantity=carried[0],
+        carried_average=carried[1],
+        realised_before=exposure.realised_before + (exposure.made_on_day if is_first else ZERO),
         opened_on=opened_on,
         bought_quantity=state.bought_quantity,
+        unbooked=unbooked,
+        carried_unbooked=carried[2],
+        unbooked_pnl=brought + (ZERO if is_first else exposure.unbooked_pnl),
     )
+
+
+def _sold(exposure: Exposure, state: PositionState, realised_before: Decimal) -> tuple[Decimal, Decimal]:
+    """The shares that are left of those that nobody booked, and what those brought that went: as large a part of them
+    as of the booked ones, at the same price. What of them the broker has then is no position of ours.
+    """
+    change = state.quantity - exposure.quantity
+    if not exposure.unbooked or change * exposure.quantity >= 0:
+        return exposure.unbooked, ZERO
+    closed = -change if abs(change) < abs(exposure.quantity) else exposure.quantity
+    price = exposure.average_price + (state.realised_pnl - realised_before) / closed
+    gone = (exposure.unbooked * closed / exposure.quantity).quantize(MICRO)
+    return exposure.unbooked - gone, to_paise(gone * price)
 
 
 def is_as_carried(state: PositionState, is_filled: bool) -> bool:

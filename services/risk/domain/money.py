@@ -4,6 +4,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 ZERO = Decimal(0)
 PAISA = Decimal("0.01")
+MICRO = Decimal("0.000001")
 
 
 def to_paise(amount: Decimal) -> Decimal:

@@ -5,6 +5,7 @@ Rupees are floats here: a book is valued ten times a second, and what is decided
 
 from collections.abc import Hashable, Iterable
 from datetime import date, timedelta
+from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
@@ -90,7 +91,7 @@ class Positions:
         row = self._rows.get(key)
         if row is None:
             row = self._add(key, position)
-            self._carry(row, position.carried_quantity, float(position.carried_average))
+            self._carry(row, *_carried(position))
         elif position.version < self._versions[row]:
             return False
         elif self._days[row] != today:
@@ -107,9 +108,8 @@ class Positions:
         is_news = position.version > self._versions[row]
         self._versions[row] = position.version
         self._days[row] = position.pnl_day
-        self.quantity[row] = position.quantity
-        self.average[row] = position.average_price
-        self.realised[row] = position.realised_pnl if position.pnl_day == today else 0
+        self.quantity[row], self.average[row] = _held(position)
+        self.realised[row] = position.made_on_day if position.pnl_day == today else 0
         self._carries += int(self.carried_quantity[row] != 0)
         return is_news
 
@@ -122,9 +122,9 @@ class Positions:
     def _carry_into(self, today: date, row: int, position: Exposure) -> None:
         """What it says itself of what the day began with: a split or bonus may have changed that overnight."""
         if position.pnl_day != today:
-            self._carry(row, position.quantity, float(position.average_price))
+            self._carry(row, *_held(position))
         elif position.carried_quantity:
-            self._carry(row, position.carried_quantity, float(position.carried_average))
+            self._carry(row, *_carried(position))
 
     def _carry(self, row: int, quantity: float, average: float) -> None:
         self._carries += 1
@@ -253,6 +253,22 @@ class Positions:
     def open_rows(self, level: RiskLevel, group: int) -> Indices:
         rows = len(self)
         return np.flatnonzero((self.group[level][:rows] == group) & (self.quantity[:rows] != 0))
+
+
+def _held(position: Exposure) -> tuple[float, float]:
+    return _shares(position.quantity, position.average_price, position.unbooked)
+
+
+def _carried(position: Exposure) -> tuple[float, float]:
+    return _shares(position.carried_quantity, position.carried_average, position.carried_unbooked)
+
+
+def _shares(quantity: int, average: Decimal, unbooked: Decimal) -> tuple[float, float]:
+    """How many there are, and what each of them cost."""
+    if not unbooked:
+        return quantity, float(average)
+    shares = quantity + unbooked
+    return float(shares), float(average * quantity / shares)
 
 
 def _is_before(opened_on: date | None, today: date) -> bool:

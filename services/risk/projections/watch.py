@@ -19,7 +19,7 @@ async def committed(deliveries: Sequence[Delivery], runtime: Runtime[RiskStore, 
     for delivery in deliveries:
         match delivery.message:
             case PositionChanged():
-                runtime.memory.hold(positions_of(delivery))
+                runtime.memory.hear(positions_of(delivery))
             case RiskLimitSaveRequested(limit_id=limit_id) | RiskLimitDeleteRequested(limit_id=limit_id):
                 limits.append(limit_id)
             case _:

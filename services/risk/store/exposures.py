@@ -28,13 +28,13 @@ PROCESS = ids.new_id()
 _FIELDS = """
     account_id, strategy_id, instrument, product, user_id, quantity, average_price, realised_pnl, pnl_day, margin,
     version, pending_buy, pending_sell, carried_quantity, carried_average, realised_before,
-    opened_on, bought_quantity
+    opened_on, bought_quantity, unbooked, carried_unbooked, unbooked_pnl
 """
 
 _AS_READ = """
     account_id, strategy_id, instrument, product, user_id, quantity, average_price::text, realised_pnl::text, pnl_day,
     margin::text, version, pending_buy, pending_sell, carried_quantity, carried_average::text, realised_before::text,
-    opened_on, bought_quantity
+    opened_on, bought_quantity, unbooked::text, carried_unbooked::text, unbooked_pnl::text
 """
 
 _LOAD = f"""
@@ -50,10 +50,11 @@ _LOAD = f"""
 
 _SAVE = f"""
     INSERT INTO exposures AS e ({_FIELDS}, moved_at, moved_by)
-    SELECT *, statement_timestamp(), $19::uuid
+    SELECT *, statement_timestamp(), $22::uuid
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::bigint[], $7::numeric[],
                 $8::numeric[], $9::date[], $10::numeric[], $11::bigint[], $12::bigint[], $13::bigint[],
-                $14::bigint[], $15::numeric[], $16::numeric[], $17::date[], $18::bigint[])
+                $14::bigint[], $15::numeric[], $16::numeric[], $17::date[], $18::bigint[], $19::numeric[],
+                $20::numeric[], $21::numeric[])
     ON CONFLICT (account_id, strategy_id, instrument, product) DO UPDATE
     SET quantity = EXCLUDED.quantity, average_price = EXCLUDED.average_price, realised_pnl = EXCLUDED.realised_pnl,
         pnl_day = EXCLUDED.pnl_day, margin = EXCLUDED.margin, version = EXCLUDED.version,
@@ -61,6 +62,8 @@ _SAVE = f"""
         carried_quantity = EXCLUDED.carried_quantity, carried_average = EXCLUDED.carried_average,
         realised_before = EXCLUDED.realised_before, opened_on = EXCLUDED.opened_on,
         bought_quantity = EXCLUDED.bought_quantity,
+        unbooked = EXCLUDED.unbooked, carried_unbooked = EXCLUDED.carried_unbooked,
+        unbooked_pnl = EXCLUDED.unbooked_pnl,
         moved_at = CASE WHEN EXCLUDED.version > e.version THEN EXCLUDED.moved_at ELSE e.moved_at END,
         moved_by = CASE WHEN EXCLUDED.version > e.version THEN EXCLUDED.moved_by ELSE e.moved_by END
 """  # noqa: S608 - constants only
@@ -89,6 +92,17 @@ _INTRADAY = f"""
 """  # noqa: S608 - constants only
 """Any of them: the same ones each time, were they stuck, would keep all others waiting for ever."""
 
+_OF = f"""
+    SELECT {_FIELDS} FROM exposures
+    JOIN unnest($1::uuid[], $2::text[]) AS k (account_id, instrument) USING (account_id, instrument)
+    WHERE version > 0
+"""  # noqa: S608 - constants only
+
+_CHANGED_SHARES = f"""
+    SELECT {_FIELDS} FROM exposures
+    WHERE quantity <> 0 AND instrument IN (SELECT instrument FROM corporate_actions WHERE ex_date <= $1)
+"""  # noqa: S608 - constants only
+
 _MOVED = f"""
     SELECT {_FIELDS} FROM exposures WHERE moved_at > $1 AND moved_by <> $2 AND version > 0
 """  # noqa: S608 - constants only
@@ -109,7 +123,7 @@ _FORGET_FLAT = f"""
         ORDER BY account_id FOR UPDATE SKIP LOCKED),
     gone AS (
         DELETE FROM exposures WHERE ctid = ANY(ARRAY(SELECT place FROM old JOIN idle USING (account_id)))
-        RETURNING account_id, strategy_id, user_id, realised_before + realised_pnl AS realised)
+        RETURNING account_id, strategy_id, user_id, realised_before + realised_pnl + unbooked_pnl AS realised)
     INSERT INTO exposures AS e (account_id, strategy_id, instrument, product, user_id, realised_before, quantity,
                                 average_price, realised_pnl, margin, version, pending_buy, pending_sell, moved_at,
                                 moved_by)
@@ -197,6 +211,9 @@ class Exposures:
                 [e.realised_before for e in rows],
                 [e.opened_on for e in rows],
                 [e.bought_quantity for e in rows],
+                [e.unbooked for e in rows],
+                [e.carried_unbooked for e in rows],
+                [e.unbooked_pnl for e in rows],
                 PROCESS,
             )
         self._loaded = dict(self._rows)
@@ -213,6 +230,15 @@ class Exposures:
         """Paper accounts' positions and books in MIS, and what is pending there: of these exchanges, or carried."""
         rows = await self._connection.fetch(_INTRADAY, Product.MIS, ending, today, Broker.PAPER, limit)
         return [_exposure(row) for row in rows]
+
+    async def of(self, positions: Collection[tuple[AccountId, InstrumentId]]) -> list[Exposure]:
+        """What these accounts have of these."""
+        accounts, instruments = [key[0] for key in positions], [key[1] for key in positions]
+        return [_exposure(row) for row in await self._connection.fetch(_OF, accounts, instruments)]
+
+    async def of_changed_shares(self, today: date) -> list[Exposure]:
+        """What is open in anything that a split or bonus ever changed."""
+        return [_exposure(row) for row in await self._connection.fetch(_CHANGED_SHARES, today)]
 
     async def moved_elsewhere(self, since: datetime) -> list[Exposure]:
         """Positions that other instances moved."""
@@ -231,7 +257,8 @@ class Exposures:
 
 def _exposure(row: Row | asyncpg.Record) -> Exposure:
     account_id, strategy_id, instrument, product, user_id, quantity, price, pnl, pnl_day, margin, *rest = row
-    version, pending_buy, pending_sell, carried_quantity, carried_average, realised_before, opened_on, bought = rest
+    version, pending_buy, pending_sell, carried_quantity, carried_average, realised_before, opened_on, *today = rest
+    bought_quantity, *unbooked = today
     book = None if strategy_id == NET else strategy_id
     return Exposure(
         account_id,
@@ -251,5 +278,6 @@ def _exposure(row: Row | asyncpg.Record) -> Exposure:
         Decimal(carried_average),
         Decimal(realised_before),
         opened_on,
-        bought,
+        bought_quantity,
+        *map(Decimal, unbooked),
     )

@@ -48,6 +48,8 @@ class Needs:
     changes: set[OrderId] = field(default_factory=set)
     flat: set[UserId] = field(default_factory=set)
     """Whose position or book a fill closed."""
+    moved: set[tuple[AccountId, InstrumentId]] = field(default_factory=set)
+    """What trading told a change of."""
 
     def position(
         self, account_id: AccountId, strategy_id: StrategyId | None, instrument: InstrumentId, product: Product
@@ -97,6 +99,7 @@ def _position(needs: Needs, message: OrderRequested | OrderCleared | PositionCha
 def _moved(needs: Needs, message: PositionChanged) -> None:
     _position(needs, message)
     needs.told_of.add(message.account_id)
+    needs.moved.add((message.account_id, message.instrument))
     if not (message.net.quantity and message.book.quantity):
         needs.flat.add(message.user_id)
 

@@ -47,6 +47,7 @@ class RiskStore(Store):
         await self.accounts.load(needs.accounts, needs.told_of)
         self.reservations.ask(self.reads, needs.orders)
         self.exposures.ask(self.reads, needs.exposures, needs.orders)
+        self.corporate_actions.ask(self.reads, needs.moved)
         self._ask_rules(needs)
         if needs.flat:
             self.watches.ask_fired(self.reads, needs.flat)

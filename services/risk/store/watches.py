@@ -81,7 +81,7 @@ _REARM = """
           AND ($5::uuid IS NULL OR account_id = $5) AND ($7::text IS NULL OR instrument = $7))
     UPDATE watches w
     SET armed = true, peak = NULL, carried_peak = NULL, changed_at = statement_timestamp(), day = $9,
-        baseline = (SELECT COALESCE(sum(realised_pnl) FILTER (WHERE pnl_day = $9), 0) FROM scope)
+        baseline = (SELECT COALESCE(sum(realised_pnl + unbooked_pnl) FILTER (WHERE pnl_day = $9), 0) FROM scope)
     FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS c (limit_id, kind, version)
     WHERE w.limit_id = c.limit_id AND w.kind = c.kind AND w.version = c.version AND NOT armed
       AND NOT EXISTS (SELECT FROM scope WHERE quantity <> 0 AND instrument <> ALL($10::text[]))
@@ -131,7 +131,8 @@ _CARRIED = f"""
         SELECT COALESCE(bool_or(brought <> 0), false) AS is_open,
                COALESCE(bool_or(brought <> 0 AND (opened_on < w.day OR opened_on >= $1 OR quantity = 0)), false)
                    AS is_kept,
-               COALESCE(sum(realised_before + CASE WHEN pnl_day < $1 THEN realised_pnl ELSE 0 END), 0) AS realised
+               COALESCE(sum(realised_before + CASE WHEN pnl_day < $1 THEN realised_pnl + unbooked_pnl ELSE 0 END), 0)
+                   AS realised
         FROM (SELECT *, CASE WHEN pnl_day < $1 THEN quantity ELSE carried_quantity END AS brought
               FROM (SELECT * FROM exposures
                     WHERE account_id = l.account_id AND strategy_id = '{NET}' AND instrument = l.instrument

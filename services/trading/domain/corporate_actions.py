@@ -15,7 +15,7 @@ from fractions import Fraction
 from libs.common import ids
 from libs.common.contracts.ids import InstrumentId, OrderId
 from libs.common.contracts.masters import CorporateActionKind, CorporateActionTerms
-from libs.common.contracts.portfolio import BookAdjusted, PositionAdjusted
+from libs.common.contracts.portfolio import BookAdjusted, PositionAdjusted, PositionUnadjusted
 from libs.common.trading_calendar import IST
 from services.trading.domain.money import MICRO, PAISA, ZERO, part_of
 from services.trading.domain.positions import Book, Holding, Net, book_key
@@ -98,6 +98,22 @@ def adjust(net: Net, books: Sequence[Book], action: ShareAction) -> Adjusted:
         margin=_kept(net.margin, quantity, exact, PAISA),
     )
     return Adjusted(moved, after, said)
+
+
+def unadjusted(net: Net, action: ShareAction) -> PositionUnadjusted:
+    """At a broker: what it will have, and we do not book."""
+    return PositionUnadjusted(
+        account_id=net.account_id,
+        user_id=net.user_id,
+        instrument=net.instrument,
+        product=net.product,
+        kind=action.kind,
+        ex_date=action.ex_date,
+        old=action.old,
+        new=action.new,
+        quantity=net.holding.quantity,
+        shares=int(net.holding.quantity * action.shares),
+    )
 
 
 def _shared_out(exact: Sequence[Fraction], quantity: int) -> list[int]:

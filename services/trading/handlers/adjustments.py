@@ -23,11 +23,14 @@ from services.trading.store import TradingStore
 async def book(
     account: TradingAccount, before: date, ctx: Context[TradingStore, TradingMemory]
 ) -> tuple[Decimal, Sequence[Message]]:
-    """Book those that are due on what was carried, each once; the margin that moves, and what is to be said.
+    """Book those that are due on what was carried, each once; the margin that moves, and what is to be said. At a
+    broker nothing is booked: the owner is told of it.
 
     `before` is the day that the account's figures were of until now: all that it holds was carried into later ones.
     """
     freed, said = ZERO, list[Message]()
+    if account.broker is not Broker.PAPER:
+        return freed, await _unadjusted(account, before, ctx)
     held = await _held(account, ctx)
     if not held:
         return freed, said
@@ -46,13 +49,28 @@ async def book(
 
 
 async def _held(account: TradingAccount, ctx: Context[TradingStore, TradingMemory]) -> dict[NetKey, list[Book]]:
-    """On paper: the open books of each position."""
+    """The open books of each position."""
     found: defaultdict[NetKey, list[Book]] = defaultdict(list)
-    if account.broker is Broker.PAPER:
-        for each in await ctx.store.positions.live_books(account.account_id):
-            if each.holding.quantity:
-                found[positions.net_key(each)].append(each)
+    for each in await ctx.store.positions.live_books(account.account_id):
+        if each.holding.quantity:
+            found[positions.net_key(each)].append(each)
     return found
+
+
+async def _unadjusted(
+    account: TradingAccount, before: date, ctx: Context[TradingStore, TradingMemory]
+) -> Sequence[Message]:
+    """Told as the day begins, and so once."""
+    nets = await ctx.store.positions.live_nets(account.account_id)
+    held = {positions.net_key(net): net for net in nets if net.holding.quantity}
+    if not held:
+        return []
+    found = await ctx.store.corporate_actions.due(account.account_id, held.keys(), accounts.trading_day(ctx.now))
+    return [
+        rules.unadjusted(held[account.account_id, action.instrument, product], action)
+        for product, action in found
+        if before < action.ex_date
+    ]
 
 
 def _save(adjusted: Adjusted, ctx: Context[TradingStore, TradingMemory]) -> Sequence[Message]:

@@ -14,7 +14,13 @@ from libs.common.contracts.enums import FeedSource, Product
 from libs.common.contracts.ids import AccountId, InstrumentId, StrategyId
 from libs.common.contracts.masters import CorporateActionKind
 from libs.common.contracts.orders import LeftOpen, SquareOffCompleted, SquareOffRequested, SquareOffStarted
-from libs.common.contracts.portfolio import BookAdjusted, PositionAdjusted, PositionChanged, PositionUnsettled
+from libs.common.contracts.portfolio import (
+    BookAdjusted,
+    PositionAdjusted,
+    PositionChanged,
+    PositionUnadjusted,
+    PositionUnsettled,
+)
 from tests.services.gateway import said
 from tests.services.gateway.scene import Person, Platform, shortest_pause
 from tests.services.gateway.test_entities_api import ALGO
@@ -327,6 +333,27 @@ async def test_whose_shares_were_split_reads_how_many_they_were(platform: Platfo
     )
     [told] = (await asha.client.get(f"/api/v2/risk/violations/?account_id={asha.account_id}")).json()["data"]
     assert (told["type"], told["event"]["before"], told["event"]["quantity"]) == ("PositionAdjusted", 100, 200)
+
+
+async def test_whose_shares_were_split_at_a_broker_reads_that_they_are_not_booked(platform: Platform) -> None:
+    """A loss of half was shown, and nothing told why."""
+    asha = await platform.person("asha")
+    await platform.project(
+        PositionUnadjusted(
+            account_id=asha.account_id,
+            user_id=asha.user_id,
+            instrument=said.SBIN,
+            product=Product.CNC,
+            kind=CorporateActionKind.SPLIT,
+            ex_date=said.NOW.date(),
+            old=1,
+            new=2,
+            quantity=100,
+            shares=200,
+        )
+    )
+    [told] = (await asha.client.get(f"/api/v2/risk/violations/?account_id={asha.account_id}")).json()["data"]
+    assert (told["type"], told["event"]["quantity"], told["event"]["shares"]) == ("PositionUnadjusted", 100, 200)
 
 
 async def test_a_strategy_is_closed_though_an_account_in_which_it_traded_was_deleted(platform: Platform) -> None:

@@ -77,7 +77,7 @@ class Watched(Scene):
         self._record(said)
         store = RiskStore(self.connection)
         for message in messages:
-            self.memory.hold(positions_of(Delivery(message, envelope_of(message, now=self.now))))
+            self.memory.hear(positions_of(Delivery(message, envelope_of(message, now=self.now))))
         self.memory.rewatch(await store.watches.all())
         return said
 

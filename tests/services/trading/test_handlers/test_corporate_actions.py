@@ -12,7 +12,7 @@ from libs.common.contracts.base import Message
 from libs.common.contracts.enums import Broker, Product, Side
 from libs.common.contracts.ids import OrderId, StrategyId
 from libs.common.contracts.masters import CorporateActionKind, CorporateActionsImported, CorporateActionTerms
-from libs.common.contracts.portfolio import FundsChanged, PositionAdjusted, PositionChanged
+from libs.common.contracts.portfolio import FundsChanged, PositionAdjusted, PositionChanged, PositionUnadjusted
 from libs.common.messaging.work import Work, origin
 from libs.common.testing import NOON
 from services.trading.app import app
@@ -184,6 +184,30 @@ async def test_what_was_traded_on_its_ex_date_before_it_was_told_is_left_alone(t
     await buys(trading, 10, now=MORNING + timedelta(hours=2), price="500")
     await trading.hears(told(), now=MORNING + timedelta(hours=3))
     assert await ticks(trading, MORNING + timedelta(hours=3)) == []
+
+
+@pytest.mark.parametrize("days", [0, 3])
+async def test_whose_shares_are_at_a_broker_hears_that_nothing_is_booked_once(trading: Trading, days: int) -> None:
+    """They were shown at a loss of half, and nothing told why."""
+    await buys(trading, 60, ALPHA)
+    await buys(trading, 40)
+    await trading.connection.execute("UPDATE accounts SET broker = $1", Broker.ZERODHA)
+    await trading.hears(told())
+    later = MORNING + timedelta(days=days)
+    said = await midnight(trading, later)
+    event = only(PositionUnadjusted, said)
+    assert (event.quantity, event.shares, event.ex_date) == (100, 200, EX_DATE)
+    assert held(said)[:2] == (100, Decimal(1000))
+    assert await ticks(trading, later) == await midnight(trading, later + timedelta(days=1)) == []
+
+
+async def test_who_had_sold_them_before_hears_nothing(trading: Trading) -> None:
+    await buys(trading, 100)
+    sale = cleared(Side.SELL, 100, instrument=SBIN, product=Product.CNC, margin="0", unit="0")
+    await trading.hears(sale, filled(sale, 100, "1000"))
+    await trading.connection.execute("UPDATE accounts SET broker = $1", Broker.ZERODHA)
+    await trading.hears(told())
+    assert "PositionUnadjusted" not in names(await midnight(trading))
 
 
 async def test_other_shares_dividends_and_accounts_at_a_broker_are_left_alone(trading: Trading) -> None:
