@@ -25,6 +25,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Tick
 from libs.common.messaging.bulk import BulkPublisher
 from libs.common.service import Memory, Service, Store
+from libs.common.settings import KafkaSettings, kafka_of
 
 RATE = 60_000
 STEADY_SECONDS = 30.0
@@ -51,11 +52,11 @@ class Sent:
 
 
 async def measure(bench: Bench, instance: Instance) -> dict[str, Figures]:
-    bootstrap = environment.load(instance)["KAFKA_BOOTSTRAP"]
+    kafka = kafka_of(environment.load(instance))
     async with httpx.AsyncClient(base_url=instance.url("questdb"), timeout=30, trust_env=False) as questdb:
-        await offer(bootstrap, RATE / 5, 3)
+        await offer(kafka, RATE / 5, 3)
         first = bench.meter.read()
-        sent = await offer(bootstrap, RATE, STEADY_SECONDS)
+        sent = await offer(kafka, RATE, STEADY_SECONDS)
         found, drained = await arrived(questdb, sent)
         used = between(first, bench.meter.read())
         steady: Figures = {
@@ -69,7 +70,7 @@ async def measure(bench: Bench, instance: Instance) -> dict[str, Figures]:
                 name: round(value * 1_000 / sent.count, 2) for name, value in used.items() if value > 1
             },
         }
-        sent = await offer(bootstrap, MOST, MOST_SECONDS)
+        sent = await offer(kafka, MOST, MOST_SECONDS)
         found, drained = await arrived(questdb, sent)
         most: Figures = {
             "offered_per_s": round(sent.count / sent.seconds),
@@ -78,7 +79,7 @@ async def measure(bench: Bench, instance: Instance) -> dict[str, Figures]:
             "dropped": sent.dropped,
         }
         killing = asyncio.create_task(kill_both(instance))
-        sent = await offer(bootstrap, RATE, KILL_SECONDS)
+        sent = await offer(kafka, RATE, KILL_SECONDS)
         await killing
         found, drained = await arrived(questdb, sent)
     bench.meter.programs = Meter(instance).programs
@@ -91,9 +92,9 @@ async def measure(bench: Bench, instance: Instance) -> dict[str, Figures]:
     return {"ingest": {**steady, "most": most, "killed": killed}}
 
 
-async def offer(bootstrap: str, rate: float, seconds: float) -> Sent:
+async def offer(kafka: KafkaSettings, rate: float, seconds: float) -> Sent:
     """Publishes at the rate, open loop; returns once Kafka has what was not dropped."""
-    publisher = BulkPublisher(FEED, bootstrap, SystemClock())
+    publisher = BulkPublisher(FEED, kafka, SystemClock())
     count, total = 0, int(rate * seconds)
     began = stopwatch()
     first = at = SystemClock().now()

@@ -26,6 +26,7 @@ from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Quote, WatchedConflated
 from libs.common.messaging.bulk import BulkPublisher
 from libs.common.service import Memory, Service, Store
+from libs.common.settings import KafkaSettings, kafka_of
 from tools.client import Platform, Refused
 
 CLIENTS = 200
@@ -45,7 +46,7 @@ class Target:
     """A running gateway: where it is, which process it is, and the keys of enough users."""
 
     stream_url: str
-    kafka: str
+    kafka: KafkaSettings
     process: psutil.Process
     keys: Sequence[str]
 
@@ -72,7 +73,7 @@ async def make_users(platform: Platform, count: int) -> list[str]:
 class Source:
     """Publishes a steady number of prices a second, as marketdata does of what is watched."""
 
-    def __init__(self, kafka: str) -> None:
+    def __init__(self, kafka: KafkaSettings) -> None:
         self._clock = SystemClock()
         self._names = [InstrumentId(f"NSE:BENCH{n:03}") for n in range(INSTRUMENTS)]
         service = Service(name="bench", store=Store, memory=Memory, produces=[topics.WATCHED])
@@ -255,4 +256,4 @@ async def find_target(instance: Instance, process: psutil.Process) -> Target:
             place.touch(mode=0o600)
             place.write_bytes(orjson.dumps(keys))
     stream_url = url.replace("http", "ws", 1) + "/api/v2/stream"
-    return Target(stream_url, environment.load(instance)["KAFKA_BOOTSTRAP"], process, keys)
+    return Target(stream_url, kafka_of(environment.load(instance)), process, keys)

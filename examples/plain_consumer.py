@@ -14,12 +14,24 @@ import sys
 
 from confluent_kafka import Consumer, Message
 
+SECURITY = {
+    "security.protocol": "KAFKA_SECURITY_PROTOCOL",
+    "sasl.mechanism": "KAFKA_SASL_MECHANISM",
+    "sasl.username": "KAFKA_SASL_USERNAME",
+    "sasl.password": "KAFKA_SASL_PASSWORD",
+    "ssl.ca.location": "KAFKA_SSL_CA_FILE",
+    "ssl.certificate.location": "KAFKA_SSL_CERTIFICATE_FILE",
+    "ssl.key.location": "KAFKA_SSL_KEY_FILE",
+}
+"""By which variable each is set; none is, where Kafka lets everybody in."""
+
 
 def main() -> None:
     asked = arguments()
     consumer = Consumer(
         {
             "bootstrap.servers": os.environ.get("KAFKA_BOOTSTRAP", "127.0.0.1:19092"),
+            **{option: os.environ[name] for option, name in SECURITY.items() if os.environ.get(name)},
             "group.id": asked.group or f"example-{secrets.token_hex(4)}",
             "auto.offset.reset": "earliest" if asked.from_beginning else "latest",
         }

@@ -12,6 +12,7 @@ ends with it. A candle may be told twice; only what is newer than the last one o
 """
 
 import os
+import ssl
 from datetime import datetime
 from typing import cast
 
@@ -22,6 +23,23 @@ MINUTE_S = 60
 WINDOW_S = 15 * MINUTE_S
 PARTITIONS = 6
 """As many as the candles have: a table is kept beside the partition that feeds it."""
+
+
+def credentials() -> faust.SASLCredentials | faust.SSLCredentials | None:
+    """By the platform's variables; none where Kafka lets everybody in."""
+    given = {name: value for name, value in os.environ.items() if name.startswith("KAFKA_") and value}
+    protocol = given.get("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")
+    tls = ssl.create_default_context(cafile=given.get("KAFKA_SSL_CA_FILE")) if protocol.endswith("SSL") else None
+    if tls and "KAFKA_SSL_CERTIFICATE_FILE" in given:
+        tls.load_cert_chain(given["KAFKA_SSL_CERTIFICATE_FILE"], given["KAFKA_SSL_KEY_FILE"])
+    if protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=given["KAFKA_SASL_USERNAME"],
+            password=given["KAFKA_SASL_PASSWORD"],
+            mechanism=given["KAFKA_SASL_MECHANISM"],
+            ssl_context=tls,
+        )
+    return faust.SSLCredentials(tls) if tls else None
 
 
 class Candle(faust.Record, serializer="json"):
@@ -43,6 +61,7 @@ class Vwap(faust.Record, serializer="json"):
 app = faust.App(
     os.environ.get("VWAP_APP", "example-rolling-vwap"),
     broker=f"kafka://{os.environ.get('KAFKA_BOOTSTRAP', '127.0.0.1:19092')}",
+    broker_credentials=credentials(),
     store="rocksdb://?driver=rocksdict",
     datadir=os.environ.get("VWAP_DATA", ".local/faust"),
     topic_partitions=PARTITIONS,

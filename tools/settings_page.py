@@ -11,7 +11,7 @@ from datetime import time
 from enum import Enum
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
@@ -83,6 +83,8 @@ def _default(field: FieldInfo) -> str:
             return f"`{json.dumps(default)}`"
         case None | BaseModel():
             return ""
+        case SecretStr():
+            return ""
         case time():
             return f"`{default:%H:%M}`"
         case _:
@@ -90,10 +92,14 @@ def _default(field: FieldInfo) -> str:
 
 
 def _told(settings: type[BaseSettings]) -> dict[str, str]:
-    """What stands under each field."""
-    [body] = ast.parse(textwrap.dedent(inspect.getsource(settings))).body
-    assert isinstance(body, ast.ClassDef)
-    return dict(_under(body))
+    """What stands under each field, in the class that brings it."""
+    told: dict[str, str] = {}
+    for each in settings.__mro__:
+        if issubclass(each, BaseSettings) and each is not BaseSettings:
+            [body] = ast.parse(textwrap.dedent(inspect.getsource(each))).body
+            assert isinstance(body, ast.ClassDef)
+            told = dict(_under(body)) | told
+    return told
 
 
 def _under(body: ast.ClassDef) -> Iterator[tuple[str, str]]:

@@ -19,10 +19,10 @@ from libs.common.clock import Clock, stopwatch
 from libs.common.contracts.base import Envelope, Message
 from libs.common.messaging import outbox_table
 from libs.common.messaging.bulk import BulkPublisher
+from libs.common.messaging.entry import ANSWER_MS, knock, of_aiokafka
 from libs.common.messaging.envelope import Record, record
 from libs.common.messaging.errors import MessagingUnavailable, Unconfirmed
 from libs.common.messaging.lead import Lead
-from libs.common.messaging.librdkafka import ANSWER_MS
 from libs.common.messaging.outbox import Outbox
 from libs.common.messaging.partitioner import partition_for
 from libs.common.messaging.suspects import InHand
@@ -102,7 +102,7 @@ class Runtime(Generic[S, V]):
         """Raises NotThere when PostgreSQL or Kafka is away until the process shall stop, or will not have us."""
         async with contextlib.AsyncExitStack() as undo:
             self.pool, self.producer = await self._connected(undo)
-            self.bulk = BulkPublisher(self.service, self.settings.kafka_bootstrap, self.clock)
+            self.bulk = BulkPublisher(self.service, self.settings, self.clock)
             self.outbox = Outbox(
                 self.service.name,
                 self.settings.instance_id,
@@ -151,7 +151,7 @@ class Runtime(Generic[S, V]):
 
     async def _started_producer(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self.settings.kafka_bootstrap,
+            **of_aiokafka(self.settings),
             client_id=f"{self.service.name}-{self.settings.instance_id}",
             enable_idempotence=True,
             acks="all",
@@ -166,8 +166,10 @@ class Runtime(Generic[S, V]):
         producer._message_accumulator._batch_ttl = inf  # one given up for want of a leader puts the next out of order
         try:
             await producer.start()
-        except BaseException:
+        except BaseException as error:
             await producer.stop()
+            if isinstance(error, KafkaError):
+                await knock(self.settings)
             raise
         return producer
 

@@ -10,6 +10,7 @@ import pytest
 
 from libs.common.ids import new_id
 from libs.common.messaging.log import reading
+from libs.common.settings import kafka_of
 from tests.chaos.audit import quiet
 from tests.chaos.scenario import AT_REST_SECONDS, FULL, Chaos, Scenario, place
 from tests.chaos.wishes import Kind
@@ -171,6 +172,6 @@ async def recording(chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> P
     """The log of what these tests did so far."""
     await quiet(chaos.admin_url)
     root = tmp_path_factory.mktemp("recording")
-    async with reading(chaos.stack.environment()["KAFKA_BOOTSTRAP"], records.KEPT) as log:
+    async with reading(kafka_of(chaos.stack.environment()), records.KEPT) as log:
         assert await taking.copy_log(log.partitions(), root / "kafka")
     return root

@@ -17,12 +17,13 @@ from libs.common import database, ids
 from libs.common.clock import SystemClock
 from libs.common.contracts.base import Delivery, Envelope, Event, Message, Request, Topic
 from libs.common.messaging.consumer import Consumer
+from libs.common.messaging.entry import of_aiokafka, of_librdkafka
 from libs.common.messaging.envelope import Record, decode, read_envelope, record
 from libs.common.messaging.outbox_table import keep
 from libs.common.messaging.schema import TABLES
 from libs.common.runtime import Runtime
 from libs.common.service import Context, Handler, Memory, Service, Store, on
-from libs.common.settings import CommonSettings, ServiceSettings
+from libs.common.settings import CommonSettings, KafkaSettings, ServiceSettings
 from libs.common.testing.delivery import NOON, envelope_of
 from libs.common.writes import Writes
 
@@ -189,7 +190,7 @@ class Ledger:
 
 
 async def publish(records: Sequence[Record], *, raw_headers: Sequence[tuple[str, bytes | None]] | None = None) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=os.environ["KAFKA_BOOTSTRAP"], acks="all")
+    producer = AIOKafkaProducer(**of_aiokafka(KafkaSettings()), acks="all")
     await producer.start()
     for each in records:
         headers = raw_headers if raw_headers is not None else each.headers()
@@ -199,7 +200,7 @@ async def publish(records: Sequence[Record], *, raw_headers: Sequence[tuple[str,
 
 @contextlib.asynccontextmanager
 async def reading(topic: Topic) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=os.environ["KAFKA_BOOTSTRAP"], auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(**of_aiokafka(KafkaSettings()), auto_offset_reset="earliest")
     await consumer.start()
     partitions = [TopicPartition(topic.name, p) for p in range(topic.partitions)]
     consumer.assign(partitions)
@@ -224,7 +225,7 @@ async def new_ledger() -> AsyncIterator[Ledger]:
     for statement in (*TABLES, "CREATE TABLE balances (account_id text PRIMARY KEY, balance integer NOT NULL)"):
         await connection.execute(statement)
     await connection.close()
-    kafka = AdminClient({"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP"]})
+    kafka = AdminClient(of_librdkafka(KafkaSettings()))
     topics = [NewTopic(t.name, num_partitions=t.partitions) for t in (ledger.requests, ledger.events)]
     for future in kafka.create_topics(topics, operation_timeout=10).values():
         future.result(10)

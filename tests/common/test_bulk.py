@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from libs.common.clock import SystemClock, stopwatch
 from libs.common.contracts.base import Topic
 from libs.common.messaging.bulk_reader import BulkTail, BulkUnavailable
+from libs.common.settings import KafkaSettings
 from tests.common.ledger import BalanceChanged, Ledger
 
 
@@ -29,7 +30,7 @@ def tail_of(topic: Topic) -> BulkTail:
     until = stopwatch() + 10
     while True:
         try:
-            return BulkTail(topic, os.environ["KAFKA_BOOTSTRAP"], SystemClock().now() - timedelta(seconds=30))
+            return BulkTail(topic, KafkaSettings(), SystemClock().now() - timedelta(seconds=30))
         except BulkUnavailable:
             assert stopwatch() < until
             time.sleep(0.2)

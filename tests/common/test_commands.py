@@ -12,6 +12,7 @@ import pytest
 from deploy.local.instance import PROJECT
 from libs.common.messaging import admin
 from libs.common.messaging.parked import Arrival, park
+from libs.common.settings import KafkaSettings
 from libs.common.testing import NOON
 from tests.common.ledger import Ledger
 from tools import digest, replay
@@ -195,7 +196,7 @@ async def test_a_parked_message_is_listed_shown_whole_and_retried_by_command(led
 def test_topics_that_are_on_fewer_nodes_than_is_asked_for_are_told_of() -> None:
     """It said that topics are as declared: whoever went on to three nodes had each order on one of them."""
     bootstrap = os.environ["KAFKA_BOOTSTRAP"]
-    admin.ensure_topics(bootstrap)
+    admin.ensure_topics(KafkaSettings())
     three = {"KAFKA_BOOTSTRAP": bootstrap, "KAFKA_REPLICATION": "3", "KAFKA_MIN_INSYNC": "2"}
     done = run("libs.common.messaging topics", three)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stdout + done.stderr

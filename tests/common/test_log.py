@@ -1,7 +1,6 @@
 """The log in order of time, whoever has written to it."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from uuid import UUID
@@ -11,6 +10,7 @@ import pytest
 from libs.common.messaging.envelope import read_envelope
 from libs.common.messaging.errors import Undecodable
 from libs.common.messaging.log import KafkaLog, LogAway, Logged, in_order_of_time, reading
+from libs.common.settings import KafkaSettings
 from tests.common.ledger import Ledger, deposit_of
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -40,7 +40,7 @@ async def test_kafka_that_goes_away_while_the_log_is_read_ends_the_reading(
         return {}
 
     await ledger.request(deposit_of("a", 1))
-    log = KafkaLog(os.environ["KAFKA_BOOTSTRAP"], [ledger.requests.name], patience_s=0.5)
+    log = KafkaLog(KafkaSettings(), [ledger.requests.name], patience_s=0.5)
     try:
         await log.open()
         monkeypatch.setattr(log._consumer, "getmany", nothing)
@@ -53,14 +53,14 @@ async def test_kafka_that_goes_away_while_the_log_is_read_ends_the_reading(
 
 async def test_kafka_that_is_away_is_told_as_such() -> None:
     with pytest.raises(LogAway, match="does not answer"):
-        async with reading("127.0.0.1:1", ["t"]):
+        async with reading(KafkaSettings(kafka_bootstrap="127.0.0.1:1"), ["t"]):
             pass
 
 
 async def test_a_topic_that_kafka_does_not_have_is_told_as_such(ledger: Ledger) -> None:
     """A rebuild by a version that adds one, before it is made, ended with a traceback."""
     with pytest.raises(LogAway, match=r"no topic added.by-this-version.v1; .* topics` makes"):
-        async with reading(os.environ["KAFKA_BOOTSTRAP"], [ledger.requests.name, "added.by-this-version.v1"]):
+        async with reading(KafkaSettings(), [ledger.requests.name, "added.by-this-version.v1"]):
             pass
 
 

@@ -14,6 +14,7 @@ from libs.common import ids
 from libs.common.clock import stopwatch
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.reader import Reader
+from libs.common.settings import KafkaSettings
 
 BOOTSTRAP = os.environ.get("KAFKA_BOOTSTRAP", "")
 
@@ -47,8 +48,8 @@ class Scene:
 class Unheard:
     """As librdkafka answers for a broker that dies once it was asked, or is silent: with a number that is no offset."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._client = AdminClient({"bootstrap.servers": kafka.kafka_bootstrap, "log_level": 0})
 
     def list_topics(self, timeout: float) -> object:
         return self._client.list_topics(timeout=timeout)
@@ -67,7 +68,7 @@ async def scene(real_servers: None) -> AsyncIterator[Scene]:
     await asyncio.to_thread(admin.create_topics([NewTopic(topic, 2, 1)])[topic].result)
     producer = AIOKafkaProducer(bootstrap_servers=BOOTSTRAP, acks="all")
     await producer.start()
-    reader = Reader(BOOTSTRAP, "test", tell_ends=True)
+    reader = Reader(KafkaSettings(), "test", tell_ends=True)
     try:
         yield Scene(topic, producer, reader)
     finally:
@@ -157,7 +158,7 @@ async def test_who_asked_for_the_partitions_reads_them_at_once(scene: Scene) -> 
     await scene.write(scene.one, "a0")
     waits = []
     for _ in range(5):
-        reader = Reader(BOOTSTRAP, "test")
+        reader = Reader(KafkaSettings(), "test")
         await reader.partitions([scene.topic])
         reader.begin({scene.one: 0})
         began = stopwatch()

@@ -11,6 +11,7 @@ from libs.common.clock import stopwatch
 from libs.common.contracts import topics
 from libs.common.messaging import admin
 from libs.common.messaging.envelope import LARGEST
+from libs.common.settings import KafkaSettings
 
 
 @pytest.mark.servers
@@ -19,7 +20,7 @@ def test_no_topic_has_a_newest_segment_of_a_gigabyte_or_one_that_outlives_what_i
     And an hour's topic kept a week.
     """
     bootstrap = os.environ["KAFKA_BOOTSTRAP"]
-    admin.ensure_topics(bootstrap)
+    admin.ensure_topics(KafkaSettings())
     asked = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in admin.all_topics()]
     client = AdminClient({"bootstrap.servers": bootstrap})
     for resource, future in client.describe_configs(asked).items():
@@ -34,7 +35,7 @@ def test_every_topic_takes_whatever_a_service_may_say() -> None:
     it; what was to take the limit back left it.
     """
     bootstrap, resource = os.environ["KAFKA_BOOTSTRAP"], ConfigResource(ResourceType.TOPIC, topics.ALGOS.name)
-    admin.ensure_topics(bootstrap)
+    admin.ensure_topics(KafkaSettings())
     client = AdminClient({"bootstrap.servers": bootstrap})
 
     def until(is_so: Callable[[int], bool]) -> None:
@@ -48,5 +49,5 @@ def test_every_topic_takes_whatever_a_service_may_say() -> None:
     limited = ConfigResource(ResourceType.TOPIC, topics.ALGOS.name, incremental_configs=[less])
     client.incremental_alter_configs([limited])[limited].result(10)
     until(lambda most: most == 100_000)
-    admin.ensure_topics(bootstrap)
+    admin.ensure_topics(KafkaSettings())
     until(lambda most: most > LARGEST)

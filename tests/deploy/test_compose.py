@@ -19,11 +19,14 @@ import pytest
 import yaml
 
 from deploy.local import environment, instance, stack
+from libs.common.settings import KafkaSettings, kafka_of
 from tools.reconcile import Sources
 
 PROJECT = instance.PROJECT
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 CONTAINERS: dict[str, Any] = COMPOSE["services"]
+ITS_WAY_IN = {name.upper() for name in KafkaSettings.model_fields} - {"KAFKA_BOOTSTRAP"}
+"""Of a Kafka of somebody else's: the local stack brings its own, which asks nobody."""
 JOBS = ("provision", "migrate", "topics")
 OURS = (*instance.SERVICES, *JOBS, "reconcile")
 FILE = re.compile(r'(?<=[" ])/[a-z]+/[a-z./]+')
@@ -69,8 +72,21 @@ def test_the_checker_runs_as_on_the_local_stack_when_it_is_asked_and_is_given_wh
     assert [" ".join(container["entrypoint"][1:3])] == recipe
     assert container["entrypoint"][3:] == ["--instance", ""]
     assert container["profiles"] == ["commands"]
-    Sources.of(container["environment"])
+    Sources.of(chosen(container["environment"]))
     assert not [name for name in container["environment"] if name.startswith(environment.SET_UP_ALONE)]
+
+
+def chosen(variables: dict[str, str]) -> dict[str, str]:
+    """As Compose passes them where the example is left as it is."""
+    return {name: re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", str(value)) for name, value in variables.items()}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_whoever_asks_kafka_is_told_how_it_lets_him_in_and_the_one_beside_lets_in_everybody(name: str) -> None:
+    """Who had a managed Kafka could name it to nobody."""
+    given = chosen(CONTAINERS[name]["environment"])
+    assert given.keys() >= ITS_WAY_IN
+    assert kafka_of(given) == KafkaSettings(kafka_bootstrap="kafka:9092")
 
 
 def test_every_command_that_is_told_for_containers_is_in_the_image(tmp_path: Path) -> None:
@@ -137,12 +153,12 @@ def put_what_the_image_holds(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", instance.SERVICES)
 def test_a_service_is_given_the_variables_of_the_local_stack_and_no_other(name: str, variables: dict[str, str]) -> None:
-    assert set(CONTAINERS[name]["environment"]) == set(environment.of_service(name, variables))
+    assert set(CONTAINERS[name]["environment"]) - ITS_WAY_IN == set(environment.of_service(name, variables))
 
 
 @pytest.mark.parametrize("job", JOBS)
 def test_the_set_up_is_given_what_no_service_sees(job: str, variables: dict[str, str]) -> None:
-    given = set(CONTAINERS[job]["environment"])
+    given = set(CONTAINERS[job]["environment"]) - ITS_WAY_IN
     assert {"POSTGRES_ADMIN_URL", "KAFKA_REPLICATION", "KAFKA_MIN_INSYNC"} <= given <= variables.keys()
 
 
@@ -295,7 +311,8 @@ def test_a_file_that_a_variable_may_name_is_in_the_containers_that_are_given_it(
         path for said, variable in told if variable in CONTAINERS[name]["environment"] for path in FILE.findall(said)
     }
     mounted = [volume.rpartition("}")[2].split(":")[1] for volume in CONTAINERS[name].get("volumes", ())]
-    assert bool(named) == (name == "marketdata")
+    assert any(path.startswith("/run/secrets/") for path in named) == (name == "marketdata")
+    assert any(path.startswith("/run/kafka/") for path in named)
     assert [path for path in named if not path.startswith(tuple(f"{each}/" for each in mounted))] == []
 
 
@@ -312,6 +329,7 @@ def test_the_command_of_the_example_fills_the_secrets_and_chooses_nothing(tmp_pa
     filled = dict(re.findall(r"^([A-Z_]+)=(.*)$", (tmp_path / ".env").read_text(), re.MULTILINE))
     assert len({filled[name] for name in environment.SECRETS}) == len(environment.SECRETS)
     assert min(len(filled[name]) for name in environment.SECRETS) == 48
+    assert filled["KAFKA_SASL_PASSWORD"] == "", "one that nobody made, and without SASL nothing would start"
     assert {name: filled[name] for name in environment.CHOICES} == environment.CHOICES
 
 

@@ -29,6 +29,7 @@ from deploy.local.servers import wipe
 from deploy.local.stack import NotReadyError, Stack
 from libs.common import ids, schemas
 from libs.common.messaging.log import Logged
+from libs.common.settings import KafkaSettings
 from libs.common.testing import NOON, Databases
 from libs.common.testing.databases import unmigrated
 from tools.backup import __main__ as by_command
@@ -256,7 +257,7 @@ def test_a_log_of_more_partitions_than_are_declared_is_put_back_into_as_many(
     try:
         kept = Logged(topic, 3, 17, 1_000, b"key", [("ce_type", b"Kept")], b"{}")
         records.write(tmp_path, [kept])
-        had = records.put_back(tmp_path, bootstrap, [f"{topic}/{number}" for number in range(5)])
+        had = records.put_back(tmp_path, KafkaSettings(), [f"{topic}/{number}" for number in range(5)])
         assert had.keys() == {(topic, 3)}
         assert [had[topic, 3].place_of(offset) for offset in (17, 18)] == [0, 1]
         assert len(kafka.list_topics(timeout=10).topics[topic].partitions) == 5
@@ -335,7 +336,7 @@ def test_a_long_log_takes_no_more_memory_to_put_back_than_a_short_one(real_serve
     for start_at in range(0, 300_000, 10_000):
         records.write(tmp_path, [Logged(topic, 0, 5 + start_at + n, 1, None, [], b"{}") for n in range(10_000)])
     tracemalloc.start()
-    had = records.put_back(tmp_path, bootstrap, [f"{topic}/0"])
+    had = records.put_back(tmp_path, KafkaSettings(), [f"{topic}/0"])
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     admin.delete_topics([topic])[topic].result(30)

@@ -20,8 +20,10 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from libs.common.clock import stopwatch
 from libs.common.contracts.topics import HOURS
 from libs.common.messaging.admin import all_topics
+from libs.common.messaging.entry import of_librdkafka
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.log import Logged
+from libs.common.settings import KafkaSettings
 
 KEPT = frozenset(t.name for t in all_topics() if t.retention is None or t.retention > HOURS)
 _LEVEL = 1
@@ -98,14 +100,14 @@ async def each(root: Path, topic: str, partition: int) -> AsyncIterator[Logged]:
         yield record
 
 
-def put_back(root: Path, bootstrap: str, ends: Iterable[str]) -> dict[Partition, Offsets]:
+def put_back(root: Path, kafka: KafkaSettings, ends: Iterable[str]) -> dict[Partition, Offsets]:
     """Produce every record to its own partition, in order, at its own time; the offsets that they had. `ends` are all
     partitions that there were, `<topic>/<partition>`, those without a record, too.
     """
-    _make_partitions(bootstrap, ends)
+    _make_partitions(kafka, ends)
     producer = Producer(
         {
-            "bootstrap.servers": bootstrap,
+            **of_librdkafka(kafka),
             "acks": "all",
             "enable.idempotence": True,
             "linger.ms": 20,
@@ -132,13 +134,13 @@ def put_back(root: Path, bootstrap: str, ends: Iterable[str]) -> dict[Partition,
     return before
 
 
-def _make_partitions(bootstrap: str, ends: Iterable[str]) -> None:
+def _make_partitions(kafka: KafkaSettings, ends: Iterable[str]) -> None:
     """Operators may have given a topic more than are declared; where a key's messages go follows from their number."""
     had: Counter[str] = Counter()
     for place in ends:
         topic, _, number = place.rpartition("/")
         had[topic] = max(had[topic], int(number) + 1)
-    admin, until = AdminClient({"bootstrap.servers": bootstrap, "log_level": 3}), stopwatch() + _ANSWER_S
+    admin, until = AdminClient({**of_librdkafka(kafka), "log_level": 3}), stopwatch() + _ANSWER_S
     while few := _topics_with_fewer(admin, had):
         if stopwatch() > until:
             raise OSError(f"Kafka did not give {', '.join(few)} as many partitions as there were")

@@ -16,6 +16,7 @@ from libs.common.clock import SystemClock
 from libs.common.messaging.envelope import type_of
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.log import reading
+from libs.common.settings import kafka_of
 from tools.backup import databases, manifest, records
 from tools.backup.folders import new_folder
 
@@ -76,7 +77,7 @@ async def _keep_what_came_after(stack: Stack, facts: dict[str, object], target: 
     ends = facts["ends"]
     assert isinstance(ends, dict)
     found: Counter[str] = Counter()
-    async with reading(stack.environment()["KAFKA_BOOTSTRAP"], records.KEPT, absent_ok=True) as log:
+    async with reading(kafka_of(stack.environment()), records.KEPT, absent_ok=True) as log:
         log.begins |= {place: max(begin, ends.get(_name(place), 0)) for place, begin in log.begins.items()}
         for partition in log.partitions():
             async for page in records.pages(partition):
@@ -120,5 +121,5 @@ async def _fill(stack: Stack, source: Path, facts: dict[str, object]) -> None:
     variables = stack.environment()
     url = variables["POSTGRES_ADMIN_URL"]
     await databases.restore(url, source / databases.DUMP)
-    had = await asyncio.to_thread(records.put_back, source / "kafka", variables["KAFKA_BOOTSTRAP"], ends)
+    had = await asyncio.to_thread(records.put_back, source / "kafka", kafka_of(variables), ends)
     await databases.move_offsets(url, had)

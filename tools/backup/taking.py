@@ -9,6 +9,7 @@ import asyncpg
 from deploy.local.stack import Stack
 from libs.common.clock import SystemClock
 from libs.common.messaging.log import Logged, reading
+from libs.common.settings import kafka_of
 from tools.backup import databases, manifest, records
 from tools.backup.cut import cut
 from tools.backup.folders import new_folder
@@ -50,7 +51,7 @@ async def _our_turn(url: str) -> AsyncIterator[None]:
 
 
 async def _take(stack: Stack, variables: Mapping[str, str], root: Path) -> Path:
-    async with reading(variables["KAFKA_BOOTSTRAP"], records.KEPT, absent_ok=True) as log:
+    async with reading(kafka_of(variables), records.KEPT, absent_ok=True) as log:
         async with cut(variables["POSTGRES_ADMIN_URL"], log) as moment:
             taken_at = SystemClock().now()
             await databases.dump(variables["POSTGRES_ADMIN_URL"], moment.snapshot, root / databases.DUMP)

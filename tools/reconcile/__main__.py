@@ -15,9 +15,12 @@ from pathlib import Path
 from uuid import UUID
 
 import orjson
+from aiokafka.errors import KafkaError
 
 from deploy.local import environment
 from deploy.local.instance import Instance
+from libs.common.messaging.entry import Refused, knock
+from libs.common.settings import SettingsError, kafka_of
 from tools.reconcile import AlertAnswered, Answered, Options, Report, Sources, reconcile
 from tools.reconcile.cache import RedisCache
 from tools.reconcile.checks.answers import Note
@@ -45,6 +48,7 @@ def main(words: list[str] | None = None) -> int:
             explained=frozenset(_words(given.explained)),
             seen=tuple(_words(given.seen)) if given.seen else None,
         )
+        _ensure_let_in(variables)
         report = asyncio.run(reconcile(sources, Options(wait_s=given.wait, grace_s=given.grace, trail=given.trail)))
         sys.stdout.write(report.text() + "\n")
         _keep(report, given.json)
@@ -54,7 +58,7 @@ def main(words: list[str] | None = None) -> int:
     except (LogUnreadable, TablesUnreadable) as error:
         sys.stderr.write(f"reconcile: {error}; `make status` says what runs\n")
         return UNPROVEN
-    except Unusable as error:
+    except (Unusable, SettingsError) as error:
         sys.stderr.write(f"reconcile: {error}\n")
         return UNPROVEN
     except KeyboardInterrupt:
@@ -99,6 +103,15 @@ def _ensure_address(variables: Mapping[str, str]) -> None:
         RedisCache(variables.get("REDIS_URL") or "redis://")
     except ValueError as error:
         raise Unusable(f"REDIS_URL: {error}") from error
+
+
+def _ensure_let_in(variables: Mapping[str, str]) -> None:
+    try:
+        asyncio.run(knock(kafka_of(variables)))
+    except Refused as error:
+        raise Unusable(f"{error}; {error.remedy}") from error
+    except KafkaError:
+        return  # whoever reads it tells that it is away
 
 
 def _ensure_room(path: str | None) -> None:

@@ -11,6 +11,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from libs.common.clock import SystemClock
 from libs.common.contracts import topics
 from libs.common.contracts.base import Topic
+from libs.common.messaging.entry import of_librdkafka
+from libs.common.settings import KafkaSettings
 from tools.reconcile.record import Partition, Record, Span
 
 RESTLESS = ("marketdata.", topics.RISK_WATCHES.name)
@@ -53,11 +55,11 @@ class Log(Protocol):
 class KafkaLog:
     """Reads with a consumer of its own that joins no group. `prefix` stands before every topic's name (for tests)."""
 
-    def __init__(self, bootstrap: str, *, prefix: str = "", patience_s: float = 120.0) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaSettings, *, prefix: str = "", patience_s: float = 120.0) -> None:
+        self._kafka = kafka
         self._prefix = prefix
         self._patience_s = patience_s
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": SILENT})
+        self._admin = AdminClient({**of_librdkafka(kafka), "log_level": SILENT})
         self._consumer = self._connect()
         self._next: dict[Partition, int] = {}
         self._low: dict[Partition, int] = {}
@@ -97,7 +99,7 @@ class KafkaLog:
     def _connect(self) -> Consumer:
         return Consumer(
             {
-                "bootstrap.servers": self._bootstrap,
+                **of_librdkafka(self._kafka),
                 "log_level": SILENT,
                 "group.id": "reconcile",  # demanded by the client; partitions are assigned by hand, nobody joins it
                 "enable.auto.commit": False,
@@ -112,7 +114,7 @@ class KafkaLog:
         try:
             known = self._admin.list_topics(timeout=ANSWER_S).topics
         except KafkaException as error:
-            raise LogUnreadable(f"Kafka at {self._bootstrap} does not tell its topics: {error}") from error
+            raise LogUnreadable(f"Kafka at {self._kafka.kafka_bootstrap} does not tell its topics: {error}") from error
         named = [(name, known.get(self._prefix + name)) for name in names]
         return [(name, partition) for name, found in named if found for partition in found.partitions]
 
@@ -127,7 +129,7 @@ class KafkaLog:
                 for tp, future in found.items()
             }
         except (KafkaException, TimeoutError) as error:
-            raise LogUnreadable(f"Kafka at {self._bootstrap} does not tell its offsets: {error}") from error
+            raise LogUnreadable(f"Kafka at {self._kafka.kafka_bootstrap} does not tell its offsets: {error}") from error
 
     def _read(
         self, consumer: Consumer, following: dict[Partition, int], until: Mapping[Partition, int]

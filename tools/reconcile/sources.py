@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from libs.common.settings import kafka_of
 from tools.reconcile.cache import Cache, RedisCache
 from tools.reconcile.checks.answers import Note
 from tools.reconcile.log import KafkaLog, Log
@@ -26,10 +27,10 @@ class Sources:
 
     @classmethod
     def of(cls, environment: Mapping[str, str], **given: object) -> "Sources":
-        """An instance's servers, from its environment (KAFKA_BOOTSTRAP, REDIS_URL, <SERVICE>_DATABASE_URL)."""
+        """An instance's servers, from its environment (KAFKA_*, REDIS_URL, <SERVICE>_DATABASE_URL)."""
         urls = {service: environment[f"{service.upper()}_DATABASE_URL"] for service in SERVICES}
         cache = RedisCache(environment["REDIS_URL"]) if environment.get("REDIS_URL") else None
-        return cls(KafkaLog(environment["KAFKA_BOOTSTRAP"]), PostgresTables(urls), cache, **given)  # type: ignore[arg-type]
+        return cls(KafkaLog(kafka_of(environment)), PostgresTables(urls), cache, **given)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

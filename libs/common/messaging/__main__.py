@@ -17,14 +17,16 @@ import sys
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
+from aiokafka.errors import KafkaError
 from confluent_kafka import KafkaException
 
 from libs.common import database
 from libs.common.database import Connection
 from libs.common.messaging import admin, outbox_table, parked, whole
+from libs.common.messaging.entry import Refused, knock
 from libs.common.messaging.errors import NotDiscarded
 from libs.common.schemas import SERVICES
-from libs.common.settings import service_settings, variable, whole_number
+from libs.common.settings import KafkaSettings, load, service_settings, whole_number
 from libs.common.telling import tell
 
 Told = list[str]
@@ -105,11 +107,11 @@ def _id(word: str) -> UUID:
         raise SystemExit(f"{word} is no message's id: `outbox list` tells them") from error
 
 
-def _ensure_whole() -> None:
+def _ensure_whole(kafka: KafkaSettings) -> None:
     """Before any service starts; where the administrator's database is not known, nobody can tell."""
     url = os.environ.get("POSTGRES_ADMIN_URL")
     with database.or_exit():
-        lost = asyncio.run(whole.read_beyond_the_end(url, variable("KAFKA_BOOTSTRAP"))) if url else []
+        lost = asyncio.run(whole.read_beyond_the_end(url, kafka)) if url else []
     if lost:
         raise SystemExit(
             f"The log was lost or replaced: {lost[0]} (and {len(lost) - 1} more). Services would pass over what comes "
@@ -138,18 +140,25 @@ def _asked(words: list[str]) -> tuple[str, Callable[[Connection], Awaitable[Told
 
 
 def _make_topics() -> None:
+    kafka, doubt = load(KafkaSettings), ""
+    try:
+        asyncio.run(knock(kafka))
+    except Refused as error:
+        raise SystemExit(f"{error}; {error.remedy}") from error
+    except KafkaError as error:
+        doubt = f"; {error}"  # it may be there in a moment
     try:
         done = admin.ensure_topics(
-            variable("KAFKA_BOOTSTRAP"),
+            kafka,
             replication=whole_number("KAFKA_REPLICATION", 1),
             min_insync=whole_number("KAFKA_MIN_INSYNC", 1),
         )
         sys.stdout.write("\n".join(done or ["topics are as declared"]) + "\n")
-        _ensure_whole()
+        _ensure_whole(kafka)
     except admin.TooFewCopies as error:
         raise SystemExit(str(error)) from error
     except KafkaException as error:
-        raise SystemExit(f"Kafka does not answer, or refuses: {error}") from error
+        raise SystemExit(f"Kafka does not answer, or refuses: {error}{doubt}") from error
 
 
 def main(words: list[str]) -> None:

@@ -17,6 +17,8 @@ from confluent_kafka.admin import (
 
 from libs.common.contracts import topics as declared
 from libs.common.contracts.base import Topic
+from libs.common.messaging.entry import of_librdkafka
+from libs.common.settings import KafkaSettings
 
 _TIMEOUT_S = 30
 _DAY, _WEEK, _MONTHS = timedelta(days=1), timedelta(days=7), timedelta(days=60)
@@ -52,12 +54,12 @@ class TooFewCopies(Exception):
     """Topics that are there are kept on fewer nodes than is asked for; says which, and what to do."""
 
 
-def ensure_topics(bootstrap: str, *, replication: int = 1, min_insync: int = 1) -> list[str]:
+def ensure_topics(kafka: KafkaSettings, *, replication: int = 1, min_insync: int = 1) -> list[str]:
     """Create what is missing, grow partitions and alter retention of what differs; what was done, a line each.
 
     Raises TooFewCopies, all of that done: whoever asks for three would take what is on one for safe.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 3})  # errors; not what it tidies up as it ends
+    admin = AdminClient({**of_librdkafka(kafka), "log_level": 3})  # errors; not what it tidies up as it ends
     existing = admin.list_topics(timeout=_TIMEOUT_S).topics
     wanted = all_topics()
     missing = [t for t in wanted if t.name not in existing]

@@ -13,6 +13,7 @@ from libs.common.clock import Clock
 from libs.common.contracts.base import Message, Topic
 from libs.common.messaging.librdkafka import connecting
 from libs.common.service import Service
+from libs.common.settings import KafkaSettings
 from libs.common.telemetry import log
 
 _FLUSH_SECONDS = 5.0
@@ -24,9 +25,9 @@ _SAME_TIME = timedelta(milliseconds=1)
 class BulkPublisher:
     """Publishes without waiting. A full buffer drops the message and counts it: the next tick replaces it."""
 
-    def __init__(self, service: Service[Any, Any], bootstrap: str, clock: Clock) -> None:
+    def __init__(self, service: Service[Any, Any], kafka: KafkaSettings, clock: Clock) -> None:
         self._service = service
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._clock = clock
         self._source = f"/services/{service.name}".encode()
         self._producer: Producer | None = None
@@ -103,7 +104,7 @@ class BulkPublisher:
     def _connected(self) -> Producer:
         return Producer(
             {
-                **connecting(self._bootstrap),
+                **connecting(self._kafka),
                 "partitioner": "murmur2_random",
                 "linger.ms": 5,
                 "acks": "all",

@@ -15,8 +15,10 @@ from confluent_kafka.admin import AdminClient
 
 from libs.common.clock import stopwatch
 from libs.common.contracts.base import Topic
+from libs.common.messaging.entry import of_librdkafka
 from libs.common.messaging.librdkafka import connecting
 from libs.common.messaging.reader import PARTITIONS_EVERY_S
+from libs.common.settings import KafkaSettings
 from libs.common.telemetry import log
 
 _ASK_SECONDS = 10.0
@@ -75,7 +77,7 @@ class BulkReader:
     def __init__(
         self,
         topic: Topic,
-        bootstrap: str,
+        kafka: KafkaSettings,
         group: str,
         instance_id: str,
         assigned: Callable[[Mapping[int, Found]], Mapping[int, int]],
@@ -86,7 +88,7 @@ class BulkReader:
         self._on_revoked = revoked
         self._consumer = Consumer(
             {
-                **connecting(bootstrap),
+                **connecting(kafka),
                 "group.id": group,
                 "group.instance.id": f"{group}-{instance_id}",
                 "client.id": f"{group}-{instance_id}",
@@ -142,10 +144,10 @@ class BulkReader:
 class BulkTail:
     """Every partition of a topic from `since` on, for one reader by itself. Every method belongs to one thread."""
 
-    def __init__(self, topic: Topic, bootstrap: str, since: datetime) -> None:
+    def __init__(self, topic: Topic, kafka: KafkaSettings, since: datetime) -> None:
         self._consumer = Consumer(
             {
-                **connecting(bootstrap),
+                **connecting(kafka),
                 "group.id": f"tail-{topic.name}",  # the library wants one; nothing is ever committed to it
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
@@ -188,12 +190,12 @@ class BulkTail:
         self._consumer.close()
 
 
-def has_handled(group: str, topic: Topic, bootstrap: str, before: datetime) -> bool:
+def has_handled(group: str, topic: Topic, kafka: KafkaSettings, before: datetime) -> bool:
     """Whether the group has committed everything that was published to the topic before that moment. Blocks.
 
     BulkUnavailable when Kafka does not tell.
     """
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
+    consumer = Consumer({**of_librdkafka(kafka), "group.id": group, "enable.auto.commit": False})
     at = int(before.timestamp() * 1000)
     try:
         wanted = [TopicPartition(topic.name, number, at) for number in _partitions(consumer, topic.name, _ASK_SECONDS)]
@@ -210,12 +212,12 @@ def has_handled(group: str, topic: Topic, bootstrap: str, before: datetime) -> b
     return True
 
 
-def forget(group: str, bootstrap: str) -> None:
+def forget(group: str, kafka: KafkaSettings) -> None:
     """The group's next reader begins where the log does. Blocks; who read last counts for some seconds yet.
 
     BulkUnavailable while somebody reads, or Kafka does not answer.
     """
-    admin = AdminClient(connecting(bootstrap))
+    admin = AdminClient(connecting(kafka))
     until = stopwatch() + _GONE_SECONDS
     while True:
         try:

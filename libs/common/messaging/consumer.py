@@ -47,7 +47,7 @@ class Consumer:
         self._consumed = Consumed(runtime.service)
         self._part = Part(runtime, "consumer", asked_for=bool(self._service.consumes))
         self._handling = Handling(runtime, self._consumed, self._part)
-        self._reader = Reader(settings.kafka_bootstrap, f"{self._service.name}-{settings.instance_id}")
+        self._reader = Reader(settings, f"{self._service.name}-{settings.instance_id}")
         self._leases = Leases(self._service.name, settings.instance_id, outbox.owner, outbox.session)
         self._leadership = Leadership(runtime)
         self._pace = Pace()

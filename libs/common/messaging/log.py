@@ -12,8 +12,10 @@ from aiokafka.errors import KafkaError
 from confluent_kafka.admin import AdminClient
 
 from libs.common.clock import stopwatch
+from libs.common.messaging.entry import Refused, knock, of_aiokafka, of_librdkafka
 from libs.common.messaging.envelope import Headers, moment_of
 from libs.common.messaging.inbox import Partition
+from libs.common.settings import KafkaSettings
 
 _PAGE = 1_000
 _PATIENCE_S = 60.0
@@ -53,14 +55,14 @@ class KafkaLog:
     """
 
     def __init__(
-        self, bootstrap: str, topics: Collection[str], *, absent_ok: bool = False, patience_s: float = _PATIENCE_S
+        self, kafka: KafkaSettings, topics: Collection[str], *, absent_ok: bool = False, patience_s: float = _PATIENCE_S
     ) -> None:
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._absent_ok = absent_ok
         self._patience_s = patience_s
         self._topics = sorted(topics)
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap,
+            **of_aiokafka(kafka),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=4_194_304,
@@ -71,8 +73,12 @@ class KafkaLog:
         self.ends: dict[Partition, int] = {}
 
     async def open(self) -> None:
-        await self._consumer.start()
-        found = await asyncio.to_thread(_partitions, self._bootstrap)
+        try:
+            await self._consumer.start()
+        except KafkaError:
+            await knock(self._kafka)
+            raise
+        found = await asyncio.to_thread(_partitions, self._kafka)
         missing = [topic for topic in self._topics if not found.get(topic)]
         if missing and (missing == self._topics or not self._absent_ok):
             raise LogAway(f"Kafka has no topic {', '.join(missing)}; `python -m libs.common.messaging topics` makes it")
@@ -115,19 +121,21 @@ class KafkaLog:
                 raise LogAway(f"Kafka gave nothing of {topic}/{partition} for {self._patience_s:.0f} s")
 
 
-def _partitions(bootstrap: str) -> dict[str, list[int]]:
-    topics = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics
+def _partitions(kafka: KafkaSettings) -> dict[str, list[int]]:
+    topics = AdminClient(of_librdkafka(kafka)).list_topics(timeout=30).topics
     return {name: sorted(topic.partitions) for name, topic in topics.items()}
 
 
 @contextlib.asynccontextmanager
-async def reading(bootstrap: str, topics: Collection[str], *, absent_ok: bool = False) -> AsyncIterator[KafkaLog]:
-    log = KafkaLog(bootstrap, topics, absent_ok=absent_ok)
+async def reading(kafka: KafkaSettings, topics: Collection[str], *, absent_ok: bool = False) -> AsyncIterator[KafkaLog]:
+    log = KafkaLog(kafka, topics, absent_ok=absent_ok)
     try:
         await log.open()
         yield log
+    except Refused as error:
+        raise LogAway(f"{error}; {error.remedy}") from error
     except KafkaError as error:
-        raise LogAway(f"Kafka at {bootstrap} does not answer: {error!r}") from error
+        raise LogAway(f"Kafka at {kafka.kafka_bootstrap} does not answer: {error!r}") from error
     finally:
         await log.close()
 

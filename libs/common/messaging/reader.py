@@ -11,8 +11,10 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from libs.common.clock import stopwatch
+from libs.common.messaging.entry import of_librdkafka
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.librdkafka import connecting
+from libs.common.settings import KafkaSettings
 from libs.common.telemetry import log
 
 PARTITIONS_EVERY_S = 60.0
@@ -39,10 +41,10 @@ class Reader:
     Only the loop's thread uses the consumer, and nothing that it asks of it waits for Kafka.
     """
 
-    def __init__(self, bootstrap: str, name: str, *, tell_ends: bool = False) -> None:
+    def __init__(self, kafka: KafkaSettings, name: str, *, tell_ends: bool = False) -> None:
         self.at_end: set[Partition] = set()
         """Where everything was read at some time; kept only if `tell_ends`."""
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._closed = False
         self._has_asked = False
         self._quiet_until = 0.0
@@ -52,7 +54,7 @@ class Reader:
         """When somebody last waited for what came, by the loop's time."""
         self._consumer = Consumer(
             {
-                **connecting(bootstrap),
+                **connecting(kafka),
                 "client.id": name,
                 "group.id": name,
                 "enable.auto.commit": False,
@@ -75,18 +77,18 @@ class Reader:
         The first time our own client asks, before it reads anything: so it knows who leads them when they are begun. By
         itself it finds out at a look that it takes once a second.
         """
-        asks = _admin(self._bootstrap) if self._has_asked else self._consumer
+        asks = _admin(self._kafka) if self._has_asked else self._consumer
         found = await asyncio.to_thread(_partitions, asks, set(topics))
         self._has_asked = True
         return found
 
     async def ends(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Where the next message of each will be."""
-        return await asyncio.to_thread(_offsets, self._bootstrap, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return await asyncio.to_thread(_offsets, self._kafka, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
     async def since(self, partitions: Collection[Partition], moment_ms: int) -> dict[Partition, int | None]:
         """The first message of each at or after a moment (milliseconds since 1970); None where there is none."""
-        found = await asyncio.to_thread(_offsets, self._bootstrap, partitions, OffsetSpec.for_timestamp(moment_ms))
+        found = await asyncio.to_thread(_offsets, self._kafka, partitions, OffsetSpec.for_timestamp(moment_ms))
         return {partition: offset if offset >= 0 else None for partition, offset in found.items()}
 
     def begin(self, places: Mapping[Partition, int]) -> None:
@@ -149,8 +151,8 @@ class Reader:
             log.warning("kafka_away", error=str(error))
 
 
-def _admin(bootstrap: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+def _admin(kafka: KafkaSettings) -> AdminClient:
+    return AdminClient({**of_librdkafka(kafka), "log_level": 0})
 
 
 def _partitions(asks: AdminClient | Consumer, topics: Collection[str]) -> dict[str, list[int]]:
@@ -158,10 +160,10 @@ def _partitions(asks: AdminClient | Consumer, topics: Collection[str]) -> dict[s
     return {name: sorted(topic.partitions) for name, topic in found.items() if name in topics}
 
 
-def _offsets(bootstrap: str, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+def _offsets(kafka: KafkaSettings, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
     if not partitions:
         return {}
-    client = _admin(bootstrap)
+    client = _admin(kafka)
     client.list_topics(timeout=_ANSWER_S)  # or it may miss who leads, and looks again after three seconds
     asked = {TopicPartition(*partition): spec for partition in partitions}
     answers = client.list_offsets(asked, request_timeout=_ANSWER_S)

@@ -65,7 +65,7 @@ async def _rebuild(
 ) -> Replayed:
     told = replace(source, streams=())  # what is only latest-wins is no part of the state
     replay = Replay(told, runtime.memory, said=_nothing, set_aside=await places_set_aside(connection))
-    async with reading(runtime.settings.kafka_bootstrap, replay.topics) as log:
+    async with reading(runtime.settings, replay.topics) as log:
         await forget(connection, runtime.clock.now())
         done = await replay.run(in_order_of_time(log.partitions()), connection)
         consumed = {s.topic.name for s in runtime.service.consumes}

@@ -39,7 +39,7 @@ class StreamReader:
         self._starts = {s.topic.name: s.start for s in read}
         settings = runtime.settings
         name = f"{runtime.service.name}-{settings.instance_id}-streams"
-        self._reader = Reader(settings.kafka_bootstrap, name, tell_ends=Start.BEGINNING in self._starts.values())
+        self._reader = Reader(settings, name, tell_ends=Start.BEGINNING in self._starts.values())
         self._next: dict[Partition, int] = {}
         """What comes next of each partition."""
         self._behind: dict[Partition, int] = {}

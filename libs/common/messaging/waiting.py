@@ -9,6 +9,7 @@ import asyncpg
 from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 from confluent_kafka import KafkaException
 
+from libs.common.messaging.entry import Refused
 from libs.common.messaging.errors import MessagingUnavailable
 from libs.common.telemetry import log
 
@@ -40,6 +41,7 @@ _REFUSALS = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
     ValueError,  # an address that cannot be read
+    Refused,
 )
 """What comes until a person has done something: about an address, a password, a schema that was not migrated."""
 _AGAIN_S = 0.3
@@ -53,12 +55,14 @@ class NotThere(Exception):
         self.faults = dict(faults)
 
     def remedy(self, service: str) -> str:
-        return "; ".join(_remedy(what, service) for what in self.faults)
+        return "; ".join(_remedy(what, error, service) for what, error in self.faults.items())
 
 
-def _remedy(what: str, service: str) -> str:
+def _remedy(what: str, error: BaseException, service: str) -> str:
+    if isinstance(error, Refused):
+        return error.remedy
     if what == "kafka":
-        return "start Kafka, or correct KAFKA_BOOTSTRAP"
+        return "start Kafka, or correct KAFKA_BOOTSTRAP or KAFKA_SECURITY_PROTOCOL"
     url, commands = f"{service.upper()}_DATABASE_URL", "python -m libs.common.schemas provision, then migrate"
     return f"start PostgreSQL, or correct {url}, or set it up ({commands})"
 

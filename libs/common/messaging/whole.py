@@ -5,12 +5,15 @@ import asyncio
 import asyncpg
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from libs.common.messaging.entry import of_librdkafka
+from libs.common.settings import KafkaSettings
+
 _ANSWER_S = 10.0
 _NOT_THERE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 _READ = "SELECT topic, partition, next_offset FROM {}.message_offsets WHERE next_offset > 0 ORDER BY topic, partition"
 
 
-async def read_beyond_the_end(url: str, bootstrap: str) -> list[str]:
+async def read_beyond_the_end(url: str, kafka: KafkaSettings) -> list[str]:
     """In words, each place up to which a service has read and which Kafka does not have. KafkaException when it does
     not say.
     """
@@ -20,7 +23,7 @@ async def read_beyond_the_end(url: str, bootstrap: str) -> list[str]:
         read = [(schema, *row) for (schema,) in schemas for row in await connection.fetch(_READ.format(schema))]
     finally:
         await connection.close()
-    ends = await asyncio.to_thread(_ends, bootstrap, {(topic, partition) for _, topic, partition, _ in read})
+    ends = await asyncio.to_thread(_ends, kafka, {(topic, partition) for _, topic, partition, _ in read})
     return [
         f"{schema} has read {topic}/{partition} up to {offset}, Kafka has it up to {ends[topic, partition]}"
         for schema, topic, partition, offset in read
@@ -28,10 +31,10 @@ async def read_beyond_the_end(url: str, bootstrap: str) -> list[str]:
     ]
 
 
-def _ends(bootstrap: str, places: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+def _ends(kafka: KafkaSettings, places: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
     """0 for a topic that is not there."""
     ends = dict.fromkeys(places, 0)
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "whole", "enable.auto.commit": False})
+    consumer = Consumer({**of_librdkafka(kafka), "group.id": "whole", "enable.auto.commit": False})
     try:
         for topic, partition in places:
             try:

@@ -27,7 +27,7 @@ async def opened(
     global _topics_ready
     common = CommonSettings()
     if not _topics_ready:
-        await asyncio.to_thread(admin.ensure_topics, common.kafka_bootstrap)
+        await asyncio.to_thread(admin.ensure_topics, common)
         _topics_ready = True
     own = ServiceSettings(database_url=database_url or await Databases.url(service.name), port=_free_port())
     runtime = Runtime(service, common, own, clock or SystemClock())

@@ -60,7 +60,7 @@ async def _run(wanted: argparse.Namespace) -> None:
                     candles = await recomputed(series, instrument, wanted.day, SystemClock().now())
                     _say({"instrument": instrument, "candles": await series.write(candles=map(candle_row, candles))})
             case "reread":
-                await asyncio.to_thread(forget, WRITER_GROUP, settings.kafka_bootstrap)
+                await asyncio.to_thread(forget, WRITER_GROUP, settings)
                 _say({"begins_anew": WRITER_GROUP})
             case _:
                 await _archive(series, wanted)

@@ -153,13 +153,13 @@ class SeriesWriter:
         self._status: WritingStatus = runtime.memory.writing
         self._clock: Clock = runtime.clock
         self._loop = loop
-        self._publisher = BulkPublisher(runtime.service, runtime.settings.kafka_bootstrap, runtime.clock)
+        self._publisher = BulkPublisher(runtime.service, runtime.settings, runtime.clock)
         self._partitions: dict[int, Partition] = {}
         self._committed_at = self._asked_at = stopwatch()
         self._awake_from = 0.0
         self._reader = BulkReader(
             topics.TICKS,
-            runtime.settings.kafka_bootstrap,
+            runtime.settings,
             runtime.memory.writer_group,
             Role.LEADER.value if runtime.lead.role is Role.LEADER else runtime.settings.instance_id,
             self._assigned,

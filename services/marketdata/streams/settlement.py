@@ -69,8 +69,8 @@ async def tell_settlements(runtime: "MarketRuntime") -> int:
 async def _candles_are_stored(runtime: "MarketRuntime", end: datetime) -> bool:
     """Whether the ticks until then are candles in QuestDB: until they are, the last one there may not be the last."""
     memory = runtime.memory
-    bootstrap, heard_by = runtime.settings.kafka_bootstrap, end + LATENESS
-    if not await asyncio.to_thread(has_handled, memory.writer_group, topics.TICKS, bootstrap, heard_by):
+    kafka, heard_by = runtime.settings, end + LATENESS
+    if not await asyncio.to_thread(has_handled, memory.writer_group, topics.TICKS, kafka, heard_by):
         log.warning("settlement_waits_for_candles", end=end)
         return False
     await memory.series.applied("candles")

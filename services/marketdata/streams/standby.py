@@ -105,11 +105,11 @@ async def _take_listed(runtime: "MarketRuntime", settings: MarketDataSettings) -
 
 async def keep_books(runtime: "MarketRuntime") -> None:
     """Until cancelled: the newest tick of each instrument, from a minute before on."""
-    books, bootstrap = runtime.memory.followed.books, runtime.settings.kafka_bootstrap
+    books = runtime.memory.followed.books
     stop = threading.Event()
 
     def read() -> None:
-        tail = BulkTail(topics.TICKS, bootstrap, runtime.clock.now() - BOOKS_BACK)
+        tail = BulkTail(topics.TICKS, runtime.settings, runtime.clock.now() - BOOKS_BACK)
         try:
             while not stop.is_set():
                 for record in tail.read(MOST_AT_ONCE, WAIT_SECONDS):

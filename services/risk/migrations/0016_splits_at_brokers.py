@@ -13,7 +13,7 @@ down_revision = "risk_0015"
 def upgrade() -> None:
     op.execute("ALTER TABLE corporate_actions ADD COLUMN old integer")
     op.execute("ALTER TABLE corporate_actions ADD COLUMN new integer")
-    op.execute("ALTER TABLE corporate_actions ADD COLUMN told_at timestamptz NOT NULL DEFAULT now()")
+    op.execute("ALTER TABLE corporate_actions ADD COLUMN told_at timestamptz NOT NULL DEFAULT statement_timestamp()")
     op.execute("ALTER TABLE exposures ADD COLUMN unbooked numeric NOT NULL DEFAULT 0")
     op.execute("ALTER TABLE exposures ADD COLUMN carried_unbooked numeric NOT NULL DEFAULT 0")
     op.execute("ALTER TABLE exposures ADD COLUMN unbooked_pnl numeric NOT NULL DEFAULT 0")

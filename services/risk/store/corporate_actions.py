@@ -22,7 +22,8 @@ Actions = Mapping[PositionKey, Sequence[ShareAction]]
 _SAVE = """
     INSERT INTO corporate_actions (instrument, ex_date, kind, old, new)
     SELECT DISTINCT * FROM unnest($1::text[], $2::date[], $3::text[], $4::integer[], $5::integer[])
-    ON CONFLICT (instrument, ex_date, kind) DO UPDATE SET old = excluded.old, new = excluded.new, told_at = now()
+    ON CONFLICT (instrument, ex_date, kind) DO UPDATE
+    SET old = excluded.old, new = excluded.new, told_at = statement_timestamp()
 """
 _WITHDRAW = """
     DELETE FROM corporate_actions

@@ -32,7 +32,7 @@ _SAVE_LIMIT = """
     INSERT INTO limits (limit_id, user_id, level, account_id, strategy_id, instrument, max_order_value,
                         max_open_positions, max_daily_loss, identical_order_window_s, active, deleted, version,
                         changed_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, false, $12, now())
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, false, $12, statement_timestamp())
     ON CONFLICT (limit_id) DO UPDATE
     SET level = $3, account_id = $4, strategy_id = $5, instrument = $6, max_order_value = $7, max_open_positions = $8,
         max_daily_loss = $9, identical_order_window_s = $10, active = $11, deleted = false, version = $12,

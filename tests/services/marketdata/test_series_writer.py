@@ -289,7 +289,7 @@ async def test_what_questdb_lost_is_written_again_from_kafka_when_its_reader_is_
     await series.ask(f"ALTER TABLE ticks DROP PARTITION LIST '{(OPEN + past).date()}'")
     await series.applied("ticks")
     assert await series.ask(count) == [[0]]
-    await asyncio.to_thread(forget, group, runtime.settings.kafka_bootstrap)
+    await asyncio.to_thread(forget, group, runtime.settings)
     await all_are_written()
 
 

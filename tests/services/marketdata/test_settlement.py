@@ -256,7 +256,7 @@ async def test_while_ticks_wait_to_become_candles_nothing_is_told(market: Market
     await market.lists()
     await market.trades("15:26", 24_000)
     market.runtime.memory.writer_group = f"behind-{market.name}"
-    publisher = BulkPublisher(app, market.runtime.settings.kafka_bootstrap, market.runtime.clock)
+    publisher = BulkPublisher(app, market.runtime.settings, market.runtime.clock)
     publisher.publish(tick())
     assert await asyncio.to_thread(publisher.flushed, 20)
     assert await market.looks("16:30") == []

@@ -17,7 +17,7 @@ from libs.common.contracts.enums import Exchange, FeedSource, TickFault
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Tick, TickQuarantined
 from libs.common.messaging.bulk import BulkPublisher
-from libs.common.settings import MarketHours
+from libs.common.settings import KafkaSettings, MarketHours
 from libs.common.trading_calendar import TradingCalendar
 from services.marketdata.adapters.live import LiveFeed
 from services.marketdata.adapters.live.feed import Ticker
@@ -267,7 +267,8 @@ async def test_a_feed_whose_quotes_kafka_does_not_take_is_not_ready(
 ) -> None:
     answering = runtime.bulk
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        runtime.bulk = BulkPublisher(app, f"127.0.0.1:{mute.getsockname()[1]}", runtime.clock)
+        kafka = KafkaSettings(kafka_bootstrap=f"127.0.0.1:{mute.getsockname()[1]}")
+        runtime.bulk = BulkPublisher(app, kafka, runtime.clock)
         pump = Pump(runtime, feed)
         for n in range(30):
             pump.step(OPEN + n * CONFLATION)

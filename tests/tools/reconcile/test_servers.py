@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from libs.common.ids import new_id
+from libs.common.settings import KafkaSettings
 from libs.common.testing import Databases
 from services.gateway.memory.cache import Cache
 from tests.tools.reconcile.world.world import World, expired_world
@@ -98,7 +99,7 @@ class Servers:
         await connection.close()
 
     async def check(self, world: World) -> Report:
-        log = KafkaLog(self.kafka, prefix=self.prefix)
+        log = KafkaLog(KafkaSettings(), prefix=self.prefix)
         now = world.now + timedelta(seconds=1)
         return await reconcile(Sources(log, PostgresTables(self.urls)), Options(wait_s=0, now=now))
 
