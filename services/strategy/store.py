@@ -4,7 +4,7 @@ The row of an algo is the lock of all that it holds: whoever handles a signal or
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -13,18 +13,19 @@ from pydantic import TypeAdapter
 from libs.common.contracts.accounts import AccountDeleted
 from libs.common.contracts.algos import Algo, AlgoDeleteRequested, AlgoLeg, AlgoSaveRequested
 from libs.common.contracts.base import Message, RequestRefused
-from libs.common.contracts.ids import AccountId, AlgoId, SignalGroupId, SquareOffId, UserId
+from libs.common.contracts.ids import AccountId, AlgoId, InstrumentId, SignalGroupId, SquareOffId, UserId
 from libs.common.contracts.orders import SquareOffRequested
 from libs.common.contracts.signals import SignalReceived
 from libs.common.contracts.users import UserAccessChanged
 from libs.common.database import Connection
 from libs.common.reads import Row
 from libs.common.service import Store
+from services.strategy.domain import stocks
 from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.holdings import Holding
 
 _ALGOS_LOCKED = """
-    SELECT algo_id, version, definition, closed_at FROM algos
+    SELECT algo_id, version, definition, closed_at, closed_stocks FROM algos
     WHERE algo_id = ANY($1::uuid[]) OR group_ids && $2::uuid[]
     ORDER BY algo_id FOR UPDATE
 """
@@ -44,18 +45,19 @@ _SAVE_ALGO = """
         version = excluded.version, group_ids = excluded.group_ids, definition = excluded.definition
 """
 _SAVE_CLOSED = """
-    UPDATE algos SET closed_at = said.closed_at FROM unnest($1::uuid[], $2::timestamptz[]) AS said (algo_id, closed_at)
+    UPDATE algos SET closed_at = said.closed_at, closed_stocks = said.closed_stocks
+    FROM unnest($1::uuid[], $2::timestamptz[], $3::text[]) AS said (algo_id, closed_at, closed_stocks)
     WHERE algos.algo_id = said.algo_id
 """
 _SAVE_HOLDINGS = """
-    INSERT INTO holdings (algo_id, account_id, reversal_deadline, closing_id, state)
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::uuid[], $5::text[])
-    ON CONFLICT (algo_id, account_id) DO UPDATE SET
+    INSERT INTO holdings (algo_id, account_id, stock, reversal_deadline, closing_id, state)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::uuid[], $6::text[])
+    ON CONFLICT (algo_id, account_id, stock) DO UPDATE SET
         reversal_deadline = excluded.reversal_deadline, closing_id = excluded.closing_id, state = excluded.state
 """
 _FORGET_HOLDINGS = """
-    DELETE FROM holdings USING unnest($1::uuid[], $2::uuid[]) AS gone (algo_id, account_id)
-    WHERE holdings.algo_id = gone.algo_id AND holdings.account_id = gone.account_id
+    DELETE FROM holdings USING unnest($1::uuid[], $2::uuid[], $3::text[]) AS gone (algo_id, account_id, stock)
+    WHERE holdings.algo_id = gone.algo_id AND holdings.account_id = gone.account_id AND holdings.stock = gone.stock
 """
 _ACCOUNTS = "SELECT account_id, user_id, name, active FROM accounts WHERE account_id = ANY($1::uuid[])"
 _SAVE_ACCOUNTS = """
@@ -71,25 +73,28 @@ _SAVE_USERS = """
 """
 _FORGET_ACCOUNTS = "DELETE FROM accounts WHERE account_id = ANY($1::uuid[])"
 _STATE = TypeAdapter(Holding)
+_CLOSED_STOCKS = TypeAdapter(dict[InstrumentId | None, datetime])
+_Place = tuple[AccountId, InstrumentId | None]
+"""Of a holding of an algo."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """An algo with its version; version 0 and no algo when there is none.
 
-    `closed_at`: when the newest signal was received that closes all it held.
+    `closings`: when the newest signal was received that closes all it held, or all of a stock.
     """
 
     algo: Algo | None = None
     version: int = 0
-    closed_at: datetime | None = None
+    closings: Mapping[InstrumentId | None, datetime] = field(default_factory=dict)
 
 
 class StrategyStore(Store):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._algos: dict[AlgoId, Known] = {}
-        self._holdings: dict[AlgoId, dict[AccountId, Holding]] = {}
+        self._holdings: dict[AlgoId, dict[_Place, Holding]] = {}
         self.accounts: dict[AccountId, KnownAccount] = {}
         """Those that the batch's algos are linked to, where trading told us of them."""
         self.idle_users: set[UserId] = set()
@@ -98,7 +103,7 @@ class StrategyStore(Store):
         self._closed_algos: set[AlgoId] = set()
         self._changed_accounts: set[AccountId] = set()
         self._changed_users: dict[UserId, UserAccessChanged] = {}
-        self._changed_holdings: dict[tuple[AlgoId, AccountId], None] = {}
+        self._changed_holdings: dict[tuple[AlgoId, _Place], None] = {}
 
     async def prefetch(self, messages: Sequence[Message]) -> None:
         group_ids = {group_id for message in messages for group_id in _groups_of(message)}
@@ -126,8 +131,7 @@ class StrategyStore(Store):
     async def flush(self) -> None:
         await self._flush_accounts()
         await self._flush_algos()
-        closed = [(algo_id, self._algos[algo_id].closed_at) for algo_id in self._closed_algos]
-        self.writes.add_rows(_SAVE_CLOSED, closed)
+        self.writes.add_rows(_SAVE_CLOSED, [_closed(algo_id, self._algos[algo_id]) for algo_id in self._closed_algos])
         self._flush_holdings()
         users = [(each.user_id, each.may_trade, each.version) for each in self._changed_users.values()]
         self.writes.add_rows(_SAVE_USERS, users)
@@ -144,19 +148,22 @@ class StrategyStore(Store):
         ]
         return sorted(listening, key=lambda algo: algo.algo_id)
 
-    def holdings(self, algo_id: AlgoId) -> Mapping[AccountId, Holding]:
-        return self._holdings.get(algo_id, {})
+    def holdings(self, algo_id: AlgoId) -> list[Holding]:
+        return list(self._holdings.get(algo_id, {}).values())
+
+    def holding(self, algo_id: AlgoId, account_id: AccountId, stock: InstrumentId | None) -> Holding | None:
+        return self._holdings.get(algo_id, {}).get((account_id, stock))
 
     def holdings_in(self, account_id: AccountId) -> list[Holding]:
-        return [held[account_id] for held in self._holdings.values() if account_id in held]
+        return [each for held in self._holdings.values() for each in held.values() if each.account_id == account_id]
 
-    def closing(self, square_off_id: SquareOffId) -> tuple[Algo, Holding] | None:
+    def closing(self, square_off_id: SquareOffId) -> Holding | None:
         """What is being closed by that square-off; None when it is not one of ours, or no longer."""
         for algo_id, held in self._holdings.items():
             for holding in held.values():
                 is_it = holding.closing is not None and holding.closing.square_off_id == square_off_id
-                if is_it and (algo := self.algo(algo_id).algo):
-                    return algo, holding
+                if is_it and self.algo(algo_id).algo:
+                    return holding
         return None
 
     def save_algo(self, algo: Algo, version: int) -> None:
@@ -167,9 +174,10 @@ class StrategyStore(Store):
         self._algos[algo_id] = Known()
         self._changed_algos.add(algo_id)
 
-    def save_closed(self, algo_id: AlgoId, at: datetime) -> None:
+    def save_closed(self, algo_id: AlgoId, at: datetime, concerned: Iterable[InstrumentId | None]) -> None:
         known = self._algos[algo_id]
-        self._algos[algo_id] = replace(known, closed_at=max(at, known.closed_at or at))
+        newest = {of: max(at, known.closings.get(of, at)) for of in concerned}
+        self._algos[algo_id] = replace(known, closings={**known.closings, **newest})
         self._closed_algos.add(algo_id)
 
     def save_account(self, account_id: AccountId, account: KnownAccount) -> None:
@@ -191,8 +199,9 @@ class StrategyStore(Store):
             self.idle_users.add(event.user_id)
 
     def save_holding(self, holding: Holding) -> None:
-        self._holdings.setdefault(holding.algo_id, {})[holding.account_id] = holding
-        self._changed_holdings[holding.algo_id, holding.account_id] = None
+        place = holding.account_id, holding.stock
+        self._holdings.setdefault(holding.algo_id, {})[place] = holding
+        self._changed_holdings[holding.algo_id, place] = None
 
     async def active_legs(self) -> list[AlgoLeg]:
         """Of the algos that may enter, each once; to know of, not to decide on."""
@@ -208,7 +217,7 @@ class StrategyStore(Store):
         return [
             (known.algo, holding)
             for algo_id, known in self._algos.items()
-            for holding in self.holdings(algo_id).values()
+            for holding in self.holdings(algo_id)
             if known.algo and holding.reversal and holding.reversal.deadline < now
         ]
 
@@ -219,14 +228,16 @@ class StrategyStore(Store):
 
     async def _load(self, algo_ids: Iterable[AlgoId], group_ids: Iterable[SignalGroupId]) -> None:
         for row in await self.connection.fetch(_ALGOS_LOCKED, list(algo_ids), list(group_ids)):
-            self._algos[row["algo_id"]] = Known(
-                Algo.model_validate_json(row["definition"]), row["version"], row["closed_at"]
-            )
+            closings = _CLOSED_STOCKS.validate_json(row["closed_stocks"])
+            if row["closed_at"]:
+                closings[None] = row["closed_at"]
+            algo = Algo.model_validate_json(row["definition"])
+            self._algos[row["algo_id"]] = Known(algo, row["version"], closings)
         if not self._algos:
             return
         for row in await self.connection.fetch(_HOLDINGS, list(self._algos)):
             holding = _STATE.validate_json(row["state"])
-            self._holdings.setdefault(holding.algo_id, {})[holding.account_id] = holding
+            self._holdings.setdefault(holding.algo_id, {})[holding.account_id, holding.stock] = holding
 
     def _awaits_entry(self) -> bool:
         """A reversal may enter in this batch."""
@@ -270,18 +281,27 @@ class StrategyStore(Store):
     def _flush_holdings(self) -> None:
         kept: list[tuple[object, ...]] = []
         gone: list[tuple[object, ...]] = []
-        for algo_id, account_id in self._changed_holdings:
+        for algo_id, (account_id, stock) in self._changed_holdings:
             if self.algo(algo_id).algo is None:
                 continue
-            holding = self._holdings[algo_id][account_id]
+            holding = self._holdings[algo_id][account_id, stock]
             if holding.is_empty:
-                gone.append((algo_id, account_id))
+                gone.append((algo_id, account_id, stock or ""))
             else:
                 deadline = holding.reversal.deadline if holding.reversal else None
                 closing = holding.closing.square_off_id if holding.closing else None
-                kept.append((algo_id, account_id, deadline, closing, _STATE.dump_json(holding).decode()))
+                kept.append((algo_id, account_id, stock or "", deadline, closing, _STATE.dump_json(holding).decode()))
         self.writes.add_rows(_SAVE_HOLDINGS, kept)
         self.writes.add_rows(_FORGET_HOLDINGS, gone)
+
+
+def _closed(algo_id: AlgoId, known: Known) -> tuple[object, ...]:
+    """Of stocks those that it may enter."""
+    of = stocks.of(known.algo) if known.algo else []
+    closed_stocks: dict[InstrumentId | None, datetime] = {
+        stock: known.closings[stock] for stock in of if stock in known.closings
+    }
+    return algo_id, known.closings.get(None), _CLOSED_STOCKS.dump_json(closed_stocks).decode()
 
 
 def _groups_of(message: Message) -> set[SignalGroupId]:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from libs.common.ids import new_id
+from tests.e2e.trader import SOON, Trader
 from tools.client import Json, Platform, Refused
 from tools.stream import Stream
 
@@ -64,3 +65,62 @@ async def test_a_group_takes_alerts_until_it_is_switched_off_and_from_when_it_is
         assert await alerted() == (401, "unauthorized")
     with pytest.raises(Refused, match="404 not_found"):
         await platform.get(path)
+
+
+async def test_a_scan_of_chartink_trades_the_stocks_that_it_names(trader: Trader) -> None:
+    """Seen: what an algo traded stood in its legs alone, whatever the scan had found."""
+    group = await group_of(trader.platform)
+    legs = [{"kind": "EQUITY", "instrument": f"NSE:{symbol}", "side": "BUY", "lots": 1} for symbol in ("SBIN", "INFY")]
+    algo = {
+        "name": group["name"],
+        "legs": legs,
+        "entry_legs": "named",
+        "product": "MIS",
+        "accounts": [{"account_id": trader.account_id}],
+        "mappings": [{"group_id": group["group_id"]}],
+    }
+    made = await trader.platform.post("/api/v2/algos/", algo)
+    assert made["entry_legs"] == "named"
+
+    async def scanned(stocks: str, **said: str) -> str:
+        body = {"stocks": stocks, "trigger_prices": "1,2", "triggered_at": "2:34 pm", "scan_name": "Breakouts"}
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as sender:
+            answer = await sender.post(group["webhook"]["webhook_url"], params=said, json=body)
+        assert answer.status_code == 202, answer.text
+        signal_id: str = answer.json()["signal_id"]
+        return signal_id
+
+    async def told(signal_id: str) -> list[tuple[str, int, str | None]]:
+        """What the algo did about it, once the log says so."""
+        for _ in range(int(SOON / 0.2)):
+            logs = await trader.platform.get(f"/api/v2/signals/{group['group_id']}/logs")
+            [decisions] = [each["decisions"] for each in logs["data"] if each["signal_id"] == signal_id]
+            if decisions:
+                return [(each["type"], each["orders"], each.get("reason")) for each in decisions]
+            await asyncio.sleep(0.2)
+        raise AssertionError("no algo told what it did")
+
+    async def holds(quantity: int) -> bool:
+        place = (trader.account_id, "NSE:SBIN", quantity)
+        return bool(
+            await trader.stream.until(
+                lambda h: (
+                    h.channel == "positions" and (h.row["account_id"], h.row["instrument"], h.row["quantity"]) == place
+                ),
+                SOON,
+            )
+        )
+
+    assert sorted(await told(await scanned("EDUCOMP,SBIN", action="buy"))) == [
+        ("SignalActedOn", 1, None),
+        ("SignalSkipped", 0, "the algo has no leg of EDUCOMP"),
+    ]
+    assert await holds(1)
+    repeated = await scanned("SBIN", action="buy")
+    assert await told(repeated) == [
+        ("SignalSkipped", 0, "NSE:SBIN: in position already; the algo ignores repeated entries")
+    ]
+    another = await scanned("INFY", action="sell", signal_type="exit")
+    assert await told(another) == [("SignalSkipped", 0, "NSE:INFY: nothing is open")]
+    assert await told(await scanned("SBIN", action="sell", signal_type="exit")) == [("SignalActedOn", 0, None)]
+    assert await holds(0)

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from libs.common.contracts.base import Event, Request, Value
 from libs.common.contracts.enums import (
+    EntryLegs,
     ExpiryRule,
     InstrumentKind,
     LegRefusedRule,
@@ -26,6 +27,8 @@ from libs.common.contracts.ids import (
 )
 
 MOST_LEGS = 10
+MOST_STOCKS = 100
+"""Legs of an algo that trades the stocks that alerts name."""
 
 
 class AlgoLeg(Value):
@@ -63,6 +66,10 @@ class SignalMapping(Value):
 
 
 class Algo(Value):
+    """With `entry_legs` NAMED each leg is a share of its own: an alert enters and exits those that it names, and every
+    rule, as `on_repeat`, is for each of them by itself.
+    """
+
     algo_id: AlgoId
     user_id: UserId
     name: str
@@ -70,6 +77,7 @@ class Algo(Value):
     product: Product
     accounts: tuple[LinkedAccount, ...]
     mappings: tuple[SignalMapping, ...] = ()
+    entry_legs: EntryLegs = EntryLegs.ALL
     on_repeat: RepeatRule = RepeatRule.IGNORE
     on_leg_refused: LegRefusedRule = LegRefusedRule.CLOSE_OTHERS
     active: bool = True

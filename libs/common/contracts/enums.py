@@ -303,6 +303,13 @@ class ExpiryRule(StrEnum):
     NEXT_MONTH = "NEXT_MONTH"
 
 
+class EntryLegs(StrEnum):
+    """Which legs an entry trades: all of them together, or those of the stocks that the alert names, each by itself."""
+
+    ALL = "all"
+    NAMED = "named"
+
+
 class RepeatRule(StrEnum):
     """What an algo does with an entry signal while it holds a position."""
 

@@ -54,7 +54,9 @@ class SignalGroupDeleted(Event):
 
 
 class SignalReceived(Event):
-    """An alert that passed every rule of its group and is durably kept. `symbol` is as the sender wrote it."""
+    """An alert that passed every rule of its group and is durably kept. `symbol`, the `exchange` beside it and the
+    `stocks` that a scan found are as the sender wrote them.
+    """
 
     signal_id: SignalId
     group_id: SignalGroupId
@@ -67,3 +69,5 @@ class SignalReceived(Event):
     account_id: AccountId | None
     alert_name: str | None
     received_at: datetime
+    exchange: str | None = None
+    stocks: tuple[str, ...] = ()

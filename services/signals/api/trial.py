@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request
 
 from libs.common.contracts.ids import SignalGroupId, SignalId
+from libs.common.contracts.signals import SignalReceived
 from libs.common.ids import new_id
 from libs.common.problems import Problem
 from libs.common.trading_calendar import IST
@@ -78,7 +79,7 @@ def _told(outcome: Outcome) -> dict[str, object]:
     fate, reason, _ = fates.told(outcome)
     understood = None
     if isinstance(outcome, Accepted):
-        names = {"signal_type", "action", "symbol", "quantity", "price", "account_id", "alert_name"}
+        names = set(SignalReceived.model_fields) - {"signal_id", "group_id", "user_id", "received_at"}
         understood = outcome.signal.model_dump(mode="json", include=names)
     field = outcome.field if isinstance(outcome, Refusal) else None
     return {"fate": fate, "reason": reason, "field": field, "signal": understood}

@@ -25,6 +25,7 @@ _SIGNED_SIZE = ("position_size", "strategy_position_size")
 _SIZE = (*_SIGNED_SIZE, "market_position_size")
 _SYMBOL = ("symbol", "ticker")
 _EXCHANGE = ("exchange",)
+_STOCKS = ("stocks",)
 _QUANTITY = ("quantity", "qty", "contracts", "strategy_order_contracts")
 _PRICE = ("price", "strategy_order_price", "close")
 _SENT = ("timestamp", "timenow")
@@ -70,6 +71,7 @@ class Alert:
     action: Side
     symbol: str | None = None
     exchange: str | None = None
+    stocks: tuple[str, ...] = ()
     quantity: int | None = None
     price: Decimal | None = None
     account_id: AccountId | None = None
@@ -132,6 +134,7 @@ def _read(payload: Mapping[str, object]) -> Alert:
         action=action,
         symbol=_text(payload, _SYMBOL),
         exchange=_text(payload, _EXCHANGE),
+        stocks=_stocks(payload),
         quantity=_quantity(payload, signal_type),
         price=_price(payload, _PRICE),
         account_id=_id(payload, ("account_id",), _ACCOUNT_ID),
@@ -224,6 +227,15 @@ def _text(payload: Mapping[str, object], names: tuple[str, ...]) -> str | None:
     if len(text) > _LONGEST_TEXT or not text.isprintable():
         raise _NotUnderstood(name, f"longer than {_LONGEST_TEXT} characters, or with unprintable ones")
     return text
+
+
+def _stocks(payload: Mapping[str, object]) -> tuple[str, ...]:
+    """Those that a scan found, each once: ChartInk separates them by commas, others may send a list."""
+    name, value = _first(payload, _STOCKS)
+    if isinstance(value, str):
+        value = [] if _is_placeholder(value) else value.split(",")
+    found = (_text({name: each}, (name,)) for each in (value if isinstance(value, list) else [value]))
+    return tuple(dict.fromkeys(each for each in found if each))
 
 
 def _id(payload: Mapping[str, object], names: tuple[str, ...], ids: TypeAdapter[_T]) -> _T | None:

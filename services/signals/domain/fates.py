@@ -208,4 +208,6 @@ def _signal(group: SignalGroup, alert: Alert, signal_id: SignalId, at: datetime)
         account_id=alert.account_id,
         alert_name=alert.alert_name,
         received_at=at,
+        exchange=alert.exchange,
+        stocks=alert.stocks,
     )

@@ -6,6 +6,7 @@ from enum import Enum
 
 from libs.common.contracts.algos import (
     MOST_LEGS,
+    MOST_STOCKS,
     Algo,
     AlgoDeleted,
     AlgoDeleteRequested,
@@ -15,9 +16,11 @@ from libs.common.contracts.algos import (
     SignalMapping,
 )
 from libs.common.contracts.base import RequestRefused
-from libs.common.contracts.enums import InstrumentKind, Product, RepeatRule, StrikeRule
-from libs.common.contracts.ids import AccountId, SignalGroupId, UserId
+from libs.common.contracts.enums import EntryLegs, InstrumentKind, Product, RepeatRule, StrikeRule
+from libs.common.contracts.ids import AccountId, InstrumentId, SignalGroupId, UserId
 from libs.common.contracts.signals import SignalReceived
+from services.strategy.domain import stocks
+from services.strategy.domain.stocks import Named
 
 _LONGEST_NAME = 100
 _MOST_ACCOUNTS = 500
@@ -54,11 +57,17 @@ def wish(algo: Algo, signal: SignalReceived) -> Wish:
     return Wish.ENTER if any(_enters(mapping, signal) for mapping in mine) else Wish.NOTHING
 
 
-def closes_all(algo: Algo, signal: SignalReceived) -> bool:
-    """Whether nothing that the algo opened for an older signal is to be open after this one."""
+def closed_by(algo: Algo, signal: SignalReceived, named: Named) -> list[InstrumentId | None]:
+    """The stocks of which nothing that the algo opened for an older signal is to be open after this one; None: nothing
+    at all.
+    """
     wanted = wish(algo, signal)
     closes = wanted is Wish.EXIT or (wanted is Wish.ENTER and algo.on_repeat is RepeatRule.REVERSE)
-    return closes and signal.account_id is None and signal.user_id == algo.user_id
+    if not closes or signal.account_id is not None or signal.user_id != algo.user_id:
+        return []
+    if algo.entry_legs is EntryLegs.ALL or (wanted is Wish.EXIT and not named.names):
+        return [None]
+    return [stock for stock in stocks.of(algo) if named.has(stock)]
 
 
 def _enters(mapping: SignalMapping, signal: SignalReceived) -> bool:
@@ -82,6 +91,8 @@ def decide_save(
     if version != request.expected_version:
         return refused(request, "conflict", f"expected version {request.expected_version}, found version {version}")
     problem = what_is_wrong(request.algo) or _not_owned(request.algo, accounts) or _too_many(algo, request.algo, others)
+    if algo is not None and algo.entry_legs is not request.algo.entry_legs:
+        problem = f"entry_legs is {algo.entry_legs}, and what it holds goes by that; make another algo"
     if request.algo.algo_id != request.algo_id or request.algo.user_id != request.user_id:
         problem = "the algo's own ids differ from the request's"
     if problem:
@@ -101,18 +112,19 @@ def what_is_wrong(algo: Algo) -> str | None:
     """A sentence for whoever configured it; None when the algo can work."""
     if not algo.name.strip() or len(algo.name) > _LONGEST_NAME or not algo.name.isprintable():
         return f"name must have 1 to {_LONGEST_NAME} printable characters"
-    if not 1 <= len(algo.legs) <= MOST_LEGS:
-        return f"an algo has 1 to {MOST_LEGS} legs, not {len(algo.legs)}"
+    most = MOST_STOCKS if algo.entry_legs is EntryLegs.NAMED else MOST_LEGS
+    if not 1 <= len(algo.legs) <= most:
+        return f"an algo whose entry_legs is {algo.entry_legs} has 1 to {most} legs, not {len(algo.legs)}"
     for number, leg in enumerate(algo.legs, start=1):
         problem = _wrong_leg(leg, algo.product)
         if problem:
             return f"leg {number}: {problem}"
-    return _wrong_accounts(algo) or _wrong_mappings(algo)
+    return _wrong_stocks(algo) or _wrong_accounts(algo) or _wrong_mappings(algo)
 
 
 def turns(before: Algo, after: Algo) -> bool:
     """Whether the legs are the same, as many lots as they are of, and each trades its other side now."""
-    if len(before.legs) != len(after.legs):
+    if not before.legs or len(before.legs) != len(after.legs):
         return False
     pairs = zip(before.legs, after.legs, strict=True)
     return all(new == old.model_copy(update={"side": old.side.opposite, "lots": new.lots}) for old, new in pairs)
@@ -150,6 +162,20 @@ def _wrong_strike(leg: AlgoLeg) -> str | None:
         return f"strike {leg.strike} needs a strike_offset of 1 or more"
     if abs(leg.strike_offset) > _MOST_OFFSET:
         return f"strike_offset is {leg.strike_offset}; it must be within {_MOST_OFFSET}"
+    return None
+
+
+def _wrong_stocks(algo: Algo) -> str | None:
+    """Alerts name stocks, often without their exchange."""
+    if algo.entry_legs is not EntryLegs.NAMED:
+        return None
+    numbers: dict[str, int] = {}
+    for number, leg in enumerate(algo.legs, start=1):
+        if leg.kind is not InstrumentKind.EQUITY or leg.instrument is None:
+            return f"leg {number}: an alert names shares; {leg.kind} does not go with entry_legs {algo.entry_legs}"
+        first = numbers.setdefault(stocks.spelt(leg.instrument)[1], number)
+        if first != number:
+            return f"legs {first} and {number} are of one stock, {leg.instrument}; an alert could mean either"
     return None
 
 

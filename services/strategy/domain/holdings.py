@@ -54,7 +54,8 @@ class Holding:
     can trade them, are held, and are in nobody's way.
 
     `direction` is that of its last entry: of a buy signal, where that traded the legs as configured. `lost` are entries
-    that were given up behind a square-off, and when they were asked for.
+    that were given up behind a square-off, and when they were asked for. `stock`: it is of that one alone, as each is
+    of an algo that trades those that alerts name.
     """
 
     algo_id: AlgoId
@@ -67,6 +68,7 @@ class Holding:
     reversal: Reversal | None = None
     lost: Mapping[OrderId, datetime] = field(default_factory=dict)
     left: tuple[str, ...] = ()
+    stock: InstrumentId | None = None
 
     @property
     def is_open(self) -> bool:

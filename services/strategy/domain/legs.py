@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 
 from libs.common.contracts.algos import Algo, AlgoLeg, LinkedAccount
-from libs.common.contracts.enums import Exchange, InstrumentKind, RepeatRule, Side
+from libs.common.contracts.enums import EntryLegs, Exchange, InstrumentKind, RepeatRule, Side
 from libs.common.contracts.ids import InstrumentId
 from libs.common.contracts.market import Quote, is_of_a_day_before
 from services.strategy.domain.chain import Chain, Contract, choose_expiry, choose_strike
@@ -73,7 +73,7 @@ def resolve(algo: Algo, market: Market) -> tuple[Contract, ...] | Impossible:
     for number, leg in enumerate(algo.legs, start=1):
         found = _resolve_leg(leg, market)
         if isinstance(found, Impossible):
-            return Impossible(f"leg {number}: {found.reason}")
+            return Impossible(f"{_label(algo, number)}{found.reason}")
         contracts.append(found)
     return tuple(contracts)
 
@@ -125,12 +125,14 @@ def plan(
         lots = int((leg.lots * account.multiplier).to_integral_value(ROUND_FLOOR))
         quantity = lots * contract.lot_size
         if not quantity:
-            return Impossible(f"leg {number}: {leg.lots} lots times {account.multiplier} is less than one lot")
+            return Impossible(f"{_label(algo, number)}{leg.lots} lots times {account.multiplier} is less than one lot")
         if contract.freeze_quantity is not None and quantity > contract.freeze_quantity:
             most = contract.freeze_quantity
-            return Impossible(f"leg {number}: {quantity} is above the freeze quantity {most} of {contract.instrument}")
+            problem = f"{quantity} is above the freeze quantity {most} of {contract.instrument}"
+            return Impossible(_label(algo, number) + problem)
         if quantity > _LARGEST_ORDER:
-            return Impossible(f"leg {number}: {quantity} is above {_LARGEST_ORDER}, more than any order has")
+            problem = f"{quantity} is above {_LARGEST_ORDER}, more than any order has"
+            return Impossible(_label(algo, number) + problem)
         side = leg.side.opposite if flipped else leg.side
         orders.append(PlannedOrder(number, contract.instrument, side, quantity))
     return tuple(sorted(orders, key=lambda order: order.side is Side.SELL))
@@ -147,6 +149,11 @@ def direction_of(algo: Algo, side: Side) -> Side | None:
     if algo.on_repeat is not RepeatRule.REVERSE or len(sides) > 1:
         return None
     return Side.BUY if side in sides else Side.SELL
+
+
+def _label(algo: Algo, number: int) -> str:
+    """What of the algo a reason is about, where its stock does not stand beside it."""
+    return "" if algo.entry_legs is EntryLegs.NAMED else f"leg {number}: "
 
 
 def _resolve_leg(leg: AlgoLeg, market: Market) -> Contract | Impossible:

@@ -216,11 +216,11 @@ async def test_an_algo_has_as_many_legs_as_the_page_for_code_generators_says(pla
     asha = await platform.person("asha")
     platform.answer = said.yes
     schemas = (await asha.client.get("/openapi.json")).json()["components"]["schemas"]
-    assert schemas["AlgoBody"]["properties"]["legs"]["maxItems"] == 10
+    assert schemas["AlgoBody"]["properties"]["legs"]["maxItems"] == 100
     own = ALGO | {"accounts": [{"account_id": str(asha.account_id)}]}
     statuses = [
         (await asha.client.post("/api/v2/algos/", json=own | {"legs": ALGO["legs"] * count})).status_code
-        for count in (10, 11)
+        for count in (100, 101)
     ]
     assert statuses == [201, 422]
 

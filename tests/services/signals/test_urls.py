@@ -5,6 +5,7 @@ import hmac
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from libs.common.contracts.enums import SignalSource
@@ -46,6 +47,10 @@ async def test_a_trial_tells_what_would_become_of_it(client: httpx.AsyncClient, 
     group = await make()
     found = await understood(client, group, {"action": "short"}, b'{"alert_name": "Alert for Breakouts"}')
     assert (found["fate"], found["signal"]["action"], found["signal"]["signal_type"]) == ("ACCEPTED", "SELL", "entry")
+    found = await understood(client, group, {"action": "buy"}, orjson.dumps(SCAN))
+    assert found["signal"]["stocks"] == ["SBIN", "INFY"]
+    found = await understood(client, group, {"action": "buy"}, b'{"symbol": "SBIN", "exchange": "NSE"}')
+    assert (found["signal"]["symbol"], found["signal"]["exchange"]) == ("SBIN", "NSE")
     found = await understood(client, group, {"action": "maybe"}, b"{}")
     assert (found["fate"], found["field"]) == ("INVALID", "action")
 

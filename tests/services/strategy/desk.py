@@ -70,7 +70,8 @@ class Desk:
         """What trading says of a square-off: the books go to 0, then it is complete."""
         said: list[Message] = []
         for key, quantity in list(self.books.items()):
-            if key[:2] == (request.account_id, request.strategy_id) and quantity:
+            is_covered = key[:2] == (request.account_id, request.strategy_id) and request.instrument in {None, key[2]}
+            if is_covered and quantity:
                 self.books[key] = 0
                 said.append(a_change(*key, 0, OrderId(new_id()), abs(quantity)))
         return [*said, completed(request)]

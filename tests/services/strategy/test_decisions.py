@@ -1,6 +1,5 @@
 """Whatever crosses on the road between strategy, risk and trading: an exit ends flat, and positions never pile up."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from libs.common.contracts.algos import Algo
 from libs.common.contracts.base import Message
 from libs.common.contracts.enums import RepeatRule, Side
-from libs.common.contracts.ids import AccountId, InstrumentId, OrderId
+from libs.common.contracts.ids import InstrumentId, OrderId
 from libs.common.contracts.orders import OrderRequested, SquareOffRequested
 from libs.common.contracts.signals import SignalReceived
 from libs.common.ids import new_id
@@ -53,8 +52,7 @@ class World:
             self.square_offs.append(message)
 
     def signal(self, signal: SignalReceived) -> None:
-        held: Mapping[AccountId, Holding] = {FIRST: self.holding}
-        self.take(decisions.decide(self.algo, held, signal, SITUATION))
+        self.take(decisions.decide(self.algo, [self.holding], signal, SITUATION))
 
     def advance(self, holding: Holding) -> None:
         self.take(decisions.advance(self.algo, holding, SITUATION))

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, Field
 
-from libs.common.contracts.algos import MOST_LEGS, AlgoLeg, LinkedAccount, SignalMapping
-from libs.common.contracts.enums import Broker, LegRefusedRule, Product, RepeatRule, SignalSource
+from libs.common.contracts.algos import MOST_LEGS, MOST_STOCKS, AlgoLeg, LinkedAccount, SignalMapping
+from libs.common.contracts.enums import Broker, EntryLegs, LegRefusedRule, Product, RepeatRule, SignalSource
 from services.gateway.api.models.common import Answer, Body, Money, Name, SavedAt, Whole, no_truth
 
 
@@ -92,6 +92,7 @@ def _numbers_are_numbers(leg: object) -> object:
     return leg
 
 
+_LEGS = f"{MOST_LEGS} at most that trade together; {MOST_STOCKS} shares of which an alert names some"
 Leg = Annotated[AlgoLeg, BeforeValidator(_numbers_are_numbers)]
 
 
@@ -99,10 +100,11 @@ class AlgoBody(Body):
     MOST_BYTES: ClassVar[int] = 131_072
 
     name: Name
-    legs: list[Leg] = Field(min_length=1, max_length=MOST_LEGS)
+    legs: list[Leg] = Field(min_length=1, max_length=MOST_STOCKS, description=_LEGS)
     product: Product
     accounts: list[LinkedAccount] = Field(min_length=1, max_length=200)
     mappings: list[SignalMapping] = Field(default=[], max_length=50)
+    entry_legs: EntryLegs = EntryLegs.ALL
     on_repeat: RepeatRule = RepeatRule.IGNORE
     on_leg_refused: LegRefusedRule = LegRefusedRule.CLOSE_OTHERS
     active: bool = True
@@ -112,10 +114,11 @@ class AlgoChange(Body):
     MOST_BYTES: ClassVar[int] = AlgoBody.MOST_BYTES
 
     name: Name | None = None
-    legs: list[Leg] | None = Field(default=None, min_length=1, max_length=MOST_LEGS)
+    legs: list[Leg] | None = Field(default=None, min_length=1, max_length=MOST_STOCKS, description=_LEGS)
     product: Product | None = None
     accounts: list[LinkedAccount] | None = Field(default=None, min_length=1, max_length=200)
     mappings: list[SignalMapping] | None = Field(default=None, max_length=50)
+    entry_legs: EntryLegs | None = None
     on_repeat: RepeatRule | None = None
     on_leg_refused: LegRefusedRule | None = None
     active: bool | None = None

@@ -103,7 +103,7 @@ def square_off_refused(algo: Algo, holding: Holding, square_off_id: SquareOffId,
         )
     ]
     if holding.reversal is not None:
-        answer = Answer(algo, holding.reversal.signal_id, holding.reversal.signal_type)
+        answer = Answer(algo, holding.reversal.signal_id, holding.reversal.signal_type, holding.stock)
         answer.skip(f"the old position cannot be closed: {reason}")
         said.extend(answer.decision().messages)
     return Decision(tuple(said), (holdings.refused(holding, square_off_id),))
@@ -128,10 +128,10 @@ def advance(algo: Algo, holding: Holding, situation: Situation) -> Decision:
 
 
 def _enter_reversal(algo: Algo, flat: Holding, reversal: Reversal, situation: Situation) -> Decision:
-    answer = Answer(algo, reversal.signal_id, reversal.signal_type)
+    answer = Answer(algo, reversal.signal_id, reversal.signal_type, flat.stock)
     linked = next((each for each in algo.accounts if each.account_id == flat.account_id), None)
     may_reverse = not reversal.reverses or algo.on_repeat is RepeatRule.REVERSE
-    if linked is None or not algo.active or not may_reverse:
+    if linked is None or not algo.legs or not algo.active or not may_reverse:
         answer.skip("the algo was changed before it could enter")
     elif situation.market.now > reversal.deadline:
         answer.skip("the old position was not closed in time to enter")
@@ -150,7 +150,7 @@ def give_up(algo: Algo, holding: Holding) -> Decision:
     """The old position was not closed in time: the reversal is forgotten, the closing is not."""
     if holding.reversal is None:
         return Decision()
-    answer = Answer(algo, holding.reversal.signal_id, holding.reversal.signal_type)
+    answer = Answer(algo, holding.reversal.signal_id, holding.reversal.signal_type, holding.stock)
     answer.skip("the old position was not closed in time to enter")
     answer.holdings.append(replace(holding, reversal=None))
     return answer.decision()

@@ -1,52 +1,104 @@
 """What an algo does about a signal, account by account."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from libs.common.contracts.algos import Algo, LinkedAccount
-from libs.common.contracts.enums import RepeatRule
-from libs.common.contracts.ids import AccountId, SquareOffId
+from libs.common.contracts.enums import EntryLegs, RepeatRule
+from libs.common.contracts.ids import AccountId, InstrumentId, SquareOffId
 from libs.common.contracts.signals import SignalReceived
 from libs.common.ids import derive
-from services.strategy.domain import holdings, legs
+from services.strategy.domain import holdings, legs, stocks
 from services.strategy.domain.algos import Wish, wish
 from services.strategy.domain.decisions.decision import Answer, Decision, Situation, as_listed
 from services.strategy.domain.decisions.requests import enter, may_trade, square_off_request
 from services.strategy.domain.holdings import Holding, Reversal
 from services.strategy.domain.legs import Impossible
+from services.strategy.domain.stocks import NONE_NAMED, Named
+
+Closings = Mapping[InstrumentId | None, datetime]
+"""When the newest signal was received that closes all that the algo holds of a stock; of None: of everything."""
 
 
 def decide(
     algo: Algo,
-    held: Mapping[AccountId, Holding],
+    held: Iterable[Holding],
     signal: SignalReceived,
     situation: Situation,
-    closed_at: datetime | None = None,
+    closings: Closings = MappingProxyType({}),
+    named: Named = NONE_NAMED,
 ) -> Decision:
-    """The answer of one algo to one signal: in every account that it concerns.
-
-    Two groups, or two instances of signals, may be late by different times: an entry that was received before the
-    newest signal that closes (`closed_at`) comes too late. What is much older is too old by itself, or the clock was
-    set back: that must not keep the algo out.
+    """The answer of one algo to one signal: in every account that it concerns, and in each stock that is `named` where
+    the algo trades those.
     """
     if signal.user_id != algo.user_id:
         return Decision()
     answer = Answer(algo, signal.signal_id, signal.signal_type)
-    held = as_listed(held, situation.market)
-    is_overtaken = (
-        closed_at is not None and timedelta() < closed_at - signal.received_at < situation.patience.signal_max_age
-    )
+    by_stock: defaultdict[InstrumentId | None, dict[AccountId, Holding]] = defaultdict(dict)
+    for holding in as_listed(held, situation.market):
+        by_stock[holding.stock][holding.account_id] = holding
     match wish(algo, signal):
         case Wish.NOTHING:
             answer.skip(f"no mapping of the algo matches {signal.signal_type} {signal.action.lower()}")
-        case Wish.EXIT:
-            _exit(answer, held, signal, situation)
-        case Wish.ENTER if is_overtaken:
-            answer.skip("a later signal, which closes, was faster")
-        case Wish.ENTER:
-            _enter_everywhere(answer, held, signal, situation)
+        case wanted if algo.entry_legs is EntryLegs.NAMED:
+            for stock in _stocks(answer, wanted, by_stock, named):
+                part = answer.of(stock)
+                _follow(part, wanted, by_stock[stock], signal, situation, closings)
+                answer.take(part)
+        case wanted:
+            _follow(answer, wanted, by_stock[None], signal, situation, closings)
     return answer.decision()
+
+
+def _stocks(
+    answer: Answer, wanted: Wish, held: Mapping[InstrumentId | None, Mapping[AccountId, Holding]], named: Named
+) -> Sequence[InstrumentId]:
+    """Those that the signal is about: without names an exit is about all that is held, and an entry about none."""
+    own = list(dict.fromkeys([*stocks.of(answer.algo), *(stock for stock in held if stock)]))
+    if named.names:
+        others = named.others(own)
+        if others:
+            answer.skip(f"the algo has no leg of {others}")
+        return [stock for stock in own if named.has(stock)]
+    if wanted is Wish.ENTER:
+        answer.skip("the alert names no stock, and the algo trades those that an alert names")
+        return []
+    found = [stock for stock in own if any(_is_about(holding) for holding in held.get(stock, {}).values())]
+    if not found:
+        answer.skip("nothing is open")
+    return found
+
+
+def _is_about(holding: Holding) -> bool:
+    return bool(holding.occupied or holding.closing or holding.reversal)
+
+
+def _follow(
+    answer: Answer,
+    wanted: Wish,
+    held: Mapping[AccountId, Holding],
+    signal: SignalReceived,
+    situation: Situation,
+    closings: Closings,
+) -> None:
+    if wanted is Wish.EXIT:
+        _exit(answer, held, signal, situation)
+    elif _is_overtaken(answer, signal, situation, closings):
+        answer.skip("a later signal, which closes, was faster")
+    else:
+        _enter_everywhere(answer, held, signal, situation)
+
+
+def _is_overtaken(answer: Answer, signal: SignalReceived, situation: Situation, closings: Closings) -> bool:
+    """Two groups, or two instances of signals, may be late by different times: an entry that was received before the
+    newest signal that closes comes too late. What is much older is too old by itself, or the clock was set back: that
+    must not keep the algo out.
+    """
+    since = (closings[of] - signal.received_at for of in {None, answer.stock} if of in closings)
+    return any(timedelta() < late < situation.patience.signal_max_age for late in since)
 
 
 def _exit(answer: Answer, held: Mapping[AccountId, Holding], signal: SignalReceived, situation: Situation) -> None:
@@ -76,7 +128,7 @@ def _enter_everywhere(
     ready: list[tuple[LinkedAccount, Holding]] = []
     for account_id in concerned:
         account = linked.get(account_id)
-        holding = held.get(account_id) or Holding(algo.algo_id, account_id, algo.user_id)
+        holding = held.get(account_id) or Holding(algo.algo_id, account_id, algo.user_id, stock=answer.stock)
         may_enter = may_any_enter and account is not None and may_trade(answer, account, situation)
         if _is_free(answer, holding, signal, situation, may_enter) and account is not None:
             ready.append((account, holding))
@@ -91,6 +143,9 @@ def _enter_everywhere(
 def _may_enter(answer: Answer, signal: SignalReceived, situation: Situation) -> bool:
     """Into any account at all. What reverses closes what it holds all the same."""
     algo, age = answer.algo, situation.market.now - signal.received_at
+    if not algo.legs:
+        answer.skip("the algo has no leg of it any more")
+        return False
     if not algo.active:
         answer.skip("the algo is inactive")
         return False
@@ -172,6 +227,7 @@ def _reverse(
 
 
 def _square_off(answer: Answer, holding: Holding, situation: Situation) -> None:
-    square_off_id = SquareOffId(derive(answer.signal_id, "square-off", answer.algo.algo_id, holding.account_id))
+    of = () if holding.stock is None else (holding.stock,)
+    square_off_id = SquareOffId(derive(answer.signal_id, "square-off", answer.algo.algo_id, holding.account_id, *of))
     answer.requests.append(square_off_request(holding, square_off_id))
     answer.holdings.append(holdings.closing(holding, square_off_id, situation.market.now))

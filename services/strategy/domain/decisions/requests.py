@@ -40,9 +40,10 @@ def enter(
     if isinstance(planned, Impossible):
         answer.skip(planned.reason)
         return
+    of = () if answer.stock is None else (answer.stock,)
     orders = [
         OrderRequested(
-            order_id=OrderId(derive(answer.signal_id, "entry", algo.algo_id, linked.account_id, order.leg)),
+            order_id=OrderId(derive(answer.signal_id, "entry", algo.algo_id, linked.account_id, order.leg, *of)),
             account_id=linked.account_id,
             user_id=algo.user_id,
             strategy_id=StrategyId(algo.algo_id),
@@ -70,5 +71,6 @@ def square_off_request(
         account_id=holding.account_id,
         user_id=holding.user_id,
         strategy_id=StrategyId(holding.algo_id),
+        instrument=holding.stock,
         reason=reason,
     )

@@ -52,6 +52,27 @@ def test_numbers_may_be_text_and_names_may_be_in_any_case() -> None:
     assert alert.price == Decimal("420.69")
 
 
+@pytest.mark.parametrize(
+    ("body", "stocks"),
+    [
+        ('{"stocks": "SEPOWER, ASTEC,M&M,,SEPOWER,"}', ("SEPOWER", "ASTEC", "M&M")),
+        ('{"stocks": ["NSE:SBIN", " INFY "]}', ("NSE:SBIN", "INFY")),
+        ('{"stocks": 500112}', ("500112",)),
+        ('{"stocks": ""}', ()),
+        ('{"stocks": "{{stocks}}"}', ()),
+        ('{"stocks": null}', ()),
+        ("{}", ()),
+    ],
+)
+def test_a_scan_names_stocks_each_once(body: str, stocks: tuple[str, ...]) -> None:
+    assert understood('{"action": "buy", ' + body[1:] if body != "{}" else '{"action": "buy"}').stocks == stocks
+
+
+@pytest.mark.parametrize("stocks", ['{"a": 1}', '[["SBIN"]]', "true", '["SBIN", 1.5]'])
+def test_stocks_that_are_no_names_are_misunderstood(stocks: str) -> None:
+    assert misunderstood(f'{{"action": "buy", "stocks": {stocks}}}').field == "stocks"
+
+
 def test_a_price_with_a_point_is_exact() -> None:
     assert understood('{"action": "buy", "price": 0.1}').price == Decimal("0.1")
 

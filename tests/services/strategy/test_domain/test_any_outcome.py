@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from libs.common.contracts.algos import Algo
-from libs.common.contracts.enums import LegRefusedRule, RepeatRule, Side
+from libs.common.contracts.enums import EntryLegs, LegRefusedRule, RepeatRule, Side
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, SquareOffId
 from libs.common.contracts.orders import OrderRequested, SquareOffRequested
 from libs.common.contracts.signals import SignalReceived
@@ -20,19 +20,27 @@ from services.strategy.domain import decisions, holdings
 from services.strategy.domain.algos import KnownAccount
 from services.strategy.domain.decisions import Decision, Situation
 from services.strategy.domain.holdings import Holding
+from services.strategy.domain.stocks import named_in
 from tests.services.strategy.scene import FIRST, FUTURE_LEG, NOW, SHARE_LEG, USER, a_signal, an_algo, an_exit, knowing
 
 PICK = st.integers(0, 20)
 MEMORY = asyncio.run(knowing())
+SBIN = named_in(a_signal(symbol="SBIN"))
 
 
 class AnyOutcome(RuleBasedStateMachine):
     """`open` is what of each order the venue may still fill, `lost` what it may fill though we told that it cannot."""
 
-    @initialize(spread=st.booleans(), repeat=st.sampled_from(RepeatRule), refused=st.sampled_from(LegRefusedRule))
-    def begin(self, spread: bool, repeat: RepeatRule, refused: LegRefusedRule) -> None:
-        legs = (SHARE_LEG, FUTURE_LEG) if spread else (SHARE_LEG,)
-        self.algo: Algo = an_algo(legs, on_repeat=repeat, on_leg_refused=refused)
+    @initialize(
+        kind=st.sampled_from(["share", "spread", "named"]),
+        repeat=st.sampled_from(RepeatRule),
+        refused=st.sampled_from(LegRefusedRule),
+    )
+    def begin(self, kind: str, repeat: RepeatRule, refused: LegRefusedRule) -> None:
+        legs = (SHARE_LEG, FUTURE_LEG) if kind == "spread" else (SHARE_LEG,)
+        which = EntryLegs.NAMED if kind == "named" else EntryLegs.ALL
+        self.stock = SHARE_LEG.instrument if kind == "named" else None
+        self.algo: Algo = an_algo(legs, entry_legs=which, on_repeat=repeat, on_leg_refused=refused)
         self.now = NOW
         self.held: dict[AccountId, Holding] = {}
         self.orders: dict[OrderId, OrderRequested] = {}
@@ -46,7 +54,7 @@ class AnyOutcome(RuleBasedStateMachine):
 
     @property
     def holding(self) -> Holding:
-        return self.held.get(FIRST) or Holding(self.algo.algo_id, FIRST, USER)
+        return self.held.get(FIRST) or Holding(self.algo.algo_id, FIRST, USER, stock=self.stock)
 
     def settle(self, decision: Decision) -> list[OrderRequested]:
         """Keep what the algo keeps, and hand its wishes to trading."""
@@ -60,6 +68,7 @@ class AnyOutcome(RuleBasedStateMachine):
         for each in decision.messages:
             if isinstance(each, SquareOffRequested):
                 assert each.square_off_id not in self.square_offs, "the same square-off twice"
+                assert each.instrument == self.stock
                 self.square_offs.append(each.square_off_id)
         return asked
 
@@ -67,7 +76,7 @@ class AnyOutcome(RuleBasedStateMachine):
         self.settle(decisions.advance(self.algo, holding, self.situation()))
 
     def hear(self, signal: SignalReceived) -> list[OrderRequested]:
-        return self.settle(decisions.decide(self.algo, self.held, signal, self.situation()))
+        return self.settle(decisions.decide(self.algo, self.held.values(), signal, self.situation(), named=SBIN))
 
     @rule(side=st.sampled_from(Side))
     def enter(self, side: Side) -> None:

@@ -264,3 +264,11 @@ async def test_a_square_off_that_was_over_a_week_ago_need_not_be_in_trading() ->
     world.rows[rows.ShownSquareOff].append(rows.ShownSquareOff(NOWHERE, world.now - timedelta(days=7)))
     report = await check(world)
     assert report.passed, report.text()
+
+
+async def test_what_an_algo_holds_in_an_account_may_be_kept_stock_by_stock() -> None:
+    world = busy_world().settle()
+    of_another_stock = replace(world.rows[rows.StrategyHolding][0], state='{"books": {}}')
+    world.rows[rows.StrategyHolding].append(of_another_stock)
+    report = await check(world)
+    assert report.passed, report.text()

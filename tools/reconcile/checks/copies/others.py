@@ -105,10 +105,10 @@ async def _holdings(owner: Owner, tables: Tables, findings: Findings) -> None:
     for (account_id, instrument, product, strategy_id), row in owner.books.items():
         if strategy_id in algos and row.quantity:
             truth[strategy_id, account_id][f"{instrument} {product}"] = row.quantity
-    held: dict[tuple[UUID, UUID], dict[str, int]] = {}
+    held: defaultdict[tuple[UUID, UUID], dict[str, int]] = defaultdict(dict)
     async for kept in tables.read(StrategyHolding):
         try:
-            held[kept.algo_id, kept.account_id] = HoldingState.model_validate_json(kept.state).books
+            held[kept.algo_id, kept.account_id] |= HoldingState.model_validate_json(kept.state).books
         except ValidationError as error:
             about = Subject(f"holding of algo {kept.algo_id}", (str(kept.algo_id), str(kept.account_id)))
             findings.expect(Rule.COPIES, False, about, f"cannot be read: {error}")
