@@ -46,8 +46,8 @@ _SAVE_GROUPS = """
         signature_required = excluded.signature_required, active = excluded.active, rotation = excluded.rotation,
         version = excluded.version
 """
-_COUNT = "UPDATE signal_groups SET counted_on = $16, counted = $17 WHERE group_id = $2"
-_ARRIVED = "INSERT INTO webhook_log VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+_COUNT = "UPDATE signal_groups SET counted_on = $17, counted = $18 WHERE group_id = $2"
+_ARRIVED = "INSERT INTO webhook_log VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 _COUNT_AND_ARRIVED = f"WITH counted AS ({_COUNT}) {_ARRIVED} RETURNING pg_current_xact_id()::text::bigint"
 _FATE_OF_TRANSACTION = "SELECT pg_xact_status($1::bigint::text::xid8)"
 _TAKEN = """
@@ -70,6 +70,7 @@ _DUPLICATE = """
         SELECT id, signal_id, received_at, false FROM webhook_log
         WHERE group_id = $1 AND alert_id = $3 AND fate = 'ACCEPTED' AND received_at > $4 AND received_at < $10
           AND coalesce(signal_type, $5) = $5 AND coalesce(action, $6) = $6 AND account_id IS NOT DISTINCT FROM $7
+          AND coalesce(about, $11) = $11
     ) alike
     WHERE $5 <> 'exit' AND (is_dated OR received_at >= $9) OR NOT EXISTS (
         SELECT FROM webhook_log later
@@ -163,7 +164,9 @@ class SignalsStore(Store):
         meaning = alert.signal_type, alert.action, alert.account_id
         may_come_again = at - timedelta(seconds=SENT_AGAIN_SECONDS)
         values = content_hash, alert.alert_id, at - window, *meaning, alert.sent_at is not None, may_come_again
-        found: SignalId | None = await self.connection.fetchval(_DUPLICATE, group.group_id, *values, at + window)
+        found: SignalId | None = await self.connection.fetchval(
+            _DUPLICATE, group.group_id, *values, at + window, alert.about
+        )
         return found
 
     async def was_taken(self, group: SignalGroup, content_hash: bytes, signal_id: SignalId) -> bool:

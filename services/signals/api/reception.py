@@ -288,6 +288,7 @@ class _Reception:
             signal_type=alert.signal_type if alert else None,
             action=alert.action if alert else None,
             account_id=alert.account_id if alert else None,
+            about=alert.about if alert else None,
         )
 
 

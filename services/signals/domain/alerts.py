@@ -5,6 +5,7 @@ strategy is flat after it (`market_position`, `sentiment`, `direction`, or a `po
 An exit that names no side counts as a sell, or as a buy when the position before it was short.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -78,6 +79,11 @@ class Alert:
     alert_name: str | None = None
     alert_id: str | None = None
     sent_at: datetime | None = None
+
+    @property
+    def about(self) -> bytes:
+        """A fingerprint of what it names."""
+        return hashlib.sha256("\n".join((self.exchange or "", self.symbol or "", *self.stocks)).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ class Arrival:
     signal_type: SignalType | None = None
     action: Side | None = None
     account_id: AccountId | None = None
+    about: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

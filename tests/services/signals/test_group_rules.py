@@ -186,6 +186,18 @@ async def test_an_alert_for_another_account_repeats_none(client: httpx.AsyncClie
     assert again.json()["status"] == "duplicate"
 
 
+async def test_an_alert_about_another_stock_repeats_none(client: httpx.AsyncClient, make: Make) -> None:
+    """Seen: of a strategy on several charts, whose alerts carry the id of its order, one stock alone was traded."""
+    group = await make(duplicate_window_s=300)
+    named = ({"symbol": "SBIN"}, {"symbol": "INFY"}, {"symbol": "SBIN", "exchange": "BSE"}, {"stocks": "SBIN,INFY"})
+    for fields in named:
+        answer = await client.post(TRADINGVIEW, json=alert(group, alert_id="Long", **fields))
+        assert (fields, answer.status_code) == (fields, 202)
+    for fields in named:
+        again = await client.post(TRADINGVIEW, json=alert(group, alert_id="Long", price=1, **fields))
+        assert (again.status_code, again.json()["status"]) == (200, "duplicate")
+
+
 async def test_an_exit_from_a_position_that_was_opened_since_repeats_none(
     client: httpx.AsyncClient, make: Make, clock: FixedClock
 ) -> None:
