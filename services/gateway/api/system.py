@@ -9,6 +9,7 @@ import orjson
 from fastapi import Response
 from prometheus_client import REGISTRY
 
+from libs.common import ids
 from libs.common.contracts.ids import UserId
 from services.gateway.api import models
 from services.gateway.api.edge import Edge, Json, Reader, Router, TheEdge, no_such
@@ -69,10 +70,11 @@ async def request_outcome(request_id: UUID, identity: Reader, edge: TheEdge) -> 
     asked for longer ago, or cannot have been, and of which no end is known.
     """
     found = await edge.memory.endings.at(request_id)
-    if found is None and idempotency.may_be_under_way(request_id, edge.runtime.clock.now()):
-        return Json({"id": request_id, "status": "PENDING"})
     if found is None:
-        raise no_such("request", request_id)
+        asked_at, now = ids.unix_time(request_id), edge.runtime.clock.now()
+        if request_id.version != 7 or not idempotency.may_be_under_way(asked_at, now):
+            raise no_such("request", request_id)
+        return Json({"id": request_id, "status": "PENDING"})
     event = orjson.loads(found[1])
     if (owner := event.get("user_id")) is not None and not may_see(identity, UserId(UUID(owner))):
         raise no_such("request", request_id)

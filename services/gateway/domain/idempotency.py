@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from uuid import UUID
-
-from libs.common import ids
 
 KEPT = timedelta(hours=24)
 FORGOTTEN_AT_ONCE = 20_000
@@ -44,11 +41,11 @@ def fate(claim: Claim, fingerprint: bytes, now: datetime) -> Fate:
     return Fate.IN_FLIGHT if claim.leased_until > now else Fate.RUN
 
 
-def may_be_under_way(request_id: UUID, now: datetime) -> bool:
-    """Whether what has this id, and no end that is known, may still be heard of: ends are kept no longer than keys. One
-    that is a little in the future is of a clock that was set back since.
+def may_be_under_way(asked_at: float, now: datetime) -> bool:
+    """Whether what was asked for then (in seconds since 1970), and has no known end, may still be heard of: ends
+    are kept no longer than keys. What is a little in the future is of a clock that was set back since.
     """
-    return request_id.version == 7 and abs(now.timestamp() - ids.unix_time(request_id)) <= KEPT.total_seconds()
+    return abs(now.timestamp() - asked_at) <= KEPT.total_seconds()
 
 
 def is_final(status: int) -> bool:
