@@ -50,4 +50,7 @@ async def _forget_expired(most: int, ctx: Context[TradingStore, TradingMemory]) 
     if over:
         await ctx.store.archive.forget_positions(over)
     is_last = len(page) < most
+    if is_last:
+        learned = await ctx.store.square_offs.largest_orders()
+        await ctx.store.square_offs.forget_largest_orders([each for each in learned if has_expired(each, today)])
     memory.looked_at, memory.looked_on = (None, today) if is_last else (page[-1], None)

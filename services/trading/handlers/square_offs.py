@@ -266,7 +266,7 @@ async def record_denial(denied: OrderDenied, ctx: Context[TradingStore, TradingM
         await ctx.store.square_offs.learn_largest_order(denied.instrument, largest)
     known = (await ctx.store.square_offs.largest_orders()).get(denied.instrument)
     if rules.was_learned_of_other_lots(denied, known):
-        await ctx.store.square_offs.forget_largest_order(denied.instrument)
+        await ctx.store.square_offs.forget_largest_orders([denied.instrument])
     account = await ctx.store.accounts.owner(order.account_id)
     found = [each for each in await ctx.store.square_offs.open(account) if each.covers(order)]
     said = [m for each in found for m in await pursue(rules.after_denial(each, denied, ctx.now), ctx)]

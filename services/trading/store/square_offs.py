@@ -82,8 +82,8 @@ class SquareOffs:
         await self._connection.execute(SAVE_LARGEST, instrument, quantity)
         self._largest = None
 
-    async def forget_largest_order(self, instrument: InstrumentId) -> None:
-        await self._connection.execute("DELETE FROM largest_orders WHERE instrument = $1", instrument)
+    async def forget_largest_orders(self, instruments: Collection[InstrumentId]) -> None:
+        await self._connection.execute("DELETE FROM largest_orders WHERE instrument = ANY($1::text[])", instruments)
         self._largest = None
 
     async def panicking(self) -> set[AccountId]:

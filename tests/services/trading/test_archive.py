@@ -8,11 +8,11 @@ from uuid import UUID
 import pytest
 
 from libs.common.contracts.base import Message
-from libs.common.contracts.enums import OrderStatus, Side
+from libs.common.contracts.enums import DenialRule, OrderStatus, Side
 from libs.common.contracts.ids import AccountId, InstrumentId, OrderId, SquareOffId
-from libs.common.contracts.orders import FillReported, OrderCleared, OrderSubmitted
+from libs.common.contracts.orders import FillReported, OrderCleared, OrderDenied, OrderSubmitted
 from libs.common.database import Connection
-from libs.common.ids import first_of
+from libs.common.ids import first_of, new_id
 from libs.common.messaging.work import Work, origin
 from libs.common.testing import NOON, deliver
 from libs.common.trading_calendar import IST
@@ -193,6 +193,25 @@ async def test_what_was_held_of_a_contract_is_forgotten_a_month_after_it_expired
         assert await held(connection) == left
     assert CALL not in await held(connection, "books")
     assert len(await held(connection, "books")) == len(every), "two of the offset one, none of the forgotten one"
+
+
+async def test_the_largest_order_of_a_contract_is_forgotten_when_it_has_expired(connection: Connection) -> None:
+    """Each that an exit had ever learned stayed, and every look of a square-off read all of them."""
+    await deliver(app, connection, account_save())
+    for instrument in (CALL, SBIN):
+        exit_of_all = cleared(instrument=instrument).model_copy(
+            update={"square_off_id": SquareOffId(new_id()), "quantity": 5_000}
+        )
+        denied = OrderDenied(**vars(exit_of_all), rule=DenialRule.FREEZE_QUANTITY, reason="too large", limit="1800")
+        await deliver(app, connection, denied)
+    await archive(connection, NIGHT - timedelta(days=1))
+    assert await learned(connection) == [CALL, SBIN]
+    await archive(connection)
+    assert await learned(connection) == [SBIN]
+
+
+async def learned(connection: Connection) -> list[str]:
+    return [row[0] for row in await connection.fetch("SELECT instrument FROM largest_orders ORDER BY instrument")]
 
 
 async def test_square_offs_that_are_over_are_forgotten(connection: Connection) -> None:
