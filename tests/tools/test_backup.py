@@ -14,6 +14,7 @@ import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import asyncpg
 import httpx
@@ -245,6 +246,25 @@ async def test_the_backup_of_an_earlier_version_is_put_back_and_can_be_brought_u
         words = await connection.fetch("SELECT word FROM gateway.instrument_words")
         await connection.close()
     assert [row["word"] for row in words] == ["nifty"]
+
+
+async def test_a_dump_goes_to_the_server_that_the_url_says_and_as_it_says(real_servers: None, tmp_path: Path) -> None:
+    """What stands behind its `?` was passed over: a server without TLS would do where none but TLS was asked for."""
+    async with unmigrated("asked") as url:
+        parts = urlsplit(url)
+        asked = {"host": str(parts.hostname), "port": str(parts.port), "application_name": "a backup", "jit": "off"}
+        elsewhere = parts._replace(netloc=f"{parts.username}:{parts.password}@", query=urlencode(asked)).geturl()
+        dump = tmp_path / "dump"
+        connection = await asyncpg.connect(elsewhere)
+        await connection.execute("CREATE SCHEMA gateway; CREATE TABLE gateway.kept AS SELECT 1 AS n")
+        async with connection.transaction(isolation="repeatable_read"):
+            snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
+            await databases.dump(elsewhere, snapshot, dump)
+            with pytest.raises(SystemExit, match="SSL was required"):
+                await databases.dump(f"{url}?sslmode=require", snapshot, tmp_path / "other")
+        await databases.restore(elsewhere, dump)
+        assert await connection.fetchval("SELECT n FROM gateway.kept") == 1
+        await connection.close()
 
 
 def test_a_log_of_more_partitions_than_are_declared_is_put_back_into_as_many(

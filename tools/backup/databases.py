@@ -8,7 +8,7 @@ import shutil
 import tarfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import asyncpg
 import httpx
@@ -24,6 +24,10 @@ QUESTDB = "questdb.tar.gz"
 PARTS = ("db", ".checkpoint")
 """Of QuestDB's home; its configuration is written anew at each start."""
 _RELEASE = "CHECKPOINT RELEASE"
+_LIBPQ = {"host", "port", "user", "dbname", "passfile", "service", "target_session_attrs", "krbsrvname", "gsslib"}
+"""What a URL may say behind its `?` that the driver of the services reads as pg_dump does, beside all of `ssl…`. The
+rest it takes for settings of its session, which pg_dump would refuse.
+"""
 _MOVED = {
     "message_offsets": "next_offset",
     "message_parked": "message_offset",
@@ -47,7 +51,7 @@ async def restore(url: str, source: Path) -> None:
     """
     await _forget(url)
     options = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error")
-    await _run("pg_restore", url, *options, f"--dbname={_name(url)}", str(source))
+    await _run("pg_restore", url, *options, str(source))
 
 
 async def _forget(url: str) -> None:
@@ -104,24 +108,25 @@ async def _move(connection: asyncpg.Connection, table: str, column: str, had: Ma
 
 
 async def _run(program: str, url: str, *arguments: str) -> None:
-    parts = urlsplit(url)
-    environment = os.environ | {
-        "PGHOST": parts.hostname or "",
-        "PGPORT": str(parts.port or 5432),
-        "PGUSER": parts.username or "",
-        "PGPASSWORD": unquote(parts.password or ""),
-        "PGDATABASE": _name(url),
-    }
-    process = await asyncio.create_subprocess_exec(
-        str(postgres_binaries() / program), *arguments, env=environment, stderr=asyncio.subprocess.PIPE
-    )
+    shown, password = _for_libpq(url)
+    command = (str(postgres_binaries() / program), f"--dbname={shown}", *arguments)
+    environment = os.environ | {"PGPASSWORD": password}
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
     _, said = await process.communicate()
     if process.returncode:
         raise SystemExit(f"{program} failed:\n{said.decode(errors='replace')}")
 
 
-def _name(url: str) -> str:
-    return urlsplit(url).path[1:]
+def _for_libpq(url: str) -> tuple[str, str]:
+    """The URL without its password, since everybody on the machine sees a command; and the password."""
+    parts = urlsplit(url)
+    asked = dict(parse_qsl(parts.query))
+    inside = asked.pop("password", "")
+    options = {name: value for name, value in asked.items() if name in _LIBPQ or name.startswith("ssl")}
+    login, _, place = parts.netloc.rpartition("@")
+    user = login.partition(":")[0]
+    shown = parts._replace(netloc=f"{user}@{place}" if user else place, query=urlencode(options, quote_via=quote))
+    return shown.geturl(), unquote(parts.password) if parts.password else inside
 
 
 async def copy_questdb(url: str, home: Path, target: Path) -> None:
