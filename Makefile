@@ -39,8 +39,8 @@ bench: python ## latency, throughput and cost of an order on the running stack
 reconcile: python ## prove on the running stack that no order was lost, doubled or sent past a panic
 	@$(PYTHON) -m tools.reconcile
 
-backup: python ## copy what the running stack keeps, archived days apart, as of one moment, to backups/ (TO=…)
-	@$(PYTHON) -m tools.backup take $(if $(TO),--to "$$TO")
+backup: python ## copy what the running stack keeps, archived days apart, as of one moment, to backups/ (TO=…, ANEW=1)
+	@$(PYTHON) -m tools.backup take $(if $(TO),--to "$$TO") $(if $(ANEW),--anew)
 
 restore: servers ## put a backup in the place of what the stack has, with trading halted (FROM=backups/…)
 	@$(PYTHON) -m tools.backup restore $(if $(FROM),"$$FROM",$(error FROM=backups/… says which backup))

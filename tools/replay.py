@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import importlib
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,11 +25,12 @@ import asyncpg
 from libs.common import database, ids, schemas
 from libs.common.clock import FixedClock
 from libs.common.messaging.envelope import Record
+from libs.common.messaging.inbox import Partition
 from libs.common.messaging.log import Logged, in_order_of_time
 from libs.common.messaging.replay import BATCH, Replay
 from libs.common.service import Service
 from libs.common.settings import variable
-from tools.backup import manifest, records
+from tools.backup import manifest, pieces, records
 from tools.digest import digest, one_of, whole
 
 SERVICES = ("gateway", "trading", "risk", "strategy", "signals")
@@ -103,19 +104,20 @@ async def _prepare(url: str, name: str) -> None:
     await schemas.migrate(url, name)
 
 
-def recorded(root: Path) -> Partitions:
-    """Of a backup's log."""
+def recorded(root: Path, begins: Mapping[Partition, int]) -> Partitions:
+    """Of a backup's log, without what is before the `begins` of its partitions."""
 
     def partitions(topics: set[str]) -> list[AsyncIterator[Logged]]:
-        found = [place for place in records.partitions(root / "kafka") if place[0] in topics]
-        return [records.each(root / "kafka", *place) for place in found]
+        log = root / records.FOLDER
+        found = [place for place in records.partitions(log) if place[0] in topics]
+        return [records.each(log, *place, begins.get(place, 0)) for place in found]
 
     return partitions
 
 
-async def _main(root: Path, names: Sequence[str]) -> None:
+async def _main(log: Partitions, names: Sequence[str]) -> None:
     for name in names:
-        done = await replay(name, recorded(root), variable("POSTGRES_ADMIN_URL"))
+        done = await replay(name, log, variable("POSTGRES_ADMIN_URL"))
         sys.stdout.write(f"{name:10} {done.handled:8} messages  tables {whole(done.tables)}  said {done.said}\n")
         for each in done.given_up:
             sys.stdout.write(f"           given up {each}\n")
@@ -129,8 +131,8 @@ if __name__ == "__main__":
     parser.add_argument("service", nargs="*", type=one_of(SERVICES), default=SERVICES)
     arguments = parser.parse_args()
     try:
-        manifest.verify(arguments.source)
+        facts = manifest.verify(arguments.source)
     except manifest.Damaged as error:
         raise SystemExit(f"{arguments.source}: {error}") from error
     with database.or_exit():
-        asyncio.run(_main(arguments.source, arguments.service))
+        asyncio.run(_main(recorded(arguments.source, pieces.begins(facts)), arguments.service))

@@ -1,6 +1,7 @@
-"""A backup under load, more load, everything gone, and back: what was saved is there once, nothing is sent again."""
+"""Backups under load, more load, everything gone, and back: what was saved is there once, nothing is sent again."""
 
 import asyncio
+import shutil
 from pathlib import Path
 from uuid import UUID
 
@@ -24,9 +25,12 @@ async def test_what_a_backup_has_is_back_after_everything_was_lost_and_nothing_i
 ) -> None:
     async with Flow(chaos.world, chaos.seed + 13, tmp_path / "journal.jsonl") as flow:
         flow.start(chaos.rate)
+        first = await taking.take(chaos.stack, tmp_path)
         await asyncio.sleep(chaos.pick(10, 3))
         before = await orders(chaos)
         backup = await taking.take(chaos.stack, tmp_path)
+        assert manifest.verify(backup)["records"] > 0
+        await asyncio.to_thread(shutil.rmtree, first)
         await asyncio.sleep(chaos.pick(10, 2))
         await flow.settle()
     lost_at_most = await orders(chaos)

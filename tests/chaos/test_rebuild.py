@@ -16,7 +16,7 @@ from tests.chaos.scenario import AT_REST_SECONDS, FULL, Chaos, Scenario, place
 from tests.chaos.wishes import Kind
 from tests.chaos.world import Account, User
 from tools import replay
-from tools.backup import records, taking
+from tools.backup import pieces, records
 from tools.client import Platform
 from tools.digest import differing, digest
 from tools.reconcile import Options, Sources, reconcile
@@ -160,8 +160,8 @@ async def test_nautilus_3878_a_recorded_log_gives_the_same_state_and_the_same_wo
     chaos: Chaos, service: str, recording: Path
 ) -> None:
     """In other batches too, so that nothing depends on what came along (also test_nautilus_3878)."""
-    first = await replay.replay(service, replay.recorded(recording), chaos.admin_url)
-    again = await replay.replay(service, replay.recorded(recording), chaos.admin_url, batch=SMALL_BATCHES)
+    first = await replay.replay(service, replay.recorded(recording, {}), chaos.admin_url)
+    again = await replay.replay(service, replay.recorded(recording, {}), chaos.admin_url, batch=SMALL_BATCHES)
     assert first.handled > 0
     assert differing(first.tables, again.tables) == []
     assert (first.said, first.given_up) == (again.said, again.given_up)
@@ -173,5 +173,5 @@ async def recording(chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> P
     await quiet(chaos.admin_url)
     root = tmp_path_factory.mktemp("recording")
     async with reading(kafka_of(chaos.stack.environment()), records.KEPT) as log:
-        assert await taking.copy_log(log.partitions(), root / "kafka")
+        assert (await pieces.copy(log, root, None)).records
     return root

@@ -31,8 +31,7 @@ from tests.common.secured import Secured, secured_kafka
 from tests.common.test_commands import run
 from tests.common.test_waiting import told_at_last
 from tests.examples import test_examples as examples
-from tools.backup import records
-from tools.backup.taking import copy_log
+from tools.backup import pieces, records
 from tools.reconcile.log import KafkaLog
 
 pytestmark = pytest.mark.servers
@@ -114,8 +113,9 @@ async def test_topics_are_made_by_command_and_the_log_is_copied_and_put_back(
     assert done.returncode == 0, done.stderr
     await ledger.request(deposit_of("a", 5))
     async with reading(let_in, [ledger.requests.name]) as log:
-        assert await copy_log(log.partitions(), tmp_path) == 1
-    await asyncio.to_thread(records.put_back, tmp_path, let_in, [f"{ledger.requests.name}/0"])
+        assert (await pieces.copy(log, tmp_path, None)).records == 1
+    files, ends_of = tmp_path / records.FOLDER, [f"{ledger.requests.name}/0"]
+    await asyncio.to_thread(records.put_back, files, let_in, ends_of, {})
     reader = Reader(let_in, "test")
     found = await reader.partitions([ledger.requests.name])
     ends = await reader.ends([(name, number) for name, numbers in found.items() for number in numbers])

@@ -2,12 +2,16 @@
 
 import argparse
 import asyncio
+import contextlib
+import errno
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -19,7 +23,8 @@ from urllib.parse import urlencode, urlsplit
 import asyncpg
 import httpx
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,13 +34,15 @@ from deploy.local.instance import PROJECT, Instance
 from deploy.local.servers import wipe
 from deploy.local.stack import NotReadyError, Stack
 from libs.common import ids, schemas
-from libs.common.messaging.log import Logged
+from libs.common.messaging.log import Logged, reading
 from libs.common.settings import KafkaSettings
 from libs.common.testing import NOON, Databases
 from libs.common.testing.databases import unmigrated
 from tools.backup import __main__ as by_command
-from tools.backup import databases, folders, manifest, records, restoring, taking
+from tools.backup import databases, folders, manifest, pieces, records, restoring, taking
 from tools.backup.cut import cut
+
+FOR_EVER = {"retention.ms": "-1"}
 
 
 def backup(*words: str) -> subprocess.CompletedProcess[str]:
@@ -277,7 +284,7 @@ def test_a_log_of_more_partitions_than_are_declared_is_put_back_into_as_many(
     try:
         kept = Logged(topic, 3, 17, 1_000, b"key", [("ce_type", b"Kept")], b"{}")
         records.write(tmp_path, [kept])
-        had = records.put_back(tmp_path, KafkaSettings(), [f"{topic}/{number}" for number in range(5)])
+        had = records.put_back(tmp_path, KafkaSettings(), [f"{topic}/{number}" for number in range(5)], {})
         assert had.keys() == {(topic, 3)}
         assert [had[topic, 3].place_of(offset) for offset in (17, 18)] == [0, 1]
         assert len(kafka.list_topics(timeout=10).topics[topic].partitions) == 5
@@ -325,6 +332,238 @@ async def test_a_backup_that_does_not_go_on_pauses_nobody_for_long(
     assert [seconds for seconds in paused if seconds < longest] == paused != []
 
 
+@pytest.fixture
+async def log(real_servers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator["Log"]:
+    """A topic of its own, and backups of nothing else of the log."""
+    stack = Stack("test")
+    await asyncio.to_thread(stack.set_up)
+    made = Log(stack, tmp_path / "backups")
+    monkeypatch.setattr(records, "KEPT", frozenset({made.topic}))
+    made.begin()
+    yield made
+    made.end()
+
+
+class Log:
+    """What a topic holds, and what backups of it do."""
+
+    def __init__(self, stack: Stack, into: Path) -> None:
+        self.topic, self._again = f"kept{ids.new_id().hex[-12:]}.v1", f"again{ids.new_id().hex[-12:]}.v1"
+        self._stack, self._into = stack, into
+        self._bootstrap = os.environ["KAFKA_BOOTSTRAP"]
+        self._kafka = AdminClient({"bootstrap.servers": self._bootstrap})
+        self._said = 0
+
+    def begin(self, topic: str = "") -> None:
+        name = topic or self.topic
+        self._kafka.create_topics([NewTopic(name, 1, 1, config=FOR_EVER)])[name].result(30)
+        while name not in self._kafka.list_topics(timeout=30).topics:
+            time.sleep(0.05)
+
+    def compact(self) -> None:
+        """As soon as Kafka looks."""
+        config = {"cleanup.policy": "compact", "segment.ms": "100", "delete.retention.ms": "0"}
+        config["min.cleanable.dirty.ratio"] = "0.001"
+        changed = [ConfigEntry(*each, incremental_operation=AlterConfigOpType.SET) for each in config.items()]
+        topic = ConfigResource(ResourceType.TOPIC, self.topic, incremental_configs=changed)
+        self._kafka.incremental_alter_configs([topic])[topic].result(30)
+
+    def end(self) -> None:
+        there = self._kafka.list_topics(timeout=30).topics
+        self.forget(*({self.topic, self._again} & there.keys()))
+
+    def forget(self, *topics: str) -> None:
+        for done in self._kafka.delete_topics(list(topics)).values() if topics else ():
+            done.result(30)
+
+    def say(self, count: int, key: str = "key", value: bytes | None = b"") -> None:
+        """So many records; random, so that they are as long in a file as they are."""
+        producer = Producer({"bootstrap.servers": self._bootstrap})
+        for _ in range(count):
+            self._said += 1
+            body = f"{self._said} {os.urandom(100).hex()}" if value == b"" else value
+            producer.produce(self.topic, body, key, 0, timestamp=int(NOON.timestamp() + self._said) * 1000)
+        assert not producer.flush(30)
+
+    def delete_before(self, offset: int) -> None:
+        place = TopicPartition(self.topic, 0, offset)
+        self._kafka.delete_records([place])[place].result(30)
+
+    async def backup(self, *, anew: bool = False) -> Path:
+        return await taking.take(self._stack, self._into, anew=anew)
+
+    async def now(self, topic: str = "") -> list[tuple[int, bytes | None]]:
+        """Kafka's times and values, in order."""
+        async with reading(KafkaSettings(), {topic or self.topic}) as log:
+            return [(each.timestamp, each.value) for part in log.partitions() async for each in part]
+
+    async def restored(self, backup: Path) -> list[tuple[int, bytes | None]]:
+        """What a restore puts into an empty topic."""
+        facts = manifest.verify(backup)
+        with tempfile.TemporaryDirectory() as scratch:
+            shutil.copytree(backup / "kafka" / self.topic, Path(scratch) / self._again)
+            self.begin(self._again)
+            begins = {(self._again, number): begin for (_, number), begin in pieces.begins(facts).items()}
+            await asyncio.to_thread(records.put_back, Path(scratch), KafkaSettings(), [f"{self._again}/0"], begins)
+        found = await self.now(self._again)
+        self.forget(self._again)
+        self._again = f"again{ids.new_id().hex[-12:]}.v1"
+        return found
+
+    def files(self, backup: Path) -> list[Path]:
+        return sorted((backup / "kafka" / self.topic).iterdir())
+
+    def written(self, backup: Path) -> int:
+        """Bytes that it does not share with another."""
+        return sum(file.stat().st_size for file in self.files(backup) if file.stat().st_nlink == 1)
+
+
+async def test_a_second_backup_writes_what_came_since_and_needs_the_first_no_more(log: Log) -> None:
+    """Each wrote all of the log anew: after a year hours, and the disk many times."""
+    log.say(5_000)
+    first = await log.backup()
+    all_of_it = log.written(first)
+    log.say(10)
+    then = await log.now()
+    second = await log.backup()
+    assert log.written(second) < all_of_it / 100
+    assert manifest.verify(second)["records"] == 10
+    log.say(20)
+    third = await log.backup()
+    await asyncio.to_thread(shutil.rmtree, first)
+    assert await log.restored(second) == then
+    assert await log.restored(third) == await log.now() != then
+
+
+async def test_backups_one_after_the_other_hold_few_files_and_each_is_the_log_of_its_moment(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file each would be a hundred thousand after a year, linked anew every quarter of an hour."""
+    monkeypatch.setattr(records, "FULL", 20_000)
+    held, made = [], []
+    for count in (0, 40, 1, 40, 0, 40, 3, 2, 1, 40, 500, 1, 1):
+        log.say(count)
+        held.append(await log.now())
+        made.append(await log.backup())
+    assert not (made[0] / "kafka").exists()
+    assert [await log.restored(each) for each in made[1:]] == held[1:]
+    assert max(len(log.files(each)) for each in made[1:]) < 10
+
+
+async def test_what_retention_has_deleted_since_an_earlier_backup_is_not_put_back(log: Log) -> None:
+    log.say(1_000)
+    await log.backup()
+    log.say(10)
+    await log.backup()
+    log.delete_before(300)
+    within = await log.backup()
+    assert await log.restored(within) == await log.now()
+    assert log.written(within) == 0
+    log.delete_before(1_005)
+    beyond = await log.backup()
+    assert (await log.restored(beyond), len(log.files(beyond))) == (await log.now(), 1)
+    log.delete_before(1_010)
+    assert await log.now() == []
+    log.say(5)
+    assert await log.restored(await log.backup()) == await log.now()
+
+
+async def test_what_was_deleted_of_a_compacted_topic_does_not_come_back(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its deletion was said and compacted away between two backups: only Kafka knows that there is nothing any more."""
+    monkeypatch.setattr(pieces, "COMPACTED", frozenset({log.topic}))
+    log.compact()
+    log.say(1, key="gone", value=b"as it was")
+    log.say(1, key="stays")
+    first = await log.backup()
+    assert b"as it was" in [value for _, value in await log.restored(first)]
+    log.say(1, key="gone", value=None)
+    async with asyncio.timeout(120):
+        while {b"as it was", None} & {value for _, value in await log.now()}:
+            log.say(1)
+            await asyncio.sleep(0.5)
+    assert await log.restored(await log.backup()) == await log.now()
+
+
+@pytest.mark.parametrize("longer", [False, True])
+async def test_a_backup_of_another_log_is_not_gone_on_with(longer: bool, log: Log) -> None:
+    """A Kafka that was made anew, or that a crash of its machine cost the newest: other records have their offsets."""
+    log.say(100)
+    first = await log.backup()
+    before = await log.now()
+    log.forget(log.topic)
+    for _ in range(50):
+        with contextlib.suppress(KafkaException):  # it is still being deleted
+            log.begin()
+            break
+        await asyncio.sleep(0.2)
+    log.say(150 if longer else 50)
+    second = await log.backup()
+    assert await log.restored(second) == await log.now()
+    assert await log.restored(first) == before
+
+
+async def test_a_damaged_piece_is_named_and_the_log_can_be_copied_anew(log: Log) -> None:
+    """All backups that share it are damaged with it."""
+    log.say(1_000)
+    first = await log.backup()
+    log.say(1)
+    second = await log.backup()
+    piece = log.files(first)[0]
+    content = bytearray(piece.read_bytes())
+    content[1_000] ^= 1
+    piece.write_bytes(content)
+    for each in (first, second):
+        with pytest.raises(manifest.Damaged, match=f"kafka/{log.topic}/{piece.name} is not what was written"):
+            manifest.verify(each)
+    log.say(1_000)  # as much again, so that it would be joined with the damaged one
+    assert await log.restored(await log.backup()) == await log.now()
+    log.say(1)
+    assert await log.restored(await log.backup(anew=True)) == await log.now()
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["cut short", "gone"])
+async def test_a_piece_that_is_not_whole_is_written_anew(cut: bool, log: Log) -> None:
+    log.say(1_000)
+    first = await log.backup()
+    [piece] = log.files(first)
+    if cut:
+        piece.write_bytes(piece.read_bytes()[:-100])
+    else:
+        piece.unlink()
+    log.say(1)
+    assert await log.restored(await log.backup()) == await log.now()
+
+
+async def test_a_missing_piece_or_one_of_another_backup_is_named_before_anything_is_put_back(log: Log) -> None:
+    log.say(1_000)
+    first = await log.backup()
+    log.say(1)
+    second = await log.backup()
+    old, new = log.files(second)
+    shutil.copy(new, log.files(first)[0].parent)
+    with pytest.raises(manifest.Damaged, match=f"{new.name} is not of this backup"):
+        manifest.verify(first)
+    old.unlink()
+    with pytest.raises(manifest.Damaged, match=f"{old.name} is missing"):
+        manifest.verify(second)
+
+
+async def test_a_disk_that_knows_no_links_has_whole_backups_all_the_same(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.say(1_000)
+    await log.backup()
+    log.say(1)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert await log.restored(await log.backup()) == await log.now()
+
+
 async def test_a_log_in_files_is_the_log_as_it_was(tmp_path: Path) -> None:
     """Texts, poison, empty values and headers survive; a reader finds its place by the offset that it had."""
     kept = [
@@ -335,6 +574,15 @@ async def test_a_log_in_files_is_the_log_as_it_was(tmp_path: Path) -> None:
     records.write(tmp_path, kept)
     found: AsyncIterator[Logged] = records.each(tmp_path, "t", 0)
     assert [record async for record in found] == kept
+
+
+def test_a_log_that_an_earlier_version_wrote_in_one_piece_is_read(tmp_path: Path) -> None:
+    kept = [Logged("t", number, 7, 1, b"key", [], b"{}") for number in (1, 10)]
+    for record in kept:
+        records.write(tmp_path, [record])
+        [piece] = records.pieces(tmp_path, "t", record.partition)
+        piece.rename(tmp_path / "t" / f"{record.partition}.ndjson.gz")
+    assert [record for place in records.partitions(tmp_path) for record in records.read(tmp_path, *place)] == kept
 
 
 @given(st.sets(st.integers(0, 40)))
@@ -356,7 +604,7 @@ def test_a_long_log_takes_no_more_memory_to_put_back_than_a_short_one(real_serve
     for start_at in range(0, 300_000, 10_000):
         records.write(tmp_path, [Logged(topic, 0, 5 + start_at + n, 1, None, [], b"{}") for n in range(10_000)])
     tracemalloc.start()
-    had = records.put_back(tmp_path, KafkaSettings(), [f"{topic}/0"])
+    had = records.put_back(tmp_path, KafkaSettings(), [f"{topic}/0"], {})
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     admin.delete_topics([topic])[topic].result(30)

@@ -1,6 +1,7 @@
 """Backups by command. docs/operations.md tells what is lost when, and how to practise.
 
 python -m tools.backup take [--to DIR]       a directory named after the moment, below DIR; the stack goes on
+                            [--anew]         without what the newest one there has of the log
 python -m tools.backup verify FROM           every file as it was written
 python -m tools.backup restore FROM          stop the stack, set aside what it has, put the backup in its place
 python -m tools.backup release               end the checkpoint of QuestDB that a killed backup left
@@ -37,7 +38,7 @@ def main() -> None:
         match arguments.command:
             case "take":
                 taking.check(stack)
-                made = _take(stack, arguments.to)
+                made = _take(stack, arguments.to, anew=arguments.anew)
                 sys.stdout.write(f"{made}\n")
             case "verify":
                 facts = manifest.verify(arguments.source)
@@ -58,16 +59,18 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--instance", choices=OFFSETS, default="local")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("take").add_argument("--to", type=Path, default=PROJECT / "backups")
+    take = commands.add_parser("take")
+    take.add_argument("--to", type=Path, default=PROJECT / "backups")
+    take.add_argument("--anew", action="store_true")
     for name in ("verify", "restore"):
         commands.add_parser(name).add_argument("source", type=Path, metavar="FROM")
     commands.add_parser("release")
     return parser.parse_args()
 
 
-def _take(stack: Stack, into: Path) -> Path:
+def _take(stack: Stack, into: Path, *, anew: bool) -> Path:
     try:
-        return asyncio.run(taking.take(stack, into))
+        return asyncio.run(taking.take(stack, into, anew=anew))
     except KeyboardInterrupt as error:
         raise SystemExit("the backup was not finished: it was stopped") from error
     except (*BREAKING_OFF, HTTPError) as error:  # a disk that is full, a folder of somebody else's, a server gone

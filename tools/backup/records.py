@@ -1,4 +1,4 @@
-"""Topics as files, a line of JSON per record, and back: `kafka/<topic>/<partition>.ndjson.gz`.
+"""Topics as files, a line of JSON per record, and back: `kafka/<topic>/<partition>.<offset of the first>.ndjson.gz`.
 
 What another store keeps better is left out: ticks and quotes, kept some hours, are in QuestDB.
 """
@@ -6,6 +6,7 @@ What another store keeps better is left out: ticks and quotes, kept some hours, 
 import base64
 import contextlib
 import gzip
+import hashlib
 import time
 from bisect import bisect_left
 from collections import Counter
@@ -26,6 +27,9 @@ from libs.common.messaging.log import Logged
 from libs.common.settings import KafkaSettings
 
 KEPT = frozenset(t.name for t in all_topics() if t.retention is None or t.retention > HOURS)
+FOLDER = "kafka"
+FULL = 32 * 2**20
+"""Bytes of a piece that is never written again."""
 _LEVEL = 1
 _PAGE = 2_000
 _POLL_EVERY = 1_000
@@ -49,6 +53,9 @@ class Offsets:
             self._places.append(self._count)
         self._next = offset + 1
         self._count += 1
+
+    def __len__(self) -> int:
+        return self._count
 
     def place_of(self, offset: int) -> int:
         """Where a reader that was at it goes on: as many records were before it."""
@@ -74,33 +81,53 @@ async def pages(partition: AsyncIterator[Logged]) -> AsyncIterator[list[Logged]]
 
 
 def write(root: Path, records: list[Logged]) -> None:
-    """All of one partition."""
-    path = root / records[0].topic / f"{records[0].partition}.ndjson.gz"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """The next of one partition, behind what is there of it."""
+    topic, partition = records[0].topic, records[0].partition
+    there = pieces(root, topic, partition)
+    path = there[-1] if there else None
+    if path is None or path.stat().st_size >= FULL:
+        path = root / topic / f"{partition}.{records[0].offset:020}.ndjson.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
     with gzip.open(path, "ab", compresslevel=_LEVEL) as file:
         file.writelines(orjson.dumps(_line(record)) + b"\n" for record in records)
 
 
-def read(root: Path, topic: str, partition: int) -> Iterator[Logged]:
-    path = root / topic / f"{partition}.ndjson.gz"
-    if not path.exists():
-        return
-    with gzip.open(path) as file:
-        for line in file:
-            yield _record(topic, partition, orjson.loads(line))
+def pieces(root: Path, topic: str, partition: int) -> list[Path]:
+    """In order. Earlier versions wrote one, without the offset in its name."""
+    return sorted((root / topic).glob(f"{partition}.*ndjson.gz"))
+
+
+def first_of(piece: str) -> int:
+    """The offset that a piece begins with, by its name."""
+    return int(piece.split(".")[1])
+
+
+def read(root: Path, topic: str, partition: int, begin: int = 0) -> Iterator[Logged]:
+    """Without what is before `begin`: Kafka had deleted it, and what comes after it is in the same piece."""
+    for path in pieces(root, topic, partition):
+        with gzip.open(path) as file:
+            for line in file:
+                record = _record(topic, partition, orjson.loads(line))
+                if record.offset >= begin:
+                    yield record
 
 
 def partitions(root: Path) -> list[Partition]:
-    files = sorted(root.glob("*/*.ndjson.gz"))
-    return [(file.parent.name, int(file.name.split(".")[0])) for file in files]
+    return sorted({(file.parent.name, int(file.name.split(".")[0])) for file in root.glob("*/*.ndjson.gz")})
 
 
-async def each(root: Path, topic: str, partition: int) -> AsyncIterator[Logged]:
-    for record in read(root, topic, partition):
+async def each(root: Path, topic: str, partition: int, begin: int = 0) -> AsyncIterator[Logged]:
+    for record in read(root, topic, partition, begin):
         yield record
 
 
-def put_back(root: Path, kafka: KafkaSettings, ends: Iterable[str]) -> dict[Partition, Offsets]:
+def checksum(record: Logged) -> str:
+    return hashlib.sha256(orjson.dumps(_line(record))).hexdigest()
+
+
+def put_back(
+    root: Path, kafka: KafkaSettings, ends: Iterable[str], begins: Mapping[Partition, int]
+) -> dict[Partition, Offsets]:
     """Produce every record to its own partition, in order, at its own time; the offsets that they had. `ends` are all
     partitions that there were, `<topic>/<partition>`, those without a record, too.
     """
@@ -123,7 +150,7 @@ def put_back(root: Path, kafka: KafkaSettings, ends: Iterable[str]) -> dict[Part
     before: dict[Partition, Offsets] = {}
     for topic, partition in partitions(root):
         offsets = before[topic, partition] = Offsets()
-        for n, record in enumerate(read(root, topic, partition)):
+        for n, record in enumerate(read(root, topic, partition, begins.get((topic, partition), 0))):
             offsets.append(record.offset)
             _produce(producer, record, confirmed)
             if n % _POLL_EVERY == 0:

@@ -17,7 +17,7 @@ from libs.common.messaging.envelope import type_of
 from libs.common.messaging.inbox import Partition
 from libs.common.messaging.log import reading
 from libs.common.settings import kafka_of
-from tools.backup import databases, manifest, records
+from tools.backup import databases, manifest, pieces, records
 from tools.backup.folders import new_folder
 
 MEANT = ("OrderSubmitted", "FillReported", "OrderRequested")
@@ -63,11 +63,11 @@ def restore(stack: Stack, source: Path) -> Restored:
     databases.put_questdb_back(source / databases.QUESTDB, stack.instance.home / "questdb")
     stack.start_servers()
     stack.set_up()
-    asyncio.run(_fill(stack, source, facts))
+    put_back = asyncio.run(_fill(stack, source, facts))
     stack.set_up()  # it may be of an earlier version
     stack.execute((sys.executable, "-m", "services.trading", "halt", f"restored to {facts['taken_at']}"))
     stack.instance.restoring.unlink()
-    return Restored(facts["taken_at"], facts["records"], aside, after)
+    return Restored(facts["taken_at"], put_back, aside, after)
 
 
 async def _keep_what_came_after(stack: Stack, facts: dict[str, object], target: Path) -> Counter[str] | None:
@@ -115,11 +115,14 @@ def _take_demo(stack: Stack, facts: Path) -> None:
         shutil.copy(facts, stack.instance.demo_file)  # and its mode
 
 
-async def _fill(stack: Stack, source: Path, facts: dict[str, object]) -> None:
+async def _fill(stack: Stack, source: Path, facts: dict[str, object]) -> int:
+    """How many records of the log were put back."""
     ends = facts["ends"]
     assert isinstance(ends, dict)
     variables = stack.environment()
     url = variables["POSTGRES_ADMIN_URL"]
     await databases.restore(url, source / databases.DUMP)
-    had = await asyncio.to_thread(records.put_back, source / "kafka", kafka_of(variables), ends)
+    files, kafka = source / records.FOLDER, kafka_of(variables)
+    had = await asyncio.to_thread(records.put_back, files, kafka, ends, pieces.begins(facts))
     await databases.move_offsets(url, had)
+    return sum(map(len, had.values()))

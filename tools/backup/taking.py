@@ -8,9 +8,9 @@ import asyncpg
 
 from deploy.local.stack import Stack
 from libs.common.clock import SystemClock
-from libs.common.messaging.log import Logged, reading
+from libs.common.messaging.log import reading
 from libs.common.settings import kafka_of
-from tools.backup import databases, manifest, records
+from tools.backup import databases, manifest, pieces, records
 from tools.backup.cut import cut
 from tools.backup.folders import new_folder
 
@@ -29,11 +29,15 @@ def check(stack: Stack) -> None:
         raise NotRunning(f"{', '.join(away)} not running, nothing was copied: `make up` starts the stack")
 
 
-async def take(stack: Stack, into: Path) -> Path:
-    """Everything as it was at one moment, in a directory that only its owner may read: it holds the secrets."""
+async def take(stack: Stack, into: Path, *, anew: bool = False) -> Path:
+    """Everything as it was at one moment, in a directory that only its owner may read: it holds the secrets.
+
+    What the newest backup in `into` has of the log is taken over, unless all of it is to be read `anew`.
+    """
     variables = stack.environment()
     async with _our_turn(variables["POSTGRES_ADMIN_URL"]):
-        return await _take(stack, variables, new_folder(into, SystemClock().now()))
+        root = new_folder(into, SystemClock().now())
+        return await _take(stack, variables, root, None if anew else pieces.newest(into))
 
 
 @contextlib.asynccontextmanager
@@ -50,12 +54,12 @@ async def _our_turn(url: str) -> AsyncIterator[None]:
         await connection.close()
 
 
-async def _take(stack: Stack, variables: Mapping[str, str], root: Path) -> Path:
+async def _take(stack: Stack, variables: Mapping[str, str], root: Path, earlier: pieces.Earlier | None) -> Path:
     async with reading(kafka_of(variables), records.KEPT, absent_ok=True) as log:
         async with cut(variables["POSTGRES_ADMIN_URL"], log) as moment:
             taken_at = SystemClock().now()
             await databases.dump(variables["POSTGRES_ADMIN_URL"], moment.snapshot, root / databases.DUMP)
-        kept = await copy_log(log.partitions(), root / "kafka")
+        copied = await pieces.copy(log, root, earlier)
     await databases.copy_questdb(variables["QUESTDB_URL"], stack.instance.home / "questdb", root / databases.QUESTDB)
     for kept_by_us in (stack.instance.env_file, stack.instance.demo_file):
         if kept_by_us.exists():
@@ -67,18 +71,10 @@ async def _take(stack: Stack, variables: Mapping[str, str], root: Path) -> Path:
         {
             "taken_at": taken_at.isoformat(),
             "paused_ms": round(moment.paused * 1000, 1),
-            "records": kept,
+            "records": copied.records,
             "ends": {f"{topic}/{partition}": end for (topic, partition), end in sorted(moment.ends.items())},
+            "log": copied.kept,
         },
+        copied.same,
     )
     return root
-
-
-async def copy_log(partitions: list[AsyncIterator[Logged]], root: Path) -> int:
-    """How many records were kept."""
-    kept = 0
-    for partition in partitions:
-        async for page in records.pages(partition):
-            records.write(root, page)
-            kept += len(page)
-    return kept

@@ -98,12 +98,12 @@ class KafkaLog:
 
     def partitions(self) -> "list[AsyncIterator[Logged]]":
         """The records of each partition, in order."""
-        return [self._read(*partition) for partition in sorted(self.ends)]
+        return [self.read(*partition) for partition in sorted(self.ends)]
 
-    async def _read(self, topic: str, partition: int) -> AsyncGenerator[Logged, None]:
+    async def read(self, topic: str, partition: int, since: int = 0) -> AsyncGenerator[Logged, None]:
         """Compaction leaves gaps: the partition is over when the position has reached its end."""
         tp, end = TopicPartition(topic, partition), self.ends[topic, partition]
-        at = self.begins[topic, partition]
+        at = max(self.begins[topic, partition], since)
         if at >= end:
             return
         self._consumer.seek(tp, at)
