@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
@@ -123,13 +123,13 @@ class KafkaLog:
         if not asked:
             return {}
         try:
-            found = self._admin.list_offsets(asked, request_timeout=ANSWER_S)
-            return {
-                (tp.topic.removeprefix(self._prefix), tp.partition): future.result(timeout=ANSWER_S).offset
-                for tp, future in found.items()
-            }
+            answers = self._admin.list_offsets(asked, request_timeout=ANSWER_S)
+            found = {tp: future.result(timeout=ANSWER_S).offset for tp, future in answers.items()}
+            if unanswered := [tp for tp, offset in found.items() if offset == OFFSET_INVALID]:
+                raise TimeoutError(f"nobody said where {unanswered[0].topic} of {len(unanswered)} begins or ends")
         except (KafkaException, TimeoutError) as error:
             raise LogUnreadable(f"Kafka at {self._kafka.kafka_bootstrap} does not tell its offsets: {error}") from error
+        return {(tp.topic.removeprefix(self._prefix), tp.partition): offset for tp, offset in found.items()}
 
     def _read(
         self, consumer: Consumer, following: dict[Partition, int], until: Mapping[Partition, int]
